@@ -1,0 +1,87 @@
+package asm
+
+import "math"
+
+// ExpSum computes dst[i] = exp(scale*x[i] - shift) and returns the sum of dst.
+// Both have the same length; dst may be x. Exponentials too small for a
+// float32 are 0, too large +Inf; NaN is carried.
+//
+// For softmax take shift = scale*Max(x). To recompute the probabilities in a
+// backward pass take shift = the stored log-sum-exp.
+func ExpSum(dst, x []float32, scale, shift float32) float32 {
+	mustLen("ExpSum len(x)", len(x), len(dst))
+	if len(dst) == 0 {
+		return 0
+	}
+	return expSum(dst, x, scale, shift)
+}
+
+func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
+	var s float64
+	for i, v := range x {
+		e := float32(math.Exp(float64(scale)*float64(v) - float64(shift)))
+		dst[i] = e
+		s += float64(e)
+	}
+	return float32(s)
+}
+
+// SoftmaxBackward computes dst[i] = scale*p[i]*(dp[i] - delta), the gradient of
+// a softmax row's scores from its probabilities p and their gradient dp, where
+// delta = sum p*dp. All have the same length; dst may be p or dp.
+func SoftmaxBackward(dst, p, dp []float32, delta, scale float32) {
+	mustLen("SoftmaxBackward len(p)", len(p), len(dst))
+	mustLen("SoftmaxBackward len(dp)", len(dp), len(dst))
+	if len(dst) > 0 {
+		softmaxBackward(dst, p, dp, delta, scale)
+	}
+}
+
+func softmaxBackwardGeneric(dst, p, dp []float32, delta, scale float32) {
+	for i := range dst {
+		dst[i] = scale * p[i] * (dp[i] - delta)
+	}
+}
+
+// GELU computes dst[i] = x[i]*Phi(x[i]), Phi being the normal distribution
+// function: the exact GELU, not its tanh approximation (Hendrycks and Gimpel,
+// https://arxiv.org/abs/1606.08415). Both have the same length; dst may be x.
+// NaN is carried; the limits +Inf and -0 are given for +Inf and -Inf.
+func GELU(dst, x []float32) {
+	mustLen("GELU len(x)", len(x), len(dst))
+	if len(dst) > 0 {
+		gelu(dst, x)
+	}
+}
+
+func geluGeneric(dst, x []float32) {
+	for i, v := range x {
+		// The bound, beyond which Phi is 0 in float32, turns -Inf*0 into -0.
+		z := math.Max(float64(v), -20)
+		dst[i] = float32(z * phi(z))
+	}
+}
+
+// GELUBackward computes dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])), the
+// gradient of [GELU]; phi is the normal density. All have the same length; dst
+// may be dy or x.
+func GELUBackward(dst, x, dy []float32) {
+	mustLen("GELUBackward len(x)", len(x), len(dst))
+	mustLen("GELUBackward len(dy)", len(dy), len(dst))
+	if len(dst) > 0 {
+		geluBackward(dst, x, dy)
+	}
+}
+
+func geluBackwardGeneric(dst, x, dy []float32) {
+	const invSqrt2Pi = 0.3989422804014326779399460599343819
+	for i, v := range x {
+		z := math.Min(math.Max(float64(v), -20), 20)
+		d := phi(z) + z*invSqrt2Pi*math.Exp(-0.5*z*z)
+		dst[i] = dy[i] * float32(d)
+	}
+}
+
+// phi is the normal distribution function. Erfc keeps its relative accuracy
+// in the negative tail, where 1+Erf would cancel.
+func phi(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }

@@ -1,0 +1,69 @@
+package asm
+
+import "math"
+
+// AdamWStep holds the numbers of one [AdamW] step.
+type AdamWStep struct {
+	LR              float32 // learning rate
+	Beta1, Beta2    float32 // decay of the first and second moment
+	Eps             float32 // added to the denominator
+	WeightDecay     float32 // decoupled decay, times LR
+	Correction1     float32 // 1 - Beta1^t at step t = 1, 2, ...
+	Correction2Sqrt float32 // sqrt(1 - Beta2^t)
+	GradScale       float32 // factor on the gradient: clipping, averaging
+}
+
+// adamWScalars are what the loop needs of a step. The generators know the
+// order of the fields.
+type adamWScalars struct {
+	gradScale    float32
+	keep         float32 // 1 - LR*WeightDecay
+	beta1, rest1 float32 // Beta1, 1-Beta1
+	beta2, rest2 float32 // Beta2, 1-Beta2
+	invCorr2     float32 // 1/Correction2Sqrt
+	eps          float32
+	stepSize     float32 // LR/Correction1
+}
+
+// AdamW updates the parameters p and their moments m and v with the gradient g
+// (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, in the form of
+// torch.optim.AdamW). All slices have the same length; g is unchanged.
+//
+//	g' = GradScale*g
+//	m  = Beta1*m + (1-Beta1)*g'
+//	v  = Beta2*v + (1-Beta2)*g'*g'
+//	p  = (1-LR*WeightDecay)*p - LR/Correction1 * m/(sqrt(v)/Correction2Sqrt + Eps)
+func AdamW(p, g, m, v []float32, s *AdamWStep) {
+	mustLen("AdamW len(g)", len(g), len(p))
+	mustLen("AdamW len(m)", len(m), len(p))
+	mustLen("AdamW len(v)", len(v), len(p))
+	if len(p) == 0 {
+		return
+	}
+	// Differences such as 1-Beta2 would lose half their digits in float32.
+	k := adamWScalars{
+		gradScale: s.GradScale,
+		keep:      float32(1 - float64(s.LR)*float64(s.WeightDecay)),
+		beta1:     s.Beta1,
+		rest1:     float32(1 - float64(s.Beta1)),
+		beta2:     s.Beta2,
+		rest2:     float32(1 - float64(s.Beta2)),
+		invCorr2:  float32(1 / float64(s.Correction2Sqrt)),
+		eps:       s.Eps,
+		stepSize:  float32(float64(s.LR) / float64(s.Correction1)),
+	}
+	adamW(p, g, m, v, &k)
+}
+
+func adamWGeneric(p, g, m, v []float32, k *adamWScalars) {
+	for i := range p {
+		gi := k.gradScale * g[i]
+		m[i] = k.beta1*m[i] + k.rest1*gi
+		v[i] = k.beta2*v[i] + k.rest2*gi*gi
+		p[i] = k.keep*p[i] - k.stepSize*m[i]/(sqrt32(v[i])*k.invCorr2+k.eps)
+	}
+}
+
+// sqrt32 is correctly rounded: the compiler turns it into one float32
+// instruction.
+func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }

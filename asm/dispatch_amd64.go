@@ -1,0 +1,40 @@
+//go:build amd64 && !purego
+
+package asm
+
+func pack(dst, src []float32, k, n, w, rs, cs int) { packGeneric(dst, src, k, n, w, rs, cs) }
+
+func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+	gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, bias, add, ldadd)
+}
+
+func add(dst, x, y []float32)                { addGeneric(dst, x, y) }
+func axpy(dst, x []float32, a float32)       { axpyGeneric(dst, x, a) }
+func scale(dst, x []float32, a float32)      { scaleGeneric(dst, x, a) }
+func addRows(dst, x []float32, rows, ld int) { addRowsGeneric(dst, x, rows, ld) }
+func dot(x, y []float32) float32             { return dotGeneric(x, y) }
+func maxOf(x []float32) float32              { return maxGeneric(x) }
+func sumSq(x []float32) float64              { return sumSqGeneric(x) }
+func readSum(x []float32) float32            { return readSumGeneric(x) }
+func peakFMA(iters int) float64              { return peakFMAGeneric(iters) }
+
+func expSum(dst, x []float32, scale, shift float32) float32 {
+	return expSumGeneric(dst, x, scale, shift)
+}
+
+func softmaxBackward(dst, p, dp []float32, delta, scale float32) {
+	softmaxBackwardGeneric(dst, p, dp, delta, scale)
+}
+
+func gelu(dst, x []float32)             { geluGeneric(dst, x) }
+func geluBackward(dst, x, dy []float32) { geluBackwardGeneric(dst, x, dy) }
+
+func layerNorm(y, x, w, b []float32, eps float32) (mean, rstd float32) {
+	return layerNormGeneric(y, x, w, b, eps)
+}
+
+func layerNormBackward(dx, dw, db, dy, x, w []float32, mean, rstd float32, accumulate bool) {
+	layerNormBackwardGeneric(dx, dw, db, dy, x, w, mean, rstd, accumulate)
+}
+
+func adamW(p, g, m, v []float32, k *adamWScalars) { adamWGeneric(p, g, m, v, k) }

@@ -1,0 +1,193 @@
+package asm
+
+// Tile sizes per level: MR rows by NR columns fill the registers with
+// accumulators and leave two for B and one or two for A.
+const (
+	genericMR, genericNR = 4, 8
+	avx2MR, avx2NR       = 6, 16
+	avx512MR, avx512NR   = 14, 32
+)
+
+// TileRows returns MR, the most rows [GemmTile] takes: 14 at AVX-512, 6 at
+// AVX2, 4 at Generic.
+func TileRows() int {
+	switch level {
+	case AVX512:
+		return avx512MR
+	case AVX2:
+		return avx2MR
+	}
+	return genericMR
+}
+
+// PanelCols returns NR, the columns of a packed panel: 32 at AVX-512, 16 at
+// AVX2, 8 at Generic.
+func PanelCols() int {
+	switch level {
+	case AVX512:
+		return avx512NR
+	case AVX2:
+		return avx2NR
+	}
+	return genericNR
+}
+
+// PanelWidth returns the stored width w of panel q of an n-column matrix: NR,
+// or NR/2 for a last panel with at most NR/2 columns.
+func PanelWidth(n, q int) int {
+	nr := PanelCols()
+	left := n - q*nr
+	if q < 0 || left <= 0 {
+		fail("panel number", q, "0 <= q < %d", (n+nr-1)/nr)
+	}
+	if left <= nr/2 {
+		return nr / 2
+	}
+	return nr
+}
+
+// PackedLen returns the floats [PackB] writes for a k×n matrix.
+func PackedLen(k, n int) int {
+	if k <= 0 || n <= 0 {
+		return 0
+	}
+	q := (n - 1) / PanelCols()
+	return k * (q*PanelCols() + PanelWidth(n, q))
+}
+
+// PackB packs the k×n matrix with element (p,j) at b[p*rs+j*cs] into column
+// panels for [GemmTile]. Panel q starts at dst[q*NR*k] and holds k rows of
+// w = PanelWidth(n, q) floats; columns past n are zero. dst needs
+// PackedLen(k, n) floats. cs == 1 (row-major) and rs == 1 (transposed, as
+// weights of a linear layer are stored) are fast.
+func PackB(dst, b []float32, k, n, rs, cs int) {
+	if k <= 0 || n <= 0 {
+		return
+	}
+	mustHold("PackB row stride", rs, 0)
+	mustHold("PackB column stride", cs, 0)
+	mustHold("PackB len(dst)", len(dst), PackedLen(k, n))
+	mustHold("PackB len(b)", len(b), (k-1)*rs+(n-1)*cs+1)
+	nr := PanelCols()
+	for q := 0; q*nr < n; q++ {
+		w, cols := PanelWidth(n, q), min(nr, n-q*nr)
+		pack(dst[q*nr*k:q*nr*k+k*w], b[q*nr*cs:], k, cols, w, rs, cs)
+	}
+}
+
+// PackA packs the m×k matrix with element (i,p) at a[i*rs+p*cs] so that the m
+// values of one p are neighbours: dst[p*m+i]. Read the result with ars = 1 and
+// acs = m. m is at most TileRows(). It is meant for rs == 1 (a transposed A);
+// a row-major A needs no packing.
+func PackA(dst, a []float32, m, k, rs, cs int) {
+	if m <= 0 || k <= 0 {
+		return
+	}
+	if m > TileRows() {
+		fail("PackA rows", m, "at most %d", TileRows())
+	}
+	mustHold("PackA row stride", rs, 0)
+	mustHold("PackA column stride", cs, 0)
+	mustHold("PackA len(dst)", len(dst), m*k)
+	mustHold("PackA len(a)", len(a), (m-1)*rs+(k-1)*cs+1)
+	pack(dst[:m*k], a, k, m, m, cs, rs)
+}
+
+// packGeneric writes dst[p*w+j] = src[p*rs+j*cs] for p < k, j < n, and zeros
+// for n <= j < w.
+func packGeneric(dst, src []float32, k, n, w, rs, cs int) {
+	for p := 0; p < k; p++ {
+		row := dst[p*w : p*w+w]
+		for j := 0; j < n; j++ {
+			row[j] = src[p*rs+j*cs]
+		}
+		clear(row[n:])
+	}
+}
+
+// GemmTile computes an m×n tile of a matrix product:
+//
+//	C[i,j] = sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
+//
+// for i < m <= TileRows(), j < n <= w, p < k. Element (i,p) of A is
+// a[i*ars+p*acs]; b is one panel of width w as [PackB] lays it out, w being NR
+// or NR/2; C[i,j] is c[i*ldc+j] and add[i,j] is add[i*ldadd+j]. bias (at least
+// n floats) and add may be nil; add may be c itself with ldadd == ldc, which
+// accumulates, but must not otherwise overlap it. k may be 0.
+//
+// Only the m×n elements of C are written, and nothing beyond column n of C,
+// add and bias is read. Each element is summed in the order of p in one
+// accumulator, so its bits do not depend on m, n or its place in the tile.
+func GemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+	if m <= 0 || n <= 0 {
+		return
+	}
+	if m > TileRows() {
+		fail("GemmTile rows", m, "at most %d", TileRows())
+	}
+	if nr := PanelCols(); w != nr && w != nr/2 {
+		fail("GemmTile panel width", w, "%d or %d", nr, nr/2)
+	}
+	if n > w {
+		fail("GemmTile columns", n, "at most the panel width %d", w)
+	}
+	mustHold("GemmTile k", k, 0)
+	mustHold("GemmTile ldc", ldc, 0)
+	mustHold("GemmTile len(c)", len(c), (m-1)*ldc+n)
+	if k > 0 {
+		mustHold("GemmTile ars", ars, 0)
+		mustHold("GemmTile acs", acs, 0)
+		mustHold("GemmTile len(a)", len(a), (m-1)*ars+(k-1)*acs+1)
+		mustHold("GemmTile len(b)", len(b), k*w)
+	}
+	if bias != nil {
+		mustHold("GemmTile len(bias)", len(bias), n)
+	}
+	if add != nil {
+		mustHold("GemmTile ldadd", ldadd, 0)
+		mustHold("GemmTile len(add)", len(add), (m-1)*ldadd+n)
+	}
+	gemmTile(c, ldc, a, ars, acs, b, w, m, n, k, bias, add, ldadd)
+}
+
+// gemmTileGeneric works on blocks of two rows by four columns, which is what
+// fits the scalar registers. An odd last row is computed twice and stored
+// once: a second, narrower loop could be compiled to other roundings.
+func gemmTileGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+	for i := 0; i < m; i += 2 {
+		i1 := min(i+1, m-1)
+		for j := 0; j < n; j += 4 {
+			var s [2][4]float32
+			var s00, s01, s02, s03, s10, s11, s12, s13 float32
+			ia, ib := i*ars, i1*ars
+			for p := 0; p < k; p++ {
+				a0, a1 := a[ia], a[ib]
+				ia += acs
+				ib += acs
+				r := b[p*w+j : p*w+j+4 : p*w+j+4]
+				s00 += a0 * r[0]
+				s01 += a0 * r[1]
+				s02 += a0 * r[2]
+				s03 += a0 * r[3]
+				s10 += a1 * r[0]
+				s11 += a1 * r[1]
+				s12 += a1 * r[2]
+				s13 += a1 * r[3]
+			}
+			s[0] = [4]float32{s00, s01, s02, s03}
+			s[1] = [4]float32{s10, s11, s12, s13}
+			for r := i; r <= i1; r++ {
+				for q := j; q < min(j+4, n); q++ {
+					v := s[r-i][q-j]
+					if bias != nil {
+						v += bias[q]
+					}
+					if add != nil {
+						v += add[r*ldadd+q]
+					}
+					c[r*ldc+q] = v
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package asm
+
+// Add computes dst[i] = x[i] + y[i]. All three have the same length; dst may
+// be x or y.
+func Add(dst, x, y []float32) {
+	mustLen("Add len(x)", len(x), len(dst))
+	mustLen("Add len(y)", len(y), len(dst))
+	if len(dst) > 0 {
+		add(dst, x, y)
+	}
+}
+
+func addGeneric(dst, x, y []float32) {
+	for i := range dst {
+		dst[i] = x[i] + y[i]
+	}
+}
+
+// Axpy computes dst[i] += a*x[i]. Both have the same length; dst may be x.
+func Axpy(dst, x []float32, a float32) {
+	mustLen("Axpy len(x)", len(x), len(dst))
+	if len(dst) > 0 {
+		axpy(dst, x, a)
+	}
+}
+
+func axpyGeneric(dst, x []float32, a float32) {
+	for i := range dst {
+		dst[i] += a * x[i]
+	}
+}
+
+// Scale computes dst[i] = a*x[i]. Both have the same length; dst may be x.
+func Scale(dst, x []float32, a float32) {
+	mustLen("Scale len(x)", len(x), len(dst))
+	if len(dst) > 0 {
+		scale(dst, x, a)
+	}
+}
+
+func scaleGeneric(dst, x []float32, a float32) {
+	for i := range dst {
+		dst[i] = a * x[i]
+	}
+}
+
+// addRowsBlock bounds how many rows are summed before they are added to dst:
+// short sums added to a long-running total lose less than one long sum.
+const addRowsBlock = 128
+
+// AddRows adds the column sums of a rows×n matrix with row stride ld to dst:
+// dst[j] += sum_i x[i*ld+j] for j < n. dst has at least n floats. It is the
+// gradient of a bias.
+func AddRows(dst, x []float32, rows, n, ld int) {
+	if rows <= 0 || n <= 0 {
+		return
+	}
+	mustHold("AddRows stride", ld, 0)
+	mustHold("AddRows len(dst)", len(dst), n)
+	mustHold("AddRows len(x)", len(x), (rows-1)*ld+n)
+	for i := 0; i < rows; i += addRowsBlock {
+		addRows(dst[:n], x[i*ld:], min(addRowsBlock, rows-i), ld)
+	}
+}
+
+func addRowsGeneric(dst, x []float32, rows, ld int) {
+	for j := range dst {
+		var s float32
+		for i := 0; i < rows; i++ {
+			s += x[i*ld+j]
+		}
+		dst[j] += s
+	}
+}
+
+// Dot returns the inner product of x and y, which have the same length.
+func Dot(x, y []float32) float32 {
+	mustLen("Dot len(y)", len(y), len(x))
+	if len(x) == 0 {
+		return 0
+	}
+	return dot(x, y)
+}
+
+func dotGeneric(x, y []float32) float32 {
+	var s float64
+	for i, v := range x {
+		s += float64(v) * float64(y[i])
+	}
+	return float32(s)
+}
+
+// Max returns the largest element of x, or NaN if x has a NaN. It panics if x
+// is empty.
+func Max(x []float32) float32 {
+	mustHold("Max len(x)", len(x), 1)
+	return maxOf(x)
+}
+
+func maxGeneric(x []float32) float32 {
+	m := x[0]
+	for _, v := range x {
+		if v > m || v != v {
+			m = v
+		}
+	}
+	// Once m is NaN no v compares greater, so it stays.
+	return m
+}
+
+// SumSq returns the sum of the squares of x, accumulated in float64, for
+// gradient norms.
+func SumSq(x []float32) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	return sumSq(x)
+}
+
+func sumSqGeneric(x []float32) float64 {
+	var s float64
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return s
+}
+
+// ReadSum returns the sum of x in float32. It exists to measure how fast
+// memory can be read; sums that matter use other kernels.
+func ReadSum(x []float32) float32 {
+	if len(x) == 0 {
+		return 0
+	}
+	return readSum(x)
+}
+
+func readSumGeneric(x []float32) float32 {
+	var s float64
+	for _, v := range x {
+		s += float64(v)
+	}
+	return float32(s)
+}
+
+// PeakFMA runs iters rounds of independent fused multiply-adds on registers
+// at the current level and returns the floating-point operations done, two for
+// each multiply-add. Time it to learn the machine's peak. At Generic it counts
+// a plain multiplication and addition.
+func PeakFMA(iters int) (flops float64) {
+	if iters <= 0 {
+		return 0
+	}
+	return peakFMA(iters)
+}
+
+// peakSink keeps the generic loop's result alive.
+var peakSink float32
+
+func peakFMAGeneric(iters int) float64 {
+	const chains, a, b = 8, 0.999, 0.001
+	var s0, s1, s2, s3, s4, s5, s6, s7 float32
+	for i := 0; i < iters; i++ {
+		s0 = s0*a + b
+		s1 = s1*a + b
+		s2 = s2*a + b
+		s3 = s3*a + b
+		s4 = s4*a + b
+		s5 = s5*a + b
+		s6 = s6*a + b
+		s7 = s7*a + b
+	}
+	peakSink = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7
+	return float64(iters) * chains * 2
+}
