@@ -1,0 +1,2 @@
+// Package multimae is a multi-modal, multi-task masked autoencoder.
+package multimae

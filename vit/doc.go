@@ -1,0 +1,2 @@
+// Package vit holds the vision transformer.
+package vit
