@@ -1,0 +1,130 @@
+package nn
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+)
+
+// WriteFileAtomic writes a file so that path holds, at every moment and after a crash, either what it
+// held before or everything write produced. It writes to a temporary file in the same folder (buffered,
+// so write may make small writes), forces it to the disk, renames it over path, and forces the folder's
+// entry to the disk. On any error, a full disk or a panic in write included, the temporary file is
+// removed and an earlier file at path is as it was.
+//
+// A new file gets the permissions the umask leaves of 0666; a replaced one keeps its own. A symbolic
+// link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is written to
+// directly: renaming over it would destroy it.
+func WriteFileAtomic(path string, write func(io.Writer) error) error {
+	target, mode, special, err := atomicTarget(path)
+	if err != nil {
+		return err
+	}
+	if special {
+		f, err := os.OpenFile(target, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := writeBuffered(f, write); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+		return f.Close()
+	}
+	f, err := createTemp(target)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	temp := f.Name()
+	renamed := false
+	defer func() { // also runs when write panics
+		if !renamed {
+			f.Close()
+			os.Remove(temp)
+		}
+	}()
+	if err := writeBuffered(f, write); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if mode != 0 {
+		if err := f.Chmod(mode); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
+	// Without this a crash soon after the rename could leave an empty file under the final name.
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(temp, target); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	renamed = true
+	if err := syncDir(filepath.Dir(target)); err != nil {
+		return fmt.Errorf("writing %s: the file is in place, but its folder could not be forced to the disk: %w", path, err)
+	}
+	return nil
+}
+
+// atomicTarget resolves path: the file to replace, its permissions (0 if it does not exist yet), and
+// whether it must be written to directly.
+func atomicTarget(path string) (target string, mode fs.FileMode, special bool, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, 0, false, nil
+	case err != nil:
+		return "", 0, false, err
+	case info.IsDir():
+		return "", 0, false, fmt.Errorf("writing %s: it is a folder; give the path of a file", path)
+	case !info.Mode().IsRegular():
+		return path, 0, true, nil
+	}
+	target, err = filepath.EvalSymlinks(path)
+	return target, info.Mode().Perm(), false, err
+}
+
+// createTemp creates a hidden file beside path. os.CreateTemp would do but for its fixed mode 0600, which
+// would make every checkpoint unreadable to the user's group.
+func createTemp(path string) (*os.File, error) {
+	dir, base := filepath.Split(path)
+	for try := 0; ; try++ {
+		name := filepath.Join(dir, "."+base+".tmp-"+strconv.FormatUint(rand.Uint64(), 36))
+		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		if !errors.Is(err, fs.ErrExist) || try == 100 {
+			return f, err
+		}
+	}
+}
+
+func writeBuffered(f *os.File, write func(io.Writer) error) error {
+	w := bufio.NewWriterSize(f, 1<<16)
+	if err := write(w); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+// syncDir makes a rename in dir durable. Systems that cannot open or force a folder (Windows, some
+// network file systems) order the rename themselves, and a folder may be writable but not readable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
