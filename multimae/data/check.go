@@ -1,0 +1,210 @@
+package data
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// Report is what Check found.
+type Report struct {
+	Samples    int       `json:"samples"` // samples with a file of every modality
+	Problems   []Problem `json:"problems"`
+	Modalities []Summary `json:"modalities"`
+}
+
+// Summary describes the good files of one modality.
+type Summary struct {
+	Name  string      `json:"name"`
+	Kind  string      `json:"kind"`
+	Files int         `json:"files"`
+	Sizes []SizeCount `json:"sizes"` // the most frequent first
+	// Min, Max and Mean are over all values of an image kind, 0..1; a class
+	// map has none.
+	Min  float64 `json:"min"`
+	Max  float64 `json:"max"`
+	Mean float64 `json:"mean"`
+	// Classes are the ids seen in a class map, ascending, with 254 and 255.
+	Classes []ClassCount `json:"classes,omitempty"`
+}
+
+// SizeCount is a size in pixels and the number of files that have it.
+type SizeCount struct {
+	W     int `json:"w"`
+	H     int `json:"h"`
+	Files int `json:"files"`
+}
+
+// ClassCount is a class id and the number of pixels that have it.
+type ClassCount struct {
+	ID     int   `json:"id"`
+	Pixels int64 `json:"pixels"`
+}
+
+// Check reads every file of a dataset folder, or of its train and val folders,
+// and reports every problem in it, in the order of names: missing partners and
+// folders, files that cannot be read, wrong bit depths, class ids out of range,
+// sizes that do not fit together. The error is one of reading the folder
+// itself, or ctx's.
+func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, err
+	}
+	var parts []string
+	for _, sub := range []string{"train", "val"} {
+		if p := filepath.Join(dir, sub); isDir(p) {
+			parts = append(parts, p)
+		}
+	}
+	if parts == nil {
+		parts = []string{dir}
+	}
+	r := &Report{Problems: []Problem{}}
+	total := newTally(len(inputs))
+	for _, part := range parts {
+		f, problems, err := index(part, inputs)
+		if err != nil {
+			return nil, err
+		}
+		r.Samples += f.Len()
+		r.Problems = append(r.Problems, problems...)
+		problems, err = f.check(ctx, total)
+		if err != nil {
+			return nil, err
+		}
+		r.Problems = append(r.Problems, problems...)
+	}
+	for k, m := range inputs {
+		r.Modalities = append(r.Modalities, total[k].summary(&m))
+	}
+	return r, nil
+}
+
+// check reads the complete samples and adds to total.
+func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
+	found := make([][]Problem, f.Len())
+	var (
+		mu    sync.Mutex // guards next, total and first
+		next  int
+		first error
+		wg    sync.WaitGroup
+	)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			own := newTally(len(f.inputs))
+			for {
+				mu.Lock()
+				if first == nil {
+					first = ctx.Err()
+				}
+				i := next
+				next++
+				if first != nil || i >= f.Len() {
+					for k := range own {
+						total[k].add(&own[k])
+					}
+					mu.Unlock()
+					return
+				}
+				mu.Unlock()
+				found[i] = f.checkSample(i, own)
+			}
+		}()
+	}
+	wg.Wait()
+	return slices.Concat(found...), first
+}
+
+func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
+	s := &Sample{Name: f.names[i], Maps: map[string]*Map{}}
+	for k, m := range f.inputs {
+		p, err := ReadImage(f.file(k, i), m)
+		if err != nil {
+			prob := new(Problem)
+			if !errors.As(err, &prob) {
+				prob = &Problem{f.file(k, i), err.Error(), "make the file readable"}
+			}
+			problems = append(problems, *prob)
+			continue
+		}
+		s.Maps[m.Name] = p
+		own[k].count(p)
+	}
+	if p := f.sizes(i, s); p != nil {
+		problems = append(problems, *p)
+	}
+	return problems
+}
+
+// tally gathers a Summary.
+type tally struct {
+	files    int
+	sizes    map[[2]int]int
+	min, max float32
+	sum      float64
+	values   int64
+	classes  [256]int64
+}
+
+func newTally(n int) []tally {
+	t := make([]tally, n)
+	for i := range t {
+		t[i] = tally{sizes: map[[2]int]int{}, min: math.MaxFloat32, max: -math.MaxFloat32}
+	}
+	return t
+}
+
+func (t *tally) count(m *Map) {
+	t.files++
+	t.sizes[[2]int{m.W, m.H}]++
+	for _, v := range m.Pix {
+		t.min, t.max = min(t.min, v), max(t.max, v)
+		t.sum += float64(v)
+	}
+	t.values += int64(len(m.Pix))
+	for _, id := range m.IDs {
+		t.classes[id]++
+	}
+}
+
+func (t *tally) add(o *tally) {
+	t.files += o.files
+	for s, n := range o.sizes {
+		t.sizes[s] += n
+	}
+	t.min, t.max = min(t.min, o.min), max(t.max, o.max)
+	t.sum += o.sum
+	t.values += o.values
+	for id, n := range o.classes {
+		t.classes[id] += n
+	}
+}
+
+func (t *tally) summary(m *multimae.Input) Summary {
+	s := Summary{Name: m.Name, Kind: m.Kind, Files: t.files}
+	for _, wh := range slices.SortedFunc(maps.Keys(t.sizes), func(a, b [2]int) int {
+		return cmp.Or(t.sizes[b]-t.sizes[a], b[0]-a[0], b[1]-a[1])
+	}) {
+		s.Sizes = append(s.Sizes, SizeCount{wh[0], wh[1], t.sizes[wh]})
+	}
+	if t.values > 0 {
+		s.Min, s.Max, s.Mean = float64(t.min), float64(t.max), t.sum/float64(t.values)
+	}
+	for id, n := range t.classes {
+		if n > 0 {
+			s.Classes = append(s.Classes, ClassCount{id, n})
+		}
+	}
+	return s
+}

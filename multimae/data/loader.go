@@ -1,0 +1,283 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// LoaderConfig says what batches a Loader makes.
+type LoaderConfig struct {
+	Inputs  []multimae.Input // modalities that every sample must have
+	Size    int              // side of the batch's images in pixels, a multiple of every stride
+	Batch   int              // samples in a batch
+	Seed    uint64           // fixes order and augmentation
+	Augment Augment
+	Workers int // goroutines that make batches; less than 1 means 1. It does not change the batches
+	Start   int // batches already consumed, for an exact resume
+	// SkipBad replaces a sample that cannot be read by the next good one of
+	// the dataset. Without it such a sample ends the loader with its error.
+	SkipBad bool
+	Shuffle bool // a new order each epoch; otherwise that of the dataset
+	Drop    bool // leave out the last batch of an epoch where it is not full
+}
+
+// Loader streams batches through endless epochs, prepared ahead by its
+// workers. Which samples batch number k holds, their order and their
+// augmentation depend only on the dataset, the configuration and k.
+type Loader struct {
+	ds     Dataset
+	c      LoaderConfig
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	per    int // batches in an epoch
+
+	// Batch k passes through slots[k mod len(slots)], which holds one batch.
+	// A worker takes a ticket before a batch number and Next returns the
+	// ticket, so at most len(slots) batches are under way and the slot of a
+	// batch is empty by the time it is ready.
+	slots   []chan prepared
+	tickets chan struct{}
+	taken   atomic.Int64
+
+	next    sync.Mutex // serialises Next; guards k and err
+	k       int
+	err     error
+	skipped atomic.Int64
+
+	free  sync.Mutex // guards spare and lent
+	spare []*multimae.Batch
+	lent  map[*multimae.Batch]bool
+}
+
+type prepared struct {
+	b       *multimae.Batch
+	skipped int
+	err     error
+}
+
+// NewLoader starts the workers. They end when ctx does, when a sample is bad,
+// or by Close. A configuration that cannot work is reported by Next.
+func NewLoader(ctx context.Context, ds Dataset, c LoaderConfig) *Loader {
+	l := &Loader{ds: ds, c: c, k: c.Start, lent: map[*multimae.Batch]bool{}}
+	l.ctx, l.cancel = context.WithCancel(ctx)
+	if l.err = l.check(); l.err != nil {
+		l.cancel()
+		return l
+	}
+	l.per = ds.Len() / c.Batch
+	if !c.Drop && ds.Len()%c.Batch != 0 {
+		l.per++
+	}
+	workers := max(c.Workers, 1)
+	// One batch in hand for each worker beyond the one it makes: enough to
+	// ride out uneven decoding, and little enough memory.
+	l.slots = make([]chan prepared, 2*workers)
+	l.tickets = make(chan struct{}, len(l.slots))
+	for i := range l.slots {
+		l.slots[i] = make(chan prepared, 1)
+		l.tickets <- struct{}{}
+	}
+	l.taken.Store(int64(c.Start))
+	l.wg.Add(workers)
+	for range workers {
+		go l.work()
+	}
+	return l
+}
+
+func (l *Loader) check() error {
+	c := &l.c
+	if err := checkInputs(c.Inputs, c.Size); err != nil {
+		return err
+	}
+	n := l.ds.Len()
+	a := &c.Augment
+	switch {
+	case c.Batch < 1:
+		return fmt.Errorf("data: batch of %d samples, want at least 1", c.Batch)
+	case c.Start < 0:
+		return fmt.Errorf("data: start at batch %d, want 0 or more", c.Start)
+	case n < 1:
+		return errors.New("data: the dataset has no samples")
+	case c.Drop && n < c.Batch:
+		return fmt.Errorf("data: the dataset has %d samples, fewer than a batch of %d", n, c.Batch)
+	case a.Crop && a.CropScale != [2]float64{} && !(a.CropScale[0] > 0 && a.CropScale[0] <= a.CropScale[1] && a.CropScale[1] <= 1):
+		return fmt.Errorf("data: crop scale %v, want two ascending shares of the area, such as [0.2 1]", a.CropScale)
+	case a.Crop && a.CropRatio != [2]float64{} && !(a.CropRatio[0] > 0 && a.CropRatio[0] <= a.CropRatio[1]):
+		return fmt.Errorf("data: crop ratio %v, want two ascending aspect ratios, such as [0.75 1.3333]", a.CropRatio)
+	}
+	return nil
+}
+
+// Next waits for the next batch. The epochs never end. After an error, which
+// is ctx's or that of the first bad sample, every call returns it. Pass the
+// batch to Release when it is no longer needed.
+func (l *Loader) Next() (*multimae.Batch, error) {
+	l.next.Lock()
+	defer l.next.Unlock()
+	if l.err != nil {
+		return nil, l.err
+	}
+	select {
+	case <-l.ctx.Done():
+		l.err = l.ctx.Err()
+	case p := <-l.slots[l.k%len(l.slots)]:
+		if l.err = p.err; l.err == nil {
+			l.k++
+			l.skipped.Add(int64(p.skipped))
+			l.tickets <- struct{}{}
+			return p.b, nil
+		}
+		l.cancel()
+	}
+	return nil, l.err
+}
+
+// Release lets the loader overwrite b, a batch of Next, with a later one.
+// Releasing it twice, or a batch of another origin, does nothing.
+func (l *Loader) Release(b *multimae.Batch) {
+	l.free.Lock()
+	defer l.free.Unlock()
+	if l.lent[b] {
+		delete(l.lent, b)
+		l.spare = append(l.spare, b)
+	}
+}
+
+// Skipped is the number of bad samples replaced in the batches of Next so far.
+func (l *Loader) Skipped() int { return int(l.skipped.Load()) }
+
+// BatchesPerEpoch is the number of batches in one pass over the dataset, or 0
+// where the configuration cannot work.
+func (l *Loader) BatchesPerEpoch() int { return l.per }
+
+// Close ends the workers and waits for them. Batches already returned by Next
+// stay valid. Closing twice is fine.
+func (l *Loader) Close() {
+	l.cancel()
+	l.wg.Wait()
+}
+
+func (l *Loader) work() {
+	defer l.wg.Done()
+	var z resizer
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-l.tickets:
+		}
+		k := int(l.taken.Add(1) - 1)
+		b := l.buffer()
+		skipped, err := l.fill(&z, b, k)
+		l.slots[k%len(l.slots)] <- prepared{b, skipped, err} // never blocks: see slots
+		if err != nil {
+			return // Next will get here and end the others
+		}
+	}
+}
+
+// buffer is a batch whose memory may be used.
+func (l *Loader) buffer() *multimae.Batch {
+	l.free.Lock()
+	defer l.free.Unlock()
+	b := new(multimae.Batch)
+	if n := len(l.spare); n > 0 {
+		b = l.spare[n-1]
+		l.spare = l.spare[:n-1]
+	}
+	l.lent[b] = true
+	return b
+}
+
+// fill makes batch number k.
+func (l *Loader) fill(z *resizer, b *multimae.Batch, k int) (skipped int, err error) {
+	n := l.ds.Len()
+	epoch := uint64(k / l.per)
+	from := k % l.per * l.c.Batch
+	to := min(from+l.c.Batch, n)
+	shape(b, to-from, l.c.Size, l.c.Inputs)
+	order := newPermutation(n, l.c.Seed, epoch)
+	for pos := from; pos < to; pos++ {
+		if err := l.ctx.Err(); err != nil {
+			return 0, err
+		}
+		i := pos
+		if l.c.Shuffle {
+			i = order.at(pos)
+		}
+		s, bad, err := l.sample(i)
+		if err != nil {
+			return 0, err
+		}
+		skipped += bad
+		r := newRNG(l.c.Seed, epoch, uint64(pos))
+		w, h := s.size()
+		c, flip := l.c.Augment.draw(&r, w, h)
+		z.place(b, pos-from, s, l.c.Inputs, c, flip)
+	}
+	return skipped, nil
+}
+
+// sample reads sample i, or with SkipBad the first good one from there on, and
+// counts the bad ones.
+func (l *Loader) sample(i int) (s *Sample, bad int, err error) {
+	n := l.ds.Len()
+	for bad = range n {
+		s, err = l.ds.Sample((i + bad) % n)
+		for j := range l.c.Inputs {
+			if err == nil {
+				err = s.check(&l.c.Inputs[j])
+			}
+		}
+		if err == nil {
+			return s, bad, nil
+		}
+		if !l.c.SkipBad || l.ctx.Err() != nil {
+			return nil, 0, err
+		}
+	}
+	return nil, 0, fmt.Errorf("data: none of the %d samples can be read: %w", n, err)
+}
+
+// permutation is a random bijection of 0..n−1 that is computed one value at a
+// time: a "swap-or-not" shuffle. So any worker knows any position of any epoch
+// without a table, however large the dataset.
+type permutation struct {
+	n     int
+	seed  uint64
+	pivot [permutationRounds]int
+}
+
+// In each round a point is exchanged with its mirror image about a random
+// pivot, or not. Mixing takes about 6·log2 n rounds; this is enough for 2^16
+// at the standard of cryptography and for any n at that of training.
+const permutationRounds = 96
+
+func newPermutation(n int, seed, epoch uint64) *permutation {
+	r := newRNG(seed, epoch)
+	p := &permutation{n: n, seed: r.uint64()}
+	for i := range p.pivot {
+		p.pivot[i] = int(r.uint64() % uint64(n))
+	}
+	return p
+}
+
+func (p *permutation) at(x int) int {
+	for round, pivot := range p.pivot {
+		y := pivot - x
+		if y < 0 {
+			y += p.n
+		}
+		if mix64(p.seed+uint64(round)<<48+uint64(max(x, y)))&1 == 1 {
+			x = y
+		}
+	}
+	return x
+}
