@@ -26,7 +26,7 @@ func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
 	return float32(s)
 }
 
-// SoftmaxBackward computes dst[i] = scale*p[i]*(dp[i] - delta), the gradient of
+// SoftmaxBackward computes dst[i] = scale*(dp[i]-delta)*p[i], the gradient of
 // a softmax row's scores from its probabilities p and their gradient dp, where
 // delta = sum p*dp. All have the same length; dst may be p or dp.
 func SoftmaxBackward(dst, p, dp []float32, delta, scale float32) {
@@ -39,7 +39,7 @@ func SoftmaxBackward(dst, p, dp []float32, delta, scale float32) {
 
 func softmaxBackwardGeneric(dst, p, dp []float32, delta, scale float32) {
 	for i := range dst {
-		dst[i] = scale * p[i] * (dp[i] - delta)
+		dst[i] = scale * (dp[i] - delta) * p[i]
 	}
 }
 

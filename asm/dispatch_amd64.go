@@ -2,39 +2,313 @@
 
 package asm
 
-func pack(dst, src []float32, k, n, w, rs, cs int) { packGeneric(dst, src, k, n, w, rs, cs) }
+import "unsafe"
 
-func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
-	gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, bias, add, ldadd)
+// The dispatch is by branches, not through function variables: behind a
+// variable the compiler cannot see that pointers do not escape, and callers'
+// buffers would move to the heap. Lengths have been checked and are not zero.
+
+func add(dst, x, y []float32) {
+	switch level {
+	case AVX512:
+		addAVX512(&dst[0], &x[0], &y[0], len(dst))
+	case AVX2:
+		addAVX2(&dst[0], &x[0], &y[0], len(dst))
+	default:
+		addGeneric(dst, x, y)
+	}
 }
 
-func add(dst, x, y []float32)                { addGeneric(dst, x, y) }
-func axpy(dst, x []float32, a float32)       { axpyGeneric(dst, x, a) }
-func scale(dst, x []float32, a float32)      { scaleGeneric(dst, x, a) }
-func addRows(dst, x []float32, rows, ld int) { addRowsGeneric(dst, x, rows, ld) }
-func dot(x, y []float32) float32             { return dotGeneric(x, y) }
-func maxOf(x []float32) float32              { return maxGeneric(x) }
-func sumSq(x []float32) float64              { return sumSqGeneric(x) }
-func readSum(x []float32) float32            { return readSumGeneric(x) }
-func peakFMA(iters int) float64              { return peakFMAGeneric(iters) }
+func axpy(dst, x []float32, a float32) {
+	switch level {
+	case AVX512:
+		axpyAVX512(&dst[0], &x[0], a, len(dst))
+	case AVX2:
+		axpyAVX2(&dst[0], &x[0], a, len(dst))
+	default:
+		axpyGeneric(dst, x, a)
+	}
+}
+
+func scale(dst, x []float32, a float32) {
+	switch level {
+	case AVX512:
+		scaleAVX512(&dst[0], &x[0], a, len(dst))
+	case AVX2:
+		scaleAVX2(&dst[0], &x[0], a, len(dst))
+	default:
+		scaleGeneric(dst, x, a)
+	}
+}
+
+func addRows(dst, x []float32, rows, ld int) {
+	switch level {
+	case AVX512:
+		addRowsAVX512(&dst[0], &x[0], rows, len(dst), ld)
+	case AVX2:
+		addRowsAVX2(&dst[0], &x[0], rows, len(dst), ld)
+	default:
+		addRowsGeneric(dst, x, rows, ld)
+	}
+}
+
+func dot(x, y []float32) float32 {
+	switch level {
+	case AVX512:
+		return dotAVX512(&x[0], &y[0], len(x))
+	case AVX2:
+		return dotAVX2(&x[0], &y[0], len(x))
+	}
+	return dotGeneric(x, y)
+}
+
+func maxOf(x []float32) float32 {
+	switch level {
+	case AVX512:
+		return maxAVX512(&x[0], len(x))
+	case AVX2:
+		return maxAVX2(&x[0], len(x))
+	}
+	return maxGeneric(x)
+}
+
+func sumSq(x []float32) float64 {
+	switch level {
+	case AVX512:
+		return sumSqAVX512(&x[0], len(x))
+	case AVX2:
+		return sumSqAVX2(&x[0], len(x))
+	}
+	return sumSqGeneric(x)
+}
+
+func readSum(x []float32) float32 {
+	switch level {
+	case AVX512:
+		return readSumAVX512(&x[0], len(x))
+	case AVX2:
+		return readSumAVX2(&x[0], len(x))
+	}
+	return readSumGeneric(x)
+}
+
+func peakFMA(iters int) float64 {
+	const chains = 12 // in both kernels
+	switch level {
+	case AVX512:
+		peakFMAAVX512(iters)
+		return float64(iters) * chains * 16 * 2
+	case AVX2:
+		peakFMAAVX2(iters)
+		return float64(iters) * chains * 8 * 2
+	}
+	return peakFMAGeneric(iters)
+}
 
 func expSum(dst, x []float32, scale, shift float32) float32 {
+	switch level {
+	case AVX512:
+		return expSumAVX512(&dst[0], &x[0], scale, shift, len(dst))
+	case AVX2:
+		return expSumAVX2(&dst[0], &x[0], scale, shift, len(dst))
+	}
 	return expSumGeneric(dst, x, scale, shift)
 }
 
 func softmaxBackward(dst, p, dp []float32, delta, scale float32) {
-	softmaxBackwardGeneric(dst, p, dp, delta, scale)
+	switch level {
+	case AVX512:
+		softmaxBackwardAVX512(&dst[0], &p[0], &dp[0], delta, scale, len(dst))
+	case AVX2:
+		softmaxBackwardAVX2(&dst[0], &p[0], &dp[0], delta, scale, len(dst))
+	default:
+		softmaxBackwardGeneric(dst, p, dp, delta, scale)
+	}
 }
 
-func gelu(dst, x []float32)             { geluGeneric(dst, x) }
-func geluBackward(dst, x, dy []float32) { geluBackwardGeneric(dst, x, dy) }
+func gelu(dst, x []float32) {
+	switch level {
+	case AVX512:
+		geluAVX512(&dst[0], &x[0], len(dst))
+	case AVX2:
+		geluAVX2(&dst[0], &x[0], len(dst))
+	default:
+		geluGeneric(dst, x)
+	}
+}
+
+func geluBackward(dst, x, dy []float32) {
+	switch level {
+	case AVX512:
+		geluBackwardAVX512(&dst[0], &x[0], &dy[0], len(dst))
+	case AVX2:
+		geluBackwardAVX2(&dst[0], &x[0], &dy[0], len(dst))
+	default:
+		geluBackwardGeneric(dst, x, dy)
+	}
+}
 
 func layerNorm(y, x, w, b []float32, eps float32) (mean, rstd float32) {
+	switch level {
+	case AVX512:
+		return layerNormAVX512(&y[0], &x[0], &w[0], &b[0], len(x), eps)
+	case AVX2:
+		return layerNormAVX2(&y[0], &x[0], &w[0], &b[0], len(x), eps)
+	}
 	return layerNormGeneric(y, x, w, b, eps)
 }
 
 func layerNormBackward(dx, dw, db, dy, x, w []float32, mean, rstd float32, accumulate bool) {
-	layerNormBackwardGeneric(dx, dw, db, dy, x, w, mean, rstd, accumulate)
+	switch level {
+	case AVX512:
+		layerNormBackwardAVX512(&dx[0], &dw[0], &db[0], &dy[0], &x[0], &w[0], len(x), mean, rstd, accumulate)
+	case AVX2:
+		layerNormBackwardAVX2(&dx[0], &dw[0], &db[0], &dy[0], &x[0], &w[0], len(x), mean, rstd, accumulate)
+	default:
+		layerNormBackwardGeneric(dx, dw, db, dy, x, w, mean, rstd, accumulate)
+	}
 }
 
-func adamW(p, g, m, v []float32, k *adamWScalars) { adamWGeneric(p, g, m, v, k) }
+func adamW(p, g, m, v []float32, k *adamWScalars) {
+	switch level {
+	case AVX512:
+		adamWAVX512(&p[0], &g[0], &m[0], &v[0], &k.gradScale, len(p))
+	case AVX2:
+		adamWAVX2(&p[0], &g[0], &m[0], &v[0], &k.gradScale, len(p))
+	default:
+		adamWGeneric(p, g, m, v, k)
+	}
+}
+
+// pack has kernels for rows (cs == 1) and columns (rs == 1) that are contiguous
+// in src; the columns are transposed in blocks of one vector's width.
+func pack(dst, src []float32, k, n, w, rs, cs int) {
+	switch {
+	case level == AVX512 && cs == 1:
+		packRowsAVX512(&dst[0], &src[0], k, n, w, rs)
+	case level == AVX2 && cs == 1:
+		packRowsAVX2(&dst[0], &src[0], k, n, w, rs)
+	case level == AVX512 && rs == 1:
+		for j := 0; j < w; j += 16 {
+			packColsAVX512(&dst[j], &src[j*cs], k, min(n-j, 16), min(w-j, 16), w, cs)
+		}
+	case level == AVX2 && rs == 1:
+		for j := 0; j < w; j += 8 {
+			packColsAVX2(&dst[j], &src[j*cs], k, min(n-j, 8), min(w-j, 8), w, cs)
+		}
+	default:
+		packGeneric(dst, src, k, n, w, rs, cs)
+	}
+}
+
+func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+	// With k == 0, a and b may be empty; a missing bias or add is a nil pointer.
+	switch ap, bp := unsafe.SliceData(a), unsafe.SliceData(b); level {
+	case AVX512:
+		gemmTileAVX512(&c[0], ldc, ap, ars, acs, bp, w, m, n, k, unsafe.SliceData(bias), unsafe.SliceData(add), ldadd)
+	case AVX2:
+		gemmTileAVX2(&c[0], ldc, ap, ars, acs, bp, w, m, n, k, unsafe.SliceData(bias), unsafe.SliceData(add), ldadd)
+	default:
+		gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, bias, add, ldadd)
+	}
+}
+
+func gemmTileAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k int, bias, add *float32, ldadd int) {
+	if w == 32 {
+		switch m {
+		case 1:
+			gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 2:
+			gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 3:
+			gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 4:
+			gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 5:
+			gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 6:
+			gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 7:
+			gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 8:
+			gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 9:
+			gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 10:
+			gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 11:
+			gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 12:
+			gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 13:
+			gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 14:
+			gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		}
+		return
+	}
+	switch m {
+	case 1:
+		gemm1x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 2:
+		gemm2x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 3:
+		gemm3x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 4:
+		gemm4x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 5:
+		gemm5x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 6:
+		gemm6x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 7:
+		gemm7x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 8:
+		gemm8x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 9:
+		gemm9x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 10:
+		gemm10x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 11:
+		gemm11x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 12:
+		gemm12x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 13:
+		gemm13x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 14:
+		gemm14x16AVX512(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	}
+}
+
+func gemmTileAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k int, bias, add *float32, ldadd int) {
+	if w == 16 {
+		switch m {
+		case 1:
+			gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 2:
+			gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 3:
+			gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 4:
+			gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 5:
+			gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		case 6:
+			gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+		}
+		return
+	}
+	switch m {
+	case 1:
+		gemm1x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 2:
+		gemm2x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 3:
+		gemm3x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 4:
+		gemm4x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 5:
+		gemm5x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	case 6:
+		gemm6x8AVX2(c, ldc, a, ars, acs, b, n, k, bias, add, ldadd)
+	}
+}

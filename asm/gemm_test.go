@@ -1,0 +1,322 @@
+package asm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// tileCase is one call of GemmTile.
+type tileCase struct {
+	m, n, w, k   int
+	ars, acs     int
+	ldc          int
+	bias, add    bool
+	accumulate   bool // add is c
+	special      bool // with NaN and Inf
+	seed1, seed2 uint64
+	memory       *tileMemory
+}
+
+// tileMemory holds the operands; each ends at a guard page.
+type tileMemory struct{ c, a, b, bias, add []float32 }
+
+func newTileMemory(t testing.TB, floats int) *tileMemory {
+	g := func() []float32 { return guarded(t, floats) }
+	return &tileMemory{g(), g(), g(), g(), g()}
+}
+
+// end returns the last n floats of s.
+func end(s []float32, n int) []float32 { return s[len(s)-n:] }
+
+func (tc tileCase) check(t *testing.T) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(tc.seed1, tc.seed2))
+	fill := func(s []float32) []float32 {
+		for i := range s {
+			s[i] = float32(r.NormFloat64())
+		}
+		return s
+	}
+	m, n, w, k, ldc, mem := tc.m, tc.n, tc.w, tc.k, tc.ldc, tc.memory
+	c := fill(end(mem.c, (m-1)*ldc+n))
+	var a, b, bias, add []float32
+	if k > 0 {
+		a, b = fill(end(mem.a, (m-1)*tc.ars+(k-1)*tc.acs+1)), fill(end(mem.b, k*w))
+		if tc.special {
+			a[r.IntN(len(a))] = specials[r.IntN(3)]
+		}
+	}
+	if tc.bias {
+		bias = fill(end(mem.bias, n))
+	}
+	ldadd := 0
+	switch {
+	case tc.accumulate:
+		add, ldadd = c, ldc
+	case tc.add:
+		ldadd = n + 3
+		add = fill(end(mem.add, (m-1)*ldadd+n))
+	}
+	old := append([]float32(nil), c...)
+	oldAdd := append([]float32(nil), add...)
+	GemmTile(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, bias, add, ldadd)
+	for i := 0; i < m; i++ {
+		for j := n; j < ldc && i*ldc+j < len(c); j++ {
+			if c[i*ldc+j] != old[i*ldc+j] {
+				t.Fatalf("%+v: wrote (%d,%d), outside the tile", tc, i, j)
+			}
+		}
+		for j := 0; j < n; j++ {
+			var v, abs float64
+			term := func(f float64) { v += f; abs += math.Abs(f) }
+			for p := 0; p < k; p++ {
+				term(float64(a[i*tc.ars+p*tc.acs]) * float64(b[p*w+j]))
+			}
+			if bias != nil {
+				term(float64(bias[j]))
+			}
+			if add != nil {
+				term(float64(oldAdd[i*ldadd+j]))
+			}
+			want := value{v, float64(k+3) * u * abs}
+			if got := float64(c[i*ldc+j]); !want.ok(got) {
+				t.Fatalf("%+v: element (%d,%d): got %v, want %v within %v", tc, i, j, got, v, want.tol)
+			}
+		}
+	}
+}
+
+func TestGemmTile(t *testing.T) {
+	ks := []int{0, 1, 2, 5, 33}
+	if testing.Short() {
+		ks = []int{0, 5}
+	}
+	everyLevel(t, func(t *testing.T) {
+		mem := newTileMemory(t, 1<<14)
+		nr := PanelCols()
+		for m := 1; m <= TileRows(); m++ {
+			for n := 1; n <= nr; n++ {
+				for _, k := range ks {
+					for variant := 0; variant < 8; variant++ {
+						tc := tileCase{m: m, n: n, w: nr, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
+							bias: variant&1 != 0, add: variant&2 != 0, accumulate: variant&4 != 0, special: variant == 5 && k > 0}
+						if n <= nr/2 && variant&1 == 0 {
+							tc.w = nr / 2
+						}
+						switch variant % 4 {
+						case 0: // row-major
+							tc.ars, tc.acs = k+1, 1
+						case 1: // packed by PackA
+							tc.ars, tc.acs = 1, m
+						case 2: // neither contiguous
+							tc.ars, tc.acs = 2*k+3, 2
+						case 3: // one row for all
+							tc.ars, tc.acs = 0, 1
+						}
+						tc.check(t)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestGemmTileBits checks that the bits of an element do not depend on the
+// tile it is computed in.
+func TestGemmTileBits(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		const k = 77
+		r := rand.New(rand.NewPCG(5, 6))
+		mr, nr := TileRows(), PanelCols()
+		random := func(n int) []float32 {
+			s := make([]float32, n)
+			for i := range s {
+				s[i] = float32(r.NormFloat64())
+			}
+			return s
+		}
+		a, wide := random(mr*k), random(k*nr)
+		full := make([]float32, mr*nr)
+		GemmTile(full, nr, a, k, 1, wide, nr, mr, nr, k, nil, nil, 0)
+		narrow := make([]float32, k*nr/2)
+		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
+		for m := 1; m <= mr; m++ {
+			c := make([]float32, m*nr)
+			for first := 0; first+m <= mr; first++ {
+				GemmTile(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, nil, nil, 0)
+				GemmTile(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, nil, nil, 0)
+				for i, v := range c {
+					if v != full[first*nr+i] {
+						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
+					}
+				}
+			}
+		}
+	})
+}
+
+func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
+	t.Helper()
+	for i := range b {
+		b[i] = float32(i + 1)
+	}
+	for i := range dst {
+		dst[i] = magic
+	}
+	PackB(dst, b, k, n, rs, cs)
+	nr, i := PanelCols(), 0
+	for q := 0; q*nr < n; q++ {
+		w := PanelWidth(n, q)
+		if i != q*nr*k {
+			t.Fatalf("panel %d at %d", q, i)
+		}
+		for p := 0; p < k; p++ {
+			for j := q * nr; j < q*nr+w; j++ {
+				want := float32(0)
+				if j < n {
+					want = b[p*rs+j*cs]
+				}
+				if dst[i] != want {
+					t.Fatalf("k=%d n=%d rs=%d cs=%d: element (%d,%d) is %v, want %v", k, n, rs, cs, p, j, dst[i], want)
+				}
+				i++
+			}
+		}
+	}
+	if i != len(dst) {
+		t.Fatalf("k=%d n=%d: %d floats, PackedLen says %d", k, n, i, len(dst))
+	}
+}
+
+func TestPackB(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		src, dst := guarded(t, 1<<14), guarded(t, 1<<14)
+		for n := 1; n <= 2*PanelCols()+3; n++ {
+			for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 33, 50} {
+				for _, s := range [][2]int{{n, 1}, {n + 3, 1}, {1, k}, {1, k + 5}, {2, 2 * k}} {
+					checkPack(t, k, n, s[0], s[1], end(src, (k-1)*s[0]+(n-1)*s[1]+1), end(dst, PackedLen(k, n)))
+				}
+			}
+		}
+	})
+}
+
+func TestPackA(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		src, dst := guarded(t, 1<<12), guarded(t, 1<<12)
+		for m := 1; m <= TileRows(); m++ {
+			for _, k := range []int{1, 2, 8, 15, 16, 17, 40} {
+				for _, s := range [][2]int{{1, m}, {1, m + 9}, {k, 1}, {k + 2, 1}, {3, 3 * m}} {
+					rs, cs := s[0], s[1]
+					a, d := end(src, (m-1)*rs+(k-1)*cs+1), end(dst, m*k)
+					for i := range a {
+						a[i] = float32(i + 1)
+					}
+					PackA(d, a, m, k, rs, cs)
+					for i := 0; i < m; i++ {
+						for p := 0; p < k; p++ {
+							if d[p*m+i] != a[i*rs+p*cs] {
+								t.Fatalf("m=%d k=%d rs=%d cs=%d: element (%d,%d) is %v, want %v", m, k, rs, cs, i, p, d[p*m+i], a[i*rs+p*cs])
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+func FuzzGemmTile(f *testing.F) {
+	f.Add(uint64(1), uint8(14), uint8(32), uint16(64), uint8(0), uint8(3))
+	f.Add(uint64(2), uint8(3), uint8(5), uint16(9), uint8(7), uint8(0))
+	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8, k uint16, flags, pad uint8) {
+		levels := Supported()
+		defer Use(levels[int(flags>>4)%len(levels)])()
+		tc := tileCase{m: 1 + int(m)%TileRows(), n: 1 + int(n)%PanelCols(), w: PanelCols(), k: int(k) % 300, seed1: seed,
+			bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, special: flags&8 != 0}
+		if tc.n <= tc.w/2 && pad&1 != 0 {
+			tc.w /= 2
+		}
+		tc.ldc, tc.ars, tc.acs = tc.n+int(pad%7), tc.k+int(pad%5), 1
+		if pad&2 != 0 {
+			tc.ars, tc.acs = 1+int(pad%3), tc.m*3
+		}
+		tc.memory = newTileMemory(t, 1<<15)
+		tc.check(t)
+	})
+}
+
+func FuzzPackB(f *testing.F) {
+	f.Add(uint8(16), uint8(33), uint8(0), uint8(2))
+	f.Fuzz(func(t *testing.T, k8, n8, flags, pad uint8) {
+		levels := Supported()
+		defer Use(levels[int(flags>>4)%len(levels)])()
+		k, n := 1+int(k8), 1+int(n8)
+		rs, cs := n+int(pad), 1
+		if flags&1 != 0 {
+			rs, cs = 1, k+int(pad)
+		}
+		checkPack(t, k, n, rs, cs, guarded(t, (k-1)*rs+(n-1)*cs+1), guarded(t, PackedLen(k, n)))
+	})
+}
+
+func TestGemmChecks(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		mr, nr := TileRows(), PanelCols()
+		const k = 4
+		s := func(n int) []float32 { return make([]float32, n) }
+		type call struct {
+			c, a, b, bias, add []float32
+			w, m, n, k         int
+		}
+		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), nr, mr, nr, k}
+		run := func(x call) {
+			GemmTile(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, x.bias, x.add, nr)
+		}
+		run(good)
+		for what, change := range map[string]func(*call){
+			"rows":        func(x *call) { x.m++ },
+			"panel width": func(x *call) { x.w-- },
+			"columns":     func(x *call) { x.w /= 2 },
+			"k":           func(x *call) { x.k = -1 },
+			"len(c)":      func(x *call) { x.c = x.c[1:] },
+			"len(a)":      func(x *call) { x.a = x.a[1:] },
+			"len(b)":      func(x *call) { x.b = x.b[1:] },
+			"len(bias)":   func(x *call) { x.bias = x.bias[1:] },
+			"len(add)":    func(x *call) { x.add = x.add[1:] },
+		} {
+			bad := good
+			change(&bad)
+			mustPanic(t, what, "GemmTile "+what, func() { run(bad) })
+		}
+		mustPanic(t, "PackB dst", "PackB len(dst)", func() { PackB(s(3), s(100), k, nr, nr, 1) })
+		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
+		mustPanic(t, "PackA rows", "PackA rows", func() { PackA(s(1000), s(1000), mr+1, k, 1, mr+1) })
+		mustPanic(t, "PanelWidth", "panel number", func() { PanelWidth(nr, 1) })
+		if got := testing.AllocsPerRun(10, func() { run(good) }); got != 0 {
+			t.Errorf("GemmTile allocates %v times", got)
+		}
+	})
+}
+
+func ExampleGemmTile() {
+	defer Use(Generic)() // tile sizes, and so the panel below, depend on the level
+	a := []float32{
+		1, 2, 3,
+		4, 5, 6,
+	}
+	b := []float32{
+		1, 0,
+		0, 1,
+		1, 1,
+	}
+	const m, n, k = 2, 2, 3
+	panel := make([]float32, PackedLen(k, n))
+	PackB(panel, b, k, n, n, 1)
+	c := make([]float32, m*n)
+	GemmTile(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, []float32{10, 20}, nil, 0)
+	fmt.Println(c)
+	// Output: [14 25 20 31]
+}

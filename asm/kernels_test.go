@@ -1,0 +1,606 @@
+package asm
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+)
+
+// everyLevel runs body at each level this machine has. A level that
+// GOMAE_REQUIRE names and the machine lacks is an error.
+func everyLevel(t *testing.T, body func(t *testing.T)) {
+	t.Helper()
+	have := map[string]bool{}
+	for _, l := range Supported() {
+		have[l.String()] = true
+		t.Run(l.String(), func(t *testing.T) {
+			defer Use(l)()
+			body(t)
+		})
+	}
+	for _, name := range strings.Split(os.Getenv("GOMAE_REQUIRE"), ",") {
+		if name = strings.TrimSpace(name); name != "" && !have[name] {
+			t.Errorf("GOMAE_REQUIRE names %q, which this machine does not support", name)
+		}
+	}
+}
+
+const (
+	u     = 1.0 / (1 << 24) // half an ulp of 1: the largest relative rounding error
+	tiny  = 3e-45           // two steps of the smallest float32
+	magic = float32(-12345.678)
+)
+
+// value is an expected result and how far from it a kernel may be.
+type value struct{ v, tol float64 }
+
+func (w value) ok(got float64) bool {
+	switch v := float64(float32(w.v)); {
+	case math.IsNaN(v):
+		return math.IsNaN(got)
+	case math.IsInf(v, 0):
+		// A float64 just above the largest float32 may be rounded either way.
+		return got == v || !math.IsInf(w.v, 0) && math.Abs(got) >= math.MaxFloat32*(1-4*u)
+	default:
+		return math.Abs(got-w.v) <= w.tol
+	}
+}
+
+// kernel describes a kernel on slices of equal length for the tests.
+type kernel struct {
+	name  string
+	args  string                     // one letter a slice: i input, o output, b both
+	alias [][2]int                   // slices that may be the same
+	draw  []func(*rand.Rand) float64 // per slice; nil: normal distribution
+	min   int                        // smallest length
+	// plain says results may not overflow inside, so only NaN is tried as a
+	// special value.
+	plain bool
+	run   func(s [][]float32) []float64
+	// want returns the expected contents of the slices, nil for inputs, and
+	// the expected scalars.
+	want func(s [][]float64) ([][]value, []value)
+}
+
+func normal(r *rand.Rand) float64 { return r.NormFloat64() }
+
+// scaled returns a normal distribution with standard deviation f.
+func scaled(f float64) func(*rand.Rand) float64 {
+	return func(r *rand.Rand) float64 { return f * r.NormFloat64() }
+}
+
+func positive(r *rand.Rand) float64 { return math.Abs(r.NormFloat64()) }
+
+func each(n int, f func(i int) value) []value {
+	v := make([]value, n)
+	for i := range v {
+		v[i] = f(i)
+	}
+	return v
+}
+
+func sum(n int, f func(i int) float64) (s, abs float64) {
+	for i := 0; i < n; i++ {
+		s += f(i)
+		abs += math.Abs(f(i))
+	}
+	return s, abs
+}
+
+// chain is how many rounding errors a float32 sum of n terms may pile up: the
+// kernels add in at least 16 chains, and Go in float64.
+func chain(n int) float64 { return float64(n/16+4) * u }
+
+func kernels() []kernel {
+	const a, delta, scaleBy, shift, eps = 0.7, 0.3, 0.125, 0.9, 1e-6
+	const mean, rstd = 0.2, 1.7
+	a32, delta32, shift32, eps32 := float64(float32(a)), float64(float32(delta)), float64(float32(shift)), float64(float32(eps))
+	mean32, rstd32 := float64(float32(mean)), float64(float32(rstd))
+	step := AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.05, Correction1: 0.271, Correction2Sqrt: 0.3776, GradScale: 0.5}
+
+	layerNormBackward := func(accumulate bool) kernel {
+		k := kernel{
+			args:  "obbiii", // dx dw db dy x w
+			min:   1,
+			plain: true,
+			run: func(s [][]float32) []float64 {
+				LayerNormBackward(s[0], s[1], s[2], s[3], s[4], s[5], mean, rstd, accumulate)
+				return nil
+			},
+			want: func(s [][]float64) ([][]value, []value) {
+				dx, dw, db, dy, x, w := s[0], s[1], s[2], s[3], s[4], s[5]
+				n := len(x)
+				xhat := func(i int) float64 { return (x[i] - mean32) * rstd32 }
+				mg, ag := sum(n, func(i int) float64 { return w[i] * dy[i] })
+				mgx, agx := sum(n, func(i int) float64 { return w[i] * dy[i] * xhat(i) })
+				mg, ag, mgx, agx = mg/float64(n), ag/float64(n), mgx/float64(n), agx/float64(n)
+				out := make([][]value, 6)
+				out[0] = each(n, func(i int) value {
+					g, h := w[i]*dy[i], xhat(i)
+					v := rstd32 * (g - mg - h*mgx)
+					tol := rstd32*(4*u*(math.Abs(g)+math.Abs(mg)+math.Abs(h*mgx))+chain(n)*(ag+math.Abs(h)*agx)) + 4*u*math.Abs(h*mgx)
+					if accumulate {
+						v += dx[i]
+						tol += 2 * u * math.Abs(v)
+					}
+					return value{v, tol + u*math.Abs(v)}
+				})
+				out[1] = each(n, func(i int) value {
+					v := dw[i] + dy[i]*xhat(i)
+					return value{v, u*math.Abs(v) + 4*u*math.Abs(dy[i]*xhat(i))}
+				})
+				out[2] = each(n, func(i int) value { v := db[i] + dy[i]; return value{v, u * math.Abs(v)} })
+				return out, nil
+			},
+		}
+		if accumulate {
+			k.name, k.args = "LayerNormBackward/accumulate", "bbbiii"
+		} else {
+			k.name, k.alias = "LayerNormBackward", [][2]int{{0, 3}}
+		}
+		return k
+	}
+
+	return []kernel{{
+		name: "Add", args: "oii", alias: [][2]int{{0, 1}, {0, 2}},
+		run: func(s [][]float32) []float64 { Add(s[0], s[1], s[2]); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				v := s[1][i] + s[2][i]
+				return value{v, u * math.Abs(v)}
+			}), nil, nil}, nil
+		},
+	}, {
+		name: "Axpy", args: "bi", alias: [][2]int{{0, 1}},
+		run: func(s [][]float32) []float64 { Axpy(s[0], s[1], a); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				v := s[0][i] + a32*s[1][i]
+				return value{v, u*math.Abs(v) + u*math.Abs(a32*s[1][i]) + tiny}
+			}), nil}, nil
+		},
+	}, {
+		name: "Scale", args: "oi", alias: [][2]int{{0, 1}},
+		run: func(s [][]float32) []float64 { Scale(s[0], s[1], a); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				v := a32 * s[1][i]
+				return value{v, u*math.Abs(v) + tiny}
+			}), nil}, nil
+		},
+	}, {
+		name: "Dot", args: "ii", plain: true,
+		run: func(s [][]float32) []float64 { return []float64{float64(Dot(s[0], s[1]))} },
+		want: func(s [][]float64) ([][]value, []value) {
+			v, abs := sum(len(s[0]), func(i int) float64 { return s[0][i] * s[1][i] })
+			return nil, []value{{v, chain(len(s[0])) * abs}}
+		},
+	}, {
+		name: "Max", args: "i", min: 1,
+		run: func(s [][]float32) []float64 { return []float64{float64(Max(s[0]))} },
+		want: func(s [][]float64) ([][]value, []value) {
+			m := math.Inf(-1)
+			for _, v := range s[0] {
+				m = math.Max(m, v)
+				if math.IsNaN(v) {
+					return nil, []value{{v, 0}}
+				}
+			}
+			return nil, []value{{m, 0}}
+		},
+	}, {
+		name: "SumSq", args: "i", plain: true,
+		run: func(s [][]float32) []float64 { return []float64{SumSq(s[0])} },
+		want: func(s [][]float64) ([][]value, []value) {
+			v, _ := sum(len(s[0]), func(i int) float64 { return s[0][i] * s[0][i] })
+			return nil, []value{{v, float64(len(s[0])+1) * 0x1p-52 * v}}
+		},
+	}, {
+		name: "ReadSum", args: "i", plain: true,
+		run: func(s [][]float32) []float64 { return []float64{float64(ReadSum(s[0]))} },
+		want: func(s [][]float64) ([][]value, []value) {
+			v, abs := sum(len(s[0]), func(i int) float64 { return s[0][i] })
+			return nil, []value{{v, chain(len(s[0])) * abs}}
+		},
+	}, {
+		name: "ExpSum", args: "oi", alias: [][2]int{{0, 1}}, draw: []func(*rand.Rand) float64{nil, scaled(10)},
+		run: func(s [][]float32) []float64 { return []float64{float64(ExpSum(s[0], s[1], a, shift))} },
+		want: func(s [][]float64) ([][]value, []value) {
+			total, slack := 0.0, 0.0
+			out := each(len(s[0]), func(i int) value {
+				t := a32*s[1][i] - shift32
+				e := math.Exp(t)
+				// The argument itself is rounded once.
+				tol := e*(math.Min(math.Abs(t), 200)+2.6)*u + tiny
+				total += e
+				slack += tol
+				return value{e, tol}
+			})
+			if !(slack < math.MaxFloat32) {
+				slack = math.Inf(1) // an infinity among the terms
+			}
+			return [][]value{out, nil}, []value{{total, slack + chain(len(s[0]))*total}}
+		},
+	}, {
+		name: "SoftmaxBackward", args: "oii", alias: [][2]int{{0, 2}, {0, 1}}, draw: []func(*rand.Rand) float64{nil, positive, nil},
+		run: func(s [][]float32) []float64 { SoftmaxBackward(s[0], s[1], s[2], delta, scaleBy); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				v := scaleBy * s[1][i] * (s[2][i] - delta32)
+				return value{v, 3*u*math.Abs(v) + tiny*(1+math.Abs(s[1][i]))}
+			}), nil, nil}, nil
+		},
+	}, {
+		name: "GELU", args: "oi", alias: [][2]int{{0, 1}}, draw: []func(*rand.Rand) float64{nil, scaled(2.5)},
+		run: func(s [][]float32) []float64 { GELU(s[0], s[1]); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				v := geluRef(s[1][i])
+				return value{v, 1.5e-7 + 2*u*math.Abs(v)}
+			}), nil}, nil
+		},
+	}, {
+		name: "GELUBackward", args: "oii", alias: [][2]int{{0, 2}, {0, 1}}, draw: []func(*rand.Rand) float64{nil, scaled(2.5), nil},
+		run: func(s [][]float32) []float64 { GELUBackward(s[0], s[1], s[2]); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				d := geluGradRef(s[1][i])
+				v := d * s[2][i]
+				return value{v, 2.4e-7*math.Abs(s[2][i]) + tiny}
+			}), nil, nil}, nil
+		},
+	}, {
+		name: "LayerNorm", args: "oiii", alias: [][2]int{{0, 1}}, min: 1, plain: true,
+		run: func(s [][]float32) []float64 {
+			mean, rstd := LayerNorm(s[0], s[1], s[2], s[3], eps)
+			return []float64{float64(mean), float64(rstd)}
+		},
+		want: func(s [][]float64) ([][]value, []value) {
+			x, w, b := s[1], s[2], s[3]
+			n := len(x)
+			mean, abs := sum(n, func(i int) float64 { return x[i] })
+			mean, abs = mean/float64(n), abs/float64(n)
+			sq, _ := sum(n, func(i int) float64 { return (x[i] - mean) * (x[i] - mean) })
+			rstd := 1 / math.Sqrt(sq/float64(n)+eps32)
+			dMean := u*math.Abs(mean) + chain(n)*abs
+			// d(variance) from the mean's error, the differences and the sum,
+			// through the derivative of 1/sqrt.
+			dVar := dMean*dMean + (chain(n)+4*u)*sq/float64(n) + 2*dMean*u
+			dRstd := 0.5*rstd*rstd*rstd*dVar + u*rstd
+			return [][]value{each(n, func(i int) value {
+				d := x[i] - mean
+				v := d*rstd*w[i] + b[i]
+				tol := math.Abs(w[i])*(rstd*(dMean+2*u*math.Abs(d))+math.Abs(d)*dRstd) + 2*u*(math.Abs(v)+math.Abs(b[i]))
+				return value{v, tol}
+			}), nil, nil, nil}, []value{{mean, dMean}, {rstd, dRstd}}
+		},
+	}, layerNormBackward(false), layerNormBackward(true), {
+		name: "AdamW", args: "bibb", plain: true, draw: []func(*rand.Rand) float64{nil, nil, nil, positive},
+		run: func(s [][]float32) []float64 { AdamW(s[0], s[1], s[2], s[3], &step); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			n := len(s[0])
+			out := make([][]value, 4)
+			f := func(x float32) float64 { return float64(x) }
+			b1, b2 := f(step.Beta1), f(step.Beta2)
+			for i := 0; i < n; i++ {
+				g := f(step.GradScale) * s[1][i]
+				m := b1*s[2][i] + (1-b1)*g
+				v := b2*s[3][i] + (1-b2)*g*g
+				d := f(step.LR) / f(step.Correction1) * m / (math.Sqrt(v)/f(step.Correction2Sqrt) + f(step.Eps))
+				p := s[0][i]*(1-f(step.LR)*f(step.WeightDecay)) - d
+				dm := 4 * u * (math.Abs(s[2][i]) + math.Abs(g))
+				out[0] = append(out[0], value{p, 3*u*math.Abs(s[0][i]) + math.Abs(d)*12*u + math.Abs(d/m)*dm})
+				out[2] = append(out[2], value{m, dm})
+				out[3] = append(out[3], value{v, 5 * u * v})
+			}
+			return out, nil
+		},
+	}}
+}
+
+// geluRef and geluGradRef have the limits at the infinities.
+func geluRef(x float64) float64 {
+	if math.IsInf(x, -1) {
+		return 0
+	}
+	return x * 0.5 * math.Erfc(-x/math.Sqrt2)
+}
+
+func geluGradRef(x float64) float64 {
+	if math.IsInf(x, 0) {
+		return math.Max(0, math.Copysign(1, x))
+	}
+	return 0.5*math.Erfc(-x/math.Sqrt2) + x*math.Exp(-x*x/2)/math.Sqrt(2*math.Pi)
+}
+
+// trial runs k once. place returns the memory for slice number i; the slices
+// in alias are one. Then it checks results and that inputs are unchanged.
+func (k *kernel) trial(t *testing.T, r *rand.Rand, n int, place func(i int) []float32, alias [2]int, special bool) {
+	t.Helper()
+	s, before := make([][]float32, len(k.args)), make([][]float64, len(k.args))
+	for i := range s {
+		s[i] = place(i)
+		draw := normal
+		if i < len(k.draw) && k.draw[i] != nil {
+			draw = k.draw[i]
+		}
+		for j := range s[i] {
+			s[i][j] = float32(draw(r))
+			if special && r.IntN(4) == 0 && (k.args[i] != 'b' || !k.plain) {
+				s[i][j] = specials[r.IntN(len(specials))]
+				if k.plain {
+					s[i][j] = float32(math.NaN())
+				}
+			}
+		}
+	}
+	if alias != [2]int{} {
+		copy(s[alias[0]], s[alias[1]])
+		s[alias[1]] = s[alias[0]]
+	}
+	for i := range s {
+		before[i] = make([]float64, n)
+		for j, v := range s[i] {
+			before[i][j] = float64(v)
+		}
+	}
+	want, wantScalars := k.want(before)
+	scalars := k.run(s)
+	for i, w := range wantScalars {
+		if !w.ok(scalars[i]) {
+			t.Fatalf("n=%d alias=%v: result %d: got %v, want %v within %v", n, alias, i, scalars[i], w.v, w.tol)
+		}
+	}
+	for i := range s {
+		for j, got := range s[i] {
+			switch {
+			case k.args[i] != 'i':
+				if w := want[i][j]; !w.ok(float64(got)) {
+					t.Fatalf("n=%d alias=%v: argument %d, element %d: got %v, want %v within %v (inputs %v)", n, alias, i, j, got, w.v, w.tol, column(before, j))
+				}
+			case alias != [2]int{} && alias[1] == i:
+			case float64(got) != before[i][j] && !math.IsNaN(before[i][j]):
+				t.Fatalf("n=%d: input %d changed at element %d", n, i, j)
+			}
+		}
+	}
+}
+
+func column(s [][]float64, j int) (c []float64) {
+	for i := range s {
+		c = append(c, s[i][j])
+	}
+	return c
+}
+
+var specials = []float32{
+	float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)),
+	1e-40, -1e-40, math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 88.5, -87.3, -103.5, 13, -13,
+}
+
+const maxLen = 130
+
+// TestKernels tries every length from 0 to 130 at every alignment, in place
+// where that is allowed, and at the end of readable memory.
+func TestKernels(t *testing.T) {
+	ks := kernels()
+	everyLevel(t, func(t *testing.T) {
+		for i := range ks {
+			k := &ks[i]
+			t.Run(k.name, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(1, 2))
+				pads := make([][]float32, len(k.args))
+				ends := make([][]float32, len(k.args))
+				for i := range k.args {
+					pads[i] = make([]float32, maxLen+64)
+					ends[i] = guarded(t, maxLen)
+				}
+				for n := k.min; n <= maxLen; n++ {
+					atEnd := func(i int) []float32 { return ends[i][maxLen-n:] }
+					k.trial(t, r, n, atEnd, [2]int{}, false)
+					k.trial(t, r, n, atEnd, [2]int{}, true)
+					for _, alias := range k.alias {
+						k.trial(t, r, n, atEnd, alias, false)
+						k.trial(t, r, n, atEnd, alias, true)
+					}
+					for off := 0; off < 16; off++ {
+						for i := range pads {
+							for j := range pads[i] {
+								pads[i][j] = magic
+							}
+						}
+						start := func(i int) int { return 24 + (off+5*i)%16 }
+						k.trial(t, r, n, func(i int) []float32 { return pads[i][start(i) : start(i)+n] }, [2]int{}, false)
+						for i, pad := range pads {
+							for j, v := range pad {
+								if (j < start(i) || j >= start(i)+n) && v != magic {
+									t.Fatalf("n=%d: argument %d written at %d", n, i, j-start(i))
+								}
+							}
+						}
+					}
+				}
+			})
+		}
+	})
+}
+
+// FuzzKernels runs a random kernel on random lengths and data.
+func FuzzKernels(f *testing.F) {
+	for i := range kernels() {
+		f.Add(uint64(i), uint8(i), uint16(100*i), uint8(i))
+	}
+	ks := kernels()
+	f.Fuzz(func(t *testing.T, seed uint64, which uint8, n uint16, how uint8) {
+		k := &ks[int(which)%len(ks)]
+		length := max(k.min, int(n)%5000)
+		levels := Supported()
+		defer Use(levels[int(how)%len(levels)])()
+		alias := [2]int{}
+		if i := int(how/4) % (len(k.alias) + 1); i > 0 {
+			alias = k.alias[i-1]
+		}
+		k.trial(t, rand.New(rand.NewPCG(seed, 0)), length, func(int) []float32 { return guarded(t, length) }, alias, how&128 != 0)
+	})
+}
+
+func TestLengthChecks(t *testing.T) {
+	ks := kernels()
+	for i := range ks {
+		k := &ks[i]
+		if len(k.args) < 2 {
+			continue
+		}
+		for short := range k.args {
+			s := make([][]float32, len(k.args))
+			for j := range s {
+				s[j] = make([]float32, 9)
+			}
+			s[short] = s[short][:8]
+			mustPanic(t, fmt.Sprintf("%s with argument %d short", k.name, short), "want", func() { k.run(s) })
+		}
+	}
+	mustPanic(t, "Max of nothing", "asm: Max len(x), got 0, want at least 1", func() { Max(nil) })
+	mustPanic(t, "Add", "asm: Add len(x), got 2, want 3", func() { Add(make([]float32, 3), make([]float32, 2), make([]float32, 3)) })
+}
+
+func mustPanic(t *testing.T, what, message string, f func()) {
+	t.Helper()
+	defer func() {
+		t.Helper()
+		r := recover()
+		if s, ok := r.(string); !ok || !strings.HasPrefix(s, "asm: ") || !strings.Contains(s, message) {
+			t.Errorf("%s: panic %v, want one with %q", what, r, message)
+		}
+	}()
+	f()
+}
+
+func TestAddRows(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for n := 1; n <= maxLen; n++ {
+			for _, rows := range []int{1, 2, 3, 8, 131} {
+				ld := n + r.IntN(3)
+				checkAddRows(t, r, rows, n, ld)
+			}
+		}
+		checkAddRows(t, r, 1000, 33, 33)
+	})
+}
+
+func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld int) {
+	t.Helper()
+	x, dst := make([]float32, (rows-1)*ld+n), make([]float32, n+16)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	for i := range dst {
+		dst[i] = magic
+	}
+	for j := 0; j < n; j++ {
+		dst[j] = float32(j)
+	}
+	AddRows(dst, x, rows, n, ld)
+	for j, got := range dst {
+		if j >= n {
+			if got != magic {
+				t.Fatalf("rows=%d n=%d: dst written at %d", rows, n, j)
+			}
+			continue
+		}
+		v, abs := sum(rows, func(i int) float64 { return float64(x[i*ld+j]) })
+		w := value{v + float64(j), float64(min(rows, addRowsBlock)+rows/addRowsBlock+2)*u*abs + u*math.Abs(v+float64(j))*float64(1+rows/addRowsBlock)}
+		if !w.ok(float64(got)) {
+			t.Fatalf("rows=%d n=%d ld=%d column %d: got %v, want %v within %v", rows, n, ld, j, got, w.v, w.tol)
+		}
+	}
+}
+
+// TestExpAccuracy measures exp itself, with arguments that need no rounding.
+func TestExpAccuracy(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		const n = 1 << 16
+		x, y := make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i] = float32(-87.3 + (87.3+88.7)*float64(i)/n)
+		}
+		ExpSum(y, x, 1, 0)
+		worst := 0.0
+		for i := range x {
+			want := math.Exp(float64(x[i]))
+			_, e := math.Frexp(want)
+			worst = math.Max(worst, math.Abs(float64(y[i])-want)/math.Ldexp(1, e-24))
+		}
+		t.Logf("worst error %.3f ulp", worst)
+		if worst > 1.3 {
+			t.Errorf("exp is off by %v ulp", worst)
+		}
+	})
+}
+
+// TestGELUAccuracy measures absolute errors over the range where they differ
+// from those of the identity and of zero.
+func TestGELUAccuracy(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		const n = 1 << 16
+		x, y, d, one := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
+		for i := range x {
+			x[i] = float32(-8 + 16*float64(i)/n)
+			one[i] = 1
+		}
+		GELU(y, x)
+		GELUBackward(d, x, one)
+		var abs, grad, tail float64
+		for i := range x {
+			want := geluRef(float64(x[i]))
+			abs = math.Max(abs, math.Abs(float64(y[i])-want))
+			if x[i] < 0 && x[i] > -5 {
+				tail = math.Max(tail, math.Abs(float64(y[i])/want-1))
+			}
+			grad = math.Max(grad, math.Abs(float64(d[i])-geluGradRef(float64(x[i]))))
+		}
+		t.Logf("GELU: %.3g absolute, %.3g relative in [-5,0); gradient: %.3g absolute", abs, tail, grad)
+		if abs > 3e-7 || grad > 3e-7 || tail > 2e-6 {
+			t.Error("too far off")
+		}
+	})
+}
+
+func TestNoAllocation(t *testing.T) {
+	ks := kernels()
+	everyLevel(t, func(t *testing.T) {
+		for i := range ks {
+			k := &ks[i]
+			s := make([][]float32, len(k.args))
+			for j := range s {
+				s[j] = make([]float32, 64)
+			}
+			// run itself may allocate the slice of scalars it returns.
+			_, scalars := k.want(widenAll(s))
+			limit := float64(min(1, len(scalars)))
+			if got := testing.AllocsPerRun(10, func() { k.run(s) }); got > limit {
+				t.Errorf("%s allocates %v times", k.name, got)
+			}
+		}
+	})
+}
+
+func widenAll(s [][]float32) [][]float64 {
+	out := make([][]float64, len(s))
+	for i := range s {
+		out[i] = make([]float64, len(s[i]))
+	}
+	return out
+}
+
+func TestPeakFMA(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		if f := PeakFMA(10); f < 160 {
+			t.Errorf("PeakFMA(10) = %v", f)
+		}
+	})
+}

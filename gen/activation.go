@@ -1,0 +1,235 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func activationFamily(s *simd) {
+	s.expSum()
+	s.softmaxBackward()
+	s.gelu()
+	s.geluBackward()
+}
+
+// expConstants are the numbers exp needs, kept over a loop.
+type expConstants struct {
+	log2e, negLn2Hi, negLn2Lo, lowest, highest, bias, one Op
+}
+
+// expPolynomial approximates (exp(r)-1-r)/r² for |r| <= ln(2)/2, highest power
+// first. It and the splitting of ln 2 are those of Cephes' expf.
+var expPolynomial = []float64{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
+
+// expConstants loads them. The bounds are where float32 results are 0 and
+// +Inf; inside them 2^n can be applied in two factors that are normal numbers.
+func (s *simd) expConstants() expConstants {
+	c := expConstants{
+		log2e:    s.constant(math.Log2E),
+		negLn2Hi: s.constant(-0.693359375),
+		negLn2Lo: s.constant(2.12194440e-4),
+		lowest:   s.constant(-104.5),
+		highest:  s.constant(89.5),
+		one:      s.constant(1),
+	}
+	if !s.avx512 {
+		c.bias = s.bits(127)
+	}
+	return c
+}
+
+// polynomial evaluates a polynomial at x, highest power first. The coefficients
+// come from memory: registers are scarcer than loads here.
+func (s *simd) polynomial(coefficients []float64, x reg.VecVirtual) reg.VecVirtual {
+	p := s.constantReg(coefficients[0])
+	for _, f := range coefficients[1:] {
+		m := s.bits(math.Float32bits(float32(f)))
+		if s.avx512 {
+			s.VFMADD213PS_BCST(m, x, p)
+		} else {
+			s.VFMADD213PS(m, x, p)
+		}
+	}
+	return p
+}
+
+// operandReg returns an operand in a register.
+func (s *simd) operandReg(o Op) reg.VecVirtual {
+	if r, ok := o.(reg.VecVirtual); ok {
+		return r
+	}
+	v := s.vec()
+	s.VMOVUPS(o, v)
+	return v
+}
+
+// exp replaces t by exp(t): 2^n times a polynomial in r, t = n ln 2 + r. The
+// operand order of minimum and maximum is what carries NaN.
+func (s *simd) exp(t reg.VecVirtual, c expConstants) {
+	s.VMAXPS(t, s.operandReg(c.lowest), t)
+	s.VMINPS(t, s.operandReg(c.highest), t)
+	n := s.vec()
+	s.VMULPS(c.log2e, t, n)
+	const nearest = U8(8)
+	if s.avx512 {
+		s.VRNDSCALEPS(nearest, n, n)
+	} else {
+		s.VROUNDPS(nearest, n, n)
+	}
+	s.VFMADD231PS(c.negLn2Hi, n, t)
+	s.VFMADD231PS(c.negLn2Lo, n, t)
+	p := s.polynomial(expPolynomial, t)
+	square := s.vec()
+	s.VMULPS(t, t, square)
+	s.VFMADD213PS(t, square, p)
+	s.VADDPS(c.one, p, t)
+	if s.avx512 {
+		s.VSCALEFPS(n, t, t)
+		return
+	}
+	half := s.vec()
+	s.VCVTPS2DQ(n, n)
+	s.VPSRAD(U8(1), n, half)
+	s.VPSUBD(half, n, n)
+	for _, e := range []reg.VecVirtual{half, n} {
+		s.VPADDD(c.bias, e, e)
+		s.VPSLLD(U8(23), e, e)
+		s.VMULPS(e, t, t)
+	}
+}
+
+func (s *simd) expSum() {
+	s.function("expSum", "(dst, x *float32, scale, shift float32, n int) float32",
+		"for i < n { dst[i] = exp(scale*x[i] - shift) }; sum over i < n of dst[i]")
+	dst, x := s.gp("dst"), s.gp("x")
+	scale, shift := s.broadcast("scale"), s.broadcast("shift")
+	c := s.expConstants()
+	acc := s.zeros(2)
+	s.loop(s.gp("n"), len(acc), func(round []at) {
+		for i, p := range round {
+			t := p.load(x)
+			s.VFMSUB213PS(shift, scale, t)
+			s.exp(t, c)
+			p.store(t, dst)
+			p.zeroTail(t)
+			s.VADDPS(t, acc[i], acc[i])
+		}
+	})
+	s.returnF32(s.total(acc))
+}
+
+func (s *simd) softmaxBackward() {
+	s.function("softmaxBackward", "(dst, p, dp *float32, delta, scale float32, n int)",
+		"for i < n { dst[i] = scale*(dp[i]-delta)*p[i] }")
+	dst, p, dp := s.gp("dst"), s.gp("p"), s.gp("dp")
+	delta, scale := s.broadcast("delta"), s.broadcast("scale")
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, a := range round {
+			v := a.load(dp)
+			s.VSUBPS(delta, v, v)
+			s.VMULPS(scale, v, v)
+			s.VMULPS(a.load(p), v, v)
+			a.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+// normalTail approximates Q(z)*exp(z²/2)*(z+tailK), Q being the upper tail of
+// the normal distribution, by a polynomial in u = 1 - 2*tailK/(z+tailK) that
+// is within 2e-8 of it, relatively, for 0 <= z <= 14.5, beyond which Q is 0 in
+// float32. It was fitted through Chebyshev nodes; highest power first. The
+// choice of tailK keeps the coefficients as small as the result, so rounding
+// is not amplified.
+var normalTail = []float64{-0.00012082212, 0.000199193786, 0.00157028209, -0.0035262525, -0.00752836648,
+	0.060406989, -0.186522772, 0.387136645, -0.607896617, 0.755285139}
+
+const tailK = 4
+
+type geluConstants struct {
+	exp                             expConstants
+	abs, bound, k, negTwoK, negHalf Op
+}
+
+func (s *simd) geluConstants() geluConstants {
+	c := geluConstants{
+		exp:     s.expConstants(),
+		abs:     s.constantBits(0x7fffffff),
+		bound:   s.constant(16),
+		k:       s.constant(tailK),
+		negTwoK: s.constant(-2 * tailK),
+		negHalf: s.constant(-0.5),
+	}
+	return c
+}
+
+// normal returns z = min(|x|, 16), e = exp(-z²/2) and q = Q(z), the upper tail
+// of the normal distribution. With them GELU(x) = max(x,0) - z*q needs no
+// branch and keeps its relative accuracy for negative x. The bound keeps
+// infinities out of 0*Inf.
+func (s *simd) normal(x reg.VecVirtual, c geluConstants) (z, e, q reg.VecVirtual) {
+	z, e, q = s.vec(), s.vec(), s.vec()
+	s.VANDPS(c.abs, x, z)
+	s.VMINPS(z, s.operandReg(c.bound), z)
+	t, u := s.vec(), s.vec()
+	s.VADDPS(c.k, z, u)
+	s.VDIVPS(u, s.operandReg(c.exp.one), t)
+	u = s.copyOf(s.operandReg(c.negTwoK))
+	s.VFMADD213PS(c.exp.one, t, u)
+	q = s.polynomial(normalTail, u)
+	s.VMULPS(t, q, q)
+	s.VMULPS(z, z, e)
+	s.VMULPS(c.negHalf, e, e)
+	s.exp(e, c.exp)
+	s.VMULPS(e, q, q)
+	return z, e, q
+}
+
+func (s *simd) gelu() {
+	s.function("gelu", "(dst, x *float32, n int)", "for i < n { dst[i] = x[i]*Phi(x[i]) }")
+	dst, x := s.gp("dst"), s.gp("x")
+	c := s.geluConstants()
+	s.loop(s.gp("n"), 1, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			z, _, q := s.normal(v, c)
+			zero := s.zero()
+			s.VMAXPS(v, zero, v)
+			s.VFNMADD231PS(q, z, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) geluBackward() {
+	s.function("geluBackward", "(dst, x, dy *float32, n int)",
+		"for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])) }")
+	dst, x, dy := s.gp("dst"), s.gp("x"), s.gp("dy")
+	c := s.geluConstants()
+	density := s.constant(1 / math.Sqrt(2*math.Pi))
+	s.loop(s.gp("n"), 1, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			z, e, g := s.normal(v, c)
+			// g = Q(z) - z*phi(z) is the derivative at -z, 1-g that at z.
+			s.VMULPS(density, e, e)
+			s.VFNMADD231PS(e, z, g)
+			other := s.vec()
+			s.VSUBPS(g, s.operandReg(c.exp.one), other)
+			if s.avx512 {
+				negative := s.K()
+				s.VPMOVD2M(v, negative)
+				s.VMOVAPS(g, negative, other)
+			} else {
+				s.VBLENDVPS(v, g, other, other)
+			}
+			d := p.load(dy)
+			s.VMULPS(other, d, d)
+			p.store(d, dst)
+		}
+	})
+	s.ret()
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func packFamily(s *simd) {
+	s.packRows()
+	s.packCols()
+}
+
+// packRows copies rows of up to two vectors.
+func (s *simd) packRows() {
+	s.function("packRows", "(dst, src *float32, k, n, w, rs int)",
+		"for p < k {",
+		"	for j < n          { dst[p*w+j] = src[p*rs+j] }",
+		"	for n <= j < w     { dst[p*w+j] = 0 }",
+		"} // w is at most two vectors")
+	dst, src, k, n, w, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("n"), s.gp("w"), s.gp("rs")
+	s.SHLQ(U8(2), rs)
+	rows := func(load, store []reg.Register) {
+		top := s.label("loop")
+		s.Label(top)
+		for v := range load {
+			d := 4 * s.lanes * v
+			x := s.vec()
+			s.loadTo(Mem{Base: src, Disp: d}, load[v], x)
+			s.storeTo(x, store[v], Mem{Base: dst, Disp: d})
+		}
+		s.ADDQ(rs, src)
+		s.LEAQ(Mem{Base: dst, Index: w, Scale: 4}, dst)
+		s.DECQ(k)
+		s.JNE(LabelRef(top))
+		s.ret()
+	}
+	edge := s.label("edge")
+	s.CMPQ(n, U32(2*s.lanes))
+	s.JNE(LabelRef(edge))
+	rows(make([]reg.Register, 2), make([]reg.Register, 2))
+	s.Label(edge)
+	rows([]reg.Register{s.tailMask(n, 0), s.tailMask(n, 1)}, []reg.Register{s.tailMask(w, 0), s.tailMask(w, 1)})
+}
+
+// packCols transposes square blocks of one vector by one vector in registers.
+func (s *simd) packCols() {
+	s.function("packCols", "(dst, src *float32, k, n, width, w, cs int)",
+		"for p < k {",
+		"	for j < n          { dst[p*w+j] = src[p+j*cs] }",
+		"	for n <= j < width { dst[p*w+j] = 0 }",
+		"} // width is at most one vector")
+	dst, src, k := s.gp("dst"), s.gp("src"), s.gp("k")
+	n, width, w, cs := s.gp("n"), s.gp("width"), s.gp("w"), s.gp("cs")
+	s.SHLQ(U8(2), w)
+	s.SHLQ(U8(2), cs)
+	top, done := s.label("loop"), s.label("done")
+	s.Label(top)
+	left := s.GP64()
+	s.MOVQ(U32(s.lanes), left)
+	s.CMPQ(k, left)
+	s.CMOVQLT(k, left)
+
+	loadMask := s.tailMask(left, 0)
+	x := s.zeros(s.lanes)
+	loaded := s.label("loaded")
+	p := s.GP64()
+	s.MOVQ(src, p)
+	for j := range x {
+		if j > 0 {
+			s.CMPQ(n, U32(j))
+			s.JLE(LabelRef(loaded))
+			s.ADDQ(cs, p)
+		}
+		s.loadTo(Mem{Base: p}, loadMask, x[j])
+	}
+	s.Label(loaded)
+	s.ADDQ(U32(4*s.lanes), src)
+
+	y := s.transpose(x)
+	stored := s.label("stored")
+	store := func(mask reg.Register) {
+		for i := range y {
+			if i > 0 {
+				s.CMPQ(left, U32(i))
+				s.JLE(LabelRef(stored))
+			}
+			s.storeTo(y[i], mask, Mem{Base: dst})
+			s.ADDQ(w, dst)
+		}
+	}
+	narrow := s.label("narrow")
+	s.CMPQ(width, U32(s.lanes))
+	s.JNE(LabelRef(narrow))
+	store(nil)
+	s.JMP(LabelRef(stored))
+	s.Label(narrow)
+	store(s.tailMask(width, 0))
+	s.Label(stored)
+	s.SUBQ(U32(s.lanes), k)
+	s.JGT(LabelRef(top))
+	s.Label(done)
+	s.ret()
+}
+
+// transpose returns the columns of the square block whose rows are x. Each
+// stage goes from one bank of registers to the other.
+func (s *simd) transpose(x []reg.VecVirtual) []reg.VecVirtual {
+	n := len(x)
+	y := make([]reg.VecVirtual, n)
+	for i := range y {
+		y[i] = s.vec()
+	}
+	// Within each 128-bit part L, x[4g+e] is to gather element 4L+e of rows
+	// 4g to 4g+3.
+	for i := 0; i < n; i += 2 {
+		s.VUNPCKLPS(x[i+1], x[i], y[i])
+		s.VUNPCKHPS(x[i+1], x[i], y[i+1])
+	}
+	for g := 0; g < n; g += 4 {
+		s.VUNPCKLPD(y[g+2], y[g], x[g])
+		s.VUNPCKHPD(y[g+2], y[g], x[g+1])
+		s.VUNPCKLPD(y[g+3], y[g+1], x[g+2])
+		s.VUNPCKHPD(y[g+3], y[g+1], x[g+3])
+	}
+	// What remains is to transpose a matrix of such parts for each e.
+	if !s.avx512 {
+		for e := 0; e < 4; e++ {
+			s.VPERM2F128(U8(0x20), x[4+e], x[e], y[e])
+			s.VPERM2F128(U8(0x31), x[4+e], x[e], y[4+e])
+		}
+		return y
+	}
+	const even, odd = U8(0x88), U8(0xdd)
+	for e := 0; e < 4; e++ {
+		s.VSHUFF32X4(even, x[4+e], x[e], y[e])
+		s.VSHUFF32X4(odd, x[4+e], x[e], y[4+e])
+		s.VSHUFF32X4(even, x[12+e], x[8+e], y[8+e])
+		s.VSHUFF32X4(odd, x[12+e], x[8+e], y[12+e])
+	}
+	for e := 0; e < 4; e++ {
+		s.VSHUFF32X4(even, y[8+e], y[e], x[e])
+		s.VSHUFF32X4(even, y[12+e], y[4+e], x[4+e])
+		s.VSHUFF32X4(odd, y[8+e], y[e], x[8+e])
+		s.VSHUFF32X4(odd, y[12+e], y[4+e], x[12+e])
+	}
+	return x
+}

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mmcloughlin/avo/attr"
+	"github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// simd is a build context for one instruction set. Its methods hide where
+// AVX2 and AVX-512 differ: register width, constants, masks.
+type simd struct {
+	*build.Context
+	avx512 bool
+	lanes  int // floats in a vector register
+	labels int // labels made in the current function
+	tables map[string]Mem
+}
+
+// newSIMDs returns a context for each instruction set, writing to one file.
+func newSIMDs(ctx *build.Context) []*simd {
+	tables := map[string]Mem{}
+	return []*simd{
+		{Context: ctx, lanes: 8, tables: tables},
+		{Context: ctx, lanes: 16, tables: tables, avx512: true},
+	}
+}
+
+// function starts a kernel called name plus the instruction set. doc states
+// the loop it computes, one line each.
+func (s *simd) function(name, signature string, doc ...string) {
+	name += s.suffix()
+	s.labels = 0
+	s.Function(name)
+	s.Attributes(attr.NOSPLIT)
+	s.SignatureExpr("func" + signature)
+	s.Doc(append([]string{name + " computes, for pointers to the first elements:", ""}, indent(doc)...)...)
+	s.Pragma("noescape")
+}
+
+func (s *simd) suffix() string {
+	if s.avx512 {
+		return "AVX512"
+	}
+	return "AVX2"
+}
+
+func indent(lines []string) []string {
+	var out []string
+	for _, l := range lines {
+		out = append(out, "\t"+l)
+	}
+	return out
+}
+
+// ret leaves the kernel. Dirty upper halves slow down the SSE code of the
+// Go compiler.
+func (s *simd) ret() {
+	s.VZEROUPPER()
+	s.RET()
+}
+
+func (s *simd) label(name string) string {
+	s.labels++
+	return fmt.Sprintf("%s%d", name, s.labels)
+}
+
+// gp loads an integer or pointer parameter.
+func (s *simd) gp(param string) reg.GPVirtual {
+	r := s.GP64()
+	s.Load(s.Param(param), r)
+	return r
+}
+
+// vec returns a new vector register.
+func (s *simd) vec() reg.VecVirtual {
+	if s.avx512 {
+		return s.ZMM()
+	}
+	return s.YMM()
+}
+
+// zero returns a new vector of zeros.
+func (s *simd) zero() reg.VecVirtual {
+	v := s.vec()
+	s.clear(v)
+	return v
+}
+
+func (s *simd) clear(v reg.VecVirtual) {
+	if s.avx512 {
+		s.VPXORD(v, v, v)
+	} else {
+		s.VXORPS(v, v, v)
+	}
+}
+
+// zeros returns n vectors of zeros.
+func (s *simd) zeros(n int) []reg.VecVirtual {
+	var v []reg.VecVirtual
+	for i := 0; i < n; i++ {
+		v = append(v, s.zero())
+	}
+	return v
+}
+
+// broadcast loads a float32 parameter into all lanes.
+func (s *simd) broadcast(param string) reg.VecVirtual {
+	b, err := s.Param(param).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := s.vec()
+	s.VBROADCASTSS(b.Addr, v)
+	return v
+}
+
+// bits returns the address of 32 bytes that repeat the four bytes of b.
+func (s *simd) bits(b uint32) Mem {
+	words := make([]uint32, 8)
+	for i := range words {
+		words[i] = b
+	}
+	return s.table(fmt.Sprintf("const_%08x", b), words)
+}
+
+// table returns the address of read-only data, written once per file.
+func (s *simd) table(name string, words []uint32) Mem {
+	if m, ok := s.tables[name]; ok {
+		return m
+	}
+	m := s.StaticGlobal(name)
+	s.DataAttributes(attr.RODATA | attr.NOPTR)
+	for i, w := range words {
+		s.AddDatum(4*i, U32(w))
+	}
+	s.tables[name] = m
+	return m
+}
+
+// constant returns f in all lanes, ready to be the first operand of an
+// instruction: a register where there are 32 of them, memory where there are
+// only 16. Call it before a loop.
+func (s *simd) constant(f float64) Op { return s.constantBits(math.Float32bits(float32(f))) }
+
+func (s *simd) constantBits(b uint32) Op {
+	m := s.bits(b)
+	if !s.avx512 {
+		return m
+	}
+	v := s.vec()
+	s.VBROADCASTSS(m, v)
+	return v
+}
+
+// constantReg is constant for places where an operand must be a register.
+func (s *simd) constantReg(f float64) reg.VecVirtual {
+	v := s.vec()
+	s.VBROADCASTSS(s.bits(math.Float32bits(float32(f))), v)
+	return v
+}
+
+// tailMask returns the mask of the first n lanes, n in a 64-bit register, of
+// vector number part counted from lane 0; n is at most 16 (AVX2) or 64.
+func (s *simd) tailMask(n reg.GPVirtual, part int) reg.Register {
+	if s.avx512 {
+		all, k := s.GP64(), s.K()
+		s.MOVQ(I32(-1), all)
+		s.BZHIQ(n, all, all)
+		if part > 0 {
+			s.SHRQ(U8(16*part), all)
+		}
+		s.KMOVW(all.As32(), k)
+		return k
+	}
+	table, off, m := s.GP64(), s.GP64(), s.YMM()
+	s.LEAQ(s.maskTable(), table)
+	s.MOVQ(I32(16), off)
+	s.SUBQ(n, off)
+	s.VMOVUPS(Mem{Base: table, Index: off, Scale: 4, Disp: 32 * part}, m)
+	return m
+}
+
+// maskTable is 16 lanes of ones before 16 lanes of zeros.
+func (s *simd) maskTable() Mem {
+	words := make([]uint32, 32)
+	for i := range words[:16] {
+		words[i] = math.MaxUint32
+	}
+	return s.table("mask_table", words)
+}
+
+// loadTo loads a vector, with zeros where mask (nil: all ones) is zero. Masked
+// lanes are not read.
+func (s *simd) loadTo(m Mem, mask reg.Register, v reg.VecVirtual) {
+	switch {
+	case mask == nil:
+		s.VMOVUPS(m, v)
+	case s.avx512:
+		s.VMOVUPS_Z(m, mask, v)
+	default:
+		s.VMASKMOVPS(m, mask, v)
+	}
+}
+
+// storeTo stores a vector. Masked lanes are not written.
+func (s *simd) storeTo(v reg.Register, mask reg.Register, m Mem) {
+	switch {
+	case mask == nil:
+		s.VMOVUPS(v, m)
+	case s.avx512:
+		s.VMOVUPS(v, mask, m)
+	default:
+		s.VMASKMOVPS(v, mask, m)
+	}
+}
+
+// at is one vector's place in a loop over slices.
+type at struct {
+	s    *simd
+	idx  reg.GPVirtual // elements before the loop's current round
+	disp int           // bytes after that
+	mask reg.Register  // nil unless this is the tail
+}
+
+// mem returns the address of this place in the slice at p.
+func (a at) mem(p reg.GPVirtual) Mem {
+	return Mem{Base: p, Index: a.idx, Scale: 4, Disp: a.disp}
+}
+
+func (a at) load(p reg.GPVirtual) reg.VecVirtual {
+	v := a.s.vec()
+	a.s.loadTo(a.mem(p), a.mask, v)
+	return v
+}
+
+func (a at) store(v reg.Register, p reg.GPVirtual) { a.s.storeTo(v, a.mask, a.mem(p)) }
+
+// zeroTail clears the lanes of v past the end of the slice.
+func (a at) zeroTail(v reg.VecVirtual) {
+	switch {
+	case a.mask == nil:
+	case a.s.avx512:
+		a.s.VMOVAPS_Z(v, a.mask, v)
+	default:
+		a.s.VANDPS(v, a.mask, v)
+	}
+}
+
+// loop emits a loop over n elements: rounds of unroll vectors, then of one
+// vector, then a masked tail. body is called with the places of a round's
+// vectors and is emitted up to three times. n is consumed.
+func (s *simd) loop(n reg.GPVirtual, unroll int, body func(round []at)) {
+	idx := s.GP64()
+	s.XORQ(idx, idx)
+	for _, u := range []int{unroll, 1} {
+		if u == 1 && unroll == 1 && u != unroll {
+			continue
+		}
+		top, after := s.label("loop"), s.label("after")
+		s.SUBQ(U32(u*s.lanes), n)
+		s.JLT(LabelRef(after))
+		s.Label(top)
+		var round []at
+		for i := 0; i < u; i++ {
+			round = append(round, at{s: s, idx: idx, disp: 4 * s.lanes * i})
+		}
+		body(round)
+		s.ADDQ(U32(u*s.lanes), idx)
+		s.SUBQ(U32(u*s.lanes), n)
+		s.JGE(LabelRef(top))
+		s.Label(after)
+		s.ADDQ(U32(u*s.lanes), n)
+		if unroll == 1 {
+			break
+		}
+	}
+	done := s.label("done")
+	s.TESTQ(n, n)
+	s.JEQ(LabelRef(done))
+	body([]at{{s: s, idx: idx, mask: s.tailMask(n, 0)}})
+	s.Label(done)
+}
+
+// combine folds vectors into the first one, pairwise so that rounding errors
+// do not pile up in one of them.
+func (s *simd) combine(v []reg.VecVirtual, op func(...Op)) reg.VecVirtual {
+	for n := len(v); n > 1; n = (n + 1) / 2 {
+		for i := 0; i < n/2; i++ {
+			op(v[n-1-i], v[i], v[i])
+		}
+	}
+	return v[0]
+}
+
+// total adds all lanes of the vectors and returns the sum as a float64 scalar.
+func (s *simd) total(v []reg.VecVirtual) reg.VecVirtual {
+	return s.totalF64(s.widen(s.combine(v, s.VADDPS)))
+}
+
+// widen converts a vector to two vectors of float64.
+func (s *simd) widen(v reg.VecVirtual) []reg.VecVirtual {
+	lo, hi := s.vec(), s.vec()
+	if s.avx512 {
+		upper := s.YMM()
+		s.VEXTRACTF32X8(U8(1), v, upper)
+		s.VCVTPS2PD(v.AsY(), lo)
+		s.VCVTPS2PD(upper, hi)
+	} else {
+		upper := s.XMM()
+		s.VEXTRACTF128(U8(1), v, upper)
+		s.VCVTPS2PD(v.AsX(), lo)
+		s.VCVTPS2PD(upper, hi)
+	}
+	return []reg.VecVirtual{lo, hi}
+}
+
+// totalF64 adds all lanes of vectors of float64.
+func (s *simd) totalF64(v []reg.VecVirtual) reg.VecVirtual {
+	sum := s.combine(v, s.VADDPD)
+	y := s.YMM()
+	if s.avx512 {
+		s.VEXTRACTF64X4(U8(1), sum, y)
+		s.VADDPD(sum.AsY(), y, y)
+	} else {
+		y = sum
+	}
+	x, swapped := s.XMM(), s.XMM()
+	s.VEXTRACTF128(U8(1), y.AsY(), x)
+	s.VADDPD(y.AsX(), x, x)
+	s.VPERMILPD(U8(1), x, swapped)
+	s.VADDSD(swapped, x, x)
+	return x
+}
+
+// copyOf returns a new register with the value of v.
+func (s *simd) copyOf(v reg.VecVirtual) reg.VecVirtual {
+	c := s.vec()
+	s.VMOVAPS(v, c)
+	return c
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"math"
+
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+func vectorFamily(s *simd) {
+	s.add()
+	s.axpy()
+	s.scale()
+	s.addRows()
+	s.dot()
+	s.max()
+	s.sumSq()
+	s.readSum()
+	s.peakFMA()
+}
+
+func (s *simd) add() {
+	s.function("add", "(dst, x, y *float32, n int)", "for i < n { dst[i] = x[i] + y[i] }")
+	dst, x, y := s.gp("dst"), s.gp("x"), s.gp("y")
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			s.VADDPS(p.load(y), v, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) axpy() {
+	s.function("axpy", "(dst, x *float32, a float32, n int)", "for i < n { dst[i] += a*x[i] }")
+	dst, x, a := s.gp("dst"), s.gp("x"), s.broadcast("a")
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v := p.load(dst)
+			s.VFMADD231PS(p.load(x), a, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) scale() {
+	s.function("scale", "(dst, x *float32, a float32, n int)", "for i < n { dst[i] = a*x[i] }")
+	dst, x, a := s.gp("dst"), s.gp("x"), s.broadcast("a")
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			s.VMULPS(a, v, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+// addRows keeps two sums per column, of even and of odd rows, and goes down a
+// strip of columns at a time. Each column is summed in the same order in
+// whatever strip it lies.
+func (s *simd) addRows() {
+	s.function("addRows", "(dst, x *float32, rows, n, ld int)", "for j < n { dst[j] += sum over i < rows of x[i*ld+j] }")
+	dst, x, ld := s.gp("dst"), s.gp("x"), s.gp("ld")
+	s.SHLQ(U8(2), ld)
+	s.loop(s.gp("n"), 4, func(round []at) {
+		even, odd := s.zeros(len(round)), s.zeros(len(round))
+		rows, row, next := s.gp("rows"), s.GP64(), s.GP64()
+		s.MOVQ(x, row)
+		top, last, done := s.label("rows"), s.label("last"), s.label("sum")
+		addRow := func(base reg.GPVirtual, sums []reg.VecVirtual) {
+			for i, p := range round {
+				s.VADDPS(p.load(base), sums[i], sums[i])
+			}
+		}
+		s.SUBQ(U32(2), rows)
+		s.JLT(LabelRef(last))
+		s.Label(top)
+		s.LEAQ(Mem{Base: row, Index: ld, Scale: 1}, next)
+		addRow(row, even)
+		addRow(next, odd)
+		s.LEAQ(Mem{Base: row, Index: ld, Scale: 2}, row)
+		s.SUBQ(U32(2), rows)
+		s.JGE(LabelRef(top))
+		s.Label(last)
+		s.ADDQ(U32(2), rows)
+		s.JEQ(LabelRef(done))
+		addRow(row, even)
+		s.Label(done)
+		for i, p := range round {
+			s.VADDPS(odd[i], even[i], even[i])
+			v := p.load(dst)
+			s.VADDPS(even[i], v, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) dot() {
+	s.function("dot", "(x, y *float32, n int) float32", "sum over i < n of x[i]*y[i]")
+	x, y := s.gp("x"), s.gp("y")
+	acc := s.zeros(8)
+	s.loop(s.gp("n"), len(acc), func(round []at) {
+		for i, p := range round {
+			s.VFMADD231PS(p.load(y), p.load(x), acc[i])
+		}
+	})
+	s.returnF32(s.total(acc))
+}
+
+// returnF32 returns a float64 scalar as a float32.
+func (s *simd) returnF32(sum reg.VecVirtual) {
+	s.storeF32(sum, 0)
+	s.ret()
+}
+
+func (s *simd) storeF32(v reg.VecVirtual, result int) {
+	f := s.XMM()
+	s.VCVTSD2SS(v.AsX(), v.AsX(), f)
+	s.Store(f, s.ReturnIndex(result))
+}
+
+// max watches for NaN apart: the maximum instruction forgets a NaN as soon as
+// a number follows.
+func (s *simd) max() {
+	s.function("max", "(x *float32, n int) float32", "the largest x[i], i < n, or NaN if there is one")
+	x := s.gp("x")
+	const unordered = U8(3)
+	lowest := s.constantReg(math.Inf(-1))
+	nan := s.zeros(4) // all ones, which is a NaN, in lanes that saw one
+	var best []reg.VecVirtual
+	for range nan {
+		best = append(best, s.copyOf(lowest))
+	}
+	s.loop(s.gp("n"), len(best), func(round []at) {
+		for i, p := range round {
+			v := p.load(x)
+			isNaN := s.vec()
+			if s.avx512 {
+				k := s.K()
+				s.VCMPPS(unordered, v, v, k)
+				s.VPMOVM2D(k, isNaN)
+			} else {
+				s.VCMPPS(unordered, v, v, isNaN)
+			}
+			s.VORPS(isNaN, nan[i], nan[i])
+			switch {
+			case p.mask == nil:
+			case s.avx512:
+				s.VBLENDMPS(v, lowest, p.mask, v)
+			default:
+				s.VBLENDVPS(p.mask, v, lowest, v)
+			}
+			s.VMAXPS(v, best[i], best[i])
+		}
+	})
+	m := s.reduce(s.combine(best, s.VMAXPS), s.VMAXPS)
+	bad := s.reduce(s.combine(nan, s.VORPS), s.VORPS)
+	s.VORPS(bad, m, m)
+	s.Store(m, s.ReturnIndex(0))
+	s.ret()
+}
+
+// reduce folds the lanes of v into the first.
+func (s *simd) reduce(v reg.VecVirtual, op func(...Op)) reg.VecVirtual {
+	y := v
+	if s.avx512 {
+		y = s.YMM()
+		s.VEXTRACTF32X8(U8(1), v, y)
+		op(v.AsY(), y, y)
+	}
+	x, t := s.XMM(), s.XMM()
+	s.VEXTRACTF128(U8(1), y.AsY(), x)
+	op(y.AsX(), x, x)
+	s.VPERMILPD(U8(1), x, t)
+	op(t, x, x)
+	s.VPERMILPS(U8(1), x, t)
+	op(t, x, x)
+	return x
+}
+
+func (s *simd) sumSq() {
+	s.function("sumSq", "(x *float32, n int) float64", "sum over i < n of float64(x[i])*float64(x[i])")
+	x := s.gp("x")
+	acc := s.zeros(8)
+	s.loop(s.gp("n"), len(acc)/2, func(round []at) {
+		for i, p := range round {
+			for j, half := range s.widen(p.load(x)) {
+				s.VFMADD231PD(half, half, acc[2*i+j])
+			}
+		}
+	})
+	sum := s.totalF64(acc)
+	s.Store(sum, s.ReturnIndex(0))
+	s.ret()
+}
+
+func (s *simd) readSum() {
+	s.function("readSum", "(x *float32, n int) float32", "sum over i < n of x[i]")
+	x := s.gp("x")
+	acc := s.zeros(8)
+	s.loop(s.gp("n"), len(acc), func(round []at) {
+		for i, p := range round {
+			s.VADDPS(p.load(x), acc[i], acc[i])
+		}
+	})
+	s.returnF32(s.total(acc))
+}
+
+// peakChains independent multiply-adds are more than latency times throughput
+// of any core so far.
+const peakChains = 12
+
+func (s *simd) peakFMA() {
+	s.function("peakFMA", "(iters int)", "for i < iters { 12 independent vector multiply-adds }")
+	iters := s.gp("iters")
+	a, acc := s.zero(), s.zeros(peakChains)
+	top := s.label("loop")
+	s.Label(top)
+	for _, v := range acc {
+		s.VFMADD231PS(a, a, v)
+	}
+	s.DECQ(iters)
+	s.JNE(LabelRef(top))
+	s.ret()
+}
