@@ -1,0 +1,166 @@
+package asm
+
+import (
+	"fmt"
+	"testing"
+)
+
+// benchLevels runs a benchmark at each level.
+func benchLevels(b *testing.B, body func(b *testing.B)) {
+	for _, l := range Supported() {
+		b.Run(l.String(), func(b *testing.B) {
+			defer Use(l)()
+			body(b)
+		})
+	}
+}
+
+// rate reports work done per nanosecond of the benchmark, so units of 1e9.
+func rate(b *testing.B, perOp float64, unit string) {
+	b.ReportMetric(perOp*float64(b.N)/float64(b.Elapsed().Nanoseconds()), unit)
+	b.ReportMetric(0, "ns/op")
+}
+
+func BenchmarkPeakFMA(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		var flops float64
+		for b.Loop() {
+			flops = PeakFMA(1000)
+		}
+		rate(b, flops, "GFLOP/s")
+	})
+}
+
+// BenchmarkGemmTile goes down 9 tiles for each of 8 panels, as a matrix
+// product does, with A row-major in place. The rows of C and A are padded so
+// that they do not all fall into the same cache sets.
+func BenchmarkGemmTile(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		mr, nr := TileRows(), PanelCols()
+		for _, k := range []int{64, 256, 768} {
+			for _, m := range tileHeights(mr) {
+				for _, w := range []int{nr, nr / 2} {
+					b.Run(fmt.Sprintf("%dx%dx%d", m, w, k), func(b *testing.B) {
+						const tiles, panels = 9, 8
+						lda, ldc := k+16, w*panels+16
+						a, p := make([]float32, tiles*m*lda), make([]float32, panels*k*w)
+						c := make([]float32, tiles*m*ldc)
+						for b.Loop() {
+							for q := 0; q < panels; q++ {
+								for i := 0; i < tiles; i++ {
+									GemmTile(c[i*m*ldc+q*w:], ldc, a[i*m*lda:], lda, 1, p[q*k*w:], w, m, w, k, nil, nil, 0)
+								}
+							}
+						}
+						rate(b, 2*float64(tiles*m)*float64(panels*w)*float64(k), "GFLOP/s")
+					})
+				}
+			}
+		}
+	})
+}
+
+func tileHeights(mr int) []int {
+	if mr == avx512MR {
+		return []int{1, 2, 4, 7, 11, 14}
+	}
+	return []int{1, mr / 2, mr}
+}
+
+func BenchmarkPackB(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		const k, n = 256, 256
+		src, dst := make([]float32, k*n), make([]float32, PackedLen(k, n))
+		for _, c := range []struct {
+			name   string
+			rs, cs int
+		}{{"rows", n, 1}, {"columns", 1, k}} {
+			b.Run(c.name, func(b *testing.B) {
+				for b.Loop() {
+					PackB(dst, src, k, n, c.rs, c.cs)
+				}
+				rate(b, 8*k*n, "GB/s")
+			})
+		}
+	})
+}
+
+func BenchmarkPackA(b *testing.B) {
+	benchLevels(b, func(b *testing.B) {
+		const k, ld = 128, 784
+		m := TileRows()
+		src, dst := make([]float32, k*ld), make([]float32, m*k)
+		for b.Loop() {
+			PackA(dst, src, m, k, 1, ld)
+		}
+		rate(b, float64(8*m*k), "GB/s")
+	})
+}
+
+// BenchmarkKernels runs on 3072 floats, which stay in the first-level cache.
+// The metric is elements, in billions a second.
+func BenchmarkKernels(b *testing.B) {
+	const n = 3072
+	ks := kernels()
+	benchLevels(b, func(b *testing.B) {
+		for i := range ks {
+			k := &ks[i]
+			b.Run(k.name, func(b *testing.B) {
+				s := make([][]float32, len(k.args))
+				for i := range s {
+					s[i] = make([]float32, n)
+					for j := range s[i] {
+						s[i][j] = float32(j%17)/4 - 2
+					}
+				}
+				if k.name == "AdamW" {
+					clear(s[3])
+				}
+				for b.Loop() {
+					k.run(s)
+				}
+				rate(b, n, "Gelem/s")
+			})
+		}
+		b.Run("AddRows", func(b *testing.B) {
+			const rows, cols = 99, 768
+			x, dst := make([]float32, rows*cols), make([]float32, cols)
+			for b.Loop() {
+				AddRows(dst, x, rows, cols, cols)
+			}
+			rate(b, rows*cols, "Gelem/s")
+		})
+	})
+}
+
+// BenchmarkMemory runs on slices far larger than the caches.
+func BenchmarkMemory(b *testing.B) {
+	const n = 16 << 20
+	s := make([][]float32, 4)
+	for i := range s {
+		s[i] = make([]float32, n)
+		for j := range s[i] {
+			s[i][j] = 1
+		}
+	}
+	step := AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, Correction1: 0.1, Correction2Sqrt: 0.2, GradScale: 1}
+	benchLevels(b, func(b *testing.B) {
+		for _, c := range []struct {
+			name  string
+			bytes float64 // an element, read and written
+			run   func()
+		}{
+			{"ReadSum", 4, func() { ReadSum(s[0]) }},
+			{"SumSq", 4, func() { SumSq(s[0]) }},
+			{"Add", 12, func() { Add(s[0], s[1], s[2]) }},
+			{"AdamW", 28, func() { AdamW(s[0], s[1], s[2], s[3], &step) }},
+		} {
+			b.Run(c.name, func(b *testing.B) {
+				for b.Loop() {
+					c.run()
+				}
+				rate(b, c.bytes*n, "GB/s")
+			})
+		}
+	})
+}
