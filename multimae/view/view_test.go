@@ -1,0 +1,276 @@
+package view
+
+import (
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func at(img *image.RGBA, x, y int) color.RGBA { return img.RGBAAt(x, y) }
+
+func mustPanic(t *testing.T, name string, f func()) {
+	t.Helper()
+	defer func() {
+		if r := recover(); r == nil || !strings.HasPrefix(fmt.Sprint(r), "view: ") {
+			t.Errorf("%s: recovered %v, want a panic by this package", name, r)
+		}
+	}()
+	f()
+}
+
+func TestRGB(t *testing.T) {
+	nan := float32(math.NaN())
+	img := RGB([]float32{0, 1, -3, 0.5, 0, 9, nan, 0.25, 1, float32(math.Inf(1)), 0, 1}, 2, 2)
+	for i, want := range []color.RGBA{{0, 0, 255, 255}, {255, 255, 255, 255}, nanColor, {128, 64, 255, 255}} {
+		if got := at(img, i%2, i/2); got != want {
+			t.Errorf("pixel %d: %v, want %v", i, got, want)
+		}
+	}
+	mustPanic(t, "length", func() { RGB(make([]float32, 4), 2, 2) })
+}
+
+// TestDepth compares the colour map with entries of matplotlib's table.
+func TestDepth(t *testing.T) {
+	img := Depth([]float32{2, 3, 4, 5, 6, -7, float32(math.Inf(1)), float32(math.NaN())}, 1, 8, 2, 6)
+	for i, want := range []color.RGBA{{68, 1, 84, 255}, {59, 82, 139, 255}, {33, 145, 140, 255}, {94, 201, 98, 255}, {253, 231, 37, 255}, {68, 1, 84, 255}, {253, 231, 37, 255}} {
+		got := at(img, i, 0)
+		for k, d := range []int{int(got.R) - int(want.R), int(got.G) - int(want.G), int(got.B) - int(want.B)} {
+			if d < -5 || d > 5 {
+				t.Errorf("value %d, channel %d: %v, want about %v", i, k, got, want)
+			}
+		}
+	}
+	if got := at(img, 7, 0); got != nanColor {
+		t.Errorf("NaN: %v", got)
+	}
+	if flat := Depth([]float32{1, 5}, 1, 2, 3, 3); at(flat, 0, 0) != at(flat, 1, 0) || at(flat, 0, 0) != viridis(0.5) {
+		t.Error("an empty range is not drawn in the middle colour")
+	}
+}
+
+func TestRange(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for _, c := range []struct {
+		pix    []float32
+		tail   float64
+		lo, hi float32
+	}{
+		{nil, 0, 0, 1},
+		{[]float32{nan, inf, -inf}, 0.1, 0, 1},
+		{[]float32{nan, 3, 1, inf, 2}, 0, 1, 3},
+		{[]float32{5}, 0.4, 5, 5},
+		{[]float32{100, 1, 2, 3, 4, 5, 6, 7, 8, -100}, 0.1, 1, 8},
+		{[]float32{1, 2}, 7, 1, 2},
+	} {
+		if lo, hi := Range(c.pix, c.tail); lo != c.lo || hi != c.hi {
+			t.Errorf("%v %v: got %v, %v, want %v, %v", c.pix, c.tail, lo, hi, c.lo, c.hi)
+		}
+	}
+}
+
+func TestClasses(t *testing.T) {
+	img := Classes([]int32{0, 254, 255, -1, 300, math.MaxInt32, math.MinInt32, 45}, 2, 4)
+	if at(img, 2, 0) != ignoreColor || at(img, 3, 0) != ignoreColor || at(img, 2, 1) != ignoreColor {
+		t.Error("ignored ids are not black")
+	}
+	if at(img, 0, 1) != at(img, 3, 1) {
+		t.Error("id 300 does not repeat the colour of 45")
+	}
+	// Close ids occur together, so they must differ most; no two may be alike, nor like black or magenta.
+	distance := func(a, b color.RGBA) float64 {
+		r, g, bl := float64(a.R)-float64(b.R), float64(a.G)-float64(b.G), float64(a.B)-float64(b.B)
+		return math.Sqrt(r*r + g*g + bl*bl)
+	}
+	for i, a := range classPalette {
+		for j, b := range classPalette[:i] {
+			want := 4.0
+			if i-j < 8 {
+				want = 30
+			}
+			if d := distance(a, b); d < want {
+				t.Errorf("ids %d and %d: %v and %v differ by %.1f, want %v", j, i, a, b, d, want)
+			}
+		}
+		if distance(a, ignoreColor) < 60 || distance(a, nanColor) < 60 {
+			t.Errorf("id %d: %v is too like black or magenta", i, a)
+		}
+	}
+}
+
+func TestMasked(t *testing.T) {
+	src := image.NewRGBA(image.Rect(3, 5, 7, 9)) // an image whose corner is not the origin
+	fill(src, src.Rect, color.RGBA{10, 20, 30, 255})
+	byBool := Masked(src, []bool{true, false, false, true}, 2)
+	byByte := Masked(src, []uint8{1, 0, 0, 1}, 2)
+	for y := range 4 {
+		for x := range 4 {
+			want := color.RGBA{10, 20, 30, 255}
+			if x/2 == y/2 {
+				want = maskColor
+			}
+			if at(byBool, x, y) != want || at(byByte, x, y) != want {
+				t.Fatalf("pixel %d,%d: %v and %v, want %v", x, y, at(byBool, x, y), at(byByte, x, y), want)
+			}
+		}
+	}
+	if at(src, 3, 5) != (color.RGBA{10, 20, 30, 255}) {
+		t.Error("the input was changed")
+	}
+	mustPanic(t, "mask length", func() { Masked(src, []bool{true}, 2) })
+	mustPanic(t, "patch 0", func() { Masked(src, []bool{}, 0) })
+	mustPanic(t, "patch 3", func() { Masked(src, []bool{true}, 3) })
+}
+
+func TestScale(t *testing.T) {
+	src := Classes([]int32{1, 2, 3, 4, 5, 6}, 2, 3)
+	big := Scale(src, 3)
+	if big.Rect != image.Rect(0, 0, 9, 6) {
+		t.Fatalf("bounds %v", big.Rect)
+	}
+	for y := range 6 {
+		for x := range 9 {
+			if at(big, x, y) != at(src, x/3, y/3) {
+				t.Fatalf("pixel %d,%d differs", x, y)
+			}
+		}
+	}
+	mustPanic(t, "factor", func() { Scale(src, 0) })
+}
+
+// TestGrid finds every tile, at its full size, by its colour, and nothing of it anywhere else.
+func TestGrid(t *testing.T) {
+	const tile = 40
+	var sections []Section
+	id := int32(0)
+	for s := range 3 {
+		section := Section{Title: fmt.Sprintf("scene %d with a title that is far too long to fit", s), Columns: []string{"masked input", "prediction"}}
+		for _, name := range []string{"rgb", "a modality with a name of much more than the room"} {
+			row := Row{Title: name}
+			for range 2 {
+				row.Tiles = append(row.Tiles, Classes([]int32{id, id, id, id}, 2, 2))
+				id++
+			}
+			section.Rows = append(section.Rows, row)
+		}
+		sections = append(sections, section)
+	}
+	sections[2].Rows[1].Tiles = sections[2].Rows[1].Tiles[:1] // a missing tile
+	sections[2].Rows[0].Tiles[1] = nil
+	for _, perLine := range []int{-1, 1, 2, 3, 100} {
+		img := Grid(sections, perLine, tile)
+		count := map[color.RGBA]int{}
+		for i := 0; i < len(img.Pix); i += 4 {
+			count[color.RGBA{img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3]}]++
+		}
+		for k := range id {
+			want := tile * tile
+			if k == 9 || k == 11 {
+				want = 0
+			}
+			if got := count[ClassColor(k)]; got != want {
+				t.Errorf("%d a line: tile %d covers %d pixels, want %d", perLine, k, got, want)
+			}
+		}
+		for x := range img.Rect.Dx() { // the margins stay white
+			if at(img, x, 0) != (color.RGBA{255, 255, 255, 255}) || at(img, x, img.Rect.Dy()-margin/2) != at(img, 0, 0) {
+				t.Fatalf("%d a line: something is drawn in the margin at x=%d", perLine, x)
+			}
+		}
+	}
+	// Nothing to show is a small white picture, no panic.
+	for _, s := range [][]Section{nil, {{}}, {{Title: "t"}}, {{Rows: []Row{{}}}}, {{Columns: []string{"c"}}}} {
+		if b := Grid(s, 2, 8).Rect; b.Empty() || b.Dx() > 200 || b.Dy() > 200 {
+			t.Errorf("%v: bounds %v", s, b)
+		}
+	}
+	mustPanic(t, "tile", func() { Grid(sections, 1, 0) })
+}
+
+// TestGridShape: an oblong image keeps its shape, a large one is shrunk into the tile.
+func TestGridShape(t *testing.T) {
+	count := func(img *image.RGBA) (n int) {
+		for y := range img.Rect.Dy() {
+			for x := range img.Rect.Dx() {
+				if at(img, x, y) == ClassColor(3) {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	for _, c := range []struct{ h, w, want int }{{1, 2, 30 * 15}, {4, 1, 30 * 7}, {120, 60, 30 * 15}, {1, 1000, 30}} {
+		ids := make([]int32, c.h*c.w)
+		for i := range ids {
+			ids[i] = 3
+		}
+		if got := count(Tiles([]Tile{{"", Classes(ids, c.h, c.w)}}, 1, 30)); got != c.want {
+			t.Errorf("%dx%d: covers %d pixels, want %d", c.h, c.w, got, c.want)
+		}
+	}
+}
+
+func TestClipText(t *testing.T) {
+	for _, c := range []struct {
+		s     string
+		width int
+		want  string
+	}{{"prediction", 70, "prediction"}, {"prediction", 69, "predict.."}, {"ab", 7, "."}, {"ab", 6, ""}, {"äöü", 21, "äöü"}, {"", 0, ""}} {
+		if got := clipText(c.s, c.width); got != c.want {
+			t.Errorf("%q in %d: %q, want %q", c.s, c.width, got, c.want)
+		}
+	}
+}
+
+func TestWritePNG(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.png")
+	img := Classes([]int32{1, 2, 3, 255}, 2, 2)
+	if err := WritePNG(path, img); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	got, err := png.Decode(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		if color.RGBAModel.Convert(got.At(i%2, i/2)) != at(img, i%2, i/2) {
+			t.Errorf("pixel %d differs", i)
+		}
+	}
+	for name, err := range map[string]error{
+		"nil":    WritePNG(path, nil),
+		"empty":  WritePNG(path, image.NewRGBA(image.Rectangle{})),
+		"folder": WritePNG(filepath.Join(filepath.Dir(path), "none", "a.png"), img),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func ExampleGrid() {
+	// A 4×4 class map of which three of the four 2×2 patches were masked, and a prediction for it.
+	truth := Classes([]int32{7, 7, 1, 1, 7, 7, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
+	guess := Classes([]int32{7, 7, 1, 1, 7, 7, 7, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
+	scene := Section{
+		Title:   "scene 1",
+		Columns: []string{"masked input", "prediction", "truth"},
+		Rows: []Row{
+			{Title: "semseg", Tiles: []image.Image{Masked(truth, []bool{false, true, true, true}, 2), guess, truth}},
+			{Title: "depth", Tiles: []image.Image{nil, Depth(make([]float32, 16), 4, 4, -1, 1)}},
+		},
+	}
+	img := Grid([]Section{scene}, 1, 96)
+	fmt.Println(img.Bounds())
+	// Output: (0,0)-(384,272)
+}
