@@ -80,10 +80,10 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	}
 	undecodable := func(err error) (*Map, *Problem) {
 		switch {
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-			return bad("write the file again", "truncated image")
 		case errors.Is(err, image.ErrFormat):
 			return bad("convert it to PNG or JPEG", "neither a PNG nor a JPEG image")
+		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), !hasEnd(b):
+			return bad("write the file again", "truncated image")
 		}
 		return bad("write the file again", "damaged image (%v)", err)
 	}
@@ -179,6 +179,12 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 		fillColour(out, img)
 	}
 	return out, nil
+}
+
+// hasEnd reports whether the mark that ends a PNG or JPEG is there. Decoders
+// notice a missing end in many places, and name it in as many ways.
+func hasEnd(b []byte) bool {
+	return bytes.Contains(b, []byte("IEND")) || bytes.HasPrefix(b, []byte{0xff, 0xd8}) && bytes.Contains(b, []byte{0xff, 0xd9})
 }
 
 // PNG colour types.

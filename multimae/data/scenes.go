@@ -85,7 +85,7 @@ func (s *scene) compose(r rng) {
 	s.prims, s.things, s.mats, s.lights = s.prims[:0], s.things[:0], s.mats[:0], s.lights[:0]
 	b := &builder{scene: s, r: r}
 	f := b.r.f32
-	s.dim = vec{f(3.6, 8), f(2.4, 3.6), f(3.6, 8)}
+	s.dim = vec{f(3.5, 7.5), f(2.4, 3.4), f(3.5, 7.5)}
 	s.room = [3]uint8{b.surface(), b.surface(), b.surface()}
 	if b.r.chance(0.6) { // most ceilings are light and plain
 		v := f(0.5, 0.85)
@@ -107,7 +107,7 @@ func (s *scene) compose(r rng) {
 	if b.r.chance(0.55) {
 		b.rug()
 	}
-	for range 1 + b.r.intn(3) {
+	for range 2 + b.r.intn(3) {
 		b.onWall()
 	}
 	standing := []uint8{classTable, classChair, classLamp, classBox, classBall, classCylinder, classCone, classPyramid, classRing}
@@ -115,7 +115,7 @@ func (s *scene) compose(r rng) {
 		j := b.r.intn(i + 1)
 		standing[i], standing[j] = standing[j], standing[i]
 	}
-	for _, class := range standing[:3+b.r.intn(4)] {
+	for _, class := range standing[:4+b.r.intn(3)] {
 		b.stand(class)
 	}
 }
@@ -134,7 +134,7 @@ func (b *builder) camera() {
 	aim := vec{s.dim.x * f(0.35, 0.65), 0, s.dim.z * f(0.35, 0.65)}.sub(s.eye)
 	sy, cy := math.Sincos(math.Atan2(float64(aim.x), float64(aim.z)) + b.r.uniform(-0.35, 0.35))
 	// High cameras look down: so about as much floor as wall is seen.
-	sp, cp := math.Sincos(b.r.uniform(0.12, 0.4) + 0.18*float64(s.eye.y-1.4))
+	sp, cp := math.Sincos(b.r.uniform(0.14, 0.44) + 0.18*float64(s.eye.y-1.4))
 	s.to = vec{float32(sy * cp), float32(-sp), float32(cy * cp)}
 	s.right = vec{0, 1, 0}.cross(s.to).unit()
 	s.up = s.to.cross(s.right)
@@ -287,7 +287,7 @@ func (b *builder) stand(class uint8) {
 			b.lamp(at, f(1.1, 1.7), 0.22)
 		}
 	default:
-		size := f(0.22, 0.55)
+		size := f(0.26, 0.6)
 		if at, ok := b.place(size); ok {
 			top := b.solid(class, at, size)
 			if class == classBox && b.r.chance(0.4) {
@@ -483,10 +483,10 @@ func (b *builder) onWall() {
 	var x, y, at float32 // half sides, height of the centre
 	switch class {
 	case classPicture:
-		x, y = f(0.22, 0.6), f(0.2, 0.5)
+		x, y = f(0.3, 0.75), f(0.25, 0.55)
 		at = f(1.1, 1.7)
 	case classWindow:
-		x, y = f(0.35, 0.8), f(0.4, 0.65)
+		x, y = f(0.45, 0.95), f(0.45, 0.7)
 		at = f(1.2, 1.6)
 	default:
 		x, y = f(0.36, 0.5), min(f(0.92, 1.08), s.dim.y/2-0.1)

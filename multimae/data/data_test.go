@@ -1,0 +1,1134 @@
+package data
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+var (
+	rgbIn    = multimae.Input{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1}
+	depthIn  = multimae.Input{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1}
+	semsegIn = multimae.Input{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 16, Stride: 4}
+	all      = []multimae.Input{rgbIn, depthIn, semsegIn}
+)
+
+func mustSample(t testing.TB, ds Dataset, i int) *Sample {
+	t.Helper()
+	s, err := ds.Sample(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestScenes(t *testing.T) {
+	a, b := Scenes(0, 40, 48, 7), Scenes(30, 10, 48, 7)
+	want := make([]*Sample, 40)
+	for i := range want {
+		want[i] = mustSample(t, a, i)
+	}
+	t.Run("Deterministic", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for i := g; i < 10; i += 2 {
+					if s, err := b.Sample(i); err != nil || !reflect.DeepEqual(s, want[30+i]) {
+						t.Errorf("scene %d (%v) is not what it was as number %d of another range", i, err, 30+i)
+					}
+				}
+			}()
+		}
+		wg.Wait()
+		if other := mustSample(t, Scenes(0, 1, 48, 8), 0); reflect.DeepEqual(other.Maps, want[0].Maps) {
+			t.Error("another seed gives the same scene")
+		}
+	})
+	t.Run("Steps", func(t *testing.T) {
+		for _, s := range want {
+			for i, v := range s.Maps["rgb"].Pix {
+				if k := v * 255; !(v >= 0 && v <= 1) || abs(k-float32(math.Round(float64(k)))) > 1e-4 {
+					t.Fatalf("%s: rgb[%d] = %v is not a step of 1/255", s.Name, i, v)
+				}
+			}
+			for i, v := range s.Maps["depth"].Pix {
+				if k := v * 65536; !(v > 0 && v < 1) || k != float32(int(k)) {
+					t.Fatalf("%s: depth[%d] = %v is not a step of 2^-16", s.Name, i, v)
+				}
+			}
+		}
+	})
+	t.Run("Errors", func(t *testing.T) {
+		for _, i := range []int{-1, 40} {
+			if _, err := a.Sample(i); err == nil {
+				t.Errorf("sample %d of 40: no error", i)
+			}
+		}
+		if _, err := Scenes(0, 1, 0, 1).Sample(0); err == nil {
+			t.Error("size 0: no error")
+		}
+	})
+}
+
+// TestSceneBalance keeps scenes worth learning from: no class may be most of
+// the picture, none may be rare, and pictures are neither dark nor washed out.
+func TestSceneBalance(t *testing.T) {
+	const n, size = 200, 32
+	ds := Scenes(0, n, size, 3)
+	var pixels, scenes [16]int
+	for i := range n {
+		s := mustSample(t, ds, i)
+		var seen [16]int
+		for _, id := range s.Maps["semseg"].IDs {
+			seen[id]++
+		}
+		for c, k := range seen {
+			pixels[c] += k
+			if k >= 4 {
+				scenes[c]++
+			}
+		}
+		var sum float64
+		for _, v := range s.Maps["rgb"].Pix {
+			sum += float64(v)
+		}
+		if mean := sum / (3 * size * size); mean < 0.25 || mean > 0.85 {
+			t.Errorf("%s: mean brightness %.2f", s.Name, mean)
+		}
+	}
+	for c, name := range SceneClasses {
+		share := float64(pixels[c]) / (n * size * size)
+		t.Logf("%-9s %5.1f %% of pixels, in %3d of %d scenes", name, 100*share, scenes[c], n)
+		if share > 0.36 || share < 0.004 || scenes[c] < n/4 {
+			t.Errorf("%s: %.1f %% of pixels, in %d of %d scenes", name, 100*share, scenes[c], n)
+		}
+	}
+}
+
+// TestShapes compares each shape's hit with a fine march along the ray.
+func TestShapes(t *testing.T) {
+	inside := func(p *primitive, q vec) bool {
+		r := p.a + p.b*q.y
+		switch p.shape {
+		case shapeSphere:
+			return q.dot(q) <= p.ext.x*p.ext.x
+		case shapeBox:
+			return abs(q.x) <= p.ext.x && abs(q.y) <= p.ext.y && abs(q.z) <= p.ext.z
+		case shapeFrustum:
+			return abs(q.y) <= p.ext.y && q.x*q.x+q.z*q.z <= r*r
+		case shapePyramid:
+			return abs(q.y) <= p.ext.y && abs(q.x) <= r && abs(q.z) <= r
+		}
+		ring := sqrt(q.x*q.x+q.z*q.z) - p.a
+		return ring*ring+q.y*q.y <= p.ext.y*p.ext.y
+	}
+	prims := map[string]primitive{
+		"sphere":   {shape: shapeSphere, ext: vec{.5, .5, .5}},
+		"box":      {shape: shapeBox, ext: vec{.5, .3, .4}},
+		"cylinder": {shape: shapeFrustum, ext: vec{.4, .5, .4}, a: .4},
+		"cone":     {shape: shapeFrustum, ext: vec{.4, .5, .4}, a: .2, b: -.4},
+		"bucket":   {shape: shapeFrustum, ext: vec{.5, .3, .5}, a: .4, b: .3},
+		"pyramid":  {shape: shapePyramid, ext: vec{.4, .5, .4}, a: .2, b: -.4},
+		"torus":    {shape: shapeTorus, ext: vec{.6, .15, .6}, a: .45},
+	}
+	for name, p := range prims {
+		r := newRNG(1)
+		hits := 0
+		for range 400 {
+			o := vec{r.f32(-1, 1), r.f32(-1, 1), r.f32(-1, 1)}.unit().mul(2)
+			d := vec{r.f32(-.6, .6), r.f32(-.6, .6), r.f32(-.6, .6)}.sub(o).mul(r.f32(.5, 2))
+			const step = 1. / 1024
+			tolerance := float32(3 * step)
+			if p.shape == shapeTorus { // found to half a millimetre across, so to more along a graze
+				tolerance = 16 * step
+			}
+			want := float32(-1)
+			for i := range 8 * 1024 {
+				if inside(&p, o.add(d.mul(float32(i)*step))) {
+					want = float32(i) * step
+					break
+				}
+			}
+			got, ok := p.hit(o, d)
+			if ok && want >= 0 {
+				hits++
+				if abs(got-want) > tolerance {
+					t.Fatalf("%s: ray %v + t·%v: t = %v, want %v", name, o, d, got, want)
+				}
+				n := p.normal(o.add(d.mul(got)))
+				if l := n.dot(n); abs(l-1) > 1e-3 || n.dot(d) > 0.02*sqrt(d.dot(d)) {
+					t.Fatalf("%s: normal %v of length² %v for a ray along %v", name, n, l, d)
+				}
+			}
+			if ok != (want >= 0) { // a graze may go either way
+				mid := o.add(d.mul(max(got, want)))
+				in := 0
+				for k := range 200 {
+					if inside(&p, mid.add(d.mul(float32(k)*step/8))) {
+						in++
+					}
+				}
+				if in > 60 {
+					t.Fatalf("%s: ray %v + t·%v: hit %v, want %v", name, o, d, ok, want)
+				}
+			}
+		}
+		if hits < 50 {
+			t.Errorf("%s: only %d rays hit", name, hits)
+		}
+	}
+}
+
+// TestOutline makes sure that drawing only within a primitive's outline loses
+// no pixel.
+func TestOutline(t *testing.T) {
+	const size = 24
+	s := new(scene)
+	for k := range uint64(30) {
+		s.compose(newRNG(5, k))
+		for i := range s.prims {
+			p := &s.prims[i]
+			x0, y0, x1, y1 := s.outline(p, size)
+			o := p.frame.local(s.eye.sub(p.pos))
+			for y := range size {
+				for x := range size {
+					if _, ok := p.hit(o, p.frame.local(s.ray(x, y, size))); ok && (x < x0 || x >= x1 || y < y0 || y >= y1) {
+						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside [%d,%d)×[%d,%d)", k, i, p.shape, x, y, x0, x1, y0, y1)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestStandardize(t *testing.T) {
+	reference := func(pix []float32) []float64 {
+		s := make([]float64, len(pix))
+		for i, v := range pix {
+			s[i] = float64(v)
+		}
+		x := slices.Clone(s)
+		slices.Sort(s)
+		s = s[int(.1*float64(len(s))):int(.9*float64(len(s)))]
+		var mean, variance float64
+		for _, v := range s {
+			mean += v / float64(len(s))
+		}
+		for _, v := range s {
+			variance += (v - mean) * (v - mean) / float64(len(s)-1)
+		}
+		for i, v := range x {
+			x[i] = (v - mean) / math.Sqrt(variance+1e-6)
+		}
+		return x
+	}
+	r := newRNG(9)
+	for _, n := range []int{3, 4, 9, 10, 11, 100, 1000, 4096, 50176} {
+		for name, draw := range map[string]func() float32{
+			"uniform":  func() float32 { return r.f32(0, 1) },
+			"signed":   func() float32 { return r.f32(-1e4, 1e4) },
+			"steps":    func() float32 { return float32(r.intn(4)) / 4 },
+			"constant": func() float32 { return 0.25 },
+		} {
+			pix := make([]float32, n)
+			for i := range pix {
+				pix[i] = draw()
+			}
+			want := reference(pix)
+			Standardize(pix)
+			for i, w := range want {
+				if math.Abs(float64(pix[i])-w) > 2e-5*max(1, math.Abs(w)) {
+					t.Fatalf("%s, n = %d: [%d] = %v, want %v", name, n, i, pix[i], w)
+				}
+			}
+		}
+	}
+	for _, few := range [][]float32{{}, {3}, {1, 2}} {
+		Standardize(few)
+		for _, v := range few {
+			if v != v || math.IsInf(float64(v), 0) {
+				t.Errorf("few values give %v", few)
+			}
+		}
+	}
+	keys := []float32{float32(math.Inf(-1)), -2, -1e-40, 0, 1e-40, 2, float32(math.Inf(1))}
+	for i, v := range keys {
+		if unkey(key(v)) != v || i > 0 && key(v) <= key(keys[i-1]) {
+			t.Errorf("key(%v) = %#x is out of order or does not go back", v, key(v))
+		}
+	}
+}
+
+func TestRGB(t *testing.T) {
+	pix := []float32{0, 1, 0.5, 0.25, 1, 0}
+	orig := slices.Clone(pix)
+	NormalizeRGB(pix)
+	if want := (1 - ImageNetMean[0]) / ImageNetStd[0]; abs(pix[1]-want) > 1e-6 {
+		t.Errorf("red 1 → %v, want %v", pix[1], want)
+	}
+	DenormalizeRGB(pix)
+	for i := range pix {
+		if abs(pix[i]-orig[i]) > 1e-6 {
+			t.Errorf("there and back: %v → %v", orig[i], pix[i])
+		}
+	}
+}
+
+func TestResize(t *testing.T) {
+	var z resizer
+	ramp := func(w, h int) *Map {
+		m := &Map{C: 1, H: h, W: w, Pix: make([]float32, w*h)}
+		for i := range m.Pix {
+			m.Pix[i] = (float32(i%w)+0.5)/float32(w) + 10*(float32(i/w)+0.5)/float32(h)
+		}
+		return m
+	}
+	// A linear function survives any resize away from the border, but for the
+	// sampling of the triangle where the ratio is no integer.
+	for _, sz := range [][3]int{{64, 64, 32}, {100, 60, 16}, {30, 20, 64}, {640, 480, 224}} {
+		m := ramp(sz[0], sz[1])
+		out := sz[2]
+		dst := make([]float32, out*out)
+		z.image(dst, m, rect{0, 0, m.W, m.H}, m.W, m.H, out, false)
+		edge := 1 + out/min(m.W, m.H)
+		for y := edge; y < out-edge; y++ {
+			for x := edge; x < out-edge; x++ {
+				want := (float32(x)+0.5)/float32(out) + 10*(float32(y)+0.5)/float32(out)
+				if abs(dst[y*out+x]-want) > 5e-3 {
+					t.Fatalf("%v: (%d,%d) = %v, want %v", sz, x, y, dst[y*out+x], want)
+				}
+			}
+		}
+	}
+	// Without a change of size nothing changes, to the bit.
+	m := ramp(40, 40)
+	dst := make([]float32, 16*16)
+	z.image(dst, m, rect{5, 9, 16, 16}, 40, 40, 16, false)
+	for i, v := range dst {
+		if want := m.Pix[(9+i/16)*40+5+i%16]; v != want {
+			t.Fatalf("crop [%d] = %v, want %v", i, v, want)
+		}
+	}
+	// Antialiasing: a fine checker becomes grey.
+	for i := range m.Pix {
+		m.Pix[i] = float32((i%40 + i/40) & 1)
+	}
+	z.image(dst[:100], m, rect{0, 0, 40, 40}, 40, 40, 10, false)
+	for i, v := range dst[:100] {
+		if abs(v-0.5) > 0.07 {
+			t.Fatalf("reduced checker [%d] = %v", i, v)
+		}
+	}
+	// Reducing [0 1 2 3 4 5 6 7] to 4 by a triangle of half width 2.
+	row := &Map{C: 1, H: 1, W: 8, Pix: []float32{0, 1, 2, 3, 4, 5, 6, 7}}
+	var x taps
+	x.set(0, 8, 4, 8)
+	got := make([]float32, 4)
+	x.row(got, row.Pix, false)
+	for i, w := range []float32{5. / 7, 2.5, 4.5, 44. / 7} {
+		if abs(got[i]-w) > 1e-6 {
+			t.Errorf("triangle: %v at %d, want %v", got[i], i, w)
+		}
+	}
+}
+
+// TestAligned crops samples whose colour, depth and classes say where their
+// pixels came from.
+func TestAligned(t *testing.T) {
+	const w, h, size = 96, 80, 32
+	rgb := &Map{C: 3, H: h, W: w, Pix: make([]float32, 3*w*h)}
+	depth := &Map{C: 1, H: h, W: w, Pix: make([]float32, w*h)}
+	ids := &Map{H: h, W: w, IDs: make([]uint8, w*h)}
+	quarter := &Map{H: h / 4, W: w / 4, IDs: make([]uint8, w*h/16)}
+	for y := range h {
+		for x := range w {
+			i := y*w + x
+			rgb.Pix[i], rgb.Pix[w*h+i] = float32(x), float32(y)
+			depth.Pix[i] = float32(x)
+			ids.IDs[i] = uint8(x / 4)
+			quarter.IDs[y/4*(w/4)+x/4] = uint8(x / 4)
+		}
+	}
+	inputs := []multimae.Input{rgbIn, depthIn, semsegIn, {Name: "quarter", Kind: multimae.KindClasses, NumClasses: 99, Stride: 4}}
+	inputs[0].Normalize, inputs[1].Normalize = "none", "none"
+	s := &Sample{Name: "s", Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids, "quarter": quarter}}
+	a := Augment{Crop: true, Flip: true}
+	var z resizer
+	flips := 0
+	for seed := range uint64(50) {
+		r := newRNG(seed)
+		c, flip := a.draw(&r, w, h)
+		var b multimae.Batch
+		shape(&b, 2, size, inputs)
+		z.place(&b, 1, s, inputs, c, flip)
+		px := b.Images["rgb"][3*size*size:]
+		dp := b.Images["depth"][size*size:]
+		for i, v := range dp {
+			if abs(v-px[i]) > 1e-4 {
+				t.Fatalf("crop %v: depth says column %v, rgb %v", c, v, px[i])
+			}
+		}
+		if left, right := px[0], px[size-1]; flip != (left > right) {
+			t.Fatalf("flip %v, but columns run from %v to %v", flip, left, right)
+		}
+		if flip {
+			flips++
+		}
+		side := size / 4
+		for y := range side {
+			for x := range side {
+				i := side*side + y*side + x
+				// The mean column of the class cell's four pixels.
+				col := (px[4*y*size+4*x+1] + px[4*y*size+4*x+2]) / 2
+				for _, name := range []string{"semseg", "quarter"} {
+					id := b.Classes[name][i]
+					if want := (col + 0.5) / 4; abs(float32(id)+0.5-want) > 1 {
+						t.Fatalf("crop %v: %s (%d,%d) is id %d, its pixels come from column %v", c, name, x, y, id, col)
+					}
+				}
+			}
+		}
+	}
+	if flips < 12 || flips > 38 {
+		t.Errorf("%d flips of 50", flips)
+	}
+}
+
+func TestCrop(t *testing.T) {
+	a := Augment{Crop: true}
+	r := newRNG(1)
+	for range 2000 {
+		c := a.crop(&r, 100, 60)
+		area, aspect := float64(c.w*c.h)/6000, float64(c.w)/float64(c.h)
+		if c.x < 0 || c.y < 0 || c.x+c.w > 100 || c.y+c.h > 60 || area < 0.19 || area > 1 || aspect < 0.7 || aspect > 1.42 {
+			t.Fatalf("crop %+v: area %.3f, aspect %.3f", c, area, aspect)
+		}
+	}
+	a.CropScale, a.CropRatio = [2]float64{1, 1}, [2]float64{1, 1}
+	if got, want := a.crop(&r, 100, 60), (rect{20, 0, 60, 60}); got != want {
+		t.Errorf("what never fits: %+v, want %+v", got, want)
+	}
+	if got, want := a.crop(&r, 60, 101), (rect{0, 20, 60, 60}); got != want {
+		t.Errorf("what never fits: %+v, want %+v", got, want)
+	}
+}
+
+func TestCollate(t *testing.T) {
+	ds := Scenes(0, 3, 40, 1)
+	s := []*Sample{mustSample(t, ds, 0), mustSample(t, ds, 1)}
+	s[0].Maps["semseg"].IDs[0] = idPadding
+	b, err := Collate(s, all, 40)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Size != 2 || b.H != 40 || b.W != 40 || len(b.Images["rgb"]) != 2*3*1600 || len(b.Images["depth"]) != 3200 || len(b.Classes["semseg"]) != 200 {
+		t.Fatalf("batch of %d: %d×%d", b.Size, b.H, b.W)
+	}
+	rgb := slices.Clone(b.Images["rgb"][4800:])
+	DenormalizeRGB(rgb)
+	for i, v := range rgb {
+		if abs(v-s[1].Maps["rgb"].Pix[i]) > 1e-5 {
+			t.Fatalf("rgb[%d] = %v, want %v", i, v, s[1].Maps["rgb"].Pix[i])
+		}
+	}
+	full := all[2]
+	full.Stride = 1
+	if b, err = Collate(s, []multimae.Input{full}, 40); err != nil || b.Classes["semseg"][0] != idIgnore {
+		t.Errorf("padding is not ignored: %v", err)
+	}
+	delete(s[0].Maps, "depth")
+	if _, err = Collate(s, all, 40); err == nil {
+		t.Error("a modality in half of the samples: no error")
+	}
+	if b, err = Collate(s[:1], all, 40); err != nil || b.Images["depth"] != nil || b.Images["rgb"] == nil {
+		t.Errorf("a modality in no sample: %v, %v", b, err)
+	}
+	for _, size := range []int{0, 42} {
+		if _, err = Collate(s, all, size); err == nil {
+			t.Errorf("size %d: no error", size)
+		}
+	}
+	if _, err = Collate(nil, all, 40); err == nil {
+		t.Error("no samples: no error")
+	}
+}
+
+// numbered is a dataset whose sample i is the number i in each pixel, or an
+// error.
+type numbered struct {
+	n   int
+	bad func(i int) bool
+}
+
+func (d numbered) Len() int { return d.n }
+func (d numbered) Sample(i int) (*Sample, error) {
+	if d.bad != nil && d.bad(i) {
+		return nil, fmt.Errorf("file-%d.png: truncated image", i)
+	}
+	m := &Map{C: 1, H: 8, W: 8, Pix: make([]float32, 64)}
+	for k := range m.Pix {
+		m.Pix[k] = float32(i)
+	}
+	return &Sample{Name: fmt.Sprint(i), Maps: map[string]*Map{"x": m}}, nil
+}
+
+var numberedIn = []multimae.Input{{Name: "x", Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: "none"}}
+
+// take returns the sample numbers of n batches.
+func take(t *testing.T, ds Dataset, c LoaderConfig, n int) (batches [][]int, skipped int) {
+	t.Helper()
+	c.Inputs, c.Size = numberedIn, 8
+	l := NewLoader(context.Background(), ds, c)
+	defer l.Close()
+	for range n {
+		b, err := l.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for i := range b.Size {
+			got = append(got, int(b.Images["x"][i*64]+0.5))
+		}
+		batches = append(batches, got)
+		l.Release(b)
+	}
+	return batches, l.Skipped()
+}
+
+func TestLoaderOrder(t *testing.T) {
+	ds := numbered{n: 10}
+	c := LoaderConfig{Batch: 4, Seed: 3, Shuffle: true, Augment: Augment{Crop: true, Flip: true}}
+	got, _ := take(t, ds, c, 30)
+	for e := range 10 {
+		epoch := slices.Concat(got[3*e : 3*e+3]...)
+		slices.Sort(epoch)
+		if !slices.Equal(epoch, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}) {
+			t.Fatalf("epoch %d holds %v", e, epoch)
+		}
+	}
+	if reflect.DeepEqual(got[:3], got[3:6]) {
+		t.Error("two epochs have the same order")
+	}
+	c.Drop = true
+	dropped, _ := take(t, ds, c, 4)
+	for _, b := range dropped {
+		if len(b) != 4 {
+			t.Errorf("Drop left a batch of %d", len(b))
+		}
+	}
+	plain, _ := take(t, ds, LoaderConfig{Batch: 4}, 4)
+	if want := [][]int{{0, 1, 2, 3}, {4, 5, 6, 7}, {8, 9}, {0, 1, 2, 3}}; !reflect.DeepEqual(plain, want) {
+		t.Errorf("without Shuffle: %v, want %v", plain, want)
+	}
+}
+
+// TestLoaderSame is the promise of exact resumes: batch k is the same to the
+// bit for any number of workers and any start.
+func TestLoaderSame(t *testing.T) {
+	ds := Scenes(0, 11, 32, 1)
+	run := func(workers, start, n int) (out []*multimae.Batch) {
+		l := NewLoader(context.Background(), ds, LoaderConfig{
+			Inputs: all, Size: 16, Batch: 3, Seed: 5, Shuffle: true, Workers: workers, Start: start,
+			Augment: Augment{Crop: true, Flip: true},
+		})
+		defer l.Close()
+		for i := range n {
+			b, err := l.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, clone(b))
+			if i%3 != 0 { // some are kept
+				l.Release(b)
+				l.Release(b)
+			}
+		}
+		return out
+	}
+	want := run(1, 0, 13)
+	for _, workers := range []int{2, 5} {
+		if !reflect.DeepEqual(run(workers, 0, 13), want) {
+			t.Errorf("%d workers give other batches than one", workers)
+		}
+	}
+	for _, start := range []int{1, 4, 7} {
+		if !reflect.DeepEqual(run(2, start, 13-start), want[start:]) {
+			t.Errorf("a start at %d gives other batches", start)
+		}
+	}
+	l := NewLoader(context.Background(), ds, LoaderConfig{Inputs: all, Size: 16, Batch: 3, Start: 1 << 40})
+	defer l.Close()
+	if _, err := l.Next(); err != nil {
+		t.Error(err)
+	}
+}
+
+func clone(b *multimae.Batch) *multimae.Batch {
+	c := &multimae.Batch{Size: b.Size, H: b.H, W: b.W, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	for k, v := range b.Images {
+		c.Images[k] = slices.Clone(v)
+	}
+	for k, v := range b.Classes {
+		c.Classes[k] = slices.Clone(v)
+	}
+	return c
+}
+
+func TestLoaderBad(t *testing.T) {
+	ds := numbered{n: 8, bad: func(i int) bool { return i == 2 || i == 3 || i == 7 }}
+	got, skipped := take(t, ds, LoaderConfig{Batch: 4, SkipBad: true, Workers: 3}, 2)
+	if want := [][]int{{0, 1, 4, 4}, {4, 5, 6, 0}}; !reflect.DeepEqual(got, want) || skipped != 4 {
+		t.Errorf("replaced to %v with %d skipped, want %v with 4", got, skipped, want)
+	}
+	l := NewLoader(context.Background(), ds, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, Workers: 3})
+	defer l.Close()
+	if _, err := l.Next(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if _, err := l.Next(); err == nil || !strings.Contains(err.Error(), "file-2.png") {
+			t.Errorf("a bad sample gives %v", err)
+		}
+	}
+	none := NewLoader(context.Background(), numbered{n: 3, bad: func(int) bool { return true }}, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, SkipBad: true})
+	defer none.Close()
+	if _, err := none.Next(); err == nil || !strings.Contains(err.Error(), "none of the 3") {
+		t.Errorf("no good sample gives %v", err)
+	}
+}
+
+func TestLoaderConfig(t *testing.T) {
+	good := LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2}
+	for name, change := range map[string]func(c *LoaderConfig){
+		"inputs": func(c *LoaderConfig) { c.Inputs = nil },
+		"batch":  func(c *LoaderConfig) { c.Batch = 0 },
+		"start":  func(c *LoaderConfig) { c.Start = -1 },
+		"size":   func(c *LoaderConfig) { c.Size = 0 },
+		"drop":   func(c *LoaderConfig) { c.Drop, c.Batch = true, 4 },
+		"scale":  func(c *LoaderConfig) { c.Augment = Augment{Crop: true, CropScale: [2]float64{0.5, 2}} },
+		"ratio":  func(c *LoaderConfig) { c.Augment = Augment{Crop: true, CropRatio: [2]float64{2, 1}} },
+	} {
+		c := good
+		change(&c)
+		l := NewLoader(context.Background(), numbered{n: 3}, c)
+		if _, err := l.Next(); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		l.Close()
+	}
+	l := NewLoader(context.Background(), numbered{}, good)
+	if _, err := l.Next(); err == nil {
+		t.Error("empty dataset: no error")
+	}
+	l.Close()
+}
+
+func TestLoaderEnds(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for range 20 {
+		ctx, cancel := context.WithCancel(context.Background())
+		l := NewLoader(ctx, numbered{n: 100}, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, Workers: 4})
+		if _, err := l.Next(); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		for {
+			if _, err := l.Next(); err != nil {
+				if !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+				break
+			}
+		}
+		// Left unclosed: the context alone must end the workers.
+		l = NewLoader(context.Background(), numbered{n: 100}, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, Workers: 4})
+		l.Close()
+		l.Close()
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for runtime.NumGoroutine() > before {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestLoaderRecycles counts the batches that a long run allocates.
+func TestLoaderRecycles(t *testing.T) {
+	l := NewLoader(context.Background(), numbered{n: 100}, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, Workers: 2})
+	defer l.Close()
+	seen := map[*multimae.Batch]bool{}
+	for range 200 {
+		b, err := l.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[b] = true
+		l.Release(b)
+	}
+	if len(seen) > 2*2+2 {
+		t.Errorf("%d batches allocated", len(seen))
+	}
+}
+
+func TestPermutation(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 7, 64, 1000} {
+		p := newPermutation(n, 1, 2)
+		seen := make([]bool, n)
+		for i := range n {
+			seen[p.at(i)] = true
+		}
+		if slices.Contains(seen, false) {
+			t.Errorf("not a permutation of %d", n)
+		}
+	}
+	// All 24 orders of four come up about equally often.
+	count := map[[4]int]int{}
+	for e := range uint64(2400) {
+		p := newPermutation(4, 7, e)
+		count[[4]int{p.at(0), p.at(1), p.at(2), p.at(3)}]++
+	}
+	for o, k := range count {
+		if k < 60 || k > 145 {
+			t.Errorf("order %v comes up %d times of 2400", o, k)
+		}
+	}
+	if len(count) != 24 {
+		t.Errorf("%d orders of 24", len(count))
+	}
+}
+
+func TestFolderRoundTrip(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	ds := Scenes(4, 6, 32, 2)
+	var last int
+	if err := WriteFolder(context.Background(), dir, ds, func(done int) { last = done }); err != nil {
+		t.Fatal(err)
+	}
+	if last != 6 {
+		t.Errorf("progress ended at %d", last)
+	}
+	got, err := OpenFolder(dir, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Len() != 6 {
+		t.Fatalf("%d samples", got.Len())
+	}
+	for i := range 6 {
+		if !reflect.DeepEqual(mustSample(t, got, i), mustSample(t, ds, i)) {
+			t.Errorf("sample %d changed on its way through the files", i)
+		}
+	}
+	if err := WriteFolder(context.Background(), dir, ds, nil); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("a second write gives %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := WriteFolder(ctx, t.TempDir(), ds, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if err := WriteFolder(context.Background(), t.TempDir(), Subset(numbered{n: 1, bad: func(int) bool { return true }}, []int{0}), nil); err == nil {
+		t.Error("a bad sample: no error")
+	}
+
+	r, err := Check(context.Background(), dir, all)
+	if err != nil || len(r.Problems) != 0 || r.Samples != 6 || len(r.Modalities) != 3 {
+		t.Fatalf("check: %+v, %v", r, err)
+	}
+	for _, m := range r.Modalities {
+		if m.Files != 6 || !reflect.DeepEqual(m.Sizes, []SizeCount{{32, 32, 6}}) {
+			t.Errorf("summary %+v", m)
+		}
+	}
+	if d := r.Modalities[1]; !(d.Min > 0 && d.Min < d.Mean && d.Mean < d.Max && d.Max < 1) {
+		t.Errorf("depth range %+v", d)
+	}
+	var pixels int64
+	for _, c := range r.Modalities[2].Classes {
+		pixels += c.Pixels
+	}
+	if pixels != 6*32*32 {
+		t.Errorf("%d pixels of classes", pixels)
+	}
+}
+
+func TestOpenSplit(t *testing.T) {
+	write := func(dir string, first, n int) {
+		t.Helper()
+		if err := WriteFolder(context.Background(), dir, Scenes(first, n, 8, 1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func(dir string, nt, nv int) {
+		t.Helper()
+		train, val, err := OpenSplit(dir, all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if train.Len() != nt || val.Len() != nv {
+			t.Errorf("%d and %d samples, want %d and %d", train.Len(), val.Len(), nt, nv)
+		}
+		names := map[string]bool{}
+		for _, ds := range []Dataset{train, val} {
+			for i := range ds.Len() {
+				s := mustSample(t, ds, i)
+				if names[s.Name] {
+					t.Errorf("%s stands on both sides", s.Name)
+				}
+				names[s.Name] = true
+			}
+		}
+	}
+	given := t.TempDir()
+	write(filepath.Join(given, "train"), 0, 3)
+	write(filepath.Join(given, "val"), 3, 2)
+	open(given, 3, 2)
+	if r, err := Check(context.Background(), given, all); err != nil || r.Samples != 5 || len(r.Problems) != 0 {
+		t.Errorf("check of a split folder: %+v, %v", r, err)
+	}
+	for _, n := range []int{2, 3, 60} {
+		dir := t.TempDir()
+		write(dir, 0, n)
+		train, val, err := OpenSplit(dir, all)
+		if err != nil || train.Len()+val.Len() != n || val.Len() < 1 || train.Len() < 1 || val.Len() > max(1, n/5) {
+			t.Fatalf("%d samples: %v", n, err)
+		}
+		open(dir, train.Len(), val.Len())
+	}
+	one := t.TempDir()
+	write(one, 0, 1)
+	for _, dir := range []string{one, t.TempDir(), filepath.Join(one, "missing")} {
+		if _, _, err := OpenSplit(dir, all); err == nil {
+			t.Errorf("%s: no error", filepath.Base(dir))
+		}
+	}
+}
+
+func pngBytes(t testing.TB, img image.Image) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := png.Encode(&b, img); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// header is a PNG that says it has w×h pixels and then ends.
+func header(w, h uint32, bits, kind byte) []byte {
+	b := []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR")
+	b = binary.BigEndian.AppendUint32(b, w)
+	b = binary.BigEndian.AppendUint32(b, h)
+	b = append(b, bits, kind, 0, 0, 0)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[12:]))
+}
+
+func TestReadImage(t *testing.T) {
+	r := image.Rect(0, 0, 4, 3)
+	grey8, grey16, nrgba := image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r)
+	for i := range 12 {
+		grey8.Pix[i] = uint8(i)
+		grey16.SetGray16(i%4, i/4, color.Gray16{uint16(5000 * i)})
+		nrgba.SetNRGBA(i%4, i/4, color.NRGBA{uint8(i), uint8(2 * i), 200, uint8(20 * i)})
+	}
+	wide := image.NewNRGBA64(r)
+	wide.SetNRGBA64(1, 0, color.NRGBA64{1000, 2000, 3000, 65535})
+	palette := image.NewPaletted(r, color.Palette{color.Black, color.White, color.NRGBA{255, 0, 0, 255}})
+	palette.Pix[5] = 2
+	var jpg bytes.Buffer
+	if err := jpeg.Encode(&jpg, nrgba, nil); err != nil {
+		t.Fatal(err)
+	}
+	outOfRange := image.NewGray(r)
+	outOfRange.Pix[6], outOfRange.Pix[9] = 77, 78
+	outOfRange.Pix[0], outOfRange.Pix[1] = 254, 255
+	raw := depthIn
+	raw.Normalize = "none"
+	rgba := rgbIn
+	rgba.Channels = 4
+	five := rgbIn
+	five.Channels = 5
+
+	for _, c := range []struct {
+		name string
+		file []byte
+		in   multimae.Input
+		want string // part of the error; empty for none
+		at   int
+		val  float32
+	}{
+		{"rgb", pngBytes(t, nrgba), rgbIn, "", 12 + 5, 10. / 255},
+		{"rgba", pngBytes(t, nrgba), rgba, "", 36 + 5, 100. / 255},
+		{"rgb of grey", pngBytes(t, grey8), rgbIn, "", 24 + 5, 5. / 255},
+		{"rgb of 16 bits", pngBytes(t, wide), rgbIn, "", 12 + 1, 2000. / 65535},
+		{"rgb of palette", pngBytes(t, palette), rgbIn, "", 5, 1},
+		{"jpeg", jpg.Bytes(), rgbIn, "", 24, -1},
+		{"depth", pngBytes(t, grey16), depthIn, "", 11, 55000. / 65536},
+		{"raw grey", pngBytes(t, grey8), raw, "", 7, 7. / 255},
+		{"ids", pngBytes(t, grey8), semsegIn, "", 7, 7},
+		{"ids of palette", pngBytes(t, palette), semsegIn, "", 5, 2},
+
+		{"8-bit depth", pngBytes(t, grey8), depthIn, "8-bit png, expected 16-bit PNG", 0, 0},
+		{"jpeg depth", jpg.Bytes(), depthIn, "expected 16-bit PNG", 0, 0},
+		{"colour depth", pngBytes(t, nrgba), depthIn, "colour image", 0, 0},
+		{"id out of range", pngBytes(t, outOfRange), semsegIn, "pixel (2,1) has class id 77, outside 0..15 (and at 1 more pixels)", 0, 0},
+		{"16-bit ids", pngBytes(t, grey16), semsegIn, "16 bits a pixel, expected 8", 0, 0},
+		{"4-bit ids", header(4, 3, 4, 0), semsegIn, "4 bits a pixel, expected 8", 0, 0},
+		{"colour ids", pngBytes(t, nrgba), semsegIn, "in colour", 0, 0},
+		{"jpeg ids", jpg.Bytes(), semsegIn, "alters ids", 0, 0},
+		{"truncated", pngBytes(t, nrgba)[:60], rgbIn, "truncated image", 0, 0},
+		{"truncated jpeg", jpg.Bytes()[:jpg.Len()/2], rgbIn, "truncated image", 0, 0},
+		{"truncated header", pngBytes(t, nrgba)[:20], rgbIn, "truncated image", 0, 0},
+		{"empty", nil, rgbIn, "empty file", 0, 0},
+		{"text", []byte("not an image, but long enough"), rgbIn, "neither a PNG nor a JPEG", 0, 0},
+		{"bomb", header(60000, 60000, 8, 2), rgbIn, "60000×60000 pixels", 0, 0},
+		{"overflow", header(1<<31-1, 1<<31-1, 8, 2), rgbIn, "", 0, -1},
+		{"5 channels", pngBytes(t, nrgba), five, "5 channels", 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "x.png")
+			if err := os.WriteFile(path, c.file, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			m, err := ReadImage(path, c.in)
+			if c.want != "" || c.name == "overflow" {
+				prob := new(Problem)
+				if !errors.As(err, &prob) || prob.File != path || prob.Remedy == "" || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("got %v, want a problem with %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if m.W != 4 || m.H != 3 {
+				t.Fatalf("%d×%d", m.W, m.H)
+			}
+			got := float32(0)
+			if c.in.Kind == multimae.KindClasses {
+				got = float32(m.IDs[c.at])
+			} else if got = m.Pix[c.at]; len(m.Pix) != 12*c.in.Channels {
+				t.Fatalf("%d values", len(m.Pix))
+			}
+			if c.val >= 0 && abs(got-c.val) > 1e-7 {
+				t.Errorf("[%d] = %v, want %v", c.at, got, c.val)
+			}
+		})
+	}
+	if _, err := ReadImage(filepath.Join(t.TempDir(), "none.png"), rgbIn); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// TestBadFolders breaks a good folder in each way, and looks at what opening,
+// reading and checking say.
+func TestBadFolders(t *testing.T) {
+	good := t.TempDir()
+	if err := WriteFolder(context.Background(), good, Scenes(0, 3, 16, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	remove := func(name string) func(string) error {
+		return func(dir string) error { return os.RemoveAll(filepath.Join(dir, name)) }
+	}
+	write := func(name string, b []byte) func(string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), b, 0o666) }
+	}
+	tall := image.NewGray(image.Rect(0, 0, 16, 17))
+	quarter := image.NewGray(image.Rect(0, 0, 4, 4))
+	for _, c := range []struct {
+		name  string
+		spoil func(dir string) error
+		when  string // "open", "read" or "" for no error
+		want  []string
+	}{
+		{"partner", remove("depth/scene/000001.png"), "open", []string{"rgb/scene/000001.png: has no partner in depth; add ", "depth/scene/000001.png"}},
+		{"two partners", remove("rgb/scene/000001.png"), "open", []string{"depth/scene/000001.png: has no partner in rgb"}},
+		{"no modality", remove("depth"), "open", []string{"depth: no such folder"}},
+		{"empty modality", remove("semseg/scene"), "open", []string{"semseg: no PNG or JPEG file"}},
+		{"twice", write("rgb/scene/000001.jpg", nil), "open", []string{"same name as"}},
+		{"type", write("rgb/scene/000009.tiff", nil), "open", []string{"000009.tiff: a type of file that is not read; convert"}},
+		{"hidden", write("rgb/scene/.000009.png.tmp", nil), "", nil},
+		{"readme", write("rgb/README.txt", nil), "", nil},
+		{"depth bits", write("depth/scene/000001.png", pngBytes(t, image.NewGray(image.Rect(0, 0, 16, 16)))), "read", []string{"depth/scene/000001.png: 8-bit png, expected 16-bit PNG"}},
+		{"truncated", write("rgb/scene/000002.png", pngBytes(t, image.NewNRGBA(image.Rect(0, 0, 16, 16)))[:50]), "read", []string{"rgb/scene/000002.png: truncated image"}},
+		{"size", write("semseg/scene/000000.png", pngBytes(t, tall)), "read", []string{"16×16 pixels, but", "has 16×17"}},
+		{"quarter", write("semseg/scene/000000.png", pngBytes(t, quarter)), "", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(good)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.MkdirAll(filepath.Join(dir, "semseg"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.spoil(dir); err != nil {
+				t.Fatal(err)
+			}
+			if c.name == "empty modality" {
+				os.MkdirAll(filepath.Join(dir, "semseg"), 0o777)
+			}
+			ds, err := OpenFolder(dir, all)
+			if (err != nil) != (c.when == "open") {
+				t.Fatalf("open: %v", err)
+			}
+			for i := 0; err == nil && i < ds.Len(); i++ {
+				_, err = ds.Sample(i)
+			}
+			if (err != nil) != (c.when != "") {
+				t.Fatalf("read: %v", err)
+			}
+			r, cerr := Check(context.Background(), dir, all)
+			if cerr != nil {
+				t.Fatal(cerr)
+			}
+			if (len(r.Problems) > 0) != (c.when != "") {
+				t.Fatalf("check: %v", r.Problems)
+			}
+			if err == nil {
+				return
+			}
+			prob := new(Problem)
+			if !errors.As(err, &prob) {
+				t.Errorf("%T is no Problem", err)
+			}
+			for _, p := range r.Problems {
+				if p.File == "" || p.Message == "" || p.Remedy == "" {
+					t.Errorf("problem %+v", p)
+				}
+			}
+			for _, want := range c.want {
+				if !strings.Contains(filepath.ToSlash(err.Error()), want) {
+					t.Errorf("error %q lacks %q", err, want)
+				}
+				if got := filepath.ToSlash(problemList(r.Problems).Error()); !strings.Contains(got, want) {
+					t.Errorf("report %q lacks %q", got, want)
+				}
+			}
+		})
+	}
+	many := t.TempDir()
+	if err := os.CopyFS(many, os.DirFS(good)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if err := write(fmt.Sprintf("rgb/scene/1%05d.png", i), nil)(many); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := OpenFolder(many, all)
+	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 21 || lines[20] != "… and 80 more" {
+		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := Check(ctx, good, all); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled check: %v", err)
+	}
+	if _, err := Check(context.Background(), filepath.Join(good, "none"), all); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("check of nothing: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	r := image.Rect(0, 0, 3, 2)
+	for _, img := range []image.Image{image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewPaletted(r, color.Palette{color.Black, color.White})} {
+		f.Add(pngBytes(f, img))
+	}
+	var jpg bytes.Buffer
+	if err := jpeg.Encode(&jpg, image.NewGray(r), nil); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(jpg.Bytes())
+	f.Add(header(1<<31-1, 1<<31-1, 8, 2))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// A forged size within the limit is only slow.
+		if c, _, err := image.DecodeConfig(bytes.NewReader(b)); err == nil && c.Width > 0 && c.Height > 1<<20/c.Width {
+			return
+		}
+		for _, in := range all {
+			m, prob := decode(b, &in)
+			if prob != nil {
+				if m != nil || prob.Message == "" || prob.Remedy == "" {
+					t.Fatalf("%+v with %v", prob, m)
+				}
+				continue
+			}
+			s := &Sample{Maps: map[string]*Map{in.Name: m}}
+			if err := s.check(&in); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkScene(b *testing.B) {
+	for _, size := range []int{64, 224} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			ds := Scenes(0, 1<<30, size, 1)
+			for i := range b.N {
+				mustSample(b, ds, i)
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/1e3/float64(b.N), "ms/scene")
+		})
+	}
+}
+
+func BenchmarkStandardize(b *testing.B) {
+	for _, side := range []int{64, 224} {
+		b.Run(fmt.Sprintf("side=%d", side), func(b *testing.B) {
+			depth := mustSample(b, Scenes(0, 1, side, 1), 0).Maps["depth"].Pix
+			pix := make([]float32, len(depth))
+			for b.Loop() {
+				copy(pix, depth)
+				Standardize(pix)
+			}
+		})
+	}
+}
+
+// BenchmarkLoader is a batch of eight from samples in memory: resize,
+// standardise and collate.
+func BenchmarkLoader(b *testing.B) {
+	ds := &memory{}
+	for i := range 8 {
+		ds.s = append(ds.s, mustSample(b, Scenes(0, 8, 256, 1), i))
+	}
+	l := NewLoader(b.Context(), ds, LoaderConfig{Inputs: all, Size: 224, Batch: 8, Shuffle: true, Augment: Augment{Crop: true, Flip: true}})
+	defer l.Close()
+	for b.Loop() {
+		batch, err := l.Next()
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Release(batch)
+	}
+}
+
+type memory struct{ s []*Sample }
+
+func (m *memory) Len() int                      { return len(m.s) }
+func (m *memory) Sample(i int) (*Sample, error) { return m.s[i], nil }

@@ -1,0 +1,34 @@
+package data_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+)
+
+func ExampleLoader() {
+	inputs := []multimae.Input{
+		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
+		{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
+		{Name: "semseg", Kind: multimae.KindClasses, NumClasses: len(data.SceneClasses), Stride: 4},
+	}
+	l := data.NewLoader(context.Background(), data.Scenes(0, 100, 64, 1), data.LoaderConfig{
+		Inputs: inputs, Size: 64, Batch: 8, Shuffle: true, Workers: 2,
+		Augment: data.Augment{Crop: true, Flip: true},
+	})
+	defer l.Close()
+	for range 2 {
+		b, err := l.Next()
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(b.Size, len(b.Images["rgb"]), len(b.Images["depth"]), len(b.Classes["semseg"]))
+		l.Release(b)
+	}
+	// Output:
+	// 8 98304 32768 2048
+	// 8 98304 32768 2048
+}
