@@ -51,7 +51,7 @@ type ClassCount struct {
 }
 
 // Check reads every file of a dataset folder, or of its train and val folders,
-// and reports every problem in it, in the order of names: missing partners and
+// and reports every problem in it, each part in the order of names: missing partners and
 // folders, files that cannot be read, wrong bit depths, class ids out of range,
 // sizes that do not fit together. The error is one of reading the folder
 // itself, or ctx's.
@@ -71,13 +71,13 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 	r := &Report{Problems: []Problem{}}
 	total := newTally(len(inputs))
 	for _, part := range parts {
-		f, problems, err := index(part, inputs)
+		complete, some, problems, err := index(part, inputs)
 		if err != nil {
 			return nil, err
 		}
-		r.Samples += f.Len()
+		r.Samples += complete.Len()
 		r.Problems = append(r.Problems, problems...)
-		problems, err = f.check(ctx, total)
+		problems, err = some.check(ctx, total)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 	return r, nil
 }
 
-// check reads the complete samples and adds to total.
+// check reads every file there is and adds to total.
 func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 	found := make([][]Problem, f.Len())
 	var (
@@ -129,6 +129,9 @@ func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 	s := &Sample{Name: f.names[i], Maps: map[string]*Map{}}
 	for k, m := range f.inputs {
+		if f.exts[k][i] == "" {
+			continue // index has reported it
+		}
 		p, err := ReadImage(f.file(k, i), m)
 		if err != nil {
 			prob := new(Problem)

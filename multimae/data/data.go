@@ -23,9 +23,9 @@ type Sample struct {
 	Maps map[string]*Map
 }
 
-// Dataset is a fixed sequence of samples. It is safe for concurrent use, and a
-// sample does not change between calls. The caller owns what Sample returns
-// but must not write to it if it hands it on.
+// Dataset is a fixed sequence of samples: Sample(i) is the same at every call.
+// It is safe for concurrent use. Callers must not write to what Sample
+// returns, for a dataset may keep its samples in memory.
 type Dataset interface {
 	Len() int
 	Sample(i int) (*Sample, error) // 0 ≤ i < Len()

@@ -562,7 +562,6 @@ func TestLoaderSame(t *testing.T) {
 			out = append(out, clone(b))
 			if i%3 != 0 { // some are kept
 				l.Release(b)
-				l.Release(b)
 			}
 		}
 		return out
@@ -1030,6 +1029,18 @@ func TestBadFolders(t *testing.T) {
 			}
 		})
 	}
+	// What is left of a sample is checked even where a whole modality is gone.
+	two := t.TempDir()
+	if err := os.CopyFS(two, os.DirFS(good)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(remove("depth")(two), write("rgb/scene/000001.png", nil)(two)); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Check(context.Background(), two, all)
+	if err != nil || len(r.Problems) != 2 || r.Problems[1].Message != "empty file" || r.Samples != 0 || r.Modalities[0].Files != 2 {
+		t.Errorf("two problems: %+v, %v", r, err)
+	}
 	many := t.TempDir()
 	if err := os.CopyFS(many, os.DirFS(good)); err != nil {
 		t.Fatal(err)
@@ -1039,7 +1050,7 @@ func TestBadFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := OpenFolder(many, all)
+	_, err = OpenFolder(many, all)
 	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 21 || lines[20] != "… and 80 more" {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}

@@ -29,7 +29,7 @@ type folder struct {
 	dir    string
 	inputs []multimae.Input
 	names  []string   // sorted relative names without extension, with slashes
-	exts   [][]string // [input][sample] extensions
+	exts   [][]string // [input][sample] extensions; "" where the file is missing
 }
 
 // OpenFolder indexes DIR/<modality>/CLASS/x.png (or jpg, jpeg), where CLASS
@@ -40,7 +40,7 @@ type folder struct {
 // The error lists each file without its partners, up to twenty of them. The
 // contents of files are checked when they are read; Check reads them all.
 func OpenFolder(dir string, inputs []multimae.Input) (Dataset, error) {
-	f, problems, err := index(dir, inputs)
+	f, _, problems, err := index(dir, inputs)
 	if err != nil {
 		return nil, err
 	}
@@ -162,16 +162,17 @@ func (f *folder) sizes(i int, s *Sample) *Problem {
 	return nil
 }
 
-// index lists the samples that are complete, and what is wrong with the rest.
-func index(dir string, inputs []multimae.Input) (*folder, []Problem, error) {
+// index lists the samples that are complete, those of which there is any file,
+// and what is wrong with the latter.
+func index(dir string, inputs []multimae.Input) (complete, some *folder, problems []Problem, err error) {
 	if len(inputs) == 0 {
-		return nil, nil, errors.New("data: no input modality given")
+		return nil, nil, nil, errors.New("data: no input modality given")
 	}
 	if _, err := os.Stat(dir); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	f := &folder{dir: dir, inputs: inputs, exts: make([][]string, len(inputs))}
-	var problems []Problem
+	complete = &folder{dir: dir, inputs: inputs, exts: make([][]string, len(inputs))}
+	some = &folder{dir: dir, inputs: inputs, exts: make([][]string, len(inputs))}
 	files := make([]map[string]string, len(inputs)) // relative name → extension
 	union := map[string]bool{}
 	var missing bool
@@ -185,7 +186,7 @@ func index(dir string, inputs []multimae.Input) (*folder, []Problem, error) {
 		files[k] = map[string]string{}
 		bad, err := walk(root, "", 0, files[k])
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		problems = append(problems, bad...)
 		if len(files[k]) == 0 {
@@ -197,11 +198,11 @@ func index(dir string, inputs []multimae.Input) (*folder, []Problem, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(union)) {
-		complete := true
+		all := true
 		for k, m := range inputs {
 			// A folder that is missing as a whole has been reported once.
 			if _, ok := files[k][name]; !ok {
-				complete = false
+				all = false
 				if len(files[k]) > 0 {
 					have := slices.IndexFunc(files, func(f map[string]string) bool { _, ok := f[name]; return ok })
 					partner := filepath.Join(dir, inputs[have].Name, filepath.FromSlash(name)+files[have][name])
@@ -213,17 +214,20 @@ func index(dir string, inputs []multimae.Input) (*folder, []Problem, error) {
 				}
 			}
 		}
-		if complete {
+		for _, f := range []*folder{some, complete} {
+			if f == complete && !all {
+				continue
+			}
 			f.names = append(f.names, name)
 			for k := range inputs {
 				f.exts[k] = append(f.exts[k], files[k][name])
 			}
 		}
 	}
-	if len(f.names) == 0 && !missing && len(problems) == 0 {
+	if len(complete.names) == 0 && !missing && len(problems) == 0 {
 		problems = append(problems, Problem{dir, "no samples", "see `gomae render` for the layout of a dataset folder"})
 	}
-	return f, problems, nil
+	return complete, some, problems, nil
 }
 
 // maxDepth of folders below a modality: a guard against links in a circle.

@@ -50,9 +50,8 @@ type Loader struct {
 	err     error
 	skipped atomic.Int64
 
-	free  sync.Mutex // guards spare and lent
+	free  sync.Mutex // guards spare
 	spare []*multimae.Batch
-	lent  map[*multimae.Batch]bool
 }
 
 type prepared struct {
@@ -64,7 +63,7 @@ type prepared struct {
 // NewLoader starts the workers. They end when ctx does, when a sample is bad,
 // or by Close. A configuration that cannot work is reported by Next.
 func NewLoader(ctx context.Context, ds Dataset, c LoaderConfig) *Loader {
-	l := &Loader{ds: ds, c: c, k: c.Start, lent: map[*multimae.Batch]bool{}}
+	l := &Loader{ds: ds, c: c, k: c.Start}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	if l.err = l.check(); l.err != nil {
 		l.cancel()
@@ -139,13 +138,13 @@ func (l *Loader) Next() (*multimae.Batch, error) {
 	return nil, l.err
 }
 
-// Release lets the loader overwrite b, a batch of Next, with a later one.
-// Releasing it twice, or a batch of another origin, does nothing.
+// Release lets the loader overwrite b, a batch of Next, with a later one: b
+// must not be used, nor released again, after that. A batch that is never
+// released is left to the garbage collector.
 func (l *Loader) Release(b *multimae.Batch) {
 	l.free.Lock()
 	defer l.free.Unlock()
-	if l.lent[b] {
-		delete(l.lent, b)
+	if b != nil && len(l.spare) <= len(l.slots) { // more are never under way
 		l.spare = append(l.spare, b)
 	}
 }
@@ -187,12 +186,12 @@ func (l *Loader) work() {
 func (l *Loader) buffer() *multimae.Batch {
 	l.free.Lock()
 	defer l.free.Unlock()
-	b := new(multimae.Batch)
-	if n := len(l.spare); n > 0 {
-		b = l.spare[n-1]
-		l.spare = l.spare[:n-1]
+	n := len(l.spare)
+	if n == 0 {
+		return new(multimae.Batch)
 	}
-	l.lent[b] = true
+	b := l.spare[n-1]
+	l.spare = l.spare[:n-1]
 	return b
 }
 
