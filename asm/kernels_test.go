@@ -485,16 +485,30 @@ func TestAddRows(t *testing.T) {
 		for n := 1; n <= maxLen; n++ {
 			for _, rows := range []int{1, 2, 3, 8, 131} {
 				ld := n + r.IntN(3)
-				checkAddRows(t, r, rows, n, ld)
+				checkAddRows(t, r, rows, n, ld, n%2*16)
 			}
 		}
-		checkAddRows(t, r, 1000, 33, 33)
+		checkAddRows(t, r, 1000, 33, 33, 1)
+		checkAddRows(t, r, 9, 40, 0, 0)
 	})
 }
 
-func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld int) {
+// FuzzAddRows runs AddRows on random shapes.
+func FuzzAddRows(f *testing.F) {
+	f.Add(uint64(1), uint16(99), uint8(70), uint8(3), uint8(2))
+	f.Fuzz(func(t *testing.T, seed uint64, rows uint16, n, pad, l uint8) {
+		levels := Supported()
+		defer Use(levels[int(l)%len(levels)])()
+		cols := 1 + int(n)
+		checkAddRows(t, rand.New(rand.NewPCG(seed, 0)), 1+int(rows)%500, cols, cols+int(pad%20), int(pad%3))
+	})
+}
+
+// checkAddRows has pad floats behind the n of dst, which must stay as they
+// are. One column has a NaN, which must stay in it.
+func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld, pad int) {
 	t.Helper()
-	x, dst := make([]float32, (rows-1)*ld+n), make([]float32, n+16)
+	x, dst := guarded(t, (rows-1)*ld+n), guarded(t, n+pad)
 	for i := range x {
 		x[i] = float32(r.NormFloat64())
 	}
@@ -504,6 +518,7 @@ func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld int) {
 	for j := 0; j < n; j++ {
 		dst[j] = float32(j)
 	}
+	x[r.IntN(len(x))] = float32(math.NaN())
 	AddRows(dst, x, rows, n, ld)
 	for j, got := range dst {
 		if j >= n {

@@ -170,7 +170,7 @@ func (s *simd) geluConstants() geluConstants {
 // branch and keeps its relative accuracy for negative x. The bound keeps
 // infinities out of 0*Inf.
 func (s *simd) normal(x reg.VecVirtual, c geluConstants) (z, e, q reg.VecVirtual) {
-	z, e, q = s.vec(), s.vec(), s.vec()
+	z, e = s.vec(), s.vec()
 	s.VANDPS(c.abs, x, z)
 	s.VMINPS(z, s.operandReg(c.bound), z)
 	t, u := s.vec(), s.vec()
