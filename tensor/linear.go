@@ -1,0 +1,121 @@
+package tensor
+
+import "github.com/gomae/gomae/asm"
+
+// Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K
+// values (its axes after the first taken as one, so that a convolution whose
+// stride is its kernel can be written so), and b [N] or nil.
+func Linear(t *Tape, x, w, b *Tensor) *Tensor {
+	y := newLinear(t, x, w, b)
+	linear(t, y.Data, nil, x, w, b, nil)
+	if t.Record("linear", w, y, x, w, b) {
+		t.Back(func() { linearBackward(t, y.Grad, x, w, b) })
+	}
+	return y
+}
+
+// LinearAdd returns res + x·wᵀ + b: a linear layer at the end of a residual
+// branch. res has the shape of the result.
+func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
+	y := newLinear(t, x, w, b)
+	mustShape("LinearAdd residual", res, y.Shape...)
+	linear(t, y.Data, nil, x, w, b, res)
+	if t.Record("linear", w, y, x, w, b, res) {
+		t.Back(func() {
+			linearBackward(t, y.Grad, x, w, b)
+			t.PassGrad(res, y)
+		})
+	}
+	return y
+}
+
+// LinearGELU returns GELU(x·wᵀ + b), the exact GELU: see asm.GELU.
+func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
+	y := newLinear(t, x, w, b)
+	pre := y.Data
+	if t.Recording() {
+		pre = t.Values(len(y.Data))
+	}
+	linear(t, pre, y.Data, x, w, b, nil)
+	if t.Record("linear and GELU", w, y, x, w, b) {
+		t.Back(func() {
+			dy := y.Grad
+			t.each(len(dy), 1<<13, func(_, i, j int) { asm.GELUBackward(dy[i:j], pre[i:j], dy[i:j]) })
+			linearBackward(t, dy, x, w, b)
+		})
+	}
+	return y
+}
+
+func newLinear(t *Tape, x, w, b *Tensor) *Tensor {
+	n := w.Shape[0]
+	mustBe("Linear columns of the weight", len(w.Data), n*x.Cols())
+	if b != nil {
+		mustBe("Linear len(bias)", len(b.Data), n)
+	}
+	return t.newLike(x, n)
+}
+
+func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
+	m, n, k := x.Rows(), w.Shape[0], x.Cols()
+	e := epilogue{gelu: gelu}
+	if b != nil {
+		e.bias = b.Data
+	}
+	if res != nil {
+		e.add, e.ldadd = res.Data, n
+	}
+	wt := rowMajor(w.Data, k).transposed()
+	if w.frozen {
+		w.panels.once.Do(func() {
+			w.panels.data = make([]float32, asm.PackedLen(k, n))
+			packPanels(t, w.panels.data, wt, k, n)
+		})
+		t.gemm(c, n, rowMajor(x.Data, k), w.panels.data, m, n, k, e)
+		return
+	}
+	panels := t.packPanels(wt, k, n)
+	t.gemm(c, n, rowMajor(x.Data, k), panels, m, n, k, e)
+	t.buffers.give(panels)
+}
+
+// linearBackward adds, with dy [m,n]:
+//
+//	dx [m,k] += dy·w        dw [n,k] += dyᵀ·x        db [n] += sum of dy's rows
+func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
+	m, n, k := x.Rows(), w.Shape[0], x.Cols()
+	if m == 0 { // a modality of which no patch is visible
+		for _, v := range []*Tensor{w, b, x} {
+			if g, fresh := t.Grad(v); fresh {
+				clear(g)
+			}
+		}
+		return
+	}
+	if dw, fresh := t.Grad(w); dw != nil {
+		panels := t.packPanels(rowMajor(x.Data, k), m, k)
+		t.gemm(dw, k, rowMajor(dy, n).transposed(), panels, n, k, m, accumulate(dw, k, fresh))
+		t.buffers.give(panels)
+	}
+	if b != nil {
+		if db, fresh := t.Grad(b); db != nil {
+			if fresh {
+				clear(db)
+			}
+			t.each(n, 128, func(_, i, j int) { asm.AddRows(db[i:j], dy[i:], m, j-i, n) })
+		}
+	}
+	if dx, fresh := t.Grad(x); dx != nil {
+		panels := t.packPanels(rowMajor(w.Data, k), n, k)
+		t.gemm(dx, k, rowMajor(dy, n), panels, m, k, n, accumulate(dx, k, fresh))
+		t.buffers.give(panels)
+	}
+}
+
+// accumulate adds to c unless it is fresh.
+func accumulate(c []float32, ld int, fresh bool) epilogue {
+	if fresh {
+		return epilogue{}
+	}
+	return epilogue{add: c, ldadd: ld}
+}

@@ -1,0 +1,97 @@
+package tensor
+
+import (
+	"math"
+	"slices"
+)
+
+// poison makes released memory NaN, so that a use after release is seen.
+var poison bool
+
+// PoisonReleased switches on, for tests, that memory is filled with NaN when a
+// tape takes it back, and returns a function that restores what was before.
+func PoisonReleased(on bool) (restore func()) {
+	old := poison
+	poison = on
+	return func() { poison = old }
+}
+
+// arena hands out the memory of one step and takes it back all at once. It
+// keeps its chunks, so that steps of equal size allocate nothing.
+type arena[T any] struct {
+	chunks [][]T
+	chunk  int // in use
+	used   int // of that chunk
+	min    int // least length of a new chunk
+}
+
+func (a *arena[T]) take(n int) []T {
+	for ; a.chunk < len(a.chunks); a.chunk, a.used = a.chunk+1, 0 {
+		if c := a.chunks[a.chunk]; len(c)-a.used >= n {
+			s := c[a.used : a.used+n : a.used+n]
+			a.used += n
+			return s
+		}
+	}
+	// Chunks grow, so that their number, and what is left over at their ends,
+	// stays small whatever the model.
+	length := a.min
+	if k := len(a.chunks); k > 0 {
+		length = min(2*len(a.chunks[k-1]), 1<<24)
+	}
+	a.chunks = append(a.chunks, make([]T, max(length, n)))
+	a.used = n
+	return a.chunks[a.chunk][:n:n]
+}
+
+// reset takes back everything.
+func (a *arena[T]) reset() {
+	if f, ok := any(a.chunks).([][]float32); ok && poison {
+		for i, c := range f[:min(a.chunk+1, len(f))] {
+			if i == a.chunk {
+				c = c[:a.used]
+			}
+			fillNaN(c)
+		}
+	}
+	a.chunk, a.used = 0, 0
+}
+
+func fillNaN(x []float32) {
+	for i := range x {
+		x[i] = float32(math.NaN())
+	}
+}
+
+// freeList hands out buffers that come back one by one in any order: the
+// gradients of a backward pass and the activations of inference. A buffer that
+// has just come back is the next to go out, while it is still in the cache.
+type freeList struct{ free [][]float32 }
+
+func (l *freeList) take(n int) []float32 {
+	best := -1
+	for i := len(l.free) - 1; i >= 0; i-- {
+		c := cap(l.free[i])
+		if c >= n && c <= 2*n+1024 && (best < 0 || c < cap(l.free[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		// Sizes vary a little from step to step, with the tokens that are
+		// visible in a modality: an eighth of reserve lets buffers serve again.
+		return make([]float32, n+n/8+64)[:n]
+	}
+	b := l.free[best]
+	l.free = slices.Delete(l.free, best, best+1)
+	return b[:n]
+}
+
+func (l *freeList) give(b []float32) {
+	if b == nil {
+		return
+	}
+	if poison {
+		fillNaN(b[:cap(b)])
+	}
+	l.free = append(l.free, b)
+}

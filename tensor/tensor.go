@@ -1,0 +1,88 @@
+package tensor
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// Tensor is a dense row-major array. A leaf, made by New, with a Grad takes
+// part in backward passes, which add to it; one without is a constant. The
+// gradients of what operations return belong to the tape and come and go
+// during Backward.
+type Tensor struct {
+	Name  string // of a parameter: its key in a checkpoint; may be empty
+	Shape []int
+	Data  []float32 // the product of Shape values
+	Grad  []float32 // nil, or as long as Data
+
+	tracked bool // an operation's output that gradients flow through
+	frozen  bool // Data no longer changes: see Freeze
+	panels  struct {
+		once sync.Once
+		data []float32
+	}
+}
+
+// New returns a zeroed tensor outside of any tape, without a gradient.
+func New(shape ...int) *Tensor {
+	return &Tensor{Shape: slices.Clone(shape), Data: make([]float32, size(shape))}
+}
+
+// From returns a tensor over data, which is not copied.
+func From(data []float32, shape ...int) *Tensor {
+	mustBe("From len(data)", len(data), size(shape))
+	return &Tensor{Shape: slices.Clone(shape), Data: data}
+}
+
+// WithGrad gives x a zeroed gradient if it has none, and returns x.
+func (x *Tensor) WithGrad() *Tensor {
+	if x.Grad == nil {
+		x.Grad = make([]float32, len(x.Data))
+	}
+	return x
+}
+
+// Freeze promises that Data will not change any more and drops the gradient.
+// Linear then keeps its own copy of the weight, packed for the machine, so that
+// inference does not pack it at each call. Other goroutines may use x at once.
+func (x *Tensor) Freeze() {
+	x.Grad, x.frozen = nil, true
+}
+
+// Rows and Cols are the tensor as a matrix: all axes but the last, and the last.
+func (x *Tensor) Rows() int {
+	if c := x.Cols(); c > 0 {
+		return len(x.Data) / c
+	}
+	return size(x.Shape[:len(x.Shape)-1])
+}
+
+// Cols is the length of the last axis.
+func (x *Tensor) Cols() int { return x.Shape[len(x.Shape)-1] }
+
+// needsGrad says whether a backward pass must reach x.
+func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked) }
+
+func size(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		if d < 0 {
+			panic(fmt.Sprintf("tensor: shape, got %v, want no negative axis", shape))
+		}
+		n *= d
+	}
+	return n
+}
+
+func mustBe(what string, got, want int) {
+	if got != want {
+		panic(fmt.Sprintf("tensor: %s, got %d, want %d", what, got, want))
+	}
+}
+
+func mustShape(what string, x *Tensor, want ...int) {
+	if !slices.Equal(x.Shape, want) {
+		panic(fmt.Sprintf("tensor: shape of %s, got %v, want %v", what, x.Shape, want))
+	}
+}
