@@ -91,10 +91,15 @@ func OpenSafetensorsFile(path string) (*SafeFile, error) {
 // whose size overflows or differs from the bytes given, and data that overlaps, leaves holes, or does
 // not end with the file. Memory use is bounded by a small multiple of the header actually present.
 func OpenSafetensors(r io.ReaderAt, size int64) (*SafeFile, error) {
-	f := &SafeFile{r: r, label: "safetensors"}
+	label := "safetensors"
 	if n, ok := r.(interface{ Name() string }); ok {
-		f.label = "safetensors: " + n.Name()
+		label = "safetensors: " + n.Name()
 	}
+	return openSafetensors(r, size, label)
+}
+
+func openSafetensors(r io.ReaderAt, size int64, label string) (*SafeFile, error) {
+	f := &SafeFile{r: r, label: label}
 	if size < 8 {
 		return nil, fmt.Errorf("%s: %d bytes is too short for a safetensors file; it may be empty or cut off: fetch or write it again", f.label, size)
 	}

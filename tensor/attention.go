@@ -39,7 +39,7 @@ type attention struct {
 	ldq, ldkv       int
 	k0, v0          int
 	scale           float32
-	logSumExp       []float32 // [batch, heads, n], for the backward pass
+	shift           []float32 // [batch, heads, n] largest scaled score, for the backward pass
 	dq, dkv         []float32 // gradients
 	freshQ, freshKV bool
 }
@@ -79,7 +79,7 @@ func (a *attention) output(i int, out []float32) matrix {
 func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 	t := a.t
 	if t.Recording() {
-		a.logSumExp = t.Values(a.batch * a.heads * a.n)
+		a.shift = t.Values(a.batch * a.heads * a.n)
 	}
 	if a.n > 0 && a.m > 0 {
 		t.Parallel(a.batch*a.heads, a.forwardHead)
@@ -123,8 +123,8 @@ func (a *attention) forwardHead(w, i int) {
 			top := a.scale * asm.Max(row)
 			sum := asm.ExpSum(row, row, a.scale, top)
 			sums[r] = 1 / sum
-			if a.logSumExp != nil {
-				a.logSumExp[i*a.n+from+r] = top + float32(math.Log(float64(sum)))
+			if a.shift != nil {
+				a.shift[i*a.n+from+r] = top
 			}
 		}
 		gemmSmall(out.at(from, 0).data, a.d, matrix{s, lds, 1}, values, to-from, a.dh, a.m, false)
@@ -165,11 +165,14 @@ func (a *attention) backward() {
 	t.Parallel(a.batch*a.heads, a.backwardHead)
 }
 
-// backwardHead computes p anew from the log-sum-exp l that the forward pass
-// kept, a block of queries at a time:
+// backwardHead computes p anew, a block of queries at a time:
 //
-//	p = exp(scale·q·kᵀ − l)                      dv += pᵀ·do
+//	p = exp(scale·q·kᵀ − max) / sum              dv += pᵀ·do
 //	ds = scale·p∘(do·vᵀ − rowsum(p∘(do·vᵀ)))     dq += ds·k       dk += dsᵀ·q
+//
+// The forward pass keeps the maximum and not, as others do, the log-sum-exp:
+// rounding that one number would scale a whole row of p, which then no longer
+// sums to 1, and ds would no longer sum to 0.
 func (a *attention) backwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	do := a.output(i, a.out.Grad)
@@ -198,7 +201,8 @@ func (a *attention) backwardHead(w, i int) {
 		gemmSmall(ds, lds, do.at(from, 0), valuesT, rows, a.m, a.dh, false)
 		for r := range rows {
 			pr, dr := p[r*lds:r*lds+a.m], ds[r*lds:r*lds+a.m]
-			asm.ExpSum(pr, pr, a.scale, a.logSumExp[i*a.n+from+r])
+			sum := asm.ExpSum(pr, pr, a.scale, a.shift[i*a.n+from+r])
+			asm.Scale(pr, pr, 1/sum)
 			asm.SoftmaxBackward(dr, pr, dr, asm.Dot(pr, dr), a.scale)
 		}
 		if a.dq != nil {

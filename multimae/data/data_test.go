@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
 )
 
 var (
@@ -154,11 +155,11 @@ func TestShapes(t *testing.T) {
 		"torus":    {shape: shapeTorus, ext: vec{.6, .15, .6}, a: .45},
 	}
 	for name, p := range prims {
-		r := newRNG(1)
+		r := nn.NewRNG(1)
 		hits := 0
 		for range 400 {
-			o := vec{r.f32(-1, 1), r.f32(-1, 1), r.f32(-1, 1)}.unit().mul(2)
-			d := vec{r.f32(-.6, .6), r.f32(-.6, .6), r.f32(-.6, .6)}.sub(o).mul(r.f32(.5, 2))
+			o := vec{r.Float32(-1, 1), r.Float32(-1, 1), r.Float32(-1, 1)}.unit().mul(2)
+			d := vec{r.Float32(-.6, .6), r.Float32(-.6, .6), r.Float32(-.6, .6)}.sub(o).mul(r.Float32(.5, 2))
 			const step = 1. / 1024
 			tolerance := float32(3 * step)
 			if p.shape == shapeTorus { // found to half a millimetre across, so to more along a graze
@@ -207,7 +208,7 @@ func TestOutline(t *testing.T) {
 	const size = 24
 	s := new(scene)
 	for k := range uint64(30) {
-		s.compose(newRNG(5, k))
+		s.compose(nn.NewRNG(5, k))
 		for i := range s.prims {
 			p := &s.prims[i]
 			x0, y0, x1, y1 := s.outline(p, size)
@@ -244,12 +245,12 @@ func TestStandardize(t *testing.T) {
 		}
 		return x
 	}
-	r := newRNG(9)
+	r := nn.NewRNG(9)
 	for _, n := range []int{3, 4, 9, 10, 11, 100, 1000, 4096, 50176} {
 		for name, draw := range map[string]func() float32{
-			"uniform":  func() float32 { return r.f32(0, 1) },
-			"signed":   func() float32 { return r.f32(-1e4, 1e4) },
-			"steps":    func() float32 { return float32(r.intn(4)) / 4 },
+			"uniform":  func() float32 { return r.Float32(0, 1) },
+			"signed":   func() float32 { return r.Float32(-1e4, 1e4) },
+			"steps":    func() float32 { return float32(r.Intn(4)) / 4 },
 			"constant": func() float32 { return 0.25 },
 		} {
 			pix := make([]float32, n)
@@ -378,7 +379,7 @@ func TestAligned(t *testing.T) {
 	var z resizer
 	flips := 0
 	for seed := range uint64(50) {
-		r := newRNG(seed)
+		r := nn.NewRNG(seed)
 		c, flip := a.draw(&r, w, h)
 		var b multimae.Batch
 		shape(&b, 2, size, inputs)
@@ -418,7 +419,7 @@ func TestAligned(t *testing.T) {
 
 func TestCrop(t *testing.T) {
 	a := Augment{Crop: true}
-	r := newRNG(1)
+	r := nn.NewRNG(1)
 	for range 2000 {
 		c := a.crop(&r, 100, 60)
 		area, aspect := float64(c.w*c.h)/6000, float64(c.w)/float64(c.h)
@@ -577,7 +578,7 @@ func TestLoaderSame(t *testing.T) {
 			t.Errorf("a start at %d gives other batches", start)
 		}
 	}
-	l := NewLoader(context.Background(), ds, LoaderConfig{Inputs: all, Size: 16, Batch: 3, Start: 1 << 40})
+	l := NewLoader(context.Background(), ds, LoaderConfig{Inputs: all, Size: 16, Batch: 3, Start: 1 << 30})
 	defer l.Close()
 	if _, err := l.Next(); err != nil {
 		t.Error(err)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"image"
 	"image/color"
 	"image/png"
@@ -22,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
 )
 
 // folder is a dataset of files.
@@ -78,13 +78,13 @@ func OpenSplit(dir string, inputs []multimae.Input) (train, val Dataset, err err
 	}
 	var t, v []int
 	for i, name := range names {
-		if nameHash(name)%10 == 0 {
+		if nn.Hash(name)%10 == 0 {
 			v = append(v, i)
 		} else {
 			t = append(t, i)
 		}
 	}
-	byHash := func(a, b int) int { return cmp.Compare(nameHash(names[a]), nameHash(names[b])) }
+	byHash := func(a, b int) int { return cmp.Compare(nn.Hash(names[a]), nn.Hash(names[b])) }
 	// A handful of samples may all fall on one side: neither may be empty.
 	if len(v) == 0 {
 		v = []int{slices.MinFunc(t, byHash)}
@@ -94,12 +94,6 @@ func OpenSplit(dir string, inputs []multimae.Input) (train, val Dataset, err err
 		v = slices.DeleteFunc(v, func(i int) bool { return i == t[0] })
 	}
 	return Subset(all, t), Subset(all, v), nil
-}
-
-func nameHash(name string) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	return mix64(h.Sum64())
 }
 
 func isDir(p string) bool {

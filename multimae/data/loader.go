@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
 )
 
 // LoaderConfig says what batches a Loader makes.
@@ -216,7 +217,7 @@ func (l *Loader) fill(z *resizer, b *multimae.Batch, k int) (skipped int, err er
 			return 0, err
 		}
 		skipped += bad
-		r := newRNG(l.c.Seed, epoch, uint64(pos))
+		r := nn.NewRNG(l.c.Seed, epoch, uint64(pos))
 		w, h := s.size()
 		c, flip := l.c.Augment.draw(&r, w, h)
 		z.place(b, pos-from, s, l.c.Inputs, c, flip)
@@ -260,10 +261,10 @@ type permutation struct {
 const permutationRounds = 96
 
 func newPermutation(n int, seed, epoch uint64) *permutation {
-	r := newRNG(seed, epoch)
-	p := &permutation{n: n, seed: r.uint64()}
+	r := nn.NewRNG(seed, epoch)
+	p := &permutation{n: n, seed: r.Uint64()}
 	for i := range p.pivot {
-		p.pivot[i] = int(r.uint64() % uint64(n))
+		p.pivot[i] = int(r.Uint64() % uint64(n))
 	}
 	return p
 }
@@ -274,7 +275,7 @@ func (p *permutation) at(x int) int {
 		if y < 0 {
 			y += p.n
 		}
-		if mix64(p.seed+uint64(round)<<48+uint64(max(x, y)))&1 == 1 {
+		if nn.Mix64(p.seed+uint64(round)<<48+uint64(max(x, y)))&1 == 1 {
 			x = y
 		}
 	}

@@ -3,6 +3,8 @@ package data
 import (
 	"fmt"
 	"math"
+
+	"github.com/gomae/gomae/nn"
 )
 
 // The classes of rendered scenes.
@@ -62,7 +64,7 @@ func (d *scenes) Sample(i int) (*Sample, error) {
 	}
 	s := scenePool.Get().(*scene)
 	defer scenePool.Put(s)
-	s.compose(newRNG(d.seed, uint64(d.first+i)))
+	s.compose(nn.NewRNG(d.seed, uint64(d.first+i)))
 	out := s.render(d.size)
 	out.Name = fmt.Sprintf("scene/%06d", d.first+i)
 	return out, nil
@@ -71,7 +73,7 @@ func (d *scenes) Sample(i int) (*Sample, error) {
 // builder furnishes a scene.
 type builder struct {
 	*scene
-	r     rng
+	r     nn.RNG
 	spots []spot    // taken places on the floor
 	walls [4][]spot // taken places along each wall
 	class uint8
@@ -81,13 +83,13 @@ type builder struct {
 type spot struct{ x, z, r float32 }
 
 // compose makes the scene anew from its random numbers.
-func (s *scene) compose(r rng) {
+func (s *scene) compose(r nn.RNG) {
 	s.prims, s.things, s.mats, s.lights = s.prims[:0], s.things[:0], s.mats[:0], s.lights[:0]
 	b := &builder{scene: s, r: r}
-	f := b.r.f32
+	f := b.r.Float32
 	s.dim = vec{f(3.5, 7.5), f(2.4, 3.4), f(3.5, 7.5)}
 	s.room = [3]uint8{b.surface(), b.surface(), b.surface()}
-	if b.r.chance(0.6) { // most ceilings are light and plain
+	if b.r.Chance(0.6) { // most ceilings are light and plain
 		v := f(0.5, 0.85)
 		s.mats[s.room[2]] = material{a: vec{v, v * f(0.94, 1), v * f(0.86, 1)}}
 	}
@@ -95,7 +97,7 @@ func (s *scene) compose(r rng) {
 	s.ambient = f(0.35, 0.6)
 	s.exposure = f(0.34, 0.5)
 
-	for range 1 + b.r.intn(2) {
+	for range 1 + b.r.Intn(2) {
 		warm := f(0, 0.25)
 		s.lights = append(s.lights, light{
 			pos:   vec{s.dim.x * f(0.2, 0.8), s.dim.y * f(0.78, 0.95), s.dim.z * f(0.2, 0.8)},
@@ -104,46 +106,46 @@ func (s *scene) compose(r rng) {
 		})
 	}
 
-	if b.r.chance(0.55) {
+	if b.r.Chance(0.55) {
 		b.rug()
 	}
-	for range 2 + b.r.intn(3) {
+	for range 2 + b.r.Intn(3) {
 		b.onWall()
 	}
 	standing := []uint8{classTable, classChair, classLamp, classBox, classBall, classCylinder, classCone, classPyramid, classRing}
 	for i := len(standing) - 1; i > 0; i-- {
-		j := b.r.intn(i + 1)
+		j := b.r.Intn(i + 1)
 		standing[i], standing[j] = standing[j], standing[i]
 	}
-	for _, class := range standing[:4+b.r.intn(3)] {
+	for _, class := range standing[:4+b.r.Intn(3)] {
 		b.stand(class)
 	}
 }
 
 // camera stands near a corner or a side and looks into the room.
 func (b *builder) camera() {
-	f := b.r.f32
+	f := b.r.Float32
 	s := b.scene
 	s.eye = vec{s.dim.x * f(0.08, 0.4), f(1, 1.9), s.dim.z * f(0.08, 0.4)}
-	if b.r.chance(0.5) {
+	if b.r.Chance(0.5) {
 		s.eye.x = s.dim.x - s.eye.x
 	}
-	if b.r.chance(0.5) {
+	if b.r.Chance(0.5) {
 		s.eye.z = s.dim.z - s.eye.z
 	}
 	aim := vec{s.dim.x * f(0.35, 0.65), 0, s.dim.z * f(0.35, 0.65)}.sub(s.eye)
-	sy, cy := math.Sincos(math.Atan2(float64(aim.x), float64(aim.z)) + b.r.uniform(-0.35, 0.35))
+	sy, cy := math.Sincos(math.Atan2(float64(aim.x), float64(aim.z)) + b.r.Uniform(-0.35, 0.35))
 	// High cameras look down: so about as much floor as wall is seen.
-	sp, cp := math.Sincos(b.r.uniform(0.14, 0.44) + 0.18*float64(s.eye.y-1.4))
+	sp, cp := math.Sincos(b.r.Uniform(0.14, 0.44) + 0.18*float64(s.eye.y-1.4))
 	s.to = vec{float32(sy * cp), float32(-sp), float32(cy * cp)}
 	s.right = vec{0, 1, 0}.cross(s.to).unit()
 	s.up = s.to.cross(s.right)
-	s.tan = float32(math.Tan(b.r.uniform(55, 82) / 2 * math.Pi / 180))
+	s.tan = float32(math.Tan(b.r.Uniform(55, 82) / 2 * math.Pi / 180))
 }
 
 // hue is a random colour in linear light, neither too dark nor too grey.
 func (b *builder) hue() vec {
-	h, sat, val := 6*b.r.f32(0, 1), b.r.f32(0.15, 0.95), b.r.f32(0.18, 0.9)
+	h, sat, val := 6*b.r.Float32(0, 1), b.r.Float32(0.15, 0.95), b.r.Float32(0.18, 0.9)
 	channel := func(k float32) float32 {
 		k += h
 		if k >= 6 {
@@ -156,22 +158,22 @@ func (b *builder) hue() vec {
 
 // material adds a random one, its pattern of about scale periods a metre.
 func (b *builder) material(scale float32) uint8 {
-	f := b.r.f32
+	f := b.r.Float32
 	m := material{
-		pattern: pattern(b.r.intn(int(patterns))),
+		pattern: pattern(b.r.Intn(int(patterns))),
 		a:       b.hue(), b: b.hue(),
 		scale: scale * f(0.6, 1.6),
 		phase: vec{f(0, 1), f(0, 1), f(0, 1)},
 		dir:   vec{f(-1, 1), f(-1, 1), f(-1, 1) + 0.01}.unit(),
-		seed:  uint32(b.r.uint64()),
+		seed:  uint32(b.r.Uint64()),
 	}
-	if b.r.chance(0.4) {
+	if b.r.Chance(0.4) {
 		m.gloss = f(0.1, 0.5)
 	}
-	if b.r.chance(0.3) {
+	if b.r.Chance(0.3) {
 		m.pattern = plain
 	}
-	if b.r.chance(0.5) { // two shades of one colour
+	if b.r.Chance(0.5) { // two shades of one colour
 		m.b = m.a.mul(f(0.3, 0.7))
 	}
 	s := b.scene
@@ -184,11 +186,11 @@ func (b *builder) material(scale float32) uint8 {
 func (b *builder) surface() uint8 {
 	i := b.material(1.6)
 	m := &b.mats[i]
-	m.b = lerp(m.a, m.b, b.r.f32(0.25, 0.7))
+	m.b = lerp(m.a, m.b, b.r.Float32(0.25, 0.7))
 	m.gloss *= 0.3
 	if m.pattern == stripes {
 		m.dir = vec{1, 0, 0}
-		if b.r.chance(0.5) {
+		if b.r.Chance(0.5) {
 			m.dir = vec{0, 0.3, 1}
 		}
 	}
@@ -251,10 +253,10 @@ func (b *builder) frustum(shape shape3, at vec, f frame, half, bottom, top float
 func (b *builder) place(r float32) (vec, bool) {
 	s := b.scene
 	for range 24 {
-		u := b.r.f32(-0.85, 0.85) * s.tan
+		u := b.r.Float32(-0.85, 0.85) * s.tan
 		dir := vec{s.to.x + s.right.x*u, 0, s.to.z + s.right.z*u}.unit()
 		// Near enough to be seen well, far enough for its foot to be in view.
-		d := b.r.f32(1, 1.45+r) + b.r.f32(0, 1)*b.r.f32(0, 3.2)
+		d := b.r.Float32(1, 1.45+r) + b.r.Float32(0, 1)*b.r.Float32(0, 3.2)
 		p := s.eye.add(dir.mul(d + 0.35*r))
 		if p.x < r+0.03 || p.z < r+0.03 || p.x > s.dim.x-r-0.03 || p.z > s.dim.z-r-0.03 || d < r+0.5 {
 			continue
@@ -272,11 +274,11 @@ func (b *builder) place(r float32) (vec, bool) {
 	return vec{}, false
 }
 
-func (b *builder) angle() float32 { return b.r.f32(0, 2*math.Pi) }
+func (b *builder) angle() float32 { return b.r.Float32(0, 2*math.Pi) }
 
 // stand puts an object of the class on the floor, where there is room.
 func (b *builder) stand(class uint8) {
-	f := b.r.f32
+	f := b.r.Float32
 	switch class {
 	case classTable:
 		b.table()
@@ -290,7 +292,7 @@ func (b *builder) stand(class uint8) {
 		size := f(0.26, 0.6)
 		if at, ok := b.place(size); ok {
 			top := b.solid(class, at, size)
-			if class == classBox && b.r.chance(0.4) {
+			if class == classBox && b.r.Chance(0.4) {
 				b.small(vec{at.x, top, at.z}, size*0.55)
 			}
 		}
@@ -300,9 +302,9 @@ func (b *builder) stand(class uint8) {
 // small puts a little object on something.
 func (b *builder) small(at vec, size float32) {
 	classes := [...]uint8{classBox, classBall, classCylinder, classCone, classPyramid, classRing, classLamp}
-	class := classes[b.r.intn(len(classes))]
+	class := classes[b.r.Intn(len(classes))]
 	if class == classLamp {
-		b.lamp(at, b.r.f32(0.35, 0.55), min(size, 0.16))
+		b.lamp(at, b.r.Float32(0.35, 0.55), min(size, 0.16))
 		return
 	}
 	b.solid(class, at, size)
@@ -311,7 +313,7 @@ func (b *builder) small(at vec, size float32) {
 // solid is one of the single shapes, within size of the vertical line through
 // at, on which it stands. It returns the height of its top.
 func (b *builder) solid(class uint8, at vec, size float32) (top float32) {
-	f := b.r.f32
+	f := b.r.Float32
 	mat := b.material(1.7 / size)
 	turn := yaw(b.angle())
 	up := func(h float32) vec { return vec{at.x, at.y + h, at.z} }
@@ -328,11 +330,11 @@ func (b *builder) solid(class uint8, at vec, size float32) (top float32) {
 	case classCylinder:
 		r := size * f(0.45, 0.85)
 		switch half = size * f(0.6, 1.7); {
-		case b.r.chance(0.25): // on its side
+		case b.r.Chance(0.25): // on its side
 			long := sqrt(size*size - r*r*0.25)
 			b.frustum(shapeFrustum, up(r), tilted(b.angle(), math.Pi/2), long, r, r, mat)
 			half = r
-		case at.y == 0 && b.r.chance(0.12): // a pillar up to the ceiling
+		case at.y == 0 && b.r.Chance(0.12): // a pillar up to the ceiling
 			half = b.dim.y / 2
 			fallthrough
 		default:
@@ -349,7 +351,7 @@ func (b *builder) solid(class uint8, at vec, size float32) (top float32) {
 		ring := size - tube
 		p := primitive{shape: shapeTorus, frame: turn, ext: vec{size, tube, size}, a: ring, mat: mat}
 		half = tube
-		if b.r.chance(0.65) { // upright
+		if b.r.Chance(0.65) { // upright
 			half = size
 			p.frame = tilted(b.angle(), math.Pi/2)
 		}
@@ -379,7 +381,7 @@ func (b *builder) legs(at vec, f frame, x, z, height, thick float32, round bool,
 }
 
 func (b *builder) table() {
-	f := b.r.f32
+	f := b.r.Float32
 	x, z, h, thick := f(0.4, 0.75), f(0.3, 0.5), f(0.5, 0.8), f(0.025, 0.05)
 	at, ok := b.place(sqrt(x*x+z*z) * 0.9)
 	if !ok {
@@ -388,7 +390,7 @@ func (b *builder) table() {
 	turn := yaw(b.angle())
 	top, leg := b.material(3), b.material(4)
 	b.begin(classTable)
-	if b.r.chance(0.3) { // a round top
+	if b.r.Chance(0.3) { // a round top
 		x = (x + z) / 2
 		z = x
 		b.frustum(shapeFrustum, vec{at.x, h, at.z}, turn, thick, x, x, top)
@@ -396,15 +398,15 @@ func (b *builder) table() {
 	} else {
 		b.box(vec{at.x, h, at.z}, turn, vec{x, thick, z}, top)
 	}
-	b.legs(at, turn, x, z, h-thick, f(0.025, 0.045), b.r.chance(0.5), leg)
+	b.legs(at, turn, x, z, h-thick, f(0.025, 0.045), b.r.Chance(0.5), leg)
 	b.end()
-	if b.r.chance(0.6) {
+	if b.r.Chance(0.6) {
 		b.small(at.add(turn.world(vec{f(-0.4, 0.4) * x, h + thick, f(-0.3, 0.3) * z})), f(0.12, 0.22))
 	}
 }
 
 func (b *builder) chair() {
-	f := b.r.f32
+	f := b.r.Float32
 	w, d, h, back := f(0.2, 0.27), f(0.2, 0.26), f(0.4, 0.5), f(0.2, 0.32)
 	at, ok := b.place(sqrt(w*w + d*d))
 	if !ok {
@@ -414,7 +416,7 @@ func (b *builder) chair() {
 	seat, leg := b.material(4), b.material(4)
 	b.begin(classChair)
 	b.box(vec{at.x, h, at.z}, turn, vec{w, 0.03, d}, seat)
-	if b.r.chance(0.6) {
+	if b.r.Chance(0.6) {
 		b.box(at.add(turn.world(vec{0, h + back, -d + 0.025})), turn, vec{w, back, 0.025}, seat)
 	} else { // rails between posts
 		for _, s := range [2]float32{-1, 1} {
@@ -424,13 +426,13 @@ func (b *builder) chair() {
 			b.box(at.add(turn.world(vec{0, h + back*s, -d + 0.025})), turn, vec{w, back * 0.2, 0.02}, seat)
 		}
 	}
-	b.legs(at, turn, w, d, h-0.03, f(0.02, 0.035), b.r.chance(0.4), leg)
+	b.legs(at, turn, w, d, h-0.03, f(0.02, 0.035), b.r.Chance(0.4), leg)
 	b.end()
 }
 
 // lamp is a foot, a pole and a shade; some are switched on.
 func (b *builder) lamp(at vec, height, size float32) {
-	f := b.r.f32
+	f := b.r.Float32
 	metal, shade := b.material(5), b.material(4)
 	turn := yaw(b.angle())
 	shadeHalf := min(height*f(0.12, 0.2), size*0.9)
@@ -439,7 +441,7 @@ func (b *builder) lamp(at vec, height, size float32) {
 	b.frustum(shapeFrustum, vec{at.x, at.y + height/2, at.z}, turn, height/2, max(0.018, size*0.09), max(0.018, size*0.09), metal)
 	b.frustum(shapeFrustum, vec{at.x, at.y + height, at.z}, turn, shadeHalf, size, size*f(0.4, 0.75), shade)
 	b.end()
-	if b.r.chance(0.5) {
+	if b.r.Chance(0.5) {
 		m := &b.mats[shade]
 		m.glow = f(1.1, 1.6)
 		m.a = lerp(m.a, vec{1, 0.9, 0.7}, 0.6)
@@ -452,7 +454,7 @@ func (b *builder) lamp(at vec, height, size float32) {
 
 // rug lies on the floor under whatever comes; it takes no place.
 func (b *builder) rug() {
-	f := b.r.f32
+	f := b.r.Float32
 	x, z := f(0.7, 1.4), f(0.5, 1)
 	const half = 0.008
 	s := b.scene
@@ -462,7 +464,7 @@ func (b *builder) rug() {
 	turn := yaw(b.angle())
 	b.begin(classRug)
 	inner, border := b.material(3), b.material(3)
-	if b.r.chance(0.35) {
+	if b.r.Chance(0.35) {
 		r := min(x, 0.95)
 		b.frustum(shapeFrustum, at, turn, half, r, r, border)
 		at.y += half
@@ -477,9 +479,9 @@ func (b *builder) rug() {
 
 // onWall hangs a picture, a window or a door where the camera looks.
 func (b *builder) onWall() {
-	f := b.r.f32
+	f := b.r.Float32
 	s := b.scene
-	class := [...]uint8{classPicture, classWindow, classDoor}[b.r.intn(3)]
+	class := [...]uint8{classPicture, classWindow, classDoor}[b.r.Intn(3)]
 	var x, y, at float32 // half sides, height of the centre
 	switch class {
 	case classPicture:
@@ -525,7 +527,7 @@ func (b *builder) onWall() {
 }
 
 func (b *builder) hang(class uint8, pos vec, turn frame, x, y float32) {
-	f := b.r.f32
+	f := b.r.Float32
 	local := func(x, y, z float32) vec { return pos.add(turn.world(vec{x, y, z})) }
 	b.begin(class)
 	switch class {
@@ -539,7 +541,7 @@ func (b *builder) hang(class uint8, pos vec, turn frame, x, y float32) {
 		pane, rim := b.material(1), b.material(6)
 		m := &b.mats[pane]
 		*m = material{pattern: gradient, a: vec{0.35, 0.6, 1}.mul(f(0.7, 1.1)), b: vec{1, 1, 1}, scale: f(0.6, 1.4), phase: m.phase, dir: vec{0, 1, 0}, glow: f(0.9, 1.5)}
-		if b.r.chance(0.25) { // dusk
+		if b.r.Chance(0.25) { // dusk
 			m.a, m.b = vec{0.9, 0.4, 0.2}, vec{0.3, 0.25, 0.6}
 		}
 		b.mats[rim].pattern = plain

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
 )
 
 // ImageNetMean and ImageNetStd are the mean and deviation of colour, in R, G,
@@ -159,17 +160,17 @@ func centreSquare(w, h int) rect {
 }
 
 // draw picks the crop of a w×h image and whether it is mirrored.
-func (a *Augment) draw(r *rng, w, h int) (rect, bool) {
+func (a *Augment) draw(r *nn.RNG, w, h int) (rect, bool) {
 	c := centreSquare(w, h)
 	if a.Crop {
 		c = a.crop(r, w, h)
 	}
-	return c, a.Flip && r.chance(0.5)
+	return c, a.Flip && r.Chance(0.5)
 }
 
 // crop draws up to ten rectangles and takes the first that fits. Failing that,
 // it takes the largest centred one within the aspect ratios.
-func (a *Augment) crop(r *rng, w, h int) rect {
+func (a *Augment) crop(r *nn.RNG, w, h int) rect {
 	scale, ratio := a.CropScale, a.CropRatio
 	if scale == ([2]float64{}) {
 		scale = [2]float64{0.2, 1}
@@ -179,12 +180,12 @@ func (a *Augment) crop(r *rng, w, h int) rect {
 	}
 	logLo, logHi := math.Log(ratio[0]), math.Log(ratio[1])
 	for range 10 {
-		area := float64(w) * float64(h) * r.uniform(scale[0], scale[1])
-		aspect := math.Exp(r.uniform(logLo, logHi))
+		area := float64(w) * float64(h) * r.Uniform(scale[0], scale[1])
+		aspect := math.Exp(r.Uniform(logLo, logHi))
 		cw, ch := int(math.RoundToEven(math.Sqrt(area*aspect))), int(math.RoundToEven(math.Sqrt(area/aspect)))
 		if cw > 0 && cw <= w && ch > 0 && ch <= h {
-			y := r.intn(h - ch + 1)
-			return rect{r.intn(w - cw + 1), y, cw, ch}
+			y := r.Intn(h - ch + 1)
+			return rect{r.Intn(w - cw + 1), y, cw, ch}
 		}
 	}
 	cw, ch := w, h

@@ -1,0 +1,67 @@
+package multimae
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomae/gomae/nn"
+)
+
+// The files of a model folder.
+const (
+	ConfigFile  = "config.json"
+	WeightsFile = "model.safetensors"
+)
+
+// Load reads a model folder: config.json and model.safetensors. Use
+// os.DirFS(dir) for a folder on disk, or an embed.FS. Errors name the file and
+// list every key that is missing, unexpected or of another shape.
+func Load(fsys fs.FS) (*Model, error) {
+	c, err := LoadConfig(fsys, ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	m, err := NewModel(c)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", ConfigFile, err)
+	}
+	f, err := nn.OpenSafetensorsFS(fsys, WeightsFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := m.Params.Load(f); err != nil {
+		return nil, err
+	}
+	m.PositionsChanged()
+	return m, nil
+}
+
+// LoadDir is Load for a folder on disk, with its path in the errors.
+func LoadDir(dir string) (*Model, error) {
+	m, err := Load(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("model folder %s: %w", dir, err)
+	}
+	return m, nil
+}
+
+// Save writes a model folder, creating it if need be. Each file appears under
+// its name only when complete, so an earlier model survives any error.
+func (m *Model) Save(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if err := nn.WriteFileAtomic(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
+		return nn.WriteSafetensors(w, m.Params.Tensors(), map[string]string{"format": "pt"})
+	}); err != nil {
+		return err
+	}
+	return nn.WriteFileAtomic(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(m.Config.JSON())
+		return err
+	})
+}

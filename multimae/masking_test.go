@@ -1,0 +1,794 @@
+package multimae
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+	"gonum.org/v1/gonum/stat"
+	"gonum.org/v1/gonum/stat/distmv"
+	"gonum.org/v1/gonum/stat/distuv"
+
+	"github.com/gomae/gomae/nn"
+)
+
+// Seeds are fixed, so a test passes always or never. The limits let a right
+// implementation pass for about 999 in 1000 seeds, and each case counts.
+const (
+	pLimit  = 1e-3
+	ksLimit = 1.95 // of √n·D (Kolmogorov and Smirnov)
+)
+
+// chiSquare tests outcomes, counts by name, against their expected numbers. An
+// outcome that should not occur is an error.
+func chiSquare[K comparable](t *testing.T, what string, got map[K]int, want map[K]float64) {
+	t.Helper()
+	x := 0.
+	for k, n := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%s: %v occurs %d times, want never", what, k, n)
+		}
+	}
+	for k, w := range want {
+		x += (float64(got[k]) - w) * (float64(got[k]) - w) / w
+	}
+	if p := (distuv.ChiSquared{K: float64(len(want) - 1)}).Survival(x); p < pLimit {
+		t.Errorf("%s: p = %.2g; got %v, want %v", what, p, got, want)
+	}
+}
+
+// equally is the expectation of n draws from k outcomes 0..k−1.
+func equally(k, n int) map[int]float64 {
+	m := map[int]float64{}
+	for i := range k {
+		m[i] = float64(n) / float64(k)
+	}
+	return m
+}
+
+var modalities = []string{"rgb", "depth", "semseg", "normal", "edges", "curvature", "thermal", "lidar"}
+
+func mustDraw(t testing.TB, r *nn.RNG, size, inputs, patches int, o MaskOptions) *Masks {
+	t.Helper()
+	m, err := DrawMasks(r, size, modalities[:inputs], patches, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// mustHold checks what is true of all masks.
+func mustHold(t testing.TB, m *Masks) {
+	t.Helper()
+	n := m.Tokens()
+	if n != len(m.Inputs)*m.Patches || len(m.Keep) != m.Size*m.Visible || len(m.Restore) != m.Size*n || len(m.Masked) != m.Size*n {
+		t.Fatalf("lengths %d, %d, %d of %d samples with %d of %d tokens", len(m.Keep), len(m.Restore), len(m.Masked), m.Size, m.Visible, n)
+	}
+	for b := range m.Size {
+		at := make([]int, n) // token at each position of the shuffled order
+		for p := range at {
+			at[p] = -1
+		}
+		visible := 0
+		for j := range n {
+			p := m.Restore[b*n+j]
+			if p < 0 || int(p) >= n || at[p] >= 0 {
+				t.Fatalf("sample %d: Restore is no permutation at token %d: %d", b, j, p)
+			}
+			at[p] = j
+			if hidden := m.Masked[b*n+j]; hidden != (int(p) >= m.Visible) {
+				t.Fatalf("sample %d: token %d at position %d of %d visible: masked %v", b, j, p, m.Visible, hidden)
+			} else if !hidden {
+				visible++
+			}
+		}
+		if visible != m.Visible {
+			t.Fatalf("sample %d: %d visible, want %d", b, visible, m.Visible)
+		}
+		for p := range m.Visible {
+			if int(m.Keep[b*m.Visible+p]) != at[p] {
+				t.Fatalf("sample %d: Keep has token %d at %d, Restore %d", b, m.Keep[b*m.Visible+p], p, at[p])
+			}
+		}
+		for i, name := range m.Inputs {
+			task := m.Task(b, name)
+			if len(task) != m.Patches || cap(task) != m.Patches || &task[0] != &m.Masked[b*n+i*m.Patches] || m.Index(name) != i {
+				t.Fatalf("sample %d: Task(%q) is not its part of Masked", b, name)
+			}
+		}
+		if m.Task(b, "none") != nil {
+			t.Fatal("Task of an absent modality is not nil")
+		}
+	}
+}
+
+// visibleOf counts the visible tokens of each modality of sample b.
+func visibleOf(m *Masks, b int) []int {
+	n := make([]int, len(m.Inputs))
+	for _, j := range m.keep(b) {
+		n[int(j)/m.Patches]++
+	}
+	return n
+}
+
+func shares(n, seed int, alphas ...float64) [][]float64 {
+	r := nn.NewRNG(uint64(seed))
+	among := slices.Repeat([]bool{true}, len(alphas))
+	s := make([][]float64, n)
+	for i := range s {
+		s[i] = make([]float64, len(alphas))
+		drawShares(&r, s[i], alphas, among)
+	}
+	return s
+}
+
+// TestShares compares the Dirichlet draws with gonum's distribution.
+func TestShares(t *testing.T) {
+	const n = 20_000
+	for _, alphas := range [][]float64{
+		{1, 1, 1}, {0.5, 2, 5}, {0.2, 0.2}, {10, 20, 30, 40}, {1000, 1000, 1000}, {0.7, 1, 1, 1, 1, 1, 1, 3}, {1e9, 2e8}, {0.5, 1e3, 10},
+	} {
+		want := distmv.NewDirichlet(alphas, rand.NewPCG(1, 2))
+		ours, theirs := shares(n, 1, alphas...), make([][]float64, n)
+		for i := range theirs {
+			theirs[i] = want.Rand(nil)
+		}
+		mean, total := want.Mean(nil), 0.
+		for _, a := range alphas {
+			total += a
+		}
+		var cov mat.SymDense
+		want.CovarianceMatrix(&cov)
+		column := func(s [][]float64, f func(s []float64) float64) []float64 {
+			c := make([]float64, n)
+			for i := range c {
+				c[i] = f(s[i])
+			}
+			return c
+		}
+		for i, a := range alphas {
+			for j := range i + 1 {
+				// The mean of these products is the covariance.
+				x := column(ours, func(s []float64) float64 { return (s[i] - mean[i]) * (s[j] - mean[j]) })
+				got, sd := stat.MeanStdDev(x, nil)
+				if z := (got - cov.At(i, j)) / sd * math.Sqrt(n); math.Abs(z) > 4.5 {
+					t.Errorf("%v: covariance %d, %d is %.4g, want %.4g: %.1f standard errors", alphas, i, j, got, cov.At(i, j), z)
+				}
+			}
+			x := column(ours, func(s []float64) float64 { return s[i] })
+			got, sd := stat.MeanStdDev(x, nil)
+			if z := (got - mean[i]) / sd * math.Sqrt(n); math.Abs(z) > 4 {
+				t.Errorf("%v: mean %d is %.4g, want %.4g: %.1f standard errors", alphas, i, got, mean[i], z)
+			}
+			y := column(theirs, func(s []float64) float64 { return s[i] })
+			slices.Sort(x)
+			slices.Sort(y)
+			if d := stat.KolmogorovSmirnov(x, nil, y, nil) * math.Sqrt(n/2); d > ksLimit {
+				t.Errorf("%v: share %d against gonum's: √n·D = %.2f", alphas, i, d)
+			}
+			if total > 1e6 {
+				continue // gonum's incomplete beta function does not go that far
+			}
+			// A share is Beta distributed, and so is the sum of any shares.
+			if d := ks(x, distuv.Beta{Alpha: a, Beta: total - a}.CDF); d > ksLimit {
+				t.Errorf("%v: share %d against Beta: √n·D = %.2f", alphas, i, d)
+			}
+			k := (i + 1) % len(alphas)
+			if len(alphas) > 2 {
+				x = column(ours, func(s []float64) float64 { return s[i] + s[k] })
+				slices.Sort(x)
+				if d := ks(x, distuv.Beta{Alpha: a + alphas[k], Beta: total - a - alphas[k]}.CDF); d > ksLimit {
+					t.Errorf("%v: shares %d + %d against Beta: √n·D = %.2f", alphas, i, k, d)
+				}
+			}
+		}
+	}
+}
+
+// ks returns √n times the largest distance between the distribution of sorted
+// x and cdf.
+func ks(x []float64, cdf func(float64) float64) float64 {
+	d, n := 0., float64(len(x))
+	for i, v := range x {
+		p := cdf(v)
+		d = max(d, p-float64(i)/n, float64(i+1)/n-p)
+	}
+	return d * math.Sqrt(n)
+}
+
+// TestSmallShares has concentrations for which all Gamma variates would be 0.
+func TestSmallShares(t *testing.T) {
+	const n = 20_000
+	for _, alphas := range [][]float64{
+		{1e-3, 1e-3, 1e-3}, {1e-3, 2e-3, 4e-3}, {1e-6, 2e-6, 3e-6, 4e-6}, {1e-300, 3e-300},
+		{math.SmallestNonzeroFloat64, math.SmallestNonzeroFloat64}, {1e-3, 1e3}, {1e-9, 1e9},
+	} {
+		total := 0.
+		for _, a := range alphas {
+			total += a
+		}
+		got, want := map[int]int{}, map[int]float64{}
+		below := map[float64]int{}
+		for _, s := range shares(n, 2, alphas...) {
+			sum := 0.
+			for i, l := range s {
+				if !(l >= 0 && l <= 1) {
+					t.Fatalf("%v: shares %v", alphas, s)
+				}
+				sum += l
+				if l >= 0.5 {
+					got[i]++
+				}
+			}
+			if math.Abs(sum-1) > 1e-15 {
+				t.Fatalf("%v: shares %v add to 1%+.2g", alphas, s, sum-1)
+			}
+			for _, x := range []float64{1e-250, 1e-100, 1e-20, 1e-3} {
+				if s[0] <= x {
+					below[x]++
+				}
+			}
+		}
+		if total < 0.1 { // one modality has nearly everything
+			for i, a := range alphas {
+				want[i] = n * a / total
+			}
+			few := n
+			for _, k := range got {
+				few -= k
+			}
+			if few > 10 {
+				t.Errorf("%v: no share is above ½ in %d of %d", alphas, few, n)
+			}
+			chiSquare(t, fmt.Sprint(alphas), got, want)
+		}
+		if total < 1e-300 || total > 1e6 {
+			continue
+		}
+		for x, k := range below {
+			p := distuv.Beta{Alpha: alphas[0], Beta: total - alphas[0]}.CDF(x)
+			if z := (float64(k) - n*p) / math.Sqrt(n*p*(1-p)+1); math.Abs(z) > 4 {
+				t.Errorf("%v: %d of %d shares are below %g, want %.0f", alphas, k, n, x, n*p)
+			}
+		}
+	}
+}
+
+func TestTokenCounts(t *testing.T) {
+	for _, c := range []struct {
+		visible int
+		lambda  []float64
+		want    []int
+	}{
+		{98, []float64{1}, []int{98}},
+		{98, []float64{0.25, 0.75}, []int{24, 74}}, // 24.5 and 73.5
+		{5, []float64{0.5, 0.5, 0}, []int{2, 2, 0}},
+		{7, []float64{0.5, 0.5}, []int{4, 4}},
+		{1, []float64{0.5, 0.25, 0.25}, []int{0, 0, 0}},
+		{10, []float64{0.26, 0.34, 0.4}, []int{3, 3, 4}},
+	} {
+		got := make([]int, len(c.lambda))
+		TokenCounts(got, c.lambda, c.visible)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v of %d: %v, want %v", c.lambda, c.visible, got, c.want)
+		}
+	}
+	for _, alphas := range [][]float64{
+		{1e-3, 1e-3, 1e-3}, {0.01, 0.01}, {0.1, 0.1, 0.1}, {1, 1, 1}, {10, 10, 10}, {1000, 1000, 1000}, {1e9, 1e9, 1e9, 1e9},
+		{0.001, 1, 1000}, {5, 0.5}, {1, 2, 3, 4, 5, 6, 7, 8}, {3},
+	} {
+		for _, visible := range []int{1, 2, 16, 98, 1000} {
+			const n = 500
+			sum, total := make([]float64, len(alphas)), 0.
+			for _, a := range alphas {
+				total += a
+			}
+			counts := make([]int, len(alphas))
+			for _, s := range shares(n, visible, alphas...) {
+				TokenCounts(counts, s, visible)
+				off := visible
+				for m, k := range counts {
+					exact := s[m] * float64(visible)
+					if d := math.Abs(float64(k) - exact); d > 0.5 || d == 0.5 && k%2 == 1 {
+						t.Fatalf("%v of %d: %d for %v tokens", alphas, visible, k, exact)
+					}
+					sum[m] += float64(k)
+					off -= k
+				}
+				if 2*max(off, -off) > len(alphas) {
+					t.Fatalf("%v of %d: counts %v", alphas, visible, counts)
+				}
+			}
+			if visible < 98 { // where rounding is not small
+				continue
+			}
+			for m, a := range alphas {
+				share := a / total
+				sd := math.Sqrt(share * (1 - share) / (total + 1) / n)
+				if got := sum[m] / n / float64(visible); math.Abs(got-share) > 4.5*sd+0.5/float64(visible) {
+					t.Errorf("%v of %d: modality %d has a mean share of %.4f, want %.4f", alphas, visible, m, got, share)
+				}
+			}
+		}
+	}
+}
+
+// TestSelectTokens compares what is chosen, and in which order, with
+// probabilities computed by hand. There are 2 patches in each modality: tokens
+// 0 1, 2 3 and 4 5.
+func TestSelectTokens(t *testing.T) {
+	const n = 30_000
+	for _, c := range []struct {
+		name    string
+		counts  []int
+		among   []bool
+		visible int
+		want    map[string]float64 // chosen tokens, ascending
+	}{
+		{"exact", []int{1, 1}, nil, 2, map[string]float64{"[0 2]": 1. / 4, "[0 3]": 1. / 4, "[1 2]": 1. / 4, "[1 3]": 1. / 4}},
+		{"all", []int{2, 2}, nil, 4, map[string]float64{"[0 1 2 3]": 1}},
+		{"none", []int{1, 1}, nil, 0, map[string]float64{"[]": 1}},
+		// Token 0 or 1, then any other.
+		{"too few", []int{1, 0}, nil, 2, map[string]float64{"[0 1]": 1. / 3, "[0 2]": 1. / 6, "[0 3]": 1. / 6, "[1 2]": 1. / 6, "[1 3]": 1. / 6}},
+		{"none yet", []int{0, 0}, nil, 1, map[string]float64{"[0]": 1. / 4, "[1]": 1. / 4, "[2]": 1. / 4, "[3]": 1. / 4}},
+		// Of 0, 1 and either 2 or 3 one is taken away.
+		{"too many", []int{2, 1}, nil, 2, map[string]float64{"[0 1]": 1. / 3, "[0 2]": 1. / 6, "[0 3]": 1. / 6, "[1 2]": 1. / 6, "[1 3]": 1. / 6}},
+		{"too many, all", []int{2, 2}, nil, 1, map[string]float64{"[0]": 1. / 4, "[1]": 1. / 4, "[2]": 1. / 4, "[3]": 1. / 4}},
+		{"more than there are", []int{9, 0, 0}, nil, 3, map[string]float64{"[0 1 2]": 1. / 4, "[0 1 3]": 1. / 4, "[0 1 4]": 1. / 4, "[0 1 5]": 1. / 4}},
+		{"one left out", []int{0, 0, 1}, []bool{true, false, true}, 2, map[string]float64{
+			"[4 5]": 1. / 3, "[0 4]": 1. / 6, "[0 5]": 1. / 6, "[1 4]": 1. / 6, "[1 5]": 1. / 6}},
+		{"the left out help", []int{0, 3, 0}, []bool{false, true, false}, 3, map[string]float64{
+			"[0 2 3]": 1. / 4, "[1 2 3]": 1. / 4, "[2 3 4]": 1. / 4, "[2 3 5]": 1. / 4}},
+		{"all help", []int{0, 1, 0}, []bool{false, true, false}, 6, map[string]float64{"[0 1 2 3 4 5]": 1}},
+	} {
+		r := nn.NewRNG(3, nn.Hash(c.name))
+		got, orders := map[string]int{}, map[string]map[string]int{}
+		order := make([]int32, 2*len(c.counts))
+		need := c.visible
+		for _, k := range c.counts {
+			need += min(k, 2)
+		}
+		noise := make([]float64, max(need, 2*c.visible))
+		for range n {
+			for i := range noise {
+				noise[i] = r.Float64()
+			}
+			keep := SelectTokens(order, c.counts, c.among, c.visible, noise)
+			sorted := slices.Clone(keep)
+			slices.Sort(sorted)
+			set := fmt.Sprint(sorted)
+			got[set]++
+			if orders[set] == nil {
+				orders[set] = map[string]int{}
+			}
+			orders[set][fmt.Sprint(keep)]++
+		}
+		expected := map[string]float64{}
+		for set, p := range c.want {
+			expected[set] = n * p
+		}
+		if len(expected) > 1 {
+			chiSquare(t, c.name, got, expected)
+		} else if !slices.Equal(slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(expected))) {
+			t.Errorf("%s: got %v, want only %v", c.name, got, expected)
+		}
+		for set, o := range orders {
+			permutations := 1
+			for k := range c.visible {
+				permutations *= k + 1
+			}
+			if permutations == 1 {
+				continue
+			}
+			equal := map[string]float64{}
+			for s := range o {
+				equal[s] = float64(got[set]) / float64(permutations)
+			}
+			if len(equal) != permutations {
+				t.Errorf("%s: %s comes in %d orders, want %d", c.name, set, len(equal), permutations)
+			}
+			chiSquare(t, c.name+" order", o, equal)
+		}
+	}
+	for name, f := range map[string]func(){
+		"no modality": func() { SelectTokens(nil, nil, nil, 0, nil) },
+		"unequal":     func() { SelectTokens(make([]int32, 5), make([]int, 2), nil, 1, make([]float64, 9)) },
+		"too many":    func() { SelectTokens(make([]int32, 4), make([]int, 2), nil, 5, make([]float64, 9)) },
+		"counts":      func() { TokenCounts(make([]int, 2), make([]float64, 3), 5) },
+	} {
+		func() {
+			defer func() {
+				if r := recover(); !strings.HasPrefix(fmt.Sprint(r), "multimae: ") {
+					t.Errorf("%s: recovered %v, want a panic by this package", name, r)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+func TestDrawMasks(t *testing.T) {
+	r := nn.NewRNG(4)
+	for inputs := 1; inputs <= len(modalities); inputs++ {
+		for _, patches := range []int{1, 4, 36, 196} {
+			all := inputs * patches
+			for _, visible := range []int{1, 2, all / 6, all / 2, all - 1, all} {
+				if visible < 1 || visible > all {
+					continue
+				}
+				for _, alpha := range []float64{1e-3, 1, 1e9} {
+					m := mustDraw(t, &r, 6, inputs, patches, MaskOptions{visible, []float64{alpha}, patches == 4})
+					mustHold(t, m)
+					if m.Visible != visible || m.Size != 6 || m.Patches != patches || !slices.Equal(m.Inputs, modalities[:inputs]) {
+						t.Fatalf("%+v", m)
+					}
+				}
+			}
+		}
+	}
+	// The paper's setting.
+	m := mustDraw(t, &r, 2000, 3, 196, MaskOptions{98, []float64{1}, false})
+	mustHold(t, m)
+	var x []float64
+	for b := range m.Size {
+		x = append(x, float64(visibleOf(m, b)[0]))
+	}
+	// A share of Dirichlet(1, 1, 1) has mean 1/3 and variance 1/18.
+	mean, sd := stat.MeanStdDev(x, nil)
+	if math.Abs(mean-98./3) > 4*sd/math.Sqrt(2000) || math.Abs(sd/98-math.Sqrt(1./18)) > 0.012 {
+		t.Errorf("%.2f ± %.2f visible tokens, want %.2f ± %.2f", mean, sd, 98./3, 98*math.Sqrt(1./18))
+	}
+	// Equal shares for a large concentration; nearly all to one for a small one, up to its patches.
+	m = mustDraw(t, &r, 100, 3, 196, MaskOptions{99, []float64{1e9}, false})
+	for b := range m.Size {
+		if v := visibleOf(m, b); !slices.Equal(v, []int{33, 33, 33}) {
+			t.Fatalf("α = 1e9: %v visible", v)
+		}
+	}
+	m = mustDraw(t, &r, 300, 3, 196, MaskOptions{98, []float64{1e-3}, false})
+	whole := 0
+	for b := range m.Size {
+		if slices.Max(visibleOf(m, b)) == 98 {
+			whole++
+		}
+	}
+	if whole < 285 {
+		t.Errorf("α = 0.001: one modality has all in %d of 300 samples", whole)
+	}
+	m = mustDraw(t, &r, 300, 3, 40, MaskOptions{98, []float64{1e-6, 1e-6, 1e9}, false})
+	for b := range m.Size {
+		if v := visibleOf(m, b); v[2] != 40 || v[0]+v[1] != 58 {
+			t.Fatalf("more tokens than one modality has: %v visible", v)
+		}
+	}
+}
+
+// TestDrawMasksUniform checks that patches of a modality and orders of Keep
+// have equal probabilities, however the counts come about.
+func TestDrawMasksUniform(t *testing.T) {
+	const n, inputs, patches, visible = 40_000, 3, 3, 4
+	for i, alphas := range [][]float64{{1}, {1e-3}, {0.3, 1, 4}} { // a modality often has fewer patches than its share, with the second nearly always
+		r := nn.NewRNG(5, uint64(i))
+		m := mustDraw(t, &r, n, inputs, patches, MaskOptions{visible, alphas, false})
+		first, orders := [inputs]map[int]int{{}, {}, {}}, map[int]int{}
+		modality := [visible]map[int]int{{}, {}, {}, {}}
+		var of [inputs]int
+		for b := range n {
+			k := m.keep(b)
+			task := int(k[0]) / patches
+			first[task][int(k[0])%patches]++
+			of[task]++
+			// The number of a permutation: how many smaller tokens stand behind each.
+			id := 0
+			for p := range k {
+				id = id*(visible-p) + len(slices.DeleteFunc(slices.Clone(k[p:]), func(j int32) bool { return j >= k[p] }))
+				modality[p][int(k[p])/patches]++
+			}
+			orders[id]++
+		}
+		what := fmt.Sprintf("alphas %v", alphas)
+		for task := range inputs {
+			chiSquare(t, fmt.Sprintf("%s: patches of modality %d", what, task), first[task], equally(patches, of[task]))
+		}
+		chiSquare(t, what+": orders", orders, equally(24, n))
+		for task := range inputs { // as often at each position
+			at, all := map[int]int{}, 0
+			for p := range visible {
+				at[p] = modality[p][task]
+				all += at[p]
+			}
+			// Positions exclude each other, so their spread is at most that of independent draws.
+			chiSquare(t, fmt.Sprintf("%s: positions of modality %d", what, task), at, equally(visible, all))
+		}
+	}
+}
+
+func TestUniformTasks(t *testing.T) {
+	const n = 20_000
+	for inputs := 1; inputs <= 4; inputs++ {
+		r := nn.NewRNG(6, uint64(inputs))
+		// A large concentration shows each modality of the subset.
+		m := mustDraw(t, &r, n, inputs, 24, MaskOptions{24, []float64{1000}, true})
+		mustHold(t, m)
+		got, want := map[int]int{}, map[int]float64{}
+		for b := range n {
+			subset := 0
+			for i, v := range visibleOf(m, b) {
+				if v > 0 {
+					subset |= 1 << i
+				}
+			}
+			got[subset]++
+		}
+		for subset := 1; subset < 1<<inputs; subset++ {
+			want[subset] = n / float64(int(1)<<inputs-1)
+		}
+		if inputs > 1 {
+			chiSquare(t, fmt.Sprintf("subsets of %d", inputs), got, want)
+		}
+	}
+	// 6 visible tokens of 4 patches each: one modality is too few, and only
+	// then do the others help.
+	r := nn.NewRNG(7)
+	m := mustDraw(t, &r, n, 3, 4, MaskOptions{6, []float64{1000}, true})
+	mustHold(t, m)
+	got := map[string]int{}
+	helpers := map[int]int{}
+	for b := range n {
+		v := visibleOf(m, b)
+		slices.Sort(v)
+		switch s := fmt.Sprint(v); s {
+		case "[0 2 4]", "[1 1 4]":
+			got["one"]++
+			helpers[v[0]]++
+		case "[0 3 3]":
+			got["two"]++
+		default:
+			got[s]++
+		}
+	}
+	chiSquare(t, "modalities of too few patches", got, map[string]float64{"one": n * 3. / 7, "two": n * 3. / 7, "[2 2 2]": n / 7.})
+	// Two of eight patches: from one modality (12 of 28 pairs) or from both.
+	chiSquare(t, "helpers", helpers, map[int]float64{0: float64(got["one"]) * 12 / 28, 1: float64(got["one"]) * 16 / 28})
+	// Each modality takes its own concentration along into the subset.
+	m = mustDraw(t, &r, 1000, 3, 100, MaskOptions{100, []float64{1e6, 1e6, 3e6}, true})
+	for b := range m.Size {
+		if v := visibleOf(m, b); v[0] == 0 && v[1] > 0 && v[2] > 0 && !slices.Equal(v, []int{0, 25, 75}) {
+			t.Fatalf("concentrations 1e6 and 3e6: %v visible", v)
+		}
+	}
+}
+
+func TestMasksReproducible(t *testing.T) {
+	o := MaskOptions{5, []float64{1}, false}
+	a, b, c := nn.NewRNG(8, 1), nn.NewRNG(8, 1), nn.NewRNG(8, 2)
+	long, short, other := mustDraw(t, &a, 9, 3, 16, o), mustDraw(t, &b, 4, 3, 16, o), mustDraw(t, &c, 9, 3, 16, o)
+	if !slices.Equal(long.Keep[:4*5], short.Keep) {
+		t.Error("masks depend on the samples after them")
+	}
+	if slices.Equal(long.Keep, other.Keep) {
+		t.Error("another key gives the same masks")
+	}
+	// Should this change, no earlier training run can be reproduced or resumed.
+	if want := []int32{19, 6, 32, 21, 18}; !slices.Equal(long.Keep[:5], want) {
+		t.Errorf("the first sample keeps %v, want %v", long.Keep[:5], want)
+	}
+
+	// Drawing into used memory, larger or smaller, is the same and allocates
+	// only what does not grow with the batch.
+	r := nn.NewRNG(9)
+	var m Masks
+	for _, size := range []int{3, 8, 5} {
+		r2 := r
+		if err := m.Draw(&r, size, modalities[:3], 16, o); err != nil {
+			t.Fatal(err)
+		}
+		if fresh := mustDraw(t, &r2, size, 3, 16, o); !reflect.DeepEqual(&m, fresh) || r != r2 {
+			t.Errorf("batch of %d: another result in used memory", size)
+		}
+	}
+	before := m
+	if err := m.Draw(&r, 2, modalities[:2], 16, MaskOptions{}); err == nil || !reflect.DeepEqual(m, before) {
+		t.Errorf("failed draw: %v, and the masks changed", err)
+	}
+	allocs := func(size int) float64 {
+		return testing.AllocsPerRun(5, func() {
+			if err := m.Draw(&r, size, modalities[:3], 16, o); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if one, many := allocs(1), allocs(200); many > one || many > 5 {
+		t.Errorf("%v allocations for one sample, %v for 200", one, many)
+	}
+}
+
+// TestMaskErrors checks that a wrong value is refused and its key named.
+func TestMaskErrors(t *testing.T) {
+	nan, inf := math.NaN(), math.Inf(1)
+	one := []float64{1}
+	two := modalities[:2]
+	for _, c := range []struct {
+		key     string
+		size    int
+		inputs  []string
+		patches int
+		o       MaskOptions
+	}{
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{0, one, false}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{-1, one, false}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{9, one, false}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{math.MaxInt, one, true}},
+		{"alphas", 1, two, 4, MaskOptions{3, nil, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{1, 1, 1}, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{0}, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{1, -1}, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{nan}, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{inf}, false}},
+		{"alphas", 1, two, 4, MaskOptions{3, []float64{1.1e9}, true}},
+		{"inputs", 1, nil, 4, MaskOptions{3, one, false}},
+		{"inputs", 1, []string{"rgb", "depth", "rgb"}, 4, MaskOptions{3, one, false}},
+		{"inputs", 1, two, 0, MaskOptions{3, one, false}},
+		{"inputs", 1, two, math.MaxInt, MaskOptions{3, one, false}},
+		{"batch", 0, two, 4, MaskOptions{3, one, false}},
+		{"batch", -1, two, 4, MaskOptions{3, one, false}},
+		{"batch", math.MaxInt, two, 4, MaskOptions{3, one, false}},
+	} {
+		r := nn.NewRNG(1)
+		m, err := DrawMasks(&r, c.size, c.inputs, c.patches, c.o)
+		if m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key+": ") {
+			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
+		}
+	}
+	for _, c := range []struct {
+		key           string
+		size, patches int
+		keep, restore []int32
+	}{
+		{"ids_keep", 0, 2, nil, nil},
+		{"ids_keep", 1, 2, nil, nil},
+		{"ids_keep", 2, 2, []int32{0, 1, 2}, nil},
+		{"ids_keep", 1, 2, []int32{0, 1, 2, 3, 3}, nil},
+		{"ids_keep: sample 1 has token 4", 2, 2, []int32{0, 1, 2, 4}, nil},
+		{"ids_keep: sample 0 has token -1", 2, 2, []int32{0, -1, 2, 3}, nil},
+		{"ids_keep: sample 1 has token 2", 2, 2, []int32{2, 3, 2, 2}, nil},
+		{"ids_restore: got 3 ids", 1, 2, []int32{1, 2}, []int32{2, 0, 1}},
+		{"ids_restore: got 0 ids", 1, 2, []int32{1, 2}, []int32{}},
+		{"ids_restore: sample 0 has position 4 for token 3", 1, 2, []int32{1, 2}, []int32{2, 0, 1, 4}},
+		{"ids_restore: sample 0 has position -1 for token 0", 1, 2, []int32{1, 2}, []int32{-1, 0, 1, 3}},
+		{"ids_restore: sample 0 has position 2 for token 3", 1, 2, []int32{1, 2}, []int32{2, 0, 1, 2}},
+		{"ids_restore: sample 0 has position 1 for token 1, but", 1, 2, []int32{1, 2}, []int32{2, 1, 0, 3}},
+		{"inputs", 1, 0, []int32{0}, nil},
+	} {
+		m, err := NewMasks(c.size, two, c.patches, c.keep, c.restore)
+		if m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key) {
+			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
+		}
+	}
+	for _, c := range []struct {
+		key           string
+		size, patches int
+		inputs        []string
+	}{{"inputs", 1, 4, nil}, {"inputs", 1, 0, two}, {"batch", 0, 4, two}} {
+		if m, err := AllVisible(c.size, c.inputs, c.patches); m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key+": ") {
+			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
+		}
+	}
+}
+
+func TestNewMasks(t *testing.T) {
+	r := nn.NewRNG(10)
+	m := mustDraw(t, &r, 7, 3, 9, MaskOptions{8, []float64{1}, false})
+	same, err := NewMasks(m.Size, m.Inputs, m.Patches, m.Keep, nil)
+	if err != nil || !reflect.DeepEqual(same, m) {
+		t.Errorf("masks of the ids alone: %v, %+v, want %+v", err, same, m)
+	}
+	same, err = NewMasks(m.Size, m.Inputs, m.Patches, m.Keep, m.Restore)
+	if err != nil || !reflect.DeepEqual(same, m) {
+		t.Errorf("masks of all ids: %v, %+v, want %+v", err, same, m)
+	}
+	same.Keep[0], same.Restore[0] = -1, -1
+	if m.Keep[0] < 0 || m.Restore[0] < 0 {
+		t.Error("the ids are not a copy")
+	}
+	// A dump's hidden tokens stand in any order, which is kept.
+	keep, restore := []int32{3, 0}, []int32{1, 5, 3, 0, 2, 4}
+	got, err := NewMasks(1, modalities[:2], 3, keep, restore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, got)
+	want := &Masks{1, modalities[:2], 3, 2, keep, restore, []bool{false, true, true, false, true, true}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestAllVisible(t *testing.T) {
+	for _, inputs := range []int{1, 3} {
+		m, err := AllVisible(2, modalities[:inputs], 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustHold(t, m)
+		for i, j := range m.Keep {
+			if int(j) != i%(5*inputs) || m.Restore[i] != j || m.Masked[i] {
+				t.Fatalf("%+v", m)
+			}
+		}
+	}
+}
+
+func FuzzDrawMasks(f *testing.F) {
+	f.Add(uint64(1), 3, 3, 9, 5, 1.0, 1.0, false)
+	f.Add(uint64(2), 1, 1, 1, 1, 1e-3, 1e9, true)
+	f.Add(uint64(3), 2, 8, 4, 32, 5e-324, 1e-300, true)
+	f.Add(uint64(4), 0, -1, math.MaxInt, -5, math.NaN(), math.Inf(-1), true)
+	f.Fuzz(func(t *testing.T, seed uint64, size, inputs, patches, visible int, alpha, last float64, uniform bool) {
+		if size > 64 && size <= math.MaxInt32 || patches > 1<<10 && patches <= math.MaxInt32 {
+			return // much work, and nothing new
+		}
+		inputs = max(0, min(inputs, len(modalities)))
+		alphas := slices.Repeat([]float64{alpha}, inputs)
+		if inputs > 0 {
+			alphas[inputs-1] = last
+		}
+		r := nn.NewRNG(seed)
+		m, err := DrawMasks(&r, size, modalities[:inputs], patches, MaskOptions{visible, alphas, uniform})
+		good := size > 0 && size <= 64 && inputs > 0 && patches > 0 && patches <= 1<<10 && visible > 0 && visible <= inputs*patches
+		for _, a := range alphas {
+			good = good && a > 0 && a <= 1e9
+		}
+		if good != (err == nil) || good != (m != nil) {
+			t.Fatalf("masks %v, error %v", m, err)
+		}
+		if good {
+			mustHold(t, m)
+		}
+	})
+}
+
+func FuzzNewMasks(f *testing.F) {
+	f.Add(1, 2, 3, []byte{3, 0}, []byte{1, 5, 3, 0, 2, 4})
+	f.Add(2, 1, 3, []byte{0, 1, 2, 0}, []byte{})
+	f.Add(2, 1, 3, []byte{0, 1, 3, 255}, []byte{0})
+	f.Fuzz(func(t *testing.T, size, inputs, patches int, keep, restore []byte) {
+		inputs = max(0, min(inputs, len(modalities)))
+		if patches > 1<<8 {
+			return // much work, and nothing new
+		}
+		ids := func(b []byte) (s []int32) {
+			for _, v := range b {
+				s = append(s, int32(int8(v)))
+			}
+			return s
+		}
+		m, err := NewMasks(size, modalities[:inputs], patches, ids(keep), ids(restore))
+		if err == nil {
+			mustHold(t, m)
+		} else if m != nil {
+			t.Fatalf("masks with error %v", err)
+		}
+	})
+}
+
+func BenchmarkDrawMasks(b *testing.B) {
+	for _, c := range []struct{ size, inputs, patches, visible int }{{64, 3, 196, 98}, {2048, 3, 196, 98}, {8, 8, 4096, 2048}} {
+		b.Run(fmt.Sprintf("batch=%d/tokens=%d", c.size, c.inputs*c.patches), func(b *testing.B) {
+			var m Masks
+			r := nn.NewRNG(1)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := m.Draw(&r, c.size, modalities[:c.inputs], c.patches, MaskOptions{c.visible, []float64{1}, false}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

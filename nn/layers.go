@@ -1,0 +1,54 @@
+package nn
+
+import "github.com/gomae/gomae/tensor"
+
+// Linear is a fully connected layer: Weight [out, in], Bias [out] or nil.
+type Linear struct{ Weight, Bias *tensor.Tensor }
+
+// NewLinear registers prefix.weight, Xavier-initialised, and with bias
+// prefix.bias, zero.
+func NewLinear(ps *Params, prefix string, in, out int, bias bool) *Linear {
+	return NewFusedLinear(ps, prefix, in, out, 1, bias)
+}
+
+// NewFusedLinear is NewLinear for a weight that is parts matrices on top of
+// each other, such as the query, key and value of attention: each is
+// initialised as if it stood alone.
+func NewFusedLinear(ps *Params, prefix string, in, out, parts int, bias bool) *Linear {
+	l := &Linear{Weight: ps.Add(prefix+".weight", Xavier(out/parts, in), out, in)}
+	if bias {
+		l.Bias = ps.Add(prefix+".bias", Zeros, out)
+	}
+	return l
+}
+
+// Forward returns [..., out] for x [..., in].
+func (l *Linear) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	return tensor.Linear(t, x, l.Weight, l.Bias)
+}
+
+// ForwardGELU is Forward followed by GELU.
+func (l *Linear) ForwardGELU(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	return tensor.LinearGELU(t, x, l.Weight, l.Bias)
+}
+
+// ForwardAdd returns res + Forward(x).
+func (l *Linear) ForwardAdd(t *tensor.Tape, x, res *tensor.Tensor) *tensor.Tensor {
+	return tensor.LinearAdd(t, x, l.Weight, l.Bias, res)
+}
+
+// LayerNorm normalises over the last axis: Weight and Bias [dim].
+type LayerNorm struct {
+	Weight, Bias *tensor.Tensor
+	Eps          float32
+}
+
+// NewLayerNorm registers prefix.weight, ones, and prefix.bias, zeros.
+func NewLayerNorm(ps *Params, prefix string, dim int, eps float32) *LayerNorm {
+	return &LayerNorm{ps.Add(prefix+".weight", Ones, dim), ps.Add(prefix+".bias", Zeros, dim), eps}
+}
+
+// Forward returns x normalised, of the same shape.
+func (l *LayerNorm) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	return tensor.LayerNorm(t, x, l.Weight, l.Bias, l.Eps)
+}

@@ -1,0 +1,84 @@
+package nn
+
+import (
+	"math"
+
+	"github.com/gomae/gomae/tensor"
+)
+
+// AdamW is the optimiser of Loshchilov and Hutter,
+// https://arxiv.org/abs/1711.05101, in the form of torch.optim.AdamW: weight
+// decay is applied to every trained parameter, as MultiMAE's pre-training does.
+type AdamW struct {
+	Beta1, Beta2, Eps float64
+
+	Steps  int         // steps done
+	M, V   [][]float32 // first and second moments, as Params lists the trained parameters
+	params []*Param
+}
+
+// NewAdamW returns the optimiser of the trained parameters in each of sets,
+// in order.
+func NewAdamW(beta1, beta2, eps float64, sets ...*Params) *AdamW {
+	a := &AdamW{Beta1: beta1, Beta2: beta2, Eps: eps}
+	for _, ps := range sets {
+		for _, p := range ps.list {
+			if !p.Fixed {
+				a.params = append(a.params, p)
+				a.M = append(a.M, make([]float32, len(p.Data)))
+				a.V = append(a.V, make([]float32, len(p.Data)))
+			}
+		}
+	}
+	return a
+}
+
+// Params returns the parameters that the optimiser trains, in the order of M
+// and V. The slice must not be changed.
+func (a *AdamW) Params() []*Param { return a.params }
+
+// Step updates every parameter by its gradient times gradScale, which is 1, or
+// less for clipping.
+func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
+	a.Steps++
+	s := tensor.AdamWStep{
+		LR: float32(lr), Beta1: float32(a.Beta1), Beta2: float32(a.Beta2), Eps: float32(a.Eps), WeightDecay: float32(weightDecay),
+		Correction1:     float32(1 - math.Pow(a.Beta1, float64(a.Steps))),
+		Correction2Sqrt: float32(math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Steps)))),
+		GradScale:       float32(gradScale),
+	}
+	for k, p := range a.params {
+		spans(t, len(p.Data), func(i, j int) {
+			tensor.AdamW(p.Data[i:j], p.Grad[i:j], a.M[k][i:j], a.V[k][i:j], &s)
+		})
+	}
+}
+
+// ClipScale is the factor that brings a gradient of the given norm down to
+// most, 1 where it is not above it or most is 0.
+func ClipScale(norm, most float64) float64 {
+	if most > 0 && norm > most {
+		return most / (norm + 1e-6)
+	}
+	return 1
+}
+
+// Schedule is a learning rate that rises linearly from 0 to Base over Warmup
+// steps and then falls along half a cosine to Final at step Steps. Loshchilov
+// and Hutter, https://arxiv.org/abs/1608.03983.
+type Schedule struct {
+	Base, Final   float64
+	Warmup, Steps int
+}
+
+// At returns the rate of step number step, counted from 0.
+func (s Schedule) At(step int) float64 {
+	if step < s.Warmup {
+		return s.Base * float64(step+1) / float64(s.Warmup)
+	}
+	if step >= s.Steps {
+		return s.Final
+	}
+	done := float64(step-s.Warmup) / float64(max(1, s.Steps-s.Warmup))
+	return s.Final + (s.Base-s.Final)*0.5*(1+math.Cos(math.Pi*done))
+}

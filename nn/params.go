@@ -1,0 +1,183 @@
+package nn
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomae/gomae/tensor"
+)
+
+// Param is a named parameter.
+type Param struct {
+	*tensor.Tensor
+	Fixed bool // not trained, such as a position table
+	init  Init
+}
+
+// Params are the parameters of a model in the order of its checkpoints.
+type Params struct {
+	list  []*Param
+	index map[string]*Param
+}
+
+// NewParams returns an empty set.
+func NewParams() *Params { return &Params{index: map[string]*Param{}} }
+
+// Add registers a parameter of zeros under name; Init will fill it. A name
+// used twice is a mistake of the program and panics.
+func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
+	if ps.index[name] != nil {
+		panic("nn: parameter " + name + " registered twice, want unique names")
+	}
+	p := &Param{Tensor: tensor.New(shape...), init: init}
+	p.Name = name
+	ps.list = append(ps.list, p)
+	ps.index[name] = p
+	return p.Tensor
+}
+
+// AddFixed registers a parameter that is stored but not trained.
+func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor {
+	x := ps.Add(name, init, shape...)
+	ps.index[name].Fixed = true
+	return x
+}
+
+// All returns the parameters in order. The slice must not be changed.
+func (ps *Params) All() []*Param { return ps.list }
+
+// Get returns the parameter of that name, or nil.
+func (ps *Params) Get(name string) *Param { return ps.index[name] }
+
+// Count is the number of trained values.
+func (ps *Params) Count() int {
+	n := 0
+	for _, p := range ps.list {
+		if !p.Fixed {
+			n += len(p.Data)
+		}
+	}
+	return n
+}
+
+// Init gives every parameter its initial values. They depend on the seed and
+// the parameter's name only, not on what else the model has.
+func (ps *Params) Init(seed uint64) {
+	for _, p := range ps.list {
+		r := NewRNG(seed, Hash(p.Name))
+		p.init(&r, p.Data)
+	}
+}
+
+// EnableGrad gives all trained parameters a gradient, for a training step.
+func (ps *Params) EnableGrad() {
+	for _, p := range ps.list {
+		if !p.Fixed {
+			p.WithGrad()
+		}
+	}
+}
+
+// ZeroGrad clears all gradients, on the tape's workers.
+func (ps *Params) ZeroGrad(t *tensor.Tape) {
+	for _, p := range ps.list {
+		spans(t, len(p.Grad), func(i, j int) { clear(p.Grad[i:j]) })
+	}
+}
+
+// Freeze ends training: gradients are dropped and inference may keep packed
+// copies of the weights. See tensor.Tensor.Freeze.
+func (ps *Params) Freeze() {
+	for _, p := range ps.list {
+		p.Freeze()
+	}
+}
+
+// GradNorm is the Euclidean norm of all gradients together.
+func (ps *Params) GradNorm(t *tensor.Tape) float64 {
+	total := 0.0
+	for _, p := range ps.list {
+		if p.Grad == nil {
+			continue
+		}
+		sums := make([]float64, (len(p.Grad)+span-1)/span)
+		spans(t, len(p.Grad), func(i, j int) { sums[i/span] = tensor.SumSq(p.Grad[i:j]) })
+		for _, s := range sums {
+			total += s
+		}
+	}
+	return math.Sqrt(total)
+}
+
+// FirstBadGrad describes the first parameter, in order, whose gradient has a
+// NaN or an infinity; "" if none has.
+func (ps *Params) FirstBadGrad() string {
+	for _, p := range ps.list {
+		for i, v := range p.Grad {
+			if v-v != 0 {
+				return fmt.Sprintf("gradient of %s, shape %v, element %d is %g", p.Name, p.Shape, i, v)
+			}
+		}
+	}
+	return ""
+}
+
+// FirstBad is FirstBadGrad for the values.
+func (ps *Params) FirstBad() string {
+	for _, p := range ps.list {
+		for i, v := range p.Data {
+			if v-v != 0 {
+				return fmt.Sprintf("parameter %s, shape %v, element %d is %g", p.Name, p.Shape, i, v)
+			}
+		}
+	}
+	return ""
+}
+
+// span is the work a worker takes at a time from a long vector: 128 KiB.
+const span = 1 << 15
+
+func spans(t *tensor.Tape, n int, f func(i, j int)) {
+	t.Parallel((n+span-1)/span, func(_, k int) { f(k*span, min(n, (k+1)*span)) })
+}
+
+// Init fills x with a parameter's initial values.
+type Init func(r *RNG, x []float32)
+
+// Zeros and Ones are what biases and norms start from.
+func Zeros(_ *RNG, x []float32) { clear(x) }
+
+// Ones fills x with 1.
+func Ones(_ *RNG, x []float32) {
+	for i := range x {
+		x[i] = 1
+	}
+}
+
+// Uniform draws from [−bound, bound).
+func Uniform(bound float64) Init {
+	return func(r *RNG, x []float32) {
+		for i := range x {
+			x[i] = float32(r.Uniform(-bound, bound))
+		}
+	}
+}
+
+// Xavier draws uniformly with the bound √(6/(rows+cols)) for a weight of that
+// shape. Glorot and Bengio, "Understanding the difficulty of training deep
+// feedforward neural networks" (2010).
+func Xavier(rows, cols int) Init { return Uniform(math.Sqrt(6 / float64(rows+cols))) }
+
+// TruncatedNormal draws from the normal distribution of deviation sigma
+// without what lies beyond ±2, as the embeddings of vision transformers do.
+func TruncatedNormal(sigma float64) Init {
+	return func(r *RNG, x []float32) {
+		for i := range x {
+			v := sigma * r.Normal()
+			for math.Abs(v) > 2 {
+				v = sigma * r.Normal()
+			}
+			x[i] = float32(v)
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package vit
+
+import (
+	"fmt"
+
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// Block is a pre-norm Transformer block:
+//
+//	x ← x + Attn(norm1(x))
+//	x ← x + MLP(norm2(x))
+type Block struct {
+	norm1    *nn.LayerNorm
+	qkv      *nn.Linear // [3D, D] in the order query, key, value
+	proj     *nn.Linear
+	norm2    *nn.LayerNorm
+	mlp      *MLP
+	heads    int
+	dropPath float64
+}
+
+// NewBlock registers the parameters of a block under prefix, such as
+// "encoder.0". dropPath is the probability that a sample skips a branch in
+// training.
+func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
+	return &Block{
+		norm1:    nn.NewLayerNorm(ps, prefix+".norm1", c.Dim, c.LayerNormEps),
+		qkv:      nn.NewFusedLinear(ps, prefix+".attn.qkv", c.Dim, 3*c.Dim, 3, c.QKVBias),
+		proj:     nn.NewLinear(ps, prefix+".attn.proj", c.Dim, c.Dim, true),
+		norm2:    nn.NewLayerNorm(ps, prefix+".norm2", c.Dim, c.LayerNormEps),
+		mlp:      NewMLP(ps, prefix+".mlp", c.Dim, c.MLPRatio*c.Dim),
+		heads:    c.Heads,
+		dropPath: dropPath,
+	}
+}
+
+// Forward returns the block's output for x [B, N, D] and is done with x. drop
+// draws the samples whose branches are dropped; nil, as for evaluation, drops
+// none.
+func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, drop *nn.RNG) *tensor.Tensor {
+	h := b.norm1.Forward(t, x)
+	qkv := b.qkv.Forward(t, h)
+	t.Done(h)
+	a := tensor.Attention(t, qkv, b.heads)
+	t.Done(qkv)
+	x = b.residual(t, x, a, b.proj, drop)
+
+	h = b.norm2.Forward(t, x)
+	f := b.mlp.hidden(t, h)
+	t.Done(h)
+	return b.residual(t, x, f, b.mlp.fc2, drop)
+}
+
+// residual returns x + last(h) and is done with both.
+func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, drop *nn.RNG) *tensor.Tensor {
+	var y *tensor.Tensor
+	if drop == nil || b.dropPath == 0 {
+		y = last.ForwardAdd(t, h, x)
+	} else {
+		scale := t.Values(x.Shape[0])
+		for i := range scale {
+			scale[i] = 0
+			if !drop.Chance(b.dropPath) {
+				scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
+			}
+		}
+		z := last.Forward(t, h)
+		y = tensor.AddScaled(t, x, z, scale)
+		t.Done(z)
+	}
+	t.Done(x)
+	t.Done(h)
+	return y
+}
+
+// MLP is a linear layer, exact GELU, and a linear layer.
+type MLP struct{ fc1, fc2 *nn.Linear }
+
+// NewMLP registers prefix.fc1 and prefix.fc2.
+func NewMLP(ps *nn.Params, prefix string, dim, hidden int) *MLP {
+	return &MLP{nn.NewLinear(ps, prefix+".fc1", dim, hidden, true), nn.NewLinear(ps, prefix+".fc2", hidden, dim, true)}
+}
+
+func (m *MLP) hidden(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	return m.fc1.ForwardGELU(t, x)
+}
+
+// ForwardAdd returns res + MLP(x), of the shape of x.
+func (m *MLP) ForwardAdd(t *tensor.Tape, x, res *tensor.Tensor) *tensor.Tensor {
+	h := m.hidden(t, x)
+	y := m.fc2.ForwardAdd(t, h, res)
+	t.Done(h)
+	return y
+}
+
+// Encoder is a stack of blocks without a norm after the last one.
+type Encoder struct{ Blocks []*Block }
+
+// NewEncoder registers c.Depth blocks as prefix.0, prefix.1, … with a drop-path
+// rate that grows linearly from 0 to c.DropPath.
+func NewEncoder(ps *nn.Params, prefix string, c Config) *Encoder {
+	e := &Encoder{}
+	for i := range c.Depth {
+		rate := 0.0
+		if c.Depth > 1 {
+			rate = c.DropPath * float64(i) / float64(c.Depth-1)
+		}
+		e.Blocks = append(e.Blocks, NewBlock(ps, fmt.Sprintf("%s.%d", prefix, i), c, rate))
+	}
+	return e
+}
+
+// Forward runs all blocks on x [B, N, D] and is done with x. See Block.Forward
+// for drop.
+func (e *Encoder) Forward(t *tensor.Tape, x *tensor.Tensor, drop *nn.RNG) *tensor.Tensor {
+	for _, b := range e.Blocks {
+		x = b.Forward(t, x, drop)
+	}
+	return x
+}
