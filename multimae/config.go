@@ -46,9 +46,20 @@ type Input struct {
 	ClassEmbDim int    `json:"class_emb_dim,omitempty"` // KindClasses: width of the class embedding
 	// Normalize says how pixels of an image kind reach the model: "imagenet"
 	// (mean and deviation of three-channel colour), "standardize" (robust, per
-	// sample: see data.Standardize) or "none". Empty means "imagenet" for
-	// three channels and "standardize" otherwise.
+	// sample: see data.Standardize) or "none". See Normalization for "".
 	Normalize string `json:"normalize,omitempty"`
+}
+
+// Normalization is Normalize, or where that is empty "imagenet" for three
+// channels and "standardize" for any other number.
+func (in *Input) Normalization() string {
+	switch {
+	case in.Normalize != "":
+		return in.Normalize
+	case in.Channels == 3:
+		return "imagenet"
+	}
+	return "standardize"
 }
 
 // Output is one predicted task with its decoder.
@@ -89,6 +100,7 @@ type Train struct {
 	WarmupSteps      int     `json:"warmup_steps"`
 	Batch            int     `json:"batch"`
 	Seed             uint64  `json:"seed"`
+	Data             string  `json:"data,omitempty"` // dataset folder, or "scenes"
 	NumEncodedTokens int     `json:"num_encoded_tokens"`
 	Alphas           Alphas  `json:"alphas"` // Dirichlet concentration: one number, or one for each input
 	UniformTasks     bool    `json:"uniform_tasks,omitempty"`
@@ -492,6 +504,24 @@ func (c *Config) NumTokens(h, w int) int {
 	return len(c.Inputs) * nh * nw
 }
 
+// MaskOptions says how masks are drawn for these inputs, a subset of the
+// configuration's.
+func (c *Config) MaskOptions(inputs []string) MaskOptions {
+	o := MaskOptions{Visible: c.Train.NumEncodedTokens, Alphas: c.Train.Alphas, UniformTasks: c.Train.UniformTasks}
+	switch len(o.Alphas) {
+	case 0:
+		o.Alphas = []float64{1}
+	case len(c.Inputs):
+		o.Alphas = nil
+		for i, a := range c.Train.Alphas {
+			if slices.Contains(inputs, c.Inputs[i].Name) {
+				o.Alphas = append(o.Alphas, a)
+			}
+		}
+	}
+	return o
+}
+
 func (c *Config) checkTrain() error {
 	t := &c.Train
 	if reflect.ValueOf(*t).IsZero() {
@@ -515,7 +545,7 @@ func (c *Config) checkTrain() error {
 		return fmt.Errorf("train.alphas: got %d values, want one, or one for each of the %d inputs", len(t.Alphas), len(c.Inputs))
 	}
 	for _, a := range t.Alphas {
-		if !(a > 0 && a < 1e9) {
+		if !(a > 0 && a <= 1e9) {
 			return fmt.Errorf("train.alphas: got %g, want positive numbers", a)
 		}
 	}

@@ -42,17 +42,6 @@ type subset struct {
 func (s *subset) Len() int                      { return len(s.indices) }
 func (s *subset) Sample(i int) (*Sample, error) { return s.ds.Sample(s.indices[i]) }
 
-// normalization resolves the empty Normalize of an image kind.
-func normalization(m *multimae.Input) string {
-	switch {
-	case m.Normalize != "":
-		return m.Normalize
-	case m.Channels == 3:
-		return "imagenet"
-	}
-	return "standardize"
-}
-
 // checkInputs refuses what no loader could fill.
 func checkInputs(inputs []multimae.Input, size int) error {
 	if len(inputs) == 0 {

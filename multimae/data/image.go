@@ -113,7 +113,7 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 			return bad(remedy, "a class map in colour, expected grey ids")
 		}
 	} else if m.Channels == 1 {
-		standardize := normalization(m) == "standardize"
+		standardize := m.Normalization() == "standardize"
 		grey := conf.ColorModel == color.GrayModel || conf.ColorModel == color.Gray16Model
 		switch {
 		case standardize && (format != "png" || bits != 16 && grey):

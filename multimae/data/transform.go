@@ -350,7 +350,7 @@ func (z *resizer) place(b *multimae.Batch, at int, s *Sample, inputs []multimae.
 		n := m.Channels * out * out
 		dst := all[at*n:][:n]
 		z.image(dst, src, c, fullW, fullH, out, flip)
-		switch normalization(m) {
+		switch m.Normalization() {
 		case "imagenet":
 			NormalizeRGB(dst)
 		case "standardize":

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+)
+
+func dataCommand(e *env) *ffcli.Command {
+	return &ffcli.Command{
+		Name:        "data",
+		ShortUsage:  "gomae data check DIR",
+		ShortHelp:   "work on dataset folders",
+		LongHelp:    `"gomae data check -h" describes its flags.`,
+		Subcommands: []*ffcli.Command{dataCheckCommand(e)},
+	}
+}
+
+// classCount is the flag -classes.
+type classCount struct {
+	n     int
+	names []string
+}
+
+func (c *classCount) String() string {
+	if c.names != nil {
+		return "scenes"
+	}
+	return strconv.Itoa(c.n)
+}
+
+func (c *classCount) Set(s string) error {
+	if s == "scenes" {
+		*c = classCount{len(data.SceneClasses), data.SceneClasses}
+		return nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > 254 {
+		return errors.New("want 1 to 254, or the word scenes")
+	}
+	*c = classCount{n: n}
+	return nil
+}
+
+// name is what pixels of class id are called.
+func (c *classCount) name(id int) string {
+	switch {
+	case id < len(c.names):
+		return c.names[id]
+	case id == 254:
+		return "(padding)"
+	case id == 255:
+		return "(ignored)"
+	}
+	return ""
+}
+
+// publishedInputs are the modalities of the paper.
+func publishedInputs(classes int) []multimae.Input {
+	return []multimae.Input{
+		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
+		{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
+		{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 4, ClassEmbDim: 64},
+	}
+}
+
+func dataCheckCommand(e *env) *ffcli.Command {
+	fs := new(flag.FlagSet)
+	classes := classCount{n: 133}
+	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means those of gomae render, and shows their names")
+	inputs := fs.String("inputs", "rgb,depth,semseg", "check the modalities in this `LIST`")
+	config := fs.String("config", "", "take modalities and classes from the model configuration `FILE`")
+	asJSON := fs.Bool("json", false, "write JSON")
+	return &ffcli.Command{
+		Name:       "check",
+		ShortUsage: "gomae data check [flags] DIR",
+		ShortHelp:  "find everything that is wrong with a dataset folder",
+		LongHelp: `Reads every file of DIR, or of DIR/train and DIR/val, and reports each problem
+with its file and remedy, and counts, sizes, value ranges and classes of what is
+good. The layout is DIR/rgb/CLASS/x.png (or jpg), DIR/depth/CLASS/x.png (16-bit
+grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS may be any folder and the
+files of a sample have the same relative name. The exit code is 1 where there
+is a problem.
+
+Examples:
+  gomae data check -classes scenes scenes
+  gomae data check -inputs rgb,depth -json photos
+  gomae data check -config model/config.json photos`,
+		FlagSet: fs,
+		Exec: func(ctx context.Context, args []string) error {
+			if err := exactly(args, "DIR"); err != nil {
+				return err
+			}
+			in, err := checkedInputs(fs, *inputs, *config, classes.n)
+			if err != nil {
+				return err
+			}
+			dir := args[0]
+			if st, err := os.Stat(dir); err != nil {
+				return err
+			} else if !st.IsDir() {
+				return fmt.Errorf("%s: not a folder; give the one that holds %s", dir, in[0].Name)
+			}
+			if e.terminal() {
+				e.logf("reading %s ...", dir)
+			}
+			r, err := data.Check(ctx, dir, in)
+			if ctx.Err() != nil {
+				return errors.New("interrupted before all files were read; run it again for a report")
+			}
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				err = e.writeJSON(struct {
+					*data.Report
+					ClassNames []string `json:"class_names,omitempty"`
+				}{r, classes.names})
+			} else {
+				err = e.writeReport(r, dir, &classes)
+			}
+			if err == nil && len(r.Problems) > 0 {
+				if *config == "" {
+					e.hint(r, dir)
+				}
+				err = errReported
+			}
+			return err
+		},
+	}
+}
+
+// checkedInputs are the modalities that the flags ask for.
+func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []multimae.Input, err error) {
+	if config != "" {
+		fs.Visit(func(f *flag.Flag) {
+			if f.Name == "inputs" || f.Name == "classes" {
+				err = usagef("-config and -%s exclude each other", f.Name)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		b, err := os.ReadFile(config)
+		if err != nil {
+			return nil, err
+		}
+		c, err := multimae.ParseConfig(b)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", config, err)
+		}
+		return c.Inputs, nil
+	}
+	all := publishedInputs(classes)
+	names := make([]string, len(all))
+	for i := range all {
+		names[i] = all[i].Name
+	}
+	for word := range strings.SplitSeq(list, ",") {
+		i := slices.Index(names, word)
+		if i < 0 {
+			return nil, usagef("-inputs %s: %q is none of %s; others need -config", list, word, strings.Join(names, ", "))
+		}
+		if slices.ContainsFunc(in, func(m multimae.Input) bool { return m.Name == word }) {
+			return nil, usagef("-inputs %s: %s stands twice", list, word)
+		}
+		in = append(in, all[i])
+	}
+	return in, nil
+}
+
+// hint tells who lacks the folder of a modality how to do without it.
+func (e *env) hint(r *data.Report, dir string) {
+	var have []string
+	for _, m := range r.Modalities {
+		for _, part := range []string{"", "train", "val"} {
+			if _, err := os.Stat(filepath.Join(dir, part, m.Name)); err == nil {
+				have = append(have, m.Name)
+				break
+			}
+		}
+	}
+	if len(have) > 0 && len(have) < len(r.Modalities) {
+		e.logf("to check only what is there: -inputs %s", strings.Join(have, ","))
+	}
+}
+
+// writeReport writes the report for people, problems last: there they are seen.
+func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error {
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "%s: %s\n\nmodality\tfiles\tvalues\tsizes\n", dir, count(r.Samples, "complete sample"))
+	for _, m := range r.Modalities {
+		var values string
+		switch {
+		case m.Files == 0:
+			values = "-"
+		case m.Kind == multimae.KindClasses:
+			values = count(len(m.Classes), "class id")
+		default:
+			values = fmt.Sprintf("%.3f to %.3f, mean %.3f", m.Min, m.Max, m.Mean)
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", m.Name, m.Files, values, sizes(m.Sizes))
+	}
+	w.Flush()
+	for _, m := range r.Modalities {
+		if len(m.Classes) == 0 {
+			continue
+		}
+		var total int64
+		for _, c := range m.Classes {
+			total += c.Pixels
+		}
+		w = tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(w, "\n%s id\tpixels\tshare\t\n", m.Name)
+		for _, c := range m.Classes {
+			fmt.Fprintf(w, "%d\t%d\t%.2f%%\t", c.ID, c.Pixels, 100*float64(c.Pixels)/float64(total))
+			if name := classes.name(c.ID); name != "" {
+				fmt.Fprint(w, "  ", name)
+			}
+			fmt.Fprintln(w)
+		}
+		w.Flush()
+	}
+	if len(r.Problems) == 0 {
+		_, err := fmt.Fprintln(e.stdout, "\nno problems")
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\n%s:\n", count(len(r.Problems), "problem"))
+	for i := range r.Problems {
+		if _, err := fmt.Fprintln(e.stdout, r.Problems[i].Error()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sizes lists the most frequent sizes first.
+func sizes(list []data.SizeCount) string {
+	const most = 3
+	if len(list) == 0 {
+		return "-"
+	}
+	var parts []string
+	for i, s := range list {
+		if i == most && len(list) > most+1 {
+			parts = append(parts, fmt.Sprintf("%d others", len(list)-most))
+			break
+		}
+		part := fmt.Sprintf("%d×%d", s.W, s.H)
+		if len(list) > 1 {
+			part += fmt.Sprintf(" (%d)", s.Files)
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// count is "1 sample" or "2 samples".
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/klauspost/cpuid/v2"
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/gomae/gomae/tensor"
+)
+
+// machine is what info reports. Rates are measured.
+type machine struct {
+	CPU     string  `json:"cpu"`
+	Threads int     `json:"threads"` // of the CPU that this process may use
+	Workers int     `json:"workers"` // GOMAXPROCS, the default of -workers
+	SIMD    string  `json:"simd"`
+	Why     string  `json:"simd_why"`
+	PeakOne float64 `json:"peak_gflops_one"` // float32 fused multiply-adds, two operations each
+	PeakAll float64 `json:"peak_gflops_all"`
+	ReadOne float64 `json:"read_gb_s_one"` // 10⁹ bytes a second from memory
+	ReadAll float64 `json:"read_gb_s_all"`
+	Version string  `json:"version"`
+	Go      string  `json:"go"`
+	OS      string  `json:"os"`
+	Arch    string  `json:"arch"`
+}
+
+func infoCommand(e *env) *ffcli.Command {
+	fs := new(flag.FlagSet)
+	each := fs.Duration("time", 300*time.Millisecond, "measure for `T` each of four figures")
+	asJSON := fs.Bool("json", false, "write JSON")
+	return &ffcli.Command{
+		Name:       "info",
+		ShortUsage: "gomae info [flags]",
+		ShortHelp:  "show the CPU, the instruction set in use and why, and measured peaks",
+		LongHelp: `The peaks are those of this moment: other programs and a warm CPU lower them.
+Compare the speed of training with the peak of fused multiply-adds (FMA), two
+operations each, of float32.
+
+Examples:
+  gomae info
+  GOMAE_SIMD=avx2 gomae info -json`,
+		FlagSet: fs,
+		Exec: func(ctx context.Context, args []string) error {
+			if err := exactly(args); err != nil {
+				return err
+			}
+			if *each <= 0 || *each > time.Minute {
+				return usagef("-time %v: want a duration above 0 and up to 1m", *each)
+			}
+			m := machine{
+				CPU:     strings.Join(strings.Fields(cmp.Or(cpuid.CPU.BrandName, "unknown "+runtime.GOARCH)), " "),
+				Threads: runtime.NumCPU(), Workers: runtime.GOMAXPROCS(0),
+				Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
+			}
+			m.SIMD, m.Why, _ = tensor.SIMD()
+			for _, f := range []func(){
+				func() { m.PeakOne = tensor.PeakGFLOPS(*each) },
+				func() { m.PeakAll = tensor.PeakGFLOPSAll(m.Workers, *each) },
+				func() { m.ReadOne = tensor.ReadBandwidth(1, *each) / 1e9 },
+				func() { m.ReadAll = tensor.ReadBandwidth(m.Workers, *each) / 1e9 },
+			} {
+				if f(); ctx.Err() != nil {
+					return errors.New("interrupted while measuring; run it again")
+				}
+			}
+			if *asJSON {
+				return e.writeJSON(m)
+			}
+			limit := ""
+			if m.SIMD == "generic" {
+				limit = "; memory can do more than generic code"
+			}
+			fmt.Fprintf(e.stdout, `CPU          %s, %d threads
+SIMD         %s: %s
+FMA peak     %.0f GFLOP/s with one worker, %.0f with %d
+memory read  %.0f GB/s with one worker, %.0f with %d%s
+gomae        %s
+Go           %s %s/%s
+`, m.CPU, m.Threads, m.SIMD, m.Why, m.PeakOne, m.PeakAll, m.Workers, m.ReadOne, m.ReadAll, m.Workers, limit,
+				m.Version, m.Go, m.OS, m.Arch)
+			return nil
+		},
+	}
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestInfo(t *testing.T) {
+	code, stdout, stderr := gomae("info", "-time", "1ms", "-json")
+	var m machine
+	dec := json.NewDecoder(bytes.NewReader([]byte(stdout)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&m); err != nil || code != 0 || stderr != "" {
+		t.Fatalf("%v; exit %d, stderr %q", err, code, stderr)
+	}
+	if m.CPU == "" || m.SIMD == "" || m.Why == "" || m.Workers != runtime.GOMAXPROCS(0) || m.Go != runtime.Version() || m.Version == "" {
+		t.Errorf("%+v", m)
+	}
+	for _, v := range []float64{m.PeakOne, m.PeakAll, m.ReadOne, m.ReadAll} {
+		if !(v > 0 && v < 1e6) {
+			t.Errorf("%+v", m)
+		}
+	}
+	code, stdout, stderr = gomae("info", "-time=1ms")
+	if code != 0 || stderr != "" {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+	for _, want := range []string{m.CPU, m.SIMD + ": " + m.Why, "FMA peak", "memory read", runtime.Version()} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if code, stdout, stderr := gomaeContext(ctx, "info", "-time=1ms"); code != 1 || stdout != "" || !strings.Contains(stderr, "interrupted") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// files counts what lies below a folder of modality folders.
+func files(t *testing.T, dir string) map[string]int {
+	t.Helper()
+	n := map[string]int{}
+	for _, m := range []string{"rgb", "depth", "semseg"} {
+		found, err := filepath.Glob(filepath.Join(dir, m, "scene", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n[m] = len(found)
+	}
+	return n
+}
+
+func TestRender(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a b"), filepath.Join(dir, "b")
+	code, stdout, stderr := gomae("render", "-out", a, "-n", "5", "-size", "16", "-seed", "3")
+	if code != 0 || stdout != "" || strings.Count(stderr, "\n") != 2 || !strings.Contains(stderr, "wrote 5 scenes of 16×16 pixels") || !strings.Contains(stderr, "'"+a+"'") {
+		t.Fatalf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if n := files(t, a); fmt.Sprint(n) != "map[depth:5 rgb:5 semseg:5]" {
+		t.Errorf("files: %v", n)
+	}
+
+	code, stdout, stderr = gomae("render", "-out", a)
+	if code != 1 || stdout != "" || !strings.Contains(stderr, "folder is not empty; give a new folder") {
+		t.Errorf("again: exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	if code, _, stderr := gomae("render", "-out", a, "-split", "0.5"); code != 1 || !strings.Contains(stderr, "folder is not empty") || len(files(t, filepath.Join(a, "val"))) != 3 {
+		t.Errorf("split into a full folder: exit %d, stderr %q", code, stderr)
+	}
+	file := filepath.Join(a, "rgb", "scene", "000000.png")
+	if code, _, stderr := gomae("render", "-out", file); code != 1 || !strings.Contains(stderr, file) {
+		t.Errorf("into a file: exit %d, stderr %q", code, stderr)
+	}
+
+	// The split is of the same scenes, the last ones for validation.
+	if code, _, stderr := gomae("render", "-out", b, "-n", "5", "-size", "16", "-seed", "3", "-split", "0.3"); code != 0 {
+		t.Fatalf("exit %d, stderr %q", code, stderr)
+	}
+	train, val := files(t, filepath.Join(b, "train")), files(t, filepath.Join(b, "val"))
+	if train["rgb"] != 3 || val["rgb"] != 2 {
+		t.Errorf("train %v, val %v", train, val)
+	}
+	for part, name := range map[string]string{"train": "000002.png", "val": "000003.png"} {
+		x, err1 := os.ReadFile(filepath.Join(a, "rgb", "scene", name))
+		y, err2 := os.ReadFile(filepath.Join(b, part, "rgb", "scene", name))
+		if err1 != nil || err2 != nil || !bytes.Equal(x, y) {
+			t.Errorf("%s/%s differs: %v, %v", part, name, err1, err2)
+		}
+	}
+}
+
+// TestRenderInterrupted: the number told is the number there, in whole samples.
+func TestRenderInterrupted(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	code, stdout, stderr := gomaeContext(ctx, "render", "-out", out, "-n", "1000000", "-size", "16")
+	m := regexp.MustCompile(`interrupted after (\d+) of 1000000 scenes; each is complete: use them, or remove .* and run the command again`).FindStringSubmatch(stderr)
+	if code != 1 || stdout != "" || m == nil {
+		t.Fatalf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	done, _ := strconv.Atoi(m[1])
+	if n := files(t, out); n["rgb"] != done || n["depth"] != done || n["semseg"] != done {
+		t.Errorf("told %d, found %v", done, n)
+	}
+	if code, _, stderr := gomae("data", "check", out); code != 0 {
+		t.Errorf("the rest is not valid: %s", stderr)
+	}
+
+	// Without training samples a split is of no use.
+	out = filepath.Join(t.TempDir(), "out")
+	code, _, stderr = gomaeContext(ctx, "render", "-out", out, "-split", "0.5")
+	if code != 1 || !strings.Contains(stderr, "interrupted after 0 of 1000 scenes; remove") {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+)
+
+func versionCommand(e *env) *ffcli.Command {
+	return &ffcli.Command{
+		Name:       "version",
+		ShortUsage: "gomae version",
+		ShortHelp:  "print the version of gomae and of Go",
+		LongHelp: `Examples:
+  gomae version`,
+		Exec: func(_ context.Context, args []string) error {
+			if err := exactly(args); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "gomae %s %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+}
+
+// version is that of the module, or the commit where it was built from a
+// checkout.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v != "" && v != "(devel)" {
+		return v
+	}
+	v = "devel"
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v += " " + s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			v += " (modified)"
+		}
+	}
+	return v
+}

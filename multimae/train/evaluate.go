@@ -1,0 +1,282 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+	"github.com/gomae/gomae/vit"
+)
+
+// Score compares the predictions of one output with those of a predictor that
+// has learnt nothing but averages of the training data: the mean of each
+// channel, the frequency of each class, the mean of the patch for norm_mse.
+type Score struct {
+	Output      string  `json:"output"`
+	Loss        float64 `json:"loss"` // on masked patches
+	TrivialLoss float64 `json:"trivial_loss"`
+	Figure      string  `json:"figure"` // what Value is: one of the Figure constants
+	Value       float64 `json:"value"`
+	Trivial     float64 `json:"trivial"`
+}
+
+// The figures of a Score, all on masked patches.
+const (
+	FigurePSNR     = "PSNR dB"    // of colour in 0..1
+	FigureL1       = "L1"         // mean absolute error, in the units of the input: standardised for depth
+	FigureAccuracy = "accuracy %" // of pixels
+	FigureMSE      = "MSE"
+)
+
+// Evaluation is the result of Evaluate.
+type Evaluation struct {
+	Samples int     `json:"samples"`
+	Loss    float64 `json:"loss"` // sum of the outputs' losses
+	Scores  []Score `json:"scores"`
+}
+
+// Trivial is what the trivial predictors know.
+type Trivial struct {
+	means map[string][]float64 // modality → mean of each channel
+	logs  map[string][]float64 // modality → log frequency of each class
+}
+
+// NewTrivial learns from up to n samples, spread over ds.
+func NewTrivial(c *multimae.Config, ds data.Dataset, n int) (*Trivial, error) {
+	tv := &Trivial{map[string][]float64{}, map[string][]float64{}}
+	n = min(n, ds.Len())
+	for i := range n {
+		s, err := ds.Sample(i * ds.Len() / n)
+		if err != nil {
+			return nil, err
+		}
+		b, err := data.Collate([]*data.Sample{s}, c.Inputs, c.ImageSize)
+		if err != nil {
+			return nil, err
+		}
+		for _, in := range c.Inputs {
+			if ids, ok := b.Classes[in.Name]; ok {
+				if tv.logs[in.Name] == nil {
+					tv.logs[in.Name] = make([]float64, in.NumClasses)
+				}
+				for _, id := range ids {
+					if int(id) < in.NumClasses {
+						tv.logs[in.Name][id]++
+					}
+				}
+			}
+			if pix, ok := b.Images[in.Name]; ok {
+				if tv.means[in.Name] == nil {
+					tv.means[in.Name] = make([]float64, in.Channels)
+				}
+				plane := len(pix) / in.Channels
+				for k, v := range pix {
+					tv.means[in.Name][k/plane] += float64(v) / float64(plane*n)
+				}
+			}
+		}
+	}
+	for _, counts := range tv.logs {
+		total := float64(len(counts)) // one of each, so that no class is impossible
+		for _, c := range counts {
+			total += c
+		}
+		for k, c := range counts {
+			counts[k] = math.Log((c + 1) / total)
+		}
+	}
+	return tv, nil
+}
+
+// predict fills patches [rows, C·p·p] with the prediction for an output.
+func (tv *Trivial) predict(o *multimae.Output, patches []float32, pp int) {
+	values := tv.means[o.Task]
+	if o.Loss == multimae.LossCrossEntropy {
+		values = tv.logs[o.Task]
+	}
+	for i := range patches {
+		patches[i] = 0 // norm_mse: the patch's own mean
+		if o.Loss != multimae.LossNormMSE && values != nil {
+			patches[i] = float32(values[i/pp%o.Channels])
+		}
+	}
+}
+
+// evalBatch is the number of samples evaluated at a time. With it the masks of
+// a sample are fixed, so it is no option.
+const evalBatch = 16
+
+// Evaluate scores a model on up to n samples of ds, with masks that depend on
+// seed only and as many visible tokens as in training.
+func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, n int, seed uint64, trivial *Trivial, pool *tensor.Pool) (*Evaluation, error) {
+	c := m.Config
+	n = min(n, ds.Len())
+	if n < 1 {
+		return nil, fmt.Errorf("evaluate: no samples")
+	}
+	t := tensor.NewInference(pool)
+	outputs := len(c.Outputs)
+	own, base := make([]tally, outputs), make([]tally, outputs)
+	for from := 0; from < n; from += evalBatch {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var samples []*data.Sample
+		for i := from; i < min(n, from+evalBatch); i++ {
+			s, err := ds.Sample(i)
+			if err != nil {
+				return nil, err
+			}
+			samples = append(samples, s)
+		}
+		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
+		if err != nil {
+			return nil, err
+		}
+		t.Reset()
+		nh, nw := c.Grid(b.H, b.W)
+		r := nn.NewRNG(seed, streamVal, uint64(from))
+		present := m.Present(b)
+		masks, err := multimae.DrawMasks(&r, b.Size, present, nh*nw, c.MaskOptions(present))
+		if err != nil {
+			return nil, err
+		}
+		preds, err := m.Forward(t, b, masks, nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := score(t, m, preds, b, masks, own); err != nil {
+			return nil, err
+		}
+		for i := range preds {
+			o := &c.Outputs[i]
+			p := c.PatchSize / o.Stride
+			trivial.predict(o, preds[i].Data, p*p)
+		}
+		if err := score(t, m, preds, b, masks, base); err != nil {
+			return nil, err
+		}
+	}
+	e := &Evaluation{Samples: n}
+	for i := range c.Outputs {
+		if own[i].samples == 0 {
+			continue // the dataset has no target for it
+		}
+		s := Score{
+			Output: c.Outputs[i].Name, Figure: figure(c, &c.Outputs[i]),
+			Loss: own[i].loss / own[i].samples, TrivialLoss: base[i].loss / base[i].samples,
+		}
+		s.Value, s.Trivial = own[i].value(s.Figure), base[i].value(s.Figure)
+		e.Loss += s.Loss
+		e.Scores = append(e.Scores, s)
+	}
+	return e, nil
+}
+
+// figure chooses what people read of an output.
+func figure(c *multimae.Config, o *multimae.Output) string {
+	switch in := c.Input(o.Task); {
+	case o.Loss == multimae.LossCrossEntropy:
+		return FigureAccuracy
+	case o.Loss == multimae.LossNormMSE:
+		return FigureMSE
+	case in.Normalization() == "imagenet":
+		return FigurePSNR
+	}
+	return FigureL1
+}
+
+// tally sums up over batches.
+type tally struct {
+	loss, samples float64
+	sum, count    float64 // of the figure, over masked values
+}
+
+func (y *tally) value(figure string) float64 {
+	mean := y.sum / y.count
+	switch figure {
+	case FigurePSNR:
+		return -10 * math.Log10(mean)
+	case FigureAccuracy:
+		return 100 * mean
+	}
+	return mean
+}
+
+// score adds the losses and figures of a batch.
+func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multimae.Batch, masks *multimae.Masks, to []tally) error {
+	losses, err := m.Losses(t, preds, b, masks)
+	if err != nil {
+		return err
+	}
+	c := m.Config
+	for i, l := range losses {
+		if l == nil {
+			continue
+		}
+		y, o := &to[i], &c.Outputs[i]
+		y.loss += float64(l.Data[0]) * float64(b.Size)
+		y.samples += float64(b.Size)
+		p := c.PatchSize / o.Stride
+		h, w, n := b.H/o.Stride, b.W/o.Stride, masks.Patches
+		what := figure(c, o)
+		for s := range b.Size {
+			mask := masks.Task(s, o.Task)
+			for patch := range n {
+				if mask != nil && !mask[patch] {
+					continue
+				}
+				pred := preds[i].Data[(s*n+patch)*o.Channels*p*p:][:o.Channels*p*p]
+				if what == FigureAccuracy {
+					ids := make([]int32, p*p)
+					vit.Patch(ids, b.Classes[o.Task][s*h*w:][:h*w], 1, h, w, p, patch)
+					y.accuracy(pred, ids, o.Channels)
+					continue
+				}
+				pix := make([]float32, len(pred))
+				vit.Patch(pix, b.Images[o.Task][s*o.Channels*h*w:][:o.Channels*h*w], o.Channels, h, w, p, patch)
+				y.distance(pred, pix, p*p, what)
+			}
+		}
+		if what == FigureMSE { // the loss itself
+			y.sum, y.count = y.loss, y.samples
+		}
+	}
+	return nil
+}
+
+func (y *tally) accuracy(logits []float32, ids []int32, classes int) {
+	pp := len(ids)
+	for j, id := range ids {
+		if int(id) >= classes {
+			continue
+		}
+		best := 0
+		for k := range classes {
+			if logits[k*pp+j] > logits[best*pp+j] {
+				best = k
+			}
+		}
+		if best == int(id) {
+			y.sum++
+		}
+		y.count++
+	}
+}
+
+func (y *tally) distance(pred, pix []float32, pp int, figure string) {
+	for k, v := range pred {
+		e := float64(v - pix[k])
+		if figure == FigurePSNR {
+			e *= float64(data.ImageNetStd[k/pp])
+			y.sum += e * e
+		} else {
+			y.sum += math.Abs(e)
+		}
+		y.count++
+	}
+}

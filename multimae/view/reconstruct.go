@@ -1,0 +1,216 @@
+package view
+
+import (
+	"fmt"
+	"image"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// ReconstructOptions say what Reconstructions shows.
+type ReconstructOptions struct {
+	Visible int    // encoded tokens of a sample; at most what its modalities have
+	Seed    uint64 // of the masks
+	// Single adds a section with a row for each modality of the sample, seen
+	// whole and alone, from which the others are predicted.
+	Single bool
+	// Paste puts the visible patches over the prediction. Without it the whole
+	// prediction is shown as the model made it.
+	Paste bool
+	Tile  int // side of a picture in pixels; 0 chooses by the model
+}
+
+// Reconstructions draws what a model makes of samples: for each a section with
+// a row for each modality, of the masked input, the prediction and the truth.
+// Predictions are in the units of the data again: colour 0..1, depth in the
+// range of the truth, the most probable class. A modality that a sample lacks
+// is predicted from the others.
+func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOptions, pool *tensor.Pool) (*image.RGBA, error) {
+	if o.Tile == 0 {
+		o.Tile = min(max(96, m.Config.ImageSize), 224)
+	}
+	t := tensor.NewInference(pool)
+	var masked, single []Section
+	for i, s := range samples {
+		b, err := data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
+		if err != nil {
+			return nil, err
+		}
+		p := &painter{m: m, t: t, b: b, o: o}
+		r := nn.NewRNG(o.Seed, nn.Hash("reconstructions"), uint64(i))
+		section, err := p.masked(&r, s.Name)
+		if err != nil {
+			return nil, err
+		}
+		masked = append(masked, section)
+		if o.Single {
+			if section, err = p.single(s.Name); err != nil {
+				return nil, err
+			}
+			single = append(single, section)
+		}
+	}
+	perLine := 2
+	if len(samples) == 1 {
+		perLine = 1
+	}
+	return Grid(append(masked, single...), perLine, o.Tile), nil
+}
+
+// painter draws the predictions for one sample.
+type painter struct {
+	m *multimae.Model
+	t *tensor.Tape
+	b *multimae.Batch
+	o ReconstructOptions
+}
+
+func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
+	present := p.m.Present(p.b)
+	nh, nw := p.m.Config.Grid(p.b.H, p.b.W)
+	mo := p.m.Config.MaskOptions(present)
+	mo.Visible = min(p.o.Visible, len(present)*nh*nw)
+	masks, err := multimae.DrawMasks(r, 1, present, nh*nw, mo)
+	if err != nil {
+		return Section{}, err
+	}
+	preds, err := p.predict(masks)
+	if err != nil {
+		return Section{}, err
+	}
+	s := Section{
+		Title:   fmt.Sprintf("%s: %d of %d patches seen", name, masks.Visible, masks.Tokens()),
+		Columns: []string{"masked input", "prediction", "truth"},
+	}
+	for i := range p.m.Config.Inputs {
+		in := &p.m.Config.Inputs[i]
+		row := Row{Title: in.Name, Tiles: make([]image.Image, 3)}
+		mask := masks.Task(0, in.Name)
+		if mask != nil {
+			truth := p.truth(in)
+			row.Tiles[0] = Masked(truth, mask, p.m.Config.PatchSize/in.Stride)
+			row.Tiles[2] = truth
+		}
+		if pred := preds[in.Name]; pred != nil {
+			if p.o.Paste && mask != nil {
+				paste(pred, row.Tiles[2].(*image.RGBA), mask, p.m.Config.PatchSize/in.Stride)
+			}
+			row.Tiles[1] = pred
+		}
+		s.Rows = append(s.Rows, row)
+	}
+	return s, nil
+}
+
+func (p *painter) single(name string) (Section, error) {
+	s := Section{Title: name + ": from one modality alone"}
+	for _, in := range p.m.Config.Inputs {
+		s.Columns = append(s.Columns, in.Name)
+	}
+	nh, nw := p.m.Config.Grid(p.b.H, p.b.W)
+	for _, from := range p.m.Present(p.b) {
+		masks, err := multimae.AllVisible(1, []string{from}, nh*nw)
+		if err != nil {
+			return s, err
+		}
+		preds, err := p.predict(masks)
+		if err != nil {
+			return s, err
+		}
+		row := Row{Title: from + " only in"}
+		for i := range p.m.Config.Inputs {
+			in := &p.m.Config.Inputs[i]
+			var tile image.Image
+			if in.Name == from {
+				tile = p.truth(in)
+			} else if pred := preds[in.Name]; pred != nil {
+				tile = pred
+			}
+			row.Tiles = append(row.Tiles, tile)
+		}
+		s.Rows = append(s.Rows, row)
+	}
+	return s, nil
+}
+
+// predict returns a picture of each modality that the model predicts.
+func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error) {
+	p.t.Reset()
+	preds, err := p.m.Forward(p.t, p.b, masks, nil)
+	if err != nil {
+		return nil, err
+	}
+	pictures := map[string]*image.RGBA{}
+	for i := range p.m.Config.Outputs {
+		out := &p.m.Config.Outputs[i]
+		if out.Loss == multimae.LossNormMSE || pictures[out.Task] != nil {
+			continue // without the patch's own mean it is no picture
+		}
+		pix := p.m.Unpatch(i, preds[i], p.b.H, p.b.W)
+		h, w := p.b.H/out.Stride, p.b.W/out.Stride
+		if out.Loss == multimae.LossCrossEntropy {
+			pictures[out.Task] = Classes(mostProbable(pix, out.Channels), h, w)
+		} else {
+			pictures[out.Task] = p.picture(p.m.Config.Input(out.Task), pix, h, w)
+		}
+	}
+	return pictures, nil
+}
+
+func mostProbable(logits []float32, classes int) []int32 {
+	n := len(logits) / classes
+	ids := make([]int32, n)
+	for i := range ids {
+		for k := range classes {
+			if logits[k*n+i] > logits[int(ids[i])*n+i] {
+				ids[i] = int32(k)
+			}
+		}
+	}
+	return ids
+}
+
+// truth is the picture of what the sample has.
+func (p *painter) truth(in *multimae.Input) *image.RGBA {
+	h, w := p.b.H/in.Stride, p.b.W/in.Stride
+	if in.Kind == multimae.KindClasses {
+		return Classes(p.b.Classes[in.Name], h, w)
+	}
+	return p.picture(in, append([]float32(nil), p.b.Images[in.Name]...), h, w)
+}
+
+// picture draws normalised pixels [C, h, w], which it may change.
+func (p *painter) picture(in *multimae.Input, pix []float32, h, w int) *image.RGBA {
+	if in.Channels == 3 {
+		if in.Normalization() == "imagenet" {
+			data.DenormalizeRGB(pix)
+		}
+		return RGB(pix, h, w)
+	}
+	// One scale for truth and prediction; other numbers of channels show their
+	// first.
+	scale := p.b.Images[in.Name]
+	if scale == nil {
+		scale = pix
+	}
+	lo, hi := Range(scale[:h*w], 0.01)
+	return Depth(pix[:h*w], h, w, lo, hi)
+}
+
+// paste copies the patches of from that are not masked over to.
+func paste(to, from *image.RGBA, mask []bool, patch int) {
+	w := to.Rect.Dx() / patch
+	for i, hidden := range mask {
+		if hidden {
+			continue
+		}
+		x, y := i%w*patch, i/w*patch
+		for r := range patch {
+			at := to.PixOffset(x, y+r)
+			copy(to.Pix[at:at+4*patch], from.Pix[at:])
+		}
+	}
+}
