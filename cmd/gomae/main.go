@@ -35,8 +35,11 @@ import (
 // right. Flags may stand before, between and after arguments.
 func commands(e *env) []*ffcli.Command {
 	return []*ffcli.Command{
+		pretrainCommand(e),
+		reconstructCommand(e),
 		renderCommand(e),
 		dataCommand(e),
+		parityCommand(e),
 		infoCommand(e),
 		helpCommand(e),
 		versionCommand(e),
