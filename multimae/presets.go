@@ -38,16 +38,17 @@ func Preset(name string, classes int) (*Config, error) {
 	dim, depth, heads := 256, 2, 8 // the paper's decoders
 	switch name {
 	case "tiny":
-		c.Encoder = vit.Tiny
-		c.Encoder.Depth = 6
+		// Measured: at equal time, this width and depth reach lower losses than
+		// ViT-Ti with half as many samples, and patches of 8 than of 16.
+		c.Encoder = vit.Config{Dim: 128, Depth: 4, Heads: 4, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6}
 		c.ImageSize, c.PatchSize = 64, 8
 		c.Inputs[2].Stride, c.Outputs[2].Stride = 2, 2
 		c.Inputs[2].ClassEmbDim = 32
-		dim, depth, heads = 96, 1, 3
-		c.Optim.LR = 1e-3
+		dim, depth, heads = 64, 1, 2
+		c.Optim.LR = 2e-3
 		c.Train = Train{
-			Steps: 1000, WarmupSteps: 50, Batch: 32, NumEncodedTokens: 32, Alphas: Alphas{1}, ClipGrad: 3,
-			Flip: true, SaveEvery: 200, LogEvery: 10,
+			Steps: 5000, WarmupSteps: 150, Batch: 16, NumEncodedTokens: 32, Alphas: Alphas{1}, ClipGrad: 1,
+			Flip: true, SaveEvery: 500, LogEvery: 20,
 		}
 	case "small":
 		c.Encoder = vit.Small

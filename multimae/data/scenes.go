@@ -95,7 +95,7 @@ func (s *scene) compose(r nn.RNG) {
 	}
 	b.camera()
 	s.ambient = f(0.35, 0.6)
-	s.exposure = f(0.34, 0.5)
+	s.exposure = f(0.08, 0.8) // from dusk to noon
 
 	for range 1 + b.r.Intn(2) {
 		warm := f(0, 0.25)
