@@ -79,7 +79,7 @@ func (m *Model) embed(t *tensor.Tape, b *Batch, l *layout) *tensor.Tensor {
 // project returns the projections [R, D] of the R visible patches of modality
 // number k of the masks. Masked patches cost nothing.
 func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, k int) *tensor.Tensor {
-	var at []int32 // encoder rows
+	at := t.Ints(l.rows)[:0] // encoder rows
 	for r, of := range l.of[k] {
 		if of == 0 {
 			at = append(at, int32(r))

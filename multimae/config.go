@@ -303,10 +303,14 @@ func checkKeys(path string, b []byte, t reflect.Type) error {
 }
 
 // Nearest returns the candidate with the smallest edit distance to word, or ""
-// where there is none: for error messages.
+// where there is none: for error messages. Only the first 64 bytes of each are
+// compared, for the words of a hostile file could take hours.
 func Nearest(word string, candidates []string) string {
+	const most = 64
+	word = word[:min(len(word), most)]
 	best, bestDist := "", 1<<30
-	for _, c := range candidates {
+	for _, candidate := range candidates {
+		c := candidate[:min(len(candidate), most)]
 		prev := make([]int, len(c)+1)
 		for j := range prev {
 			prev[j] = j
@@ -323,7 +327,7 @@ func Nearest(word string, candidates []string) string {
 			}
 		}
 		if prev[len(c)] < bestDist {
-			best, bestDist = c, prev[len(c)]
+			best, bestDist = candidate, prev[len(c)]
 		}
 	}
 	return best
@@ -376,15 +380,23 @@ func (c *Config) Check() error {
 	if c.NumGlobalTokens < 0 || c.NumGlobalTokens > 1024 {
 		return fmt.Errorf("num_global_tokens: got %d, want 0..1024", c.NumGlobalTokens)
 	}
-	if len(c.Inputs) == 0 || len(c.Outputs) == 0 {
-		return fmt.Errorf("inputs, outputs: got %d and %d, want at least one each", len(c.Inputs), len(c.Outputs))
+	const maxModalities = 256
+	if i, o := len(c.Inputs), len(c.Outputs); i == 0 || i > maxModalities || o == 0 || o > maxModalities {
+		return fmt.Errorf("inputs, outputs: got %d and %d, want 1..%d each", i, o, maxModalities)
 	}
 	for i := range c.Inputs {
+		if c.Input(c.Inputs[i].Name) != &c.Inputs[i] {
+			return fmt.Errorf("inputs: %q stands twice", c.Inputs[i].Name)
+		}
 		if err := c.checkInput(&c.Inputs[i]); err != nil {
 			return fmt.Errorf("inputs.%s.%w", c.Inputs[i].Name, err)
 		}
 	}
 	for i := range c.Outputs {
+		name := c.Outputs[i].Name
+		if slices.ContainsFunc(c.Outputs[:i], func(o Output) bool { return o.Name == name }) {
+			return fmt.Errorf("outputs: %q stands twice", name)
+		}
 		if err := c.checkOutput(&c.Outputs[i]); err != nil {
 			return fmt.Errorf("outputs.%s.%w", c.Outputs[i].Name, err)
 		}
@@ -480,7 +492,7 @@ func (c *Config) checkOutput(o *Output) error {
 	if o.Channels != want {
 		return fmt.Errorf("channels: got %d, want those of input %s, %d", o.Channels, o.Task, want)
 	}
-	if o.LabelSmoothing < 0 || o.LabelSmoothing >= 1 || o.LabelSmoothing != 0 && o.Loss != LossCrossEntropy {
+	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing != 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, with cross_entropy", o.LabelSmoothing)
 	}
 	dec := c.Decoder(o)
@@ -523,7 +535,13 @@ func (c *Config) MaskOptions(inputs []string) MaskOptions {
 }
 
 func (c *Config) checkTrain() error {
-	t := &c.Train
+	t, o := &c.Train, &c.Optim
+	floats := []float64{o.LR, o.Betas[0], o.Betas[1], o.Eps, o.WeightDecay, t.ClipGrad, t.SkipGrad}
+	for _, v := range append(append(floats, t.CropScale...), t.CropRatio...) {
+		if v-v != 0 { // NaN and infinities only
+			return fmt.Errorf("optim, train: got %g, want finite numbers", v)
+		}
+	}
 	if reflect.ValueOf(*t).IsZero() {
 		return nil
 	}
@@ -546,7 +564,7 @@ func (c *Config) checkTrain() error {
 	}
 	for _, a := range t.Alphas {
 		if !(a > 0 && a <= 1e9) {
-			return fmt.Errorf("train.alphas: got %g, want positive numbers", a)
+			return fmt.Errorf("train.alphas: got %g, want numbers above 0 and up to 1e9", a)
 		}
 	}
 	if t.ClipGrad < 0 || t.SkipGrad < 0 {
@@ -561,7 +579,6 @@ func (c *Config) checkTrain() error {
 	if r := t.CropRatio; len(r) != 0 && (len(r) != 2 || !(r[0] > 0 && r[0] <= r[1])) {
 		return fmt.Errorf("train.crop_ratio: got %v, want two ascending aspect ratios, such as [0.75, 1.3333]", r)
 	}
-	o := &c.Optim
 	if !(o.LR > 0) || !(o.Betas[0] >= 0 && o.Betas[0] < 1) || !(o.Betas[1] >= 0 && o.Betas[1] < 1) || !(o.Eps > 0) || !(o.WeightDecay >= 0) {
 		return fmt.Errorf("optim: got %+v, want lr and eps positive, betas in [0, 1), weight_decay not negative", *o)
 	}

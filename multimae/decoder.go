@@ -1,6 +1,8 @@
 package multimae
 
 import (
+	"slices"
+
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
@@ -31,8 +33,12 @@ func newDecoder(ps *nn.Params, c *Config, o *Output) *decoder {
 	a := &decoder{out: o, tasks: map[string]*tensor.Tensor{}}
 	a.mask = ps.Add(prefix+".mask_token", nn.Zeros, 1, 1, d)
 	a.pos = newPositionTable(ps, prefix, c, d, vit.Bilinear)
-	for i := range c.Inputs {
-		name := c.Inputs[i].Name
+	names := make([]string, len(c.Inputs))
+	for i := range names {
+		names[i] = c.Inputs[i].Name
+	}
+	slices.Sort(names) // as the published checkpoints have them
+	for _, name := range names {
 		a.tasks[name] = ps.Add(prefix+".task_embeddings."+name, nn.TruncatedNormal(0.02), 1, 1, d)
 	}
 	a.q = nn.NewLinear(ps, prefix+".decoder.q", d, d, bc.QKVBias)

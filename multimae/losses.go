@@ -3,6 +3,7 @@ package multimae
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -24,6 +25,9 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *
 	if len(preds) != len(m.outputs) {
 		return nil, fmt.Errorf("losses: got %d predictions, want %d", len(preds), len(m.outputs))
 	}
+	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
+		return nil, err
+	}
 	nh, nw := m.Config.Grid(b.H, b.W)
 	losses := make([]*tensor.Tensor, len(m.outputs))
 	for i := range m.Config.Outputs {
@@ -32,7 +36,7 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *
 			continue
 		}
 		p := m.Config.PatchSize / o.Stride
-		if want := []int{b.Size, nh * nw, o.Channels * p * p}; fmt.Sprint(want) != fmt.Sprint(preds[i].Shape) {
+		if want := []int{b.Size, nh * nw, o.Channels * p * p}; !slices.Equal(want, preds[i].Shape) {
 			return nil, fmt.Errorf("losses: prediction of %s has shape %v, want %v", o.Name, preds[i].Shape, want)
 		}
 		counts := func(s, patch int) bool { return true }
@@ -56,7 +60,7 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, n, p in
 	target := t.Values(b.Size * n * f)
 	weights := t.Values(b.Size * n)
 	clear(weights)
-	eachSample(b.Size, n, 1, func(s, i, _ int) bool { return counts(s, i) }, func(s, i, _ int, weight float32) {
+	eachSample(t, b.Size, n, 1, func(s, i, _ int) bool { return counts(s, i) }, func(s, i, _ int, weight float32) {
 		weights[s*n+i] = weight
 	})
 	t.Parallel(b.Size*n, func(_, r int) {
@@ -114,7 +118,7 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, n, p 
 		vit.Patch(targets[r*pp:(r+1)*pp], maps[r/n*h*w:][:h*w], 1, h, w, p, r%n)
 	}
 	clear(weights)
-	eachSample(b.Size, n, pp, func(s, i, j int) bool {
+	eachSample(t, b.Size, n, pp, func(s, i, j int) bool {
 		id := targets[(s*n+i)*pp+j]
 		return counts(s, i) && int(id) < o.Channels
 	}, func(s, i, j int, weight float32) { weights[(s*n+i)*pp+j] = weight })
@@ -124,8 +128,9 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, n, p 
 // eachSample calls set for the parts (pixels, or whole patches) that count,
 // with the weight that makes a sum a mean over a sample's parts and over the
 // samples that have any.
-func eachSample(size, patches, parts int, counts func(s, i, j int) bool, set func(s, i, j int, weight float32)) {
-	number := make([]int, size)
+func eachSample(t *tensor.Tape, size, patches, parts int, counts func(s, i, j int) bool, set func(s, i, j int, weight float32)) {
+	number := t.Ints(size)
+	clear(number)
 	samples := 0
 	for s := range size {
 		for k := range patches * parts {

@@ -129,12 +129,8 @@ func (m *Model) Present(b *Batch) []string {
 
 // checkMasks returns an error unless the masks are for this batch.
 func (m *Model) checkMasks(b *Batch, masks *Masks) error {
-	nh, nw := m.Config.Grid(b.H, b.W)
-	switch {
-	case masks.Size != b.Size:
-		return fmt.Errorf("masks: for %d samples, but the batch has %d", masks.Size, b.Size)
-	case masks.Patches != nh*nw:
-		return fmt.Errorf("masks: for %d patches a modality, but %d×%d pixels have %d", masks.Patches, b.H, b.W, nh*nw)
+	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
+		return err
 	}
 	last := -1
 	for _, name := range masks.Inputs {
@@ -146,6 +142,18 @@ func (m *Model) checkMasks(b *Batch, masks *Masks) error {
 			return fmt.Errorf("masks: modality %q stands out of the model's order of inputs", name)
 		}
 		last = i
+	}
+	return nil
+}
+
+// checkMaskSize is the part of checkMasks that holds for targets too.
+func (m *Model) checkMaskSize(masks *Masks, size, h, w int) error {
+	nh, nw := m.Config.Grid(h, w)
+	switch {
+	case masks.Size != size:
+		return fmt.Errorf("masks: for %d samples, but the batch has %d", masks.Size, size)
+	case masks.Patches != nh*nw:
+		return fmt.Errorf("masks: for %d patches a modality, but %d×%d pixels have %d", masks.Patches, h, w, nh*nw)
 	}
 	return nil
 }
@@ -191,8 +199,13 @@ func (m *Model) Decode(t *tensor.Tape, tokens *tensor.Tensor, h, w int, masks *M
 	if want := []int{masks.Size, masks.Visible + c.NumGlobalTokens, c.Encoder.Dim}; !slices.Equal(tokens.Shape, want) {
 		return nil, fmt.Errorf("tokens: got shape %v, want %v", tokens.Shape, want)
 	}
-	if nh, nw := c.Grid(h, w); masks.Patches != nh*nw {
-		return nil, fmt.Errorf("masks: for %d patches a modality, but %d×%d pixels have %d", masks.Patches, h, w, nh*nw)
+	if err := m.checkMaskSize(masks, masks.Size, h, w); err != nil {
+		return nil, err
+	}
+	for _, name := range masks.Inputs {
+		if c.Input(name) == nil {
+			return nil, fmt.Errorf("masks: modality %q is not an input of this model", name)
+		}
 	}
 	return m.decode(t, tokens, newLayout(t, c, h, w, masks)), nil
 }

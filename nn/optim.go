@@ -43,10 +43,12 @@ func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 	a.Steps++
 	s := tensor.AdamWStep{
 		LR: float32(lr), Beta1: float32(a.Beta1), Beta2: float32(a.Beta2), Eps: float32(a.Eps), WeightDecay: float32(weightDecay),
-		Correction1:     float32(1 - math.Pow(a.Beta1, float64(a.Steps))),
-		Correction2Sqrt: float32(math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Steps)))),
-		GradScale:       float32(gradScale),
+		GradScale: float32(gradScale),
 	}
+	// Of the betas as they are used: 1 − 0.999 differs from 1 − float32(0.999)
+	// in the fifth digit.
+	s.Correction1 = float32(1 - math.Pow(float64(s.Beta1), float64(a.Steps)))
+	s.Correction2Sqrt = float32(math.Sqrt(1 - math.Pow(float64(s.Beta2), float64(a.Steps))))
 	for k, p := range a.params {
 		spans(t, len(p.Data), func(i, j int) {
 			tensor.AdamW(p.Data[i:j], p.Grad[i:j], a.M[k][i:j], a.V[k][i:j], &s)

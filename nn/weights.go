@@ -21,7 +21,8 @@ func (ps *Params) Tensors() []NamedTensor {
 
 // Load reads every parameter from f by its name. Keys and shapes must be
 // exactly those of the parameters: the error lists all that are missing,
-// unexpected or of another shape, and then nothing has been read.
+// unexpected, of another shape or no floats, up to 20, and then nothing has
+// been read.
 func (ps *Params) Load(f *SafeFile) error {
 	var problems []string
 	for _, p := range ps.list {
@@ -30,6 +31,8 @@ func (ps *Params) Load(f *SafeFile) error {
 			problems = append(problems, fmt.Sprintf("missing %s %v", p.Name, p.Shape))
 		case !slices.Equal(shape, p.Shape):
 			problems = append(problems, fmt.Sprintf("%s has shape %v, the model wants %v", p.Name, shape, p.Shape))
+		case !slices.Contains(floatDTypes, f.DType(p.Name)):
+			problems = append(problems, fmt.Sprintf("%s has dtype %s, the model wants one of %v", p.Name, f.DType(p.Name), floatDTypes))
 		}
 	}
 	for _, name := range f.names {
@@ -37,15 +40,15 @@ func (ps *Params) Load(f *SafeFile) error {
 			problems = append(problems, fmt.Sprintf("unexpected %s %v", clip(name), f.entries[name].shape))
 		}
 	}
-	if len(problems) > 0 {
+	if n := len(problems); n > 0 {
 		const most = 20
 		rest := ""
-		if len(problems) > most {
-			rest = fmt.Sprintf("\n  … and %d more", len(problems)-most)
+		if n > most {
+			rest = fmt.Sprintf("\n  … and %d more", n-most)
 			problems = problems[:most]
 		}
 		return fmt.Errorf("%s: %d of its tensors and the model's do not match; use the config.json that belongs to the file:\n  %s%s",
-			f.label, len(f.names), strings.Join(problems, "\n  "), rest)
+			f.label, n, strings.Join(problems, "\n  "), rest)
 	}
 	for _, p := range ps.list {
 		if err := f.ReadFloat32(p.Name, p.Data); err != nil {

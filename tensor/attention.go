@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/gomae/gomae/asm"
@@ -49,9 +50,10 @@ type attention struct {
 const attentionRows = 224
 
 func newAttention(t *Tape, q, kv *Tensor, heads, d, ldq, k0, v0, ldkv int) *attention {
-	if heads < 1 || d%heads != 0 {
-		mustBe("Attention channels modulo heads", d%max(heads, 1), 0)
+	if heads < 1 {
+		panic(fmt.Sprintf("tensor: Attention heads, got %d, want at least 1", heads))
 	}
+	mustBe("Attention channels modulo heads", d%heads, 0)
 	mustBe("Attention axes", len(q.Shape), 3)
 	mustBe("Attention axes", len(kv.Shape), 3)
 	return &attention{

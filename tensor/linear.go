@@ -49,7 +49,7 @@ func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 
 func newLinear(t *Tape, x, w, b *Tensor) *Tensor {
 	n := w.Shape[0]
-	mustBe("Linear columns of the weight", len(w.Data), n*x.Cols())
+	mustBe("Linear len(weight)", len(w.Data), n*x.Cols())
 	if b != nil {
 		mustBe("Linear len(bias)", len(b.Data), n)
 	}

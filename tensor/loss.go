@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/gomae/gomae/asm"
@@ -85,6 +86,9 @@ func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance
 // Pixels of weight 0 are left out whatever their target, which otherwise must
 // be below classes.
 func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights []float32, smoothing float64) *Tensor {
+	if classes < 1 {
+		panic(fmt.Sprintf("tensor: CrossEntropy classes, got %d, want at least 1", classes))
+	}
 	rows, p := logits.Rows(), logits.Cols()/classes
 	mustBe("CrossEntropy columns", logits.Cols(), classes*p)
 	mustBe("CrossEntropy len(targets)", len(targets), rows*p)
@@ -156,7 +160,8 @@ func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights
 // the workers.
 func sumRows(t *Tape, rows int, f func(worker, r int) float64) *Tensor {
 	loss := t.New(1)
-	sums := make([]float64, blocks(rows, lossRows))
+	sums := t.scratch64(0, blocks(rows, lossRows)) // f has no use for it
+	clear(sums)
 	t.each(rows, lossRows, func(w, from, to int) {
 		for r := from; r < to; r++ {
 			sums[from/lossRows] += f(w, r)
@@ -186,6 +191,9 @@ func WeightedSum(t *Tape, x []*Tensor, weights []float64) *Tensor {
 	if t.Record("weighted sum", nil, y, x...) {
 		t.Back(func() {
 			for i, v := range x {
+				if weights[i] == 0 {
+					continue // a gradient of 0 would be NaN further back
+				}
 				if g, fresh := t.Grad(v); g != nil {
 					d := float32(weights[i]) * y.Grad[0]
 					if fresh {

@@ -26,22 +26,33 @@ type arena[T any] struct {
 }
 
 func (a *arena[T]) take(n int) []T {
-	for ; a.chunk < len(a.chunks); a.chunk, a.used = a.chunk+1, 0 {
-		if c := a.chunks[a.chunk]; len(c)-a.used >= n {
-			s := c[a.used : a.used+n : a.used+n]
-			a.used += n
-			return s
+	if a.chunk < len(a.chunks) && len(a.chunks[a.chunk])-a.used >= n {
+		s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
+		a.used += n
+		return s
+	}
+	// On to the shortest chunk left that is long enough. To pass over the
+	// others would lose them for the step, and all of them where one size is
+	// a little above that of its chunk.
+	next := a.chunk
+	if a.used > 0 {
+		next++
+	}
+	i := -1
+	for k := next; k < len(a.chunks); k++ {
+		if l := len(a.chunks[k]); l >= n && (i < 0 || l < len(a.chunks[i])) {
+			i = k
 		}
 	}
-	// Chunks grow, so that their number, and what is left over at their ends,
-	// stays small whatever the model.
-	length := a.min
-	if k := len(a.chunks); k > 0 {
-		length = min(2*len(a.chunks[k-1]), 1<<24)
+	if i < 0 {
+		// Chunks grow, so that their number, and what is left over at their
+		// ends, stays small whatever the model.
+		i = len(a.chunks)
+		a.chunks = append(a.chunks, make([]T, max(a.min<<min(i, 8), n+n/8)))
 	}
-	a.chunks = append(a.chunks, make([]T, max(length, n)))
-	a.used = n
-	return a.chunks[a.chunk][:n:n]
+	a.chunks[next], a.chunks[i] = a.chunks[i], a.chunks[next]
+	a.chunk, a.used = next, n
+	return a.chunks[next][:n:n]
 }
 
 // reset takes back everything.

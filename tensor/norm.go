@@ -55,7 +55,9 @@ func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 			if fresh {
 				clear(g)
 			}
-			asm.AddRows(g, partial[k*d:], parts, d, 2*d)
+			if parts > 0 {
+				asm.AddRows(g, partial[k*d:], parts, d, 2*d)
+			}
 		}
 	}
 }

@@ -99,6 +99,7 @@ func (p *Pool) run(n int, f func(worker, i int)) {
 	for j.done.Load() < j.n {
 		runtime.Gosched()
 	}
+	j.f = nil // which would keep what it works on until the next job
 }
 
 func (j *job) work(worker int) {

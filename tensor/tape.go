@@ -110,7 +110,9 @@ func View(t *Tape, x *Tensor, shape ...int) *Tensor {
 	s := t.shapes.take(len(shape))
 	copy(s, shape)
 	*y = Tensor{Shape: s, Data: x.Data}
-	if t.Record("view", nil, y, x) {
+	// Where nothing is recorded x may be Done, and y with it: not a result for
+	// FirstBad to look at.
+	if t.Recording() && t.Record("view", nil, y, x) {
 		t.Back(func() { t.PassGrad(x, y) })
 	}
 	return y
@@ -176,7 +178,7 @@ func (t *Tape) PassGrad(x, out *Tensor) {
 func (t *Tape) Backward(loss *Tensor) {
 	mustBe("Backward size of the loss", len(loss.Data), 1)
 	if t.noGrad {
-		panic("tensor: Backward on a tape that records nothing, want NewTape")
+		panic("tensor: Backward, got a tape that records nothing, want one of NewTape")
 	}
 	if !loss.tracked {
 		return

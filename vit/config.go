@@ -1,6 +1,9 @@
 package vit
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Config describes a stack of pre-norm Transformer blocks.
 type Config struct {
@@ -40,7 +43,7 @@ func (c *Config) Check() error {
 		return fmt.Errorf("heads: got %d, want a divisor of dim %d", c.Heads, c.Dim)
 	case c.MLPRatio < 1 || c.MLPRatio > 64:
 		return fmt.Errorf("mlp_ratio: got %d, want 1..64", c.MLPRatio)
-	case !(c.LayerNormEps > 0):
+	case !(c.LayerNormEps > 0 && c.LayerNormEps <= math.MaxFloat32):
 		return fmt.Errorf("layer_norm_eps: got %g, want a positive number such as 1e-6", c.LayerNormEps)
 	case !(c.DropPath >= 0 && c.DropPath < 1):
 		return fmt.Errorf("drop_path: got %g, want 0 or more and below 1", c.DropPath)

@@ -1,6 +1,3 @@
-// Package parity holds a model against dumps of what another implementation,
-// PyTorch in float64, computed for the same weights, batch and masks. See
-// testdata/README.md for the format of a dump folder.
 package parity
 
 import (
@@ -28,6 +25,10 @@ const (
 // noise is the share of the largest gradient norm below which a gradient is
 // pure rounding, such as that of key biases, which softmax does not see.
 const noise = 1e-7
+
+// beyond stands for any larger error, infinities and NaN included, which JSON
+// does not have.
+const beyond = 1e9
 
 // Group is the result for the tensors of one kind.
 type Group struct {
@@ -154,10 +155,17 @@ func readInputs(m *multimae.Model, c *caseJSON, f *nn.SafeFile) (*multimae.Batch
 	}
 	for i := range m.Config.Outputs {
 		o := &m.Config.Outputs[i]
-		if _, ok := f.Shape("target." + o.Name); ok && !slices.Contains(names, o.Task) {
-			if err := read(o.Task, "target."+o.Name); err != nil {
-				return nil, nil, err
-			}
+		key := "target." + o.Name
+		if _, ok := f.Shape(key); !ok {
+			continue
+		}
+		pix, image := b.Images[o.Task]
+		ids, classes := b.Classes[o.Task]
+		if err := read(o.Task, key); err != nil {
+			return nil, nil, err
+		}
+		if image && !slices.Equal(pix, b.Images[o.Task]) || classes && !slices.Equal(ids, b.Classes[o.Task]) {
+			return nil, nil, fmt.Errorf("%s differs from the input, or from another target, of the same task %q", key, o.Task)
 		}
 	}
 	if err := m.Check(b); err != nil {
@@ -323,6 +331,9 @@ func (j *judge) groups() ([]Group, error) {
 			return nil, fmt.Errorf("expected.safetensors: nothing here computes %q", name)
 		}
 	}
+	if len(j.results) == 0 {
+		return nil, fmt.Errorf("expected.safetensors: holds no tensor, so nothing was compared")
+	}
 	largest := 0.0
 	for _, r := range j.results {
 		if r.group == "grad" {
@@ -349,6 +360,9 @@ func (j *judge) groups() ([]Group, error) {
 			e = r.diff / norm
 		case r.diff > 0: // expected is all zeros: only zeros agree
 			e = math.Inf(1)
+		}
+		if !(e <= beyond) {
+			e = beyond
 		}
 		if e > g.Error || g.Worst == "" {
 			g.Error, g.Worst = e, r.name

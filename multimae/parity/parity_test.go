@@ -1,19 +1,481 @@
 package parity
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"math"
 	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
 )
 
+// TestMain fills released memory with NaN in all tests, so that a use after
+// release ends in a comparison that fails.
+func TestMain(m *testing.M) {
+	tensor.PoisonReleased(true)
+	os.Exit(m.Run())
+}
+
+const dumps = "../../testdata/parity/"
+
+// TestDumps runs every committed dump at each SIMD level with several numbers
+// of workers, which must not make a difference in any tensor.
 func TestDumps(t *testing.T) {
-	for _, d := range []string{"pretrain_tiny", "pretrain_small"} {
-		dir := "../../../shared/parity/" + d
-		r, err := Run(os.DirFS(dir), dir, nil)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
+	dirs, err := filepath.Glob(dumps + "pretrain_*")
+	if err != nil || len(dirs) < 2 {
+		t.Fatalf("%d dumps under %s: %v", len(dirs), dumps, err)
+	}
+	for _, dir := range dirs {
+		for _, level := range asm.Supported() {
+			t.Run(filepath.Base(dir)+"/"+level.String(), func(t *testing.T) {
+				defer asm.Use(level)()
+				var first []result
+				for _, workers := range []int{1, 2, 3} {
+					pool := tensor.NewPool(workers)
+					defer pool.Close()
+					r, err := Run(os.DirFS(dir), dir, pool)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if workers == 1 {
+						for _, g := range r.Groups {
+							t.Logf("%-8s %3d tensors, error %.2g, PyTorch's %.2g, ratio %.2f: %s", g.Name, g.Count, g.Error, g.Torch, g.Ratio, g.Worst)
+						}
+					}
+					for _, g := range r.Groups {
+						if !g.Pass || g.First != "" || g.Ratio > Limit {
+							t.Errorf("%d workers: %+v", workers, g)
+						}
+					}
+					var names []string
+					for _, g := range r.Groups {
+						names = append(names, g.Name)
+					}
+					if want := "[encoder out loss grad step0 step1 step2 param]"; fmt.Sprint(names) != want || !r.Pass() || r.Dir != dir || r.Model != "multimae" {
+						t.Errorf("%d workers: report of %s, %s with groups %v, want %v", workers, r.Dir, r.Model, names, want)
+					}
+					results := results(t, os.DirFS(dir), pool)
+					if first == nil {
+						first = results
+					}
+					if !reflect.DeepEqual(results, first) {
+						t.Errorf("%d workers give other bits than one", workers)
+					}
+				}
+			})
+		}
+	}
+}
+
+// results is what Run compares, tensor by tensor.
+func results(t *testing.T, fsys fs.FS, pool *tensor.Pool) []result {
+	t.Helper()
+	m, err := multimae.Load(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c caseJSON
+	if err := json.Unmarshal(m.Config.Case, &c); err != nil {
+		t.Fatal(err)
+	}
+	open := func(name string) *nn.SafeFile {
+		f, err := nn.OpenSafetensorsFS(fsys, name)
 		if err != nil {
 			t.Fatal(err)
 		}
+		return f
+	}
+	inputs, expected := open("inputs.safetensors"), open("expected.safetensors")
+	defer inputs.Close()
+	defer expected.Close()
+	b, masks, err := readInputs(m, &c, inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &judge{f: expected, torch: c.TorchError}
+	if err := j.repeat(m, b, masks, pool); err != nil {
+		t.Fatal(err)
+	}
+	return j.results
+}
+
+// dump is a copy of a committed dump in memory, to be damaged.
+type dump struct {
+	t *testing.T
+	fstest.MapFS
+}
+
+func tiny(t *testing.T) dump {
+	t.Helper()
+	d := dump{t, fstest.MapFS{}}
+	for _, name := range []string{"config.json", "model.safetensors", "inputs.safetensors", "expected.safetensors"} {
+		b, err := os.ReadFile(dumps + "pretrain_tiny/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.MapFS[name] = &fstest.MapFile{Data: b}
+	}
+	return d
+}
+
+// edit writes a file anew with what f makes of its tensors.
+func (d dump) edit(file string, f func(map[string]*nn.NamedTensor)) {
+	d.t.Helper()
+	s, err := nn.OpenSafetensorsFS(d, file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	tensors := map[string]*nn.NamedTensor{}
+	for _, name := range s.Names() {
+		var data any
+		switch s.DType(name) {
+		case "F32":
+			data, err = s.Float32(name)
+		case "F64":
+			data, err = s.Float64(name)
+		default:
+			data, err = s.Int64(name)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		shape, _ := s.Shape(name)
+		tensors[name] = &nn.NamedTensor{Name: name, Shape: shape, Data: data}
+	}
+	f(tensors)
+	var list []nn.NamedTensor
+	for _, v := range tensors {
+		list = append(list, *v)
+	}
+	slices.SortFunc(list, func(a, b nn.NamedTensor) int { return strings.Compare(a.Name, b.Name) })
+	var b bytes.Buffer
+	if err := nn.WriteSafetensors(&b, list, nil); err != nil {
+		d.t.Fatal(err)
+	}
+	d.MapFS[file].Data = b.Bytes()
+}
+
+func (d dump) replace(file, old, new string) {
+	d.t.Helper()
+	b := d.MapFS[file].Data
+	if bytes.Count(b, []byte(old)) != 1 {
+		d.t.Fatalf("%s has %q %d times", file, old, bytes.Count(b, []byte(old)))
+	}
+	d.MapFS[file].Data = bytes.Replace(b, []byte(old), []byte(new), 1)
+}
+
+func (d dump) run() (*Report, error) {
+	return Run(d, "x", nil)
+}
+
+// TestUndamaged checks the means of the tests below: what they fail on must be
+// the damage.
+func TestUndamaged(t *testing.T) {
+	d := tiny(t)
+	for name := range d.MapFS {
+		if name != "config.json" {
+			d.edit(name, func(map[string]*nn.NamedTensor) {})
+		}
+	}
+	if r, err := d.run(); err != nil || !r.Pass() {
+		t.Errorf("%+v %v", r, err)
+	}
+}
+
+// TestFails changes one number and wants the groups that see it to fail, and
+// the first tensor and element to be named.
+func TestFails(t *testing.T) {
+	set := func(name string, element int, f func(v float64) float64) func(m map[string]*nn.NamedTensor) {
+		return func(m map[string]*nn.NamedTensor) {
+			switch x := m[name].Data.(type) {
+			case []float32:
+				for i, v := range x {
+					if element < 0 || i == element {
+						x[i] = float32(f(float64(v)))
+					}
+				}
+			case []float64:
+				for i, v := range x {
+					if element < 0 || i == element {
+						x[i] = f(v)
+					}
+				}
+			}
+		}
+	}
+	add := func(by float64) func(float64) float64 { return func(v float64) float64 { return v + by } }
+	times := func(by float64) func(float64) float64 { return func(v float64) float64 { return v * by } }
+	to := func(v float64) func(float64) float64 { return func(float64) float64 { return v } }
+	const all = -1
+	for _, c := range []struct {
+		what, file string
+		damage     func(m map[string]*nn.NamedTensor)
+		fail       string // groups: at least these, or exactly where only the expectation is wrong
+		first      string // of the first group
+	}{
+		{"an encoder weight", "model.safetensors", set("encoder.1.mlp.fc2.weight", 77, add(1e-3)), "encoder out loss grad step0 param", "encoder: element "},
+		{"a decoder weight", "model.safetensors", set("output_adapters.depth.out_proj.weight", 5, add(1e-3)), "out loss grad param", "out.depth: element "},
+		{"a position", "model.safetensors", set("output_adapters.semseg.pos_emb", 5, times(1.01)), "out loss grad param", "out.semseg: element "},
+		{"a NaN weight", "model.safetensors", set("encoder.0.norm1.weight", 0, to(math.NaN())),
+			"encoder out loss grad step0 step1 step2 param", "encoder: element 0 is NaN, want "},
+		{"an input", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			for _, name := range []string{"in.rgb", "target.rgb", "target.norm_rgb"} {
+				set(name, all, times(1.0001))(m)
+			}
+		}, "encoder out loss grad", "encoder: element "},
+		{"a class", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			for _, name := range []string{"in.semseg", "target.semseg"} {
+				v := m[name].Data.([]int64)
+				v[7] = (v[7] + 1) % 5
+			}
+		}, "loss grad step0", ""},
+		{"an expected output", "expected.safetensors", set("out.norm_rgb", 1234, add(0.01)), "out", "out.norm_rgb: element 1234 is "},
+		{"an expected loss", "expected.safetensors", set("loss.depth", 0, times(1.000001)), "loss", "loss.depth: element 0 is "},
+		{"an expected gradient", "expected.safetensors", set("grad.encoder.0.norm1.bias", 3, times(1.01)), "grad", "grad.encoder.0.norm1.bias: element 3 is "},
+		{"the sign of a gradient", "expected.safetensors", set("grad.input_adapters.semseg.class_emb.weight", all, times(-1)),
+			"grad", "grad.input_adapters.semseg.class_emb.weight: element "},
+		{"a gradient of rounding only", "expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			for i := range 16 { // the key biases
+				set("grad.output_adapters.rgb.decoder.kv.bias", i, add(1e-4))(m)
+			}
+		}, "grad", "grad.output_adapters.rgb.decoder.kv.bias: element "},
+		{"the loss of a step", "expected.safetensors", set("step2.loss", 0, times(1.000001)), "step2", "step2.loss: element 0 is "},
+		{"a parameter at the end", "expected.safetensors", set("param.global_tokens", 2, add(1e-3)), "param", "param.global_tokens: element 2 is "},
+		{"two tensors", "expected.safetensors", func(m map[string]*nn.NamedTensor) { // the earlier is named, the worse counts
+			set("out.rgb", 7, add(0.1))(m)
+			set("out.semseg", 0, add(10))(m)
+		}, "out", "out.rgb: element 7 is "},
+		{"NaN expected", "expected.safetensors", set("encoder", 9, to(math.NaN())), "encoder", "encoder: element 9 is "},
+		{"infinity expected", "expected.safetensors", set("encoder", 9, to(math.Inf(1))), "encoder", "encoder: element 9 is "},
+		{"zeros expected", "expected.safetensors", set("out.depth", all, to(0)), "out", "out.depth: element "},
+	} {
+		d := tiny(t)
+		d.edit(c.file, c.damage)
+		r, err := d.run()
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		var failed []string
+		first := ""
 		for _, g := range r.Groups {
-			t.Logf("%-8s n=%d err=%.3g torch=%.3g ratio=%.2f pass=%v worst=%s first=%s", g.Name, g.Count, g.Error, g.Torch, g.Ratio, g.Pass, g.Worst, g.First)
+			if g.Pass != (g.First == "") || g.Pass != (g.Ratio <= Limit) {
+				t.Errorf("%s: group %+v contradicts itself", c.what, g)
+			}
+			if !g.Pass {
+				failed = append(failed, g.Name)
+				if first == "" {
+					first = g.First
+				}
+			}
+		}
+		if r.Pass() {
+			t.Errorf("%s: passes", c.what)
+		}
+		for _, g := range strings.Fields(c.fail) {
+			if !slices.Contains(failed, g) {
+				t.Errorf("%s: group %s passes", c.what, g)
+			}
+		}
+		if c.file == "expected.safetensors" && strings.Join(failed, " ") != c.fail {
+			t.Errorf("%s: groups %v fail, want %v only", c.what, failed, c.fail)
+		}
+		if !strings.HasPrefix(first, c.first) {
+			t.Errorf("%s: first difference %q, want %q", c.what, first, c.first)
+		}
+		if c.what == "two tensors" && r.Groups[1].Worst != "out.semseg" {
+			t.Errorf("%s: worst is %s", c.what, r.Groups[1].Worst)
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Errorf("%s: the report cannot be written: %v", c.what, err)
+		}
+	}
+}
+
+// TestErrors has dumps that cannot be compared: the error names the file and
+// what is wrong with it.
+func TestErrors(t *testing.T) {
+	edit := func(file string, f func(m map[string]*nn.NamedTensor)) func(d dump) {
+		return func(d dump) { d.edit(file, f) }
+	}
+	for _, c := range []struct {
+		what   string
+		damage func(d dump)
+		want   string
+	}{
+		{"no folder", func(d dump) { clear(d.MapFS) }, "dump x: open config.json: "},
+		{"no inputs", func(d dump) { delete(d.MapFS, "inputs.safetensors") }, "open inputs.safetensors: "},
+		{"no expectations", func(d dump) { delete(d.MapFS, "expected.safetensors") }, "open expected.safetensors: "},
+		{"truncated model", func(d dump) {
+			d.MapFS["model.safetensors"].Data = d.MapFS["model.safetensors"].Data[:1000]
+		}, "safetensors: model.safetensors: header length"},
+		{"truncated inputs", func(d dump) {
+			f := d.MapFS["inputs.safetensors"]
+			f.Data = f.Data[:len(f.Data)-1]
+		}, "safetensors: inputs.safetensors: "},
+		{"truncated expectations", func(d dump) {
+			f := d.MapFS["expected.safetensors"]
+			f.Data = f.Data[:len(f.Data)/2]
+		}, "safetensors: expected.safetensors: "},
+		{"empty expectations", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) { clear(m) }), "expected.safetensors: holds no tensor"},
+		{"a model folder", func(d dump) {
+			var c map[string]any
+			json.Unmarshal(d.MapFS["config.json"].Data, &c)
+			delete(c, "case")
+			m, err := multimae.ParseConfig(d.MapFS["config.json"].Data) // keeps the order of modalities
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			m.Case = nil
+			d.MapFS["config.json"].Data = m.JSON()
+		}, `config.json: no "case"`},
+		{"a case of another type", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": "two"`) }, "config.json: case: json: "},
+		{"an image size between patches", func(d dump) { d.replace("config.json", "   32,\n   32\n", "   32,\n   36\n") }, "case.image_size: 32×36 is not divisible"},
+		{"another image size", func(d dump) { d.replace("config.json", "   32,\n   32\n", "   32,\n   64\n") }, `modality "rgb" has 6144 values, want 2×3×32×64`},
+		{"no image size", func(d dump) { d.replace("config.json", `"image_size": [`, `"image": [`) }, "case.image_size: 0×0"},
+		{"another batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": 3`) }, `modality "rgb" has 6144 values, want 3×3×32×32`},
+		{"no batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": -2`) }, "batch: got -2 samples"},
+		{"an unknown key", func(d dump) { d.replace("config.json", `"mlp_ratio"`, `"mlp_ration"`) }, `did you mean "mlp_ratio"?`},
+		{"a weight missing", edit("model.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "encoder.0.attn.proj.bias") }), "missing encoder.0.attn.proj.bias [32]"},
+		{"no ids_keep", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "ids_keep") }), `inputs.safetensors: no tensor "ids_keep"`},
+		{"no ids_restore", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "ids_restore") }), `inputs.safetensors: no tensor "ids_restore"`},
+		{"no mask", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "mask.depth") }), `inputs.safetensors: no tensor "mask.depth"`},
+		{"no modality", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			for _, name := range []string{"in.rgb", "in.depth", "in.semseg"} {
+				delete(m, name)
+			}
+		}), "inputs: no modality is present"},
+		{"fewer modalities than ids", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "in.semseg") }), "ids_restore: got 96 ids, want one for each of 2·32 tokens"},
+		{"a mask that disagrees", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			v := m["mask.semseg"].Data.([]int64)
+			v[17] = 1 - v[17]
+		}), "mask.semseg: value 17 disagrees with ids_keep"},
+		{"a short mask", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["mask.rgb"] = &nn.NamedTensor{Name: "mask.rgb", Shape: []int{2, 4}, Data: make([]int64, 8)}
+		}), "mask.rgb has 8 values, want 2×16"},
+		{"ids that disagree", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			v, seen := m["ids_restore"].Data.([]int64), m["ids_keep"].Data.([]int64)[0]
+			v[seen], v[(seen+1)%48] = v[(seen+1)%48], v[seen]
+		}), "ids_restore: sample 0 has position"},
+		{"a token kept twice", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			v := m["ids_keep"].Data.([]int64)
+			v[9] = v[8]
+		}), "ids_keep: sample 1 has token"},
+		{"an id that is no token", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_keep"].Data.([]int64)[3] = 48 }), "ids_keep: sample 0 has token 48, want each of 0..47"},
+		{"a negative id", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_keep"].Data.([]int64)[3] = -1 }), "ids_keep: id -1 at index 3 is out of range"},
+		{"an id beyond 32 bits", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_restore"].Data.([]int64)[5] = 1 << 40 }), "ids_restore: id 1099511627776 at index 5"},
+		{"a class beyond", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["in.semseg"].Data.([]int64)[4], m["target.semseg"].Data.([]int64)[4] = 5, 5
+		}), `modality "semseg": id 5 at index 4, want 0..4`},
+		{"a class far beyond", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["in.semseg"].Data.([]int64)[4], m["target.semseg"].Data.([]int64)[4] = 1<<32, 1<<32
+		}), `modality "semseg": id `},
+		{"a target that is not the input", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.depth"].Data.([]float32)[0]++ }), `target.depth differs from the input`},
+		{"classes as floats", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["in.semseg"].Data = make([]float32, 128)
+		}), `tensor "in.semseg" has dtype F32`},
+		{"an image as integers", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["in.depth"].Data = make([]int64, 2048)
+		}), `tensor "in.depth" has dtype I64`},
+		{"an unknown expectation", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["grad.encoder.2.norm1.bias"] = &nn.NamedTensor{Name: "grad.encoder.2.norm1.bias", Shape: []int{1}, Data: []float32{0}}
+		}), `expected.safetensors: nothing here computes "grad.encoder.2.norm1.bias"`},
+		{"a step left out", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "step1.loss") }), `expected.safetensors: nothing here computes "step2.loss"`},
+		{"an expectation of another size", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["out.depth"] = &nn.NamedTensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
+		}), "expected.safetensors: out.depth has 3 values, the model gives 2048"},
+		{"integers expected", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["loss.rgb"].Data = []int64{1}
+		}), `expected.safetensors: tensor "loss.rgb" has dtype I64`},
+	} {
+		d := tiny(t)
+		c.damage(d)
+		r, err := d.run()
+		if r != nil || err == nil || !strings.HasPrefix(err.Error(), "dump x: ") || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.what, err, c.want)
+		}
+	}
+}
+
+// TestAbsent checks a dump with targets of modalities that are no input, and
+// expectations that leave things out.
+func TestAbsent(t *testing.T) {
+	d := tiny(t)
+	keep, restore := make([]int64, 0, 16), make([]int64, 0, 32)
+	for range 2 { // only depth, of which the encoder sees patches 0..7
+		for i := range int64(16) {
+			restore = append(restore, i)
+			if i < 8 {
+				keep = append(keep, i)
+			}
+		}
+	}
+	d.edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		for _, name := range []string{"in.rgb", "in.semseg", "mask.rgb", "mask.semseg"} {
+			delete(m, name)
+		}
+		m["ids_keep"] = &nn.NamedTensor{Name: "ids_keep", Shape: []int{2, 8}, Data: keep}
+		m["ids_restore"] = &nn.NamedTensor{Name: "ids_restore", Shape: []int{2, 16}, Data: restore}
+		mask := m["mask.depth"].Data.([]int64)
+		for i := range mask {
+			mask[i] = int64(i / 8 % 2)
+		}
+	})
+	d.edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+		for name := range m {
+			if name != "loss.rgb" && name != "loss.norm_rgb" && name != "loss.depth" {
+				delete(m, name)
+			}
+		}
+	})
+	r, err := d.run()
+	if err != nil || len(r.Groups) != 1 || r.Groups[0].Count != 3 || r.Pass() { // of other masks
+		t.Fatalf("%+v %v", r, err)
+	}
+	d.edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.norm_rgb"].Data.([]float32)[5]++ })
+	if _, err := d.run(); err == nil || !strings.Contains(err.Error(), `target.norm_rgb differs from the input, or from another target, of the same task "rgb"`) {
+		t.Errorf("two targets of one task: %v", err)
+	}
+}
+
+// TestNoise judges a gradient that is pure rounding by the largest gradient,
+// and nothing else so.
+func TestNoise(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		last result
+		want float64 // error
+	}{
+		{"noise", result{group: "grad", name: "key", diff: 8e-6, norm: 9e-8}, 2e-6},
+		{"more than noise", result{group: "grad", name: "key", diff: 9e-6, norm: 9e-8}, 9e-6 / 4},
+		{"zeros", result{group: "grad", name: "key", diff: 1e-6}, 1e-6 / 4},
+		{"a small gradient", result{group: "grad", name: "small", diff: 8e-7, norm: 5e-7}, 1.6},
+		{"a small parameter", result{group: "param", name: "bias", diff: 8e-7, norm: 9e-8}, 80. / 9},
+		{"a loss of zero", result{group: "loss", name: "loss.rgb"}, 0},
+	} {
+		j := &judge{f: new(nn.SafeFile), torch: map[string]float64{"grad": 1e-6, "param": 1e-6}, results: []result{
+			{group: "grad", name: "large", diff: 1e-12, norm: 4}, c.last,
+		}}
+		groups, err := j.groups()
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := groups[len(groups)-1]
+		if math.Abs(g.Error-c.want) > 1e-9*c.want || g.Pass != (c.want <= 2e-6) {
+			t.Errorf("%s: %+v, want the error %g", c.what, g, c.want)
 		}
 	}
 }

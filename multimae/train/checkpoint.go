@@ -3,9 +3,11 @@ package train
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
 )
 
 // CheckpointFile holds everything that an exact resume needs, in one file so
@@ -42,6 +44,18 @@ func (tr *Trainer) tensors() []nn.NamedTensor {
 	return list
 }
 
+// firstBad describes the first tensor of the state that has a NaN or an
+// infinity; "" if none has.
+func (tr *Trainer) firstBad() string {
+	for _, x := range tr.tensors() {
+		if v := x.Data.([]float32); !tensor.Finite(v) {
+			i := slices.IndexFunc(v, func(v float32) bool { return v-v != 0 })
+			return fmt.Sprintf("%s, shape %v, element %d is %g", x.Name, x.Shape, i, v[i])
+		}
+	}
+	return ""
+}
+
 // Restore reads a checkpoint of the same configuration. After an error the
 // trainer must not be used.
 func (tr *Trainer) Restore(path string) error {
@@ -62,12 +76,15 @@ func (tr *Trainer) Restore(path string) error {
 		return fmt.Errorf("%s: %d tensors, want %d; it was written under another configuration", path, n, len(want))
 	}
 	for _, x := range want {
-		if shape, _ := f.Shape(x.Name); fmt.Sprint(shape) != fmt.Sprint(x.Shape) {
+		if shape, _ := f.Shape(x.Name); !slices.Equal(shape, x.Shape) {
 			return fmt.Errorf("%s: %s has shape %v, want %v; it was written under another configuration", path, x.Name, shape, x.Shape)
 		}
 		if err := f.ReadFloat32(x.Name, x.Data.([]float32)); err != nil {
 			return err
 		}
+	}
+	if bad := tr.firstBad(); bad != "" {
+		return fmt.Errorf("%s: %s", path, bad)
 	}
 	tr.Model.PositionsChanged()
 	return nil

@@ -4,4 +4,23 @@
 // one's own needs. [Run] is the whole of it: batches from a dataset, metrics,
 // validation beside trivial predictors, checkpoints that a later call resumes
 // from to the bit, and a picture of reconstructions.
+//
+// The folder of a run holds
+//
+//   - config.json and model.safetensors: a model folder, see multimae.Load;
+//   - checkpoint.safetensors: all that an exact resume needs;
+//   - metrics.jsonl: a JSON object for each logged step and each validation;
+//   - reconstructions.png: made at the end.
+//
+// A step of metrics.jsonl has step, epoch (from 0), loss (what was minimised),
+// loss.OUTPUT, lr, weight_decay, grad_norm, images_per_s, data_wait_s (both
+// since the last logged step) and, where it is true, skipped. A validation has
+// step, val.samples, val.loss (the sum over outputs) and for each output
+// val.loss.OUTPUT and val.trivial_loss.OUTPUT, and its figure FIGURE, one of
+// psnr (dB), l1, accuracy (per cent) and mse, as val.FIGURE.OUTPUT and
+// val.trivial_FIGURE.OUTPUT: see [Score]. A resumed run has the lines of one
+// that was never interrupted, but for images_per_s and data_wait_s.
+//
+// While it runs, a process locks metrics.jsonl against others, where the
+// system has flock.
 package train

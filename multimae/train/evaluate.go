@@ -45,18 +45,22 @@ type Trivial struct {
 	logs  map[string][]float64 // modality → log frequency of each class
 }
 
-// NewTrivial learns from up to n samples, spread over ds.
-func NewTrivial(c *multimae.Config, ds data.Dataset, n int) (*Trivial, error) {
+// EvaluateOptions say what NewTrivial and Evaluate look at.
+type EvaluateOptions struct {
+	Samples int    // at most, spread over the dataset
+	Seed    uint64 // of the masks
+	SkipBad bool   // leave out samples that cannot be read
+}
+
+// NewTrivial learns from samples of ds, in the format of a model's inputs.
+// workers goroutines read them.
+func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o EvaluateOptions, workers int) (*Trivial, error) {
 	tv := &Trivial{map[string][]float64{}, map[string][]float64{}}
-	n = min(n, ds.Len())
-	for i := range n {
-		s, err := ds.Sample(i * ds.Len() / n)
+	values := map[string]float64{} // of each channel
+	_, err := batches(ctx, ds, o.Samples, workers, o.SkipBad, func(_ int, samples []*data.Sample) error {
+		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
-			return nil, err
-		}
-		b, err := data.Collate([]*data.Sample{s}, c.Inputs, c.ImageSize)
-		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, in := range c.Inputs {
 			if ids, ok := b.Classes[in.Name]; ok {
@@ -73,11 +77,21 @@ func NewTrivial(c *multimae.Config, ds data.Dataset, n int) (*Trivial, error) {
 				if tv.means[in.Name] == nil {
 					tv.means[in.Name] = make([]float64, in.Channels)
 				}
-				plane := len(pix) / in.Channels
+				plane := len(pix) / (b.Size * in.Channels)
 				for k, v := range pix {
-					tv.means[in.Name][k/plane] += float64(v) / float64(plane*n)
+					tv.means[in.Name][k/plane%in.Channels] += float64(v)
 				}
+				values[in.Name] += float64(plane * b.Size)
 			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, means := range tv.means {
+		for k := range means {
+			means[k] /= values[name]
 		}
 	}
 	for _, counts := range tv.logs {
@@ -110,65 +124,55 @@ func (tv *Trivial) predict(o *multimae.Output, patches []float32, pp int) {
 // a sample are fixed, so it is no option.
 const evalBatch = 16
 
-// Evaluate scores a model on up to n samples of ds, with masks that depend on
-// seed only and as many visible tokens as in training.
-func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, n int, seed uint64, trivial *Trivial, pool *tensor.Pool) (*Evaluation, error) {
+// Evaluate scores a model on samples of ds, with masks that depend on the seed
+// only and as many visible tokens as in training. An output for which the
+// samples have no target, or of which nothing is hidden, has no score. When
+// ctx ends, its error is returned.
+func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *Trivial, o EvaluateOptions, pool *tensor.Pool) (*Evaluation, error) {
 	c := m.Config
-	n = min(n, ds.Len())
-	if n < 1 {
-		return nil, fmt.Errorf("evaluate: no samples")
-	}
 	t := tensor.NewInference(pool)
-	outputs := len(c.Outputs)
-	own, base := make([]tally, outputs), make([]tally, outputs)
-	for from := 0; from < n; from += evalBatch {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		var samples []*data.Sample
-		for i := from; i < min(n, from+evalBatch); i++ {
-			s, err := ds.Sample(i)
-			if err != nil {
-				return nil, err
-			}
-			samples = append(samples, s)
-		}
+	own, base := make([]tally, len(c.Outputs)), make([]tally, len(c.Outputs))
+	n, err := batches(ctx, ds, o.Samples, pool.Workers(), o.SkipBad, func(from int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		t.Reset()
 		nh, nw := c.Grid(b.H, b.W)
-		r := nn.NewRNG(seed, streamVal, uint64(from))
+		r := nn.NewRNG(o.Seed, streamVal, uint64(from))
 		present := m.Present(b)
 		masks, err := multimae.DrawMasks(&r, b.Size, present, nh*nw, c.MaskOptions(present))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		preds, err := m.Forward(t, b, masks, nil)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := score(t, m, preds, b, masks, own); err != nil {
-			return nil, err
+			return err
 		}
 		for i := range preds {
 			o := &c.Outputs[i]
 			p := c.PatchSize / o.Stride
 			trivial.predict(o, preds[i].Data, p*p)
 		}
-		if err := score(t, m, preds, b, masks, base); err != nil {
-			return nil, err
-		}
+		return score(t, m, preds, b, masks, base)
+	})
+	if err != nil {
+		return nil, err
 	}
 	e := &Evaluation{Samples: n}
 	for i := range c.Outputs {
 		if own[i].samples == 0 {
-			continue // the dataset has no target for it
+			continue
 		}
 		s := Score{
 			Output: c.Outputs[i].Name, Figure: figure(c, &c.Outputs[i]),
 			Loss: own[i].loss / own[i].samples, TrivialLoss: base[i].loss / base[i].samples,
+		}
+		if !finite(s.Loss) {
+			return nil, fmt.Errorf("evaluate: the loss of %s is %g; the model has diverged", s.Output, s.Loss)
 		}
 		s.Value, s.Trivial = own[i].value(s.Figure), base[i].value(s.Figure)
 		e.Loss += s.Loss
@@ -192,7 +196,7 @@ func figure(c *multimae.Config, o *multimae.Output) string {
 
 // tally sums up over batches.
 type tally struct {
-	loss, samples float64
+	loss, samples float64 // over samples of which something is hidden
 	sum, count    float64 // of the figure, over masked values
 }
 
@@ -200,7 +204,7 @@ func (y *tally) value(figure string) float64 {
 	mean := y.sum / y.count
 	switch figure {
 	case FigurePSNR:
-		return -10 * math.Log10(mean)
+		return -10 * math.Log10(max(mean, 1e-10)) // 100 dB at most: JSON has no infinity
 	case FigureAccuracy:
 		return 100 * mean
 	}
@@ -219,29 +223,33 @@ func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multima
 			continue
 		}
 		y, o := &to[i], &c.Outputs[i]
-		y.loss += float64(l.Data[0]) * float64(b.Size)
-		y.samples += float64(b.Size)
 		p := c.PatchSize / o.Stride
-		h, w, n := b.H/o.Stride, b.W/o.Stride, masks.Patches
+		h, w, n, f := b.H/o.Stride, b.W/o.Stride, masks.Patches, o.Channels*p*p
 		what := figure(c, o)
+		ids, pix := make([]int32, p*p), make([]float32, f)
+		samples := 0.0
 		for s := range b.Size {
-			mask := masks.Task(s, o.Task)
+			mask, before := masks.Task(s, o.Task), y.count
 			for patch := range n {
 				if mask != nil && !mask[patch] {
 					continue
 				}
-				pred := preds[i].Data[(s*n+patch)*o.Channels*p*p:][:o.Channels*p*p]
-				if what == FigureAccuracy {
-					ids := make([]int32, p*p)
+				pred := preds[i].Data[(s*n+patch)*f:][:f]
+				if o.Loss == multimae.LossCrossEntropy {
 					vit.Patch(ids, b.Classes[o.Task][s*h*w:][:h*w], 1, h, w, p, patch)
 					y.accuracy(pred, ids, o.Channels)
-					continue
+				} else {
+					vit.Patch(pix, b.Images[o.Task][s*o.Channels*h*w:][:o.Channels*h*w], o.Channels, h, w, p, patch)
+					y.distance(pred, pix, p*p, what)
 				}
-				pix := make([]float32, len(pred))
-				vit.Patch(pix, b.Images[o.Task][s*o.Channels*h*w:][:o.Channels*h*w], o.Channels, h, w, p, patch)
-				y.distance(pred, pix, p*p, what)
+			}
+			if y.count > before {
+				samples++
 			}
 		}
+		// The loss is a mean over these samples.
+		y.loss += float64(l.Data[0]) * samples
+		y.samples += samples
 		if what == FigureMSE { // the loss itself
 			y.sum, y.count = y.loss, y.samples
 		}

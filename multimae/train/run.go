@@ -1,14 +1,11 @@
 package train
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,7 +25,7 @@ const (
 
 // Options say what Run does.
 type Options struct {
-	Config     *multimae.Config // with Train; on Resume nil, for that of Dir
+	Config     *multimae.Config // with optim and train; on Resume that of Dir is taken instead
 	Train, Val data.Dataset
 	Dir        string // of the run; created
 	Resume     bool   // go on from Dir's checkpoint
@@ -43,19 +40,21 @@ type Options struct {
 // Progress is what OnStep gets.
 type Progress struct {
 	*Metrics
-	Epoch        int
+	Epoch        int     // counted from 0
 	Steps        int     // of the whole run
 	ImagesPerSec float64 // since the last logged step
 	DataWait     float64 // seconds waited for data since the last logged step
-	SkippedData  int     // samples left out so far
 }
 
 // Result is how a run ended.
 type Result struct {
-	Steps       int         // done, earlier runs included
-	Interrupted bool        // the context ended before the last step; everything is saved
-	Evaluation  *Evaluation // nil if interrupted
-	SkippedData int         // samples that could not be read
+	Steps        int         // done, earlier calls included
+	Resumed      int         // those of earlier calls
+	Interrupted  bool        // the context ended first; everything is saved
+	Evaluation   *Evaluation // nil if interrupted
+	DataWait     float64     // seconds waited for data in this call
+	SkippedData  int         // samples that this call could not read, each counted once
+	FirstSkipped error       // why, for the first of them
 }
 
 // Samples that validations and pictures take, and that the trivial predictors
@@ -66,8 +65,11 @@ const (
 	pictureSamples = 4
 )
 
-// ErrOtherRun is wrapped by the error for a folder that holds a run already.
-var ErrOtherRun = errors.New("holds a run already")
+// The errors of a folder that cannot be used are wrapped.
+var (
+	ErrOtherRun = errors.New("holds a run already")
+	ErrBusy     = errors.New("another process is training there")
+)
 
 // LoadRun reads the configuration of the run in dir, to resume it.
 func LoadRun(dir string) (*multimae.Config, error) {
@@ -84,34 +86,58 @@ func LoadRun(dir string) (*multimae.Config, error) {
 	return c, nil
 }
 
-// Run trains to the configuration's number of steps, saving as it goes. When
-// ctx ends it saves and returns; a later Run with Resume goes on to the same
-// bits as one that was never interrupted. After any error the last checkpoint
-// is as it was.
+// Run trains to the configuration's number of steps, saving as it goes, and
+// then validates and draws. When ctx ends, it saves and returns; a later Run
+// with Resume goes on to the same bits as one that was never interrupted.
+// Resuming a run that has all its steps validates and draws again.
+//
+// The steps done before an error of the data are saved, too. After one of
+// saving, or a step that diverged, the last checkpoint is as it was. A new run
+// that fails before its first step leaves no files.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	pool := tensor.NewPool(o.Workers)
-	defer pool.Close()
-	r := &run{Options: o, pool: pool}
+	r := &run{Options: o, saved: -1, exported: -1}
+	r.pool = tensor.NewPool(o.Workers)
+	defer r.pool.Close()
+	if o.SkipBad {
+		r.bad = []*counted{{Dataset: o.Train}, {Dataset: o.Val}}
+		r.Train, r.Val = r.bad[0], r.bad[1]
+	}
+	defer r.close()
 	if err := r.open(); err != nil {
 		return nil, err
 	}
-	defer r.metrics.Close()
-	return r.train(ctx)
+	r.result.Resumed = r.trainer.Steps()
+	err := r.train(ctx)
+	r.result.Steps = r.trainer.Steps()
+	for _, c := range r.bad {
+		n, first := c.skipped()
+		if r.result.SkippedData += n; r.result.FirstSkipped == nil {
+			r.result.FirstSkipped = first
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &r.result, nil
 }
 
 // run is a Run in progress.
 type run struct {
 	Options
-	pool    *tensor.Pool
-	trainer *Trainer
-	trivial *Trivial
-	metrics *os.File
-	saved   int // step of the last checkpoint
+	pool     *tensor.Pool
+	trainer  *Trainer
+	trivial  *Trivial
+	metrics  *metricsLog // nil until the folder is ours
+	created  bool        // Dir did not exist
+	saved    int         // step of the checkpoint; -1 if there is none
+	exported int         // step of the model folder, as far as this call wrote it
+	bad      []*counted  // with SkipBad: Train and Val
+	result   Result
 }
 
 func (r *run) path(name string) string { return filepath.Join(r.Dir, name) }
 
-// open prepares the folder, the trainer and the metrics.
+// open prepares the trainer and the folder.
 func (r *run) open() error {
 	if r.Resume {
 		c, err := LoadRun(r.Dir)
@@ -119,16 +145,10 @@ func (r *run) open() error {
 			return err
 		}
 		r.Config = c
-	} else {
-		for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, MetricsFile} {
-			if _, err := os.Stat(r.path(name)); err == nil {
-				return fmt.Errorf("%s %w (%s); use -resume to go on with it, or give another -out", r.Dir, ErrOtherRun, name)
-			}
-		}
-		if err := r.Config.Check(); err != nil {
-			return err
-		}
+	} else if err := r.vacant(multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, MetricsFile); err != nil {
+		return err
 	}
+	// What cannot work is refused before anything is written.
 	m, err := multimae.NewModel(r.Config)
 	if err != nil {
 		return err
@@ -136,63 +156,126 @@ func (r *run) open() error {
 	if r.trainer, err = NewTrainer(m, r.pool); err != nil {
 		return err
 	}
-	switch err := error(nil); {
-	case !r.Resume:
-		m.Init(r.Config.Train.Seed)
-	default:
-		if err = r.trainer.Restore(r.path(CheckpointFile)); errors.Is(err, fs.ErrNotExist) {
-			// Stopped before the first checkpoint: the beginning is as exact.
-			m.Init(r.Config.Train.Seed)
-		} else if err != nil {
-			return err
-		}
+	if n, batch := r.Train.Len(), r.Config.Train.Batch; n < batch {
+		return fmt.Errorf("train.batch: got %d, but there are only %d samples to train on; use a batch of no more than that", batch, n)
 	}
+	if r.Val.Len() < 1 {
+		return errors.New("the dataset for validation has no samples; set some apart")
+	}
+	_, err = os.Stat(r.Dir)
+	r.created = errors.Is(err, fs.ErrNotExist)
 	if err := os.MkdirAll(r.Dir, 0o777); err != nil {
+		return fmt.Errorf("making the folder of the run: %w; give another -out", err)
+	}
+	metrics, busy, err := openMetrics(r.path(MetricsFile))
+	if busy {
+		return fmt.Errorf("%s: %w; wait for its end, or give another -out", r.Dir, ErrBusy)
+	}
+	if err != nil {
 		return err
 	}
-	if !r.Resume {
-		if err := nn.WriteFileAtomic(r.path(multimae.ConfigFile), func(w io.Writer) error {
+	r.metrics = metrics
+	r.sweep()
+	if r.Resume {
+		err = r.restore(m)
+	} else if err = r.vacant(multimae.ConfigFile); err == nil { // nobody was faster
+		m.Init(r.Config.Train.Seed)
+		err = nn.WriteFileAtomic(r.path(multimae.ConfigFile), func(w io.Writer) error {
 			_, err := w.Write(r.Config.JSON())
 			return err
-		}); err != nil {
-			return err
-		}
+		})
 	}
-	r.saved = r.trainer.Steps()
-	return r.openMetrics()
-}
-
-// openMetrics takes away the lines after the checkpoint: they will be written
-// again.
-func (r *run) openMetrics() error {
-	old, err := os.ReadFile(r.path(MetricsFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return err
 	}
-	var keep []byte
-	for line := range bytes.Lines(old) {
-		var at struct {
-			Step int `json:"step"`
-		}
-		if !bytes.HasSuffix(line, []byte("\n")) || json.Unmarshal(line, &at) != nil || at.Step > r.trainer.Steps() {
-			break
-		}
-		keep = append(keep, line...)
-	}
-	if !bytes.Equal(keep, old) {
-		if err := nn.WriteFileAtomic(r.path(MetricsFile), func(w io.Writer) error {
-			_, err := w.Write(keep)
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	r.metrics, err = os.OpenFile(r.path(MetricsFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o666)
-	return err
+	return metrics.cut(r.trainer.Steps())
 }
 
-func (r *run) train(ctx context.Context) (*Result, error) {
+// vacant returns an error if any of the files is there.
+func (r *run) vacant(names ...string) error {
+	for _, name := range names {
+		st, err := os.Lstat(r.path(name))
+		if err == nil && (name != MetricsFile || st.Size() > 0) { // close cannot remove an open file everywhere
+			return fmt.Errorf("%s %w (%s); use -resume to go on with it, or give another -out", r.Dir, ErrOtherRun, name)
+		}
+	}
+	return nil
+}
+
+// sweep removes what a process that was killed while saving left behind: the
+// temporary files of nn.WriteFileAtomic, each as large as a checkpoint.
+func (r *run) sweep() {
+	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, PicturesFile} {
+		left, _ := filepath.Glob(r.path("." + name + ".tmp-*"))
+		for _, path := range left {
+			os.Remove(path)
+		}
+	}
+}
+
+// restore goes to where the run was saved.
+func (r *run) restore(m *multimae.Model) error {
+	path := r.path(CheckpointFile)
+	switch err := r.trainer.Restore(path); {
+	case err == nil:
+		r.saved = r.trainer.Steps()
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w. The run cannot go on from this checkpoint: restore the file from a copy, or start another run", err)
+	}
+	if _, err := os.Stat(r.path(multimae.WeightsFile)); err == nil {
+		return fmt.Errorf("%s is missing, and the weights in %s are not enough to go on; restore the file, or start another run", path, multimae.WeightsFile)
+	}
+	// Stopped before the first checkpoint: the beginning is as exact.
+	m.Init(r.Config.Train.Seed)
+	return nil
+}
+
+// close ends the use of the folder. A new run without a step, and so without a
+// checkpoint, is none: its files would only be in the way of the next attempt.
+func (r *run) close() {
+	if r.metrics == nil {
+		return
+	}
+	if !r.Resume && r.saved < 0 && r.trainer.Steps() == 0 {
+		os.Remove(r.path(multimae.ConfigFile))
+		os.Remove(r.path(MetricsFile))
+		if r.created {
+			os.Remove(r.Dir) // if nothing else is in it
+		}
+	}
+	r.metrics.Close()
+}
+
+// train does all steps that are left and what comes after them.
+func (r *run) train(ctx context.Context) error {
+	if err := r.steps(ctx); err != nil {
+		return err
+	}
+	if err := r.save(); err != nil {
+		return err
+	}
+	e, err := r.evaluate(ctx)
+	if err == nil {
+		err = r.pictures()
+	}
+	switch {
+	case err == nil:
+		r.result.Evaluation = e
+	case ctx.Err() != nil:
+		r.result.Interrupted = true
+	default:
+		return r.keep(err)
+	}
+	return nil
+}
+
+// steps trains until the last step or the end of ctx, whichever is first.
+func (r *run) steps(ctx context.Context) error {
 	c := &r.Config.Train
+	if r.trainer.Steps() >= c.Steps {
+		return nil
+	}
 	augment := data.Augment{Flip: c.Flip}
 	if len(c.CropScale) == 2 {
 		augment.Crop, augment.CropScale = true, [2]float64(c.CropScale)
@@ -205,172 +288,173 @@ func (r *run) train(ctx context.Context) (*Result, error) {
 		Workers: r.pool.Workers(), Start: r.trainer.Steps(), SkipBad: r.SkipBad, Shuffle: true, Drop: true,
 	})
 	defer loader.Close()
-	var err error
-	if r.trivial, err = NewTrivial(r.Config, r.Train, trivialSamples); err != nil && !r.SkipBad {
-		return nil, err
-	}
 	since, images, wait := time.Now(), 0, 0.0
 	for r.trainer.Steps() < c.Steps {
-		asked := time.Now()
-		b, err := loader.Next()
-		if err != nil {
-			if ctx.Err() != nil {
-				return r.interrupt(loader)
-			}
-			return nil, err
+		// Between two steps, so that a resumed run does here what it was
+		// interrupted in.
+		pause := time.Now()
+		if err := r.between(ctx); err != nil || ctx.Err() != nil {
+			return err
 		}
-		wait += time.Since(asked).Seconds()
+		asked := time.Now()
+		since = since.Add(asked.Sub(pause))
+		b, err := loader.Next()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return r.keep(err)
+		}
+		waited := time.Since(asked).Seconds()
+		wait += waited
+		r.result.DataWait += waited
 		x, err := r.trainer.Step(b)
 		loader.Release(b)
 		if err != nil {
-			return nil, r.explain(err)
+			return r.explain(err)
 		}
 		images += b.Size
 		p := &Progress{
 			Metrics: x, Steps: c.Steps, Epoch: (x.Step - 1) / max(1, loader.BatchesPerEpoch()),
-			ImagesPerSec: float64(images) / time.Since(since).Seconds(), DataWait: wait, SkippedData: loader.Skipped(),
+			ImagesPerSec: float64(images) / time.Since(since).Seconds(), DataWait: wait,
 		}
 		if x.Step%c.LogEvery == 0 || x.Step == c.Steps || x.Skipped {
-			if err := r.log(r.stepLine(p)); err != nil {
-				return nil, err
+			if err := r.metrics.log(r.stepLine(p)); err != nil {
+				return r.lost(err)
 			}
 			since, images, wait = time.Now(), 0, 0
 		}
 		if r.OnStep != nil {
 			r.OnStep(p)
 		}
-		if c.ValEvery > 0 && x.Step%c.ValEvery == 0 && x.Step < c.Steps {
-			if _, err := r.validate(ctx); err != nil && ctx.Err() == nil {
-				return nil, err
-			}
-			since, images, wait = time.Now(), 0, 0
-		}
-		if c.SaveEvery > 0 && x.Step%c.SaveEvery == 0 && x.Step < c.Steps {
-			if err := r.save(); err != nil {
-				return nil, err
-			}
-			since, images, wait = time.Now(), 0, 0
-		}
-		if ctx.Err() != nil && x.Step < c.Steps {
-			return r.interrupt(loader)
-		}
 	}
-	if err := r.save(); err != nil {
-		return nil, err
-	}
-	e, err := r.validate(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return &Result{Steps: r.trainer.Steps(), Interrupted: true, SkippedData: loader.Skipped()}, nil
-		}
-		return nil, err
-	}
-	if err := r.pictures(); err != nil {
-		return nil, err
-	}
-	return &Result{Steps: r.trainer.Steps(), Evaluation: e, SkippedData: loader.Skipped()}, nil
+	return nil
 }
 
-// interrupt saves what was done when the context ended.
-func (r *run) interrupt(loader *data.Loader) (*Result, error) {
-	if err := r.save(); err != nil {
-		return nil, err
+// between saves and validates where that is due.
+func (r *run) between(ctx context.Context) error {
+	c, step := &r.Config.Train, r.trainer.Steps()
+	if step == 0 {
+		return nil
 	}
-	return &Result{Steps: r.trainer.Steps(), Interrupted: true, SkippedData: loader.Skipped()}, nil
-}
-
-// explain adds to a step's error what is left of the run.
-func (r *run) explain(err error) error {
-	var d *DivergedError
-	if !errors.As(err, &d) {
-		return err
+	if c.SaveEvery > 0 && step%c.SaveEvery == 0 && r.saved != step {
+		if err := r.save(); err != nil {
+			return err
+		}
 	}
-	left := "no checkpoint was saved before it"
-	if _, e := os.Stat(r.path(CheckpointFile)); e == nil {
-		left = fmt.Sprintf("the checkpoint of step %d is kept in %s", r.saved, r.path(CheckpointFile))
+	if c.ValEvery > 0 && step%c.ValEvery == 0 && r.metrics.evaluated != step {
+		if _, err := r.evaluate(ctx); err != nil && ctx.Err() == nil {
+			return r.keep(err)
+		}
 	}
-	return fmt.Errorf("%w; %s. Start anew with a lower optim.lr or a smaller train.clip_grad", err, left)
+	return nil
 }
 
 // save writes the checkpoint, which is what counts, and then the model folder
 // for others to read.
 func (r *run) save() error {
-	if err := r.metrics.Sync(); err != nil {
-		return err
-	}
-	if err := r.trainer.Save(r.path(CheckpointFile)); err != nil {
-		return fmt.Errorf("%w; the checkpoint of step %d is as it was", err, r.saved)
-	}
-	r.saved = r.trainer.Steps()
-	return r.trainer.Model.Save(r.Dir)
-}
-
-// field is one entry of a line of metrics.
-type field struct {
-	key   string
-	value any
-}
-
-// log appends a line to metrics.jsonl, keys in the order given.
-func (r *run) log(fields []field) error {
-	line := []byte{'{'}
-	for i, f := range fields {
-		if v, ok := f.value.(float64); ok && !finite(v) {
-			continue // JSON has no such number: the loss of a task without target
+	step := r.trainer.Steps()
+	if r.saved != step {
+		// An update may overflow although its gradient did not.
+		if bad := r.trainer.firstBad(); bad != "" {
+			return r.explain(&DivergedError{step, "the update overflowed", bad})
 		}
-		v, err := json.Marshal(f.value)
-		if err != nil {
-			return err
+		if err := r.metrics.Sync(); err != nil {
+			return r.lost(err)
 		}
-		if i > 0 {
-			line = append(line, ", "...)
+		if err := r.trainer.Save(r.path(CheckpointFile)); err != nil {
+			return r.lost(err)
 		}
-		line = fmt.Appendf(line, "%q: %s", f.key, v)
+		r.saved = step
 	}
-	if _, err := r.metrics.Write(append(line, "}\n"...)); err != nil {
-		return fmt.Errorf("writing %s: %w", r.path(MetricsFile), err)
+	if r.exported != step {
+		if err := r.trainer.Model.Save(r.Dir); err != nil {
+			return r.lost(err)
+		}
+		r.exported = step
 	}
 	return nil
 }
 
-func (r *run) stepLine(p *Progress) []field {
-	line := []field{{"step", p.Step}, {"epoch", p.Epoch}, {"loss", p.Loss}}
-	for i, l := range p.Losses {
-		line = append(line, field{"loss." + r.Config.Outputs[i].Name, l})
+// kept says what is left of the run after an error.
+func (r *run) kept() string {
+	if r.saved < 0 {
+		return "no checkpoint was saved before"
 	}
-	line = append(line, field{"lr", p.LR}, field{"weight_decay", p.WeightDecay}, field{"grad_norm", p.GradNorm},
-		field{"images_per_s", math.Round(p.ImagesPerSec*10) / 10}, field{"data_wait_s", math.Round(p.DataWait*1e4) / 1e4})
-	if p.Skipped {
-		line = append(line, field{"skipped", true})
-	}
-	return line
+	return fmt.Sprintf("the checkpoint of step %d is kept in %s", r.saved, r.path(CheckpointFile))
 }
 
-func (r *run) validate(ctx context.Context) (*Evaluation, error) {
-	e, err := Evaluate(ctx, r.trainer.Model, r.Val, valSamples, r.Config.Train.Seed, r.trivial, r.pool)
+// lost adds to an error of writing what is left.
+func (r *run) lost(err error) error {
+	return fmt.Errorf("%w; %s. Make room and go on with -resume", err, r.kept())
+}
+
+// keep saves the steps done when an error from outside ends the run.
+func (r *run) keep(err error) error {
+	if r.trainer.Steps() == 0 {
+		return err
+	}
+	if e := r.save(); e != nil {
+		return fmt.Errorf("%w; and then: %w", err, e)
+	}
+	return fmt.Errorf("%w. The run is saved at step %d: go on with -resume when this is put right", err, r.saved)
+}
+
+// explain adds to a step's error what is left of the run and what to change.
+func (r *run) explain(err error) error {
+	var d *DivergedError
+	if !errors.As(err, &d) {
+		return r.keep(err)
+	}
+	remedy := "Start another run with a lower optim.lr, or a limit in train.clip_grad"
+	if d.inData() {
+		remedy = "Look for the sample that gave it"
+	}
+	return fmt.Errorf("%w; %s. %s", err, r.kept(), remedy)
+}
+
+// evaluate validates and logs, once for each step.
+func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
+	o := EvaluateOptions{Samples: trivialSamples, Seed: r.Config.Train.Seed, SkipBad: r.SkipBad}
+	if r.trivial == nil {
+		var err error
+		if r.trivial, err = NewTrivial(ctx, r.Config, r.Train, o, r.pool.Workers()); err != nil {
+			return nil, err
+		}
+	}
+	o.Samples = valSamples
+	e, err := Evaluate(ctx, r.trainer.Model, r.Val, r.trivial, o, r.pool)
 	if err != nil {
 		return nil, err
 	}
-	line := []field{{"step", r.trainer.Steps()}, {"val.loss", e.Loss}}
-	for _, s := range e.Scores {
-		line = append(line, field{"val.loss." + s.Output, s.Loss}, field{"val.trivial_loss." + s.Output, s.TrivialLoss},
-			field{"val." + s.Output + "." + s.Figure, s.Value}, field{"val.trivial." + s.Output + "." + s.Figure, s.Trivial})
+	step := r.trainer.Steps()
+	if r.metrics.evaluated != step {
+		if err := r.metrics.log(evaluationLine(step, e)); err != nil {
+			return nil, err
+		}
+		r.metrics.evaluated = step
 	}
 	if r.OnEvaluate != nil {
-		r.OnEvaluate(r.trainer.Steps(), e)
+		r.OnEvaluate(step, e)
 	}
-	return e, r.log(line)
+	return e, nil
 }
 
 // pictures writes reconstructions of held-out samples.
 func (r *run) pictures() error {
 	var samples []*data.Sample
-	for i := range min(pictureSamples, r.Val.Len()) {
+	n := r.Val.Len()
+	for _, i := range spread(pictureSamples, n) {
 		s, err := r.Val.Sample(i)
-		if err != nil {
+		for r.SkipBad && err != nil && i+1 < n { // the next good one
+			i++
+			s, err = r.Val.Sample(i)
+		}
+		if err == nil {
+			samples = append(samples, s)
+		} else if !r.SkipBad {
 			return err
 		}
-		samples = append(samples, s)
 	}
 	c := &r.Config.Train
 	img, err := view.Reconstructions(r.trainer.Model, samples, view.ReconstructOptions{

@@ -3,6 +3,8 @@ package train
 import (
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -90,6 +92,9 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(losses, func(l *tensor.Tensor) bool { return l != nil }) {
+		return nil, fmt.Errorf("batch: has no modality that the model predicts, got %v", present)
+	}
 	var total *tensor.Tensor
 	if tr.balancer != nil {
 		tr.balancer.Params.ZeroGrad(t)
@@ -131,6 +136,12 @@ type DivergedError struct {
 	First string // the first tensor that went bad, in the order of computation
 }
 
+// badInput begins First where the data are to blame.
+const badInput = "input "
+
+// inData says whether the data are to blame.
+func (e *DivergedError) inData() bool { return strings.HasPrefix(e.First, badInput) }
+
 func (e *DivergedError) Error() string {
 	return fmt.Sprintf("step %d: %s; first bad: %s", e.Step, e.What, e.First)
 }
@@ -138,23 +149,31 @@ func (e *DivergedError) Error() string {
 // diverged looks for the first bad tensor in the order in which a step
 // computes: parameters, batch, results, gradients.
 func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
-	first := tr.Model.Params.FirstBad()
+	sets := []*nn.Params{tr.Model.Params}
+	if tr.balancer != nil {
+		sets = append(sets, tr.balancer.Params)
+	}
+	first := ""
+	look := func(find func() string) {
+		if first == "" {
+			first = find()
+		}
+	}
+	for _, ps := range sets {
+		look(ps.FirstBad)
+	}
 	for _, in := range tr.Model.Config.Inputs {
-		if first != "" {
-			break
-		}
-		if !tensor.Finite(b.Images[in.Name]) {
-			first = "input " + in.Name + " of the batch"
-		}
+		look(func() string {
+			if tensor.Finite(b.Images[in.Name]) {
+				return ""
+			}
+			return badInput + in.Name + " of the batch"
+		})
 	}
-	if first == "" {
-		first = tr.tape.FirstBad()
+	look(tr.tape.FirstBad)
+	for _, ps := range sets {
+		look(ps.FirstBadGrad)
 	}
-	if first == "" {
-		first = tr.Model.Params.FirstBadGrad()
-	}
-	if first == "" {
-		first = "none alone: a sum overflows"
-	}
+	look(func() string { return "none alone: a sum overflows" })
 	return &DivergedError{tr.step + 1, what, first}
 }

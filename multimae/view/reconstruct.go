@@ -30,7 +30,9 @@ type ReconstructOptions struct {
 // is predicted from the others.
 func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOptions, pool *tensor.Pool) (*image.RGBA, error) {
 	if o.Tile == 0 {
-		o.Tile = min(max(96, m.Config.ImageSize), 224)
+		// A whole multiple of small images keeps their pixels alike.
+		side := m.Config.ImageSize
+		o.Tile = min((95+side)/side*side, 224)
 	}
 	t := tensor.NewInference(pool)
 	var masked, single []Section

@@ -1,0 +1,476 @@
+package multimae
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// trained is smallConfig with everything that training needs.
+func trained() *Config {
+	c := smallConfig()
+	c.Optim = Optim{LR: 1e-4, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05}
+	c.Train = Train{
+		Steps: 10, WarmupSteps: 2, Batch: 4, Seed: 7, NumEncodedTokens: 5, Alphas: Alphas{1, 2, 3}, UniformTasks: true, ClipGrad: 3, SkipGrad: 9,
+		Weighting: "uncertainty", CropScale: []float64{0.2, 1}, CropRatio: []float64{0.75, 4. / 3}, Flip: true, ValEvery: 5, SaveEvery: 3, LogEvery: 1,
+	}
+	return c
+}
+
+// TestConfigRoundTrip checks that what is written is read back, with the order
+// of modalities.
+func TestConfigRoundTrip(t *testing.T) {
+	configs := map[string]*Config{"small": smallConfig(), "trained": trained()}
+	for _, name := range PresetNames {
+		c, err := Preset(name, 133)
+		if err != nil {
+			t.Fatal(err)
+		}
+		configs["preset "+name] = c
+	}
+	reversed := smallConfig()
+	slices.Reverse(reversed.Inputs)
+	slices.Reverse(reversed.Outputs)
+	configs["reversed"] = reversed
+	one := trained()
+	one.Train.Alphas = Alphas{0.5}
+	one.Inputs[0].Normalize = "none"
+	configs["one concentration"] = one
+	for what, c := range configs {
+		b := c.JSON()
+		got, err := ParseConfig(b)
+		if err != nil {
+			t.Errorf("%s: %v in\n%s", what, err, b)
+			continue
+		}
+		if !reflect.DeepEqual(got, c) {
+			t.Errorf("%s: read %+v, want %+v", what, got, c)
+		}
+		if again := got.JSON(); !bytes.Equal(again, b) {
+			t.Errorf("%s: written again\n%s\nwant\n%s", what, again, b)
+		}
+		if b[len(b)-1] != '\n' {
+			t.Errorf("%s: no newline at the end", what)
+		}
+	}
+	var order []string
+	for _, m := range regexp.MustCompile(`(?m)^  "(\w+)": \{$`).FindAllStringSubmatch(string(reversed.JSON()), -1) {
+		order = append(order, m[1])
+	}
+	if got := strings.Join(order, " "); got != "semseg depth rgb norm_rgb semseg depth rgb" {
+		t.Errorf("modalities are written in the order %s", got)
+	}
+	if s := string(one.JSON()); !strings.Contains(s, `"alphas": 0.5,`) {
+		t.Errorf("one concentration is written as\n%s", s)
+	}
+	// A dump's case is carried along, whatever is in it.
+	c := smallConfig()
+	c.Case = []byte(`{"steps":3,"anything":[1,{"a":null}]}`)
+	got, err := ParseConfig(c.JSON())
+	if err != nil || !bytes.Contains(got.Case, []byte(`"anything"`)) {
+		t.Errorf("case %s, %v", got.Case, err)
+	}
+}
+
+// TestLoadConfigs reads the configurations of the committed dumps.
+func TestLoadConfigs(t *testing.T) {
+	files, err := filepath.Glob("../testdata/parity/pretrain_*/config.json")
+	if err != nil || len(files) < 2 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		c, err := LoadConfig(os.DirFS(filepath.Dir(f)), "config.json")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := fmt.Sprint(names(c)); got != "[rgb depth semseg]" || len(c.Outputs) != 4 || c.Outputs[3].Loss != LossNormMSE || c.Case == nil || c.Optim.Betas != [2]float64{0.9, 0.95} {
+			t.Errorf("%s: %+v", f, c)
+		}
+	}
+	_, err = LoadConfig(fstest.MapFS{}, "a/config.json")
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "a/config.json") {
+		t.Errorf("no file: %v", err)
+	}
+	_, err = LoadConfig(fstest.MapFS{"m/c.json": {Data: []byte("{}")}}, "m/c.json")
+	wantError(t, "empty object", err, `m/c.json: model: got ""`)
+}
+
+// TestParseConfigErrors has files that are no configuration: each error names
+// the key and what stands there.
+func TestParseConfigErrors(t *testing.T) {
+	good := string(trained().JSON())
+	if _, err := ParseConfig([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, new, want string }{
+		// A misspelled key at every level.
+		{`"patch_size"`, `"path_size"`, `path_size: unknown key at the top level; did you mean "patch_size"?`},
+		{`"inputs"`, `"input"`, `input: unknown key at the top level; did you mean "inputs"?`},
+		{`"mlp_ratio"`, `"mlp_ration"`, `encoder: mlp_ration: unknown key at encoder; did you mean "mlp_ratio"?`},
+		{`"class_emb_dim"`, `"class_dim"`, `inputs: semseg: class_dim: unknown key at inputs.semseg; did you mean "class_emb_dim"?`},
+		{`"label_smoothing"`, `"smoothing"`, `outputs: semseg: smoothing: unknown key at outputs.semseg; did you mean "label_smoothing"?`},
+		{`"weight_decay"`, `"weightdecay"`, `optim: weightdecay: unknown key at optim; did you mean "weight_decay"?`},
+		{`"warmup_steps"`, `"warm_up_steps"`, `train: warm_up_steps: unknown key at train; did you mean "warmup_steps"?`},
+		{`"model"`, `"Model"`, `Model: unknown key at the top level; did you mean "model"?`},
+		{`"model"`, `""`, `: unknown key at the top level; did you mean `},
+		// Keys given twice.
+		{`"seed": 7`, `"seed": 7, "seed": 8`, `train: key "seed" stands twice`},
+		{`"norm_rgb"`, `"semseg"`, `outputs: key "semseg" stands twice`},
+		// Other types.
+		{`"dim": 16`, `"dim": "16"`, "json: cannot unmarshal string"},
+		{`"dim": 16`, `"dim": 16.5`, "json: cannot unmarshal number 16.5"},
+		{`"steps": 10`, `"steps": 1e99`, "json: cannot unmarshal number 1e99"},
+		{`"lr": 0.0001`, `"lr": 1e999`, "json: cannot unmarshal number 1e999"},
+		{`"seed": 7`, `"seed": -7`, "json: cannot unmarshal number -7"},
+		{`"qkv_bias": true`, `"qkv_bias": 1`, "json: cannot unmarshal number"},
+		{`"channels": 3,`, `"channels": [3],`, "rgb: json: cannot unmarshal array"},
+		{`"flip": true`, `"flip": null, "alphas": "many"`, `train: key "alphas" stands twice`},
+		{`"model": "multimae"`, `"model": "multivit"`, `model: got "multivit", want "multimae"`},
+		// Not JSON.
+		{`"model": "multimae",`, `"model": "multimae"`, "invalid character"},
+		{`"model"`, `model`, "invalid character"},
+		{good, "", "EOF"},
+		{good, "{", "unexpected end of JSON input"},
+		{good, good + "{}", "invalid character '{' after top-level value"},
+		{good, good[:len(good)/2], "unexpected"},
+		{good, "[]", "got [, want an object"},
+		{good, "null", "got <nil>, want an object"},
+		{good, `"model"`, "got model, want an object"},
+		{good, `{"inputs": []}`, "inputs: got [, want an object"},
+		{good, `{"inputs": {"rgb": 3}}`, "inputs: rgb: got 3, want an object"},
+		{good, `{"encoder": null}`, "encoder: got <nil>, want an object"},
+		{good, `{}`, `model: got "", want "multimae"`},
+		{good, `{"train":{"alphas":["1"]}}`, "json: cannot unmarshal string"},
+	} {
+		if !strings.Contains(good, c.old) {
+			t.Fatalf("the configuration has no %s", c.old)
+		}
+		got, err := ParseConfig([]byte(strings.Replace(good, c.old, c.new, 1)))
+		if got != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.60q for %.60q: error %v, want %q", c.new, c.old, err, c.want)
+		}
+	}
+}
+
+// TestConfigCheck reaches every refusal of Check.
+func TestConfigCheck(t *testing.T) {
+	if err := trained().Check(); err != nil {
+		t.Fatal(err)
+	}
+	nan, inf := math.NaN(), math.Inf(1)
+	many := func(n int) (in Inputs) {
+		for i := range n {
+			in = append(in, Input{Name: fmt.Sprint("m", i), Kind: KindImage, Channels: 1, Stride: 1})
+		}
+		return in
+	}
+	for _, test := range []struct {
+		set  func(c *Config)
+		want string
+	}{
+		{func(c *Config) { c.Model = "mae" }, `model: got "mae", want "multimae"`},
+		{func(c *Config) { c.Encoder.Dim = 0 }, "encoder.dim: got 0"},
+		{func(c *Config) { c.Encoder.Heads = 3 }, "encoder.heads: got 3, want a divisor of dim 16"},
+		{func(c *Config) { c.Encoder.Dim = 14 }, "encoder.dim: got 14, want a multiple of 4"},
+		{func(c *Config) { c.Encoder.LayerNormEps = float32(inf) }, "encoder.layer_norm_eps: got +Inf"},
+		{func(c *Config) { c.PatchSize = 0 }, "patch_size: got 0, want 1..1024"},
+		{func(c *Config) { c.PatchSize = 1025 }, "patch_size: got 1025"},
+		{func(c *Config) { c.ImageSize = 1<<14 + 8 }, "image_size: got 16392, want at most 16384"},
+		{func(c *Config) { c.ImageSize = 20 }, "image_size: 20×20 is not divisible by patch_size 8; use a multiple such as 16"},
+		{func(c *Config) { c.ImageSize = 0 }, "image_size: 0×0 is not divisible by patch_size 8; use a multiple such as 8"},
+		{func(c *Config) { c.NumGlobalTokens = -1 }, "num_global_tokens: got -1, want 0..1024"},
+		{func(c *Config) { c.NumGlobalTokens = 1025 }, "num_global_tokens: got 1025"},
+		{func(c *Config) { c.Inputs = nil }, "inputs, outputs: got 0 and 4, want 1..256 each"},
+		{func(c *Config) { c.Outputs = nil }, "inputs, outputs: got 3 and 0"},
+		{func(c *Config) { c.Inputs = many(257) }, "inputs, outputs: got 257 and 4"},
+		{func(c *Config) { c.Inputs[2].Name = "rgb" }, `inputs: "rgb" stands twice`},
+		{func(c *Config) { c.Outputs[3].Name = "depth" }, `outputs: "depth" stands twice`},
+		{func(c *Config) { c.Inputs[0].Name = "" }, `inputs..name: "" must be a non-empty word`},
+		{func(c *Config) { c.Inputs[0].Name = "a.b" }, `inputs.a.b.name: "a.b" must be`},
+		{func(c *Config) { c.Inputs[0].Name = "a/b" }, `inputs.a/b.name: `},
+		{func(c *Config) { c.Outputs[0].Name = `a\b` }, `outputs.a\b.name: `},
+		{func(c *Config) { c.Outputs[0].Name = "a b" }, `outputs.a b.name: `},
+		{func(c *Config) { c.Inputs[1].Stride = 3 }, "inputs.depth.stride: got 3, want a divisor of patch_size 8"},
+		{func(c *Config) { c.Inputs[1].Stride = 0 }, "inputs.depth.stride: got 0"},
+		{func(c *Config) { c.Inputs[1].Stride = -2 }, "inputs.depth.stride: got -2"},
+		{func(c *Config) { c.Inputs[1].Kind = "video" }, `inputs.depth.kind: got "video", want "image" or "classes"`},
+		{func(c *Config) { c.Inputs[1].Channels = 0 }, "inputs.depth.channels: got 0, want 1..16384"},
+		{func(c *Config) { c.Inputs[1].Channels = 1 << 15 }, "inputs.depth.channels: got 32768"},
+		{func(c *Config) { c.Inputs[1].NumClasses = 3 }, `inputs.depth.num_classes, class_emb_dim: not used by kind "image"`},
+		{func(c *Config) { c.Inputs[1].ClassEmbDim = 3 }, "inputs.depth.num_classes, class_emb_dim: not used"},
+		{func(c *Config) { c.Inputs[2].NumClasses = 0 }, "inputs.semseg.num_classes: got 0, want 1..254"},
+		{func(c *Config) { c.Inputs[2].NumClasses = 255 }, "inputs.semseg.num_classes: got 255"},
+		{func(c *Config) { c.Inputs[2].ClassEmbDim = 0 }, "inputs.semseg.class_emb_dim: got 0"},
+		{func(c *Config) { c.Inputs[2].ClassEmbDim = 1 << 15 }, "inputs.semseg.class_emb_dim: got 32768"},
+		{func(c *Config) { c.Inputs[2].Channels = 1 }, `inputs.semseg.channels: not used by kind "classes"`},
+		{func(c *Config) { c.Inputs[1].Normalize = "imagenet" }, `inputs.depth.normalize: "imagenet" needs 3 channels, got 1`},
+		{func(c *Config) { c.Inputs[1].Normalize = "minmax" }, `inputs.depth.normalize: got "minmax"`},
+		{func(c *Config) { c.Outputs[1].Stride = 3 }, "outputs.depth.stride: got 3, want a divisor"},
+		{func(c *Config) { c.Outputs[1].Stride = 4 }, "outputs.depth.stride: got 4, want that of input depth, 2"},
+		{func(c *Config) { c.Outputs[1].Task = "dept" }, `outputs.depth.task: "dept" is not an input; did you mean "depth"?`},
+		{func(c *Config) { c.Outputs[1].Loss = "l2" }, `outputs.depth.loss: got "l2", want "mse", "l1", "norm_mse" or "cross_entropy"`},
+		{func(c *Config) { c.Outputs[1].Loss = LossCrossEntropy }, `outputs.depth.loss: "cross_entropy" needs an input of kind "classes", but depth is of kind "image"`},
+		{func(c *Config) { c.Outputs[2].Loss = LossMSE }, `outputs.semseg.loss: "mse" needs an input of kind "image"`},
+		{func(c *Config) { c.Outputs[2].Channels = 4 }, "outputs.semseg.channels: got 4, want those of input semseg, 5"},
+		{func(c *Config) { c.Outputs[0].Channels = 1 }, "outputs.rgb.channels: got 1, want those of input rgb, 3"},
+		{func(c *Config) { c.Outputs[2].LabelSmoothing = 1 }, "outputs.semseg.label_smoothing: got 1"},
+		{func(c *Config) { c.Outputs[2].LabelSmoothing = -0.1 }, "outputs.semseg.label_smoothing: got -0.1"},
+		{func(c *Config) { c.Outputs[2].LabelSmoothing = nan }, "outputs.semseg.label_smoothing: got NaN"},
+		{func(c *Config) { c.Outputs[0].LabelSmoothing = 0.1 }, "outputs.rgb.label_smoothing: got 0.1, want 0 or more and below 1, with cross_entropy"},
+		{func(c *Config) { c.Outputs[0].Dim = 0 }, "outputs.rgb.dim: got 0"},
+		{func(c *Config) { c.Outputs[0].Depth = -1 }, "outputs.rgb.depth: got -1"},
+		{func(c *Config) { c.Outputs[0].Heads = 5 }, "outputs.rgb.heads: got 5, want a divisor of dim 8"},
+		{func(c *Config) { c.Outputs[0].Dim = 10 }, "outputs.rgb.dim: got 10, want a multiple of 4"},
+		{func(c *Config) { c.Train.Steps = 0 }, "train.steps: got 0, want at least 1"},
+		{func(c *Config) { c.Train.Batch = 0 }, "train.batch: got 0"},
+		{func(c *Config) { c.Train.NumEncodedTokens = 0 }, "train.num_encoded_tokens: got 0"},
+		{func(c *Config) { c.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13, but the inputs have only 12 patches"},
+		{func(c *Config) { c.Train.LogEvery = 0 }, "train.log_every: got 0"},
+		{func(c *Config) { c.Train.WarmupSteps = -1 }, "train.warmup_steps, val_every, save_every: got -1, 5, 3"},
+		{func(c *Config) { c.Train.ValEvery = -1 }, "train.warmup_steps, val_every, save_every: got 2, -1, 3"},
+		{func(c *Config) { c.Train.SaveEvery = -1 }, "train.warmup_steps, val_every, save_every: got 2, 5, -1"},
+		{func(c *Config) { c.Train.Alphas = nil }, "train.alphas: got 0 values, want one, or one for each of the 3 inputs"},
+		{func(c *Config) { c.Train.Alphas = Alphas{1, 1} }, "train.alphas: got 2 values"},
+		{func(c *Config) { c.Train.Alphas = Alphas{0} }, "train.alphas: got 0, want"},
+		{func(c *Config) { c.Train.Alphas = Alphas{1, 1e9, 2e9} }, "train.alphas: got 2e+09"},
+		{func(c *Config) { c.Train.Alphas = Alphas{nan} }, "train.alphas: got NaN"},
+		{func(c *Config) { c.Train.ClipGrad = -1 }, "train.clip_grad, skip_grad: got -1, 9"},
+		{func(c *Config) { c.Train.SkipGrad = -1 }, "train.clip_grad, skip_grad: got 3, -1"},
+		{func(c *Config) { c.Train.ClipGrad = nan }, "optim, train: got NaN, want finite numbers"},
+		{func(c *Config) { c.Train.SkipGrad = inf }, "optim, train: got +Inf"},
+		{func(c *Config) { c.Train.CropRatio = []float64{1, inf} }, "optim, train: got +Inf"},
+		{func(c *Config) { c.Train, c.Optim.LR = Train{}, nan }, "optim, train: got NaN"},
+		{func(c *Config) { c.Train.Weighting = "gradnorm" }, `train.weighting: got "gradnorm"`},
+		{func(c *Config) { c.Train.CropScale = []float64{0.2} }, "train.crop_scale: got [0.2]"},
+		{func(c *Config) { c.Train.CropScale = []float64{0, 1} }, "train.crop_scale: got [0 1]"},
+		{func(c *Config) { c.Train.CropScale = []float64{0.5, 0.4} }, "train.crop_scale: got [0.5 0.4]"},
+		{func(c *Config) { c.Train.CropScale = []float64{0.5, 1.1} }, "train.crop_scale: got [0.5 1.1]"},
+		{func(c *Config) { c.Train.CropRatio = []float64{1, 2, 3} }, "train.crop_ratio: got [1 2 3]"},
+		{func(c *Config) { c.Train.CropRatio = []float64{-1, 2} }, "train.crop_ratio: got [-1 2]"},
+		{func(c *Config) { c.Train.CropRatio = []float64{2, 1} }, "train.crop_ratio: got [2 1]"},
+		{func(c *Config) { c.Optim.LR = 0 }, "optim: got {LR:0 "},
+		{func(c *Config) { c.Optim.Betas[0] = 1 }, "optim: got "},
+		{func(c *Config) { c.Optim.Betas[1] = -0.1 }, "optim: got "},
+		{func(c *Config) { c.Optim.Eps = 0 }, "optim: got "},
+		{func(c *Config) { c.Optim.WeightDecay = -1 }, "optim: got "},
+	} {
+		c := trained()
+		test.set(c)
+		wantError(t, test.want, c.Check(), test.want)
+		if m, err := NewModel(c); m != nil || err == nil {
+			t.Errorf("%s: NewModel gives a model", test.want)
+		}
+	}
+	// The ends of ranges that are allowed.
+	for _, set := range []func(c *Config){
+		func(c *Config) { c.Train.Alphas = Alphas{1e9} },
+		func(c *Config) { c.Train.NumEncodedTokens = 12 },
+		func(c *Config) { c.Train, c.Optim = Train{}, Optim{} },
+		func(c *Config) { c.NumGlobalTokens = 0 },
+		func(c *Config) { c.Train.CropScale, c.Train.CropRatio = nil, nil },
+		func(c *Config) { c.Inputs[2].NumClasses, c.Outputs[2].Channels = 254, 254 },
+		func(c *Config) { c.Inputs = append(c.Inputs[:3:3], many(253)...); c.Train.Alphas = Alphas{1} },
+	} {
+		c := trained()
+		set(c)
+		if err := c.Check(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPresets checks the presets against the published model: the very keys,
+// shapes and trained parameters of MultiMAE-B, in the order of its checkpoint.
+func TestPresets(t *testing.T) {
+	var sizes []float64
+	for _, name := range PresetNames {
+		c, err := Preset(name, 40)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		sizes = append(sizes, c.values())
+	}
+	if !slices.IsSorted(sizes) {
+		t.Errorf("presets %v have %v values", PresetNames, sizes)
+	}
+	_, err := Preset("bse", 40)
+	wantError(t, "Preset", err, `unknown preset "bse"; did you mean "base"? The presets are [tiny small base large]`)
+	_, err = Preset("tiny", 255)
+	wantError(t, "Preset", err, "inputs.semseg.num_classes: got 255")
+
+	c, err := Preset("base", 133)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile("testdata/multimae_b_keys.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := m.Params.All()
+	count := 0
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		f := strings.Split(line, "\t")
+		if count >= len(params) {
+			t.Fatalf("no parameter %s", f[0])
+		}
+		p := params[count]
+		count++
+		shape := strings.ReplaceAll(strings.Trim(fmt.Sprint(p.Shape), "[]"), " ", "x")
+		if p.Name != f[0] || shape != f[1] || p.Fixed != (f[2] == "no") {
+			t.Fatalf("parameter %d is %s %s, fixed %v; the published one %s", count, p.Name, shape, p.Fixed, line)
+		}
+	}
+	if count != len(params) {
+		t.Errorf("%d parameters, the first of them that is not published: %s", len(params), params[count].Name)
+	}
+}
+
+// TestValues checks the count of values that needs no model.
+func TestValues(t *testing.T) {
+	configs := []*Config{smallConfig(), smallConfig(), smallConfig()}
+	configs[1].NumGlobalTokens, configs[1].Encoder.QKVBias, configs[1].ImageSize = 0, false, 40
+	configs[2].Inputs, configs[2].Outputs = configs[2].Inputs[1:2], configs[2].Outputs[1:2]
+	tiny, err := Preset("tiny", 133)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range append(configs, tiny) {
+		m, err := NewModel(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, p := range m.Params.All() {
+			n += len(p.Data)
+		}
+		if got := c.values(); got != float64(n) {
+			t.Errorf("configuration %d has %v values, want %d", i, got, n)
+		}
+	}
+}
+
+func TestConfigHelpers(t *testing.T) {
+	c := trained()
+	if in := c.Input("depth"); in != &c.Inputs[1] || c.Input("norm_rgb") != nil {
+		t.Error("Input finds another modality")
+	}
+	if nh, nw := c.Grid(32, 24); nh != 4 || nw != 3 || c.NumTokens(32, 24) != 36 {
+		t.Errorf("grid %d×%d, %d tokens", nh, nw, c.NumTokens(32, 24))
+	}
+	if d := c.Decoder(&c.Outputs[2]); d.Dim != 8 || d.Depth != 2 || d.Heads != 4 || d.MLPRatio != 2 || !d.QKVBias || d.LayerNormEps != 1e-6 || d.DropPath != 0 {
+		t.Errorf("decoder %+v", d)
+	}
+	for _, test := range []struct {
+		alphas Alphas
+		inputs []string
+		want   string
+	}{
+		{Alphas{1, 2, 3}, []string{"rgb", "semseg"}, "[1 3]"},
+		{Alphas{1, 2, 3}, names(c), "[1 2 3]"},
+		{Alphas{0.5}, []string{"depth"}, "[0.5]"},
+		{nil, []string{"depth"}, "[1]"},
+	} {
+		c.Train.Alphas = test.alphas
+		if o := c.MaskOptions(test.inputs); fmt.Sprint(o.Alphas) != test.want || o.Visible != 5 || !o.UniformTasks {
+			t.Errorf("mask options %+v, want alphas %s", o, test.want)
+		}
+	}
+	for in, want := range map[*Input]string{{Channels: 3}: "imagenet", {Channels: 1}: "standardize", {Channels: 3, Normalize: "none"}: "none"} {
+		if got := in.Normalization(); got != want {
+			t.Errorf("%+v is normalised by %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"depth", "rgb", "semseg", "norm_rgb"}
+	for word, want := range map[string]string{"rbg": "rgb", "Depth": "depth", "semantic": "semseg", "normrgb": "norm_rgb", "rgb": "rgb", "": "rgb"} {
+		if got := Nearest(word, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+	if got := Nearest("x", nil); got != "" {
+		t.Errorf("Nearest of nothing: %q", got)
+	}
+	// Words of a megabyte, as only a hostile file has them.
+	long := strings.Repeat("ab", 1<<19)
+	start := time.Now()
+	if got := Nearest(long+"x", []string{"rgb", long}); got != long {
+		t.Errorf("Nearest of a long word has %d bytes", len(got))
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("Nearest of long words takes %v", d)
+	}
+}
+
+// FuzzParseConfig: whatever the bytes, there is an error or a configuration
+// that holds what Check promises and is written and read the same.
+func FuzzParseConfig(f *testing.F) {
+	f.Add(trained().JSON())
+	for _, name := range PresetNames {
+		c, err := Preset(name, 13)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(c.JSON())
+	}
+	files, err := filepath.Glob("../testdata/parity/*/config.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	for _, s := range []string{"", "{}", "[", `{"inputs":{"":{}}}`, `{"train":{"alphas":[]}}`, `{"case":null}`, `{"inputs":{"a":null}}`, `{"a":{"b":[[[[`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := ParseConfig(b)
+		if err != nil {
+			if c != nil {
+				t.Error("a configuration and an error")
+			}
+			return
+		}
+		if err := c.Check(); err != nil {
+			t.Fatalf("read, but refused: %v", err)
+		}
+		if v := c.values(); !(v > 0) || v-v != 0 {
+			t.Errorf("%v values", v)
+		}
+		out := c.JSON()
+		again, err := ParseConfig(out)
+		if err != nil {
+			t.Fatalf("written, but not read: %v\n%s", err, out)
+		}
+		if !bytes.Equal(again.JSON(), out) {
+			t.Errorf("read and written again:\n%s\nwant\n%s", again.JSON(), out)
+		}
+	})
+}

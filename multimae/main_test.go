@@ -1,0 +1,213 @@
+package multimae
+
+import (
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+	"github.com/gomae/gomae/vit"
+)
+
+// TestMain fills released memory with NaN in all tests, so that a use after
+// release ends in a comparison that fails.
+func TestMain(m *testing.M) {
+	tensor.PoisonReleased(true)
+	os.Exit(m.Run())
+}
+
+const u = 1.0 / (1 << 24) // the largest relative rounding error of float32
+
+// eachLevel calls f at each SIMD level of this machine.
+func eachLevel(f func(level string)) {
+	for _, l := range asm.Supported() {
+		restore := asm.Use(l)
+		f(l.String())
+		restore()
+	}
+}
+
+// pools returns pools of 1, 2 and 3 workers, closed with the test.
+func pools(t *testing.T) []*tensor.Pool {
+	procs := runtime.GOMAXPROCS(3) // no pool is larger
+	ps := []*tensor.Pool{nil, tensor.NewPool(2), tensor.NewPool(3)}
+	t.Cleanup(func() {
+		for _, p := range ps[1:] {
+			p.Close()
+		}
+		runtime.GOMAXPROCS(procs)
+	})
+	if ps[2].Workers() != 3 {
+		t.Fatalf("a pool of %d workers", ps[2].Workers())
+	}
+	return ps
+}
+
+// sameBits reports the first element in which got is not want.
+func sameBits(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
+		return
+	}
+	for i, v := range got {
+		if math.Float32bits(v) != math.Float32bits(want[i]) {
+			t.Errorf("%s: element %d is %v, want the bits of %v", what, i, v, want[i])
+			return
+		}
+	}
+}
+
+// wantError wants an error that begins so.
+func wantError(t *testing.T, what string, err error, prefix string) {
+	t.Helper()
+	if err == nil || !strings.HasPrefix(err.Error(), prefix) {
+		t.Errorf("%s: error %v, want %q", what, err, prefix)
+	}
+}
+
+// smallConfig is a model with everything a model can have, of a size that a
+// float64 reference computes in a millisecond: four grid cells at 16 pixels.
+// Depth and semantic maps have task queries, the others not.
+func smallConfig() *Config {
+	return &Config{
+		Model: "multimae", ImageSize: 16, PatchSize: 8, NumGlobalTokens: 2,
+		Encoder: vit.Config{Dim: 16, Depth: 2, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
+		Inputs: Inputs{
+			{Name: "rgb", Kind: KindImage, Channels: 3, Stride: 1},
+			{Name: "depth", Kind: KindImage, Channels: 1, Stride: 2},
+			{Name: "semseg", Kind: KindClasses, NumClasses: 5, Stride: 4, ClassEmbDim: 6},
+		},
+		Outputs: Outputs{
+			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: LossMSE, Dim: 8, Depth: 1, Heads: 2},
+			{Name: "depth", Channels: 1, Stride: 2, Task: "depth", Loss: LossL1, Dim: 12, Depth: 0, Heads: 3, UseTaskQueries: true},
+			{Name: "semseg", Channels: 5, Stride: 4, Task: "semseg", Loss: LossCrossEntropy, Dim: 8, Depth: 2, Heads: 4, UseTaskQueries: true, LabelSmoothing: 0.1},
+			{Name: "norm_rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: LossNormMSE, Dim: 8, Depth: 1, Heads: 1, LossOnUnmasked: true},
+		},
+	}
+}
+
+// newModel makes a model whose parameters all differ from their neutral
+// values, which would hide a term: biases, norms and mask tokens too.
+func newModel(t testing.TB, c *Config) *Model {
+	t.Helper()
+	m, err := NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(1)
+	for _, p := range m.Params.All() {
+		if p.Fixed {
+			continue
+		}
+		r := nn.NewRNG(nn.Hash(p.Name), 2)
+		for i := range p.Data {
+			p.Data[i] += 0.2 * float32(r.Normal()) / float32(math.Sqrt(float64(len(p.Data)/p.Shape[0])))
+		}
+	}
+	return m
+}
+
+// newBatch draws a batch with the given modalities. Maps of classes have
+// ignored pixels, one sample's nothing else.
+func newBatch(c *Config, size, h, w int, seed uint64, modalities ...string) *Batch {
+	b := &Batch{Size: size, H: h, W: w, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	for _, name := range modalities {
+		in := c.Input(name)
+		r := nn.NewRNG(seed, nn.Hash(name))
+		n := size * (h / in.Stride) * (w / in.Stride)
+		if in.Kind == KindImage {
+			x := make([]float32, n*in.Channels)
+			for i := range x {
+				x[i] = float32(r.Normal())
+			}
+			b.Images[name] = x
+			continue
+		}
+		ids := make([]int32, n)
+		for i := range ids {
+			switch ids[i] = int32(r.Intn(in.NumClasses + 2)); int(ids[i]) - in.NumClasses {
+			case 0:
+				ids[i] = 254
+			case 1:
+				ids[i] = 255
+			}
+		}
+		if size > 2 {
+			for i := range n / size {
+				ids[n-1-i] = 255
+			}
+		}
+		b.Classes[name] = ids
+	}
+	return b
+}
+
+func names(c *Config) []string {
+	var s []string
+	for i := range c.Inputs {
+		s = append(s, c.Inputs[i].Name)
+	}
+	return s
+}
+
+// newMasks draws masks for a batch of these inputs.
+func newMasks(t testing.TB, c *Config, b *Batch, visible int, seed uint64, inputs ...string) *Masks {
+	t.Helper()
+	nh, nw := c.Grid(b.H, b.W)
+	r := nn.NewRNG(seed)
+	m, err := DrawMasks(&r, b.Size, inputs, nh*nw, MaskOptions{Visible: visible, Alphas: []float64{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// keepMasks has masks with these tokens of each sample visible.
+func keepMasks(t testing.TB, inputs []string, patches int, keep ...[]int32) *Masks {
+	t.Helper()
+	m, err := NewMasks(len(keep), inputs, patches, slices.Concat(keep...), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// step runs a whole training step but the update, and returns predictions and
+// losses. Gradients are left in the parameters.
+func step(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (preds, losses []*tensor.Tensor, total *tensor.Tensor) {
+	t.Helper()
+	tape.Reset()
+	m.Params.EnableGrad()
+	m.Params.ZeroGrad(tape)
+	preds, err := m.Forward(tape, b, masks, nil)
+	if err == nil {
+		losses, err = m.Losses(tape, preds, b, masks)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	total = Total(tape, losses)
+	tape.Backward(total)
+	return preds, losses, total
+}
+
+// subsets returns all non-empty subsets of names in their order.
+func subsets(names []string) [][]string {
+	var all [][]string
+	for bits := 1; bits < 1<<len(names); bits++ {
+		var s []string
+		for i, n := range names {
+			if bits>>i&1 == 1 {
+				s = append(s, n)
+			}
+		}
+		all = append(all, s)
+	}
+	return all
+}

@@ -1,0 +1,636 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+)
+
+// options are those of a run of 12 steps: validations at 4, 8 and 12,
+// checkpoints at 5, 10 and 12, logged at every second.
+func options(dir string) Options {
+	c := tinyConfig()
+	return Options{
+		Config: c, Dir: dir, Workers: 1,
+		Train: data.Scenes(0, 40, 20, 1), Val: data.Scenes(100, 6, 16, 1),
+	}
+}
+
+func run1(t *testing.T, ctx context.Context, o Options) *Result {
+	t.Helper()
+	r, err := Run(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var timing = regexp.MustCompile(`, "(images_per_s|data_wait_s)": [-+.e0-9]+`)
+
+// results are the files of a finished run, without what is measured.
+func results(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range []string{CheckpointFile, multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile} {
+		files[name] = readFile(t, dir, name)
+	}
+	files[MetricsFile] = timing.ReplaceAllString(files[MetricsFile], "")
+	return files
+}
+
+func same(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	for name, w := range want {
+		if got[name] == w {
+			continue
+		}
+		if name == MetricsFile {
+			t.Errorf("%s: metrics are\n%s\nwant\n%s", what, got[name], w)
+		} else {
+			t.Errorf("%s: %s differs", what, name)
+		}
+	}
+}
+
+// noLeftovers: nothing but the run's files is in its folder.
+func noLeftovers(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !slices.Contains([]string{CheckpointFile, multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile}, e.Name()) {
+			t.Errorf("%s is left over", e.Name())
+		}
+	}
+}
+
+// TestResume interrupts a run everywhere, also while it validates, goes on
+// with another number of workers, and wants the files of a run that went
+// straight through.
+func TestResume(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	straight := t.TempDir()
+	r := run1(t, context.Background(), options(straight))
+	if r.Steps != 12 || r.Resumed != 0 || r.Interrupted || r.Evaluation == nil || r.Evaluation.Samples != 6 || r.SkippedData != 0 || !(r.DataWait > 0) {
+		t.Fatalf("%+v", r)
+	}
+	want := results(t, straight)
+	noLeftovers(t, straight)
+	if m, err := multimae.LoadDir(straight); err != nil || string(m.Config.JSON()) != want[multimae.ConfigFile] {
+		t.Errorf("the model folder: %v", err)
+	}
+
+	// stop interrupts a run when hook says so and checks what it leaves.
+	stop := func(what string, dir string, o Options, hook func(o *Options, stop func()), steps int) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		hook(&o, cancel)
+		r := run1(t, ctx, o)
+		if !r.Interrupted || r.Steps != steps || r.Evaluation != nil {
+			t.Errorf("%s: %+v, want an interruption after %d steps", what, r, steps)
+		}
+		if _, err := multimae.LoadDir(dir); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		noLeftovers(t, dir)
+	}
+	finish := func(what, dir string, from int) {
+		t.Helper()
+		o := options(dir)
+		o.Config, o.Resume, o.Workers = nil, true, 2
+		if r := run1(t, context.Background(), o); r.Interrupted || r.Steps != 12 || r.Resumed != from {
+			t.Errorf("%s: %+v, want to go on from %d", what, r, from)
+		}
+		same(t, what, results(t, dir), want)
+		noLeftovers(t, dir)
+	}
+	atStep := func(k int) func(o *Options, stop func()) {
+		return func(o *Options, stop func()) {
+			if k == 0 {
+				stop()
+			}
+			o.OnStep = func(p *Progress) {
+				if p.Step == k {
+					stop()
+				}
+			}
+		}
+	}
+	ks := []int{0, 1, 4, 5, 7, 11, 12}
+	if testing.Short() {
+		ks = []int{0, 4, 7, 12}
+	}
+	for _, k := range ks {
+		dir := filepath.Join(t.TempDir(), "run")
+		what := fmt.Sprintf("after step %d", k)
+		stop(what, dir, options(dir), atStep(k), k)
+		finish(what, dir, k)
+	}
+
+	// Twice, and in the middle of each of the validations.
+	dir := filepath.Join(t.TempDir(), "run")
+	o := options(dir)
+	for i, step := range []int{4, 8, 12} {
+		what := fmt.Sprintf("in validation at step %d", step)
+		stop(what, dir, o, func(o *Options, stop func()) {
+			o.Val = &hooked{Dataset: o.Val, hook: func(int) { stop() }}
+		}, step)
+		if got := strings.Count(readFile(t, dir, MetricsFile), "val.loss\""); got != i {
+			t.Errorf("%s: %d validations logged, want %d", what, got, i)
+		}
+		o = options(dir)
+		o.Resume = true
+		stop(what+", again", dir, o, func(o *Options, stop func()) {
+			o.OnEvaluate = func(at int, e *Evaluation) {
+				if at != step || e.Samples != 6 {
+					t.Errorf("%s: told of step %d, %+v", what, at, e)
+				}
+				stop()
+			}
+			if step == 12 { // the last one is told with the run complete
+				o.OnEvaluate = nil
+				stop()
+			}
+		}, step)
+	}
+	finish("in validations", dir, 12)
+}
+
+// hooked is a dataset that calls hook before it reads a sample.
+type hooked struct {
+	data.Dataset
+	hook func(i int)
+}
+
+func (h *hooked) Sample(i int) (*data.Sample, error) {
+	h.hook(i)
+	return h.Dataset.Sample(i)
+}
+
+// TestKilled copies the folder at several moments of a run, as a power cut
+// would leave it, and goes on from the copies.
+func TestKilled(t *testing.T) {
+	straight, copies := t.TempDir(), t.TempDir()
+	o := options(straight)
+	o.OnStep = func(p *Progress) {
+		if err := os.CopyFS(filepath.Join(copies, fmt.Sprint(p.Step)), os.DirFS(straight)); err != nil {
+			t.Error(err)
+		}
+	}
+	run1(t, context.Background(), o)
+	want := results(t, straight)
+	for _, k := range []int{1, 4, 6, 9, 12} {
+		dir := filepath.Join(copies, fmt.Sprint(k))
+		metrics := filepath.Join(dir, MetricsFile)
+		f, err := os.OpenFile(metrics, os.O_WRONLY|os.O_APPEND, 0o666)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(f, `{"step": %d, "epo`, k)
+		f.Close()
+		for _, name := range []string{CheckpointFile, multimae.WeightsFile} { // killed while saving
+			if err := os.WriteFile(filepath.Join(dir, "."+name+".tmp-123abc"), []byte("half"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := options(dir)
+		o.Resume = true
+		saved := k / 6 * 5 // 5 and 10 are saved at the head of the steps that follow
+		if k == 12 {
+			saved = 10
+		}
+		if r := run1(t, context.Background(), o); r.Resumed != saved {
+			t.Errorf("copy of step %d: resumed at %d, want %d", k, r.Resumed, saved)
+		}
+		same(t, fmt.Sprintf("copy of step %d", k), results(t, dir), want)
+		noLeftovers(t, dir)
+	}
+}
+
+// TestResumeFinished validates and draws again, and changes nothing else.
+func TestResumeFinished(t *testing.T) {
+	dir := t.TempDir()
+	first := run1(t, context.Background(), options(dir))
+	want := results(t, dir)
+	before, err := os.Stat(filepath.Join(dir, CheckpointFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, PicturesFile)); err != nil {
+		t.Fatal(err)
+	}
+	o := options(dir)
+	o.Resume = true
+	o.OnStep = func(p *Progress) { t.Errorf("step %d", p.Step) }
+	o.Train = &hooked{Dataset: o.Train, hook: func(int) {}}
+	r := run1(t, context.Background(), o)
+	if r.Steps != 12 || r.Resumed != 12 || fmt.Sprint(r.Evaluation) != fmt.Sprint(first.Evaluation) {
+		t.Errorf("%+v", r)
+	}
+	same(t, "finished", results(t, dir), want)
+	if after, err := os.Stat(filepath.Join(dir, CheckpointFile)); err != nil || !os.SameFile(before, after) {
+		t.Errorf("the checkpoint was written again: %v", err)
+	}
+}
+
+// TestMetrics checks each line's keys, in order.
+func TestMetrics(t *testing.T) {
+	dir := t.TempDir()
+	o := options(dir)
+	o.Config.Train.SkipGrad = 1e-9 // each step skipped, and so logged
+	o.Config.Train.Steps, o.Config.Train.ValEvery = 11, 0
+	steps := 0
+	o.OnStep = func(p *Progress) {
+		if steps++; p.Step != steps || p.Steps != 11 || p.Epoch != (p.Step-1)/10 || !(p.ImagesPerSec > 0) || p.DataWait < 0 {
+			t.Errorf("%+v", p)
+		}
+	}
+	r := run1(t, context.Background(), o)
+	lines := strings.Split(strings.TrimSuffix(readFile(t, dir, MetricsFile), "\n"), "\n")
+	if len(lines) != 12 || steps != 11 {
+		t.Fatalf("%d steps and %d lines, want 11 and 12", steps, len(lines))
+	}
+	key := regexp.MustCompile(`"([^"]+)": `)
+	keys := func(line string) string {
+		var names []string
+		for _, m := range key.FindAllStringSubmatch(line, -1) {
+			names = append(names, m[1])
+		}
+		return strings.Join(names, " ")
+	}
+	for i, line := range lines[:11] {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil || m["step"] != float64(i+1) || m["epoch"] != float64(i/10) || m["skipped"] != true {
+			t.Errorf("line %d: %v, %s", i, err, line)
+		}
+		if got := keys(line); got != "step epoch loss loss.rgb loss.depth loss.semseg loss.norm_rgb lr weight_decay grad_norm images_per_s data_wait_s skipped" {
+			t.Errorf("keys %s", got)
+		}
+	}
+	want := "step val.samples val.loss" +
+		" val.loss.rgb val.trivial_loss.rgb val.psnr.rgb val.trivial_psnr.rgb" +
+		" val.loss.depth val.trivial_loss.depth val.l1.depth val.trivial_l1.depth" +
+		" val.loss.semseg val.trivial_loss.semseg val.accuracy.semseg val.trivial_accuracy.semseg" +
+		" val.loss.norm_rgb val.trivial_loss.norm_rgb val.mse.norm_rgb val.trivial_mse.norm_rgb"
+	if got := keys(lines[11]); got != want {
+		t.Errorf("keys %s, want %s", got, want)
+	}
+	var m map[string]any
+	if err := json.Unmarshal([]byte(lines[11]), &m); err != nil || m["val.loss"] != r.Evaluation.Loss || m["val.accuracy.semseg"] != r.Evaluation.Scores[2].Value {
+		t.Errorf("%v: %s, want %+v", err, lines[11], r.Evaluation)
+	}
+}
+
+// TestOtherRun: nothing of a run is overwritten.
+func TestOtherRun(t *testing.T) {
+	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, MetricsFile} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("precious"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Run(context.Background(), options(dir))
+		if !errors.Is(err, ErrOtherRun) || !strings.Contains(err.Error(), dir+" holds a run already ("+name+"); use -resume") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if entries, _ := os.ReadDir(dir); len(entries) != 1 || readFile(t, dir, name) != "precious" {
+			t.Errorf("%s: changed", name)
+		}
+	}
+	// Other files do not matter.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	run1(t, context.Background(), options(dir))
+}
+
+// TestBusy: one folder, one process.
+func TestBusy(t *testing.T) {
+	dir := t.TempDir()
+	o := options(dir)
+	o.OnStep = func(p *Progress) {
+		other := options(dir)
+		other.Resume = true
+		_, err := Run(context.Background(), other)
+		if _, locks := err, runtime.GOOS == "linux" || runtime.GOOS == "darwin"; locks && !errors.Is(err, ErrBusy) {
+			t.Errorf("step %d: resumed by another: %v", p.Step, err)
+		}
+		other.Resume = false
+		if _, err := Run(context.Background(), other); !errors.Is(err, ErrOtherRun) {
+			t.Errorf("step %d: begun by another: %v", p.Step, err)
+		}
+	}
+	if runtime.GOOS != "linux" && runtime.GOOS != "darwin" {
+		t.Skip("no locks on " + runtime.GOOS)
+	}
+	run1(t, context.Background(), o)
+}
+
+// TestRefused: what cannot work is refused and leaves no files.
+func TestRefused(t *testing.T) {
+	missing := errors.New("broken.png: truncated image")
+	for _, c := range []struct {
+		name   string
+		change func(o *Options)
+		want   string
+	}{
+		{"configuration", func(o *Options) { o.Config.PatchSize = 7 }, "image_size: 16×16 is not divisible by patch_size 7"},
+		{"no train", func(o *Options) { o.Config.Train = multimae.Train{} }, "does not say how to train"},
+		{"tokens", func(o *Options) { o.Config.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13, but the inputs have only 12 patches"},
+		{"batch", func(o *Options) { o.Config.Train.Batch = 41 }, "train.batch: got 41, but there are only 40 samples"},
+		{"empty validation", func(o *Options) { o.Val = data.Scenes(0, 0, 16, 1) }, "the dataset for validation has no samples"},
+		{"first sample", func(o *Options) {
+			o.Train = &broken{Dataset: o.Train, err: missing, bad: func(int) bool { return true }}
+		}, missing.Error()},
+		{"no sample at all", func(o *Options) {
+			o.SkipBad = true
+			o.Train = &broken{Dataset: o.Train, err: missing, bad: func(int) bool { return true }}
+		}, "none of the 40 samples can be read: sample"},
+		{"NaN at once", func(o *Options) { o.Train = &spoiled{o.Train, func(int) bool { return true }} }, "step 1: the loss is NaN; first bad: input "},
+		{"resume nothing", func(o *Options) { o.Resume = true }, "holds no run to resume"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			parent := t.TempDir()
+			o := options(filepath.Join(parent, "run"))
+			c.change(&o)
+			r, err := Run(context.Background(), o)
+			if r != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%+v, error %v, want %q", r, err, c.want)
+			}
+			if entries, _ := os.ReadDir(parent); len(entries) != 0 {
+				t.Error("left a folder")
+			}
+			// A folder that was there stays.
+			o.Dir = parent
+			if _, err := Run(context.Background(), o); err == nil {
+				t.Error("now it works?")
+			}
+			if entries, err := os.ReadDir(parent); err != nil || len(entries) != 0 {
+				t.Errorf("left %v, %v", entries, err)
+			}
+		})
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(context.Background(), options(filepath.Join(file, "run"))); err == nil || !strings.Contains(err.Error(), "give another -out") {
+		t.Errorf("below a file: %v", err)
+	}
+}
+
+// broken is a dataset of which some samples cannot be read.
+type broken struct {
+	data.Dataset
+	err error
+	bad func(i int) bool
+}
+
+func (b *broken) Sample(i int) (*data.Sample, error) {
+	if b.bad(i) {
+		return nil, fmt.Errorf("sample %d: %w", i, b.err)
+	}
+	return b.Dataset.Sample(i)
+}
+
+// spoiled is a dataset of which some samples have a NaN in depth.
+type spoiled struct {
+	data.Dataset
+	bad func(i int) bool
+}
+
+func (b *spoiled) Sample(i int) (*data.Sample, error) {
+	s, err := b.Dataset.Sample(i)
+	if err == nil && b.bad(i) {
+		fill(s.Maps["depth"].Pix, float32(math.NaN()))
+	}
+	return s, err
+}
+
+// TestBadSample: the steps before a bad sample are saved; when it is put right
+// the run goes on as if nothing had been.
+func TestBadSample(t *testing.T) {
+	straight := t.TempDir()
+	run1(t, context.Background(), options(straight))
+	want := results(t, straight)
+	truncated := errors.New("rgb/7.png: truncated image")
+	for _, c := range []struct {
+		name  string
+		spoil func(o *Options, from *atomic.Bool)
+		at    int
+	}{
+		{"training", func(o *Options, from *atomic.Bool) {
+			o.Train = &broken{Dataset: o.Train, err: truncated, bad: func(int) bool { return from.Load() }}
+		}, 6},
+		{"validation", func(o *Options, from *atomic.Bool) {
+			o.Val = &broken{Dataset: o.Val, err: truncated, bad: func(i int) bool { return i == 5 && from.Load() }}
+		}, 8},
+		{"last validation", func(o *Options, from *atomic.Bool) {
+			o.Config.Train.ValEvery = 0
+			o.Val = &broken{Dataset: o.Val, err: truncated, bad: func(i int) bool { return i == 5 }}
+		}, 12},
+	} {
+		dir := filepath.Join(t.TempDir(), "run")
+		o := options(dir)
+		from := new(atomic.Bool)
+		c.spoil(&o, from)
+		o.OnStep = func(p *Progress) {
+			if p.Step == 6 {
+				from.Store(true)
+			}
+		}
+		_, err := Run(context.Background(), o)
+		var at int
+		if err == nil || !errors.Is(err, truncated) {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		_, tail, _ := strings.Cut(err.Error(), "The run is saved at step ")
+		if _, e := fmt.Sscan(tail, &at); e != nil || at < c.at || at > c.at+3 { // the loader reads ahead
+			t.Errorf("%s: %v, want a run saved at about step %d", c.name, err, c.at)
+		}
+		if c.name == "last validation" {
+			continue
+		}
+		o = options(dir)
+		o.Resume = true
+		if r := run1(t, context.Background(), o); r.Resumed != at {
+			t.Errorf("%s: resumed at %d, want %d", c.name, r.Resumed, at)
+		}
+		same(t, c.name, results(t, dir), want)
+	}
+}
+
+// TestSkipBad trains and validates without the samples that cannot be read,
+// and counts each of them once.
+func TestSkipBad(t *testing.T) {
+	o := options(t.TempDir())
+	o.SkipBad = true
+	o.Train = &broken{Dataset: o.Train, err: os.ErrInvalid, bad: func(i int) bool { return i%10 == 3 }}
+	o.Val = &broken{Dataset: o.Val, err: os.ErrInvalid, bad: func(i int) bool { return i < 3 }}
+	r := run1(t, context.Background(), o)
+	if r.Steps != 12 || r.SkippedData != 4+3 || r.FirstSkipped == nil || r.FirstSkipped.Error() != "sample 3: invalid argument" || r.Evaluation.Samples != 3 {
+		t.Errorf("%+v", r)
+	}
+	// In the last picture, too, which has samples 0, 1, 3 and 4.
+	if _, err := os.Stat(filepath.Join(o.Dir, PicturesFile)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDivergedRun: the last good checkpoint stays as it was.
+func TestDivergedRun(t *testing.T) {
+	for _, first := range []int{2, 7} {
+		dir := filepath.Join(t.TempDir(), "run")
+		o := options(dir)
+		var bad atomic.Bool
+		o.Train = &spoiled{o.Train, func(int) bool { return bad.Load() }}
+		checkpoint := ""
+		o.OnStep = func(p *Progress) {
+			if p.Step == first {
+				bad.Store(true)
+			}
+			if p.Step == 6 {
+				checkpoint = readFile(t, dir, CheckpointFile)
+			}
+		}
+		_, err := Run(context.Background(), o)
+		var d *DivergedError
+		if !errors.As(err, &d) || d.First != "input depth of the batch" || d.Step < first || d.Step > first+3 {
+			t.Fatal(err)
+		}
+		want := "no checkpoint was saved before. Look for the sample"
+		if first > 5 {
+			want = "the checkpoint of step 5 is kept in " + filepath.Join(dir, CheckpointFile)
+			if readFile(t, dir, CheckpointFile) != checkpoint {
+				t.Error("the checkpoint was changed")
+			}
+		}
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestUpdateOverflows: parameters that are not finite are never saved.
+func TestUpdateOverflows(t *testing.T) {
+	o := options(t.TempDir())
+	o.Config.Optim.LR, o.Config.Train.WarmupSteps = 1e39, 0
+	o.Config.Train.SaveEvery = 1
+	_, err := Run(context.Background(), o)
+	var d *DivergedError
+	if !errors.As(err, &d) || d.Step != 1 || !strings.HasPrefix(d.First, "model.global_tokens, shape [1 1 16], element 0 is") ||
+		!strings.Contains(err.Error(), "no checkpoint was saved before. Start another run with a lower optim.lr") {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dir, CheckpointFile)); err == nil {
+		t.Error("saved")
+	}
+}
+
+// TestSaveFails: the checkpoint before is usable.
+func TestSaveFails(t *testing.T) {
+	straight := t.TempDir()
+	run1(t, context.Background(), options(straight))
+	for _, name := range []string{CheckpointFile, multimae.WeightsFile} {
+		dir := filepath.Join(t.TempDir(), "run")
+		path := filepath.Join(dir, name)
+		o := options(dir)
+		o.OnStep = func(p *Progress) {
+			if p.Step == 6 { // a folder in its place cannot be written, whoever tries
+				if err := errors.Join(os.Rename(path, path+".before"), os.Mkdir(path, 0o777)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		kept := 5
+		if name == multimae.WeightsFile {
+			kept = 10 // which is written after the checkpoint
+		}
+		_, err := Run(context.Background(), o)
+		if err == nil || !strings.Contains(err.Error(), path) ||
+			!strings.Contains(err.Error(), fmt.Sprintf("the checkpoint of step %d is kept in %s. Make room and go on with -resume", kept, filepath.Join(dir, CheckpointFile))) {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.Remove(path), os.Rename(path+".before", path)); err != nil {
+			t.Fatal(err)
+		}
+		o = options(dir)
+		o.Resume = true
+		if r := run1(t, context.Background(), o); r.Resumed != kept {
+			t.Errorf("%s: resumed at %d, want %d", name, r.Resumed, kept)
+		}
+		same(t, name, results(t, dir), results(t, straight))
+		noLeftovers(t, dir)
+	}
+}
+
+// TestResumeRefused: a run whose files are damaged or gone.
+func TestResumeRefused(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(context.Background())
+	o := options(dir)
+	o.OnStep = func(*Progress) { cancel() }
+	run1(t, ctx, o)
+	whole := readFile(t, dir, CheckpointFile)
+	o = options(dir)
+	o.Resume = true
+	refuse := func(what, want string) {
+		t.Helper()
+		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: error %v, want %q and the folder", what, err, want)
+		}
+	}
+	path := filepath.Join(dir, CheckpointFile)
+	if err := os.WriteFile(path, []byte(whole[:len(whole)-9]), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	refuse("cut", "restore the file from a copy, or start another run")
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	refuse("gone", "are not enough to go on; restore the file, or start another run")
+	config := readFile(t, dir, multimae.ConfigFile)
+	for damage, want := range map[string]string{
+		"{":  "unexpected",
+		"{}": `model: got ""`,
+		strings.Replace(config, `"lr"`, `"lrr"`, 1):                        `did you mean "lr"?`,
+		strings.Replace(config, `"train": {`, `"case": {`, 1):              `has no "train": it is a model without a run`,
+		strings.Replace(config, `"image_size": 16`, `"image_size": 20`, 1): "is not divisible by patch_size 8",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, multimae.ConfigFile), []byte(damage), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		refuse("config.json", want)
+	}
+	// Only the configuration: killed before the first checkpoint. It begins.
+	if err := os.WriteFile(filepath.Join(dir, multimae.ConfigFile), []byte(config), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{MetricsFile, multimae.WeightsFile} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := run1(t, context.Background(), o); r.Resumed != 0 || r.Steps != 12 {
+		t.Errorf("%+v", r)
+	}
+	straight := t.TempDir()
+	run1(t, context.Background(), options(straight))
+	same(t, "only config.json", results(t, dir), results(t, straight))
+}

@@ -1,0 +1,379 @@
+package train
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// TestLearns trains on one batch, whose masks still change with each step.
+func TestLearns(t *testing.T) {
+	c := tinyConfig()
+	c.Train.Steps, c.Optim.LR = 80, 1e-2
+	tr := newTrainer(t, c, nil)
+	b := someBatch(t, c, 8)
+	var losses []float64
+	for k := range c.Train.Steps {
+		x := step(t, tr, b)
+		sum := 0.0
+		for _, l := range x.Losses {
+			sum += l
+		}
+		if x.Step != k+1 || tr.Steps() != k+1 || len(x.Losses) != 4 || math.Abs(sum-x.Loss) > 1e-5*sum || x.WeightDecay != 0.05 || !(x.GradNorm > 0) || x.Skipped {
+			t.Fatalf("%+v", x)
+		}
+		if want := (nn.Schedule{Base: 1e-2, Warmup: 2, Steps: 80}).At(k); x.LR != want {
+			t.Fatalf("step %d: learning rate %g, want %g", k+1, x.LR, want)
+		}
+		losses = append(losses, x.Loss)
+	}
+	first, last := mean(losses[:8]), mean(losses[72:])
+	if !(last < 0.8*first) {
+		t.Errorf("loss %.3f at first and %.3f at last", first, last)
+	}
+}
+
+func mean(x []float64) (m float64) {
+	for _, v := range x {
+		m += v / float64(len(x))
+	}
+	return m
+}
+
+// TestDiverged spoils a number somewhere. The error must name the place, and
+// nothing else may have changed.
+func TestDiverged(t *testing.T) {
+	inf := float32(math.Inf(1))
+	for _, c := range []struct {
+		name       string
+		spoil      func(tr *Trainer, b *multimae.Batch)
+		what, bad  string
+		inData     bool
+		balancerOn bool
+	}{
+		{name: "input", what: "the loss is NaN", bad: "input depth of the batch", inData: true,
+			spoil: func(_ *Trainer, b *multimae.Batch) { fill(b.Images["depth"], float32(math.NaN())) }},
+		{name: "parameter", what: "the loss is NaN", bad: "parameter encoder.1.attn.qkv.bias, shape [48], element 3 is +Inf",
+			spoil: func(tr *Trainer, _ *multimae.Batch) {
+				parameter(t, tr.Model.Params, "encoder.1.attn.qkv.bias")[3] = inf
+			}},
+		{name: "loss weight", what: "the loss is NaN", bad: "parameter log_vars, shape [4], element 2 is NaN", balancerOn: true,
+			spoil: func(tr *Trainer, _ *multimae.Batch) {
+				parameter(t, tr.balancer.Params, "log_vars")[2] = float32(math.NaN())
+			}},
+		{name: "activation", what: "the loss is NaN", bad: "with encoder.0.mlp.fc1.weight, shape [4 5 32], element",
+			spoil: func(tr *Trainer, _ *multimae.Batch) {
+				fill(parameter(t, tr.Model.Params, "encoder.0.mlp.fc1.bias"), 3e38)
+				fill(parameter(t, tr.Model.Params, "encoder.0.norm2.bias"), 1e38)
+				fill(parameter(t, tr.Model.Params, "encoder.0.mlp.fc1.weight"), 1e38)
+			}},
+		{name: "gradient", what: "the norm of the gradient is ", bad: "gradient of output_adapters.depth.decoder_transformer.0.mlp.fc2.weight, shape [8 16], element 0 is",
+			spoil: func(tr *Trainer, _ *multimae.Batch) {
+				ps, at := tr.Model.Params, "output_adapters.depth."
+				fill(parameter(t, ps, at+"out_proj.weight"), 1e33) // a loss of 1e33, and gradients as large
+				fill(parameter(t, ps, at+"out_proj.bias"), 1e34)
+				fill(parameter(t, ps, at+"decoder_transformer.0.mlp.fc1.bias"), 1e7)
+				fill(parameter(t, ps, at+"decoder_transformer.0.mlp.fc2.weight"), 0) // hides the large activations from the loss
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := tinyConfig()
+			if c.balancerOn {
+				config.Train.Weighting = "uncertainty"
+			}
+			tr := newTrainer(t, config, nil)
+			b := someBatch(t, config, 4)
+			step(t, tr, b)
+			c.spoil(tr, b)
+			before := state(tr)
+			x, err := tr.Step(b)
+			var d *DivergedError
+			if x != nil || !errors.As(err, &d) {
+				t.Fatalf("got %v, %v", x, err)
+			}
+			if d.Step != 2 || !strings.HasPrefix(d.What, strings.TrimSuffix(c.what, "NaN")) || !strings.Contains(d.First, c.bad) || d.inData() != c.inData {
+				t.Errorf("%+v", d)
+			}
+			if want := fmt.Sprintf("step 2: %s; first bad: %s", d.What, d.First); err.Error() != want {
+				t.Errorf("error %q, want %q", err, want)
+			}
+			if names := changed(before, state(tr)); names != nil || tr.Steps() != 1 || tr.opt.Steps != 1 {
+				t.Errorf("step %d, changed: %v", tr.Steps(), names)
+			}
+		})
+	}
+}
+
+// TestGoesOnAfterBadBatch: an error leaves a trainer that trains on as if the
+// batch had not been.
+func TestGoesOnAfterBadBatch(t *testing.T) {
+	c := tinyConfig()
+	good := someBatch(t, c, 4)
+	one, two := newTrainer(t, c, nil), newTrainer(t, c, nil)
+	for range 3 {
+		bad := someBatch(t, c, 4)
+		bad.Images["rgb"][100] = float32(math.Inf(1))
+		if _, err := one.Step(bad); err == nil {
+			t.Fatal("an infinite input was not noticed")
+		}
+		x, y := step(t, one, good), step(t, two, good)
+		if x.Loss != y.Loss || x.GradNorm != y.GradNorm {
+			t.Errorf("%+v, want %+v", x, y)
+		}
+	}
+	if names := changed(state(one), state(two)); names != nil {
+		t.Errorf("differ: %v", names)
+	}
+}
+
+// TestBatches checks batches that lack modalities, or cannot be used.
+func TestBatches(t *testing.T) {
+	c := tinyConfig()
+	c.Outputs = c.Outputs[:2] // rgb and depth
+	tr := newTrainer(t, c, nil)
+	b := someBatch(t, c, 4)
+	delete(b.Images, "depth")
+	if x := step(t, tr, b); !finite(x.Losses[0]) || !math.IsNaN(x.Losses[1]) || x.Loss != x.Losses[0] {
+		t.Errorf("without depth: %+v", x)
+	}
+	for _, e := range []struct {
+		spoil func(b *multimae.Batch)
+		want  string
+	}{
+		{func(b *multimae.Batch) { delete(b.Images, "rgb"); delete(b.Images, "depth") }, "batch: has no modality that the model predicts, got [semseg]"},
+		{func(b *multimae.Batch) { clear(b.Images); clear(b.Classes) }, "inputs: no modality is present"},
+		{func(b *multimae.Batch) { b.Classes["semseg"][5] = 99 }, `batch: modality "semseg": id 99 at index 5, want 0..15`},
+		{func(b *multimae.Batch) { b.H = 12 }, "12×16 is not divisible by patch_size 8"},
+		{func(b *multimae.Batch) { b.Images["rgb"] = b.Images["rgb"][1:] }, `modality "rgb" has 3071 values`},
+		{func(b *multimae.Batch) { b.Size = 0 }, "batch: got 0 samples"},
+	} {
+		b := someBatch(t, c, 4)
+		e.spoil(b)
+		if _, err := tr.Step(b); err == nil || !strings.Contains(err.Error(), e.want) || errors.As(err, new(*DivergedError)) {
+			t.Errorf("error %v, want %q", err, e.want)
+		}
+	}
+	c.Train.NumEncodedTokens = 9
+	b = someBatch(t, c, 4)
+	delete(b.Images, "depth")
+	if _, err := tr.Step(b); err == nil || !strings.Contains(err.Error(), "num_encoded_tokens: got 9 encoded tokens, but the inputs have only 8") {
+		t.Errorf("too many tokens: %v", err)
+	}
+	if tr.Steps() != 1 {
+		t.Errorf("%d steps done, want 1", tr.Steps())
+	}
+	m, err := multimae.NewModel(&multimae.Config{Model: c.Model, Encoder: c.Encoder, ImageSize: 16, PatchSize: 8, Inputs: c.Inputs, Outputs: c.Outputs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewTrainer(m, nil); err == nil || !strings.Contains(err.Error(), "does not say how to train") {
+		t.Errorf("a model without train: %v", err)
+	}
+}
+
+func TestSkipGrad(t *testing.T) {
+	c := tinyConfig()
+	b := someBatch(t, c, 4)
+	size := step(t, newTrainer(t, c, nil), b).GradNorm
+	for share, skipped := range map[float64]bool{0.999: true, 1.001: false} {
+		c.Train.SkipGrad = share * size
+		tr := newTrainer(t, c, nil)
+		before := state(tr)
+		x := step(t, tr, b)
+		if x.Skipped != skipped || x.GradNorm != size || tr.Steps() != 1 || (changed(before, state(tr)) == nil) != skipped || (tr.opt.Steps == 0) != skipped {
+			t.Errorf("limit %g for a norm of %g: %+v, %d updates", c.Train.SkipGrad, size, x, tr.opt.Steps)
+		}
+	}
+}
+
+// TestClipGrad: the first moment after a step is a tenth of the gradient used.
+func TestClipGrad(t *testing.T) {
+	c := tinyConfig()
+	b := someBatch(t, c, 4)
+	for _, clip := range []float64{0, 0.25, 1e6} {
+		c.Train.ClipGrad = clip
+		tr := newTrainer(t, c, nil)
+		x := step(t, tr, b)
+		want := x.GradNorm
+		if clip > 0 {
+			want = min(want, clip)
+		}
+		if got := 10 * norm(tr.opt.M...); math.Abs(got-want) > 1e-4*want {
+			t.Errorf("clip %g: a gradient of norm %g was used, want %g of %g", clip, got, want, x.GradNorm)
+		}
+	}
+}
+
+// TestUncertainty: the loss weights are trained by their own gradient.
+func TestUncertainty(t *testing.T) {
+	c := tinyConfig()
+	c.Train.Weighting, c.Optim.WeightDecay = "uncertainty", 0
+	tr := newTrainer(t, c, nil)
+	b := someBatch(t, c, 4)
+	sigma := parameter(t, tr.balancer.Params, "log_vars")
+	for range 5 {
+		before := slices.Clone(sigma)
+		x := step(t, tr, b)
+		want := 0.0
+		for i, l := range x.Losses {
+			want += math.Exp(-float64(before[i]))*l + float64(before[i])
+			// d/dσ (exp(−σ)·L + σ), whose sign Adam's first steps follow.
+			if d := 1 - math.Exp(-float64(before[i]))*l; x.Step == 1 && (sigma[i]-before[i])*float32(d) >= 0 {
+				t.Errorf("weight %d went from %g to %g against a gradient of %g", i, before[i], sigma[i], d)
+			}
+		}
+		if math.Abs(x.Loss-want) > 1e-5*math.Abs(want) {
+			t.Errorf("step %d: total %g, want %g", x.Step, x.Loss, want)
+		}
+	}
+	if _, ok := state(tr)["balancer.log_vars"]; !ok {
+		t.Error("not in the checkpoint")
+	}
+}
+
+func TestUniformTasks(t *testing.T) {
+	c := tinyConfig()
+	c.Train.Steps, c.Train.UniformTasks = 20, true
+	c.Train.Alphas = multimae.Alphas{5, 5, 5} // so that it is not the shares that leave modalities out
+	tr := newTrainer(t, c, nil)
+	b := someBatch(t, c, 8)
+	alone := map[string]int{}
+	for range 20 {
+		step(t, tr, b)
+		for s := range b.Size {
+			for _, m := range tr.masks.Inputs {
+				if !slices.Contains(tr.masks.Task(s, m), true) { // all four patches seen
+					alone[m]++
+				}
+			}
+		}
+	}
+	for _, m := range tr.masks.Inputs {
+		if alone[m] < 10 || alone[m] > 40 { // a seventh of 160
+			t.Errorf("%s alone in %d of 160 samples, want about 23", m, alone[m])
+		}
+	}
+}
+
+// TestSameBits trains twice, with different numbers of workers: drop-path,
+// uncertainties and all.
+func TestSameBits(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
+	c := tinyConfig()
+	c.Encoder.DropPath, c.Train.Weighting, c.Train.ClipGrad = 0.5, "uncertainty", 1
+	b := someBatch(t, c, 4)
+	train := func(workers int) (map[string][]float32, []Metrics) {
+		pool := tensor.NewPool(workers)
+		defer pool.Close()
+		tr := newTrainer(t, c, pool)
+		var all []Metrics
+		for range 6 {
+			all = append(all, *step(t, tr, b))
+		}
+		return state(tr), all
+	}
+	want, metrics := train(1)
+	for _, workers := range []int{1, 2, 3} {
+		got, again := train(workers)
+		if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
+			t.Errorf("%d workers: other bits in %v", workers, names)
+		}
+	}
+	c.Train.Seed++
+	if got, _ := train(1); changed(want, got) == nil {
+		t.Error("the seed does not matter")
+	}
+	c.Train.Seed--
+	c.Encoder.DropPath = 0
+	if got, _ := train(1); changed(want, got) == nil {
+		t.Error("drop-path does not matter")
+	}
+}
+
+// TestCheckpoint goes on from a file, at every step.
+func TestCheckpoint(t *testing.T) {
+	c := tinyConfig()
+	c.Encoder.DropPath, c.Train.Weighting = 0.3, "uncertainty"
+	b := someBatch(t, c, 4)
+	path := filepath.Join(t.TempDir(), CheckpointFile)
+	straight := newTrainer(t, c, nil)
+	for k := range c.Train.Steps {
+		c.Train.SkipGrad = float64(k%3) * 1e-9 // skips two of three: the optimiser has its own count
+		if err := straight.Save(path); err != nil {
+			t.Fatal(err)
+		}
+		restored := newTrainer(t, c, nil)
+		if err := restored.Restore(path); err != nil {
+			t.Fatal(err)
+		}
+		x, y := step(t, straight, b), step(t, restored, b)
+		if names := changed(state(straight), state(restored)); names != nil || fmt.Sprint(*x) != fmt.Sprint(*y) || restored.opt.Steps != straight.opt.Steps {
+			t.Fatalf("step %d: %v differ; %+v, want %+v", x.Step, names, y, x)
+		}
+		if x.Skipped != (k%3 > 0) {
+			t.Errorf("%+v", x)
+		}
+	}
+}
+
+// TestRestoreErrors: what is wrong with a checkpoint is said, with its path.
+func TestRestoreErrors(t *testing.T) {
+	c := tinyConfig()
+	path := filepath.Join(t.TempDir(), CheckpointFile)
+	tr := newTrainer(t, c, nil)
+	step(t, tr, someBatch(t, c, 4))
+	if err := tr.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	whole := readFile(t, path)
+	refuse := func(what, want string, c *multimae.Config) {
+		t.Helper()
+		err := newTrainer(t, c, nil).Restore(path)
+		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q and the path", what, err, want)
+		}
+	}
+	for _, n := range []int{0, 5, 8, 1000, len(whole) / 2, len(whole) - 1} {
+		if err := os.WriteFile(path, []byte(whole[:n]), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		refuse(fmt.Sprintf("cut to %d bytes", n), "", c)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(whole, `"gomae_step":"1"`, `"gomae_step":"x"`, 1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	refuse("no step", `metadata gomae_step is "x", want a number`, c)
+	if err := os.WriteFile(path, []byte(whole), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	other := tinyConfig()
+	other.Encoder.Depth = 1
+	refuse("fewer blocks", "it was written under another configuration", other)
+	other = tinyConfig()
+	other.Train.Weighting = "uncertainty"
+	refuse("another weighting", "tensors, want", other)
+	other = tinyConfig()
+	other.Encoder.MLPRatio = 3
+	refuse("other shapes", "mlp.fc1.weight has shape [16 8], want [24 8]", other)
+	tr.opt.V[7][1] = float32(math.NaN())
+	if err := tr.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	refuse("NaN", "optimizer.v."+tr.opt.Params()[7].Name, c)
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := newTrainer(t, c, nil).Restore(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}

@@ -1,0 +1,228 @@
+package tensor
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/gomae/gomae/asm"
+)
+
+// product is a matrix product with strides. The reference is the formula.
+type product struct {
+	m, n, k            int
+	ars, acs, brs, bcs int
+	ldc, ldadd         int
+	bias, add, inPlace bool // inPlace: what is added is C itself
+	gelu               bool
+	small              bool // gemmSmall
+	seed               string
+}
+
+func (p product) check(t *testing.T, tape *Tape) {
+	t.Helper()
+	r := seeded(p.seed)
+	span := func(rows, rs, cols, cs int) int { return max(0, (rows-1)*rs+(cols-1)*cs+1) }
+	draw := func(rows, rs, cols, cs int) ([]float32, []num) {
+		if rows == 0 || cols == 0 {
+			return nil, nil
+		}
+		x := normal(r, span(rows, rs, cols, cs))
+		v := make([]num, len(x))
+		for i := range v {
+			v[i] = exact(float64(x[i]))
+		}
+		return x, v
+	}
+	a, va := draw(p.m, p.ars, p.k, p.acs)
+	b, vb := draw(p.k, p.brs, p.n, p.bcs)
+	c, vc := draw(p.m, p.ldc, p.n, 1)
+	old := append([]float32(nil), c...)
+	var e epilogue
+	var vbias, vadd []num
+	if p.bias {
+		e.bias, vbias = draw(1, 1, p.n, 1)
+	}
+	ldadd := p.ldc
+	if p.inPlace {
+		e.add, e.ldadd, vadd = c, p.ldc, vc
+	} else if p.add {
+		ldadd = p.ldadd
+		e.add, vadd = draw(p.m, ldadd, p.n, 1)
+		e.ldadd = ldadd
+	}
+	if p.gelu {
+		e.gelu = make([]float32, len(c))
+		copy(e.gelu, c)
+	}
+	ma, mb := matrix{a, p.ars, p.acs}, matrix{b, p.brs, p.bcs}
+	if p.small {
+		panels := make([]float32, asm.PackedLen(p.k, p.n))
+		asm.PackB(panels, b, p.k, p.n, p.brs, p.bcs)
+		gemmSmall(c, p.ldc, ma, panels, p.m, p.n, p.k, p.inPlace)
+	} else {
+		panels := tape.packPanels(mb, p.k, p.n)
+		tape.gemm(c, p.ldc, ma, panels, p.m, p.n, p.k, e)
+		tape.buffers.give(panels)
+	}
+	for i := range c {
+		row, col := i/p.ldc, i%p.ldc
+		if col >= p.n {
+			if c[i] != old[i] || p.gelu && e.gelu[i] != old[i] {
+				t.Fatalf("%+v: wrote (%d,%d), outside the matrix", p, row, col)
+			}
+			continue
+		}
+		want := dot(p.k, vec{va, row * p.ars, p.acs}, vec{vb, col * p.bcs, p.brs}, sequential(p.k))
+		if p.bias {
+			want = want.add(vbias[col])
+		}
+		if vadd != nil {
+			// It comes first, and each block of k rounds the sum.
+			add := vadd[row*ldadd+col]
+			want = want.add(num{add.v, float64(p.k/blockK+3) * u * add.abs()})
+		}
+		if got := float64(c[i]); !(math.Abs(got-want.v) <= want.e) {
+			t.Fatalf("%+v: (%d,%d) is %v, want %v within %.2g", p, row, col, got, want.v, want.e)
+		}
+		if p.gelu {
+			v := float64(c[i])
+			g := v * 0.5 * math.Erfc(-v/math.Sqrt2)
+			if got := float64(e.gelu[i]); !(math.Abs(got-g) <= 1.5e-7+2*u*math.Abs(g)) {
+				t.Fatalf("%+v: GELU of (%d,%d) is %v, want %v", p, row, col, got, g)
+			}
+		}
+	}
+}
+
+// TestGemm tries all ways of striding and finishing at sizes around those of
+// tiles, panels and blocks.
+func TestGemm(t *testing.T) {
+	sizes := [][3]int{{1, 1, 1}, {3, 5, 2}, {15, 33, 17}, {6, 16, 7}, {28, 64, 9}, {113, 40, 11}, {225, 9, 3}, {7, 130, 25}, {5, 9, 769}, {16, 34, 1537}}
+	if testing.Short() {
+		sizes = sizes[:5]
+	}
+	everyLevel(t, func(t *testing.T) {
+		tape := NewTape(pools(t, 2)[0])
+		for _, s := range sizes {
+			for how := range 48 {
+				p := product{m: s[0], n: s[1], k: s[2], ldc: s[1] + how%3, ldadd: s[1] + 2*(how%2), seed: fmt.Sprint(s, how)}
+				p.ars, p.acs = p.k+how%2, 1
+				p.brs, p.bcs = p.n+how%4, 1
+				if how&1 != 0 {
+					p.ars, p.acs = 1, p.m+how%3 // transposed, as of a gradient
+				}
+				if how&2 != 0 {
+					p.brs, p.bcs = 1, p.k+how%5 // transposed, as of a weight
+				}
+				switch how / 4 % 3 {
+				case 1:
+					p.add = true
+				case 2:
+					p.inPlace = true
+				}
+				p.bias = how&4 != 0
+				p.gelu = how >= 24 && how&8 != 0
+				p.small = how >= 40
+				if p.small {
+					p.bias, p.add, p.gelu = false, false, false
+				}
+				p.check(t, tape)
+			}
+		}
+	})
+}
+
+func TestBlocks(t *testing.T) {
+	for n := range 300 {
+		for most := 1; most < 40; most++ {
+			count := blocks(n, most)
+			end, shortest, longest := 0, n, 0
+			for i := range count {
+				from, to := block(n, count, i)
+				if from != end {
+					t.Fatalf("part %d of %d of %d starts at %d, not %d", i, count, n, from, end)
+				}
+				end, shortest, longest = to, min(shortest, to-from), max(longest, to-from)
+			}
+			if end != n || longest > most || count > 0 && longest-shortest > 1 {
+				t.Fatalf("%d in parts of at most %d: end %d, lengths %d to %d", n, most, end, shortest, longest)
+			}
+		}
+	}
+}
+
+// FuzzGemm runs products of random sizes and strides.
+func FuzzGemm(f *testing.F) {
+	f.Add(uint16(14), uint16(33), uint16(70), uint16(0x00), uint16(0x00))
+	f.Add(uint16(113), uint16(9), uint16(3), uint16(0x15), uint16(0x231))
+	f.Add(uint16(5), uint16(31), uint16(800), uint16(0x2a), uint16(0x102))
+	f.Fuzz(func(t *testing.T, m, n, k, flags, pads uint16) {
+		levels := asm.Supported()
+		defer asm.Use(levels[int(flags>>8)%len(levels)])()
+		p := product{m: int(m % 130), n: 1 + int(n%100), k: 1 + int(k%1600), bias: flags&1 != 0, add: flags&2 != 0, inPlace: flags&4 != 0, gelu: flags&8 != 0,
+			small: flags&16 != 0, seed: fmt.Sprint(m, n, k, flags, pads)}
+		if p.m*p.n*p.k > 1<<21 {
+			p.k = max(1, 1<<21/(p.m*p.n))
+		}
+		if p.small {
+			p.bias, p.add, p.gelu = false, false, false
+		}
+		pad := func(shift int) int { return int(pads>>shift) % 8 }
+		p.ldc, p.ldadd = p.n+pad(0), p.n+pad(3)
+		p.ars, p.acs, p.brs, p.bcs = p.k+pad(6), 1, p.n+pad(9), 1
+		if flags&32 != 0 {
+			p.ars, p.acs = 1+pad(12)%2, p.m*2+pad(6)
+		}
+		if flags&64 != 0 {
+			p.brs, p.bcs = 1+pad(12)%2, p.k*2+pad(9)
+		}
+		p.check(t, NewTape(nil))
+	})
+}
+
+// fuzzCase compares a case with the reference at some level, and with another
+// number of workers, for tracked inputs or leaves.
+func fuzzCase(t *testing.T, c *opCase, how uint8) {
+	c.prepare()
+	levels := asm.Supported()
+	defer asm.Use(levels[int(how)%len(levels)])()
+	p := newPool(1 + int(how>>2)%4)
+	defer p.Close()
+	tracked := how&128 != 0
+	x := c.leaves(all)
+	compare(t, c.name+": result", c.step(NewTape(p), x, tracked), c.out, nil)
+	for i := range x {
+		compare(t, fmt.Sprintf("%s: gradient %d", c.name, i), x[i].Grad, c.grads[i], c.start[i])
+	}
+}
+
+func FuzzLinear(f *testing.F) {
+	f.Add(uint8(14), uint8(70), uint8(33), uint8(0), uint8(0))
+	f.Add(uint8(113), uint8(3), uint8(65), uint8(1), uint8(0x85))
+	f.Add(uint8(0), uint8(9), uint8(5), uint8(2), uint8(0x0a))
+	f.Fuzz(func(t *testing.T, m, k, n, kind, how uint8) {
+		fuzzCase(t, linearCase(int(m), int(k), int(n), kind&1 != 0, kind&2 != 0, kind&6 == 4), how)
+	})
+}
+
+func FuzzAttention(f *testing.F) {
+	f.Add(uint8(2), uint16(17), uint16(20), uint8(3), uint8(8), uint8(0))
+	f.Add(uint8(1), uint16(230), uint16(9), uint8(1), uint8(5), uint8(0x85))
+	f.Add(uint8(3), uint16(0), uint16(4), uint8(2), uint8(1), uint8(0x4a))
+	f.Fuzz(func(t *testing.T, batch uint8, n, m uint16, heads, dh, how uint8) {
+		b, h, d := int(batch%4), 1+int(heads%4), 1+int(dh%70)
+		cross := how&64 != 0
+		nn, mm := int(n%500), int(m%1100)
+		if !cross {
+			mm = nn
+		}
+		for b*h*nn*mm*d > 1<<20 {
+			nn, mm = nn/2, mm/2
+		}
+		if !cross {
+			mm = nn
+		}
+		fuzzCase(t, attentionCase(b, nn, mm, h, d, cross), how)
+	})
+}

@@ -1,0 +1,229 @@
+package tensor
+
+import (
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+)
+
+func TestArena(t *testing.T) {
+	a := arena[float32]{min: 8}
+	r := rand.New(rand.NewPCG(1, 1))
+	for step := range 50 {
+		var parts [][]float32
+		for k := range 1 + r.IntN(40) {
+			p := a.take(r.IntN(50))
+			if cap(p) != len(p) {
+				t.Fatalf("step %d: %d values with room for %d: append would write to the next", step, len(p), cap(p))
+			}
+			for i := range p {
+				p[i] = float32(k)
+			}
+			parts = append(parts, p)
+		}
+		for k, p := range parts {
+			for _, v := range p {
+				if v != float32(k) {
+					t.Fatalf("step %d: part %d overlaps part %v", step, k, v)
+				}
+			}
+		}
+		a.reset()
+		for k, p := range parts {
+			if !allNaN(p) {
+				t.Fatalf("step %d: part %d is not NaN after reset", step, k)
+			}
+		}
+	}
+}
+
+// TestArenaSteady: memory does not grow with the number of steps, be the sizes
+// the same or vary a little, and is not much more than the largest step needs.
+// Elements of no size stand in for gigabytes.
+func TestArenaSteady(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		tensors      int
+		size, spread float64
+		allowed      float64 // multiple of the largest need
+	}{
+		{"small", 40, 1e3, 0.1, 3},
+		{"middle", 100, 1e5, 0.05, 3},
+		{"large", 300, 5e6, 0.05, 1.6},
+		{"beyond a chunk", 100, 3e7, 0.05, 1.6},
+		{"same", 100, 3e7, 0, 1.3},
+	} {
+		a := arena[struct{}]{min: 1 << 16}
+		r := rand.New(rand.NewPCG(2, 3))
+		var most, settled float64
+		held := func() (n float64) {
+			for _, c := range a.chunks {
+				n += float64(len(c))
+			}
+			return n
+		}
+		const steps = 2000
+		for step := range steps {
+			need := 0.0
+			factor := 1 + c.spread*(2*r.Float64()-1) // how many tokens a step has
+			for k := range c.tensors {
+				n := int(c.size * (0.1 + float64(k%4)) * factor)
+				if k%3 == 0 {
+					n = int(c.size * (0.5 + r.Float64()*c.spread)) // the tokens of one modality
+				}
+				a.take(n)
+				need += float64(n)
+			}
+			a.reset()
+			most = max(most, need)
+			if step == steps/10 {
+				settled = held()
+			}
+		}
+		t.Logf("%s: %d chunks hold %.2f of the largest need, %.2f of it early on", c.name, len(a.chunks), held()/most, settled/most)
+		if float64(len(a.chunks)) > 10+most/(1<<23) { // to look through for each new one
+			t.Errorf("%s: %d chunks for %.3g", c.name, len(a.chunks), most)
+		}
+		if h := held(); h > c.allowed*most+1<<17 || h > 1.1*settled {
+			t.Errorf("%s: holds %.3g for %.3g, and %.3g early on", c.name, h, most, settled)
+		}
+	}
+}
+
+// TestFreeListSteady is the same for buffers that come and go in any order.
+func TestFreeListSteady(t *testing.T) {
+	defer PoisonReleased(false)()
+	var l freeList
+	r := rand.New(rand.NewPCG(4, 5))
+	made := map[*float32]bool{}
+	settled := 0
+	for step := range 1000 {
+		factor := 0.95 + 0.1*r.Float64()
+		var live [][]float32
+		for k := range 40 {
+			b := l.take(int(float64(1+k%5) * 3000 * factor))
+			made[&b[0]] = true
+			if live = append(live, b); len(live) > 6 {
+				i := r.IntN(len(live))
+				l.give(live[i])
+				live = append(live[:i], live[i+1:]...)
+			}
+		}
+		for _, b := range live {
+			l.give(b)
+		}
+		if step == 100 {
+			settled = len(made)
+		}
+	}
+	if len(made) != len(l.free) {
+		t.Errorf("%d buffers made, %d came back", len(made), len(l.free))
+	}
+	if len(made) > 40 || len(made) > settled+2 {
+		t.Errorf("%d buffers for 7 in use at a time, %d early on", len(made), settled)
+	}
+}
+
+// network does in a step what a model does: tokens gathered, a block, the
+// cross-attention of a decoder, losses.
+type network struct {
+	dim                           int
+	input, mask, query            *Tensor
+	norm, bias                    *Tensor
+	qkv, proj, fc1, fc2, kv, head *Tensor
+	target, ones                  []float32
+	class                         []int32
+	rows, masked                  []int32
+}
+
+// newNetwork holds what steps of up to most tokens need.
+func newNetwork(most int) *network {
+	const dim = 16
+	n := &network{dim: dim, input: param("input", most, dim), mask: param("mask", dim), query: param("query", most, dim),
+		norm: param("norm", dim), bias: param("bias", dim), qkv: param("qkv", 3*dim, dim), proj: param("proj", dim, dim),
+		fc1: param("fc1", 4*dim, dim), fc2: param("fc2", dim, 4*dim), kv: param("kv", 2*dim, dim), head: param("head", 8, dim),
+		target: make([]float32, 8*most), ones: ones(2 * most), class: make([]int32, 2*most), rows: make([]int32, most), masked: make([]int32, most)}
+	for i := range n.rows {
+		n.rows[i], n.masked[i] = int32(i), -int32(i%2)
+	}
+	return n
+}
+
+// step is one for two sequences of count tokens.
+func (n *network) step(t *Tape, count int) {
+	d, rows := n.dim, 2*count
+	x := View(t, From(n.input.Data[:rows*d], rows, d), 2, count, d)
+	x = Linear(t, x, n.proj, n.bias)
+	x = GatherSum(t, x.Shape, Source{x, n.rows[:rows]}, Source{n.mask, n.masked[:rows]}, Source{n.query, n.rows[:rows]})
+	a := Attention(t, Linear(t, LayerNorm(t, x, n.norm, n.bias, 1e-6), n.qkv, nil), 4)
+	x = AddScaled(t, x, Linear(t, a, n.proj, n.bias), n.ones[:2])
+	x = LinearAdd(t, LinearGELU(t, LayerNorm(t, x, n.norm, n.bias, 1e-6), n.fc1, nil), n.fc2, n.bias, x)
+	q := GatherSum(t, x.Shape, Source{n.query, n.rows[:rows]})
+	x = CrossAttention(t, q, Linear(t, x, n.kv, nil), 4)
+	y := Linear(t, x, n.head, nil)
+	l1 := RegressionLoss(t, y, n.target[:8*rows], n.ones[:rows], L1)
+	ce := CrossEntropy(t, y, 4, n.class[:2*rows], n.ones[:2*rows], 0.1)
+	if total := WeightedSum(t, []*Tensor{l1, ce}, []float64{1, 0.5}); t.Recording() {
+		t.Backward(total)
+	}
+	t.Reset()
+}
+
+// perStep is what a step allocates once everything has been seen.
+func perStep(p *Pool, recording bool, count func(step int) int) (bytes, objects float64) {
+	const most, warm, steps = 1024, 6, 3
+	n, t := newNetwork(most), NewTape(p)
+	t.noGrad = !recording
+	for i := range warm {
+		n.step(t, count(i))
+	}
+	// A worker that had nothing to do so far may still need its scratch: the
+	// best of a few tries.
+	bytes = math.Inf(1)
+	var before, after runtime.MemStats
+	for try := range 3 {
+		runtime.ReadMemStats(&before)
+		for i := range steps {
+			n.step(t, count(warm+try*steps+i))
+		}
+		runtime.ReadMemStats(&after)
+		bytes = min(bytes, float64(after.TotalAlloc-before.TotalAlloc)/steps)
+		objects = float64(after.Mallocs-before.Mallocs) / steps
+	}
+	return bytes, objects
+}
+
+// TestSteadyStep: after the first steps a step allocates its closures and
+// nothing that grows with the data.
+func TestSteadyStep(t *testing.T) {
+	tokens, workers := 64, []int{1, 2}
+	if testing.Short() {
+		tokens, workers = 40, workers[1:]
+	}
+	for _, p := range pools(t, workers...) {
+		for _, recording := range []bool{true, false} {
+			var base float64
+			for _, c := range []struct {
+				name  string
+				count func(step int) int
+			}{
+				{"few tokens", func(int) int { return tokens }},
+				{"many tokens", func(int) int { return 4 * tokens }},
+				{"about as many tokens", func(step int) int { return 4*tokens - step*17%(tokens/4) }},
+			} {
+				bytes, objects := perStep(p, recording, c.count)
+				t.Logf("%d workers, recording %v, %s: %.0f bytes, %.0f objects", p.Workers(), recording, c.name, bytes, objects)
+				// More data may be more loops that are shared out: a small
+				// object each.
+				const loop = 32
+				if base == 0 {
+					base = bytes - loop*objects
+				}
+				if bytes > base+loop*objects+256 || objects > 200 || bytes > 20<<10 {
+					t.Errorf("%d workers, recording %v, %s: %.0f bytes a step, %.0f more than with few tokens", p.Workers(), recording, c.name, bytes, bytes-loop*objects-base)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package tensor
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+	"weak"
+)
+
+// TestPoolRun: each index once, and each worker in one call at a time.
+func TestPoolRun(t *testing.T) {
+	sizes := pools(t, 1, 2, 3, 5, 16)
+	for _, p := range append(sizes, nil) {
+		for _, n := range []int{-1, 0, 1, 2, 3, 100, 1000} {
+			counts := make([]atomic.Int32, max(n, 0))
+			in := make([]atomic.Bool, p.Workers())
+			p.run(n, func(worker, i int) {
+				if worker < 0 || worker >= p.Workers() || in[worker].Swap(true) {
+					t.Errorf("%d workers: worker %d is in two calls", p.Workers(), worker)
+					return
+				}
+				counts[i].Add(1)
+				if i%7 == 0 {
+					runtime.Gosched()
+				}
+				in[worker].Store(false)
+			})
+			for i := range counts {
+				if c := counts[i].Load(); c != 1 {
+					t.Errorf("%d workers, %d indices: index %d called %d times", p.Workers(), n, i, c)
+				}
+			}
+		}
+	}
+}
+
+func TestPoolSizes(t *testing.T) {
+	most := runtime.GOMAXPROCS(0)
+	for _, c := range [][2]int{{0, most}, {-3, most}, {1, 1}, {most, most}, {most + 7, most}} {
+		p := NewPool(c[0])
+		if got := p.Workers(); got != c[1] {
+			t.Errorf("NewPool(%d): %d workers, want %d", c[0], got, c[1])
+		}
+		if got := NewTape(p).Workers(); got != c[1] {
+			t.Errorf("NewPool(%d): a tape of %d workers, want %d", c[0], got, c[1])
+		}
+		p.Close()
+	}
+	if got := NewTape(nil).Workers(); got != 1 {
+		t.Errorf("without a pool: %d workers", got)
+	}
+}
+
+// soon waits for something that others are about to do.
+func soon(ok func() bool) bool {
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			return false
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	return true
+}
+
+// TestPoolClose: no goroutine is left, closing twice is fine, and what comes
+// after runs on the caller alone.
+func TestPoolClose(t *testing.T) {
+	before := runtime.NumGoroutine()
+	for round := range 20 {
+		p := newPool(4)
+		if round%3 > 0 {
+			p.run(10, func(_, _ int) {})
+		}
+		if round%3 == 2 {
+			parked(t, p)
+		}
+		p.Close()
+		p.Close()
+		tape := NewTape(p)
+		sum := 0 // no other goroutine
+		tape.Parallel(100, func(worker, i int) { sum += i + worker })
+		if sum != 4950 {
+			t.Fatalf("after Close: sum %d", sum)
+		}
+	}
+	// Close waits until workers are done; the runtime may count them a moment longer.
+	if !soon(func() bool { return runtime.NumGoroutine() <= before }) {
+		t.Errorf("%d goroutines, before the pools %d", runtime.NumGoroutine(), before)
+	}
+}
+
+// parked waits until all workers sleep.
+func parked(t *testing.T, p *Pool) {
+	t.Helper()
+	for i, h := range p.helpers {
+		if !soon(h.parked.Load) {
+			t.Fatalf("worker %d does not park", i+1)
+		}
+	}
+}
+
+// TestPoolWakes: every worker that sleeps comes when there is work for it.
+func TestPoolWakes(t *testing.T) {
+	p := pools(t, 4)[0]
+	for round := range 5 {
+		parked(t, p)
+		var here atomic.Int32
+		var seen [4]atomic.Bool
+		p.run(4, func(worker, _ int) {
+			seen[worker].Store(true)
+			here.Add(1)
+			if !soon(func() bool { return here.Load() == 4 }) { // nobody takes two
+				t.Errorf("round %d: %d of 4 workers came", round, here.Load())
+			}
+		})
+		for w := range seen {
+			if !seen[w].Load() {
+				t.Errorf("round %d: worker %d did not come", round, w)
+			}
+		}
+	}
+}
+
+// TestPoolBusy: who finds the workers busy does all calls itself, as worker 0.
+func TestPoolBusy(t *testing.T) {
+	p := pools(t, 3)[0]
+	var calls atomic.Int32
+	other := func() {
+		sum := 0 // no other goroutine
+		NewTape(p).Parallel(50, func(worker, i int) {
+			sum += i
+			if worker != 0 {
+				t.Errorf("worker %d", worker)
+			}
+		})
+		if sum == 1225 {
+			calls.Add(1)
+		}
+	}
+	p.run(3, func(_, i int) {
+		other() // nested
+		done := make(chan bool)
+		go func() { other(); close(done) }()
+		<-done
+	})
+	if calls.Load() != 6 {
+		t.Errorf("%d of 6 loops came to their end", calls.Load())
+	}
+}
+
+// TestPoolForgets: a pool does not keep the memory of a tape alive.
+func TestPoolForgets(t *testing.T) {
+	p := pools(t, 2)[0]
+	w := func() weak.Pointer[Tape] {
+		tape := NewTape(p)
+		tape.Parallel(100, func(_, _ int) { tape.Recording() })
+		return weak.Make(tape)
+	}()
+	if !soon(func() bool { runtime.GC(); return w.Value() == nil }) {
+		t.Error("the tape is still there")
+	}
+}
+
+// TestPoolStress: many tiny loops of several tapes on one pool, with pauses in
+// which workers park, while other pools come and go.
+func TestPoolStress(t *testing.T) {
+	p := pools(t, 4)[0]
+	loops := 3000
+	if testing.Short() {
+		loops = 300
+	}
+	var wg sync.WaitGroup
+	for k := range 4 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			tape := NewTape(p)
+			out := make([]int, 40)
+			for loop := range loops {
+				n := 1 + (loop+k)%len(out)
+				tape.Parallel(n, func(worker, i int) {
+					tape.Scratch(worker, 8)[0] = float32(i)
+					out[i] = loop + i
+				})
+				for i := range n {
+					if out[i] != loop+i {
+						t.Errorf("tape %d, loop %d: element %d is %d", k, loop, i, out[i])
+						return
+					}
+				}
+				if loop%100 == 10*k {
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}()
+	}
+	for range loops / 10 {
+		q := newPool(3)
+		q.run(5, func(_, _ int) {})
+		q.Close()
+	}
+	wg.Wait()
+}
+
+// TestPoolCloseBusy closes while others compute: they finish, on fewer workers.
+func TestPoolCloseBusy(t *testing.T) {
+	for range 20 {
+		p := newPool(3)
+		tape := NewTape(p)
+		started, done := make(chan bool), make(chan bool)
+		go func() {
+			defer close(done)
+			for loop := range 200 {
+				var sum atomic.Int64
+				tape.Parallel(20, func(_, i int) { sum.Add(int64(i)) })
+				if sum.Load() != 190 {
+					t.Errorf("loop %d: sum %d", loop, sum.Load())
+				}
+				if loop == 20 {
+					close(started)
+				}
+			}
+		}()
+		<-started
+		p.Close()
+		<-done
+	}
+}
