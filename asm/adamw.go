@@ -4,13 +4,13 @@ import "math"
 
 // AdamWStep holds the numbers of one [AdamW] step.
 type AdamWStep struct {
-	LR              float32 // learning rate
-	Beta1, Beta2    float32 // decay of the first and second moment
-	Eps             float32 // added to the denominator
-	WeightDecay     float32 // decoupled decay, times LR
-	Correction1     float32 // 1 - Beta1^t at step t = 1, 2, ...
-	Correction2Sqrt float32 // sqrt(1 - Beta2^t)
-	GradScale       float32 // factor on the gradient: clipping, averaging
+	LR              float64 // learning rate
+	Beta1, Beta2    float64 // decay of the first and second moment
+	Eps             float64 // added to the denominator
+	WeightDecay     float64 // decoupled decay, times LR
+	Correction1     float64 // 1 - Beta1^t at step t = 1, 2, ...
+	Correction2Sqrt float64 // sqrt(1 - Beta2^t)
+	GradScale       float64 // factor on the gradient: clipping, averaging
 }
 
 // adamWScalars are what the loop needs of a step. The generators know the
@@ -40,17 +40,17 @@ func AdamW(p, g, m, v []float32, s *AdamWStep) {
 	if len(p) == 0 {
 		return
 	}
-	// Differences such as 1-Beta2 would lose half their digits in float32.
+	// Rounded once, here: 1-float32(0.999) would be off in the fifth digit.
 	k := adamWScalars{
-		gradScale: s.GradScale,
-		keep:      float32(1 - float64(s.LR)*float64(s.WeightDecay)),
-		beta1:     s.Beta1,
-		rest1:     float32(1 - float64(s.Beta1)),
-		beta2:     s.Beta2,
-		rest2:     float32(1 - float64(s.Beta2)),
-		invCorr2:  float32(1 / float64(s.Correction2Sqrt)),
-		eps:       s.Eps,
-		stepSize:  float32(float64(s.LR) / float64(s.Correction1)),
+		gradScale: float32(s.GradScale),
+		keep:      float32(1 - s.LR*s.WeightDecay),
+		beta1:     float32(s.Beta1),
+		rest1:     float32(1 - s.Beta1),
+		beta2:     float32(s.Beta2),
+		rest2:     float32(1 - s.Beta2),
+		invCorr2:  float32(1 / s.Correction2Sqrt),
+		eps:       float32(s.Eps),
+		stepSize:  float32(s.LR / s.Correction1),
 	}
 	adamW(p, g, m, v, &k)
 }

@@ -283,14 +283,13 @@ func kernels() []kernel {
 		want: func(s [][]float64) ([][]value, []value) {
 			n := len(s[0])
 			out := make([][]value, 4)
-			f := func(x float32) float64 { return float64(x) }
-			b1, b2 := f(step.Beta1), f(step.Beta2)
+			b1, b2 := step.Beta1, step.Beta2
 			for i := 0; i < n; i++ {
-				g := f(step.GradScale) * s[1][i]
+				g := step.GradScale * s[1][i]
 				m := b1*s[2][i] + (1-b1)*g
 				v := b2*s[3][i] + (1-b2)*g*g
-				d := f(step.LR) / f(step.Correction1) * m / (math.Sqrt(v)/f(step.Correction2Sqrt) + f(step.Eps))
-				p := s[0][i]*(1-f(step.LR)*f(step.WeightDecay)) - d
+				d := step.LR / step.Correction1 * m / (math.Sqrt(v)/step.Correction2Sqrt + step.Eps)
+				p := s[0][i]*(1-step.LR*step.WeightDecay) - d
 				dm := 4 * u * (math.Abs(s[2][i]) + math.Abs(g))
 				out[0] = append(out[0], value{p, 3*u*math.Abs(s[0][i]) + math.Abs(d)*12*u + math.Abs(d/m)*dm})
 				out[2] = append(out[2], value{m, dm})

@@ -85,7 +85,7 @@ func TestConfigRoundTrip(t *testing.T) {
 
 // TestLoadConfigs reads the configurations of the committed dumps.
 func TestLoadConfigs(t *testing.T) {
-	files, err := filepath.Glob("../testdata/parity/pretrain_*/config.json")
+	files, err := filepath.Glob("../testdata/parity/pretrain_[ts]*/config.json")
 	if err != nil || len(files) < 2 {
 		t.Fatal(files, err)
 	}

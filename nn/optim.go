@@ -25,8 +25,8 @@ func NewAdamW(beta1, beta2, eps float64, sets ...*Params) *AdamW {
 		for _, p := range ps.list {
 			if !p.Fixed {
 				a.params = append(a.params, p)
-				a.M = append(a.M, make([]float32, len(p.Data)))
-				a.V = append(a.V, make([]float32, len(p.Data)))
+				a.M = append(a.M, tensor.New(len(p.Data)).Data)
+				a.V = append(a.V, tensor.New(len(p.Data)).Data)
 			}
 		}
 	}
@@ -42,13 +42,10 @@ func (a *AdamW) Params() []*Param { return a.params }
 func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 	a.Steps++
 	s := tensor.AdamWStep{
-		LR: float32(lr), Beta1: float32(a.Beta1), Beta2: float32(a.Beta2), Eps: float32(a.Eps), WeightDecay: float32(weightDecay),
-		GradScale: float32(gradScale),
+		LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, WeightDecay: weightDecay, GradScale: gradScale,
+		Correction1:     1 - math.Pow(a.Beta1, float64(a.Steps)),
+		Correction2Sqrt: math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Steps))),
 	}
-	// Of the betas as they are used: 1 − 0.999 differs from 1 − float32(0.999)
-	// in the fifth digit.
-	s.Correction1 = float32(1 - math.Pow(float64(s.Beta1), float64(a.Steps)))
-	s.Correction2Sqrt = float32(math.Sqrt(1 - math.Pow(float64(s.Beta2), float64(a.Steps))))
 	for k, p := range a.params {
 		spans(t, len(p.Data), func(i, j int) {
 			tensor.AdamW(p.Data[i:j], p.Grad[i:j], a.M[k][i:j], a.V[k][i:j], &s)

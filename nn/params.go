@@ -63,6 +63,7 @@ func (ps *Params) Count() int {
 // Init gives every parameter its initial values. They depend on the seed and
 // the parameter's name only, not on what else the model has.
 func (ps *Params) Init(seed uint64) {
+	ps.mustChange("Init")
 	for _, p := range ps.list {
 		r := NewRNG(seed, Hash(p.Name))
 		p.init(&r, p.Data)
@@ -78,10 +79,11 @@ func (ps *Params) EnableGrad() {
 	}
 }
 
-// ZeroGrad clears all gradients, on the tape's workers.
+// ZeroGrad makes all gradients start from zero in the tape's next Backward:
+// see tensor.Tape.ZeroGrad.
 func (ps *Params) ZeroGrad(t *tensor.Tape) {
 	for _, p := range ps.list {
-		spans(t, len(p.Grad), func(i, j int) { clear(p.Grad[i:j]) })
+		t.ZeroGrad(p.Tensor)
 	}
 }
 
@@ -90,6 +92,16 @@ func (ps *Params) ZeroGrad(t *tensor.Tape) {
 func (ps *Params) Freeze() {
 	for _, p := range ps.list {
 		p.Freeze()
+	}
+}
+
+// mustChange panics after Freeze: packed copies of the weights would go on
+// being used.
+func (ps *Params) mustChange(what string) {
+	for _, p := range ps.list {
+		if p.Frozen() {
+			panic("nn: " + what + ", got frozen parameters, want a model of its own")
+		}
 	}
 }
 

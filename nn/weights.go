@@ -24,6 +24,7 @@ func (ps *Params) Tensors() []NamedTensor {
 // unexpected, of another shape or no floats, up to 20, and then nothing has
 // been read.
 func (ps *Params) Load(f *SafeFile) error {
+	ps.mustChange("Load")
 	var problems []string
 	for _, p := range ps.list {
 		switch shape, ok := f.Shape(p.Name); {

@@ -9,7 +9,9 @@
 // Operations are coarse: a linear layer with its bias, GELU or residual sum is
 // one, and so is attention. Each stands beside its backward pass in one file.
 // Packages above add their own with [Tape.New], [Tape.Record], [Tape.Grad] and
-// [Tape.Parallel]; the losses of package multimae are written so.
+// [Tape.Parallel]; the class embedding of package multimae is written so. What
+// an operation is given beside tensors (indices, weights, targets) must stay
+// unchanged until Reset.
 //
 // # Same bits
 //

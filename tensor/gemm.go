@@ -19,18 +19,19 @@ func (m matrix) at(i, p int) matrix { return matrix{m.data[i*m.rs+p*m.cs:], m.rs
 
 // Blocking of a matrix product C = A·B with A [m,k] and B [k,n].
 //
-//	for each task (rowBlock rows of C) × (a few panels of B)      parallel
-//	  for each blockK of k                      A's block stays in L2
-//	    for each panel of B                     32 columns, in L2
-//	      for each tile of the rows             14 rows, sums in registers
-//	        asm.GemmTile
+//	for each task: some rows of C × a few panels of B          parallel
+//	  for each blockK of k                   pack B's part, unless it is
+//	    for each blockTiles of the rows      A's part stays in L2
+//	      for each panel of B                32 columns, in L2
+//	        for each tile of the rows        11 to 14 rows, sums in registers
+//	          asm.GemmTile
 //
 // A sum over k is taken in blocks that are added up in order, so its bits
 // depend on k alone: neither on the tasks nor on the place in the matrix.
 const (
 	blockK     = 768 // longest sum in registers; a panel of it is 96 KiB
 	blockTiles = 8   // tiles of rows: 112 × 768 floats of A are 336 KiB
-	taskPanels = 4   // panels of a task, 128 columns
+	taskPanels = 4   // panels of a task: 128 × 768 floats of B are 384 KiB
 )
 
 // blocks splits n into the fewest parts of at most most, all of nearly equal
@@ -40,6 +41,33 @@ func blocks(n, most int) int { return (n + most - 1) / most }
 // block returns the bounds of part i of count.
 func block(n, count, i int) (from, to int) { return n * i / count, n * (i + 1) / count }
 
+// operand is B: packed, or to be packed by each task for itself. The latter
+// costs no memory traffic, as what a task packs it uses at once, and pays where
+// the rows of C are not shared out, so that nothing is packed twice.
+type operand struct {
+	matrix
+	panels []float32 // by packPanels; nil: not packed
+}
+
+// packPanels packs B, [k,n], for gemm: block by block of k, and in each block
+// panel by panel. dst holds asm.PackedLen(k, n) floats.
+func packPanels(t *Tape, dst []float32, b matrix, k, n int) {
+	nr, padded := asm.PanelCols(), asm.PackedLen(1, n)
+	kBlocks := blocks(k, blockK)
+	all := blocks(n, nr)
+	t.Parallel(kBlocks*all, func(_, i int) {
+		k0, k1 := block(k, kBlocks, i/all)
+		q := i % all
+		packPanel(dst[k0*padded+q*nr*(k1-k0):], b, k0, k1, q, n)
+	})
+}
+
+// packPanel packs rows k0..k1 of panel q.
+func packPanel(dst []float32, b matrix, k0, k1, q, n int) {
+	nr := asm.PanelCols()
+	asm.PackB(dst, b.data[k0*b.rs+q*nr*b.cs:], k1-k0, min(nr, n-q*nr), b.rs, b.cs)
+}
+
 // epilogue is what happens to a product on its way to memory.
 type epilogue struct {
 	bias  []float32 // [n] or nil
@@ -48,108 +76,141 @@ type epilogue struct {
 	gelu  []float32 // [m,n] like C, or nil: receives GELU of what C gets
 }
 
-// packPanels packs B, [k,n], in parallel into memory of the tape, to be given
-// back with t.buffers.give.
-func (t *Tape) packPanels(b matrix, k, n int) []float32 {
-	dst := t.buffers.take(asm.PackedLen(k, n))
-	packPanels(t, dst, b, k, n)
-	return dst
+// multiplication is one call of gemm.
+type multiplication struct {
+	t       *Tape
+	c       []float32
+	ldc     int
+	a       matrix
+	b       operand
+	m, n, k int
+	epilogue
 }
 
-func packPanels(t *Tape, dst []float32, b matrix, k, n int) {
-	nr := asm.PanelCols()
-	t.each((n+nr-1)/nr, max(1, (1<<15)/(k*nr+1)), func(_, from, to int) {
-		cols := min(to*nr, n) - from*nr
-		asm.PackB(dst[from*nr*k:], b.data[from*nr*b.cs:], k, cols, b.rs, b.cs)
-	})
-}
-
-// gemm computes C = A·B with the epilogue e, in parallel. C is c with row
-// stride ldc; panels is B as packPanels leaves it.
-func (t *Tape) gemm(c []float32, ldc int, a matrix, panels []float32, m, n, k int, e epilogue) {
+// gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
+func (t *Tape) gemm(c []float32, ldc int, a matrix, b operand, m, n, k int, e epilogue) {
 	if m == 0 || n == 0 {
 		return
 	}
-	nr := asm.PanelCols()
-	all := (n + nr - 1) / nr
-	rowBlocks := blocks(blocks(m, asm.TileRows()), blockTiles)
-	// Where A must be packed a task takes all panels, to pack it once only.
-	// Fewer panels to a task where there would be too few tasks.
-	group := taskPanels
-	if a.cs != 1 {
-		group = all
+	p := &multiplication{t, c, ldc, a, b, m, n, k, e}
+	panels, tiles := blocks(n, asm.PanelCols()), blocks(m, asm.TileRows())
+	// A task that packs takes all that its packing serves, and others what
+	// fits the cache; less where there would be too few tasks.
+	group, rows := taskPanels, blockTiles
+	switch {
+	case a.cs != 1:
+		group = panels
+	case b.panels == nil:
+		rows = tiles
 	}
-	for group > 1 && rowBlocks*blocks(all, group) < 4*t.Workers() {
-		group--
+	for t.Workers() > 1 && group*rows > 1 && blocks(panels, group)*blocks(tiles, rows) < 4*t.Workers() {
+		if group > 1 && (a.cs == 1 || rows == 1) {
+			group--
+		} else {
+			rows--
+		}
 	}
-	groups := blocks(all, group)
-	t.Parallel(groups*rowBlocks, func(w, task int) {
-		// Row blocks vary fastest: the panels stay in the cache.
-		q0, q1 := block(all, groups, task/rowBlocks)
-		i0, i1 := block(m, rowBlocks, task%rowBlocks)
-		t.gemmBlock(w, c, ldc, a, panels, i0, i1, q0, q1, n, k, e)
+	groups, parts := blocks(panels, group), blocks(tiles, rows)
+	t.Parallel(groups*parts, func(w, task int) {
+		// Rows vary fastest: the panels stay in the cache.
+		q0, q1 := block(panels, groups, task/parts)
+		i0, i1 := block(m, parts, task%parts)
+		p.task(w, i0, i1, q0, q1)
 	})
 }
 
-// gemmBlock computes rows i0..i1 and panels q0..q1 of a product.
-func (t *Tape) gemmBlock(worker int, c []float32, ldc int, a matrix, panels []float32, i0, i1, q0, q1, n, k int, e epilogue) {
-	nr := asm.PanelCols()
-	rows := i1 - i0
-	tiles := blocks(rows, asm.TileRows())
-	kBlocks := max(1, blocks(k, blockK))
-	var packed []float32
-	if a.cs != 1 {
-		packed = t.Scratch(worker, rows*blocks(k, kBlocks))
+// task computes rows i0..i1 and panels q0..q1 of C.
+func (p *multiplication) task(worker, i0, i1, q0, q1 int) {
+	nr, padded := asm.PanelCols(), asm.PackedLen(1, p.n)
+	kBlocks := max(1, blocks(p.k, blockK))
+	parts := blocks(blocks(i1-i0, asm.TileRows()), blockTiles)
+	lenA := 0
+	if p.copiesA() {
+		lenA = blocks(i1-i0, parts) * (blocks(p.k, kBlocks) + aPad)
 	}
+	lenB := 0
+	if p.b.panels == nil {
+		lenB = (q1 - q0) * nr * blocks(p.k, kBlocks)
+	}
+	scratch := p.t.Scratch(worker, lenA+lenB)
 	for kb := range kBlocks {
-		k0, k1 := block(k, kBlocks, kb)
-		kc := k1 - k0
-		if packed != nil {
-			for tile := range tiles {
-				r0, r1 := block(rows, tiles, tile)
-				asm.PackA(packed[r0*kc:], a.data[(i0+r0)*a.rs+k0*a.cs:], r1-r0, kc, a.rs, a.cs)
+		k0, k1 := block(p.k, kBlocks, kb)
+		var panels []float32 // q0 and following, of this block of k
+		if p.b.panels != nil {
+			panels = p.b.panels[k0*padded+q0*nr*(k1-k0):]
+		} else {
+			panels = scratch[lenA:]
+			for q := q0; q < q1 && k1 > k0; q++ {
+				packPanel(panels[(q-q0)*nr*(k1-k0):], p.b.matrix, k0, k1, q, p.n)
 			}
 		}
-		for q := q0; q < q1; q++ {
-			j := q * nr
-			width := asm.PanelWidth(n, q)
-			cols := min(nr, n-j)
-			panel := panels[j*k+k0*width:]
-			for tile := range tiles {
-				r0, r1 := block(rows, tiles, tile)
-				i := i0 + r0
-				ta, ars, acs := a.data, a.rs, a.cs
-				if packed != nil {
-					ta, ars, acs = packed[r0*kc:], 1, r1-r0
-				} else {
-					ta = ta[i*ars+k0:]
-				}
-				var bias, add []float32
-				ldadd := e.ldadd
-				if kb == 0 {
-					if e.bias != nil {
-						bias = e.bias[j:]
-					}
-					if e.add != nil {
-						add = e.add[i*ldadd+j:]
-					}
-				} else {
-					add, ldadd = c[i*ldc+j:], ldc
-				}
-				asm.GemmTile(c[i*ldc+j:], ldc, ta, ars, acs, panel, width, r1-r0, cols, kc, bias, add, ldadd)
-			}
+		for part := range parts {
+			from, to := block(i1-i0, parts, part)
+			p.rows(scratch[:lenA], panels, i0+from, i0+to, q0, q1, k0, k1)
 		}
 	}
-	if e.gelu != nil {
-		from, to := q0*nr, min(q1*nr, n)
+	if p.gelu != nil {
+		from, to := q0*nr, min(q1*nr, p.n)
 		for i := i0; i < i1; i++ {
-			asm.GELU(e.gelu[i*ldc+from:i*ldc+to], c[i*ldc+from:i*ldc+to])
+			asm.GELU(p.gelu[i*p.ldc+from:i*p.ldc+to], p.c[i*p.ldc+from:i*p.ldc+to])
+		}
+	}
+}
+
+// aPad keeps copied rows from lying a multiple of a page apart.
+const aPad = 16
+
+// copiesA says whether A is not read in place: where its columns are not
+// contiguous, and where its rows lie pages apart and so would compete for one
+// place in the cache.
+func (p *multiplication) copiesA() bool { return p.a.cs != 1 || p.a.rs%1024 == 0 && p.m > 1 }
+
+// rows adds the block k0..k1 to rows i0..i1 and panels q0..q1 of C.
+func (p *multiplication) rows(scratch, panels []float32, i0, i1, q0, q1, k0, k1 int) {
+	nr, kc := asm.PanelCols(), k1-k0
+	tiles := blocks(i1-i0, asm.TileRows())
+	a := p.a.at(i0, k0)
+	switch {
+	case p.a.cs != 1: // tile by tile, the rows of one k side by side
+		for tile := range tiles {
+			r0, r1 := block(i1-i0, tiles, tile)
+			asm.PackA(scratch[r0*kc:], a.data[r0*a.rs:], r1-r0, kc, a.rs, a.cs)
+		}
+	case p.copiesA():
+		for r := range i1 - i0 {
+			copy(scratch[r*(kc+aPad):][:kc], a.data[r*a.rs:])
+		}
+		a = rowMajor(scratch, kc+aPad)
+	}
+	for q := q0; q < q1; q++ {
+		j := q * nr
+		for tile := range tiles {
+			r0, r1 := block(i1-i0, tiles, tile)
+			i := i0 + r0
+			at := matrix{a.data[r0*a.rs:], a.rs, a.cs}
+			if p.a.cs != 1 {
+				at = matrix{scratch[r0*kc:], 1, r1 - r0}
+			}
+			c := p.c[i*p.ldc+j:]
+			bias, add, ldadd := p.bias, p.add, p.ldadd
+			if k0 > 0 {
+				bias, add, ldadd = nil, c, p.ldc
+			} else {
+				if bias != nil {
+					bias = bias[j:]
+				}
+				if add != nil {
+					add = add[i*ldadd+j:]
+				}
+			}
+			asm.GemmTile(c, p.ldc, at.data, at.rs, at.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), r1-r0, min(nr, p.n-j), kc, bias, add, ldadd)
 		}
 	}
 }
 
 // gemmSmall is gemm on the calling worker, for products inside a parallel
-// loop such as those of attention. A is read in place.
+// loop such as those of attention. A is read in place; panels is B as
+// asm.PackB leaves it.
 func gemmSmall(c []float32, ldc int, a matrix, panels []float32, m, n, k int, accumulate bool) {
 	nr := asm.PanelCols()
 	tiles := blocks(m, asm.TileRows())

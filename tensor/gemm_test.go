@@ -61,9 +61,12 @@ func (p product) check(t *testing.T, tape *Tape) {
 		asm.PackB(panels, b, p.k, p.n, p.brs, p.bcs)
 		gemmSmall(c, p.ldc, ma, panels, p.m, p.n, p.k, p.inPlace)
 	} else {
-		panels := tape.packPanels(mb, p.k, p.n)
-		tape.gemm(c, p.ldc, ma, panels, p.m, p.n, p.k, e)
-		tape.buffers.give(panels)
+		ob := operand{matrix: mb}
+		if r.IntN(2) == 0 { // packed ahead, or by each task
+			ob.panels = make([]float32, asm.PackedLen(p.k, p.n))
+			packPanels(tape, ob.panels, mb, p.k, p.n)
+		}
+		tape.gemm(c, p.ldc, ma, ob, p.m, p.n, p.k, e)
 	}
 	for i := range c {
 		row, col := i/p.ldc, i%p.ldc

@@ -65,18 +65,15 @@ func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
 	if res != nil {
 		e.add, e.ldadd = res.Data, n
 	}
-	wt := rowMajor(w.Data, k).transposed()
+	wt := operand{matrix: rowMajor(w.Data, k).transposed()}
 	if w.frozen {
 		w.panels.once.Do(func() {
-			w.panels.data = make([]float32, asm.PackedLen(k, n))
-			packPanels(t, w.panels.data, wt, k, n)
+			w.panels.data = alloc(asm.PackedLen(k, n))
+			packPanels(t, w.panels.data, wt.matrix, k, n)
 		})
-		t.gemm(c, n, rowMajor(x.Data, k), w.panels.data, m, n, k, e)
-		return
+		wt.panels = w.panels.data
 	}
-	panels := t.packPanels(wt, k, n)
-	t.gemm(c, n, rowMajor(x.Data, k), panels, m, n, k, e)
-	t.buffers.give(panels)
+	t.gemm(c, n, rowMajor(x.Data, k), wt, m, n, k, e)
 }
 
 // linearBackward adds, with dy [m,n]:
@@ -93,9 +90,11 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		return
 	}
 	if dw, fresh := t.Grad(w); dw != nil {
-		panels := t.packPanels(rowMajor(x.Data, k), m, k)
-		t.gemm(dw, k, rowMajor(dy, n).transposed(), panels, n, k, m, accumulate(dw, k, fresh))
-		t.buffers.give(panels)
+		// Every task needs all of x.
+		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
+		packPanels(t, b.panels, b.matrix, m, k)
+		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, accumulate(dw, k, fresh))
+		t.buffers.give(b.panels)
 	}
 	if b != nil {
 		if db, fresh := t.Grad(b); db != nil {
@@ -106,9 +105,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		}
 	}
 	if dx, fresh := t.Grad(x); dx != nil {
-		panels := t.packPanels(rowMajor(w.Data, k), n, k)
-		t.gemm(dx, k, rowMajor(dy, n), panels, m, k, n, accumulate(dx, k, fresh))
-		t.buffers.give(panels)
+		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, accumulate(dx, k, fresh))
 	}
 }
 

@@ -16,6 +16,13 @@ func PoisonReleased(on bool) (restore func()) {
 	return func() { poison = old }
 }
 
+// alloc returns zeroed memory that lasts.
+func alloc(n int) []float32 {
+	x := make([]float32, n)
+	adviseHuge(x)
+	return x
+}
+
 // arena hands out the memory of one step and takes it back all at once. It
 // keeps its chunks, so that steps of equal size allocate nothing.
 type arena[T any] struct {
@@ -48,7 +55,11 @@ func (a *arena[T]) take(n int) []T {
 		// Chunks grow, so that their number, and what is left over at their
 		// ends, stays small whatever the model.
 		i = len(a.chunks)
-		a.chunks = append(a.chunks, make([]T, max(a.min<<min(i, 8), n+n/8)))
+		c := make([]T, max(a.min<<min(i, 8), n+n/8))
+		if f, ok := any(c).([]float32); ok {
+			adviseHuge(f)
+		}
+		a.chunks = append(a.chunks, c)
 	}
 	a.chunks[next], a.chunks[i] = a.chunks[i], a.chunks[next]
 	a.chunk, a.used = next, n
@@ -90,7 +101,7 @@ func (l *freeList) take(n int) []float32 {
 	if best < 0 {
 		// Sizes vary a little from step to step, with the tokens that are
 		// visible in a modality: an eighth of reserve lets buffers serve again.
-		return make([]float32, n+n/8+64)[:n]
+		return alloc(n + n/8 + 64)[:n]
 	}
 	b := l.free[best]
 	l.free = slices.Delete(l.free, best, best+1)

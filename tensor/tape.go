@@ -21,6 +21,7 @@ type Tape struct {
 	kept    []*Tensor // outputs whose memory is from buffers
 	scratch [][]float32
 	wide    [][]float64
+	zeroed  []*Tensor // leaves that ZeroGrad was called for since Backward
 }
 
 // node is one recorded operation.
@@ -156,7 +157,32 @@ func (t *Tape) Grad(x *Tensor) (g []float32, fresh bool) {
 		x.Grad = t.buffers.take(len(x.Data))
 		return x.Grad, true
 	}
-	return x.Grad, false
+	fresh = x.stale
+	x.stale = false
+	return x.Grad, fresh
+}
+
+// ZeroGrad makes the gradient of x, a leaf, start from zero in the next
+// Backward. Until then its values are undefined: to write zeros that Backward
+// only reads to add to them would cost a model its size in memory traffic,
+// twice.
+func (t *Tape) ZeroGrad(x *Tensor) {
+	if x.Grad != nil {
+		x.stale = true
+		t.zeroed = append(t.zeroed, x)
+	}
+}
+
+// settle clears the gradients that a backward pass has not reached.
+func (t *Tape) settle() {
+	for _, x := range t.zeroed {
+		if x.stale {
+			x.stale = false
+			t.each(len(x.Grad), 1<<15, func(_, i, j int) { clear(x.Grad[i:j]) })
+		}
+	}
+	clear(t.zeroed)
+	t.zeroed = t.zeroed[:0]
 }
 
 // PassGrad adds the gradient of out to that of x, of the same size. Where x
@@ -170,7 +196,14 @@ func (t *Tape) PassGrad(x, out *Tensor) {
 		x.Grad, out.Grad = out.Grad, nil
 		return
 	}
-	t.each(len(x.Grad), 1<<14, func(_, i, j int) { asm.Add(x.Grad[i:j], x.Grad[i:j], out.Grad[i:j]) })
+	g, fresh := t.Grad(x)
+	t.each(len(g), 1<<14, func(_, i, j int) {
+		if fresh {
+			copy(g[i:j], out.Grad[i:j])
+		} else {
+			asm.Add(g[i:j], g[i:j], out.Grad[i:j])
+		}
+	})
 }
 
 // Backward adds the gradient of loss, a single number, to every tensor it was
@@ -180,6 +213,7 @@ func (t *Tape) Backward(loss *Tensor) {
 	if t.noGrad {
 		panic("tensor: Backward, got a tape that records nothing, want one of NewTape")
 	}
+	defer t.settle()
 	if !loss.tracked {
 		return
 	}

@@ -451,3 +451,27 @@ func TestPanics(t *testing.T) {
 		mustPanic(t, c.want, c.f)
 	}
 }
+
+// TestZeroGrad: a gradient starts anew in the next backward pass, whether it
+// reaches the tensor, hands its own buffer over to it, or does neither.
+func TestZeroGrad(t *testing.T) {
+	tape := NewTape(nil)
+	reached, passed, other := New(1, 2).WithGrad(), New(1, 2).WithGrad(), New(3).WithGrad()
+	w := From([]float32{2, 3}, 1, 2)
+	for range 2 {
+		for _, x := range []*Tensor{reached, passed, other} {
+			for i := range x.Grad {
+				x.Grad[i] = 7
+			}
+			tape.ZeroGrad(x)
+		}
+		y := AddScaled(tape, passed, reached, []float32{5})
+		tape.Backward(Linear(tape, y, w, nil))
+		tape.Reset()
+		for x, want := range map[*Tensor][]float32{reached: {10, 15}, passed: {2, 3}, other: {0, 0, 0}} {
+			if !slices.Equal(x.Grad, want) {
+				t.Errorf("gradient %v, want %v", x.Grad, want)
+			}
+		}
+	}
+}

@@ -17,6 +17,7 @@ type Tensor struct {
 	Grad  []float32 // nil, or as long as Data
 
 	tracked bool // an operation's output that gradients flow through
+	stale   bool // Grad counts as zero, whatever its values: see Tape.ZeroGrad
 	frozen  bool // Data no longer changes: see Freeze
 	panels  struct {
 		once sync.Once
@@ -26,7 +27,7 @@ type Tensor struct {
 
 // New returns a zeroed tensor outside of any tape, without a gradient.
 func New(shape ...int) *Tensor {
-	return &Tensor{Shape: slices.Clone(shape), Data: make([]float32, size(shape))}
+	return &Tensor{Shape: slices.Clone(shape), Data: alloc(size(shape))}
 }
 
 // From returns a tensor over data, which is not copied.
@@ -37,8 +38,11 @@ func From(data []float32, shape ...int) *Tensor {
 
 // WithGrad gives x a zeroed gradient if it has none, and returns x.
 func (x *Tensor) WithGrad() *Tensor {
+	if x.frozen {
+		panic("tensor: WithGrad of " + x.Name + ", got a frozen tensor, want one that may change")
+	}
 	if x.Grad == nil {
-		x.Grad = make([]float32, len(x.Data))
+		x.Grad = alloc(len(x.Data))
 	}
 	return x
 }
@@ -49,6 +53,9 @@ func (x *Tensor) WithGrad() *Tensor {
 func (x *Tensor) Freeze() {
 	x.Grad, x.frozen = nil, true
 }
+
+// Frozen says whether Freeze was called.
+func (x *Tensor) Frozen() bool { return x.frozen }
 
 // Rows and Cols are the tensor as a matrix: all axes but the last, and the last.
 func (x *Tensor) Rows() int {
