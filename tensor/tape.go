@@ -286,14 +286,18 @@ func (t *Tape) scratch64(worker, n int) []float64 {
 // FirstBad looks through the results of all operations so far, in order, and
 // describes the first that has a NaN or an infinity; "" if there is none.
 func (t *Tape) FirstBad() string {
+	last := "" // the parameter used last, for operations that have none
 	for i := range t.nodes {
 		n := &t.nodes[i]
+		what := n.op
+		if n.of != nil && n.of.Name != "" {
+			what += " with " + n.of.Name
+			last = " after " + n.of.Name
+		} else {
+			what += last
+		}
 		for k, v := range n.out.Data {
 			if v-v != 0 { // NaN and infinities only
-				what := n.op
-				if n.of != nil && n.of.Name != "" {
-					what += " with " + n.of.Name
-				}
 				return fmt.Sprintf("result of %s, shape %v, element %d is %g", what, n.out.Shape, k, v)
 			}
 		}

@@ -43,15 +43,16 @@ Examples:
 			pool := tensor.NewPool(*workers)
 			defer pool.Close()
 			passed, failed := 0, 0
-			var reports []*parity.Report
-			for _, dir := range args {
-				if err := ctx.Err(); err != nil {
-					return err
+			reports := []any{}
+			for i, dir := range args {
+				if ctx.Err() != nil {
+					return fmt.Errorf("interrupted after %d of %s; run it again", i, count(len(args), "folder"))
 				}
 				r, err := parity.Run(os.DirFS(dir), dir, pool)
 				if err != nil {
 					e.logf("%v", err)
 					failed++
+					reports = append(reports, unreadable{dir, err.Error()})
 					continue
 				}
 				for _, g := range r.Groups {
@@ -79,6 +80,12 @@ Examples:
 			return nil
 		},
 	}
+}
+
+// unreadable takes the place of a parity.Report.
+type unreadable struct {
+	Dir   string `json:"dir"`
+	Error string `json:"error"`
 }
 
 // writeParity prints the table of one dump folder.

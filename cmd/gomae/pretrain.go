@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -104,7 +107,11 @@ func (f *pretrainFlags) configuration() (*multimae.Config, error) {
 		if f.given["preset"] || f.given["classes"] {
 			return nil, usagef("-config gives the whole model; leave out -preset and -classes")
 		}
-		if c, err = multimae.LoadConfig(os.DirFS(filepath.Dir(f.config)), filepath.Base(f.config)); err != nil {
+		b, err := os.ReadFile(f.config)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = multimae.ParseConfig(b); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.config, err)
 		}
 		if c.Train.Steps < 1 {
@@ -136,20 +143,28 @@ func (f *pretrainFlags) configuration() (*multimae.Config, error) {
 	if f.given["seed"] || f.config == "" {
 		t.Seed = f.seed
 	}
-	t.Data = f.data
-	if f.data != scenesData {
+	if f.given["data"] || t.Data == "" {
+		t.Data = f.data
+	}
+	if t.Data != scenesData {
 		// The run may be resumed from another folder.
-		if t.Data, err = filepath.Abs(f.data); err != nil {
+		if t.Data, err = filepath.Abs(t.Data); err != nil {
 			return nil, err
 		}
 	}
 	return c, c.Check()
 }
 
+// heldScenes is the number of the first rendered scene that no run trains on.
+const heldScenes = 1_000_000_000
+
 // datasets opens what a configuration trains on.
 func datasets(c *multimae.Config) (trainSet, val data.Dataset, err error) {
-	if c.Train.Data != "" && c.Train.Data != scenesData {
-		return data.OpenSplit(c.Train.Data, c.Inputs)
+	if dir := c.Train.Data; dir != "" && dir != scenesData {
+		if trainSet, val, err = data.OpenSplit(dir, c.Inputs); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("train.data: there is no folder %s; give one with -data, or for a run that is resumed put the right path into its %s", dir, multimae.ConfigFile)
+		}
+		return trainSet, val, err
 	}
 	for _, in := range c.Inputs {
 		if in.Name != "rgb" && in.Name != "depth" && in.Name != "semseg" {
@@ -165,8 +180,8 @@ func datasets(c *multimae.Config) (trainSet, val data.Dataset, err error) {
 	}
 	// A scene takes less time to render than to train on, so none need come
 	// twice; an epoch is just a number of them.
-	const epoch, held, heldOut = 1 << 16, 1 << 30, 256
-	return data.Scenes(0, epoch, size, c.Train.Seed), data.Scenes(held, heldOut, size, c.Train.Seed), nil
+	const epoch, heldOut = 1 << 16, 256
+	return data.Scenes(0, epoch, size, c.Train.Seed), data.Scenes(heldScenes, heldOut, size, c.Train.Seed), nil
 }
 
 func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
@@ -183,23 +198,28 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		return err
 	}
 	bar := e.bar(c.Train.Steps, "steps")
-	began, told, first, wait := time.Now(), time.Now(), 0, 0.0
-	loss := 0.0
+	began := time.Now()
+	told, first, loss := began, 0, math.NaN()
 	o := train.Options{
 		Config: c, Train: trainSet, Val: val, Dir: f.out, Resume: f.resume, Workers: f.workers, SkipBad: f.skipBad,
+		OnStart: func(done int) {
+			first = done
+			e.logf("training from step %d to %d: %s a step, out of %d; %d held out for validation", done+1, c.Train.Steps,
+				count(c.Train.Batch, "sample"), trainSet.Len(), val.Len())
+		},
 		OnStep: func(p *train.Progress) {
-			if first == 0 {
-				first, loss = p.Step, p.Loss
+			// Smoothed, for single batches are noisy.
+			if loss += 0.05 * (p.Loss - loss); math.IsNaN(loss) {
+				loss = p.Loss
 			}
-			loss += 0.05 * (p.Loss - loss) // single batches are noisy
 			bar.Describe(fmt.Sprintf("loss %.3f, %.0f images/s", loss, p.ImagesPerSec))
 			bar.Set(p.Step)
-			if p.Step%c.Train.LogEvery == 0 {
-				wait += p.DataWait
-			}
-			if !e.terminal() && time.Since(told) > 15*time.Second {
+			if p.Step == p.Steps {
+				bar.Clear()
+				e.logf("validating and drawing")
+			} else if !e.terminal() && time.Since(told) > 15*time.Second {
 				told = time.Now()
-				each := time.Since(began) / time.Duration(p.Step-first+1)
+				each := time.Since(began) / time.Duration(p.Step-first)
 				e.logf("step %d of %d, loss %.3f, %.0f images/s, %v left", p.Step, p.Steps, loss, p.ImagesPerSec,
 					(each * time.Duration(p.Steps-p.Step)).Round(time.Second))
 			}
@@ -220,13 +240,21 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		return err
 	}
 	if r.SkippedData > 0 {
-		e.logf("left out %s that could not be read; \"gomae data check\" lists them", count(r.SkippedData, "sample"))
+		e.logf("left out %s that could not be read (%v); \"gomae data check\" lists them", count(r.SkippedData, "sample"), r.FirstSkipped)
 	}
 	if r.Interrupted {
-		e.logf("interrupted after step %d of %d; everything is saved. To go on: gomae pretrain -out %s -resume", r.Steps, c.Train.Steps, quote(f.out))
+		skip := ""
+		if f.skipBad {
+			skip = " -skip-bad"
+		}
+		e.logf("interrupted after step %d of %d; everything is saved. To go on: gomae pretrain -out %s -resume%s", r.Steps, c.Train.Steps, quote(f.out), skip)
 		return errReported
 	}
-	e.logf("trained to step %d in %v, %.2f s of it waiting for data; the run is in %s", r.Steps, time.Since(began).Round(time.Second), wait, quote(f.out))
+	if r.Resumed == r.Steps {
+		e.logf("all %d steps were done before; validated again, the run is in %s", r.Steps, quote(f.out))
+	} else {
+		e.logf("trained to step %d in %v, %.2f s of it waiting for data; the run is in %s", r.Steps, time.Since(began).Round(time.Second), r.DataWait, quote(f.out))
+	}
 	e.logf("look at %s", quote(filepath.Join(f.out, train.PicturesFile)))
 	if f.json {
 		return e.writeJSON(r.Evaluation)

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
 
@@ -14,16 +17,22 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
+// imageFile is a flag that names the file of a modality.
+type imageFile struct {
+	modality string
+	path     *string
+}
+
 func reconstructCommand(e *env) *ffcli.Command {
 	fs := new(flag.FlagSet)
 	var (
 		model = fs.String("model", "", "use the model in folder `DIR`, such as the -out of pretrain (required)")
-		files = map[string]*string{
-			"rgb":    fs.String("rgb", "", "colour image `FILE`, PNG or JPEG"),
-			"depth":  fs.String("depth", "", "depth image `FILE`, 16-bit PNG"),
-			"semseg": fs.String("semseg", "", "semantic map `FILE`, 8-bit PNG of class ids"),
+		files = []imageFile{
+			{"rgb", fs.String("rgb", "", "colour image `FILE`, PNG or JPEG")},
+			{"depth", fs.String("depth", "", "depth image `FILE`, 16-bit PNG")},
+			{"semseg", fs.String("semseg", "", "semantic map `FILE`, 8-bit PNG of class ids")},
 		}
-		scene  = fs.Int("scene", -1, "instead of files take rendered scene number `N`, held out if it is 1073741824 or above")
+		scene  = fs.Int("scene", -1, "instead of files take the rendered scene `N`, from 0, of those that pretrain holds out")
 		tokens = fs.Int("tokens", 0, "show the model `N` patches; 0 means as many as in training, and a sixth where that is not known")
 		seed   = fs.Uint64("seed", 0, "draw the visible patches from `SEED`")
 		single = fs.Bool("single", false, "also predict from each given modality alone, seen whole")
@@ -36,8 +45,9 @@ func reconstructCommand(e *env) *ffcli.Command {
 		ShortHelp:  "draw masked input, prediction and truth of images",
 		LongHelp: `Hides most patches of the images given and draws what the model makes of the
 rest: a row for each modality with masked input, prediction and truth. A
-modality that is not given is predicted from the others. Images are cropped to
-the largest centred square and resized to what the model was trained on.
+modality that is not given is predicted from the others. Images show the same
+view; they are cropped to the largest centred square and resized to what the
+model was trained on.
 
 Examples:
   gomae reconstruct -model out -scene 7
@@ -53,7 +63,10 @@ Examples:
 			if *tokens < 0 {
 				return usagef("-tokens %d: want 0 or more", *tokens)
 			}
-			m, err := multimae.LoadDir(*model)
+			if err := within("scene", *scene, -1, heldScenes); err != nil {
+				return err
+			}
+			m, err := loadModel(*model)
 			if err != nil {
 				return err
 			}
@@ -63,16 +76,19 @@ Examples:
 				return err
 			}
 			nh, nw := m.Config.Grid(m.Config.ImageSize, m.Config.ImageSize)
-			all := len(s.Maps) * nh * nw
-			visible := *tokens
+			all, visible := 0, *tokens
+			for i := range m.Config.Inputs {
+				if s.Maps[m.Config.Inputs[i].Name] != nil {
+					all += nh * nw
+				}
+			}
 			switch {
 			case visible > all:
 				return usagef("-tokens %d: the images given have only %d patches", visible, all)
 			case visible == 0 && m.Config.Train.NumEncodedTokens > 0:
 				visible = min(m.Config.Train.NumEncodedTokens, all)
 			case visible == 0:
-				visible = max(1, len(m.Config.Inputs)*nh*nw/6)
-				visible = min(visible, all)
+				visible = min(max(1, len(m.Config.Inputs)*nh*nw/6), all)
 			}
 			pool := tensor.NewPool(0)
 			defer pool.Close()
@@ -89,36 +105,65 @@ Examples:
 	}
 }
 
+// loadModel reads a model folder.
+func loadModel(dir string) (*multimae.Model, error) {
+	m, err := multimae.LoadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w; give a folder with %s and %s, such as the -out of gomae pretrain", err, multimae.ConfigFile, multimae.WeightsFile)
+	}
+	return m, err
+}
+
 // sampleOf reads the files given, or renders a scene.
-func sampleOf(c *multimae.Config, files map[string]*string, scene int) (*data.Sample, error) {
-	s := &data.Sample{Maps: map[string]*data.Map{}}
+func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, error) {
 	var names []string
 	for i := range c.Inputs {
 		names = append(names, c.Inputs[i].Name)
 	}
-	for name, file := range files {
-		if *file == "" {
+	s := &data.Sample{Maps: map[string]*data.Map{}}
+	var largest *data.Map
+	var at string // its file
+	for _, f := range files {
+		if *f.path == "" {
 			continue
 		}
 		if scene >= 0 {
-			return nil, usagef("-scene and -%s: give one or the other", name)
+			return nil, usagef("-scene and -%s: give one or the other", f.modality)
 		}
-		in := c.Input(name)
+		in := c.Input(f.modality)
 		if in == nil {
-			return nil, usagef("-%s: the model has no such input; it has %s", name, strings.Join(names, ", "))
+			return nil, usagef("-%s: the model has no such input; it has %s", f.modality, strings.Join(names, ", "))
 		}
-		m, err := data.ReadImage(*file, *in)
+		m, err := data.ReadImage(*f.path, *in)
 		if err != nil {
 			return nil, err
 		}
-		s.Maps[name] = m
-		s.Name = strings.TrimSuffix(filepath.Base(*file), filepath.Ext(*file))
+		s.Maps[f.modality] = m
+		if s.Name == "" {
+			s.Name = strings.TrimSuffix(filepath.Base(*f.path), filepath.Ext(*f.path))
+		}
+		if largest == nil || m.W*m.H > largest.W*largest.H {
+			largest, at = m, *f.path
+		}
+	}
+	for _, f := range files {
+		if m := s.Maps[f.modality]; m != nil && !sameShape(m, largest) {
+			return nil, fmt.Errorf("%s: %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
+				*f.path, m.W, m.H, at, largest.W, largest.H)
+		}
 	}
 	if scene >= 0 {
-		return data.Scenes(scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		return data.Scenes(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
 	}
 	if len(s.Maps) == 0 {
 		return nil, usagef("no image: give at least one of -rgb, -depth and -semseg, or -scene N")
 	}
 	return s, nil
+}
+
+// sameShape says whether two maps have sides of the same ratio, to the pixel
+// that a smaller one is rounded by.
+func sameShape(small, large *data.Map) bool {
+	d := small.W*large.H - small.H*large.W
+	return max(d, -d) <= max(large.W, large.H)
 }

@@ -60,7 +60,7 @@ func ExampleTrainer() {
 		}
 	}
 	// Output:
-	// step 5 of 15, learning rate 1.9e-03, loss below the first: true
-	// step 10 of 15, learning rate 8.3e-04, loss below the first: true
+	// step 5 of 15, learning rate 2.0e-03, loss below the first: true
+	// step 10 of 15, learning rate 1.0e-03, loss below the first: true
 	// step 15 of 15, learning rate 3.4e-05, loss below the first: true
 }

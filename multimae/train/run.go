@@ -31,8 +31,10 @@ type Options struct {
 	Resume     bool   // go on from Dir's checkpoint
 	Workers    int    // goroutines that compute; 0 means GOMAXPROCS. It does not change the results
 	SkipBad    bool   // leave out samples that cannot be read
-	// OnStep is called after each step, OnEvaluate after each validation. Both
-	// may be nil.
+	// OnStart is called before the first step with the number of those done by
+	// earlier calls, OnStep after each step, OnEvaluate after each validation.
+	// All may be nil.
+	OnStart    func(done int)
 	OnStep     func(*Progress)
 	OnEvaluate func(step int, e *Evaluation)
 }
@@ -129,6 +131,7 @@ type run struct {
 	trivial  *Trivial
 	metrics  *metricsLog // nil until the folder is ours
 	created  bool        // Dir did not exist
+	begun    bool        // the run is new
 	saved    int         // step of the checkpoint; -1 if there is none
 	exported int         // step of the model folder, as far as this call wrote it
 	bad      []*counted  // with SkipBad: Train and Val
@@ -175,20 +178,29 @@ func (r *run) open() error {
 		return err
 	}
 	r.metrics = metrics
-	r.sweep()
 	if r.Resume {
 		err = r.restore(m)
-	} else if err = r.vacant(multimae.ConfigFile); err == nil { // nobody was faster
-		m.Init(r.Config.Train.Seed)
-		err = nn.WriteFileAtomic(r.path(multimae.ConfigFile), func(w io.Writer) error {
-			_, err := w.Write(r.Config.JSON())
-			return err
-		})
+	} else {
+		err = r.begin(m)
 	}
 	if err != nil {
 		return err
 	}
+	r.sweep()
 	return metrics.cut(r.trainer.Steps())
+}
+
+// begin makes a new run, unless another process was faster.
+func (r *run) begin(m *multimae.Model) error {
+	if err := r.vacant(multimae.ConfigFile); err != nil {
+		return err
+	}
+	r.begun = true
+	m.Init(r.Config.Train.Seed)
+	return nn.WriteFileAtomic(r.path(multimae.ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(r.Config.JSON())
+		return err
+	})
 }
 
 // vacant returns an error if any of the files is there.
@@ -237,7 +249,7 @@ func (r *run) close() {
 	if r.metrics == nil {
 		return
 	}
-	if !r.Resume && r.saved < 0 && r.trainer.Steps() == 0 {
+	if r.begun && r.saved < 0 && r.trainer.Steps() == 0 {
 		os.Remove(r.path(multimae.ConfigFile))
 		os.Remove(r.path(MetricsFile))
 		if r.created {
@@ -254,6 +266,10 @@ func (r *run) train(ctx context.Context) error {
 	}
 	if err := r.save(); err != nil {
 		return err
+	}
+	if r.trainer.Steps() < r.Config.Train.Steps {
+		r.result.Interrupted = true
+		return nil
 	}
 	e, err := r.evaluate(ctx)
 	if err == nil {
@@ -275,6 +291,9 @@ func (r *run) steps(ctx context.Context) error {
 	c := &r.Config.Train
 	if r.trainer.Steps() >= c.Steps {
 		return nil
+	}
+	if r.OnStart != nil {
+		r.OnStart(r.trainer.Steps())
 	}
 	augment := data.Augment{Flip: c.Flip}
 	if len(c.CropScale) == 2 {
@@ -308,12 +327,12 @@ func (r *run) steps(ctx context.Context) error {
 		waited := time.Since(asked).Seconds()
 		wait += waited
 		r.result.DataWait += waited
+		images += b.Size
 		x, err := r.trainer.Step(b)
-		loader.Release(b)
+		loader.Release(b) // and b is the loader's again
 		if err != nil {
 			return r.explain(err)
 		}
-		images += b.Size
 		p := &Progress{
 			Metrics: x, Steps: c.Steps, Epoch: (x.Step - 1) / max(1, loader.BatchesPerEpoch()),
 			ImagesPerSec: float64(images) / time.Since(since).Seconds(), DataWait: wait,

@@ -312,12 +312,36 @@ func TestOtherRun(t *testing.T) {
 			t.Errorf("%s: changed", name)
 		}
 	}
-	// Other files do not matter.
+	// Another process may be faster by a moment.
 	dir := t.TempDir()
+	o := options(dir)
+	o.Train = &late{o.Train, func() {
+		for _, name := range []string{multimae.ConfigFile, MetricsFile} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("precious"), 0o666); err != nil {
+				t.Error(err)
+			}
+		}
+	}}
+	if _, err := Run(context.Background(), o); !errors.Is(err, ErrOtherRun) || readFile(t, dir, multimae.ConfigFile)+readFile(t, dir, MetricsFile) != "preciousprecious" {
+		t.Errorf("another was faster: %v", err)
+	}
+	// Other files do not matter.
+	dir = t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("x"), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	run1(t, context.Background(), options(dir))
+}
+
+// late is a dataset that calls a function when it is asked for its length.
+type late struct {
+	data.Dataset
+	hook func()
+}
+
+func (l *late) Len() int {
+	l.hook()
+	return l.Dataset.Len()
 }
 
 // TestBusy: one folder, one process.

@@ -1,0 +1,424 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/train"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+func TestMain(m *testing.M) {
+	level, _, err := tensor.SIMD()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	// A configuration line of benchfmt: benchstat keeps levels apart.
+	fmt.Printf("simd: %s\n", level)
+	os.Exit(m.Run())
+}
+
+// threadCounts are 1 and all that there are.
+func threadCounts() []int {
+	if n := runtime.GOMAXPROCS(0); n > 1 {
+		return []int{1, n}
+	}
+	return []int{1}
+}
+
+// peakTime is how long the peak is measured, before and after.
+const peakTime = 60 * time.Millisecond
+
+// measure times f, which does flops floating-point operations, and reports
+// them; images > 0 adds the time of one.
+func measure(b *testing.B, flops float64, threads, images int, f func()) {
+	f() // memory is allocated, weights are packed
+	before := tensor.PeakGFLOPSAll(threads, peakTime)
+	f() // and what the peak has thrown out of the caches is back
+	b.ResetTimer()
+	for range b.N {
+		f()
+	}
+	b.StopTimer()
+	after := tensor.PeakGFLOPSAll(threads, peakTime)
+	seconds := b.Elapsed().Seconds() / float64(b.N)
+	rate := flops / seconds / 1e9
+	b.ReportMetric(rate, "GFLOP/s")
+	b.ReportMetric(100*rate/((before+after)/2), "%peak")
+	if images > 0 {
+		b.ReportMetric(1e3*seconds/float64(images), "ms/image")
+	}
+}
+
+// withPool runs a benchmark for each number of threads.
+func withPool(b *testing.B, f func(b *testing.B, threads int, pool *tensor.Pool)) {
+	for _, threads := range threadCounts() {
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
+			pool := tensor.NewPool(threads)
+			defer pool.Close()
+			f(b, threads, pool)
+		})
+	}
+}
+
+func randomTensor(r *nn.RNG, shape ...int) *tensor.Tensor {
+	x := tensor.New(shape...)
+	for i := range x.Data {
+		x.Data[i] = r.Float32(-1, 1)
+	}
+	return x
+}
+
+// gemmShapes are rows M, columns N and depth K of the products of ViT-B: one
+// image, a batch, its decoders, and a square for comparison with others.
+var gemmShapes = [][3]int{
+	{99, 2304, 768}, {99, 768, 768}, {99, 3072, 768}, {99, 768, 3072},
+	{98, 3072, 768}, {100, 3072, 768}, {295, 3072, 768}, {588, 3072, 768},
+	{792, 768, 768}, {792, 3072, 768}, {792, 768, 3072}, {3168, 3072, 768},
+	{196, 256, 256}, {1568, 256, 256}, {1568, 1024, 256}, {1568, 256, 1024}, {1568, 2128, 256}, {1568, 768, 256},
+	{1024, 1024, 1024},
+}
+
+// BenchmarkGemm is a linear layer without bias: Y [M,N] = X [M,K]·Wᵀ. Packed
+// weights were packed once, as for inference; raw ones are packed each time, as
+// in training.
+func BenchmarkGemm(b *testing.B) {
+	for _, s := range gemmShapes {
+		m, n, k := s[0], s[1], s[2]
+		for _, weights := range []string{"packed", "raw"} {
+			b.Run(fmt.Sprintf("shape=%dx%dx%d/weights=%s", m, n, k, weights), func(b *testing.B) {
+				withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+					r := nn.NewRNG(1)
+					x, w := randomTensor(&r, m, k), randomTensor(&r, n, k)
+					if weights == "packed" {
+						w.Freeze()
+					}
+					t := tensor.NewInference(pool)
+					y := tensor.Linear(t, x, w, nil)
+					verifyProduct(b, &r, y, x, w)
+					t.Done(y)
+					measure(b, 2*float64(m)*float64(n)*float64(k), threads, 0, func() {
+						t.Done(tensor.Linear(t, x, w, nil))
+						t.Reset()
+					})
+				})
+			})
+		}
+	}
+}
+
+// verifyProduct compares a few hundred elements with float64.
+func verifyProduct(b *testing.B, r *nn.RNG, y, x, w *tensor.Tensor) {
+	b.Helper()
+	k := x.Cols()
+	for range 300 {
+		i, j := r.Intn(y.Rows()), r.Intn(y.Cols())
+		want := 0.0
+		for p := range k {
+			want += float64(x.Data[i*k+p]) * float64(w.Data[j*k+p])
+		}
+		// The sum of k products of numbers below 1, in float32.
+		if got := float64(y.Data[i*y.Cols()+j]); !(math.Abs(got-want) <= 1e-6*math.Sqrt(float64(k))*4) {
+			b.Fatalf("element (%d,%d) is %g, want %g", i, j, got, want)
+		}
+	}
+}
+
+// BenchmarkGemmBackward is dX and dW of the same layer, with the forward pass
+// that a tape needs; the three products are counted.
+func BenchmarkGemmBackward(b *testing.B) {
+	for _, s := range [][3]int{{792, 768, 768}, {792, 3072, 768}, {792, 768, 3072}, {3168, 3072, 768}, {1568, 1024, 256}} {
+		m, n, k := s[0], s[1], s[2]
+		b.Run(fmt.Sprintf("shape=%dx%dx%d", m, n, k), func(b *testing.B) {
+			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+				r := nn.NewRNG(1)
+				x, w := randomTensor(&r, m, k).WithGrad(), randomTensor(&r, n, k).WithGrad()
+				target, weights := make([]float32, m*n), make([]float32, m)
+				weights[0] = 1
+				t := tensor.NewTape(pool)
+				measure(b, 6*float64(m)*float64(n)*float64(k), threads, 0, func() {
+					t.Reset()
+					t.ZeroGrad(x)
+					t.ZeroGrad(w)
+					t.Backward(tensor.RegressionLoss(t, tensor.Linear(t, x, w, nil), target, weights, tensor.L2))
+				})
+			})
+		})
+	}
+}
+
+// BenchmarkOp measures operations forward, and forward with backward.
+func BenchmarkOp(b *testing.B) {
+	attention := func(batch, n, heads, dh int) (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor) {
+		return 4 * float64(batch*heads) * float64(n*n*dh), func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+			qkv := randomTensor(r, batch, n, 3*heads*dh).WithGrad()
+			return func() *tensor.Tensor { t.ZeroGrad(qkv); return tensor.Attention(t, qkv, heads) }
+		}
+	}
+	cross := func(batch, n, m, heads, dh int) (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor) {
+		return 4 * float64(batch*heads) * float64(n*m*dh), func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+			q, kv := randomTensor(r, batch, n, heads*dh).WithGrad(), randomTensor(r, batch, m, 2*heads*dh).WithGrad()
+			return func() *tensor.Tensor {
+				t.ZeroGrad(q)
+				t.ZeroGrad(kv)
+				return tensor.CrossAttention(t, q, kv, heads)
+			}
+		}
+	}
+	for _, op := range []struct {
+		name     string
+		of       func() (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor)
+		backward float64 // operations of the backward pass in terms of the forward pass's
+	}{
+		{"attention/shape=8x99x768/heads=12", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return attention(8, 99, 12, 64)
+		}, 2.5},
+		{"attention/shape=1x99x768/heads=12", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return attention(1, 99, 12, 64)
+		}, 2.5},
+		{"attention/shape=8x196x256/heads=8", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return attention(8, 196, 8, 32)
+		}, 2.5},
+		{"cross-attention/shape=8x196x256/keys=99/heads=8", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return cross(8, 196, 99, 8, 32)
+		}, 2.5},
+		{"linear-gelu/shape=99x3072x768", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return 2 * 99 * 3072 * 768, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+				x, w, bias := randomTensor(r, 99, 768), randomTensor(r, 3072, 768), randomTensor(r, 3072)
+				w.Freeze()
+				return func() *tensor.Tensor { return tensor.LinearGELU(t, x, w, bias) }
+			}
+		}, 0},
+		{"linear-gelu/shape=792x3072x768", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return 2 * 792 * 3072 * 768, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+				x, w, bias := randomTensor(r, 792, 768), randomTensor(r, 3072, 768), randomTensor(r, 3072)
+				w.Freeze()
+				return func() *tensor.Tensor { return tensor.LinearGELU(t, x, w, bias) }
+			}
+		}, 0},
+		{"layer-norm/shape=792x768", func() (float64, func(*tensor.Tape, *nn.RNG) func() *tensor.Tensor) {
+			return 0, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+				x, w, bias := randomTensor(r, 792, 768).WithGrad(), randomTensor(r, 768).WithGrad(), randomTensor(r, 768).WithGrad()
+				return func() *tensor.Tensor { return tensor.LayerNorm(t, x, w, bias, 1e-6) }
+			}
+		}, 0},
+	} {
+		flops, make := op.of()
+		for _, mode := range []string{"forward", "backward"} {
+			if mode == "backward" && op.backward == 0 {
+				continue
+			}
+			b.Run(op.name+"/pass="+mode, func(b *testing.B) {
+				withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+					r := nn.NewRNG(1)
+					t := tensor.NewInference(pool)
+					total := flops
+					if mode == "backward" {
+						t = tensor.NewTape(pool)
+						total *= 1 + op.backward
+					}
+					f := make(t, &r)
+					y := f()
+					if !tensor.Finite(y.Data) {
+						b.Fatal("result is not finite")
+					}
+					weights, target := sliceOf(y.Rows(), 1), sliceOf(len(y.Data), 0)
+					t.Done(y)
+					measure(b, total, threads, 0, func() {
+						t.Reset()
+						y := f()
+						if mode == "backward" {
+							t.Backward(tensor.RegressionLoss(t, y, target, weights, tensor.L2))
+						}
+						t.Done(y)
+					})
+				})
+			})
+		}
+	}
+}
+
+func sliceOf(n int, v float32) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = v
+	}
+	return x
+}
+
+// modelFlops counts the multiplications and additions of the products of one
+// image's forward pass, with a share of visible patches of each modality.
+func modelFlops(c *multimae.Config, visible int) float64 {
+	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
+	patches, d := float64(nh*nw), float64(c.Encoder.Dim)
+	tokens := float64(visible + c.NumGlobalTokens)
+	block := func(d, n, ratio float64) float64 { return 2*n*d*d*(4+2*ratio) + 4*n*n*d }
+	sum := float64(c.Encoder.Depth) * block(d, tokens, float64(c.Encoder.MLPRatio))
+	for _, in := range c.Inputs {
+		p, channels := float64(c.PatchSize/in.Stride), float64(in.Channels+in.ClassEmbDim)
+		sum += 2 * float64(visible) / float64(len(c.Inputs)) * d * channels * p * p
+	}
+	for _, o := range c.Outputs {
+		e, p, ratio := float64(o.Dim), float64(c.PatchSize/o.Stride), float64(c.Encoder.MLPRatio)
+		sum += 2 * tokens * e * (d + 2*e)                     // context, keys and values
+		sum += 2*patches*e*e*(2+2*ratio) + 4*patches*tokens*e // queries, cross-attention, MLP
+		sum += float64(o.Depth) * block(e, patches, ratio)    // self-attention
+		sum += 2 * patches * e * float64(o.Channels) * p * p  // pixels
+	}
+	return sum
+}
+
+// modelCase is a model with a batch of rendered scenes and their masks.
+type modelCase struct {
+	model *multimae.Model
+	batch *multimae.Batch
+	masks *multimae.Masks
+}
+
+func newModelCase(b *testing.B, preset string, batch int) *modelCase {
+	b.Helper()
+	classes := 133
+	if preset == "tiny" {
+		classes = len(data.SceneClasses)
+	}
+	c, err := multimae.Preset(preset, classes)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	m.Init(1)
+	ds := data.Scenes(0, batch, c.ImageSize, 1)
+	var samples []*data.Sample
+	for i := range batch {
+		s, err := ds.Sample(i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		samples = append(samples, s)
+	}
+	x, err := data.Collate(samples, c.Inputs, c.ImageSize)
+	if err != nil {
+		b.Fatal(err)
+	}
+	nh, nw := c.Grid(x.H, x.W)
+	r := nn.NewRNG(2)
+	masks, err := multimae.DrawMasks(&r, batch, m.Present(x), nh*nw, c.MaskOptions(m.Present(x)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return &modelCase{m, x, masks}
+}
+
+var modelSizes = []struct {
+	preset string
+	batch  int
+}{{"tiny", 16}, {"small", 8}, {"base", 1}, {"base", 8}, {"base", 32}}
+
+// BenchmarkForward predicts all outputs from a sixth of the patches.
+func BenchmarkForward(b *testing.B) {
+	for _, s := range modelSizes {
+		b.Run(fmt.Sprintf("model=%s/batch=%d", s.preset, s.batch), func(b *testing.B) {
+			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+				x := newModelCase(b, s.preset, s.batch)
+				tape := tensor.NewTape(nil)
+				recorded, err := x.model.Forward(tape, x.batch, x.masks, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				x.model.Params.Freeze()
+				t := tensor.NewInference(pool)
+				forward := func() []*tensor.Tensor {
+					t.Reset()
+					preds, err := x.model.Forward(t, x.batch, x.masks, nil)
+					if err != nil {
+						b.Fatal(err)
+					}
+					return preds
+				}
+				// Packed weights, threads and reused memory change no bit.
+				for i, p := range forward() {
+					for k, v := range p.Data {
+						if v != recorded[i].Data[k] {
+							b.Fatalf("output %d element %d is %g, want %g", i, k, v, recorded[i].Data[k])
+						}
+					}
+				}
+				measure(b, float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, func() { forward() })
+			})
+		})
+	}
+}
+
+// BenchmarkTrainStep is a whole step: masks, forward, losses, backward, norm of
+// the gradient, AdamW. Operations are counted as three times the forward pass.
+func BenchmarkTrainStep(b *testing.B) {
+	for _, s := range modelSizes {
+		b.Run(fmt.Sprintf("model=%s/batch=%d", s.preset, s.batch), func(b *testing.B) {
+			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+				x := newModelCase(b, s.preset, s.batch)
+				tr, err := train.NewTrainer(x.model, pool)
+				if err != nil {
+					b.Fatal(err)
+				}
+				step := func() float64 {
+					m, err := tr.Step(x.batch)
+					if err != nil {
+						b.Fatal(err)
+					}
+					return m.Loss
+				}
+				first, second := step(), step()
+				if !(second < 2*first) { // the first learning rates are next to nothing
+					b.Fatalf("loss %g after %g", second, first)
+				}
+				measure(b, 3*float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, func() { step() })
+				var mem runtime.MemStats
+				runtime.ReadMemStats(&mem)
+				b.ReportMetric(float64(mem.Sys-mem.HeapReleased)/(1<<20), "MiB-sys")
+			})
+		})
+	}
+}
+
+// BenchmarkAdamW updates 98 million parameters.
+func BenchmarkAdamW(b *testing.B) {
+	withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+		ps := nn.NewParams()
+		const n = 98_000_000
+		ps.Add("w", nn.Zeros, n)
+		ps.EnableGrad()
+		a := nn.NewAdamW(0.9, 0.95, 1e-8, ps)
+		t := tensor.NewTape(pool)
+		a.Step(t, 1e-3, 0.05, 1)
+		b.SetBytes(7 * 4 * n)
+		b.ResetTimer()
+		for range b.N {
+			a.Step(t, 1e-3, 0.05, 1)
+		}
+	})
+}
+
+// BenchmarkScene renders rooms and makes them inputs.
+func BenchmarkScene(b *testing.B) {
+	for _, size := range []int{64, 224} {
+		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
+			ds := data.Scenes(0, 1<<20, size, 1)
+			for i := range b.N {
+				if _, err := ds.Sample(i % ds.Len()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

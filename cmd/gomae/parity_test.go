@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/multimae/parity"
+)
+
+const tinyDump = "../../testdata/parity/pretrain_tiny"
+
+// damagedDump is a copy whose expected values are those of another model.
+func damagedDump(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "damaged")
+	if err := os.CopyFS(dir, os.DirFS(tinyDump)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "model.safetensors")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-2] ^= 0x20 // the exponent of the last weight
+	write(t, b, path)
+	return dir
+}
+
+func TestParity(t *testing.T) {
+	code, stdout, stderr := gomae("parity", tinyDump)
+	if code != 0 || stderr != "" || !strings.HasSuffix(stdout, "\n8 passed, 0 failed\n") || !strings.HasPrefix(stdout, tinyDump+" (multimae, SIMD level ") {
+		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
+	}
+	for _, group := range []string{"encoder", "out", "loss", "grad", "step0", "step1", "step2", "param"} {
+		// Name, tensors, error, PyTorch's, ratio, verdict, worst tensor.
+		if !regexp.MustCompile(`\n  ` + group + ` +\d+ +\d\.\d\de-\d\d +\d\.\d\de-\d\d +\d\.\d\d +pass +[a-z0-9_.]+\n`).MatchString(stdout) {
+			t.Errorf("no line for %s in\n%s", group, stdout)
+		}
+	}
+	damaged := damagedDump(t)
+	code, stdout, stderr = gomae("parity", damaged, tinyDump, "-workers", "1")
+	if code != 1 || stderr != "" || !strings.Contains(stdout, "FAIL") || !strings.Contains(stdout, "\n  first in ") {
+		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
+	}
+	var passed, failed int
+	last := stdout[strings.LastIndex(strings.TrimSuffix(stdout, "\n"), "\n")+1:]
+	if n, err := fmt.Sscanf(last, "%d passed, %d failed\n", &passed, &failed); n != 2 || passed < 8 || failed < 1 || passed+failed != 16 {
+		t.Errorf("last line %q: %v", last, err)
+	}
+
+	// A folder that cannot be read fails, and the others are run.
+	none := filepath.Join(t.TempDir(), "none")
+	code, stdout, stderr = gomae("parity", none, tinyDump)
+	if code != 1 || !strings.HasSuffix(stdout, "\n8 passed, 1 failed\n") || !strings.Contains(stderr, "dump "+none+": ") {
+		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
+	}
+	if code, stdout, stderr = gomae("parity", trained(t)); code != 1 || stdout != "0 passed, 1 failed\n" || !strings.Contains(stderr, `no "case": this is a model folder, not a dump`) {
+		t.Errorf("a model folder: exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if code, stdout, stderr := gomaeContext(ctx, "parity", tinyDump); code != 1 || stdout != "" || !strings.Contains(stderr, "interrupted after 0 of 1 folder; run it again") {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	for args, want := range map[string]string{"": "argument missing: DIR, a dump folder", "x -workers -1": "-workers -1: want 0 or more"} {
+		if code, stdout, stderr := gomae(append([]string{"parity"}, strings.Fields(args)...)...); code != 2 || stdout != "" || !strings.Contains(stderr, want) {
+			t.Errorf("%q: exit %d, stdout %q, stderr %q", args, code, stdout, stderr)
+		}
+	}
+}
+
+func TestParityJSON(t *testing.T) {
+	none := filepath.Join(t.TempDir(), "none")
+	code, stdout, _ := gomae("parity", "-json", tinyDump, damagedDump(t), none)
+	var reports []struct {
+		parity.Report
+		Error string `json:"error"`
+	}
+	dec := json.NewDecoder(strings.NewReader(stdout))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&reports); err != nil || dec.More() || code != 1 || len(reports) != 3 {
+		t.Fatalf("exit %d, %v\n%s", code, err, stdout)
+	}
+	if r := reports[0]; !r.Pass() || len(r.Groups) != 8 || r.Dir != tinyDump || r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	if r := reports[1]; r.Pass() || len(r.Groups) != 8 {
+		t.Errorf("%+v", r)
+	}
+	if r := reports[2]; len(r.Groups) != 0 || r.Dir != none || !strings.Contains(r.Error, "no such file") {
+		t.Errorf("%+v", r)
+	}
+	if code, stdout, _ := gomae("parity", "-json", tinyDump); code != 0 || !json.Valid([]byte(stdout)) {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+}
