@@ -84,7 +84,19 @@ type multiplication struct {
 	a       matrix
 	b       operand
 	m, n, k int
+	tiles   int // of all rows
 	epilogue
+}
+
+// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
+// of a page apart, the lines of a tile that are in use at once compete for one
+// set of the first-level cache, which has 12 places.
+func tileRows(a matrix) int {
+	const page, ways = 1024, 12
+	if a.cs == 1 && a.rs%page == 0 {
+		return min(asm.TileRows(), ways-1)
+	}
+	return asm.TileRows()
 }
 
 // gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
@@ -92,8 +104,8 @@ func (t *Tape) gemm(c []float32, ldc int, a matrix, b operand, m, n, k int, e ep
 	if m == 0 || n == 0 {
 		return
 	}
-	p := &multiplication{t, c, ldc, a, b, m, n, k, e}
-	panels, tiles := blocks(n, asm.PanelCols()), blocks(m, asm.TileRows())
+	p := &multiplication{t, c, ldc, a, b, m, n, k, blocks(m, tileRows(a)), e}
+	panels := blocks(n, asm.PanelCols())
 	// A task that packs takes all that its packing serves, and others what
 	// fits the cache; less where there would be too few tasks.
 	group, rows := taskPanels, blockTiles
@@ -101,36 +113,40 @@ func (t *Tape) gemm(c []float32, ldc int, a matrix, b operand, m, n, k int, e ep
 	case a.cs != 1:
 		group = panels
 	case b.panels == nil:
-		rows = tiles
+		rows = p.tiles
 	}
-	for t.Workers() > 1 && group*rows > 1 && blocks(panels, group)*blocks(tiles, rows) < 4*t.Workers() {
+	for t.Workers() > 1 && group*rows > 1 && blocks(panels, group)*blocks(p.tiles, rows) < 4*t.Workers() {
 		if group > 1 && (a.cs == 1 || rows == 1) {
 			group--
 		} else {
 			rows--
 		}
 	}
-	groups, parts := blocks(panels, group), blocks(tiles, rows)
+	groups, parts := blocks(panels, group), blocks(p.tiles, rows)
 	t.Parallel(groups*parts, func(w, task int) {
 		// Rows vary fastest: the panels stay in the cache.
 		q0, q1 := block(panels, groups, task/parts)
-		i0, i1 := block(m, parts, task%parts)
-		p.task(w, i0, i1, q0, q1)
+		t0, t1 := block(p.tiles, parts, task%parts)
+		p.task(w, t0, t1, q0, q1)
 	})
 }
 
-// task computes rows i0..i1 and panels q0..q1 of C.
-func (p *multiplication) task(worker, i0, i1, q0, q1 int) {
+// row is the first row of a tile.
+func (p *multiplication) row(tile int) int { return p.m * tile / p.tiles }
+
+// task computes tiles t0..t1 of the rows and panels q0..q1 of C.
+func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 	nr, padded := asm.PanelCols(), asm.PackedLen(1, p.n)
 	kBlocks := max(1, blocks(p.k, blockK))
-	parts := blocks(blocks(i1-i0, asm.TileRows()), blockTiles)
+	kMost := blocks(p.k, kBlocks)
+	parts := blocks(t1-t0, blockTiles)
 	lenA := 0
-	if p.copiesA() {
-		lenA = blocks(i1-i0, parts) * (blocks(p.k, kBlocks) + aPad)
+	if p.a.cs != 1 {
+		lenA = blocks(t1-t0, parts) * asm.TileRows() * kMost
 	}
 	lenB := 0
 	if p.b.panels == nil {
-		lenB = (q1 - q0) * nr * blocks(p.k, kBlocks)
+		lenB = (q1 - q0) * nr * kMost
 	}
 	scratch := p.t.Scratch(worker, lenA+lenB)
 	for kb := range kBlocks {
@@ -145,51 +161,36 @@ func (p *multiplication) task(worker, i0, i1, q0, q1 int) {
 			}
 		}
 		for part := range parts {
-			from, to := block(i1-i0, parts, part)
-			p.rows(scratch[:lenA], panels, i0+from, i0+to, q0, q1, k0, k1)
+			from, to := block(t1-t0, parts, part)
+			p.rows(scratch[:lenA], panels, t0+from, t0+to, q0, q1, k0, k1)
 		}
 	}
 	if p.gelu != nil {
 		from, to := q0*nr, min(q1*nr, p.n)
-		for i := i0; i < i1; i++ {
+		for i := p.row(t0); i < p.row(t1); i++ {
 			asm.GELU(p.gelu[i*p.ldc+from:i*p.ldc+to], p.c[i*p.ldc+from:i*p.ldc+to])
 		}
 	}
 }
 
-// aPad keeps copied rows from lying a multiple of a page apart.
-const aPad = 16
-
-// copiesA says whether A is not read in place: where its columns are not
-// contiguous, and where its rows lie pages apart and so would compete for one
-// place in the cache.
-func (p *multiplication) copiesA() bool { return p.a.cs != 1 || p.a.rs%1024 == 0 && p.m > 1 }
-
-// rows adds the block k0..k1 to rows i0..i1 and panels q0..q1 of C.
-func (p *multiplication) rows(scratch, panels []float32, i0, i1, q0, q1, k0, k1 int) {
-	nr, kc := asm.PanelCols(), k1-k0
-	tiles := blocks(i1-i0, asm.TileRows())
-	a := p.a.at(i0, k0)
-	switch {
-	case p.a.cs != 1: // tile by tile, the rows of one k side by side
-		for tile := range tiles {
-			r0, r1 := block(i1-i0, tiles, tile)
-			asm.PackA(scratch[r0*kc:], a.data[r0*a.rs:], r1-r0, kc, a.rs, a.cs)
+// rows adds the block k0..k1 to tiles t0..t1 of the rows and panels q0..q1 of
+// C. A is read in place where the values of a row lie side by side. Else it is
+// packed tile by tile.
+func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 int) {
+	nr, kc, first := asm.PanelCols(), k1-k0, p.row(t0)
+	if p.a.cs != 1 {
+		for tile := t0; tile < t1; tile++ {
+			i0, i1 := p.row(tile), p.row(tile+1)
+			asm.PackA(scratch[(i0-first)*kc:], p.a.at(i0, k0).data, i1-i0, kc, p.a.rs, p.a.cs)
 		}
-	case p.copiesA():
-		for r := range i1 - i0 {
-			copy(scratch[r*(kc+aPad):][:kc], a.data[r*a.rs:])
-		}
-		a = rowMajor(scratch, kc+aPad)
 	}
 	for q := q0; q < q1; q++ {
 		j := q * nr
-		for tile := range tiles {
-			r0, r1 := block(i1-i0, tiles, tile)
-			i := i0 + r0
-			at := matrix{a.data[r0*a.rs:], a.rs, a.cs}
+		for tile := t0; tile < t1; tile++ {
+			i, rows := p.row(tile), p.row(tile+1)-p.row(tile)
+			a := p.a.at(i, k0)
 			if p.a.cs != 1 {
-				at = matrix{scratch[r0*kc:], 1, r1 - r0}
+				a = matrix{scratch[(i-first)*kc:], 1, rows}
 			}
 			c := p.c[i*p.ldc+j:]
 			bias, add, ldadd := p.bias, p.add, p.ldadd
@@ -203,7 +204,7 @@ func (p *multiplication) rows(scratch, panels []float32, i0, i1, q0, q1, k0, k1 
 					add = add[i*ldadd+j:]
 				}
 			}
-			asm.GemmTile(c, p.ldc, at.data, at.rs, at.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), r1-r0, min(nr, p.n-j), kc, bias, add, ldadd)
+			asm.GemmTile(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, bias, add, ldadd)
 		}
 	}
 }
