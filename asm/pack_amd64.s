@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int)
-// Requires: AVX
+// Requires: AVX, MMX+
 TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -14,40 +14,44 @@ TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
 	MOVQ w+32(FP), SI
 	MOVQ rs+40(FP), DI
 	SHLQ $0x02, DI
+	MOVQ DI, R8
+	SHLQ $0x04, R8
 	CMPQ BX, $0x00000010
 	JNE  edge1
 
 loop2:
-	VMOVUPS (CX), Y0
-	VMOVUPS Y0, (AX)
-	VMOVUPS 32(CX), Y0
-	VMOVUPS Y0, 32(AX)
-	ADDQ    DI, CX
-	LEAQ    (AX)(SI*4), AX
-	DECQ    DX
-	JNE     loop2
+	PREFETCHT0 (CX)(R8*1)
+	VMOVUPS    (CX), Y0
+	VMOVUPS    Y0, (AX)
+	VMOVUPS    32(CX), Y0
+	VMOVUPS    Y0, 32(AX)
+	ADDQ       DI, CX
+	LEAQ       (AX)(SI*4), AX
+	DECQ       DX
+	JNE        loop2
 	VZEROUPPER
 	RET
 
 edge1:
-	LEAQ    mask_table<>+0(SB), R8
-	MOVQ    $+16, R9
-	SUBQ    BX, R9
-	VMOVUPS (R8)(R9*4), Y0
-	LEAQ    mask_table<>+0(SB), R8
-	MOVQ    $+16, R9
-	SUBQ    BX, R9
-	VMOVUPS 32(R8)(R9*4), Y1
+	LEAQ    mask_table<>+0(SB), R9
+	MOVQ    $+16, R10
+	SUBQ    BX, R10
+	VMOVUPS (R9)(R10*4), Y0
+	LEAQ    mask_table<>+0(SB), R9
+	MOVQ    $+16, R10
+	SUBQ    BX, R10
+	VMOVUPS 32(R9)(R10*4), Y1
 	LEAQ    mask_table<>+0(SB), BX
-	MOVQ    $+16, R8
-	SUBQ    SI, R8
-	VMOVUPS (BX)(R8*4), Y2
+	MOVQ    $+16, R9
+	SUBQ    SI, R9
+	VMOVUPS (BX)(R9*4), Y2
 	LEAQ    mask_table<>+0(SB), BX
-	MOVQ    $+16, R8
-	SUBQ    SI, R8
-	VMOVUPS 32(BX)(R8*4), Y3
+	MOVQ    $+16, R9
+	SUBQ    SI, R9
+	VMOVUPS 32(BX)(R9*4), Y3
 
 loop3:
+	PREFETCHT0 (CX)(R8*1)
 	VMASKMOVPS (CX), Y0, Y4
 	VMASKMOVPS Y4, Y2, (AX)
 	VMASKMOVPS 32(CX), Y1, Y4
@@ -256,7 +260,7 @@ stored4:
 	RET
 
 // func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int)
-// Requires: AVX, AVX512F, BMI2
+// Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
@@ -265,29 +269,33 @@ TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
 	MOVQ w+32(FP), SI
 	MOVQ rs+40(FP), DI
 	SHLQ $0x02, DI
+	MOVQ DI, R8
+	SHLQ $0x04, R8
 	CMPQ BX, $0x00000020
 	JNE  edge1
 
 loop2:
-	VMOVUPS (CX), Z0
-	VMOVUPS Z0, (AX)
-	VMOVUPS 64(CX), Z0
-	VMOVUPS Z0, 64(AX)
-	ADDQ    DI, CX
-	LEAQ    (AX)(SI*4), AX
-	DECQ    DX
-	JNE     loop2
+	PREFETCHT0 (CX)(R8*1)
+	PREFETCHT0 64(CX)(R8*1)
+	VMOVUPS    (CX), Z0
+	VMOVUPS    Z0, (AX)
+	VMOVUPS    64(CX), Z0
+	VMOVUPS    Z0, 64(AX)
+	ADDQ       DI, CX
+	LEAQ       (AX)(SI*4), AX
+	DECQ       DX
+	JNE        loop2
 	VZEROUPPER
 	RET
 
 edge1:
-	MOVQ  $-1, R8
-	BZHIQ BX, R8, R8
-	KMOVW R8, K1
-	MOVQ  $-1, R8
-	BZHIQ BX, R8, R8
-	SHRQ  $0x10, R8
-	KMOVW R8, K2
+	MOVQ  $-1, R9
+	BZHIQ BX, R9, R9
+	KMOVW R9, K1
+	MOVQ  $-1, R9
+	BZHIQ BX, R9, R9
+	SHRQ  $0x10, R9
+	KMOVW R9, K2
 	MOVQ  $-1, BX
 	BZHIQ SI, BX, BX
 	KMOVW BX, K3
@@ -297,14 +305,16 @@ edge1:
 	KMOVW BX, K4
 
 loop3:
-	VMOVUPS.Z (CX), K1, Z0
-	VMOVUPS   Z0, K3, (AX)
-	VMOVUPS.Z 64(CX), K2, Z0
-	VMOVUPS   Z0, K4, 64(AX)
-	ADDQ      DI, CX
-	LEAQ      (AX)(SI*4), AX
-	DECQ      DX
-	JNE       loop3
+	PREFETCHT0 (CX)(R8*1)
+	PREFETCHT0 64(CX)(R8*1)
+	VMOVUPS.Z  (CX), K1, Z0
+	VMOVUPS    Z0, K3, (AX)
+	VMOVUPS.Z  64(CX), K2, Z0
+	VMOVUPS    Z0, K4, 64(AX)
+	ADDQ       DI, CX
+	LEAQ       (AX)(SI*4), AX
+	DECQ       DX
+	JNE        loop3
 	VZEROUPPER
 	RET
 

@@ -19,9 +19,16 @@ func (s *simd) packRows() {
 		"} // w is at most two vectors")
 	dst, src, k, n, w, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("n"), s.gp("w"), s.gp("rs")
 	s.SHLQ(U8(2), rs)
+	// Rows lie pages apart, where no hardware prefetcher follows.
+	ahead := s.GP64()
+	s.MOVQ(rs, ahead)
+	s.SHLQ(U8(4), ahead)
 	rows := func(load, store []reg.Register) {
 		top := s.label("loop")
 		s.Label(top)
+		for d := 0; d < 8*s.lanes; d += 64 {
+			s.PREFETCHT0(Mem{Base: src, Index: ahead, Scale: 1, Disp: d})
+		}
 		for v := range load {
 			d := 4 * s.lanes * v
 			x := s.vec()
