@@ -26,20 +26,58 @@ func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
 	return float32(s)
 }
 
-// SoftmaxBackward computes dst[i] = scale*(dp[i]-delta)*p[i], the gradient of
-// a softmax row's scores from its probabilities p and their gradient dp, where
-// delta = sum p*dp. All have the same length; dst may be p or dp.
-func SoftmaxBackward(dst, p, dp []float32, delta, scale float32) {
-	mustLen("SoftmaxBackward len(p)", len(p), len(dst))
-	mustLen("SoftmaxBackward len(dp)", len(dp), len(dst))
-	if len(dst) > 0 {
-		softmaxBackward(dst, p, dp, delta, scale)
+// Softmax replaces each row x[r*ld:r*ld+n] of scores by exp(scale*x - shift[r])
+// with shift[r] = scale * the row's maximum, and sets sum[r] to the sum of
+// that: the softmax of scale*x is x/sum. shift and sum have a float for each
+// row; n is at least 1. A row with a NaN gets a NaN as its sum.
+func Softmax(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
+	if rows <= 0 {
+		return
+	}
+	mustHold("Softmax columns", n, 1)
+	mustHold("Softmax stride", ld, n)
+	mustHold("Softmax len(x)", len(x), (rows-1)*ld+n)
+	mustHold("Softmax len(shift)", len(shift), rows)
+	mustHold("Softmax len(sum)", len(sum), rows)
+	softmax(x, ld, rows, n, scale, shift, sum)
+}
+
+func softmaxGeneric(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
+	for r := range rows {
+		row := x[r*ld : r*ld+n]
+		shift[r] = scale * maxGeneric(row)
+		sum[r] = expSumGeneric(row, row, scale, shift[r])
 	}
 }
 
-func softmaxBackwardGeneric(dst, p, dp []float32, delta, scale float32) {
-	for i := range dst {
-		dst[i] = scale * (dp[i] - delta) * p[i]
+// SoftmaxBackward is the backward pass of [Softmax] from the scores x and
+// shift that it had and set. With p the softmax of a row and dp its gradient,
+// it replaces x by p and dp by the gradient of the scores,
+//
+//	scale*(dp - sum p*dp)*p
+//
+// Both are rows of n at stride ld; n is at least 1. They must not overlap.
+func SoftmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
+	if rows <= 0 {
+		return
+	}
+	mustHold("SoftmaxBackward columns", n, 1)
+	mustHold("SoftmaxBackward stride", ld, n)
+	mustHold("SoftmaxBackward len(x)", len(x), (rows-1)*ld+n)
+	mustHold("SoftmaxBackward len(dp)", len(dp), (rows-1)*ld+n)
+	mustHold("SoftmaxBackward len(shift)", len(shift), rows)
+	softmaxBackward(x, dp, ld, rows, n, scale, shift)
+}
+
+func softmaxBackwardGeneric(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
+	for r := range rows {
+		p, d := x[r*ld:r*ld+n], dp[r*ld:r*ld+n]
+		inv := 1 / float64(expSumGeneric(p, p, scale, shift[r]))
+		delta := float32(inv * float64(dotGeneric(p, d)))
+		for i := range p {
+			p[i] *= float32(inv)
+			d[i] = scale * (d[i] - delta) * p[i]
+		}
 	}
 }
 

@@ -11,12 +11,28 @@ package asm
 //go:noescape
 func expSumAVX2(dst *float32, x *float32, scale float32, shift float32, n int) float32
 
-// softmaxBackwardAVX2 computes, for pointers to the first elements:
+// softmaxAVX2 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = scale*(dp[i]-delta)*p[i] }
+//	for r < rows {
+//		shift[r] = scale * the largest x[r*ld+i], i < n
+//		for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }
+//		sum[r] = sum over i < n of x[r*ld+i]
+//	}
 //
 //go:noescape
-func softmaxBackwardAVX2(dst *float32, p *float32, dp *float32, delta float32, scale float32, n int)
+func softmaxAVX2(x *float32, ld int, rows int, n int, scale float32, shift *float32, sum *float32)
+
+// softmaxBackwardAVX2 computes, for pointers to the first elements:
+//
+//	for r < rows {
+//		for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }
+//		for i < n { x[r*ld+i] = p[i] / sum of p }
+//		delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]
+//		for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }
+//	}
+//
+//go:noescape
+func softmaxBackwardAVX2(x *float32, dp *float32, ld int, rows int, n int, scale float32, shift *float32)
 
 // geluAVX2 computes, for pointers to the first elements:
 //
@@ -39,12 +55,28 @@ func geluBackwardAVX2(dst *float32, x *float32, dy *float32, n int)
 //go:noescape
 func expSumAVX512(dst *float32, x *float32, scale float32, shift float32, n int) float32
 
-// softmaxBackwardAVX512 computes, for pointers to the first elements:
+// softmaxAVX512 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = scale*(dp[i]-delta)*p[i] }
+//	for r < rows {
+//		shift[r] = scale * the largest x[r*ld+i], i < n
+//		for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }
+//		sum[r] = sum over i < n of x[r*ld+i]
+//	}
 //
 //go:noescape
-func softmaxBackwardAVX512(dst *float32, p *float32, dp *float32, delta float32, scale float32, n int)
+func softmaxAVX512(x *float32, ld int, rows int, n int, scale float32, shift *float32, sum *float32)
+
+// softmaxBackwardAVX512 computes, for pointers to the first elements:
+//
+//	for r < rows {
+//		for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }
+//		for i < n { x[r*ld+i] = p[i] / sum of p }
+//		delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]
+//		for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }
+//	}
+//
+//go:noescape
+func softmaxBackwardAVX512(x *float32, dp *float32, ld int, rows int, n int, scale float32, shift *float32)
 
 // geluAVX512 computes, for pointers to the first elements:
 //

@@ -342,68 +342,521 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func softmaxBackwardAVX2(dst *float32, p *float32, dp *float32, delta float32, scale float32, n int)
-// Requires: AVX
-TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-40
-	MOVQ         dst+0(FP), AX
-	MOVQ         p+8(FP), CX
-	MOVQ         dp+16(FP), DX
-	VBROADCASTSS delta+24(FP), Y0
-	VBROADCASTSS scale+28(FP), Y1
-	MOVQ         n+32(FP), BX
-	XORQ         SI, SI
-	SUBQ         $0x00000010, BX
-	JLT          after2
+// func softmaxAVX2(x *float32, ld int, rows int, n int, scale float32, shift *float32, sum *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxAVX2(SB), NOSPLIT, $0-56
+	MOVQ         x+0(FP), AX
+	MOVQ         shift+40(FP), CX
+	MOVQ         sum+48(FP), DX
+	VBROADCASTSS scale+32(FP), Y0
+	VBROADCASTSS const_ff800000<>+0(SB), Y1
+	MOVQ         ld+8(FP), BX
+	MOVQ         rows+16(FP), SI
+	SHLQ         $0x02, BX
 
-loop1:
-	VMOVUPS (DX)(SI*4), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS (CX)(SI*4), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, (AX)(SI*4)
-	VMOVUPS 32(DX)(SI*4), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS 32(CX)(SI*4), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, 32(AX)(SI*4)
-	ADDQ    $0x00000010, SI
-	SUBQ    $0x00000010, BX
-	JGE     loop1
+row1:
+	MOVQ    n+24(FP), DI
+	MOVQ    DI, R8
+	VMOVAPS Y1, Y2
+	VMOVAPS Y1, Y3
+	XORQ    R9, R9
+	SUBQ    $0x00000010, R8
+	JLT     after3
 
-after2:
-	ADDQ $0x00000010, BX
-	SUBQ $0x00000008, BX
-	JLT  after4
+loop2:
+	VMOVUPS (AX)(R9*4), Y4
+	VMAXPS  Y4, Y2, Y2
+	VMOVUPS 32(AX)(R9*4), Y4
+	VMAXPS  Y4, Y3, Y3
+	ADDQ    $0x00000010, R9
+	SUBQ    $0x00000010, R8
+	JGE     loop2
 
-loop3:
-	VMOVUPS (DX)(SI*4), Y2
-	VSUBPS  Y0, Y2, Y2
-	VMULPS  Y1, Y2, Y2
-	VMOVUPS (CX)(SI*4), Y3
-	VMULPS  Y3, Y2, Y2
-	VMOVUPS Y2, (AX)(SI*4)
-	ADDQ    $0x00000008, SI
-	SUBQ    $0x00000008, BX
-	JGE     loop3
+after3:
+	ADDQ $0x00000010, R8
+	SUBQ $0x00000008, R8
+	JLT  after5
 
-after4:
-	ADDQ       $0x00000008, BX
-	TESTQ      BX, BX
-	JEQ        done5
-	LEAQ       mask_table<>+0(SB), DI
-	MOVQ       $+16, R8
-	SUBQ       BX, R8
-	VMOVUPS    (DI)(R8*4), Y2
-	VMASKMOVPS (DX)(SI*4), Y2, Y3
-	VSUBPS     Y0, Y3, Y3
-	VMULPS     Y1, Y3, Y3
-	VMASKMOVPS (CX)(SI*4), Y2, Y0
-	VMULPS     Y0, Y3, Y3
-	VMASKMOVPS Y3, Y2, (AX)(SI*4)
+loop4:
+	VMOVUPS (AX)(R9*4), Y4
+	VMAXPS  Y4, Y2, Y2
+	ADDQ    $0x00000008, R9
+	SUBQ    $0x00000008, R8
+	JGE     loop4
 
-done5:
+after5:
+	ADDQ       $0x00000008, R8
+	TESTQ      R8, R8
+	JEQ        done6
+	LEAQ       mask_table<>+0(SB), R10
+	MOVQ       $+16, R11
+	SUBQ       R8, R11
+	VMOVUPS    (R10)(R11*4), Y4
+	VMASKMOVPS (AX)(R9*4), Y4, Y5
+	VBLENDVPS  Y4, Y5, Y1, Y5
+	VMAXPS     Y5, Y2, Y2
+
+done6:
+	VMAXPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VMAXPS       X2, X3, X3
+	VPERMILPD    $0x01, X3, X2
+	VMAXPS       X2, X3, X3
+	VPERMILPS    $0x01, X3, X2
+	VMAXPS       X2, X3, X3
+	VMULSS       X0, X3, X3
+	VMOVSS       X3, (CX)
+	VBROADCASTSS X3, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	XORQ         R8, R8
+	SUBQ         $0x00000010, DI
+	JLT          after8
+
+loop7:
+	VMOVUPS      (AX)(R8*4), Y5
+	VFMSUB213PS  Y2, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VFMADD213PS  Y5, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y5
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y7
+	VPSUBD       Y7, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, (AX)(R8*4)
+	VADDPS       Y5, Y3, Y3
+	VMOVUPS      32(AX)(R8*4), Y5
+	VFMSUB213PS  Y2, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VFMADD213PS  Y5, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y5
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y7
+	VPSUBD       Y7, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, 32(AX)(R8*4)
+	VADDPS       Y5, Y4, Y4
+	ADDQ         $0x00000010, R8
+	SUBQ         $0x00000010, DI
+	JGE          loop7
+
+after8:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000008, DI
+	JLT  after10
+
+loop9:
+	VMOVUPS      (AX)(R8*4), Y5
+	VFMSUB213PS  Y2, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y6
+	VMAXPS       Y5, Y6, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y6
+	VMINPS       Y5, Y6, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
+	VMULPS       Y5, Y5, Y8
+	VFMADD213PS  Y5, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y5
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y7
+	VPSUBD       Y7, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
+	VMOVUPS      Y5, (AX)(R8*4)
+	VADDPS       Y5, Y3, Y3
+	ADDQ         $0x00000008, R8
+	SUBQ         $0x00000008, DI
+	JGE          loop9
+
+after10:
+	ADDQ         $0x00000008, DI
+	TESTQ        DI, DI
+	JEQ          done11
+	LEAQ         mask_table<>+0(SB), R9
+	MOVQ         $+16, R10
+	SUBQ         DI, R10
+	VMOVUPS      (R9)(R10*4), Y5
+	VMASKMOVPS   (AX)(R8*4), Y5, Y6
+	VFMSUB213PS  Y2, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y2
+	VMAXPS       Y6, Y2, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y2
+	VMINPS       Y6, Y2, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFMADD231PS  const_bf318000<>+0(SB), Y2, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y2, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y7
+	VMULPS       Y6, Y6, Y8
+	VFMADD213PS  Y6, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y6
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y7
+	VPSUBD       Y7, Y2, Y2
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y6, Y6
+	VMASKMOVPS   Y6, Y5, (AX)(R8*4)
+	VANDPS       Y6, Y5, Y6
+	VADDPS       Y6, Y3, Y3
+
+done11:
+	VADDPS       Y4, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X3, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPD       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDSD       X3, X2, X2
+	VCVTSD2SS    X2, X2, X2
+	VMOVSS       X2, (DX)
+	ADDQ         BX, AX
+	ADDQ         $0x04, CX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          row1
+	VZEROUPPER
+	RET
+
+DATA const_ff800000<>+0(SB)/4, $0xff800000
+DATA const_ff800000<>+4(SB)/4, $0xff800000
+DATA const_ff800000<>+8(SB)/4, $0xff800000
+DATA const_ff800000<>+12(SB)/4, $0xff800000
+DATA const_ff800000<>+16(SB)/4, $0xff800000
+DATA const_ff800000<>+20(SB)/4, $0xff800000
+DATA const_ff800000<>+24(SB)/4, $0xff800000
+DATA const_ff800000<>+28(SB)/4, $0xff800000
+GLOBL const_ff800000<>(SB), RODATA|NOPTR, $32
+
+// func softmaxBackwardAVX2(x *float32, dp *float32, ld int, rows int, n int, scale float32, shift *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-56
+	MOVQ         x+0(FP), AX
+	MOVQ         dp+8(FP), CX
+	MOVQ         shift+48(FP), DX
+	VBROADCASTSS scale+40(FP), Y0
+	MOVQ         ld+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	SHLQ         $0x02, BX
+
+row1:
+	MOVQ         n+32(FP), DI
+	MOVQ         DI, R8
+	VBROADCASTSS (DX), Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	XORQ         R9, R9
+	SUBQ         $0x00000010, R8
+	JLT          after3
+
+loop2:
+	VMOVUPS      (AX)(R9*4), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, (AX)(R9*4)
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      (CX)(R9*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VMOVUPS      32(AX)(R9*4), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 32(AX)(R9*4)
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      32(CX)(R9*4), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         $0x00000010, R9
+	SUBQ         $0x00000010, R8
+	JGE          loop2
+
+after3:
+	ADDQ $0x00000010, R8
+	SUBQ $0x00000008, R8
+	JLT  after5
+
+loop4:
+	VMOVUPS      (AX)(R9*4), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, (AX)(R9*4)
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      (CX)(R9*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	ADDQ         $0x00000008, R9
+	SUBQ         $0x00000008, R8
+	JGE          loop4
+
+after5:
+	ADDQ         $0x00000008, R8
+	TESTQ        R8, R8
+	JEQ          done6
+	LEAQ         mask_table<>+0(SB), R10
+	MOVQ         $+16, R11
+	SUBQ         R8, R11
+	VMOVUPS      (R10)(R11*4), Y6
+	VMASKMOVPS   (AX)(R9*4), Y6, Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y1
+	VMAXPS       Y7, Y1, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y1
+	VMINPS       Y7, Y1, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFMADD231PS  const_bf318000<>+0(SB), Y1, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y1, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y7
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y8
+	VPSUBD       Y8, Y1, Y1
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y7, Y7
+	VMASKMOVPS   Y7, Y6, (AX)(R9*4)
+	VANDPS       Y7, Y6, Y7
+	VADDPS       Y7, Y2, Y2
+	VMASKMOVPS   (CX)(R9*4), Y6, Y1
+	VFMADD231PS  Y1, Y7, Y4
+
+done6:
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X1
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       Y1, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPD       X2, X1, X1
+	VPERMILPD    $0x01, X1, X2
+	VADDSD       X2, X1, X1
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X4, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPD       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDSD       X3, X2, X2
+	VMOVSS       const_3f800000<>+0(SB), X3
+	VCVTSS2SD    X3, X3, X3
+	VDIVSD       X1, X3, X1
+	VMULSD       X1, X2, X2
+	VCVTSD2SS    X1, X1, X1
+	VCVTSD2SS    X2, X2, X2
+	VBROADCASTSS X1, Y1
+	VBROADCASTSS X2, Y2
+	XORQ         R8, R8
+	SUBQ         $0x00000010, DI
+	JLT          after8
+
+loop7:
+	VMOVUPS (AX)(R8*4), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (AX)(R8*4)
+	VMOVUPS (CX)(R8*4), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (CX)(R8*4)
+	VMOVUPS 32(AX)(R8*4), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, 32(AX)(R8*4)
+	VMOVUPS 32(CX)(R8*4), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, 32(CX)(R8*4)
+	ADDQ    $0x00000010, R8
+	SUBQ    $0x00000010, DI
+	JGE     loop7
+
+after8:
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000008, DI
+	JLT  after10
+
+loop9:
+	VMOVUPS (AX)(R8*4), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (AX)(R8*4)
+	VMOVUPS (CX)(R8*4), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (CX)(R8*4)
+	ADDQ    $0x00000008, R8
+	SUBQ    $0x00000008, DI
+	JGE     loop9
+
+after10:
+	ADDQ       $0x00000008, DI
+	TESTQ      DI, DI
+	JEQ        done11
+	LEAQ       mask_table<>+0(SB), R9
+	MOVQ       $+16, R10
+	SUBQ       DI, R10
+	VMOVUPS    (R9)(R10*4), Y3
+	VMASKMOVPS (AX)(R8*4), Y3, Y4
+	VMULPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y3, (AX)(R8*4)
+	VMASKMOVPS (CX)(R8*4), Y3, Y1
+	VSUBPS     Y2, Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMULPS     Y4, Y1, Y1
+	VMASKMOVPS Y1, Y3, (CX)(R8*4)
+
+done11:
+	ADDQ BX, AX
+	ADDQ BX, CX
+	ADDQ $0x04, DX
+	DECQ SI
+	JNE  row1
 	VZEROUPPER
 	RET
 
@@ -989,67 +1442,447 @@ done5:
 	VZEROUPPER
 	RET
 
-// func softmaxBackwardAVX512(dst *float32, p *float32, dp *float32, delta float32, scale float32, n int)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-40
-	MOVQ         dst+0(FP), AX
-	MOVQ         p+8(FP), CX
-	MOVQ         dp+16(FP), DX
-	VBROADCASTSS delta+24(FP), Z0
-	VBROADCASTSS scale+28(FP), Z1
-	MOVQ         n+32(FP), BX
-	XORQ         SI, SI
-	SUBQ         $0x00000020, BX
-	JLT          after2
+// func softmaxAVX512(x *float32, ld int, rows int, n int, scale float32, shift *float32, sum *float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
+	MOVQ         x+0(FP), AX
+	MOVQ         shift+40(FP), CX
+	MOVQ         sum+48(FP), DX
+	VBROADCASTSS scale+32(FP), Z0
+	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z1
+	VBROADCASTSS const_bf318000<>+0(SB), Z2
+	VBROADCASTSS const_395e8083<>+0(SB), Z3
+	VBROADCASTSS const_c2d10000<>+0(SB), Z4
+	VBROADCASTSS const_42b30000<>+0(SB), Z5
+	VBROADCASTSS const_3f800000<>+0(SB), Z6
+	VBROADCASTSS const_ff800000<>+0(SB), Z7
+	MOVQ         ld+8(FP), BX
+	MOVQ         rows+16(FP), SI
+	SHLQ         $0x02, BX
 
-loop1:
-	VMOVUPS (DX)(SI*4), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS (CX)(SI*4), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, (AX)(SI*4)
-	VMOVUPS 64(DX)(SI*4), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS 64(CX)(SI*4), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, 64(AX)(SI*4)
-	ADDQ    $0x00000020, SI
-	SUBQ    $0x00000020, BX
-	JGE     loop1
+row1:
+	MOVQ    n+24(FP), DI
+	MOVQ    DI, R8
+	VMOVAPS Z7, Z8
+	VMOVAPS Z7, Z9
+	XORQ    R9, R9
+	SUBQ    $0x00000020, R8
+	JLT     after3
 
-after2:
-	ADDQ $0x00000020, BX
-	SUBQ $0x00000010, BX
-	JLT  after4
+loop2:
+	VMOVUPS (AX)(R9*4), Z10
+	VMAXPS  Z10, Z8, Z8
+	VMOVUPS 64(AX)(R9*4), Z10
+	VMAXPS  Z10, Z9, Z9
+	ADDQ    $0x00000020, R9
+	SUBQ    $0x00000020, R8
+	JGE     loop2
 
-loop3:
-	VMOVUPS (DX)(SI*4), Z2
-	VSUBPS  Z0, Z2, Z2
-	VMULPS  Z1, Z2, Z2
-	VMOVUPS (CX)(SI*4), Z3
-	VMULPS  Z3, Z2, Z2
-	VMOVUPS Z2, (AX)(SI*4)
-	ADDQ    $0x00000010, SI
-	SUBQ    $0x00000010, BX
-	JGE     loop3
+after3:
+	ADDQ $0x00000020, R8
+	SUBQ $0x00000010, R8
+	JLT  after5
 
-after4:
-	ADDQ      $0x00000010, BX
-	TESTQ     BX, BX
-	JEQ       done5
-	MOVQ      $-1, DI
-	BZHIQ     BX, DI, DI
-	KMOVW     DI, K1
-	VMOVUPS.Z (DX)(SI*4), K1, Z2
-	VSUBPS    Z0, Z2, Z2
-	VMULPS    Z1, Z2, Z2
-	VMOVUPS.Z (CX)(SI*4), K1, Z0
-	VMULPS    Z0, Z2, Z2
-	VMOVUPS   Z2, K1, (AX)(SI*4)
+loop4:
+	VMOVUPS (AX)(R9*4), Z10
+	VMAXPS  Z10, Z8, Z8
+	ADDQ    $0x00000010, R9
+	SUBQ    $0x00000010, R8
+	JGE     loop4
 
-done5:
+after5:
+	ADDQ      $0x00000010, R8
+	TESTQ     R8, R8
+	JEQ       done6
+	MOVQ      $-1, R10
+	BZHIQ     R8, R10, R10
+	KMOVW     R10, K1
+	VMOVUPS.Z (AX)(R9*4), K1, Z10
+	VBLENDMPS Z10, Z7, K1, Z10
+	VMAXPS    Z10, Z8, Z8
+
+done6:
+	VMAXPS        Z9, Z8, Z8
+	VEXTRACTF32X8 $0x01, Z8, Y9
+	VMAXPS        Y8, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X8
+	VMAXPS        X9, X8, X8
+	VPERMILPD     $0x01, X8, X9
+	VMAXPS        X9, X8, X8
+	VPERMILPS     $0x01, X8, X9
+	VMAXPS        X9, X8, X8
+	VMULSS        X0, X8, X8
+	VMOVSS        X8, (CX)
+	VBROADCASTSS  X8, Z8
+	VPXORD        Z11, Z11, Z11
+	VPXORD        Z12, Z12, Z12
+	XORQ          R8, R8
+	SUBQ          $0x00000020, DI
+	JLT           after8
+
+loop7:
+	VMOVUPS          (AX)(R8*4), Z9
+	VFMSUB213PS      Z8, Z0, Z9
+	VMAXPS           Z9, Z4, Z9
+	VMINPS           Z9, Z5, Z9
+	VMULPS           Z1, Z9, Z10
+	VRNDSCALEPS      $0x08, Z10, Z10
+	VFMADD231PS      Z2, Z10, Z9
+	VFMADD231PS      Z3, Z10, Z9
+	VBROADCASTSS     const_39506967<>+0(SB), Z13
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
+	VMULPS           Z9, Z9, Z14
+	VFMADD213PS      Z9, Z14, Z13
+	VADDPS           Z6, Z13, Z9
+	VSCALEFPS        Z10, Z9, Z9
+	VMOVUPS          Z9, (AX)(R8*4)
+	VADDPS           Z9, Z11, Z11
+	VMOVUPS          64(AX)(R8*4), Z9
+	VFMSUB213PS      Z8, Z0, Z9
+	VMAXPS           Z9, Z4, Z9
+	VMINPS           Z9, Z5, Z9
+	VMULPS           Z1, Z9, Z10
+	VRNDSCALEPS      $0x08, Z10, Z10
+	VFMADD231PS      Z2, Z10, Z9
+	VFMADD231PS      Z3, Z10, Z9
+	VBROADCASTSS     const_39506967<>+0(SB), Z13
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
+	VMULPS           Z9, Z9, Z14
+	VFMADD213PS      Z9, Z14, Z13
+	VADDPS           Z6, Z13, Z9
+	VSCALEFPS        Z10, Z9, Z9
+	VMOVUPS          Z9, 64(AX)(R8*4)
+	VADDPS           Z9, Z12, Z12
+	ADDQ             $0x00000020, R8
+	SUBQ             $0x00000020, DI
+	JGE              loop7
+
+after8:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000010, DI
+	JLT  after10
+
+loop9:
+	VMOVUPS          (AX)(R8*4), Z9
+	VFMSUB213PS      Z8, Z0, Z9
+	VMAXPS           Z9, Z4, Z9
+	VMINPS           Z9, Z5, Z9
+	VMULPS           Z1, Z9, Z10
+	VRNDSCALEPS      $0x08, Z10, Z10
+	VFMADD231PS      Z2, Z10, Z9
+	VFMADD231PS      Z3, Z10, Z9
+	VBROADCASTSS     const_39506967<>+0(SB), Z13
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
+	VMULPS           Z9, Z9, Z14
+	VFMADD213PS      Z9, Z14, Z13
+	VADDPS           Z6, Z13, Z9
+	VSCALEFPS        Z10, Z9, Z9
+	VMOVUPS          Z9, (AX)(R8*4)
+	VADDPS           Z9, Z11, Z11
+	ADDQ             $0x00000010, R8
+	SUBQ             $0x00000010, DI
+	JGE              loop9
+
+after10:
+	ADDQ             $0x00000010, DI
+	TESTQ            DI, DI
+	JEQ              done11
+	MOVQ             $-1, R9
+	BZHIQ            DI, R9, R9
+	KMOVW            R9, K1
+	VMOVUPS.Z        (AX)(R8*4), K1, Z9
+	VFMSUB213PS      Z8, Z0, Z9
+	VMAXPS           Z9, Z4, Z9
+	VMINPS           Z9, Z5, Z9
+	VMULPS           Z1, Z9, Z8
+	VRNDSCALEPS      $0x08, Z8, Z8
+	VFMADD231PS      Z2, Z8, Z9
+	VFMADD231PS      Z3, Z8, Z9
+	VBROADCASTSS     const_39506967<>+0(SB), Z10
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z10
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z10
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z10
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z10
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z10
+	VMULPS           Z9, Z9, Z13
+	VFMADD213PS      Z9, Z13, Z10
+	VADDPS           Z6, Z10, Z9
+	VSCALEFPS        Z8, Z9, Z9
+	VMOVUPS          Z9, K1, (AX)(R8*4)
+	VMOVAPS.Z        Z9, K1, Z9
+	VADDPS           Z9, Z11, Z11
+
+done11:
+	VADDPS        Z12, Z11, Z11
+	VEXTRACTF32X8 $0x01, Z11, Y9
+	VCVTPS2PD     Y11, Z8
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPD        Y8, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X8
+	VADDPD        X9, X8, X8
+	VPERMILPD     $0x01, X8, X9
+	VADDSD        X9, X8, X8
+	VCVTSD2SS     X8, X8, X8
+	VMOVSS        X8, (DX)
+	ADDQ          BX, AX
+	ADDQ          $0x04, CX
+	ADDQ          $0x04, DX
+	DECQ          SI
+	JNE           row1
+	VZEROUPPER
+	RET
+
+// func softmaxBackwardAVX512(x *float32, dp *float32, ld int, rows int, n int, scale float32, shift *float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
+TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-56
+	MOVQ         x+0(FP), AX
+	MOVQ         dp+8(FP), CX
+	MOVQ         shift+48(FP), DX
+	VBROADCASTSS scale+40(FP), Z0
+	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z1
+	VBROADCASTSS const_bf318000<>+0(SB), Z2
+	VBROADCASTSS const_395e8083<>+0(SB), Z3
+	VBROADCASTSS const_c2d10000<>+0(SB), Z4
+	VBROADCASTSS const_42b30000<>+0(SB), Z5
+	VBROADCASTSS const_3f800000<>+0(SB), Z6
+	MOVQ         ld+16(FP), BX
+	MOVQ         rows+24(FP), SI
+	SHLQ         $0x02, BX
+
+row1:
+	MOVQ         n+32(FP), DI
+	MOVQ         DI, R8
+	VBROADCASTSS (DX), Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	XORQ         R9, R9
+	SUBQ         $0x00000020, R8
+	JLT          after3
+
+loop2:
+	VMOVUPS          (AX)(R9*4), Z12
+	VFMSUB213PS      Z7, Z0, Z12
+	VMAXPS           Z12, Z4, Z12
+	VMINPS           Z12, Z5, Z12
+	VMULPS           Z1, Z12, Z13
+	VRNDSCALEPS      $0x08, Z13, Z13
+	VFMADD231PS      Z2, Z13, Z12
+	VFMADD231PS      Z3, Z13, Z12
+	VBROADCASTSS     const_39506967<>+0(SB), Z14
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
+	VMULPS           Z12, Z12, Z15
+	VFMADD213PS      Z12, Z15, Z14
+	VADDPS           Z6, Z14, Z12
+	VSCALEFPS        Z13, Z12, Z12
+	VMOVUPS          Z12, (AX)(R9*4)
+	VADDPS           Z12, Z8, Z8
+	VMOVUPS          (CX)(R9*4), Z13
+	VFMADD231PS      Z13, Z12, Z10
+	VMOVUPS          64(AX)(R9*4), Z12
+	VFMSUB213PS      Z7, Z0, Z12
+	VMAXPS           Z12, Z4, Z12
+	VMINPS           Z12, Z5, Z12
+	VMULPS           Z1, Z12, Z13
+	VRNDSCALEPS      $0x08, Z13, Z13
+	VFMADD231PS      Z2, Z13, Z12
+	VFMADD231PS      Z3, Z13, Z12
+	VBROADCASTSS     const_39506967<>+0(SB), Z14
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
+	VMULPS           Z12, Z12, Z15
+	VFMADD213PS      Z12, Z15, Z14
+	VADDPS           Z6, Z14, Z12
+	VSCALEFPS        Z13, Z12, Z12
+	VMOVUPS          Z12, 64(AX)(R9*4)
+	VADDPS           Z12, Z9, Z9
+	VMOVUPS          64(CX)(R9*4), Z13
+	VFMADD231PS      Z13, Z12, Z11
+	ADDQ             $0x00000020, R9
+	SUBQ             $0x00000020, R8
+	JGE              loop2
+
+after3:
+	ADDQ $0x00000020, R8
+	SUBQ $0x00000010, R8
+	JLT  after5
+
+loop4:
+	VMOVUPS          (AX)(R9*4), Z12
+	VFMSUB213PS      Z7, Z0, Z12
+	VMAXPS           Z12, Z4, Z12
+	VMINPS           Z12, Z5, Z12
+	VMULPS           Z1, Z12, Z13
+	VRNDSCALEPS      $0x08, Z13, Z13
+	VFMADD231PS      Z2, Z13, Z12
+	VFMADD231PS      Z3, Z13, Z12
+	VBROADCASTSS     const_39506967<>+0(SB), Z14
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
+	VMULPS           Z12, Z12, Z15
+	VFMADD213PS      Z12, Z15, Z14
+	VADDPS           Z6, Z14, Z12
+	VSCALEFPS        Z13, Z12, Z12
+	VMOVUPS          Z12, (AX)(R9*4)
+	VADDPS           Z12, Z8, Z8
+	VMOVUPS          (CX)(R9*4), Z13
+	VFMADD231PS      Z13, Z12, Z10
+	ADDQ             $0x00000010, R9
+	SUBQ             $0x00000010, R8
+	JGE              loop4
+
+after5:
+	ADDQ             $0x00000010, R8
+	TESTQ            R8, R8
+	JEQ              done6
+	MOVQ             $-1, R10
+	BZHIQ            R8, R10, R10
+	KMOVW            R10, K1
+	VMOVUPS.Z        (AX)(R9*4), K1, Z12
+	VFMSUB213PS      Z7, Z0, Z12
+	VMAXPS           Z12, Z4, Z12
+	VMINPS           Z12, Z5, Z12
+	VMULPS           Z1, Z12, Z7
+	VRNDSCALEPS      $0x08, Z7, Z7
+	VFMADD231PS      Z2, Z7, Z12
+	VFMADD231PS      Z3, Z7, Z12
+	VBROADCASTSS     const_39506967<>+0(SB), Z13
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z13
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z13
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z13
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z13
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z13
+	VMULPS           Z12, Z12, Z14
+	VFMADD213PS      Z12, Z14, Z13
+	VADDPS           Z6, Z13, Z12
+	VSCALEFPS        Z7, Z12, Z12
+	VMOVUPS          Z12, K1, (AX)(R9*4)
+	VMOVAPS.Z        Z12, K1, Z12
+	VADDPS           Z12, Z8, Z8
+	VMOVUPS.Z        (CX)(R9*4), K1, Z7
+	VFMADD231PS      Z7, Z12, Z10
+
+done6:
+	VADDPS        Z9, Z8, Z8
+	VEXTRACTF32X8 $0x01, Z8, Y12
+	VCVTPS2PD     Y8, Z7
+	VCVTPS2PD     Y12, Z12
+	VADDPD        Z12, Z7, Z7
+	VEXTRACTF64X4 $0x01, Z7, Y12
+	VADDPD        Y7, Y12, Y12
+	VEXTRACTF128  $0x01, Y12, X7
+	VADDPD        X12, X7, X7
+	VPERMILPD     $0x01, X7, X12
+	VADDSD        X12, X7, X7
+	VADDPS        Z11, Z10, Z10
+	VEXTRACTF32X8 $0x01, Z10, Y13
+	VCVTPS2PD     Y10, Z12
+	VCVTPS2PD     Y13, Z13
+	VADDPD        Z13, Z12, Z12
+	VEXTRACTF64X4 $0x01, Z12, Y13
+	VADDPD        Y12, Y13, Y13
+	VEXTRACTF128  $0x01, Y13, X12
+	VADDPD        X13, X12, X12
+	VPERMILPD     $0x01, X12, X13
+	VADDSD        X13, X12, X12
+	VMOVSS        const_3f800000<>+0(SB), X13
+	VCVTSS2SD     X13, X13, X13
+	VDIVSD        X7, X13, X7
+	VMULSD        X7, X12, X12
+	VCVTSD2SS     X7, X7, X7
+	VCVTSD2SS     X12, X12, X12
+	VBROADCASTSS  X7, Z7
+	VBROADCASTSS  X12, Z12
+	XORQ          R8, R8
+	SUBQ          $0x00000020, DI
+	JLT           after8
+
+loop7:
+	VMOVUPS (AX)(R8*4), Z13
+	VMULPS  Z7, Z13, Z13
+	VMOVUPS Z13, (AX)(R8*4)
+	VMOVUPS (CX)(R8*4), Z14
+	VSUBPS  Z12, Z14, Z14
+	VMULPS  Z0, Z14, Z14
+	VMULPS  Z13, Z14, Z14
+	VMOVUPS Z14, (CX)(R8*4)
+	VMOVUPS 64(AX)(R8*4), Z13
+	VMULPS  Z7, Z13, Z13
+	VMOVUPS Z13, 64(AX)(R8*4)
+	VMOVUPS 64(CX)(R8*4), Z14
+	VSUBPS  Z12, Z14, Z14
+	VMULPS  Z0, Z14, Z14
+	VMULPS  Z13, Z14, Z14
+	VMOVUPS Z14, 64(CX)(R8*4)
+	ADDQ    $0x00000020, R8
+	SUBQ    $0x00000020, DI
+	JGE     loop7
+
+after8:
+	ADDQ $0x00000020, DI
+	SUBQ $0x00000010, DI
+	JLT  after10
+
+loop9:
+	VMOVUPS (AX)(R8*4), Z13
+	VMULPS  Z7, Z13, Z13
+	VMOVUPS Z13, (AX)(R8*4)
+	VMOVUPS (CX)(R8*4), Z14
+	VSUBPS  Z12, Z14, Z14
+	VMULPS  Z0, Z14, Z14
+	VMULPS  Z13, Z14, Z14
+	VMOVUPS Z14, (CX)(R8*4)
+	ADDQ    $0x00000010, R8
+	SUBQ    $0x00000010, DI
+	JGE     loop9
+
+after10:
+	ADDQ      $0x00000010, DI
+	TESTQ     DI, DI
+	JEQ       done11
+	MOVQ      $-1, R9
+	BZHIQ     DI, R9, R9
+	KMOVW     R9, K1
+	VMOVUPS.Z (AX)(R8*4), K1, Z13
+	VMULPS    Z7, Z13, Z13
+	VMOVUPS   Z13, K1, (AX)(R8*4)
+	VMOVUPS.Z (CX)(R8*4), K1, Z7
+	VSUBPS    Z12, Z7, Z7
+	VMULPS    Z0, Z7, Z7
+	VMULPS    Z13, Z7, Z7
+	VMOVUPS   Z7, K1, (CX)(R8*4)
+
+done11:
+	ADDQ BX, AX
+	ADDQ BX, CX
+	ADDQ $0x04, DX
+	DECQ SI
+	JNE  row1
 	VZEROUPPER
 	RET
 

@@ -115,14 +115,25 @@ func expSum(dst, x []float32, scale, shift float32) float32 {
 	return expSumGeneric(dst, x, scale, shift)
 }
 
-func softmaxBackward(dst, p, dp []float32, delta, scale float32) {
+func softmax(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
 	switch level {
 	case AVX512:
-		softmaxBackwardAVX512(&dst[0], &p[0], &dp[0], delta, scale, len(dst))
+		softmaxAVX512(&x[0], ld, rows, n, scale, &shift[0], &sum[0])
 	case AVX2:
-		softmaxBackwardAVX2(&dst[0], &p[0], &dp[0], delta, scale, len(dst))
+		softmaxAVX2(&x[0], ld, rows, n, scale, &shift[0], &sum[0])
 	default:
-		softmaxBackwardGeneric(dst, p, dp, delta, scale)
+		softmaxGeneric(x, ld, rows, n, scale, shift, sum)
+	}
+}
+
+func softmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
+	switch level {
+	case AVX512:
+		softmaxBackwardAVX512(&x[0], &dp[0], ld, rows, n, scale, &shift[0])
+	case AVX2:
+		softmaxBackwardAVX2(&x[0], &dp[0], ld, rows, n, scale, &shift[0])
+	default:
+		softmaxBackwardGeneric(x, dp, ld, rows, n, scale, shift)
 	}
 }
 

@@ -22,8 +22,12 @@ func expSum(dst, x []float32, scale, shift float32) float32 {
 	return expSumGeneric(dst, x, scale, shift)
 }
 
-func softmaxBackward(dst, p, dp []float32, delta, scale float32) {
-	softmaxBackwardGeneric(dst, p, dp, delta, scale)
+func softmax(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
+	softmaxGeneric(x, ld, rows, n, scale, shift, sum)
+}
+
+func softmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
+	softmaxBackwardGeneric(x, dp, ld, rows, n, scale, shift)
 }
 
 func gelu(dst, x []float32)             { geluGeneric(dst, x) }

@@ -9,6 +9,7 @@ import (
 
 func activationFamily(s *simd) {
 	s.expSum()
+	s.softmax()
 	s.softmaxBackward()
 	s.gelu()
 	s.geluBackward()
@@ -120,21 +121,133 @@ func (s *simd) expSum() {
 	s.returnF32(s.total(acc))
 }
 
-func (s *simd) softmaxBackward() {
-	s.function("softmaxBackward", "(dst, p, dp *float32, delta, scale float32, n int)",
-		"for i < n { dst[i] = scale*(dp[i]-delta)*p[i] }")
-	dst, p, dp := s.gp("dst"), s.gp("p"), s.gp("dp")
-	delta, scale := s.broadcast("delta"), s.broadcast("scale")
-	s.loop(s.gp("n"), 2, func(round []at) {
-		for _, a := range round {
-			v := a.load(dp)
-			s.VSUBPS(delta, v, v)
-			s.VMULPS(scale, v, v)
-			s.VMULPS(a.load(p), v, v)
-			a.store(v, dst)
-		}
-	})
+// eachRow emits body once for each of the rows that the parameters ld and rows
+// give, with the pointers at the row's start.
+func (s *simd) eachRow(pointers []reg.GPVirtual, scalars []reg.GPVirtual, body func(n reg.GPVirtual)) {
+	ld, rows := s.gp("ld"), s.gp("rows")
+	s.SHLQ(U8(2), ld)
+	top := s.label("row")
+	s.Label(top)
+	body(s.gp("n")) // loops use it up
+	for _, p := range pointers {
+		s.ADDQ(ld, p)
+	}
+	for _, p := range scalars {
+		s.ADDQ(U8(4), p)
+	}
+	s.DECQ(rows)
+	s.JNE(LabelRef(top))
 	s.ret()
+}
+
+// spread puts the first lane of v, a float32, in all lanes.
+func (s *simd) spread(v reg.VecVirtual) reg.VecVirtual {
+	w := s.vec()
+	s.VBROADCASTSS(v.AsX(), w)
+	return w
+}
+
+// softmax needs no maximum that knows NaN: a NaN stays one as an exponential,
+// and in the sum.
+func (s *simd) softmax() {
+	s.function("softmax", "(x *float32, ld, rows, n int, scale float32, shift, sum *float32)",
+		"for r < rows {",
+		"	shift[r] = scale * the largest x[r*ld+i], i < n",
+		"	for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }",
+		"	sum[r] = sum over i < n of x[r*ld+i]",
+		"}")
+	x, shift, sum := s.gp("x"), s.gp("shift"), s.gp("sum")
+	scale := s.broadcast("scale")
+	c := s.expConstants()
+	lowest := s.constantReg(math.Inf(-1))
+	s.eachRow([]reg.GPVirtual{x}, []reg.GPVirtual{shift, sum}, func(n reg.GPVirtual) {
+		left := s.GP64()
+		s.MOVQ(n, left)
+		best := []reg.VecVirtual{s.copyOf(lowest), s.copyOf(lowest)}
+		s.loop(left, len(best), func(round []at) {
+			for i, p := range round {
+				v := p.load(x)
+				switch {
+				case p.mask == nil:
+				case s.avx512:
+					s.VBLENDMPS(v, lowest, p.mask, v)
+				default:
+					s.VBLENDVPS(p.mask, v, lowest, v)
+				}
+				s.VMAXPS(v, best[i], best[i])
+			}
+		})
+		m := s.reduce(s.combine(best, s.VMAXPS), s.VMAXPS)
+		s.VMULSS(scale.AsX(), m.AsX(), m.AsX())
+		s.VMOVSS(m.AsX(), Mem{Base: shift})
+		minus := s.spread(m)
+		acc := s.zeros(2)
+		s.loop(n, len(acc), func(round []at) {
+			for i, p := range round {
+				t := p.load(x)
+				s.VFMSUB213PS(minus, scale, t)
+				s.exp(t, c)
+				p.store(t, x)
+				p.zeroTail(t)
+				s.VADDPS(t, acc[i], acc[i])
+			}
+		})
+		total, f := s.total(acc), s.XMM()
+		s.VCVTSD2SS(total.AsX(), total.AsX(), f)
+		s.VMOVSS(f, Mem{Base: sum})
+	})
+}
+
+func (s *simd) softmaxBackward() {
+	s.function("softmaxBackward", "(x, dp *float32, ld, rows, n int, scale float32, shift *float32)",
+		"for r < rows {",
+		"	for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }",
+		"	for i < n { x[r*ld+i] = p[i] / sum of p }",
+		"	delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]",
+		"	for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }",
+		"}")
+	x, dp, shift := s.gp("x"), s.gp("dp"), s.gp("shift")
+	scale := s.broadcast("scale")
+	c := s.expConstants()
+	s.eachRow([]reg.GPVirtual{x, dp}, []reg.GPVirtual{shift}, func(n reg.GPVirtual) {
+		left := s.GP64()
+		s.MOVQ(n, left)
+		minus := s.vec()
+		s.VBROADCASTSS(Mem{Base: shift}, minus)
+		sum, dot := s.zeros(2), s.zeros(2)
+		s.loop(left, len(sum), func(round []at) {
+			for i, p := range round {
+				t := p.load(x)
+				s.VFMSUB213PS(minus, scale, t)
+				s.exp(t, c)
+				p.store(t, x)
+				p.zeroTail(t)
+				s.VADDPS(t, sum[i], sum[i])
+				s.VFMADD231PS(p.load(dp), t, dot[i])
+			}
+		})
+		total, inner := s.total(sum), s.total(dot)
+		one, f := s.XMM(), s.XMM()
+		s.VMOVSS(s.bits(math.Float32bits(1)), f)
+		s.VCVTSS2SD(f, f, one)
+		s.VDIVSD(total.AsX(), one, total.AsX())
+		s.VMULSD(total.AsX(), inner.AsX(), inner.AsX())
+		s.VCVTSD2SS(total.AsX(), total.AsX(), total.AsX())
+		s.VCVTSD2SS(inner.AsX(), inner.AsX(), inner.AsX())
+		inv, delta := s.spread(total), s.spread(inner)
+		s.loop(n, 2, func(round []at) {
+			for _, a := range round {
+				p := a.load(x)
+				s.VMULPS(inv, p, p)
+				a.store(p, x)
+				v := a.load(dp)
+				s.VSUBPS(delta, v, v)
+				s.VMULPS(scale, v, v)
+				s.VMULPS(p, v, v)
+				a.store(v, dp)
+			}
+		})
+	})
 }
 
 // normalTail approximates Q(z)*exp(z²/2)*(z+tailK), Q being the upper tail of

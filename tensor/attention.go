@@ -116,23 +116,20 @@ func (a *attention) forwardHead(w, i int) {
 	keys := pack(&scratch, k.transposed(), a.dh, a.m)
 	values := pack(&scratch, v, a.m, a.dh)
 	s := scratch[:tile*lds]
-	var sums [16]float32 // no tile is higher
+	// No tile is higher.
+	var ownShift, sums [16]float32
 	for tiles, b := blocks(a.n, tile), 0; b < tiles; b++ {
 		from, to := block(a.n, tiles, b)
-		gemmSmall(s, lds, q.at(from, 0), keys, to-from, a.m, a.dh, false)
-		for r := range to - from {
-			row := s[r*lds : r*lds+a.m]
-			top := a.scale * asm.Max(row)
-			sum := asm.ExpSum(row, row, a.scale, top)
-			sums[r] = 1 / sum
-			if a.shift != nil {
-				a.shift[i*a.n+from+r] = top
-			}
+		shift := ownShift[:]
+		if a.shift != nil {
+			shift = a.shift[i*a.n+from : i*a.n+to]
 		}
+		gemmSmall(s, lds, q.at(from, 0), keys, to-from, a.m, a.dh, false)
+		asm.Softmax(s, lds, to-from, a.m, a.scale, shift, sums[:])
 		gemmSmall(out.at(from, 0).data, a.d, matrix{s, lds, 1}, values, to-from, a.dh, a.m, false)
 		for r := range to - from {
 			o := out.data[(from+r)*a.d:][:a.dh]
-			asm.Scale(o, o, sums[r])
+			asm.Scale(o, o, 1/sums[r])
 		}
 	}
 }
@@ -201,12 +198,7 @@ func (a *attention) backwardHead(w, i int) {
 		p, ds := s[:rows*lds], s[most*lds:][:rows*lds]
 		gemmSmall(p, lds, q.at(from, 0), keysT, rows, a.m, a.dh, false)
 		gemmSmall(ds, lds, do.at(from, 0), valuesT, rows, a.m, a.dh, false)
-		for r := range rows {
-			pr, dr := p[r*lds:r*lds+a.m], ds[r*lds:r*lds+a.m]
-			sum := asm.ExpSum(pr, pr, a.scale, a.shift[i*a.n+from+r])
-			asm.Scale(pr, pr, 1/sum)
-			asm.SoftmaxBackward(dr, pr, dr, asm.Dot(pr, dr), a.scale)
-		}
+		asm.SoftmaxBackward(p, ds, lds, rows, a.m, a.scale, a.shift[i*a.n+from:])
 		if a.dq != nil {
 			gemmSmall(dq.at(from, 0).data, a.ldq, matrix{ds, lds, 1}, keys, rows, a.dh, a.m, !a.freshQ)
 		}
