@@ -276,48 +276,100 @@ func modelFlops(c *multimae.Config, visible int) float64 {
 	return sum
 }
 
-// modelCase is a model with a batch of rendered scenes and their masks.
+// modelCase is a batch of rendered scenes with masks, and a model for it.
 type modelCase struct {
 	model *multimae.Model
 	batch *multimae.Batch
 	masks *multimae.Masks
 }
 
-func newModelCase(b *testing.B, preset string, batch int) *modelCase {
+// kept is what benchmarks make once for a process: go test calls them many
+// times.
+var kept = map[string]any{}
+
+func keep[T any](b *testing.B, key string, make func() (T, error)) T {
 	b.Helper()
+	if kept[key] == nil {
+		v, err := make()
+		if err != nil {
+			b.Fatal(err)
+		}
+		kept[key] = v
+	}
+	return kept[key].(T)
+}
+
+func newModel(preset string) (*multimae.Model, error) {
 	classes := 133
 	if preset == "tiny" {
 		classes = len(data.SceneClasses)
 	}
 	c, err := multimae.Preset(preset, classes)
 	if err != nil {
-		b.Fatal(err)
+		return nil, err
 	}
 	m, err := multimae.NewModel(c)
-	if err != nil {
-		b.Fatal(err)
+	if err == nil {
+		m.Init(1)
 	}
-	m.Init(1)
+	return m, err
+}
+
+func (x *modelCase) fill(batch int) error {
+	c := x.model.Config
 	ds := data.Scenes(0, batch, c.ImageSize, 1)
 	var samples []*data.Sample
 	for i := range batch {
 		s, err := ds.Sample(i)
 		if err != nil {
-			b.Fatal(err)
+			return err
 		}
 		samples = append(samples, s)
 	}
-	x, err := data.Collate(samples, c.Inputs, c.ImageSize)
-	if err != nil {
-		b.Fatal(err)
+	var err error
+	if x.batch, err = data.Collate(samples, c.Inputs, c.ImageSize); err != nil {
+		return err
 	}
-	nh, nw := c.Grid(x.H, x.W)
+	nh, nw := c.Grid(x.batch.H, x.batch.W)
 	r := nn.NewRNG(2)
-	masks, err := multimae.DrawMasks(&r, batch, m.Present(x), nh*nw, c.MaskOptions(m.Present(x)))
-	if err != nil {
-		b.Fatal(err)
-	}
-	return &modelCase{m, x, masks}
+	present := x.model.Present(x.batch)
+	x.masks, err = multimae.DrawMasks(&r, batch, present, nh*nw, c.MaskOptions(present))
+	return err
+}
+
+// frozen returns a model for inference and a batch, verified: packed weights,
+// threads and reused memory must not change a bit of the predictions.
+func frozen(b *testing.B, preset string, batch int) *modelCase {
+	m := keep(b, "inference "+preset, func() (*multimae.Model, error) { return newModel(preset) })
+	return keep(b, fmt.Sprint("inference ", preset, batch), func() (*modelCase, error) {
+		x := &modelCase{model: m}
+		if err := x.fill(batch); err != nil {
+			return nil, err
+		}
+		plain, err := newModel(preset)
+		if err != nil {
+			return nil, err
+		}
+		want, err := plain.Forward(tensor.NewTape(nil), x.batch, x.masks, nil)
+		if err != nil {
+			return nil, err
+		}
+		m.Params.Freeze()
+		pool := tensor.NewPool(0)
+		defer pool.Close()
+		got, err := m.Forward(tensor.NewInference(pool), x.batch, x.masks, nil)
+		if err != nil {
+			return nil, err
+		}
+		for i, p := range got {
+			for k, v := range p.Data {
+				if v != want[i].Data[k] {
+					return nil, fmt.Errorf("output %d element %d is %g, want %g", i, k, v, want[i].Data[k])
+				}
+			}
+		}
+		return x, nil
+	})
 }
 
 var modelSizes = []struct {
@@ -330,31 +382,14 @@ func BenchmarkForward(b *testing.B) {
 	for _, s := range modelSizes {
 		b.Run(fmt.Sprintf("model=%s/batch=%d", s.preset, s.batch), func(b *testing.B) {
 			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
-				x := newModelCase(b, s.preset, s.batch)
-				tape := tensor.NewTape(nil)
-				recorded, err := x.model.Forward(tape, x.batch, x.masks, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				x.model.Params.Freeze()
+				x := frozen(b, s.preset, s.batch)
 				t := tensor.NewInference(pool)
-				forward := func() []*tensor.Tensor {
+				measure(b, float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, func() {
 					t.Reset()
-					preds, err := x.model.Forward(t, x.batch, x.masks, nil)
-					if err != nil {
+					if _, err := x.model.Forward(t, x.batch, x.masks, nil); err != nil {
 						b.Fatal(err)
 					}
-					return preds
-				}
-				// Packed weights, threads and reused memory change no bit.
-				for i, p := range forward() {
-					for k, v := range p.Data {
-						if v != recorded[i].Data[k] {
-							b.Fatalf("output %d element %d is %g, want %g", i, k, v, recorded[i].Data[k])
-						}
-					}
-				}
-				measure(b, float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, func() { forward() })
+				})
 			})
 		})
 	}
@@ -366,23 +401,29 @@ func BenchmarkTrainStep(b *testing.B) {
 	for _, s := range modelSizes {
 		b.Run(fmt.Sprintf("model=%s/batch=%d", s.preset, s.batch), func(b *testing.B) {
 			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
-				x := newModelCase(b, s.preset, s.batch)
+				x := keep(b, fmt.Sprint("training ", s.preset, s.batch), func() (*modelCase, error) {
+					m, err := newModel(s.preset)
+					if err != nil {
+						return nil, err
+					}
+					x := &modelCase{model: m}
+					return x, x.fill(s.batch)
+				})
 				tr, err := train.NewTrainer(x.model, pool)
 				if err != nil {
 					b.Fatal(err)
 				}
-				step := func() float64 {
+				last := math.Inf(1)
+				step := func() {
 					m, err := tr.Step(x.batch)
 					if err != nil {
 						b.Fatal(err)
 					}
-					return m.Loss
+					if last = m.Loss; !(last < 20) { // four losses of an untrained model are about 10
+						b.Fatalf("the loss is %g", last)
+					}
 				}
-				first, second := step(), step()
-				if !(second < 2*first) { // the first learning rates are next to nothing
-					b.Fatalf("loss %g after %g", second, first)
-				}
-				measure(b, 3*float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, func() { step() })
+				measure(b, 3*float64(s.batch)*modelFlops(x.model.Config, x.masks.Visible), threads, s.batch, step)
 				var mem runtime.MemStats
 				runtime.ReadMemStats(&mem)
 				b.ReportMetric(float64(mem.Sys-mem.HeapReleased)/(1<<20), "MiB-sys")
