@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Time ONNX Runtime on the forward pass of this project's model benchmarks, in Go's benchmark format.
+
+    python bench/onnx_bench.py --model base --batch 1,8 --threads 1,2
+
+Exports testdata/torch/multimae.py with random weights for one batch size, with the pixels and the masks as inputs,
+into a folder for temporary files that is removed afterwards. ONNX Runtime's predictions are held against PyTorch's
+before they are timed. Of plain attention and of what ONNX makes of PyTorch's fused one the faster is reported.
+"""
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import tempfile
+import warnings
+
+sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
+try:
+    import onnxruntime
+    import torch_bench
+    import torch
+except ImportError as e:
+    sys.exit("peer onnxruntime is absent (%s); install it with: pip install -r bench/requirements.txt" % e)
+import multimae
+
+TOLERANCE = 2e-5  # relative error of a prediction
+VERSION = tuple(int(n) for n in torch.__version__.split(".")[:2])
+# ONNX has had GELU as an operator since version 20 of its set and attention since 23; both are worth a tenth.
+OPSET = 23 if VERSION >= (2, 9) else 18 if VERSION >= (2, 6) else 17
+
+
+class Exported(torch.nn.Module):
+    """The model with tensors as arguments only: the inputs, ids_keep, ids_restore, order, and for each input the sample
+    and the number of its visible patches."""
+
+    def __init__(self, work: torch_bench.Work):
+        super().__init__()
+        self.model, self.names, self.grid = work.model, list(work.inputs), work.masks.grid
+
+    def forward(self, *tensors):
+        m = len(self.names)
+        inputs = dict(zip(self.names, tensors))
+        keep, restore, order = tensors[m:m + 3]
+        visible = {name: (tensors[m + 3 + 2 * i], tensors[m + 4 + 2 * i]) for i, name in enumerate(self.names)}
+        return tuple(self.model(inputs, multimae.Masks(self.names, self.grid, keep, restore, visible, order)).values())
+
+
+def arguments(work: torch_bench.Work) -> dict:
+    masks = work.masks
+    named = {"in." + name: x for name, x in work.inputs.items()}
+    named.update(ids_keep=masks.ids_keep, ids_restore=masks.ids_restore, order=masks.order)
+    for name in work.inputs:
+        named["sample." + name], named["patch." + name] = masks.visible[name]
+    return named
+
+
+def export(work: torch_bench.Work, path: str, opset: int):
+    named = arguments(work)
+    warnings.simplefilter("ignore")  # of the exporter about itself
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    flags = {"dynamo": True, "verbose": False} if VERSION >= (2, 6) else {}
+    torch.onnx.export(
+        Exported(work).eval(), tuple(named.values()), path, input_names=list(named), opset_version=opset,
+        output_names=["out." + name for name in work.config["outputs"]], **flags)
+
+
+def session(path: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="base", help="tiny, small, base, large, or a config.json (base)")
+    parser.add_argument("--batch", type=torch_bench.numbers, default=[1, 8], help="samples (1,8)")
+    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
+    parser.add_argument("--threads", type=torch_bench.numbers, default=[1, os.cpu_count() or 1], help="threads (1 and all)")
+    parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
+    parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
+    parser.add_argument("--opset", type=int, default=OPSET, help="version of ONNX's set of operators (%d)" % OPSET)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+
+    torch_bench.header(torch=torch.__version__, onnxruntime=onnxruntime.__version__, device="cpu")
+    failed = False
+    for batch in args.batch:
+        work = torch_bench.Work(args.model, batch, args.tokens, args.seed)
+        multimae.FUSED_ATTENTION = False
+        with torch.no_grad():
+            want = work.forward()
+        feed = {name: x.numpy() for name, x in arguments(work).items()}
+        with tempfile.TemporaryDirectory(prefix="gomae-onnx-") as folder:
+            for fused in torch_bench.attentions():
+                multimae.FUSED_ATTENTION = fused
+                with torch.no_grad():
+                    export(work, os.path.join(folder, "fused%d.onnx" % fused), args.opset)
+            for threads in args.threads:
+                calls = {}
+                for fused in torch_bench.attentions():
+                    try:
+                        run = session(os.path.join(folder, "fused%d.onnx" % fused), threads)
+                        for (name, x), got in zip(want.items(), run.run(None, feed)):
+                            torch_bench.hold("prediction of " + name, torch_bench.relative(torch.from_numpy(got), x), TOLERANCE)
+                        calls["fused attention" if fused else "plain attention"] = lambda run=run: run.run(None, feed)
+                    except Exception as e:  # a version may lack an operator
+                        print("# no onnxruntime with %s attention: %s: %s" % (
+                            "fused" if fused else "plain", type(e).__name__, str(e).partition("\n")[0][:200]), file=sys.stderr)
+                if not calls:
+                    failed = True
+                    continue
+                way = torch_bench.fastest(calls, "cpu") if len(calls) > 1 else next(iter(calls))
+                print("# onnxruntime: opset %d, %s" % (args.opset, way))
+                for _ in range(args.count):
+                    n, seconds = torch_bench.time_calls(calls[way], args.seconds)
+                    torch_bench.report("forward", args.model, batch, "threads=%d" % threads, "onnxruntime-f32", n, seconds, work.flop()[0])
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

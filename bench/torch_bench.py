@@ -1,0 +1,437 @@
+#!/usr/bin/env python3
+"""Time PyTorch on the work of this project's own model benchmarks, in Go's benchmark format.
+
+    python bench/torch_bench.py --model base --batch 1,8 --threads 1,2 --mode forward,train
+    python bench/torch_bench.py --device cuda --compile eager,compile --dtype float32,tf32,bfloat16
+
+The model is testdata/torch/multimae.py with random weights, inputs and masks, which stay the same from call to call.
+Forward is all predictions, without gradients; train is forward pass, losses, backward pass and AdamW. PyTorch gets
+its best: only visible patches are projected, and of the ways to compute attention and AdamW the fastest is taken,
+by a short trial of each. Every variant is first held against plain float32, and is not timed if it is off. Compilers
+keep what they made in gomae-inductor-THREADS of the folder for temporary files.
+
+Variants (--compile):
+  eager
+  onednn           eager with every linear layer by oneDNN, in forward with its weights packed ahead. For float32 on a CPU
+                   only: PyPI's torch multiplies it by MKL, which leaves AVX-512 unused on CPUs that are not Intel's
+  compile          torch.compile
+  freeze           torch.compile with the weights packed ahead; forward only
+  compile-onednn   both; forward only
+  max-autotune, reduce-overhead   modes of torch.compile, the latter (CUDA graphs) for CUDA
+Precisions (--dtype): float32 (TF32 off); tf32 (CUDA only); bfloat16 (autocast).
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import itertools
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testdata", "torch"))
+try:
+    import torch
+except ImportError:
+    sys.exit("peer torch is absent; install it with: pip install -r testdata/torch/requirements.txt")
+
+sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
+import multimae
+
+PRECISIONS = {"float32": "f32", "tf32": "tf32", "bfloat16": "bf16"}
+VARIANTS = ("eager", "compile", "freeze", "onednn", "compile-onednn", "max-autotune", "reduce-overhead")
+UNCOMPILED = ("eager", "onednn")
+FORWARD_ONLY = ("freeze", "compile-onednn")
+# How far a variant may be from plain float32: relative error of a prediction, of the loss and of the gradient's norm.
+TOLERANCE = {"float32": (2e-5, 1e-5, 1e-4), "tf32": (2e-2, 1e-3, 2e-2), "bfloat16": (1e-1, 2e-2, 1e-1)}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The work
+
+
+class Work:
+    """A model in evaluation mode with a batch and masks for it."""
+
+    def __init__(self, model_name: str, batch: int, tokens: int | None, seed: int):
+        self.config = multimae.load_config(model_name) if os.path.exists(model_name) else multimae.preset(model_name)
+        self.batch, self.tokens = batch, tokens or multimae.preset_tokens(self.config)
+        torch.manual_seed(seed)
+        self.model = multimae.MultiMAE(self.config).eval()
+        side, p = self.config["image_size"], self.config["patch_size"]
+        self.inputs = {}
+        for name, entry in self.config["inputs"].items():
+            s = side // entry["stride"]
+            if entry["kind"] == "classes":
+                self.inputs[name] = torch.randint(entry["num_classes"], (batch, s, s))
+            else:
+                self.inputs[name] = torch.randn(batch, entry["channels"], s, s)
+        self.masks = multimae.draw_masks(list(self.inputs), (side // p, side // p), batch, self.tokens)
+
+    def to(self, device: str):
+        self.model.to(device)
+        self.inputs = {name: x.to(device) for name, x in self.inputs.items()}
+        self.masks = self.masks.to(device)
+        return self
+
+    def forward(self, model=None) -> dict:
+        return (model or self.model)(self.inputs, self.masks)
+
+    def loss(self, model=None):
+        preds = {name: x.float() for name, x in self.forward(model).items()}
+        return sum(self.model.losses(preds, self.inputs, self.masks).values())
+
+    def flop(self) -> tuple:
+        """Floating-point operations of the matrix products of a forward pass and of a training step."""
+        c, masks = self.config, self.masks
+        b, n, rows = self.batch, masks.patches, self.tokens + c["num_global_tokens"]
+        ratio = c["encoder"]["mlp_ratio"]
+
+        def blocks(dim, depth, tokens):
+            return depth * 2 * tokens * dim * ((4 + 2 * ratio) * dim + 2 * tokens)
+
+        first = embedded = 0  # the patch projections: that of pixels needs no gradient for its input
+        for name, entry in c["inputs"].items():
+            p = c["patch_size"] // entry["stride"]
+            channels = entry["channels"] if entry["kind"] == "image" else entry["class_emb_dim"]
+            flop = 2 * len(masks.visible[name][0]) * channels * p * p * c["encoder"]["dim"]
+            if entry["kind"] == "image":
+                first += flop
+            else:
+                embedded += flop
+        forward = first + embedded + b * blocks(c["encoder"]["dim"], c["encoder"]["depth"], rows)
+        for entry in c["outputs"].values():
+            d, p = entry["dim"], c["patch_size"] // entry["stride"]
+            forward += b * 2 * (
+                rows * c["encoder"]["dim"] * d  # proj_context
+                + rows * 2 * d * d + n * 2 * d * d + 2 * n * rows * d  # cross-attention: kv, q and proj, scores and values
+                + n * 2 * ratio * d * d  # MLP
+                + n * d * entry["channels"] * p * p  # out_proj
+            ) + b * blocks(d, entry["depth"], n)
+        return forward, 3 * forward - first
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Settings
+
+
+@contextlib.contextmanager
+def precision(dtype: str, device: str):
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+        yield
+
+
+def synchronize(device: str):
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def environment(threads: int) -> dict:
+    """What has to be set before a process starts. Its number of threads, which libraries of matrix products read once;
+    their best kernels on a CPU that they do not know; and memory that is kept rather than given back and cleared by
+    the kernel at every step, which makes a training step a tenth faster."""
+    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads}
+    settings.update(MALLOC_MMAP_THRESHOLD_=str(1 << 33), MALLOC_TRIM_THRESHOLD_=str(1 << 34), MALLOC_TOP_PAD_=str(1 << 28))
+    # Compiled code is for one number of threads, so each has a cache of its own.
+    settings["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), "gomae-inductor-%d" % threads)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            if " avx512vl " in f.read():
+                settings["OPENBLAS_CORETYPE"] = "SKYLAKEX"
+    except OSError:
+        pass
+    return {**settings, **os.environ, "GOMAE_BENCH_THREADS": str(threads)}
+
+
+def compiled(function, variant: str):
+    """function as a variant computes it. A compiler's memory of other variants is dropped."""
+    if variant in UNCOMPILED:
+        return function
+    import torch._dynamo
+    import torch._inductor.config
+    torch._dynamo.reset()
+    # Packed weights take effect without gradients only; the compiler's own GEMM needs them too.
+    torch._inductor.config.freezing = variant in ("freeze", "compile-onednn", "max-autotune")
+    if variant == "max-autotune":
+        torch._inductor.config.max_autotune_gemm_backends = "ATEN,TRITON,CPP"
+    mode = variant if variant in ("max-autotune", "reduce-overhead") else None
+    return torch.compile(function, mode=mode, dynamic=False)
+
+
+class OneDNNProduct(torch.autograd.Function):
+    """x·wᵀ + bias for x [..., K] and w [N, K], and its gradients, by the operator that torch.compile itself takes for
+    bfloat16."""
+
+    @staticmethod
+    def product(x, w, bias=None):
+        return torch.ops.mkldnn._linear_pointwise(x, w, bias, "none", [], "")
+
+    @staticmethod
+    def forward(ctx, x, w, bias):
+        ctx.save_for_backward(x, w)
+        return OneDNNProduct.product(x, w, bias)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, w = ctx.saved_tensors
+        rows = grad.flatten(0, -2)
+        return OneDNNProduct.product(grad, w.t()), OneDNNProduct.product(rows.t(), x.flatten(0, -2).t()), rows.sum(0)
+
+
+class OneDNNLinear(torch.nn.Module):
+    """A linear layer by oneDNN, for training or with its weights packed ahead."""
+
+    def __init__(self, linear: torch.nn.Linear, packed: bool):
+        super().__init__()
+        self.packed, self.weight, self.bias = packed, linear.weight, linear.bias
+        if packed:
+            del self.weight
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+
+    def forward(self, x):
+        if self.packed:
+            return OneDNNProduct.product(x, self.weight, self.bias)
+        return OneDNNProduct.apply(x, self.weight, self.bias)
+
+
+def with_onednn(model: torch.nn.Module, packed: bool) -> torch.nn.Module:
+    """A copy of a model with every linear layer by oneDNN."""
+    model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, torch.nn.Linear):
+                setattr(module, name, OneDNNLinear(child, packed))
+    return model
+
+
+def model_for(work: Work, variant: str, packed: bool) -> torch.nn.Module:
+    return with_onednn(work.model, packed) if variant.endswith("onednn") else work.model
+
+
+def attentions() -> list:
+    return [True, False] if hasattr(torch.nn.functional, "scaled_dot_product_attention") else [False]
+
+
+def fastest(candidates: dict, device: str):
+    """The key of the fastest function, each called at least three times in half a second."""
+    best = {key: time_calls(call, 0.5, device, least=3)[1] for key, call in candidates.items()}
+    return min(best, key=best.get)
+
+
+def optimizers(parameters) -> dict:
+    """torch.optim.AdamW in the ways that this version and device have, with the paper's settings."""
+    made = {}
+    for name, flags in {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {"foreach": False}}.items():
+        try:
+            made[name] = lambda flags=flags: torch.optim.AdamW(parameters, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, **flags)
+            made[name]()
+        except (RuntimeError, TypeError, ValueError):
+            del made[name]
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Measuring
+
+
+def time_calls(call, seconds: float, device: str = "cpu", least: int = 2) -> tuple:
+    """Call for about so many seconds; the number of calls and the mean seconds of one."""
+    call()
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    n = max(least, math.ceil(seconds / max(1e-9, time.perf_counter() - start)))
+    start = time.perf_counter()
+    for _ in range(n):
+        call()
+    synchronize(device)
+    return n, (time.perf_counter() - start) / n
+
+
+def machine() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            return next(line.partition(":")[2].strip() for line in f if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def header(**settings):
+    """Configuration lines of Go's benchmark format."""
+    arch = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    settings = {"goos": platform.system().lower(), "goarch": arch, "pkg": "github.com/gomae/gomae/bench", "cpu": machine(), **settings}
+    for key, value in settings.items():
+        print("%s: %s" % (key, value))
+    sys.stdout.flush()
+
+
+def report(mode: str, model: str, batch: int, threads: str, peer: str, calls: int, seconds: float, flop: float):
+    bench = {"forward": "Forward", "train": "TrainStep"}[mode]
+    print("Benchmark%s/model=%s/batch=%d/%s/peer=%s\t%8d\t%12.0f ns/op\t%10.3f ms/image\t%10.2f GFLOP/s" % (
+        bench, os.path.basename(os.path.normpath(model)), batch, threads, peer, calls, seconds * 1e9, seconds * 1e3 / batch, flop / seconds / 1e9))
+    sys.stdout.flush()
+
+
+def relative(got, want) -> float:
+    got, want = got.detach().double(), want.detach().double()
+    return ((got - want).norm() / want.norm()).item()
+
+
+def grad_norm(model) -> torch.Tensor:
+    return torch.stack([x.grad.double().norm() for x in model.parameters() if x.grad is not None]).norm()
+
+
+class Wrong(Exception):
+    """A variant that does not compute what plain float32 does."""
+
+
+def hold(what: str, error: float, most: float):
+    if not error <= most:
+        raise Wrong("%s is off by %.1e, want at most %.0e" % (what, error, most))
+
+
+def bench_forward(work: Work, variant: str, dtype: str, device: str, seconds: float) -> tuple:
+    with torch.no_grad():
+        multimae.FUSED_ATTENTION = False
+        with precision("float32", device):
+            want = work.forward()
+
+        model = model_for(work, variant, packed=True)
+        ways = attentions()
+        forward = {}
+        for fused in ways if variant in UNCOMPILED else ways[:1]:
+            def one(fused=fused, f=compiled(work.forward, variant)):
+                multimae.FUSED_ATTENTION = fused
+                with precision(dtype, device):
+                    return f(model)
+            forward["fused attention" if fused else "plain attention"] = one
+        for one in forward.values():
+            for name, x in one().items():
+                hold("prediction of " + name, relative(x, want[name]), TOLERANCE[dtype][0])
+        way = fastest(forward, device) if len(forward) > 1 else next(iter(forward))
+        return time_calls(forward[way], seconds, device) + (way,)
+
+
+def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: float) -> tuple:
+    multimae.FUSED_ATTENTION = False
+    work.model.zero_grad(set_to_none=True)
+    with precision("float32", device):
+        want = work.loss()
+        want.backward()
+    want_norm = grad_norm(work.model)
+    work.model.zero_grad(set_to_none=True)
+    model = model_for(work, variant, packed=False)
+
+    ways = attentions()
+    gradients = {}
+    for fused in ways if variant in UNCOMPILED else ways[:1]:
+        def one(fused=fused, f=compiled(work.loss, variant)):
+            multimae.FUSED_ATTENTION = fused
+            model.zero_grad(set_to_none=True)
+            with precision(dtype, device):
+                loss = f(model)
+            loss.backward()
+            return loss
+        gradients["fused attention" if fused else "plain attention"] = one
+    for one in gradients.values():
+        hold("the loss", relative(one(), want), TOLERANCE[dtype][1])
+        hold("the gradient", relative(grad_norm(model), want_norm), TOLERANCE[dtype][2])
+    way = fastest(gradients, device) if len(gradients) > 1 else next(iter(gradients))
+
+    trained = [x for x in model.parameters() if x.requires_grad]
+    before = [x.detach().clone() for x in trained]
+    made, spent = optimizers(trained), {}
+    for name, make in made.items():  # one at a time: each has two more copies of the parameters
+        spent[name] = time_calls(make().step, 0.2, device, least=2)[1]
+    optimizer_name = min(spent, key=spent.get)
+    optimizer = made[optimizer_name]()
+
+    def step():
+        gradients[way]()
+        optimizer.step()
+
+    result = time_calls(step, seconds, device)
+    with torch.no_grad():  # the next variant starts from the same weights
+        for x, old in zip(trained, before):
+            x.copy_(old)
+    model.zero_grad(set_to_none=True)
+    return result + (way + ", AdamW " + optimizer_name,)
+
+
+def numbers(text: str) -> list:
+    return [int(n) for n in text.split(",")]
+
+
+def among(known):
+    def words(text: str) -> list:
+        for word in text.split(","):
+            if word not in known:
+                raise argparse.ArgumentTypeError("%r, want %s" % (word, ", ".join(known)))
+        return text.split(",")
+    return words
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="base", help="tiny, small, base, large, or a config.json (base)")
+    parser.add_argument("--batch", type=numbers, default=[1, 8], help="samples (1,8)")
+    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
+    parser.add_argument("--threads", type=numbers, default=[1, os.cpu_count() or 1], help="threads on a CPU (1 and all)")
+    parser.add_argument("--mode", type=among(("forward", "train")), default=["forward", "train"], help="forward, train (both)")
+    parser.add_argument("--compile", type=among(VARIANTS), default=["eager", "onednn", "compile", "freeze"],
+                        help="variants, see above (eager,onednn,compile,freeze)")
+    parser.add_argument("--dtype", type=among(PRECISIONS), default=["float32", "bfloat16"], help="precisions (float32,bfloat16)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
+    parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("torch_bench.py: --device cuda: this torch, %s, finds no CUDA device" % torch.__version__)
+
+    if "GOMAE_BENCH_THREADS" not in os.environ:  # a process for each number of threads
+        codes = [
+            subprocess.run([sys.executable] + sys.argv, env=environment(threads), check=False).returncode
+            for threads in (args.threads if args.device == "cpu" else [0])
+        ]
+        sys.exit(max(codes))
+
+    threads = int(os.environ["GOMAE_BENCH_THREADS"])
+    if threads:
+        torch.set_num_threads(threads)
+    settings = {"torch": torch.__version__, "device": "cpu"}
+    if args.device == "cuda":
+        settings.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
+    header(**settings)
+    where = "threads=%d" % threads if threads else "device=cuda"
+    done = 0
+    for batch in args.batch:
+        work = Work(args.model, batch, args.tokens, args.seed).to(args.device)
+        for mode, dtype, variant in itertools.product(args.mode, args.dtype, args.compile):
+            if mode == "train" and variant in FORWARD_ONLY or dtype == "tf32" and args.device == "cpu":
+                continue
+            if variant.endswith("onednn") and (dtype != "float32" or args.device != "cpu"):
+                continue
+            peer = "torch-%s-%s" % (variant, PRECISIONS[dtype])
+            bench = bench_forward if mode == "forward" else bench_train
+            try:
+                for _ in range(args.count):
+                    calls, seconds, how = bench(work, variant, dtype, args.device, args.seconds)
+                    print("# %s of %s: %s" % (mode, peer, how))
+                    report(mode, args.model, batch, where, peer, calls, seconds, work.flop()[mode == "train"])
+                    done += 1
+            except Exception as e:  # whatever a compiler may raise: the other variants go on
+                print("# no %s of %s at batch %d, %s: %s: %s" % (
+                    mode, peer, batch, where, type(e).__name__, str(e).strip().partition("\n")[0][:200]), file=sys.stderr)
+    sys.exit(0 if done else 1)
+
+
+if __name__ == "__main__":
+    main()

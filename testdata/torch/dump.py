@@ -1,0 +1,309 @@
+#!/usr/bin/env python3
+"""Write a parity dump with PyTorch, or check dumps against this PyTorch.
+
+    python dump.py tiny /tmp/dump                     # a preset, a config.json or a folder that has one
+    python dump.py base /tmp/b --batch 1 --device cuda --dtype float32,tf32,bfloat16
+    python dump.py --check testdata/parity/*          # repeat dumps in float64 and float32
+    gomae parity /tmp/dump                            # and what this project makes of it
+
+A dump folder holds one model, batch and set of masks, and what float64 computes for them; README.md says how.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+
+import torch
+
+sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
+import multimae
+
+NOISE = 1e-7  # share of the largest gradient norm below which a gradient is pure rounding
+LIMIT, FLOOR = 2.0, 5e-7  # as in package multimae/parity
+OPTIM = {"lr": 0.001, "betas": [0.9, 0.95], "eps": 1e-5, "weight_decay": 0.05}
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+
+
+def fail(message: str):
+    sys.exit("dump.py: " + message)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# A case: weights, batch and masks, made on the CPU so that they do not depend on the device
+
+
+def make_weights(model: multimae.MultiMAE):
+    """Initial weights, but none of them left at the 0 or 1 that would hide a mistake."""
+    model.init_weights()
+    with torch.no_grad():
+        for name, x in model.named_parameters():
+            if name.endswith("mask_token"):
+                x.add_(0.02 * torch.randn_like(x))
+            elif x.dim() == 1:  # biases and norms
+                x.add_(0.1 * torch.randn_like(x))
+
+
+def make_inputs(config: dict, present: list, batch: int, tokens: int, size: list, ignore: float) -> dict:
+    """The content of inputs.safetensors: normal pixels and uniform class ids, some of them 255 if asked for."""
+    h, w = size
+    maps = {}
+    for name, entry in config["inputs"].items():
+        shape = (batch, h // entry["stride"], w // entry["stride"])
+        if entry["kind"] == "classes":
+            maps[name] = torch.randint(entry["num_classes"], shape)
+            maps[name][torch.rand(shape) < ignore] = 255
+        else:
+            maps[name] = torch.randn(batch, entry["channels"], *shape[1:])
+    grid = (h // config["patch_size"], w // config["patch_size"])
+    masks = multimae.draw_masks(present, grid, batch, tokens)
+    tensors = {"in." + m: maps[m] for m in present}
+    tensors.update(("target." + t, maps[o["task"]]) for t, o in config["outputs"].items())
+    tensors.update(("mask." + m, masks.hidden(m).long()) for m in present)
+    tensors.update(ids_keep=masks.ids_keep, ids_restore=masks.ids_restore)
+    return tensors
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# A run
+
+
+@contextlib.contextmanager
+def precision(name: str, device: str):
+    """Compute in float64, in float32 without or with TF32, or in bfloat16 by autocast."""
+    if name == "tf32" and device == "cpu":
+        fail("--dtype tf32 needs --device cuda")
+    if name == "bfloat16" and device == "cpu" and torch.__version__ < "2":
+        fail("--dtype bfloat16 on a CPU needs torch 2 or newer; this is " + torch.__version__)
+    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+    try:
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=name == "bfloat16"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, device: str, layers: bool = False) -> dict:
+    """What expected.safetensors holds, all of it as float64 on the CPU; with layers, also the output of every module
+    in the first forward pass, as layer.MODULE."""
+    model = multimae.MultiMAE(config)
+    model.load_state_dict(weights)
+    to = dict(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
+    model.to(**to).train()
+    def given(prefix):
+        return {k[len(prefix):]: x.to(**to) if x.is_floating_point() else x.to(device) for k, x in inputs.items() if k.startswith(prefix)}
+    images = given("in.")
+    targets = {config["outputs"][t]["task"]: x for t, x in given("target.").items()}
+    first = next(iter(images.values()))
+    stride = config["inputs"][next(iter(images))]["stride"]
+    grid = tuple(n * stride // config["patch_size"] for n in first.shape[-2:])
+    present = [m for m in config["inputs"] if m in images]
+    masks = multimae.Masks(present, grid, inputs["ids_keep"], inputs["ids_restore"]).to(device)
+    for m in present:
+        if not torch.equal(masks.hidden(m).cpu(), inputs["mask." + m].bool()):
+            raise ValueError("mask.%s disagrees with ids_restore" % m)
+
+    trained = {name: x for name, x in model.named_parameters() if x.requires_grad}
+    o = config["optim"]
+    optimizer = torch.optim.AdamW(trained.values(), lr=o["lr"], betas=o["betas"], eps=o["eps"], weight_decay=o["weight_decay"])
+    results, hooks = {}, []
+    def keep(key, x):
+        results[key] = x.detach().to(device="cpu", dtype=torch.float64, copy=True)
+    if layers:
+        for name, module in model.named_modules():
+            if name:
+                hooks.append(module.register_forward_hook(lambda _m, _in, out, key="layer." + name: keep(key, out)))
+
+    for step in range(steps):
+        with precision(dtype, device):
+            tokens = model.encode(images, masks)
+            preds = model.decode(tokens, masks)
+            losses = model.losses({k: x.to(to["dtype"]) for k, x in preds.items()}, targets, masks)
+        for hook in hooks:
+            hook.remove()
+        total = sum(losses.values())
+        optimizer.zero_grad()
+        total.backward()
+        # A parameter that had no part in it, such as the adapter of an absent input, is trained too: its gradient
+        # is 0 and weight decay acts on it. Left at None, torch.optim would pass over it.
+        for x in trained.values():
+            if x.grad is None:
+                x.grad = torch.zeros_like(x)
+        if step == 0:
+            keep("encoder", tokens)
+            for name, x in model.images(preds, masks).items():
+                keep("out." + name, x)
+            for name, x in losses.items():
+                keep("loss." + name, x.reshape(1))
+            for name, x in trained.items():
+                keep("grad." + name, x.grad)
+        keep("step%d.loss" % step, total.reshape(1))
+        optimizer.step()
+    for name, x in trained.items():
+        keep("param." + name, x)
+    return results
+
+
+def group(key: str) -> str:
+    return key.partition(".")[0]
+
+
+def errors(got: dict, want: dict) -> dict:
+    """For each group of tensors the largest ‖got − want‖/‖want‖ and the tensor that has it."""
+    norms = {k: x.double().norm().item() for k, x in want.items()}
+    largest = max([n for k, n in norms.items() if group(k) == "grad"], default=0.0)
+    worst = {}
+    for key, x in want.items():
+        if key not in got:
+            raise ValueError("nothing here computes %r" % key)
+        if got[key].shape != x.shape:
+            raise ValueError("%s has shape %s, want %s" % (key, list(got[key].shape), list(x.shape)))
+        difference, norm = (got[key] - x.double()).norm().item(), norms[key]
+        if group(key) == "grad" and norm < NOISE * largest:
+            norm = largest
+        error = difference / norm if norm > 0 else float("inf") if difference else 0.0
+        if not error < worst.get(group(key), (-1.0,))[0]:
+            worst[group(key)] = (error, key)
+    return worst
+
+
+def stored(x: torch.Tensor) -> torch.Tensor:
+    return x if x.numel() <= 64 else x.float()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Commands
+
+
+def write(args):
+    if os.path.exists(args.what):
+        config = multimae.load_config(args.what)
+    else:
+        config = multimae.preset(args.what, args.classes)
+    before = config.pop("case", {})
+    config.pop("train", None)
+    config.setdefault("optim", OPTIM)
+
+    p = config["patch_size"]
+    size = args.image_size or before.get("image_size") or [config["image_size"]] * 2
+    if min(size) < p or size[0] % p or size[1] % p:
+        fail("--image-size %d %d: want multiples of the patch size %d" % (*size, p))
+    present = args.inputs.split(",") if args.inputs else list(config["inputs"])
+    for m in present:
+        if m not in config["inputs"]:
+            fail("--inputs: %r is not an input of this model; it has %s" % (m, ", ".join(config["inputs"])))
+    present = [m for m in config["inputs"] if m in present]
+    patches = len(present) * (size[0] // p) * (size[1] // p)
+    tokens = args.tokens or min(patches, before.get("num_encoded_tokens") or max(1, patches // 6))
+    if not 1 <= tokens <= patches:
+        fail("--tokens %d: want 1..%d" % (tokens, patches))
+    batch = args.batch or before.get("batch") or 2
+    steps = args.steps or before.get("steps") or 3
+    dtypes = [d for d in dict.fromkeys(["float32"] + args.dtype.split(",")) if d != "float64"]
+
+    torch.manual_seed(args.seed)
+    model = multimae.MultiMAE(config)
+    make_weights(model)
+    weights = {k: x.detach() for k, x in model.state_dict().items()}
+    inputs = make_inputs(config, present, batch, tokens, size, args.ignore)
+    want = run(config, weights, inputs, steps, "float64", args.device, args.layers)
+    layers = {k: want.pop(k) for k in list(want) if group(k) == "layer"}
+    measured = {d: {g: e for g, (e, _) in errors(run(config, weights, inputs, steps, d, args.device), want).items()} for d in dtypes}
+
+    config["case"] = {
+        "batch": batch, "num_encoded_tokens": tokens, "image_size": size, "steps": steps,
+        "torch_version": torch.__version__.split("+")[0], "torch_fp32_rel_err": measured.pop("float32"),
+    }
+    if args.device != "cpu":
+        config["case"]["device"] = torch.cuda.get_device_name(args.device)
+    for d, e in measured.items():
+        config["case"]["torch_%s_rel_err" % d] = e
+    os.makedirs(args.out, exist_ok=True)
+    multimae.save_safetensors(os.path.join(args.out, "model.safetensors"), weights)
+    multimae.save_safetensors(os.path.join(args.out, "inputs.safetensors"), inputs)
+    multimae.save_safetensors(os.path.join(args.out, "expected.safetensors"), {k: stored(x) for k, x in want.items()})
+    if layers:
+        multimae.save_safetensors(os.path.join(args.out, "layers.safetensors"), {k: stored(x) for k, x in layers.items()})
+    with open(os.path.join(args.out, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=1)
+        f.write("\n")
+    print("%s: %s, %d samples of %d×%d, %d of %d patches visible" % (args.out, "+".join(present), batch, *size, tokens, patches))
+    table = {"float32": config["case"]["torch_fp32_rel_err"], **measured}
+    print("  %-10s" % "group" + "".join("%12s" % d for d in table))
+    for g in table["float32"]:
+        print("  %-10s" % g + "".join("%12.2e" % e[g] for e in table.values()))
+
+
+def check(args) -> bool:
+    dtypes = ["float64", "float32"] + [d for d in args.dtype.split(",") if d not in ("float64", "float32")]
+    good = True
+    for folder in args.check:
+        try:
+            config = multimae.load_config(folder)
+            torch_error = config["case"]["torch_fp32_rel_err"]
+            weights, inputs, want = (
+                multimae.load_safetensors(os.path.join(folder, name + ".safetensors")) for name in ("model", "inputs", "expected")
+            )
+            layers = os.path.join(folder, "layers.safetensors")
+            if os.path.exists(layers):
+                want.update(multimae.load_safetensors(layers))
+            found = {}
+            for d in dtypes:
+                got = run(config, weights, inputs, config["case"]["steps"], d, args.device, os.path.exists(layers))
+                found[d] = errors(got, want)
+        except (OSError, KeyError, ValueError, RuntimeError) as e:
+            print("%s: %s: %s" % (folder, type(e).__name__, e))
+            good = False
+            continue
+        print("%s (torch %s here, %s in the dump, %s)" % (folder, torch.__version__, config["case"].get("torch_version"), args.device))
+        columns = "  %-8s%12s%10s%10s%7s" % ("group", "in the dump", "float64", "float32", "ratio")
+        print(columns + "".join("%10s" % d for d in dtypes[2:]) + "  worst in float32")
+        for g, (double, _) in found["float64"].items():
+            bar = torch_error.get(g, 0.0)
+            single, worst = found["float32"][g]
+            line = "  %-8s%12.2e%10.1e%10.2e%7.2f" % (g, bar, double, single, single / max(bar, FLOOR / LIMIT))
+            line += "".join("%10.2e" % found[d][g][0] for d in dtypes[2:])
+            # What is stored as float32 is off by half a unit in its last place.
+            ok = double <= 1e-7 and (single <= max(LIMIT * bar, FLOOR) or g == "layer")
+            good = good and ok
+            print(line + "  " + worst + ("" if ok else "  FAIL"))
+    print("pass" if good else "FAIL")
+    return good
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Write a parity dump with PyTorch, or check dumps against this PyTorch.")
+    parser.add_argument("what", nargs="?", metavar="CONFIG_OR_PRESET",
+                        help="config.json, a folder with one (its case gives the defaults), or tiny, small, base, large")
+    parser.add_argument("out", nargs="?", metavar="OUTDIR", help="folder to write")
+    parser.add_argument("--check", nargs="+", metavar="DIR", help="repeat these dumps and print the error of each group")
+    parser.add_argument("--batch", type=int, help="samples (2)")
+    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth)")
+    parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (the model's own size)")
+    parser.add_argument("--steps", type=int, help="steps of AdamW (3)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, batch and masks (0)")
+    parser.add_argument("--inputs", help="modalities that are present, separated by commas (all)")
+    parser.add_argument("--classes", type=int, default=133, help="classes of a preset's semantic map (133)")
+    parser.add_argument("--ignore", type=float, default=0.0, help="share of class ids that are 255, to be ignored (0)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
+    parser.add_argument("--dtype", default="float32",
+                        help="also measure the error of these: tf32, bfloat16 (autocast), separated by commas")
+    parser.add_argument("--layers", action="store_true", help="also write layers.safetensors: the output of every module")
+    args = parser.parse_args()
+    for d in args.dtype.split(","):
+        if d not in PRECISIONS:
+            fail("--dtype %r: want %s" % (d, ", ".join(PRECISIONS)))
+    if args.check:
+        sys.exit(0 if check(args) else 1)
+    if not args.what or not args.out:
+        parser.error("CONFIG_OR_PRESET and OUTDIR are missing, or --check DIR...")
+    try:
+        write(args)
+    except ValueError as e:
+        fail(str(e))
+
+
+if __name__ == "__main__":
+    main()
