@@ -3,6 +3,7 @@ package multimae
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -249,6 +250,9 @@ func LoadConfig(fsys fs.FS, name string) (*Config, error) {
 
 // ParseConfig is LoadConfig for bytes in memory.
 func ParseConfig(b []byte) (*Config, error) {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("is empty; want a JSON object such as the config.json of a run")
+	}
 	if err := checkKeys("", b, reflect.TypeFor[Config]()); err != nil {
 		return nil, err
 	}

@@ -309,8 +309,8 @@ func (l problemList) Unwrap() []error {
 // WriteFolder writes every map of every sample as DIR/<modality>/<name>.png:
 // colour with 8 bits a channel, one channel as 16-bit grey (v·65536, rounded),
 // ids as 8-bit grey. DIR must be empty or new. Each file appears whole or not
-// at all, and when ctx ends or a write fails, every sample begun has all of
-// its files. progress, which may be nil, gets the number of samples written,
+// at all, and when ctx ends every sample begun has all of its files; after a
+// failed write the samples under way may lack some. progress, which may be nil, gets the number of samples written,
 // from one goroutine at a time.
 func WriteFolder(ctx context.Context, dir string, ds Dataset, progress func(done int)) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
