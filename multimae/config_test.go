@@ -141,7 +141,7 @@ func TestParseConfigErrors(t *testing.T) {
 		// Not JSON.
 		{`"model": "multimae",`, `"model": "multimae"`, "invalid character"},
 		{`"model"`, `model`, "invalid character"},
-		{good, "", "EOF"},
+		{good, "", "is empty; want a JSON object"},
 		{good, "{", "unexpected end of JSON input"},
 		{good, good + "{}", "invalid character '{' after top-level value"},
 		{good, good[:len(good)/2], "unexpected"},
