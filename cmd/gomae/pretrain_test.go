@@ -264,7 +264,7 @@ func TestPretrainBadConfig(t *testing.T) {
 	for _, c := range []struct{ config, want string }{
 		{`{"modle": "multimae"}`, `modle: unknown key at the top level; did you mean "model"?`},
 		{`{"model": "multimae"`, "bad.json: unexpected"},
-		{"", "bad.json: EOF"},
+		{"", "bad.json: is empty; want a JSON object"},
 	} {
 		path := filepath.Join(t.TempDir(), "bad.json")
 		write(t, []byte(c.config), path)
