@@ -101,6 +101,17 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	}
 }
 
+// expTerm stores exp(scale*x - shift) of one vector to dst and returns it with
+// zeros past the end, ready to be summed.
+func (s *simd) expTerm(p at, dst, x reg.GPVirtual, scale, shift reg.VecVirtual, c expConstants) reg.VecVirtual {
+	t := p.load(x)
+	s.VFMSUB213PS(shift, scale, t)
+	s.exp(t, c)
+	p.store(t, dst)
+	p.zeroTail(t)
+	return t
+}
+
 func (s *simd) expSum() {
 	s.function("expSum", "(dst, x *float32, scale, shift float32, n int) float32",
 		"for i < n { dst[i] = exp(scale*x[i] - shift) }; sum over i < n of dst[i]")
@@ -110,11 +121,7 @@ func (s *simd) expSum() {
 	acc := s.zeros(2)
 	s.loop(s.gp("n"), len(acc), func(round []at) {
 		for i, p := range round {
-			t := p.load(x)
-			s.VFMSUB213PS(shift, scale, t)
-			s.exp(t, c)
-			p.store(t, dst)
-			p.zeroTail(t)
+			t := s.expTerm(p, dst, x, scale, shift, c)
 			s.VADDPS(t, acc[i], acc[i])
 		}
 	})
@@ -184,11 +191,7 @@ func (s *simd) softmax() {
 		acc := s.zeros(2)
 		s.loop(n, len(acc), func(round []at) {
 			for i, p := range round {
-				t := p.load(x)
-				s.VFMSUB213PS(minus, scale, t)
-				s.exp(t, c)
-				p.store(t, x)
-				p.zeroTail(t)
+				t := s.expTerm(p, x, x, scale, minus, c)
 				s.VADDPS(t, acc[i], acc[i])
 			}
 		})
@@ -217,11 +220,7 @@ func (s *simd) softmaxBackward() {
 		sum, dot := s.zeros(2), s.zeros(2)
 		s.loop(left, len(sum), func(round []at) {
 			for i, p := range round {
-				t := p.load(x)
-				s.VFMSUB213PS(minus, scale, t)
-				s.exp(t, c)
-				p.store(t, x)
-				p.zeroTail(t)
+				t := s.expTerm(p, x, x, scale, minus, c)
 				s.VADDPS(t, sum[i], sum[i])
 				s.VFMADD231PS(p.load(dp), t, dot[i])
 			}

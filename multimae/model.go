@@ -162,13 +162,20 @@ func (m *Model) checkMaskSize(masks *Masks, size, h, w int) error {
 // visible of a batch, global tokens last. The batch must have the masks'
 // Inputs; drop is for training with drop-path and otherwise nil.
 func (m *Model) Encode(t *tensor.Tape, b *Batch, masks *Masks, drop *nn.RNG) (*tensor.Tensor, error) {
+	tokens, _, err := m.encode(t, b, masks, drop)
+	return tokens, err
+}
+
+// encode is Encode that also returns where the tokens are, for the decoders.
+func (m *Model) encode(t *tensor.Tape, b *Batch, masks *Masks, drop *nn.RNG) (*tensor.Tensor, *layout, error) {
 	if err := m.Check(b); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := m.checkMasks(b, masks); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return m.encoder.Forward(t, m.embed(t, b, newLayout(t, m.Config, b.H, b.W, masks)), drop), nil
+	l := newLayout(t, m.Config, b.H, b.W, masks)
+	return m.encoder.Forward(t, m.embed(t, b, l), drop), l, nil
 }
 
 // Forward returns the prediction of every output in the order of
@@ -176,14 +183,10 @@ func (m *Model) Encode(t *tensor.Tape, b *Batch, masks *Masks, drop *nn.RNG) (*t
 // column); see Unpatch. The batch must have the masks' Inputs; drop is for
 // training with drop-path and otherwise nil.
 func (m *Model) Forward(t *tensor.Tape, b *Batch, masks *Masks, drop *nn.RNG) ([]*tensor.Tensor, error) {
-	if err := m.Check(b); err != nil {
+	tokens, l, err := m.encode(t, b, masks, drop)
+	if err != nil {
 		return nil, err
 	}
-	if err := m.checkMasks(b, masks); err != nil {
-		return nil, err
-	}
-	l := newLayout(t, m.Config, b.H, b.W, masks)
-	tokens := m.encoder.Forward(t, m.embed(t, b, l), drop)
 	preds := m.decode(t, tokens, l)
 	t.Done(tokens)
 	return preds, nil
