@@ -22,7 +22,7 @@ type inputAdapter struct {
 	bias     *tensor.Tensor // [D]
 }
 
-func newInputAdapter(ps *nn.Params, c *Config, in *Input) *inputAdapter {
+func newInputAdapter(ps *nn.Params, c *BackboneConfig, in *Input) *inputAdapter {
 	prefix := "input_adapters." + in.Name
 	d, p := c.Encoder.Dim, c.PatchSize/in.Stride
 	a := &inputAdapter{in: in, patch: p, channels: in.Channels}
@@ -39,41 +39,6 @@ func newInputAdapter(ps *nn.Params, c *Config, in *Input) *inputAdapter {
 	a.weight = ps.Add(prefix+".proj.weight", nn.Xavier(d, f), d, a.channels, p, p)
 	a.bias = ps.Add(prefix+".proj.bias", nn.Uniform(1/math.Sqrt(float64(f))), d)
 	return a
-}
-
-// embed returns the encoder's input [B, T+G, D]: of each visible token its
-// projection plus its position, and the global tokens.
-func (m *Model) embed(t *tensor.Tape, b *Batch, l *layout) *tensor.Tensor {
-	d := m.Config.Encoder.Dim
-	var sources []tensor.Source
-	var projected []*tensor.Tensor
-	for _, a := range m.inputs {
-		k := l.masks.Index(a.in.Name)
-		if k < 0 {
-			continue
-		}
-		x := a.project(t, b, l, k)
-		projected = append(projected, x)
-		// Rows of x are in the order of the encoder rows that show the modality.
-		rows, pos := t.Ints(l.rows), t.Ints(l.rows)
-		next := int32(0)
-		for r := range rows {
-			rows[r], pos[r] = -1, -1
-			if l.of[k][r] == 0 {
-				rows[r], pos[r] = next, l.patch[r]
-				next++
-			}
-		}
-		sources = append(sources, tensor.Source{Table: x, Rows: rows}, tensor.Source{Table: a.pos.rows(l.nh, l.nw), Rows: pos})
-	}
-	if m.global != nil {
-		sources = append(sources, tensor.Source{Table: m.global, Rows: l.global})
-	}
-	x := tensor.GatherSum(t, []int{b.Size, l.rows / b.Size, d}, sources...)
-	for _, p := range projected {
-		t.Done(p)
-	}
-	return x
 }
 
 // project returns the projections [R, D] of the R visible patches of modality
@@ -163,7 +128,7 @@ type positionTable struct {
 	cached map[[2]int]*tensor.Tensor
 }
 
-func newPositionTable(ps *nn.Params, prefix string, c *Config, dim int, how vit.Resampling) *positionTable {
+func newPositionTable(ps *nn.Params, prefix string, c *BackboneConfig, dim int, how vit.Resampling) *positionTable {
 	n := c.ImageSize / c.PatchSize
 	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, n, n) }
 	return &positionTable{table: ps.AddFixed(prefix+".pos_emb", init, 1, dim, n, n), how: how}

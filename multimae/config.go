@@ -1,34 +1,37 @@
 package multimae
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
 
+	"github.com/gomae/gomae/multimae/internal/strictjson"
 	"github.com/gomae/gomae/vit"
 )
 
 // Config is the content of a model folder's config.json: the model and, where
 // it was trained here, how. The same schema describes parity dumps.
 type Config struct {
-	Model           string     `json:"model"` // "multimae"
-	Encoder         vit.Config `json:"encoder"`
-	ImageSize       int        `json:"image_size"` // default side in pixels; other sizes resize the position tables
-	PatchSize       int        `json:"patch_size"` // pixels at full resolution
-	NumGlobalTokens int        `json:"num_global_tokens"`
-	// Inputs and Outputs are JSON objects whose order is the order of tokens.
-	Inputs  Inputs  `json:"inputs"`
+	BackboneConfig
 	Outputs Outputs `json:"outputs"`
 	Optim   Optim   `json:"optim,omitzero"`
 	Train   Train   `json:"train,omitzero"`
 	// Case is present in parity dumps only; package parity reads it.
 	Case json.RawMessage `json:"case,omitempty"`
+}
+
+// BackboneConfig describes a Backbone: what pre-training and fine-tuning have
+// in common.
+type BackboneConfig struct {
+	Model           string     `json:"model"` // "multimae", or "multivit" with the heads of package heads
+	Encoder         vit.Config `json:"encoder"`
+	ImageSize       int        `json:"image_size"` // default side in pixels; other sizes resize the position tables
+	PatchSize       int        `json:"patch_size"` // pixels at full resolution
+	NumGlobalTokens int        `json:"num_global_tokens"`
+	Inputs          Inputs     `json:"inputs"`
 }
 
 // The kinds of modality.
@@ -118,10 +121,10 @@ type Train struct {
 	LogEvery  int       `json:"log_every"`
 }
 
-// Inputs keeps the order of the JSON object: it is the order of tokens.
+// Inputs is a JSON object of modalities whose order is the order of tokens.
 type Inputs []Input
 
-// Outputs keeps the order of the JSON object: it is the order of checkpoints.
+// Outputs is a JSON object whose order is the order of predictions.
 type Outputs []Output
 
 // Alphas is a JSON number or an array of numbers.
@@ -148,7 +151,7 @@ func (a Alphas) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads an object in its order.
 func (in *Inputs) UnmarshalJSON(b []byte) error {
 	*in = nil
-	return orderedObject(b, func(name string, raw []byte) error {
+	return strictjson.Object(b, func(name string, raw []byte) error {
 		m := Input{Name: name}
 		if err := json.Unmarshal(raw, &m); err != nil {
 			return err
@@ -160,13 +163,13 @@ func (in *Inputs) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON writes an object in order.
 func (in Inputs) MarshalJSON() ([]byte, error) {
-	return marshalOrdered(len(in), func(i int) (string, any) { return in[i].Name, in[i] })
+	return strictjson.MarshalObject(len(in), func(i int) (string, any) { return in[i].Name, in[i] })
 }
 
 // UnmarshalJSON reads an object in its order.
 func (out *Outputs) UnmarshalJSON(b []byte) error {
 	*out = nil
-	return orderedObject(b, func(name string, raw []byte) error {
+	return strictjson.Object(b, func(name string, raw []byte) error {
 		o := Output{Name: name}
 		if err := json.Unmarshal(raw, &o); err != nil {
 			return err
@@ -178,60 +181,7 @@ func (out *Outputs) UnmarshalJSON(b []byte) error {
 
 // MarshalJSON writes an object in order.
 func (out Outputs) MarshalJSON() ([]byte, error) {
-	return marshalOrdered(len(out), func(i int) (string, any) { return out[i].Name, out[i] })
-}
-
-// orderedObject calls f for each member of a JSON object, in file order.
-func orderedObject(b []byte, f func(name string, raw []byte) error) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	if tok, err := dec.Token(); err != nil {
-		return err
-	} else if tok != json.Delim('{') {
-		return fmt.Errorf("got %v, want an object", tok)
-	}
-	for seen := map[string]bool{}; dec.More(); {
-		tok, err := dec.Token()
-		if err != nil {
-			return err
-		}
-		name := tok.(string)
-		if seen[name] {
-			return fmt.Errorf("key %q stands twice", name)
-		}
-		seen[name] = true
-		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			return err
-		}
-		if err := f(name, raw); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-func marshalOrdered(n int, at func(int) (string, any)) ([]byte, error) {
-	var buf bytes.Buffer
-	for i := range n {
-		name, v := at(i)
-		key, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
-		}
-		val, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		buf.WriteByte("{,"[min(i, 1)])
-		buf.Write(key)
-		buf.WriteByte(':')
-		buf.Write(val)
-	}
-	if n == 0 {
-		buf.WriteByte('{')
-	}
-	buf.WriteByte('}')
-	return buf.Bytes(), nil
+	return strictjson.MarshalObject(len(out), func(i int) (string, any) { return out[i].Name, out[i] })
 }
 
 // LoadConfig reads and checks a config.json. Its errors name the file, the key
@@ -250,14 +200,8 @@ func LoadConfig(fsys fs.FS, name string) (*Config, error) {
 
 // ParseConfig is LoadConfig for bytes in memory.
 func ParseConfig(b []byte) (*Config, error) {
-	if len(bytes.TrimSpace(b)) == 0 {
-		return nil, errors.New("is empty; want a JSON object such as the config.json of a run")
-	}
-	if err := checkKeys("", b, reflect.TypeFor[Config]()); err != nil {
-		return nil, err
-	}
 	c := new(Config)
-	if err := json.Unmarshal(b, c); err != nil {
+	if err := strictjson.Unmarshal(b, c); err != nil {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
@@ -275,70 +219,12 @@ func (c *Config) JSON() []byte {
 	return append(b, '\n')
 }
 
-// checkKeys compares the keys of a JSON object with the tags of the struct
-// that it will be read into, because encoding/json cannot name a near miss.
-func checkKeys(path string, b []byte, t reflect.Type) error {
-	switch t {
-	case reflect.TypeFor[Inputs](), reflect.TypeFor[Outputs]():
-		return orderedObject(b, func(name string, raw []byte) error {
-			return checkKeys(path+"."+name, raw, t.Elem())
-		})
-	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	known := map[string]reflect.Type{}
-	for i := range t.NumField() {
-		if tag, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); tag != "-" {
-			known[tag] = t.Field(i).Type
-		}
-	}
-	at := "the top level"
-	if path != "" {
-		at = strings.TrimPrefix(path, ".")
-	}
-	return orderedObject(b, func(name string, raw []byte) error {
-		ft, ok := known[name]
-		if !ok {
-			return fmt.Errorf("unknown key at %s; did you mean %q?", at, Nearest(name, slices.Sorted(maps.Keys(known))))
-		}
-		return checkKeys(path+"."+name, raw, ft)
-	})
-}
-
 // Nearest returns the candidate with the smallest edit distance to word, or ""
-// where there is none: for error messages. Only the first 64 bytes of each are
-// compared, for the words of a hostile file could take hours.
-func Nearest(word string, candidates []string) string {
-	const most = 64
-	word = word[:min(len(word), most)]
-	best, bestDist := "", 1<<30
-	for _, candidate := range candidates {
-		c := candidate[:min(len(candidate), most)]
-		prev := make([]int, len(c)+1)
-		for j := range prev {
-			prev[j] = j
-		}
-		for i := range len(word) {
-			diag := prev[0]
-			prev[0] = i + 1
-			for j := range len(c) {
-				cost := 1
-				if word[i] == c[j] {
-					cost = 0
-				}
-				diag, prev[j+1] = prev[j+1], min(diag+cost, prev[j]+1, prev[j+1]+1)
-			}
-		}
-		if prev[len(c)] < bestDist {
-			best, bestDist = candidate, prev[len(c)]
-		}
-	}
-	return best
-}
+// where there is none: for error messages.
+func Nearest(word string, candidates []string) string { return strictjson.Nearest(word, candidates) }
 
 // Input returns the input modality of that name, or nil.
-func (c *Config) Input(name string) *Input {
+func (c *BackboneConfig) Input(name string) *Input {
 	for i := range c.Inputs {
 		if c.Inputs[i].Name == name {
 			return &c.Inputs[i]
@@ -348,11 +234,11 @@ func (c *Config) Input(name string) *Input {
 }
 
 // Grid returns the patches along height and width of an h×w image.
-func (c *Config) Grid(h, w int) (nh, nw int) { return h / c.PatchSize, w / c.PatchSize }
+func (c *BackboneConfig) Grid(h, w int) (nh, nw int) { return h / c.PatchSize, w / c.PatchSize }
 
 // CheckImageSize returns an error unless an image of h×w pixels splits into
 // whole patches.
-func (c *Config) CheckImageSize(h, w int) error {
+func (c *BackboneConfig) CheckImageSize(h, w int) error {
 	if h < c.PatchSize || w < c.PatchSize || h%c.PatchSize != 0 || w%c.PatchSize != 0 {
 		return fmt.Errorf("image_size: %d×%d is not divisible by patch_size %d; use a multiple such as %d", h, w, c.PatchSize,
 			max(1, min(h, w)/c.PatchSize)*c.PatchSize)
@@ -365,6 +251,29 @@ func (c *Config) Check() error {
 	if c.Model != "multimae" {
 		return fmt.Errorf("model: got %q, want \"multimae\"", c.Model)
 	}
+	if err := c.BackboneConfig.Check(); err != nil {
+		return err
+	}
+	if n := len(c.Outputs); n == 0 || n > maxModalities {
+		return fmt.Errorf("outputs: got %d, want 1..%d", n, maxModalities)
+	}
+	for i := range c.Outputs {
+		name := c.Outputs[i].Name
+		if slices.ContainsFunc(c.Outputs[:i], func(o Output) bool { return o.Name == name }) {
+			return fmt.Errorf("outputs: %q stands twice", name)
+		}
+		if err := c.checkOutput(&c.Outputs[i]); err != nil {
+			return fmt.Errorf("outputs.%s.%w", c.Outputs[i].Name, err)
+		}
+	}
+	return c.checkTrain()
+}
+
+const maxModalities = 256
+
+// Check returns an error that names the first key that cannot be used. It
+// leaves Model to what the backbone is part of.
+func (c *BackboneConfig) Check() error {
 	if err := c.Encoder.Check(); err != nil {
 		return fmt.Errorf("encoder.%w", err)
 	}
@@ -384,9 +293,8 @@ func (c *Config) Check() error {
 	if c.NumGlobalTokens < 0 || c.NumGlobalTokens > 1024 {
 		return fmt.Errorf("num_global_tokens: got %d, want 0..1024", c.NumGlobalTokens)
 	}
-	const maxModalities = 256
-	if i, o := len(c.Inputs), len(c.Outputs); i == 0 || i > maxModalities || o == 0 || o > maxModalities {
-		return fmt.Errorf("inputs, outputs: got %d and %d, want 1..%d each", i, o, maxModalities)
+	if n := len(c.Inputs); n == 0 || n > maxModalities {
+		return fmt.Errorf("inputs: got %d, want 1..%d", n, maxModalities)
 	}
 	for i := range c.Inputs {
 		if c.Input(c.Inputs[i].Name) != &c.Inputs[i] {
@@ -396,26 +304,19 @@ func (c *Config) Check() error {
 			return fmt.Errorf("inputs.%s.%w", c.Inputs[i].Name, err)
 		}
 	}
-	for i := range c.Outputs {
-		name := c.Outputs[i].Name
-		if slices.ContainsFunc(c.Outputs[:i], func(o Output) bool { return o.Name == name }) {
-			return fmt.Errorf("outputs: %q stands twice", name)
-		}
-		if err := c.checkOutput(&c.Outputs[i]); err != nil {
-			return fmt.Errorf("outputs.%s.%w", c.Outputs[i].Name, err)
-		}
-	}
-	return c.checkTrain()
+	return nil
 }
 
-func (c *Config) checkName(name string) error {
+// CheckName refuses a modality or output whose name would spoil the keys of a
+// checkpoint.
+func CheckName(name string) error {
 	if name == "" || strings.ContainsAny(name, "./\\ ") {
 		return fmt.Errorf("name: %q must be a non-empty word without dots, slashes or spaces: it becomes part of checkpoint keys", name)
 	}
 	return nil
 }
 
-func (c *Config) checkStride(s int) error {
+func (c *BackboneConfig) checkStride(s int) error {
 	if s < 1 || c.PatchSize%s != 0 {
 		return fmt.Errorf("stride: got %d, want a divisor of patch_size %d", s, c.PatchSize)
 	}
@@ -424,8 +325,8 @@ func (c *Config) checkStride(s int) error {
 
 const maxChannels = 1 << 14
 
-func (c *Config) checkInput(m *Input) error {
-	if err := c.checkName(m.Name); err != nil {
+func (c *BackboneConfig) checkInput(m *Input) error {
+	if err := CheckName(m.Name); err != nil {
 		return err
 	}
 	if err := c.checkStride(m.Stride); err != nil {
@@ -465,7 +366,7 @@ func (c *Config) checkInput(m *Input) error {
 }
 
 func (c *Config) checkOutput(o *Output) error {
-	if err := c.checkName(o.Name); err != nil {
+	if err := CheckName(o.Name); err != nil {
 		return err
 	}
 	if err := c.checkStride(o.Stride); err != nil {
@@ -515,7 +416,7 @@ func (c *Config) Decoder(o *Output) vit.Config {
 }
 
 // NumTokens is the number of patches of all inputs at h×w pixels.
-func (c *Config) NumTokens(h, w int) int {
+func (c *BackboneConfig) NumTokens(h, w int) int {
 	nh, nw := c.Grid(h, w)
 	return len(c.Inputs) * nh * nw
 }

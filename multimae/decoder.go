@@ -32,7 +32,7 @@ func newDecoder(ps *nn.Params, c *Config, o *Output) *decoder {
 	d, p, eps := o.Dim, c.PatchSize/o.Stride, bc.LayerNormEps
 	a := &decoder{out: o, tasks: map[string]*tensor.Tensor{}}
 	a.mask = ps.Add(prefix+".mask_token", nn.Zeros, 1, 1, d)
-	a.pos = newPositionTable(ps, prefix, c, d, vit.Bilinear)
+	a.pos = newPositionTable(ps, prefix, &c.BackboneConfig, d, vit.Bilinear)
 	names := make([]string, len(c.Inputs))
 	for i := range names {
 		names[i] = c.Inputs[i].Name

@@ -29,21 +29,12 @@ func Load(fsys fs.FS) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// A few lines of configuration may describe a model of any size: what the
-	// file has bounds the memory.
-	have := 0.0
-	for _, name := range f.Names() {
-		n := 1.0
-		shape, _ := f.Shape(name)
-		for _, d := range shape {
-			n *= float64(d)
-		}
-		have += n
+	// Parameters get memory when the file is seen to have them all; what is left
+	// to bound is their number.
+	if n := c.leastTensors(); n > len(f.Names()) {
+		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, n, WeightsFile, len(f.Names()))
 	}
-	if want := c.values(); want > 2*have+1<<20 {
-		return nil, fmt.Errorf("%s: describes a model of %.4g values, but %s has %.4g; use the files that belong together", ConfigFile, want, WeightsFile, have)
-	}
-	m, err := NewModel(c)
+	m, err := build(c, nn.DeferredParams())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", ConfigFile, err)
 	}
@@ -54,39 +45,12 @@ func Load(fsys fs.FS) (*Model, error) {
 	return m, nil
 }
 
-// values is how many values the parameters of NewModel have.
-func (c *Config) values() float64 {
-	linear := func(in, out float64, bias bool) float64 {
-		if bias {
-			in++
-		}
-		return in * out
-	}
-	mlp := func(d float64) float64 {
-		h := d * float64(c.Encoder.MLPRatio)
-		return linear(d, h, true) + linear(h, d, true)
-	}
-	block := func(d float64) float64 {
-		return 4*d + linear(d, 3*d, c.Encoder.QKVBias) + linear(d, d, true) + mlp(d)
-	}
-	d, grid := float64(c.Encoder.Dim), float64(c.ImageSize/c.PatchSize)
-	n := d*float64(c.NumGlobalTokens) + float64(c.Encoder.Depth)*block(d)
-	for i := range c.Inputs {
-		in := &c.Inputs[i]
-		p := float64(c.PatchSize / in.Stride)
-		channels := float64(in.Channels)
-		if in.Kind == KindClasses {
-			channels = float64(in.ClassEmbDim)
-			n += float64(in.NumClasses) * channels
-		}
-		n += d*grid*grid + linear(channels*p*p, d, true)
-	}
+// leastTensors is a number of tensors that the model has in any case: a few in
+// each block, and an embedding for each pair of input and output.
+func (c *Config) leastTensors() int {
+	n := c.Encoder.Depth + len(c.Inputs)*len(c.Outputs)
 	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		d, p := float64(o.Dim), float64(c.PatchSize/o.Stride)
-		n += d*(1+grid*grid+float64(len(c.Inputs))) + linear(float64(c.Encoder.Dim), d, true) +
-			linear(d, d, c.Encoder.QKVBias) + linear(d, 2*d, c.Encoder.QKVBias) + linear(d, d, true) + 6*d + mlp(d) +
-			float64(o.Depth)*block(d) + linear(d, float64(o.Channels)*p*p, true)
+		n += c.Outputs[i].Depth
 	}
 	return n
 }

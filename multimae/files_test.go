@@ -185,7 +185,11 @@ func TestLoadHostile(t *testing.T) {
 		if n := allocated(func() { _, err = Load(f) }); n > 8<<20 {
 			t.Errorf("%s: %d bytes for files of %d", what, n, len(f[ConfigFile].Data)+len(f[WeightsFile].Data))
 		}
-		wantError(t, what, err, "config.json: describes a model of ")
+		want := "safetensors: model.safetensors: "
+		if what == "depth" || what == "modalities" {
+			want = "config.json: describes a model of "
+		}
+		wantError(t, what, err, want)
 	}
 }
 

@@ -76,12 +76,14 @@ func wantError(t *testing.T, what string, err error, prefix string) {
 // Depth and semantic maps have task queries, the others not.
 func smallConfig() *Config {
 	return &Config{
-		Model: "multimae", ImageSize: 16, PatchSize: 8, NumGlobalTokens: 2,
-		Encoder: vit.Config{Dim: 16, Depth: 2, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
-		Inputs: Inputs{
-			{Name: "rgb", Kind: KindImage, Channels: 3, Stride: 1},
-			{Name: "depth", Kind: KindImage, Channels: 1, Stride: 2},
-			{Name: "semseg", Kind: KindClasses, NumClasses: 5, Stride: 4, ClassEmbDim: 6},
+		BackboneConfig: BackboneConfig{
+			Model: "multimae", ImageSize: 16, PatchSize: 8, NumGlobalTokens: 2,
+			Encoder: vit.Config{Dim: 16, Depth: 2, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
+			Inputs: Inputs{
+				{Name: "rgb", Kind: KindImage, Channels: 3, Stride: 1},
+				{Name: "depth", Kind: KindImage, Channels: 1, Stride: 2},
+				{Name: "semseg", Kind: KindClasses, NumClasses: 5, Stride: 4, ClassEmbDim: 6},
+			},
 		},
 		Outputs: Outputs{
 			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: LossMSE, Dim: 8, Depth: 1, Heads: 2},

@@ -16,11 +16,13 @@ var PresetNames = []string{"tiny", "small", "base", "large"}
 // minutes: images of 64 pixels in patches of 8, of which it sees a sixth.
 func Preset(name string, classes int) (*Config, error) {
 	c := &Config{
-		Model: "multimae", ImageSize: 224, PatchSize: 16, NumGlobalTokens: 1,
-		Inputs: Inputs{
-			{Name: "rgb", Kind: KindImage, Channels: 3, Stride: 1},
-			{Name: "depth", Kind: KindImage, Channels: 1, Stride: 1},
-			{Name: "semseg", Kind: KindClasses, NumClasses: classes, Stride: 4, ClassEmbDim: 64},
+		BackboneConfig: BackboneConfig{
+			Model: "multimae", ImageSize: 224, PatchSize: 16, NumGlobalTokens: 1,
+			Inputs: Inputs{
+				{Name: "rgb", Kind: KindImage, Channels: 3, Stride: 1},
+				{Name: "depth", Kind: KindImage, Channels: 1, Stride: 1},
+				{Name: "semseg", Kind: KindClasses, NumClasses: classes, Stride: 4, ClassEmbDim: 64},
+			},
 		},
 		Outputs: Outputs{
 			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: LossMSE},

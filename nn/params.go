@@ -3,6 +3,7 @@ package nn
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/tensor"
 )
@@ -16,12 +17,18 @@ type Param struct {
 
 // Params are the parameters of a model in the order of its checkpoints.
 type Params struct {
-	list  []*Param
-	index map[string]*Param
+	list     []*Param
+	index    map[string]*Param
+	deferred bool
 }
 
 // NewParams returns an empty set.
 func NewParams() *Params { return &Params{index: map[string]*Param{}} }
+
+// DeferredParams is NewParams for a model that will be loaded: its parameters
+// have shapes but no memory until Load has seen that the file fits them. A few
+// lines of a configuration may describe a model of any size.
+func DeferredParams() *Params { return &Params{index: map[string]*Param{}, deferred: true} }
 
 // Add registers a parameter of zeros under name; Init will fill it. A name
 // used twice is a mistake of the program and panics.
@@ -29,7 +36,12 @@ func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 	if ps.index[name] != nil {
 		panic("nn: parameter " + name + " registered twice, want unique names")
 	}
-	p := &Param{Tensor: tensor.New(shape...), init: init}
+	p := &Param{init: init}
+	if ps.deferred {
+		p.Tensor = &tensor.Tensor{Shape: slices.Clone(shape)}
+	} else {
+		p.Tensor = tensor.New(shape...)
+	}
 	p.Name = name
 	ps.list = append(ps.list, p)
 	ps.index[name] = p

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"github.com/gomae/gomae/tensor"
 )
 
 // Tensors returns the parameters as WriteSafetensors takes them, sharing their
@@ -52,6 +54,9 @@ func (ps *Params) Load(f *SafeFile) error {
 			f.label, n, strings.Join(problems, "\n  "), rest)
 	}
 	for _, p := range ps.list {
+		if p.Data == nil { // of DeferredParams
+			p.Data = tensor.New(p.Shape...).Data
+		}
 		if err := f.ReadFloat32(p.Name, p.Data); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func (t *Tape) newOf(shape []int, cols int) *Tensor {
 // Done says that x, an operation's result, is not used any more. While
 // recording that changes nothing, for the backward pass may need x.
 func (t *Tape) Done(x *Tensor) {
-	if !t.noGrad || x.Data == nil {
+	if !t.noGrad || x.Data == nil || x.keep {
 		return
 	}
 	for i := len(t.kept) - 1; i >= 0; i-- {
@@ -102,6 +102,10 @@ func (t *Tape) Done(x *Tensor) {
 		}
 	}
 }
+
+// Keep says that x, an operation's result, is wanted until Reset, whatever Done
+// is told: an output that later operations are done with sooner.
+func (t *Tape) Keep(x *Tensor) { x.keep = true }
 
 // View returns x under another shape, sharing data and gradient. x must be an
 // operation's result or a constant.

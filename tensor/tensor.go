@@ -19,6 +19,7 @@ type Tensor struct {
 	tracked bool // an operation's output that gradients flow through
 	stale   bool // Grad counts as zero, whatever its values: see Tape.ZeroGrad
 	frozen  bool // Data no longer changes: see Freeze
+	keep    bool // Done does not take it: see Tape.Keep
 	panels  struct {
 		once sync.Once
 		data []float32

@@ -172,7 +172,7 @@ func TestBatches(t *testing.T) {
 	if tr.Steps() != 1 {
 		t.Errorf("%d steps done, want 1", tr.Steps())
 	}
-	m, err := multimae.NewModel(&multimae.Config{Model: c.Model, Encoder: c.Encoder, ImageSize: 16, PatchSize: 8, Inputs: c.Inputs, Outputs: c.Outputs})
+	m, err := multimae.NewModel(&multimae.Config{BackboneConfig: multimae.BackboneConfig{Model: c.Model, Encoder: c.Encoder, ImageSize: 16, PatchSize: 8, Inputs: c.Inputs}, Outputs: c.Outputs})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,13 +21,15 @@ func tinyModel(t *testing.T) *multimae.Model {
 	t.Helper()
 	classes := len(data.SceneClasses)
 	c := &multimae.Config{
-		Model:     "multimae",
-		Encoder:   vit.Config{Dim: 16, Depth: 1, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
-		ImageSize: 32, PatchSize: 8, NumGlobalTokens: 1,
-		Inputs: multimae.Inputs{
-			{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
-			{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-			{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 2, ClassEmbDim: 4},
+		BackboneConfig: multimae.BackboneConfig{
+			Model:     "multimae",
+			Encoder:   vit.Config{Dim: 16, Depth: 1, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
+			ImageSize: 32, PatchSize: 8, NumGlobalTokens: 1,
+			Inputs: multimae.Inputs{
+				{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
+				{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
+				{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 2, ClassEmbDim: 4},
+			},
 		},
 		Outputs: multimae.Outputs{
 			{Name: "norm_rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossNormMSE},

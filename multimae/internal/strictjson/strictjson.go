@@ -1,0 +1,142 @@
+// Package strictjson reads configurations: JSON objects whose order counts and
+// in which every key must be known.
+package strictjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Unmarshal reads the JSON object b into v, a pointer to a struct. An error
+// names an unknown key and the nearest known one.
+func Unmarshal(b []byte, v any) error {
+	if len(bytes.TrimSpace(b)) == 0 {
+		return errors.New("is empty; want a JSON object such as the config.json of a run")
+	}
+	if err := checkKeys("", b, reflect.TypeOf(v).Elem()); err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+// checkKeys compares the keys of a JSON object with the tags of the struct
+// that it will be read into, because encoding/json cannot name a near miss.
+func checkKeys(path string, b []byte, t reflect.Type) error {
+	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct { // an object whose order counts
+		return Object(b, func(name string, raw []byte) error {
+			return checkKeys(path+"."+name, raw, t.Elem())
+		})
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	known := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) { // those of embedded structs, too
+		if tag, _, _ := strings.Cut(f.Tag.Get("json"), ","); tag != "" && tag != "-" {
+			known[tag] = f.Type
+		}
+	}
+	at := "the top level"
+	if path != "" {
+		at = strings.TrimPrefix(path, ".")
+	}
+	return Object(b, func(name string, raw []byte) error {
+		ft, ok := known[name]
+		if !ok {
+			return fmt.Errorf("unknown key at %s; did you mean %q?", at, Nearest(name, slices.Sorted(maps.Keys(known))))
+		}
+		return checkKeys(path+"."+name, raw, ft)
+	})
+}
+
+// Object calls f for each member of a JSON object, in file order.
+func Object(b []byte, f func(name string, raw []byte) error) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if tok, err := dec.Token(); err != nil {
+		return err
+	} else if tok != json.Delim('{') {
+		return fmt.Errorf("got %v, want an object", tok)
+	}
+	for seen := map[string]bool{}; dec.More(); {
+		tok, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		name := tok.(string)
+		if seen[name] {
+			return fmt.Errorf("key %q stands twice", name)
+		}
+		seen[name] = true
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return err
+		}
+		if err := f(name, raw); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// MarshalObject returns a JSON object of n members in the order in which at
+// lists them.
+func MarshalObject(n int, at func(int) (string, any)) ([]byte, error) {
+	var buf bytes.Buffer
+	for i := range n {
+		name, v := at(i)
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		val, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		buf.WriteByte("{,"[min(i, 1)])
+		buf.Write(key)
+		buf.WriteByte(':')
+		buf.Write(val)
+	}
+	if n == 0 {
+		buf.WriteByte('{')
+	}
+	buf.WriteByte('}')
+	return buf.Bytes(), nil
+}
+
+// Nearest returns the candidate with the smallest edit distance to word, or ""
+// where there is none: for error messages. Only the first 64 bytes of each are
+// compared, for the words of a hostile file could take hours.
+func Nearest(word string, candidates []string) string {
+	const most = 64
+	word = word[:min(len(word), most)]
+	best, bestDist := "", 1<<30
+	for _, candidate := range candidates {
+		c := candidate[:min(len(candidate), most)]
+		prev := make([]int, len(c)+1)
+		for j := range prev {
+			prev[j] = j
+		}
+		for i := range len(word) {
+			diag := prev[0]
+			prev[0] = i + 1
+			for j := range len(c) {
+				cost := 1
+				if word[i] == c[j] {
+					cost = 0
+				}
+				diag, prev[j+1] = prev[j+1], min(diag+cost, prev[j]+1, prev[j+1]+1)
+			}
+		}
+		if prev[len(c)] < bestDist {
+			best, bestDist = candidate, prev[len(c)]
+		}
+	}
+	return best
+}
