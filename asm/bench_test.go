@@ -130,6 +130,14 @@ func BenchmarkKernels(b *testing.B) {
 			}
 			rate(b, rows*cols, "Gelem/s")
 		})
+		b.Run("SlideRows", func(b *testing.B) {
+			const pixels, taps, cols = 21, 7, 96
+			x, w, dst := make([]float32, (pixels+taps-1)*cols), make([]float32, taps*cols), make([]float32, pixels*cols)
+			for b.Loop() {
+				SlideRows(dst, cols, x, cols, w, cols, pixels, taps, cols)
+			}
+			rate(b, 2*pixels*taps*cols, "GFLOP/s")
+		})
 	})
 }
 

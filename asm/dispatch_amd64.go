@@ -52,6 +52,32 @@ func addRows(dst, x []float32, rows, ld int) {
 	}
 }
 
+func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
+	const tile = 7 // rows of dst that the larger kernel takes
+	if level == Generic {
+		slideRowsGeneric(dst, ldd, a, lda, b, ldb, m, rows, n)
+		return
+	}
+	for i := 0; i < m; {
+		d, x, whole := &dst[i*ldd], &a[i*lda], m-i >= tile
+		switch {
+		case whole && level == AVX512:
+			slideRows7AVX512(d, ldd, x, lda, &b[0], ldb, rows, n)
+		case whole:
+			slideRows7AVX2(d, ldd, x, lda, &b[0], ldb, rows, n)
+		case level == AVX512:
+			slideRows1AVX512(d, ldd, x, lda, &b[0], ldb, rows, n)
+		default:
+			slideRows1AVX2(d, ldd, x, lda, &b[0], ldb, rows, n)
+		}
+		if whole {
+			i += tile
+		} else {
+			i++
+		}
+	}
+}
+
 func dot(x, y []float32) float32 {
 	switch level {
 	case AVX512:

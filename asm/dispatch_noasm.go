@@ -18,6 +18,10 @@ func sumSq(x []float32) float64              { return sumSqGeneric(x) }
 func readSum(x []float32) float32            { return readSumGeneric(x) }
 func peakFMA(iters int) float64              { return peakFMAGeneric(iters) }
 
+func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
+	slideRowsGeneric(dst, ldd, a, lda, b, ldb, m, rows, n)
+}
+
 func expSum(dst, x []float32, scale, shift float32) float32 {
 	return expSumGeneric(dst, x, scale, shift)
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -144,7 +145,25 @@ func kernels() []kernel {
 		return k
 	}
 
-	return []kernel{{
+	// Rows at a stride of 0 are one and the same, which leaves slices of equal
+	// length.
+	slideRows := func(name string, m, rows int) kernel {
+		return kernel{
+			name: name, args: "bii", plain: true,
+			run: func(s [][]float32) []float64 {
+				SlideRows(s[0], 0, s[1], 0, s[2], 0, m, rows, max(len(s[0]), len(s[1])))
+				return nil
+			},
+			want: func(s [][]float64) ([][]value, []value) {
+				return [][]value{each(len(s[0]), func(i int) value {
+					p := float64(m*rows) * s[1][i] * s[2][i]
+					return value{s[0][i] + p, float64(m+rows) * u * (math.Abs(s[0][i]) + math.Abs(p))}
+				}), nil, nil}, nil
+			},
+		}
+	}
+
+	return []kernel{slideRows("SlideRows/one", 1, 1), slideRows("SlideRows/many", 9, 3), {
 		name: "Add", args: "oii", alias: [][2]int{{0, 1}, {0, 2}},
 		run: func(s [][]float32) []float64 { Add(s[0], s[1], s[2]); return nil },
 		want: func(s [][]float64) ([][]value, []value) {
@@ -522,6 +541,76 @@ func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld, pad int) {
 		if !w.ok(float64(got)) {
 			t.Fatalf("rows=%d n=%d ld=%d column %d: got %v, want %v within %v", rows, n, ld, j, got, w.v, w.tol)
 		}
+	}
+}
+
+func TestSlideRows(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(7, 8))
+		for n := 1; n <= maxLen; n++ {
+			for _, m := range []int{1, 3, 7, 16} {
+				checkSlideRows(t, r, m, 1+r.IntN(9), n, r.IntN(17))
+			}
+		}
+		checkSlideRows(t, r, 7, 1000, 33, 1)
+		checkSlideRows(t, r, 300, 7, 20, 0)
+		checkSlideRows(t, r, 0, 7, 20, 0)
+		checkSlideRows(t, r, 7, 0, 20, 0)
+		checkSlideRows(t, r, 7, 7, 0, 3)
+	})
+}
+
+// FuzzSlideRows runs SlideRows on random shapes.
+func FuzzSlideRows(f *testing.F) {
+	f.Add(uint64(1), uint8(9), uint8(7), uint8(70), uint8(3), uint8(2))
+	f.Fuzz(func(t *testing.T, seed uint64, m, rows, n, pad, l uint8) {
+		levels := Supported()
+		defer Use(levels[int(l)%len(levels)])()
+		checkSlideRows(t, rand.New(rand.NewPCG(seed, 0)), int(m), int(rows), int(n), int(pad%20))
+	})
+}
+
+// checkSlideRows has up to pad floats between rows, which must stay as they
+// are. A NaN in a must reach the sums that see it and no others, and the sums
+// must have the bits that they have one by one.
+func checkSlideRows(t *testing.T, r *rand.Rand, m, rows, n, pad int) {
+	t.Helper()
+	ldd, lda, ldb := n+r.IntN(pad+1), n+r.IntN(pad+1), n+r.IntN(pad+1)
+	draw := func(rows, ld int) []float32 {
+		x := guarded(t, max(0, (rows-1)*ld+n))
+		for i := range x {
+			x[i] = float32(r.NormFloat64())
+		}
+		return x
+	}
+	dst, a, b := draw(m, ldd), draw(m+rows-1, lda), draw(rows, ldb)
+	if len(a) > 0 {
+		a[r.IntN(len(a))] = float32(math.NaN())
+	}
+	before, keptA, keptB := slices.Clone(dst), slices.Clone(a), slices.Clone(b)
+	SlideRows(dst, ldd, a, lda, b, ldb, m, rows, n)
+	for k, got := range dst {
+		i, j, was := k/max(ldd, 1), k%max(ldd, 1), before[k]
+		if j >= n || rows == 0 {
+			if got != was {
+				t.Fatalf("m=%d rows=%d n=%d: dst written at (%d,%d)", m, rows, n, i, j)
+			}
+			continue
+		}
+		v, abs := sum(rows, func(r int) float64 { return float64(a[(i+r)*lda+j]) * float64(b[r*ldb+j]) })
+		w := value{v + float64(was), float64(rows+1)*u*abs + u*math.Abs(v+float64(was)) + tiny}
+		if !w.ok(float64(got)) {
+			t.Fatalf("m=%d rows=%d n=%d strides %d %d %d (%d,%d): got %v, want %v within %v", m, rows, n, ldd, lda, ldb, i, j, got, w.v, w.tol)
+		}
+		alone := []float32{was}
+		SlideRows(alone, 0, a[i*lda+j:], lda, b[j:], ldb, 1, rows, 1)
+		if math.Float32bits(alone[0]) != math.Float32bits(got) {
+			t.Fatalf("m=%d rows=%d n=%d (%d,%d): got %v, alone %v", m, rows, n, i, j, got, alone[0])
+		}
+	}
+	same := func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) }
+	if !slices.EqualFunc(a, keptA, same) || !slices.EqualFunc(b, keptB, same) {
+		t.Fatalf("m=%d rows=%d n=%d: an input changed", m, rows, n)
 	}
 }
 

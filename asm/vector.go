@@ -75,6 +75,40 @@ func addRowsGeneric(dst, x []float32, rows, ld int) {
 	}
 }
 
+// SlideRows slides a window of rows over a matrix and adds up what it sees,
+// column by column:
+//
+//	dst[i*ldd+j] += sum_r a[(i+r)*lda+j]*b[r*ldb+j]
+//
+// for i < m, j < n, r < rows. It is a row of a depthwise convolution, where i
+// counts pixels and r taps, and the gradient of its weight, where i counts taps
+// and r pixels. Each sum runs in the order of r and is then added to dst, so its
+// bits do not depend on m or n. dst must not overlap a or b.
+func SlideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
+	if m <= 0 || rows <= 0 || n <= 0 {
+		return
+	}
+	mustHold("SlideRows ldd", ldd, 0)
+	mustHold("SlideRows lda", lda, 0)
+	mustHold("SlideRows ldb", ldb, 0)
+	mustHold("SlideRows len(dst)", len(dst), (m-1)*ldd+n)
+	mustHold("SlideRows len(a)", len(a), (m+rows-2)*lda+n)
+	mustHold("SlideRows len(b)", len(b), (rows-1)*ldb+n)
+	slideRows(dst, ldd, a, lda, b, ldb, m, rows, n)
+}
+
+func slideRowsGeneric(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
+	for i := range m {
+		for j := range n {
+			var s float32
+			for r := range rows {
+				s += a[(i+r)*lda+j] * b[r*ldb+j]
+			}
+			dst[i*ldd+j] += s
+		}
+	}
+}
+
 // Dot returns the inner product of x and y, which have the same length.
 func Dot(x, y []float32) float32 {
 	mustLen("Dot len(y)", len(y), len(x))

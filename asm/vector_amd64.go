@@ -32,6 +32,24 @@ func scaleAVX2(dst *float32, x *float32, a float32, n int)
 //go:noescape
 func addRowsAVX2(dst *float32, x *float32, rows int, n int, ld int)
 
+// slideRows7AVX2 computes, for pointers to the first elements:
+//
+//	for i < 7, j < n {
+//		dst[i*ldd+j] += sum over r < rows of a[(i+r)*lda+j]*b[r*ldb+j]
+//	} // rows is at least 1
+//
+//go:noescape
+func slideRows7AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+
+// slideRows1AVX2 computes, for pointers to the first elements:
+//
+//	for i < 1, j < n {
+//		dst[i*ldd+j] += sum over r < rows of a[(i+r)*lda+j]*b[r*ldb+j]
+//	} // rows is at least 1
+//
+//go:noescape
+func slideRows1AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+
 // dotAVX2 computes, for pointers to the first elements:
 //
 //	sum over i < n of x[i]*y[i]
@@ -94,6 +112,24 @@ func scaleAVX512(dst *float32, x *float32, a float32, n int)
 //
 //go:noescape
 func addRowsAVX512(dst *float32, x *float32, rows int, n int, ld int)
+
+// slideRows7AVX512 computes, for pointers to the first elements:
+//
+//	for i < 7, j < n {
+//		dst[i*ldd+j] += sum over r < rows of a[(i+r)*lda+j]*b[r*ldb+j]
+//	} // rows is at least 1
+//
+//go:noescape
+func slideRows7AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+
+// slideRows1AVX512 computes, for pointers to the first elements:
+//
+//	for i < 1, j < n {
+//		dst[i*ldd+j] += sum over r < rows of a[(i+r)*lda+j]*b[r*ldb+j]
+//	} // rows is at least 1
+//
+//go:noescape
+func slideRows1AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
 
 // dotAVX512 computes, for pointers to the first elements:
 //

@@ -358,6 +358,287 @@ done11:
 	VZEROUPPER
 	RET
 
+// func slideRows7AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+// Requires: AVX, FMA3
+TEXT ·slideRows7AVX2(SB), NOSPLIT, $0-64
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), DX
+	MOVQ ldb+40(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	LEAQ (CX)(CX*2), R8
+	LEAQ (R8)(CX*2), R9
+	MOVQ n+56(FP), R10
+	XORQ R11, R11
+	SUBQ $0x00000008, R10
+	JLT  after2
+
+loop1:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	MOVQ   rows+48(FP), R12
+	LEAQ   (AX)(R11*4), SI
+	LEAQ   (DX)(R11*4), DI
+
+rows3:
+	VMOVUPS     (DI), Y7
+	VMOVUPS     (SI), Y8
+	VFMADD231PS Y8, Y7, Y0
+	VMOVUPS     (SI)(CX*1), Y8
+	VFMADD231PS Y8, Y7, Y1
+	VMOVUPS     (SI)(CX*2), Y8
+	VFMADD231PS Y8, Y7, Y2
+	VMOVUPS     (SI)(R8*1), Y8
+	VFMADD231PS Y8, Y7, Y3
+	VMOVUPS     (SI)(CX*4), Y8
+	VFMADD231PS Y8, Y7, Y4
+	VMOVUPS     (SI)(R9*1), Y8
+	VFMADD231PS Y8, Y7, Y5
+	VMOVUPS     (SI)(R8*2), Y8
+	VFMADD231PS Y8, Y7, Y6
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R12
+	JNE         rows3
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R11*4), Y7
+	VADDPS      Y0, Y7, Y7
+	VMOVUPS     Y7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y4, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Y0
+	VADDPS      Y6, Y0, Y0
+	VMOVUPS     Y0, (SI)(R11*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000008, R11
+	SUBQ        $0x00000008, R10
+	JGE         loop1
+
+after2:
+	ADDQ    $0x00000008, R10
+	TESTQ   R10, R10
+	JEQ     done4
+	LEAQ    mask_table<>+0(SB), SI
+	MOVQ    $+16, DI
+	SUBQ    R10, DI
+	VMOVUPS (SI)(DI*4), Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    rows+48(FP), R10
+	LEAQ    (AX)(R11*4), SI
+	LEAQ    (DX)(R11*4), DI
+
+rows5:
+	VMASKMOVPS  (DI), Y0, Y8
+	VMASKMOVPS  (SI), Y0, Y9
+	VFMADD231PS Y9, Y8, Y1
+	VMASKMOVPS  (SI)(CX*1), Y0, Y9
+	VFMADD231PS Y9, Y8, Y2
+	VMASKMOVPS  (SI)(CX*2), Y0, Y9
+	VFMADD231PS Y9, Y8, Y3
+	VMASKMOVPS  (SI)(R8*1), Y0, Y9
+	VFMADD231PS Y9, Y8, Y4
+	VMASKMOVPS  (SI)(CX*4), Y0, Y9
+	VFMADD231PS Y9, Y8, Y5
+	VMASKMOVPS  (SI)(R9*1), Y0, Y9
+	VFMADD231PS Y9, Y8, Y6
+	VMASKMOVPS  (SI)(R8*2), Y0, Y9
+	VFMADD231PS Y9, Y8, Y7
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows5
+	MOVQ        dst+0(FP), AX
+	MOVQ        ldd+8(FP), CX
+	SHLQ        $0x02, CX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y8
+	VADDPS      Y1, Y8, Y8
+	VMASKMOVPS  Y8, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y2, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y3, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y4, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y5, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y6, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMASKMOVPS  (AX)(R11*4), Y0, Y1
+	VADDPS      Y7, Y1, Y1
+	VMASKMOVPS  Y1, Y0, (AX)(R11*4)
+	ADDQ        CX, AX
+
+done4:
+	VZEROUPPER
+	RET
+
+// func slideRows1AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+// Requires: AVX, FMA3
+TEXT ·slideRows1AVX2(SB), NOSPLIT, $0-64
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), DX
+	MOVQ ldb+40(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ n+56(FP), R8
+	XORQ R9, R9
+	SUBQ $0x00000020, R8
+	JLT  after2
+
+loop1:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ   rows+48(FP), R10
+	LEAQ   (AX)(R9*4), SI
+	LEAQ   (DX)(R9*4), DI
+
+rows3:
+	VMOVUPS     (DI), Y4
+	VMOVUPS     (SI), Y5
+	VFMADD231PS Y5, Y4, Y0
+	VMOVUPS     32(DI), Y4
+	VMOVUPS     32(SI), Y5
+	VFMADD231PS Y5, Y4, Y1
+	VMOVUPS     64(DI), Y4
+	VMOVUPS     64(SI), Y5
+	VFMADD231PS Y5, Y4, Y2
+	VMOVUPS     96(DI), Y4
+	VMOVUPS     96(SI), Y5
+	VFMADD231PS Y5, Y4, Y3
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows3
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R9*4), Y4
+	VADDPS      Y0, Y4, Y4
+	VMOVUPS     Y4, (SI)(R9*4)
+	VMOVUPS     32(SI)(R9*4), Y0
+	VADDPS      Y1, Y0, Y0
+	VMOVUPS     Y0, 32(SI)(R9*4)
+	VMOVUPS     64(SI)(R9*4), Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVUPS     Y0, 64(SI)(R9*4)
+	VMOVUPS     96(SI)(R9*4), Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 96(SI)(R9*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000020, R9
+	SUBQ        $0x00000020, R8
+	JGE         loop1
+
+after2:
+	ADDQ $0x00000020, R8
+	SUBQ $0x00000008, R8
+	JLT  after5
+
+loop4:
+	VXORPS Y0, Y0, Y0
+	MOVQ   rows+48(FP), R10
+	LEAQ   (AX)(R9*4), SI
+	LEAQ   (DX)(R9*4), DI
+
+rows6:
+	VMOVUPS     (DI), Y1
+	VMOVUPS     (SI), Y2
+	VFMADD231PS Y2, Y1, Y0
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows6
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R9*4), Y1
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     Y1, (SI)(R9*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000008, R9
+	SUBQ        $0x00000008, R8
+	JGE         loop4
+
+after5:
+	ADDQ    $0x00000008, R8
+	TESTQ   R8, R8
+	JEQ     done7
+	LEAQ    mask_table<>+0(SB), SI
+	MOVQ    $+16, DI
+	SUBQ    R8, DI
+	VMOVUPS (SI)(DI*4), Y0
+	VXORPS  Y1, Y1, Y1
+	MOVQ    rows+48(FP), R8
+	LEAQ    (AX)(R9*4), SI
+	LEAQ    (DX)(R9*4), DI
+
+rows8:
+	VMASKMOVPS  (DI), Y0, Y2
+	VMASKMOVPS  (SI), Y0, Y3
+	VFMADD231PS Y3, Y2, Y1
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R8
+	JNE         rows8
+	MOVQ        dst+0(FP), AX
+	MOVQ        ldd+8(FP), CX
+	SHLQ        $0x02, CX
+	VMASKMOVPS  (AX)(R9*4), Y0, Y2
+	VADDPS      Y1, Y2, Y2
+	VMASKMOVPS  Y2, Y0, (AX)(R9*4)
+	ADDQ        CX, AX
+
+done7:
+	VZEROUPPER
+	RET
+
 // func dotAVX2(x *float32, y *float32, n int) float32
 // Requires: AVX, FMA3, SSE
 TEXT ·dotAVX2(SB), NOSPLIT, $0-28
@@ -1076,6 +1357,285 @@ sum14:
 	VMOVUPS   Z0, K1, (AX)(SI*4)
 
 done11:
+	VZEROUPPER
+	RET
+
+// func slideRows7AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·slideRows7AVX512(SB), NOSPLIT, $0-64
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), DX
+	MOVQ ldb+40(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	LEAQ (CX)(CX*2), R8
+	LEAQ (R8)(CX*2), R9
+	MOVQ n+56(FP), R10
+	XORQ R11, R11
+	SUBQ $0x00000010, R10
+	JLT  after2
+
+loop1:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	MOVQ   rows+48(FP), R12
+	LEAQ   (AX)(R11*4), SI
+	LEAQ   (DX)(R11*4), DI
+
+rows3:
+	VMOVUPS     (DI), Z7
+	VMOVUPS     (SI), Z8
+	VFMADD231PS Z8, Z7, Z0
+	VMOVUPS     (SI)(CX*1), Z8
+	VFMADD231PS Z8, Z7, Z1
+	VMOVUPS     (SI)(CX*2), Z8
+	VFMADD231PS Z8, Z7, Z2
+	VMOVUPS     (SI)(R8*1), Z8
+	VFMADD231PS Z8, Z7, Z3
+	VMOVUPS     (SI)(CX*4), Z8
+	VFMADD231PS Z8, Z7, Z4
+	VMOVUPS     (SI)(R9*1), Z8
+	VFMADD231PS Z8, Z7, Z5
+	VMOVUPS     (SI)(R8*2), Z8
+	VFMADD231PS Z8, Z7, Z6
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R12
+	JNE         rows3
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z0, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z1, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z2, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z3, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z4, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z5, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	VMOVUPS     (SI)(R11*4), Z7
+	VADDPS      Z6, Z7, Z7
+	VMOVUPS     Z7, (SI)(R11*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000010, R11
+	SUBQ        $0x00000010, R10
+	JGE         loop1
+
+after2:
+	ADDQ   $0x00000010, R10
+	TESTQ  R10, R10
+	JEQ    done4
+	MOVQ   $-1, SI
+	BZHIQ  R10, SI, SI
+	KMOVW  SI, K1
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	MOVQ   rows+48(FP), R10
+	LEAQ   (AX)(R11*4), SI
+	LEAQ   (DX)(R11*4), DI
+
+rows5:
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS.Z   (SI), K1, Z1
+	VFMADD231PS Z1, Z0, Z9
+	VMOVUPS.Z   (SI)(CX*1), K1, Z1
+	VFMADD231PS Z1, Z0, Z10
+	VMOVUPS.Z   (SI)(CX*2), K1, Z1
+	VFMADD231PS Z1, Z0, Z11
+	VMOVUPS.Z   (SI)(R8*1), K1, Z1
+	VFMADD231PS Z1, Z0, Z12
+	VMOVUPS.Z   (SI)(CX*4), K1, Z1
+	VFMADD231PS Z1, Z0, Z13
+	VMOVUPS.Z   (SI)(R9*1), K1, Z1
+	VFMADD231PS Z1, Z0, Z14
+	VMOVUPS.Z   (SI)(R8*2), K1, Z1
+	VFMADD231PS Z1, Z0, Z15
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows5
+	MOVQ        dst+0(FP), AX
+	MOVQ        ldd+8(FP), CX
+	SHLQ        $0x02, CX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z9, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z10, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z11, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z12, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z13, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z14, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+	VMOVUPS.Z   (AX)(R11*4), K1, Z0
+	VADDPS      Z15, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R11*4)
+	ADDQ        CX, AX
+
+done4:
+	VZEROUPPER
+	RET
+
+// func slideRows1AVX512(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·slideRows1AVX512(SB), NOSPLIT, $0-64
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), DX
+	MOVQ ldb+40(FP), BX
+	SHLQ $0x02, CX
+	SHLQ $0x02, BX
+	MOVQ n+56(FP), R8
+	XORQ R9, R9
+	SUBQ $0x00000040, R8
+	JLT  after2
+
+loop1:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVQ   rows+48(FP), R10
+	LEAQ   (AX)(R9*4), SI
+	LEAQ   (DX)(R9*4), DI
+
+rows3:
+	VMOVUPS     (DI), Z4
+	VMOVUPS     (SI), Z5
+	VFMADD231PS Z5, Z4, Z0
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     64(SI), Z5
+	VFMADD231PS Z5, Z4, Z1
+	VMOVUPS     128(DI), Z4
+	VMOVUPS     128(SI), Z5
+	VFMADD231PS Z5, Z4, Z2
+	VMOVUPS     192(DI), Z4
+	VMOVUPS     192(SI), Z5
+	VFMADD231PS Z5, Z4, Z3
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows3
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R9*4), Z4
+	VADDPS      Z0, Z4, Z4
+	VMOVUPS     Z4, (SI)(R9*4)
+	VMOVUPS     64(SI)(R9*4), Z4
+	VADDPS      Z1, Z4, Z4
+	VMOVUPS     Z4, 64(SI)(R9*4)
+	VMOVUPS     128(SI)(R9*4), Z4
+	VADDPS      Z2, Z4, Z4
+	VMOVUPS     Z4, 128(SI)(R9*4)
+	VMOVUPS     192(SI)(R9*4), Z4
+	VADDPS      Z3, Z4, Z4
+	VMOVUPS     Z4, 192(SI)(R9*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000040, R9
+	SUBQ        $0x00000040, R8
+	JGE         loop1
+
+after2:
+	ADDQ $0x00000040, R8
+	SUBQ $0x00000010, R8
+	JLT  after5
+
+loop4:
+	VPXORD Z6, Z6, Z6
+	MOVQ   rows+48(FP), R10
+	LEAQ   (AX)(R9*4), SI
+	LEAQ   (DX)(R9*4), DI
+
+rows6:
+	VMOVUPS     (DI), Z0
+	VMOVUPS     (SI), Z1
+	VFMADD231PS Z1, Z0, Z6
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R10
+	JNE         rows6
+	MOVQ        dst+0(FP), SI
+	MOVQ        ldd+8(FP), DI
+	SHLQ        $0x02, DI
+	VMOVUPS     (SI)(R9*4), Z0
+	VADDPS      Z6, Z0, Z0
+	VMOVUPS     Z0, (SI)(R9*4)
+	ADDQ        DI, SI
+	ADDQ        $0x00000010, R9
+	SUBQ        $0x00000010, R8
+	JGE         loop4
+
+after5:
+	ADDQ   $0x00000010, R8
+	TESTQ  R8, R8
+	JEQ    done7
+	MOVQ   $-1, SI
+	BZHIQ  R8, SI, SI
+	KMOVW  SI, K1
+	VPXORD Z7, Z7, Z7
+	MOVQ   rows+48(FP), R8
+	LEAQ   (AX)(R9*4), SI
+	LEAQ   (DX)(R9*4), DI
+
+rows8:
+	VMOVUPS.Z   (DI), K1, Z0
+	VMOVUPS.Z   (SI), K1, Z1
+	VFMADD231PS Z1, Z0, Z7
+	ADDQ        CX, SI
+	ADDQ        BX, DI
+	DECQ        R8
+	JNE         rows8
+	MOVQ        dst+0(FP), AX
+	MOVQ        ldd+8(FP), CX
+	SHLQ        $0x02, CX
+	VMOVUPS.Z   (AX)(R9*4), K1, Z0
+	VADDPS      Z7, Z0, Z0
+	VMOVUPS     Z0, K1, (AX)(R9*4)
+	ADDQ        CX, AX
+
+done7:
 	VZEROUPPER
 	RET
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 
 	. "github.com/mmcloughlin/avo/operand"
@@ -12,6 +13,8 @@ func vectorFamily(s *simd) {
 	s.axpy()
 	s.scale()
 	s.addRows()
+	s.slideRows(7, 1)
+	s.slideRows(1, 4)
 	s.dot()
 	s.max()
 	s.sumSq()
@@ -94,6 +97,56 @@ func (s *simd) addRows() {
 			v := p.load(dst)
 			s.VADDPS(even[i], v, v)
 			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+// slideRows keeps the sums of m rows by vecs vectors in registers. Its work is
+// bound by loads, of which m multiply-adds share one. A single row takes more
+// vectors instead, which hides how long a multiply-add takes.
+func (s *simd) slideRows(m, vecs int) {
+	s.function(fmt.Sprintf("slideRows%d", m), "(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, rows, n int)",
+		fmt.Sprintf("for i < %d, j < n {", m),
+		"	dst[i*ldd+j] += sum over r < rows of a[(i+r)*lda+j]*b[r*ldb+j]",
+		"} // rows is at least 1")
+	a, lda, b, ldb := s.gp("a"), s.gp("lda"), s.gp("b"), s.gp("ldb")
+	s.SHLQ(U8(2), lda)
+	s.SHLQ(U8(2), ldb)
+	left, right := s.GP64(), s.GP64()
+	rows := s.rowAddresses(left, lda, m)
+	s.loop(s.gp("n"), vecs, func(round []at) {
+		acc := make([][]reg.VecVirtual, m)
+		for i := range acc {
+			acc[i] = s.zeros(len(round))
+		}
+		count, top := s.gp("rows"), s.label("rows")
+		s.LEAQ(round[0].mem(a), left)
+		s.LEAQ(round[0].mem(b), right)
+		s.Label(top)
+		for v, p := range round {
+			bv := s.vec()
+			s.loadTo(Mem{Base: right, Disp: p.disp}, p.mask, bv)
+			for i, row := range rows {
+				row.Disp += p.disp
+				av := s.vec()
+				s.loadTo(row, p.mask, av)
+				s.VFMADD231PS(av, bv, acc[i][v])
+			}
+		}
+		s.ADDQ(lda, left)
+		s.ADDQ(ldb, right)
+		s.DECQ(count)
+		s.JNE(LabelRef(top))
+		dst, ldd := s.gp("dst"), s.gp("ldd")
+		s.SHLQ(U8(2), ldd)
+		for i := range acc {
+			for v, p := range round {
+				d := p.load(dst)
+				s.VADDPS(acc[i][v], d, d)
+				p.store(d, dst)
+			}
+			s.ADDQ(ldd, dst)
 		}
 	})
 	s.ret()
