@@ -49,6 +49,25 @@ type operand struct {
 	panels []float32 // by packPanels; nil: not packed
 }
 
+// left is A: a matrix in memory, or one whose values are gathered tile by tile.
+type left interface {
+	// tile is rows i0..i1 of columns k0..k1: where they lie, or written to dst.
+	tile(dst []float32, i0, i1, k0, k1 int) matrix
+	// inPlace says that tile has no use for dst.
+	inPlace() bool
+}
+
+// A matrix is read in place where the values of a row lie side by side.
+func (m matrix) inPlace() bool { return m.cs == 1 }
+
+func (m matrix) tile(dst []float32, i0, i1, k0, k1 int) matrix {
+	if m.inPlace() {
+		return m.at(i0, k0)
+	}
+	asm.PackA(dst, m.at(i0, k0).data, i1-i0, k1-k0, m.rs, m.cs)
+	return matrix{dst, 1, i1 - i0}
+}
+
 // packPanels packs B, [k,n], for gemm: block by block of k, and in each block
 // panel by panel. dst holds asm.PackedLen(k, n) floats.
 func packPanels(t *Tape, dst []float32, b matrix, k, n int) {
@@ -81,7 +100,7 @@ type multiplication struct {
 	t       *Tape
 	c       []float32
 	ldc     int
-	a       matrix
+	a       left
 	b       operand
 	m, n, k int
 	tiles   int // of all rows
@@ -91,16 +110,16 @@ type multiplication struct {
 // tileRows is how many rows a tile may have. Where the rows of A lie a multiple
 // of a page apart, the lines of a tile that are in use at once compete for one
 // set of the first-level cache, which has 12 places.
-func tileRows(a matrix) int {
+func tileRows(a left) int {
 	const page, ways = 1024, 12
-	if a.cs == 1 && a.rs%page == 0 {
+	if m, ok := a.(matrix); ok && m.inPlace() && m.rs%page == 0 {
 		return min(asm.TileRows(), ways-1)
 	}
 	return asm.TileRows()
 }
 
 // gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
-func (t *Tape) gemm(c []float32, ldc int, a matrix, b operand, m, n, k int, e epilogue) {
+func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epilogue) {
 	if m == 0 || n == 0 {
 		return
 	}
@@ -110,13 +129,13 @@ func (t *Tape) gemm(c []float32, ldc int, a matrix, b operand, m, n, k int, e ep
 	// fits the cache; less where there would be too few tasks.
 	group, rows := taskPanels, blockTiles
 	switch {
-	case a.cs != 1:
+	case !a.inPlace():
 		group = panels
 	case b.panels == nil:
 		rows = p.tiles
 	}
 	for t.Workers() > 1 && group*rows > 1 && blocks(panels, group)*blocks(p.tiles, rows) < 4*t.Workers() {
-		if group > 1 && (a.cs == 1 || rows == 1) {
+		if group > 1 && (a.inPlace() || rows == 1) {
 			group--
 		} else {
 			rows--
@@ -141,7 +160,7 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 	kMost := blocks(p.k, kBlocks)
 	parts := blocks(t1-t0, blockTiles)
 	lenA := 0
-	if p.a.cs != 1 {
+	if !p.a.inPlace() {
 		lenA = blocks(t1-t0, parts) * asm.TileRows() * kMost
 	}
 	lenB := 0
@@ -173,25 +192,20 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 	}
 }
 
-// rows adds the block k0..k1 to tiles t0..t1 of the rows and panels q0..q1 of
-// C. A is read in place where the values of a row lie side by side. Else it is
-// packed tile by tile.
+// rows adds the block k0..k1 to tiles t0..t1 of the rows, at most blockTiles,
+// and panels q0..q1 of C.
 func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 int) {
 	nr, kc, first := asm.PanelCols(), k1-k0, p.row(t0)
-	if p.a.cs != 1 {
-		for tile := t0; tile < t1; tile++ {
-			i0, i1 := p.row(tile), p.row(tile+1)
-			asm.PackA(scratch[(i0-first)*kc:], p.a.at(i0, k0).data, i1-i0, kc, p.a.rs, p.a.cs)
-		}
+	var tiles [blockTiles]matrix
+	for tile := t0; tile < t1; tile++ {
+		i0, i1 := p.row(tile), p.row(tile+1)
+		tiles[tile-t0] = p.a.tile(scratch[min(len(scratch), (i0-first)*kc):], i0, i1, k0, k1)
 	}
 	for q := q0; q < q1; q++ {
 		j := q * nr
 		for tile := t0; tile < t1; tile++ {
 			i, rows := p.row(tile), p.row(tile+1)-p.row(tile)
-			a := p.a.at(i, k0)
-			if p.a.cs != 1 {
-				a = matrix{scratch[(i-first)*kc:], 1, rows}
-			}
+			a := tiles[tile-t0]
 			c := p.c[i*p.ldc+j:]
 			bias, add, ldadd := p.bias, p.add, p.ldadd
 			if k0 > 0 {

@@ -14,6 +14,7 @@ type Distance int
 const (
 	L2 Distance = iota // (p−t)²
 	L1                 // |p−t|
+	berHu              // of BerHuLoss
 )
 
 // lossRows is how many rows make one partial sum of a loss.
@@ -22,20 +23,63 @@ const lossRows = 16
 // RegressionLoss returns the single number Σ_r weights[r]·mean_f d(pred[r,f],
 // target[r,f]) for pred and target [..., F]. Rows of weight 0 are not read.
 func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance) *Tensor {
-	rows, f := pred.Rows(), pred.Cols()
 	mustBe("RegressionLoss len(target)", len(target), len(pred.Data))
-	mustBe("RegressionLoss len(weights)", len(weights), rows)
+	mustBe("RegressionLoss len(weights)", len(weights), pred.Rows())
+	return regression(t, pred, target, weights, d, 0)
+}
+
+// BerHuLoss is RegressionLoss with the reversed Huber distance (Laina et al.,
+// https://arxiv.org/abs/1606.00373) of errors e = p−t: |e| up to a bound c, and
+// (e²+c²)/(2c) beyond it. c is a fifth of the largest |e| in rows whose weight
+// is not 0, at least 1e-5, and a constant to the gradient.
+func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32) *Tensor {
+	rows, f := pred.Rows(), pred.Cols()
+	mustBe("BerHuLoss len(target)", len(target), len(pred.Data))
+	mustBe("BerHuLoss len(weights)", len(weights), rows)
+	largest := t.scratch64(0, blocks(rows, lossRows))
+	t.each(rows, lossRows, func(_, from, to int) {
+		most := 0.0
+		for r := from; r < to; r++ {
+			if weights[r] == 0 {
+				continue
+			}
+			p, y := pred.Data[r*f:(r+1)*f], target[r*f:(r+1)*f]
+			for i, v := range p {
+				most = max(most, math.Abs(float64(v-y[i])))
+			}
+		}
+		largest[from/lossRows] = most
+	})
+	c := 1e-5
+	for _, v := range largest {
+		c = max(c, 0.2*v)
+	}
+	return regression(t, pred, target, weights, berHu, c)
+}
+
+// regression is the sum of either loss; c is the bound of berHu.
+func regression(t *Tape, pred *Tensor, target, weights []float32, d Distance, c float64) *Tensor {
+	rows, f := pred.Rows(), pred.Cols()
 	loss := sumRows(t, rows, func(_, r int) float64 {
 		if weights[r] == 0 {
 			return 0
 		}
 		sum := 0.0
 		p, y := pred.Data[r*f:(r+1)*f], target[r*f:(r+1)*f]
-		if d == L1 {
+		switch d {
+		case L1:
 			for i, v := range p {
 				sum += math.Abs(float64(v - y[i]))
 			}
-		} else {
+		case berHu:
+			for i, v := range p {
+				e := math.Abs(float64(v - y[i]))
+				if !(e <= c) {
+					e = (e*e + c*c) / (2 * c)
+				}
+				sum += e
+			}
+		default:
 			for i, v := range p {
 				e := float64(v - y[i])
 				sum += e * e
@@ -62,13 +106,14 @@ func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance
 					}
 					for i, v := range p {
 						e := v - y[i]
-						if d == L1 {
-							switch { // 0 where they are equal, NaN where e is
-							case e > 0:
-								e = 1
-							case e < 0:
-								e = -1
-							}
+						switch { // 0 where they are equal, NaN where e is
+						case d == L2:
+						case d == berHu && math.Abs(float64(e)) > c:
+							e /= float32(c)
+						case e > 0:
+							e = 1
+						case e < 0:
+							e = -1
 						}
 						out[i] += w * e
 					}

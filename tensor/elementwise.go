@@ -1,0 +1,75 @@
+package tensor
+
+import (
+	"math"
+
+	"github.com/gomae/gomae/asm"
+)
+
+// span is how many values of an elementwise operation a worker takes at once.
+const span = 1 << 14
+
+// Add returns x + y, of the same shape.
+func Add(t *Tape, x, y *Tensor) *Tensor {
+	mustShape("Add's second term", y, x.Shape...)
+	z := t.New(x.Shape...)
+	t.each(len(z.Data), span, func(_, i, j int) { asm.Add(z.Data[i:j], x.Data[i:j], y.Data[i:j]) })
+	if t.Record("sum", nil, z, x, y) {
+		t.Back(func() {
+			if g, fresh := t.Grad(y); g != nil {
+				t.each(len(g), span, func(_, i, j int) { put(g[i:j], z.Grad[i:j], fresh) })
+			}
+			t.PassGrad(x, z)
+		})
+	}
+	return z
+}
+
+// ReLU returns max(x, 0); NaN stays NaN. Its gradient at 0 is 0.
+func ReLU(t *Tape, x *Tensor) *Tensor {
+	return elementwise(t, "ReLU", x,
+		func(y []float32, from int) {
+			for i, v := range x.Data[from : from+len(y)] {
+				y[i] = max(v, 0)
+			}
+		},
+		func(dy, y []float32, from int) {
+			for i, v := range y {
+				// All ones unless v is 0: on random signs a branch is slow.
+				some := int32(math.Float32bits(v))
+				mask := uint32((some | -some) >> 31)
+				dy[i] = math.Float32frombits(math.Float32bits(dy[i]) & mask)
+			}
+		})
+}
+
+// Mul returns x times constants, one for each of its values: a mask of dropout.
+func Mul(t *Tape, x *Tensor, scale []float32) *Tensor {
+	mustBe("Mul constants", len(scale), len(x.Data))
+	return elementwise(t, "product", x,
+		func(y []float32, from int) {
+			for i, v := range x.Data[from : from+len(y)] {
+				y[i] = v * scale[from+i]
+			}
+		},
+		func(dy, y []float32, from int) {
+			for i := range dy {
+				dy[i] *= scale[from+i]
+			}
+		})
+}
+
+// elementwise is an operation on one value at a time. forward fills the part y
+// of the result that begins at value from; backward turns the gradient dy of
+// that part into the one of x.
+func elementwise(t *Tape, op string, x *Tensor, forward func(y []float32, from int), backward func(dy, y []float32, from int)) *Tensor {
+	y := t.New(x.Shape...)
+	t.each(len(y.Data), span, func(_, i, j int) { forward(y.Data[i:j], i) })
+	if t.Record(op, nil, y, x) {
+		t.Back(func() {
+			t.each(len(y.Data), span, func(_, i, j int) { backward(y.Grad[i:j], y.Data[i:j], i) })
+			t.PassGrad(x, y)
+		})
+	}
+	return y
+}
