@@ -173,6 +173,29 @@ func BenchmarkOp(b *testing.B) {
 			}
 		}
 	}
+	// image is an operation on images [1, h, w, c] with a weight of the given
+	// shape, taps multiply-adds for each value of its result [1, h, w, o].
+	image := func(h, w, c, o, taps int, weight []int, op func(t *tensor.Tape, x, w, b *tensor.Tensor) *tensor.Tensor) func() (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor) {
+		return func() (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor) {
+			return 2 * float64(h*w*o) * float64(taps), func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor {
+				x, w, bias := randomTensor(r, 1, h, w, c).WithGrad(), randomTensor(r, weight...).WithGrad(), randomTensor(r, o).WithGrad()
+				return func() *tensor.Tensor {
+					t.ZeroGrad(x)
+					t.ZeroGrad(w)
+					t.ZeroGrad(bias)
+					return op(t, x, w, bias)
+				}
+			}
+		}
+	}
+	conv3x3 := func(t *tensor.Tape, x, w, b *tensor.Tensor) *tensor.Tensor { return tensor.Conv2D(t, x, w, b, 1, 1) }
+	depthwise7x7 := func(t *tensor.Tape, x, w, b *tensor.Tensor) *tensor.Tensor {
+		return tensor.DepthwiseConv2D(t, x, w, b, 3)
+	}
+	twice := func(t *tensor.Tape, x, _, _ *tensor.Tensor) *tensor.Tensor {
+		return tensor.ResizeBilinear(t, x, 2*x.Shape[1], 2*x.Shape[2], true)
+	}
+	relu := func(t *tensor.Tape, x, _, _ *tensor.Tensor) *tensor.Tensor { return tensor.ReLU(t, x) }
 	for _, op := range []struct {
 		name     string
 		of       func() (float64, func(t *tensor.Tape, r *nn.RNG) func() *tensor.Tensor)
@@ -210,6 +233,11 @@ func BenchmarkOp(b *testing.B) {
 				return func() *tensor.Tensor { return tensor.LayerNorm(t, x, w, bias, 1e-6) }
 			}
 		}, 0},
+		{"convolution/shape=1x56x56x256/kernel=3x3x256", image(56, 56, 256, 256, 9*256, []int{256, 256, 3, 3}, conv3x3), 2},
+		{"convolution/shape=1x112x112x256/kernel=3x3x32", image(112, 112, 256, 32, 9*256, []int{32, 256, 3, 3}, conv3x3), 2},
+		{"depthwise/shape=1x56x56x384/kernel=7x7", image(56, 56, 384, 384, 49, []int{384, 1, 7, 7}, depthwise7x7), 2},
+		{"resize/shape=1x56x56x256/to=112x112", image(56, 56, 256, 1024, 0, []int{1}, twice), 1},
+		{"relu/shape=1x112x112x256", image(112, 112, 256, 256, 0, []int{1}, relu), 1},
 	} {
 		flops, make := op.of()
 		for _, mode := range []string{"forward", "backward"} {

@@ -56,6 +56,7 @@ var cases = sync.OnceValue(func() []*opCase {
 	all = append(all, gatherCases()...)
 	all = append(all, lossCases()...)
 	all = append(all, graphCases()...)
+	all = append(all, imageCases()...)
 	return all
 })
 

@@ -12,9 +12,9 @@ type Distance int
 
 // The distances.
 const (
-	L2 Distance = iota // (p−t)²
-	L1                 // |p−t|
-	berHu              // of BerHuLoss
+	L2    Distance = iota // (p−t)²
+	L1                    // |p−t|
+	berHu                 // of BerHuLoss
 )
 
 // lossRows is how many rows make one partial sum of a loss.
