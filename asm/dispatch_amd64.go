@@ -41,6 +41,28 @@ func scale(dst, x []float32, a float32) {
 	}
 }
 
+func relu(dst, x []float32) {
+	switch level {
+	case AVX512:
+		reluAVX512(&dst[0], &x[0], len(dst))
+	case AVX2:
+		reluAVX2(&dst[0], &x[0], len(dst))
+	default:
+		reluGeneric(dst, x)
+	}
+}
+
+func reluBackward(dst, y, dy []float32) {
+	switch level {
+	case AVX512:
+		reluBackwardAVX512(&dst[0], &y[0], &dy[0], len(dst))
+	case AVX2:
+		reluBackwardAVX2(&dst[0], &y[0], &dy[0], len(dst))
+	default:
+		reluBackwardGeneric(dst, y, dy)
+	}
+}
+
 func addRows(dst, x []float32, rows, ld int) {
 	switch level {
 	case AVX512:

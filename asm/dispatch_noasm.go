@@ -11,6 +11,8 @@ func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w in
 func add(dst, x, y []float32)                { addGeneric(dst, x, y) }
 func axpy(dst, x []float32, a float32)       { axpyGeneric(dst, x, a) }
 func scale(dst, x []float32, a float32)      { scaleGeneric(dst, x, a) }
+func relu(dst, x []float32)                  { reluGeneric(dst, x) }
+func reluBackward(dst, y, dy []float32)      { reluBackwardGeneric(dst, y, dy) }
 func addRows(dst, x []float32, rows, ld int) { addRowsGeneric(dst, x, rows, ld) }
 func dot(x, y []float32) float32             { return dotGeneric(x, y) }
 func maxOf(x []float32) float32              { return maxGeneric(x) }

@@ -191,6 +191,23 @@ func kernels() []kernel {
 			}), nil}, nil
 		},
 	}, {
+		name: "ReLU", args: "oi", alias: [][2]int{{0, 1}},
+		run: func(s [][]float32) []float64 { ReLU(s[0], s[1]); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value { return value{math.Max(s[1][i], 0), 0} }), nil}, nil
+		},
+	}, {
+		name: "ReLUBackward", args: "oii", alias: [][2]int{{0, 1}, {0, 2}},
+		run: func(s [][]float32) []float64 { ReLUBackward(s[0], s[1], s[2]); return nil },
+		want: func(s [][]float64) ([][]value, []value) {
+			return [][]value{each(len(s[0]), func(i int) value {
+				if s[1][i] <= 0 {
+					return value{0, 0}
+				}
+				return value{s[2][i], 0}
+			}), nil, nil}, nil
+		},
+	}, {
 		name: "Dot", args: "ii", plain: true,
 		run: func(s [][]float32) []float64 { return []float64{float64(Dot(s[0], s[1]))} },
 		want: func(s [][]float64) ([][]value, []value) {

@@ -46,6 +46,42 @@ func scaleGeneric(dst, x []float32, a float32) {
 	}
 }
 
+// ReLU computes dst[i] = x[i], or 0 where x[i] < 0. Both have the same length;
+// dst may be x.
+func ReLU(dst, x []float32) {
+	mustLen("ReLU len(x)", len(x), len(dst))
+	if len(dst) > 0 {
+		relu(dst, x)
+	}
+}
+
+func reluGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = max(v, 0) // which keeps NaN and does without a branch
+	}
+}
+
+// ReLUBackward computes dst[i] = dy[i], or 0 where y[i] <= 0, which is where
+// [ReLU] has set its result y to 0. All three have the same length; dst may be
+// y or dy.
+func ReLUBackward(dst, y, dy []float32) {
+	mustLen("ReLUBackward len(y)", len(y), len(dst))
+	mustLen("ReLUBackward len(dy)", len(dy), len(dst))
+	if len(dst) > 0 {
+		reluBackward(dst, y, dy)
+	}
+}
+
+func reluBackwardGeneric(dst, y, dy []float32) {
+	for i, v := range y {
+		d := dy[i]
+		if v <= 0 {
+			d = 0
+		}
+		dst[i] = d
+	}
+}
+
 // addRowsBlock bounds how many rows are summed before they are added to dst:
 // short sums added to a long-running total lose less than one long sum.
 const addRowsBlock = 128

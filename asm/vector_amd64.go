@@ -25,6 +25,20 @@ func axpyAVX2(dst *float32, x *float32, a float32, n int)
 //go:noescape
 func scaleAVX2(dst *float32, x *float32, a float32, n int)
 
+// reluAVX2 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = x[i], or 0 if x[i] < 0 }
+//
+//go:noescape
+func reluAVX2(dst *float32, x *float32, n int)
+
+// reluBackwardAVX2 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = dy[i], or 0 if y[i] <= 0 }
+//
+//go:noescape
+func reluBackwardAVX2(dst *float32, y *float32, dy *float32, n int)
+
 // addRowsAVX2 computes, for pointers to the first elements:
 //
 //	for j < n { dst[j] += sum over i < rows of x[i*ld+j] }
@@ -105,6 +119,20 @@ func axpyAVX512(dst *float32, x *float32, a float32, n int)
 //
 //go:noescape
 func scaleAVX512(dst *float32, x *float32, a float32, n int)
+
+// reluAVX512 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = x[i], or 0 if x[i] < 0 }
+//
+//go:noescape
+func reluAVX512(dst *float32, x *float32, n int)
+
+// reluBackwardAVX512 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = dy[i], or 0 if y[i] <= 0 }
+//
+//go:noescape
+func reluBackwardAVX512(dst *float32, y *float32, dy *float32, n int)
 
 // addRowsAVX512 computes, for pointers to the first elements:
 //

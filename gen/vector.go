@@ -12,6 +12,8 @@ func vectorFamily(s *simd) {
 	s.add()
 	s.axpy()
 	s.scale()
+	s.relu()
+	s.reluBackward()
 	s.addRows()
 	s.slideRows(7, 1)
 	s.slideRows(1, 4)
@@ -56,6 +58,41 @@ func (s *simd) scale() {
 			v := p.load(x)
 			s.VMULPS(a, v, v)
 			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+// relu has x as the operand that the maximum returns where one is NaN.
+func (s *simd) relu() {
+	s.function("relu", "(dst, x *float32, n int)", "for i < n { dst[i] = x[i], or 0 if x[i] < 0 }")
+	dst, x, zero := s.gp("dst"), s.gp("x"), s.zero()
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			s.VMAXPS(v, zero, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) reluBackward() {
+	s.function("reluBackward", "(dst, y, dy *float32, n int)", "for i < n { dst[i] = dy[i], or 0 if y[i] <= 0 }")
+	dst, y, dy, zero := s.gp("dst"), s.gp("y"), s.gp("dy"), s.zero()
+	const notLessOrEqual = U8(6)
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v, d := p.load(y), p.load(dy)
+			if s.avx512 {
+				k := s.K()
+				s.VCMPPS(notLessOrEqual, zero, v, k)
+				s.VMOVAPS_Z(d, k, d)
+			} else {
+				s.VCMPPS(notLessOrEqual, zero, v, v)
+				s.VANDPS(v, d, d)
+			}
+			p.store(d, dst)
 		}
 	})
 	s.ret()

@@ -1,10 +1,6 @@
 package tensor
 
-import (
-	"math"
-
-	"github.com/gomae/gomae/asm"
-)
+import "github.com/gomae/gomae/asm"
 
 // span is how many values of an elementwise operation a worker takes at once.
 const span = 1 << 14
@@ -28,19 +24,8 @@ func Add(t *Tape, x, y *Tensor) *Tensor {
 // ReLU returns max(x, 0); NaN stays NaN. Its gradient at 0 is 0.
 func ReLU(t *Tape, x *Tensor) *Tensor {
 	return elementwise(t, "ReLU", x,
-		func(y []float32, from int) {
-			for i, v := range x.Data[from : from+len(y)] {
-				y[i] = max(v, 0)
-			}
-		},
-		func(dy, y []float32, from int) {
-			for i, v := range y {
-				// All ones unless v is 0: on random signs a branch is slow.
-				some := int32(math.Float32bits(v))
-				mask := uint32((some | -some) >> 31)
-				dy[i] = math.Float32frombits(math.Float32bits(dy[i]) & mask)
-			}
-		})
+		func(y []float32, from int) { asm.ReLU(y, x.Data[from:from+len(y)]) },
+		func(dy, y []float32, from int) { asm.ReLUBackward(dy, y, dy) })
 }
 
 // Mul returns x times constants, one for each of its values: a mask of dropout.
