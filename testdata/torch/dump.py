@@ -20,6 +20,7 @@ import torch
 
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
 import multimae
+import multivit
 
 NOISE = 1e-7  # share of the largest gradient norm below which a gradient is pure rounding
 LIMIT, FLOOR = 2.0, 5e-7  # as in package multimae/parity
@@ -35,9 +36,13 @@ def fail(message: str):
 # A case: weights, batch and masks, made on the CPU so that they do not depend on the device
 
 
-def make_weights(model: multimae.MultiMAE):
+def build(config: dict):
+    return (multivit.MultiViT if config["model"] == "multivit" else multimae.MultiMAE)(config)
+
+
+def make_weights(model):
     """Initial weights, but none of them left at the 0 or 1 that would hide a mistake."""
-    model.init_weights()
+    multimae.init_weights(model)
     with torch.no_grad():
         for name, x in model.named_parameters():
             if name.endswith("mask_token"):
@@ -47,7 +52,7 @@ def make_weights(model: multimae.MultiMAE):
 
 
 def make_inputs(config: dict, present: list, batch: int, tokens: int, size: list, ignore: float) -> dict:
-    """The content of inputs.safetensors: normal pixels and uniform class ids, some of them 255 if asked for."""
+    """The content of inputs.safetensors: normal pixels and uniform class ids, some of them 255 or invalid if asked for."""
     h, w = size
     maps = {}
     for name, entry in config["inputs"].items():
@@ -57,9 +62,21 @@ def make_inputs(config: dict, present: list, batch: int, tokens: int, size: list
             maps[name][torch.rand(shape) < ignore] = 255
         else:
             maps[name] = torch.randn(batch, entry["channels"], *shape[1:])
+    tensors = {"in." + m: maps[m] for m in present}
+    if config["model"] == "multivit":
+        for name, entry in config["outputs"].items():
+            shape = (batch,) if entry["head"] == "linear" else (batch, h, w)
+            if entry["loss"] == "cross_entropy":
+                tensors["target." + name] = torch.randint(entry["num_classes"], shape)
+                if entry["head"] != "linear":
+                    tensors["target." + name][torch.rand(shape) < ignore] = 255
+            else:
+                tensors["target." + name] = torch.randn(batch, entry["num_classes"], h, w)
+                if ignore > 0:
+                    tensors["valid." + name] = (torch.rand(batch, 1, h, w) >= ignore).long()
+        return tensors
     grid = (h // config["patch_size"], w // config["patch_size"])
     masks = multimae.draw_masks(present, grid, batch, tokens)
-    tensors = {"in." + m: maps[m] for m in present}
     tensors.update(("target." + t, maps[o["task"]]) for t, o in config["outputs"].items())
     tensors.update(("mask." + m, masks.hidden(m).long()) for m in present)
     tensors.update(ids_keep=masks.ids_keep, ids_restore=masks.ids_restore)
@@ -85,26 +102,42 @@ def precision(name: str, device: str):
         torch.set_float32_matmul_precision("highest")
 
 
+def forward_of(model, inputs: dict):
+    """The forward pass as a function of the losses' dtype, which gives the encoder's tokens, predictions and losses."""
+    def given(prefix):
+        return {k[len(prefix):]: x for k, x in inputs.items() if k.startswith(prefix)}
+    config, images, targets, valid = model.config, given("in."), given("target."), given("valid.")
+    if config["model"] == "multivit":
+        def forward(dtype):
+            layers = model.encode(images)
+            preds = model.decode(layers, images)
+            return layers[-1], preds, model.losses({k: x.to(dtype) for k, x in preds.items()}, targets, valid)
+        return forward
+
+    targets = {config["outputs"][t]["task"]: x for t, x in targets.items()}
+    present = [m for m in config["inputs"] if m in images]
+    ids = inputs["ids_keep"].cpu(), inputs["ids_restore"].cpu()
+    masks = multimae.Masks(present, multimae.grid_of(config, images), *ids).to(inputs["ids_keep"].device)
+    for m in present:
+        if not torch.equal(masks.hidden(m), inputs["mask." + m].bool()):
+            raise ValueError("mask.%s disagrees with ids_restore" % m)
+
+    def forward(dtype):
+        tokens = model.encode(images, masks)
+        preds = model.decode(tokens, masks)
+        losses = model.losses({k: x.to(dtype) for k, x in preds.items()}, targets, masks)
+        return tokens, model.images(preds, masks), losses
+    return forward
+
+
 def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, device: str, layers: bool = False) -> dict:
     """What expected.safetensors holds, all of it as float64 on the CPU; with layers, also the output of every module
     in the first forward pass, as layer.MODULE."""
-    model = multimae.MultiMAE(config)
+    model = build(config)
     model.load_state_dict(weights)
     to = dict(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
-    model.to(**to).train()
-    def given(prefix):
-        return {k[len(prefix):]: x.to(**to) if x.is_floating_point() else x.to(device) for k, x in inputs.items() if k.startswith(prefix)}
-    images = given("in.")
-    targets = {config["outputs"][t]["task"]: x for t, x in given("target.").items()}
-    first = next(iter(images.values()))
-    stride = config["inputs"][next(iter(images))]["stride"]
-    grid = tuple(n * stride // config["patch_size"] for n in first.shape[-2:])
-    present = [m for m in config["inputs"] if m in images]
-    masks = multimae.Masks(present, grid, inputs["ids_keep"], inputs["ids_restore"]).to(device)
-    for m in present:
-        if not torch.equal(masks.hidden(m).cpu(), inputs["mask." + m].bool()):
-            raise ValueError("mask.%s disagrees with ids_restore" % m)
-
+    model.to(**to).eval()  # no dropout
+    forward = forward_of(model, {k: x.to(**to) if x.is_floating_point() else x.to(device) for k, x in inputs.items()})
     trained = {name: x for name, x in model.named_parameters() if x.requires_grad}
     o = config["optim"]
     optimizer = torch.optim.AdamW(trained.values(), lr=o["lr"], betas=o["betas"], eps=o["eps"], weight_decay=o["weight_decay"])
@@ -118,27 +151,26 @@ def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, devic
 
     for step in range(steps):
         with precision(dtype, device):
-            tokens = model.encode(images, masks)
-            preds = model.decode(tokens, masks)
-            losses = model.losses({k: x.to(to["dtype"]) for k, x in preds.items()}, targets, masks)
+            tokens, preds, losses = forward(to["dtype"])
         for hook in hooks:
             hook.remove()
         total = sum(losses.values())
         optimizer.zero_grad()
         total.backward()
         # A parameter that had no part in it, such as the adapter of an absent input, is trained too: its gradient
-        # is 0 and weight decay acts on it. Left at None, torch.optim would pass over it.
-        for x in trained.values():
-            if x.grad is None:
+        # is 0 and weight decay acts on it. Left at None, torch.optim would pass over it, which it does with what no
+        # forward pass ever uses.
+        for name, x in trained.items():
+            if x.grad is None and not multivit.unused(name):
                 x.grad = torch.zeros_like(x)
         if step == 0:
             keep("encoder", tokens)
-            for name, x in model.images(preds, masks).items():
+            for name, x in preds.items():
                 keep("out." + name, x)
             for name, x in losses.items():
                 keep("loss." + name, x.reshape(1))
             for name, x in trained.items():
-                keep("grad." + name, x.grad)
+                keep("grad." + name, torch.zeros_like(x) if x.grad is None else x.grad)
         keep("step%d.loss" % step, total.reshape(1))
         optimizer.step()
     for name, x in trained.items():

@@ -40,8 +40,8 @@ def load_config(path: str) -> dict:
         path = os.path.join(path, "config.json")
     with open(path, encoding="utf-8") as f:
         config = json.load(f)
-    if config.get("model") != "multimae":
-        raise ValueError("%s: model: got %r, want \"multimae\"" % (path, config.get("model")))
+    if config.get("model") not in ("multimae", "multivit"):
+        raise ValueError("%s: model: got %r, want \"multimae\" or \"multivit\"" % (path, config.get("model")))
     return config
 
 
@@ -368,6 +368,37 @@ class Decoder(nn.Module):
 # The model
 
 
+@torch.no_grad()
+def init_weights(model: nn.Module):
+    """Draw new weights from torch's global generator. Position tables are left alone."""
+    for name, x in model.named_parameters():
+        if name.endswith("pos_emb"):
+            continue
+        if "embeddings." in name or name.endswith(("global_tokens", "class_emb.weight", "cls_emb")):
+            nn.init.trunc_normal_(x, std=0.02)
+        elif name.startswith("input_adapters."):
+            rows, fan_in = model.get_submodule(name.rpartition(".")[0]).weight.flatten(1).shape
+            bound = math.sqrt(6 / (rows + fan_in)) if name.endswith("weight") else 1 / math.sqrt(fan_in)
+            nn.init.uniform_(x, -bound, bound)
+        elif x.dim() == 4:  # convolutions of heads, as PyTorch has it
+            bound = 1 / math.sqrt(x[0].numel())
+            nn.init.uniform_(x, -bound, bound)
+        elif x.dim() == 2:  # fused projections as so many of their own
+            parts = 3 if ".qkv." in name else 2 if ".kv." in name else 1
+            bound = math.sqrt(6 / (x.shape[0] / parts + x.shape[1]))
+            nn.init.uniform_(x, -bound, bound)
+        elif "norm" in name.split(".")[-2] and name.endswith("weight"):
+            nn.init.ones_(x)
+        else:
+            nn.init.zeros_(x)
+
+
+def grid_of(config: dict, inputs: dict):
+    """How many patches (nh, nw) a batch of inputs has."""
+    name, x = next(iter(inputs.items()))
+    return tuple(side * config["inputs"][name]["stride"] // config["patch_size"] for side in x.shape[-2:])
+
+
 class MultiMAE(nn.Module):
     def __init__(self, config: dict):
         super().__init__()
@@ -378,7 +409,7 @@ class MultiMAE(nn.Module):
         self.input_adapters = nn.ModuleDict({name: InputAdapter(config, name) for name in config["inputs"]})
         self.output_adapters = nn.ModuleDict({name: Decoder(config, name) for name in config["outputs"]})
         self.encoder = blocks(encoder, encoder["dim"], encoder["depth"], encoder["heads"], encoder.get("drop_path", 0.0))
-        self.init_weights()
+        init_weights(self)
 
     @staticmethod
     def load(folder: str) -> MultiMAE:
@@ -386,27 +417,6 @@ class MultiMAE(nn.Module):
         model = MultiMAE(load_config(folder))
         model.load_state_dict(load_safetensors(os.path.join(folder, "model.safetensors")))
         return model
-
-    @torch.no_grad()
-    def init_weights(self):
-        """Draw new weights from torch's global generator. Position tables are left alone."""
-        for name, x in self.named_parameters():
-            if name.endswith("pos_emb"):
-                continue
-            if "embeddings." in name or name.endswith(("global_tokens", "class_emb.weight")):
-                nn.init.trunc_normal_(x, std=0.02)
-            elif name.startswith("input_adapters."):
-                rows, fan_in = self.get_submodule(name.rpartition(".")[0]).weight.flatten(1).shape
-                bound = math.sqrt(6 / (rows + fan_in)) if name.endswith("weight") else 1 / math.sqrt(fan_in)
-                nn.init.uniform_(x, -bound, bound)
-            elif x.dim() == 2:  # fused projections as so many of their own
-                parts = 3 if ".qkv." in name else 2 if ".kv." in name else 1
-                bound = math.sqrt(6 / (x.shape[0] / parts + x.shape[1]))
-                nn.init.uniform_(x, -bound, bound)
-            elif "norm" in name.split(".")[-2] and name.endswith("weight"):
-                nn.init.ones_(x)
-            else:
-                nn.init.zeros_(x)
 
     def encode(self, inputs: dict, masks: Masks):
         """The encoder's tokens [B, T+G, D], global tokens last. inputs: [B, C, H/s, W/s], or class ids [B, H/s, W/s].
