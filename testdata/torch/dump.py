@@ -14,6 +14,8 @@ import argparse
 import contextlib
 import json
 import os
+import platform
+import re
 import sys
 
 import torch
@@ -214,6 +216,8 @@ def write(args):
         config = multimae.load_config(args.what)
     else:
         config = multimae.preset(args.what, args.classes)
+        if args.head:
+            config = multivit.preset(config, args.head)
     before = config.pop("case", {})
     config.pop("train", None)
     config.setdefault("optim", OPTIM)
@@ -228,7 +232,14 @@ def write(args):
             fail("--inputs: %r is not an input of this model; it has %s" % (m, ", ".join(config["inputs"])))
     present = [m for m in config["inputs"] if m in present]
     patches = len(present) * (size[0] // p) * (size[1] // p)
-    tokens = args.tokens or min(patches, before.get("num_encoded_tokens") or max(1, patches // 6))
+    if config["model"] == "multivit":
+        tokens = patches  # no masks
+        for name, entry in config["outputs"].items():
+            for m in entry.get("main_tasks", []):
+                if m not in present:
+                    fail("%s is a main task of outputs.%s and must be an input of the batch" % (m, name))
+    else:
+        tokens = args.tokens or min(patches, before.get("num_encoded_tokens") or max(1, patches // 6))
     if not 1 <= tokens <= patches:
         fail("--tokens %d: want 1..%d" % (tokens, patches))
     batch = args.batch or before.get("batch") or 2
@@ -236,7 +247,7 @@ def write(args):
     dtypes = [d for d in dict.fromkeys(["float32"] + args.dtype.split(",")) if d != "float64"]
 
     torch.manual_seed(args.seed)
-    model = multimae.MultiMAE(config)
+    model = build(config)
     make_weights(model)
     weights = {k: x.detach() for k, x in model.state_dict().items()}
     inputs = make_inputs(config, present, batch, tokens, size, args.ignore)
@@ -244,14 +255,26 @@ def write(args):
     layers = {k: want.pop(k) for k in list(want) if group(k) == "layer"}
     measured = {d: {g: e for g, (e, _) in errors(run(config, weights, inputs, steps, d, args.device), want).items()} for d in dtypes}
 
-    config["case"] = {
-        "batch": batch, "num_encoded_tokens": tokens, "image_size": size, "steps": steps,
-        "torch_version": torch.__version__.split("+")[0], "torch_fp32_rel_err": measured.pop("float32"),
-    }
+    case = {"batch": batch, "num_encoded_tokens": tokens, "image_size": size, "steps": steps}
+    if config["model"] == "multivit":
+        del case["num_encoded_tokens"]
+    case["torch_version"] = torch.__version__.split("+")[0]
     if args.device != "cpu":
-        config["case"]["device"] = torch.cuda.get_device_name(args.device)
+        case["device"] = device_name(args.device)
     for d, e in measured.items():
-        config["case"]["torch_%s_rel_err" % d] = e
+        case["torch_%s_rel_err" % {"float32": "fp32"}.get(d, d)] = e
+    config["case"] = case
+    print("%s on %s: %s, %d samples of %d×%d, %d of %d patches visible" % (args.out or args.what, device_name(args.device),
+          "+".join(present), batch, *size, tokens, patches))
+    print("  %-10s" % "group" + "".join("%12s" % d for d in dtypes))
+    for g in measured["float32"]:
+        print("  %-10s" % g + "".join("%12.2e" % measured[d][g] for d in dtypes))
+    if args.results:
+        outputs = "+".join(o.get("head", t) for t, o in config["outputs"].items())
+        model = os.path.basename(os.path.normpath(args.what)) + " " + config["model"] + " " + outputs
+        store_results(args.results, args.device, [model, str(batch), "%dx%d" % tuple(size)], measured)
+    if not args.out:
+        return
     os.makedirs(args.out, exist_ok=True)
     multimae.save_safetensors(os.path.join(args.out, "model.safetensors"), weights)
     multimae.save_safetensors(os.path.join(args.out, "inputs.safetensors"), inputs)
@@ -261,11 +284,36 @@ def write(args):
     with open(os.path.join(args.out, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=1)
         f.write("\n")
-    print("%s: %s, %d samples of %d×%d, %d of %d patches visible" % (args.out, "+".join(present), batch, *size, tokens, patches))
-    table = {"float32": config["case"]["torch_fp32_rel_err"], **measured}
-    print("  %-10s" % "group" + "".join("%12s" % d for d in table))
-    for g in table["float32"]:
-        print("  %-10s" % g + "".join("%12.2e" % e[g] for e in table.values()))
+
+
+def device_name(device: str) -> str:
+    """The name of a GPU, or of the CPU where the system tells it."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            for line in f:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def store_results(folder: str, device: str, case: list, measured: dict):
+    """Put the errors of one case into FOLDER/DEVICE.tsv, in the place of those it has of the same case and torch."""
+    name = device_name(device)
+    path = os.path.join(folder, re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") + ".tsv")
+    header = "model\tbatch\tpixels\ttorch\tdtype\tgroup\trel_err"
+    key = "\t".join(case + [torch.__version__]) + "\t"
+    rows = []
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as f:
+            rows = [line for line in f.read().splitlines()[2:] if not line.startswith(key)]
+    for d, e in measured.items():
+        rows += [key + "%s\t%s\t%.3g" % (d, g, x) for g, x in e.items()]
+    os.makedirs(folder, exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("# largest relative error against float64 on the same device: %s\n%s\n%s\n" % (name, header, "\n".join(rows)))
+    print("  results are in " + path)
 
 
 def check(args) -> bool:
@@ -308,20 +356,23 @@ def check(args) -> bool:
 def main():
     parser = argparse.ArgumentParser(description="Write a parity dump with PyTorch, or check dumps against this PyTorch.")
     parser.add_argument("what", nargs="?", metavar="CONFIG_OR_PRESET",
-                        help="config.json, a folder with one (its case gives the defaults), or tiny, small, base, large")
+                        help="config.json, a folder with one (its case gives the defaults), or a preset: tiny, small, base, large")
     parser.add_argument("out", nargs="?", metavar="OUTDIR", help="folder to write")
     parser.add_argument("--check", nargs="+", metavar="DIR", help="repeat these dumps and print the error of each group")
     parser.add_argument("--batch", type=int, help="samples (2)")
-    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth)")
+    parser.add_argument("--tokens", type=int, help="visible patches of each sample of a multimae (a sixth)")
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (the model's own size)")
     parser.add_argument("--steps", type=int, help="steps of AdamW (3)")
     parser.add_argument("--seed", type=int, default=0, help="of weights, batch and masks (0)")
     parser.add_argument("--inputs", help="modalities that are present, separated by commas (all)")
     parser.add_argument("--classes", type=int, default=133, help="classes of a preset's semantic map (133)")
-    parser.add_argument("--ignore", type=float, default=0.0, help="share of class ids that are 255, to be ignored (0)")
+    parser.add_argument("--ignore", type=float, default=0.0, help="share of class ids that are 255, to be ignored, and of invalid pixels (0)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--dtype", default="float32",
                         help="also measure the error of these: tf32, bfloat16 (autocast), separated by commas")
+    parser.add_argument("--head", choices=multivit.HEADS, help="make of a preset the MultiViT with this head")
+    parser.add_argument("--results", metavar="FOLDER",
+                        help="put the errors into FOLDER/DEVICE.tsv; OUTDIR may then be left out, and no dump is written")
     parser.add_argument("--layers", action="store_true", help="also write layers.safetensors: the output of every module")
     args = parser.parse_args()
     for d in args.dtype.split(","):
@@ -329,8 +380,10 @@ def main():
             fail("--dtype %r: want %s" % (d, ", ".join(PRECISIONS)))
     if args.check:
         sys.exit(0 if check(args) else 1)
-    if not args.what or not args.out:
+    if not args.what or not (args.out or args.results):
         parser.error("CONFIG_OR_PRESET and OUTDIR are missing, or --check DIR...")
+    if args.device != "cpu" and not torch.cuda.is_available():
+        fail("--device %s: this torch (%s) sees no GPU" % (args.device, torch.__version__))
     try:
         write(args)
     except ValueError as e:
