@@ -3,6 +3,7 @@
 
     python dump.py tiny /tmp/dump                     # a preset, a config.json or a folder that has one
     python dump.py base /tmp/b --batch 1 --device cuda --dtype float32,tf32,bfloat16
+    python dump.py base --head dpt --device cuda --dtype tf32,bfloat16 --results bench/results/gpu   # errors only
     python dump.py --check testdata/parity/*          # repeat dumps in float64 and float32
     gomae parity /tmp/dump                            # and what this project makes of it
 
@@ -97,6 +98,7 @@ def precision(name: str, device: str):
     if name == "bfloat16" and device == "cpu" and torch.__version__ < "2":
         fail("--dtype bfloat16 on a CPU needs torch 2 or newer; this is " + torch.__version__)
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = name == "tf32"  # of convolutions; on unless told otherwise
     try:
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=name == "bfloat16"):
             yield
@@ -271,7 +273,9 @@ def write(args):
         print("  %-10s" % g + "".join("%12.2e" % measured[d][g] for d in dtypes))
     if args.results:
         outputs = "+".join(o.get("head", t) for t, o in config["outputs"].items())
-        model = os.path.basename(os.path.normpath(args.what)) + " " + config["model"] + " " + outputs
+        what = os.path.abspath(args.what) if os.path.exists(args.what) else args.what
+        what = os.path.basename(os.path.dirname(what) if os.path.isfile(what) else what)
+        model = "%s %s %s" % (what, config["model"], outputs)
         store_results(args.results, args.device, [model, str(batch), "%dx%d" % tuple(size)], measured)
     if not args.out:
         return
