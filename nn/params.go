@@ -19,8 +19,12 @@ type Param struct {
 type Params struct {
 	list     []*Param
 	index    map[string]*Param
+	aliases  []alias
 	deferred bool
 }
+
+// alias is a second name of a parameter.
+type alias struct{ name, of string }
 
 // NewParams returns an empty set.
 func NewParams() *Params { return &Params{index: map[string]*Param{}} }
@@ -54,6 +58,10 @@ func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor 
 	ps.index[name].Fixed = true
 	return x
 }
+
+// Alias says that checkpoints hold the parameter of the name of a second time
+// as name. It is written so; Load takes the first.
+func (ps *Params) Alias(name, of string) { ps.aliases = append(ps.aliases, alias{name, of}) }
 
 // All returns the parameters in order. The slice must not be changed.
 func (ps *Params) All() []*Param { return ps.list }

@@ -18,6 +18,10 @@ func (ps *Params) Tensors() []NamedTensor {
 	for i, p := range ps.list {
 		list[i] = NamedTensor{p.Name, p.Shape, p.Data}
 	}
+	for _, a := range ps.aliases {
+		p := ps.index[a.of]
+		list = append(list, NamedTensor{a.name, p.Shape, p.Data})
+	}
 	return list
 }
 
@@ -39,7 +43,7 @@ func (ps *Params) Load(f *SafeFile) error {
 		}
 	}
 	for _, name := range f.names {
-		if ps.index[name] == nil {
+		if ps.index[name] == nil && !slices.ContainsFunc(ps.aliases, func(a alias) bool { return a.name == name }) {
 			problems = append(problems, fmt.Sprintf("unexpected %s %v", clip(name), f.entries[name].shape))
 		}
 	}

@@ -78,15 +78,39 @@ func Run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 }
 
 func run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
-	m, err := multimae.Load(fsys)
+	j, err := judgeDump(fsys, pool)
 	if err != nil {
 		return nil, err
 	}
-	var c caseJSON
-	if m.Config.Case == nil {
+	groups, err := j.groups()
+	if err != nil {
+		return nil, err
+	}
+	return &Report{Dir: dir, Model: j.model, Groups: groups}, nil
+}
+
+// judgeDump repeats a dump and compares every tensor.
+func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
+	var head struct {
+		Model string          `json:"model"`
+		Case  json.RawMessage `json:"case"`
+	}
+	b, err := fs.ReadFile(fsys, multimae.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("%s: %w", multimae.ConfigFile, err)
+	}
+	open, ok := map[string]func(fs.FS, *caseJSON, *nn.SafeFile) (*subject, error){"multimae": openMultiMAE, "multivit": openMultiViT}[head.Model]
+	if !ok {
+		return nil, fmt.Errorf("%s: model: got %q, want \"multimae\" or \"multivit\"", multimae.ConfigFile, head.Model)
+	}
+	if head.Case == nil {
 		return nil, fmt.Errorf("%s: no \"case\": this is a model folder, not a dump", multimae.ConfigFile)
 	}
-	if err := json.Unmarshal(m.Config.Case, &c); err != nil {
+	var c caseJSON
+	if err := json.Unmarshal(head.Case, &c); err != nil {
 		return nil, fmt.Errorf("%s: case: %w", multimae.ConfigFile, err)
 	}
 	inputs, err := nn.OpenSafetensorsFS(fsys, "inputs.safetensors")
@@ -94,7 +118,7 @@ func run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 		return nil, err
 	}
 	defer inputs.Close()
-	b, masks, err := readInputs(m, &c, inputs)
+	m, err := open(fsys, &c, inputs)
 	if err != nil {
 		return nil, err
 	}
@@ -104,102 +128,58 @@ func run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 	}
 	defer expected.Close()
 
-	j := &judge{f: expected, torch: c.TorchError}
-	if err := j.repeat(m, b, masks, pool); err != nil {
+	j := &judge{model: head.Model, f: expected, torch: c.TorchError}
+	if err := j.repeat(m, pool); err != nil {
 		return nil, err
 	}
-	groups, err := j.groups()
-	if err != nil {
-		return nil, err
-	}
-	return &Report{Dir: dir, Model: m.Config.Model, Groups: groups}, nil
+	return j, nil
 }
 
-// readInputs makes a batch of the inputs and targets of a dump.
-func readInputs(m *multimae.Model, c *caseJSON, f *nn.SafeFile) (*multimae.Batch, *multimae.Masks, error) {
-	h, w := c.ImageSize[0], c.ImageSize[1]
-	if err := m.Config.CheckImageSize(h, w); err != nil {
-		return nil, nil, fmt.Errorf("case.%w", err)
-	}
-	b := &multimae.Batch{Size: c.Batch, H: h, W: w, Images: map[string][]float32{}, Classes: map[string][]int32{}}
-	read := func(modality, key string) error {
-		in := m.Config.Input(modality)
-		if in == nil {
-			return fmt.Errorf("%s: no such input in the configuration", key)
+// subject is the model of a dump with its batch.
+type subject struct {
+	params  *nn.Params
+	optim   multimae.Optim
+	outputs []string
+	// forward returns the encoder's tokens, and the prediction and loss of each
+	// output; a loss may be nil.
+	forward func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error)
+	// image returns a prediction in the order of the dump, channels first.
+	image func(output int, pred *tensor.Tensor) []float32
+}
+
+// readInput adds an input to a batch.
+func readInput(b *multimae.Batch, in *multimae.Input, f *nn.SafeFile, key string) error {
+	if in.Kind == multimae.KindClasses {
+		classes, err := f.Int64(key)
+		if err != nil {
+			return err
 		}
-		if in.Kind == multimae.KindClasses {
-			ids, err := f.Int64(key)
-			if err != nil {
-				return err
-			}
-			out := make([]int32, len(ids))
-			for i, id := range ids {
-				out[i] = int32(min(max(id, -1), 1<<30)) // Model.Check refuses what is out of range
-			}
-			b.Classes[modality] = out
-			return nil
+		out := make([]int32, len(classes))
+		for i, id := range classes {
+			out[i] = int32(min(max(id, -1), 1<<30)) // Check refuses what is out of range
 		}
-		pix, err := f.Float32(key)
-		b.Images[modality] = pix
-		return err
+		b.Classes[in.Name] = out
+		return nil
 	}
+	pix, err := f.Float32(key)
+	b.Images[in.Name] = pix
+	return err
+}
+
+// readPresent makes a batch of the inputs of a dump and returns their names.
+func readPresent(inputs multimae.Inputs, c *caseJSON, f *nn.SafeFile) (*multimae.Batch, []string, error) {
+	b := &multimae.Batch{Size: c.Batch, H: c.ImageSize[0], W: c.ImageSize[1], Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	var names []string
-	for i := range m.Config.Inputs {
-		name := m.Config.Inputs[i].Name
-		if _, ok := f.Shape("in." + name); ok {
-			if err := read(name, "in."+name); err != nil {
+	for i := range inputs {
+		key := "in." + inputs[i].Name
+		if _, ok := f.Shape(key); ok {
+			if err := readInput(b, &inputs[i], f, key); err != nil {
 				return nil, nil, err
 			}
-			names = append(names, name)
+			names = append(names, inputs[i].Name)
 		}
 	}
-	for i := range m.Config.Outputs {
-		o := &m.Config.Outputs[i]
-		key := "target." + o.Name
-		if _, ok := f.Shape(key); !ok {
-			continue
-		}
-		pix, image := b.Images[o.Task]
-		ids, classes := b.Classes[o.Task]
-		if err := read(o.Task, key); err != nil {
-			return nil, nil, err
-		}
-		if image && !slices.Equal(pix, b.Images[o.Task]) || classes && !slices.Equal(ids, b.Classes[o.Task]) {
-			return nil, nil, fmt.Errorf("%s differs from the input, or from another target, of the same task %q", key, o.Task)
-		}
-	}
-	if err := m.Check(b); err != nil {
-		return nil, nil, err
-	}
-	keep, err := ids(f, "ids_keep")
-	if err != nil {
-		return nil, nil, err
-	}
-	restore, err := ids(f, "ids_restore")
-	if err != nil {
-		return nil, nil, err
-	}
-	nh, nw := m.Config.Grid(h, w)
-	masks, err := multimae.NewMasks(c.Batch, names, nh*nw, keep, restore)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, name := range names { // the masks are implied by the ids: a dump that disagrees with itself is no use
-		key := "mask." + name
-		mask, err := f.Int64(key)
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(mask) != c.Batch*nh*nw {
-			return nil, nil, fmt.Errorf("%s has %d values, want %d×%d", key, len(mask), c.Batch, nh*nw)
-		}
-		for i, v := range mask {
-			if (v != 0) != masks.Task(i/(nh*nw), name)[i%(nh*nw)] {
-				return nil, nil, fmt.Errorf("%s: value %d disagrees with ids_keep", key, i)
-			}
-		}
-	}
-	return b, masks, nil
+	return b, names, nil
 }
 
 func ids(f *nn.SafeFile, key string) ([]int32, error) {
@@ -219,6 +199,7 @@ func ids(f *nn.SafeFile, key string) ([]int32, error) {
 
 // judge compares tensors with those of expected.safetensors.
 type judge struct {
+	model   string
 	f       *nn.SafeFile
 	torch   map[string]float64
 	results []result
@@ -235,11 +216,10 @@ type result struct {
 
 // repeat does what the dump did: forward, losses, gradients, and the
 // optimiser's steps.
-func (j *judge) repeat(m *multimae.Model, b *multimae.Batch, masks *multimae.Masks, pool *tensor.Pool) error {
-	c := m.Config
-	o := c.Optim
-	m.Params.EnableGrad()
-	opt := nn.NewAdamW(o.Betas[0], o.Betas[1], o.Eps, m.Params)
+func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
+	o := m.optim
+	m.params.EnableGrad()
+	opt := nn.NewAdamW(o.Betas[0], o.Betas[1], o.Eps, m.params)
 	t := tensor.NewTape(pool)
 	j.seen = map[string]bool{}
 	for step := 0; ; step++ {
@@ -248,16 +228,8 @@ func (j *judge) repeat(m *multimae.Model, b *multimae.Batch, masks *multimae.Mas
 			break
 		}
 		t.Reset()
-		m.Params.ZeroGrad(t)
-		tokens, err := m.Encode(t, b, masks, nil)
-		if err != nil {
-			return err
-		}
-		preds, err := m.Decode(t, tokens, b.H, b.W, masks)
-		if err != nil {
-			return err
-		}
-		losses, err := m.Losses(t, preds, b, masks)
+		m.params.ZeroGrad(t)
+		tokens, preds, losses, err := m.forward(t)
 		if err != nil {
 			return err
 		}
@@ -266,23 +238,25 @@ func (j *judge) repeat(m *multimae.Model, b *multimae.Batch, masks *multimae.Mas
 		if step == 0 {
 			j.compare("encoder", "encoder", tokens.Data)
 			for i, p := range preds {
-				j.compare("out", "out."+c.Outputs[i].Name, m.Unpatch(i, p, b.H, b.W))
+				j.compare("out", "out."+m.outputs[i], m.image(i, p))
 			}
 			for i, l := range losses {
 				if l != nil {
-					j.compare("loss", "loss."+c.Outputs[i].Name, l.Data)
+					j.compare("loss", "loss."+m.outputs[i], l.Data)
 				}
 			}
-			for _, p := range m.Params.All() {
-				if !p.Fixed {
-					j.compare("grad", "grad."+p.Name, p.Grad)
+			for _, p := range m.params.All() {
+				g := p.Grad
+				if p.Fixed {
+					g = make([]float32, len(p.Data)) // a dump may have the gradient of what no output depends on
 				}
+				j.compare("grad", "grad."+p.Name, g)
 			}
 		}
 		j.compare(strings.TrimSuffix(key, ".loss"), key, total.Data)
 		opt.Step(t, o.LR, o.WeightDecay, 1)
 	}
-	for _, p := range m.Params.All() {
+	for _, p := range m.params.All() {
 		j.compare("param", "param."+p.Name, p.Data)
 	}
 	return nil

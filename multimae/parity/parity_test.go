@@ -83,30 +83,8 @@ func TestDumps(t *testing.T) {
 // results is what Run compares, tensor by tensor.
 func results(t *testing.T, fsys fs.FS, pool *tensor.Pool) []result {
 	t.Helper()
-	m, err := multimae.Load(fsys)
+	j, err := judgeDump(fsys, pool)
 	if err != nil {
-		t.Fatal(err)
-	}
-	var c caseJSON
-	if err := json.Unmarshal(m.Config.Case, &c); err != nil {
-		t.Fatal(err)
-	}
-	open := func(name string) *nn.SafeFile {
-		f, err := nn.OpenSafetensorsFS(fsys, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	inputs, expected := open("inputs.safetensors"), open("expected.safetensors")
-	defer inputs.Close()
-	defer expected.Close()
-	b, masks, err := readInputs(m, &c, inputs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	j := &judge{f: expected, torch: c.TorchError}
-	if err := j.repeat(m, b, masks, pool); err != nil {
 		t.Fatal(err)
 	}
 	return j.results

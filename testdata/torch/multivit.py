@@ -194,9 +194,9 @@ class DPT(nn.Module):
                 nn.Conv2d(dim, dim // 2, kernel_size=3, padding=1), Upsample(),
                 nn.Conv2d(dim // 2, 32, kernel_size=3, padding=1), nn.ReLU(), nn.Conv2d(32, entry["num_classes"], kernel_size=1),
             )
-        else:  # "semseg". The second place is that of the batch norm in the DPT paper's own head.
+        else:  # "semseg"
             self.head = nn.Sequential(
-                nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False), nn.Identity(), nn.ReLU(), nn.Dropout(0.1),
+                nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False), nn.ReLU(), nn.Dropout(0.1),
                 nn.Conv2d(dim, entry["num_classes"], kernel_size=1), Upsample(),
             )
 

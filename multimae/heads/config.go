@@ -1,0 +1,274 @@
+package heads
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/internal/strictjson"
+	"github.com/gomae/gomae/vit"
+)
+
+// Config is the content of the config.json of a model of this package.
+type Config struct {
+	multimae.BackboneConfig                // Model is "multivit"
+	Outputs                 Outputs        `json:"outputs"`
+	Optim                   multimae.Optim `json:"optim,omitzero"`
+	// Case is present in parity dumps only; package parity reads it.
+	Case json.RawMessage `json:"case,omitempty"`
+}
+
+// The heads.
+const (
+	Linear    = "linear"    // class of an image, from pooled tokens
+	ConvNeXt  = "convnext"  // Liu et al., "A ConvNet for the 2020s" (2022), on tokens unfolded to pixels
+	Segmenter = "segmenter" // Strudel et al., "Segmenter: Transformer for Semantic Segmentation" (2021)
+	DPT       = "dpt"       // Ranftl et al., "Vision Transformers for Dense Prediction" (2021)
+)
+
+// The losses of an Output.
+const (
+	LossCrossEntropy = "cross_entropy"
+	LossL1           = "l1"
+	LossBerHu        = "berhu" // reverse Huber: Laina et al., "Deeper Depth Prediction with Fully Convolutional Residual Networks" (2016)
+)
+
+// Output is a task with its head.
+type Output struct {
+	Name       string `json:"-"`
+	Head       string `json:"head"`        // Linear, ConvNeXt, Segmenter or DPT
+	NumClasses int    `json:"num_classes"` // classes, or channels of a regression
+	// MainTasks are the inputs whose tokens the head sees, side by side on the
+	// channel axis. The linear head sees all tokens.
+	MainTasks []string `json:"main_tasks,omitempty"`
+	Loss      string   `json:"loss"` // LossCrossEntropy, LossL1 or LossBerHu
+
+	// Linear: the mean of all tokens rather than the last one.
+	MeanPooling bool `json:"mean_pooling,omitempty"`
+	// ConvNeXt, Segmenter: width E of a token, and blocks.
+	EmbedDim int `json:"embed_dim,omitempty"`
+	Depth    int `json:"depth,omitempty"`
+	// ConvNeXt: pixels that a token unfolds to, a square number.
+	PredsPerPatch int `json:"preds_per_patch,omitempty"`
+	Heads         int `json:"heads,omitempty"` // Segmenter: of attention
+	// DPT: the four blocks whose outputs it sees, the widths of the maps made
+	// of them, and the width of their fusion.
+	Hooks      []int  `json:"hooks,omitempty"`
+	LayerDims  []int  `json:"layer_dims,omitempty"`
+	FeatureDim int    `json:"feature_dim,omitempty"`
+	HeadType   string `json:"head_type,omitempty"` // DPT: HeadRegression or HeadSemseg
+}
+
+// The last layers of a DPT head.
+const (
+	HeadRegression = "regression"
+	HeadSemseg     = "semseg"
+)
+
+// Outputs is a JSON object whose order is the order of predictions.
+type Outputs []Output
+
+// UnmarshalJSON reads an object in its order.
+func (out *Outputs) UnmarshalJSON(b []byte) error {
+	*out = nil
+	return strictjson.Object(b, func(name string, raw []byte) error {
+		o := Output{Name: name}
+		if err := json.Unmarshal(raw, &o); err != nil {
+			return err
+		}
+		*out = append(*out, o)
+		return nil
+	})
+}
+
+// MarshalJSON writes an object in order.
+func (out Outputs) MarshalJSON() ([]byte, error) {
+	return strictjson.MarshalObject(len(out), func(i int) (string, any) { return out[i].Name, out[i] })
+}
+
+// ParseConfig reads and checks a config.json. Its errors name the key and, for
+// an unknown key, the nearest known one.
+func ParseConfig(b []byte) (*Config, error) {
+	c := new(Config)
+	if err := strictjson.Unmarshal(b, c); err != nil {
+		return nil, err
+	}
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// JSON is the indented content of a config.json.
+func (c *Config) JSON() []byte {
+	b, err := json.MarshalIndent(c, "", " ")
+	if err != nil {
+		panic("heads: config does not marshal: " + err.Error()) // only NaN and Inf do this, which Check refuses
+	}
+	return append(b, '\n')
+}
+
+const (
+	maxClasses = 1 << 16
+	maxWidth   = 1 << 16
+	maxOutputs = 256
+)
+
+// Check returns an error that names the first key that cannot be used.
+func (c *Config) Check() error {
+	if c.Model != "multivit" {
+		return fmt.Errorf("model: got %q, want \"multivit\"", c.Model)
+	}
+	if err := c.BackboneConfig.Check(); err != nil {
+		return err
+	}
+	for _, v := range []float64{c.Optim.LR, c.Optim.Betas[0], c.Optim.Betas[1], c.Optim.Eps, c.Optim.WeightDecay} {
+		if v-v != 0 { // NaN and infinities only
+			return fmt.Errorf("optim: got %g, want finite numbers", v)
+		}
+	}
+	if n := len(c.Outputs); n == 0 || n > maxOutputs {
+		return fmt.Errorf("outputs: got %d, want 1..%d", n, maxOutputs)
+	}
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		if slices.ContainsFunc(c.Outputs[:i], func(p Output) bool { return p.Name == o.Name }) {
+			return fmt.Errorf("outputs: %q stands twice", o.Name)
+		}
+		if err := c.checkOutput(o); err != nil {
+			return fmt.Errorf("outputs.%s.%w", o.Name, err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkOutput(o *Output) error {
+	if err := multimae.CheckName(o.Name); err != nil {
+		return err
+	}
+	if o.NumClasses < 1 || o.NumClasses > maxClasses {
+		return fmt.Errorf("num_classes: got %d, want 1..%d", o.NumClasses, maxClasses)
+	}
+	switch o.Loss {
+	case LossCrossEntropy:
+	case LossL1, LossBerHu:
+		if o.Head == Linear {
+			return fmt.Errorf("loss: got %q, want %q for the head %q", o.Loss, LossCrossEntropy, o.Head)
+		}
+	default:
+		return fmt.Errorf("loss: got %q, want %q, %q or %q", o.Loss, LossCrossEntropy, LossL1, LossBerHu)
+	}
+	// What another head uses is refused: it would be ignored.
+	var used []string
+	switch o.Head {
+	case Linear:
+		used = []string{"mean_pooling"}
+	case ConvNeXt:
+		used = []string{"main_tasks", "embed_dim", "depth", "preds_per_patch"}
+	case Segmenter:
+		used = []string{"main_tasks", "embed_dim", "depth", "heads"}
+	case DPT:
+		used = []string{"main_tasks", "hooks", "layer_dims", "feature_dim", "head_type"}
+	default:
+		return fmt.Errorf("head: got %q, want %q, %q, %q or %q", o.Head, Linear, ConvNeXt, Segmenter, DPT)
+	}
+	for _, f := range []struct {
+		key string
+		set bool
+	}{
+		{"mean_pooling", o.MeanPooling}, {"main_tasks", len(o.MainTasks) > 0}, {"embed_dim", o.EmbedDim != 0},
+		{"depth", o.Depth != 0}, {"preds_per_patch", o.PredsPerPatch != 0}, {"heads", o.Heads != 0},
+		{"hooks", len(o.Hooks) > 0}, {"layer_dims", len(o.LayerDims) > 0}, {"feature_dim", o.FeatureDim != 0},
+		{"head_type", o.HeadType != ""},
+	} {
+		if f.set && !slices.Contains(used, f.key) {
+			return fmt.Errorf("%s: not used by the head %q; remove it", f.key, o.Head)
+		}
+	}
+	if o.Head == Linear {
+		return nil
+	}
+	if len(o.MainTasks) == 0 {
+		return fmt.Errorf("main_tasks: got none, want the inputs whose tokens the head sees")
+	}
+	for i, task := range o.MainTasks {
+		names := make([]string, len(c.Inputs))
+		for k := range names {
+			names[k] = c.Inputs[k].Name
+		}
+		if !slices.Contains(names, task) {
+			return fmt.Errorf("main_tasks: %q is not an input; did you mean %q?", task, multimae.Nearest(task, names))
+		}
+		if slices.Contains(o.MainTasks[:i], task) {
+			return fmt.Errorf("main_tasks: %q stands twice", task)
+		}
+	}
+	switch o.Head {
+	case ConvNeXt:
+		q := o.PredsPerPatch
+		if s := side(q); q < 1 || q > maxWidth || s*s != q {
+			return fmt.Errorf("preds_per_patch: got %d, want a square number such as 16", q)
+		}
+		if o.EmbedDim < 1 || o.EmbedDim > maxWidth || o.EmbedDim%q != 0 {
+			return fmt.Errorf("embed_dim: got %d, want 1..%d, a multiple of preds_per_patch %d", o.EmbedDim, maxWidth, q)
+		}
+		if o.Depth < 0 || o.Depth > 1024 {
+			return fmt.Errorf("depth: got %d, want 0..1024", o.Depth)
+		}
+	case Segmenter:
+		b := c.segmenterBlocks(o)
+		if err := b.Check(); err != nil {
+			if o.EmbedDim < 1 || o.EmbedDim > maxWidth {
+				return fmt.Errorf("embed_dim: got %d, want 1..%d", o.EmbedDim, maxWidth)
+			}
+			return err
+		}
+	case DPT:
+		return c.checkDPT(o)
+	}
+	return nil
+}
+
+func (c *Config) checkDPT(o *Output) error {
+	if c.PatchSize != 16 {
+		return fmt.Errorf("head: \"dpt\" makes maps of 16 times the patches, so patch_size must be 16 and is %d", c.PatchSize)
+	}
+	if len(o.Hooks) != 4 || len(o.LayerDims) != 4 {
+		return fmt.Errorf("hooks, layer_dims: got %d and %d numbers, want 4 each", len(o.Hooks), len(o.LayerDims))
+	}
+	for i, b := range o.Hooks {
+		if b < 0 || b >= c.Encoder.Depth || i > 0 && b <= o.Hooks[i-1] {
+			return fmt.Errorf("hooks: got %v, want ascending numbers of the %d blocks, from 0", o.Hooks, c.Encoder.Depth)
+		}
+	}
+	for _, d := range append(slices.Clone(o.LayerDims), o.FeatureDim) {
+		if d < 1 || d > maxWidth {
+			return fmt.Errorf("layer_dims, feature_dim: got %d, want 1..%d", d, maxWidth)
+		}
+	}
+	switch o.HeadType {
+	case HeadRegression:
+		if o.FeatureDim%2 != 0 {
+			return fmt.Errorf("feature_dim: got %d, want an even number for a regression", o.FeatureDim)
+		}
+	case HeadSemseg:
+	default:
+		return fmt.Errorf("head_type: got %q, want %q or %q", o.HeadType, HeadRegression, HeadSemseg)
+	}
+	return nil
+}
+
+// segmenterBlocks is the block configuration of a Segmenter head.
+func (c *Config) segmenterBlocks(o *Output) vit.Config {
+	return vit.Config{Dim: o.EmbedDim, Depth: o.Depth, Heads: o.Heads, MLPRatio: c.Encoder.MLPRatio, QKVBias: c.Encoder.QKVBias, LayerNormEps: c.Encoder.LayerNormEps}
+}
+
+// side is the root of a square number.
+func side(q int) int {
+	s := 0
+	for s*s < q {
+		s++
+	}
+	return s
+}

@@ -1,0 +1,88 @@
+package heads
+
+import (
+	"fmt"
+
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// mapNormEps is the eps of norms on maps, whatever the encoder's.
+const mapNormEps = 1e-6
+
+// convNeXtHead unfolds each token to a square of pixels and computes on them:
+//
+//	tokens [B, nh, nw, m·D] ─ projDec ─▶ [B, nh·s, nw·s, E/s²] ─ blocks, final ─▶ logits ─▶ resized to H×W
+type convNeXtHead struct {
+	tasks   []string
+	last    int // encoder block
+	side    int // s, pixels along a side of a token's square
+	projDec *nn.Linear
+	block   []*convNeXtBlock
+	final   *nn.Linear // a 1×1 convolution
+}
+
+// convNeXtBlock is x + pwconv2(GELU(pwconv1(norm(dwconv(x))))).
+type convNeXtBlock struct {
+	dwWeight, dwBias *tensor.Tensor // [c, 1, 7, 7], [c]
+	norm             *nn.LayerNorm
+	pw1, pw2         *nn.Linear
+}
+
+func newConvNeXt(ps *nn.Params, prefix string, c *Config, o *Output) *convNeXtHead {
+	width := o.EmbedDim / o.PredsPerPatch
+	h := &convNeXtHead{tasks: o.MainTasks, last: c.Encoder.Depth - 1, side: side(o.PredsPerPatch)}
+	for i := range o.Depth {
+		p := fmt.Sprintf("%s.blocks.%d", prefix, i)
+		b := &convNeXtBlock{}
+		b.dwWeight, b.dwBias = newConv(ps, p+".dwconv", width, 1, 7, true)
+		b.norm = nn.NewLayerNorm(ps, p+".norm", width, mapNormEps)
+		b.pw1 = nn.NewLinear(ps, p+".pwconv1", width, 4*width, true)
+		b.pw2 = nn.NewLinear(ps, p+".pwconv2", 4*width, width, true)
+		h.block = append(h.block, b)
+	}
+	h.final = pointwise(newConv(ps, prefix+".final_layer", o.NumClasses, width, 1, true))
+	h.projDec = nn.NewLinear(ps, prefix+".proj_dec", c.Encoder.Dim*len(o.MainTasks), o.EmbedDim, true)
+	return h
+}
+
+func (h *convNeXtHead) blocks() []int { return []int{h.last} }
+
+func (h *convNeXtHead) forward(t *tensor.Tape, f *features, _ *nn.RNG) *tensor.Tensor {
+	tokens := f.main(t, 0, h.tasks)
+	wide := h.projDec.Forward(t, tokens)
+	t.Done(tokens)
+	x := tensor.DepthToSpace(t, tensor.View(t, wide, wide.Shape[0], f.nh*f.nw, wide.Cols()), f.nh, f.nw, h.side)
+	t.Done(wide)
+	for _, b := range h.block {
+		y := tensor.DepthwiseConv2D(t, x, b.dwWeight, b.dwBias, 3)
+		n := b.norm.Forward(t, y)
+		t.Done(y)
+		y = b.pw1.ForwardGELU(t, n)
+		t.Done(n)
+		z := b.pw2.ForwardAdd(t, y, x)
+		t.Done(y)
+		t.Done(x)
+		x = z
+	}
+	logits := h.final.Forward(t, x)
+	t.Done(x)
+	y := tensor.ResizeBilinear(t, logits, f.h, f.w, false)
+	t.Done(logits)
+	return y
+}
+
+// newConv registers a convolution of k×k, weight [out, in, k, k] and bias
+// [out], with the initial values that PyTorch gives it.
+func newConv(ps *nn.Params, prefix string, out, in, k int, bias bool) (w, b *tensor.Tensor) {
+	bound := fanIn(in * k * k)
+	w = ps.Add(prefix+".weight", nn.Uniform(bound), out, in, k, k)
+	if bias {
+		b = ps.Add(prefix+".bias", nn.Uniform(bound), out)
+	}
+	return w, b
+}
+
+// pointwise is a 1×1 convolution, which on channels-last maps is a linear
+// layer.
+func pointwise(w, b *tensor.Tensor) *nn.Linear { return &nn.Linear{Weight: w, Bias: b} }

@@ -1,0 +1,205 @@
+package heads
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// dptHead makes a pyramid of maps from the outputs of four blocks and fuses it
+// from coarse to fine:
+//
+//	block hooks[0] ─ postprocess ─▶ 4nh × 4nw ─ layer1_rn ─▶ refinenet1 ─ head ─▶ 16nh × 16nw
+//	block hooks[1] ─ postprocess ─▶ 2nh × 2nw ─ layer2_rn ─▶ refinenet2 ↑
+//	block hooks[2] ─ postprocess ─▶  nh ×  nw ─ layer3_rn ─▶ refinenet3 ↑
+//	block hooks[3] ─ postprocess ─▶ nh/2×nw/2 ─ layer4_rn ─▶ refinenet4 ↑
+type dptHead struct {
+	tasks  []string
+	hooks  []int
+	levels [4]dptLevel
+	// The last layers: a convolution, and for a regression a second one, then a
+	// 1×1 convolution.
+	regression bool
+	first      conv
+	second     conv
+	last       *nn.Linear
+}
+
+// dptLevel is one scale, from the finest to the coarsest.
+type dptLevel struct {
+	project  *nn.Linear // 1×1: m·D → layer_dims
+	resample conv       // transposed, none, or of stride 2
+	reduce   conv       // 3×3 to feature_dim
+	unit1    residualUnit
+	unit2    residualUnit
+	out      *nn.Linear // 1×1
+}
+
+// conv is a 3×3 convolution, or a resampling one.
+type conv struct{ weight, bias *tensor.Tensor }
+
+func (c conv) forward(t *tensor.Tape, x *tensor.Tensor, stride int) *tensor.Tensor {
+	return tensor.Conv2D(t, x, c.weight, c.bias, stride, 1)
+}
+
+// residualUnit is x + conv2(ReLU(conv1(ReLU(x)))).
+type residualUnit struct{ conv1, conv2 conv }
+
+// forward is done with x.
+func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	h := tensor.ReLU(t, x)
+	y := u.conv1.forward(t, h, 1)
+	t.Done(h)
+	h = tensor.ReLU(t, y)
+	t.Done(y)
+	y = u.conv2.forward(t, h, 1)
+	t.Done(h)
+	z := tensor.Add(t, x, y)
+	t.Done(x)
+	t.Done(y)
+	return z
+}
+
+// dropoutRate is that of the semseg head.
+const dropoutRate = 0.1
+
+func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
+	h := &dptHead{tasks: o.MainTasks, hooks: o.Hooks, regression: o.HeadType == HeadRegression}
+	f := o.FeatureDim
+	plain := func(name string, out, in int, bias bool) conv {
+		w, b := newConv(ps, prefix+name, out, in, 3, bias)
+		return conv{w, b}
+	}
+	for i := range h.levels {
+		l, n := &h.levels[i], o.LayerDims[i]
+		name := fmt.Sprintf(".scratch.layer%d_rn", i+1)
+		l.reduce = plain(name, f, n, false)
+		ps.Alias(fmt.Sprintf("%s.scratch.layer_rn.%d.weight", prefix, i), prefix+name+".weight")
+	}
+	for i := range h.levels {
+		l, name := &h.levels[i], fmt.Sprintf(".scratch.refinenet%d", i+1)
+		l.out = pointwise(newConv(ps, prefix+name+".out_conv", f, f, 1, true))
+		for k, u := range []*residualUnit{&l.unit1, &l.unit2} {
+			unit := fmt.Sprintf("%s.resConfUnit%d", name, k+1)
+			u.conv1 = plain(unit+".conv1", f, f, true)
+			u.conv2 = plain(unit+".conv2", f, f, true)
+			if i == 3 && k == 0 { // there is nothing coarser to add it to: stored, but no part of the model
+				for _, p := range []string{".conv1.weight", ".conv1.bias", ".conv2.weight", ".conv2.bias"} {
+					ps.Get(prefix + unit + p).Fixed = true
+				}
+			}
+		}
+	}
+	if h.regression {
+		h.first = plain(".head.0", f/2, f, true)
+		h.second = plain(".head.2", 32, f/2, true)
+		h.last = pointwise(newConv(ps, prefix+".head.4", o.NumClasses, 32, 1, true))
+	} else {
+		h.first = plain(".head.0", f, f, false)
+		h.last = pointwise(newConv(ps, prefix+".head.3", o.NumClasses, f, 1, true))
+	}
+	for i := range h.levels {
+		l, n, d := &h.levels[i], o.LayerDims[i], c.Encoder.Dim*len(o.MainTasks)
+		name := fmt.Sprintf("%s.act_%d_postprocess", prefix, i+1)
+		second := func(key string) {
+			ps.Alias(fmt.Sprintf("%s.act_postprocess.%d.%s", prefix, i, key), name+"."+key)
+		}
+		l.project = pointwise(newConv(ps, name+".0", n, d, 1, true))
+		second("0.weight")
+		second("0.bias")
+		k := []int{4, 2, 0, 3}[i] // of the transposed ones the stride, too
+		if k == 0 {
+			continue
+		}
+		// Transposed weights are [in, out, k, k], and both are n here.
+		l.resample.weight, l.resample.bias = newConv(ps, name+".1", n, n, k, true)
+		second("1.weight")
+		second("1.bias")
+	}
+	return h
+}
+
+// fanIn is the bound of PyTorch's initial values of a layer that sums n
+// products.
+func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
+
+func (h *dptHead) blocks() []int { return h.hooks }
+
+func (h *dptHead) forward(t *tensor.Tape, f *features, drop *nn.RNG) *tensor.Tensor {
+	var path *tensor.Tensor // fused so far
+	for i := 3; i >= 0; i-- {
+		l := &h.levels[i]
+		x := l.scale(t, f.main(t, i, h.tasks), i)
+		y := l.reduce.forward(t, x, 1)
+		t.Done(x)
+		if path != nil {
+			y = l.unit1.forward(t, y)
+			sum := tensor.Add(t, path, y)
+			t.Done(path)
+			t.Done(y)
+			y = sum
+		}
+		y = l.unit2.forward(t, y)
+		// The 1×1 convolution and the interpolation, whose weights sum to 1, can
+		// change places: this way the former is four times cheaper.
+		z := l.out.Forward(t, y)
+		t.Done(y)
+		path = double(t, z)
+	}
+	x := h.first.forward(t, path, 1)
+	t.Done(path)
+	if h.regression {
+		x = double(t, x)
+		y := h.second.forward(t, x, 1)
+		t.Done(x)
+		x = tensor.ReLU(t, y)
+		t.Done(y)
+		y = h.last.Forward(t, x)
+		t.Done(x)
+		return y
+	}
+	y := tensor.ReLU(t, x)
+	t.Done(x)
+	if drop != nil {
+		keep := t.Values(len(y.Data))
+		for i := range keep {
+			keep[i] = 0
+			if !drop.Chance(dropoutRate) {
+				keep[i] = 1 / (1 - dropoutRate)
+			}
+		}
+		z := tensor.Mul(t, y, keep)
+		t.Done(y)
+		y = z
+	}
+	x = h.last.Forward(t, y)
+	t.Done(y)
+	return double(t, x)
+}
+
+// scale returns the map of a level from tokens [B, nh, nw, m·D] and is done
+// with them.
+func (l *dptLevel) scale(t *tensor.Tape, tokens *tensor.Tensor, level int) *tensor.Tensor {
+	x := l.project.Forward(t, tokens)
+	t.Done(tokens)
+	var y *tensor.Tensor
+	switch level {
+	case 2:
+		return x
+	case 3:
+		y = l.resample.forward(t, x, 2)
+	default:
+		y = tensor.ConvTranspose2D(t, x, l.resample.weight, l.resample.bias)
+	}
+	t.Done(x)
+	return y
+}
+
+// double returns x at twice its size and is done with x.
+func double(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	y := tensor.ResizeBilinear(t, x, 2*x.Shape[1], 2*x.Shape[2], true)
+	t.Done(x)
+	return y
+}

@@ -1,0 +1,80 @@
+package heads
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+)
+
+// LoadConfig reads and checks a config.json. Its errors name the file and the
+// key.
+func LoadConfig(fsys fs.FS, name string) (*Config, error) {
+	b, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := ParseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return c, nil
+}
+
+// Load reads a model folder, as multimae.Load does.
+func Load(fsys fs.FS) (*Model, error) {
+	c, err := LoadConfig(fsys, multimae.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := nn.OpenSafetensorsFS(fsys, multimae.WeightsFile)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// Parameters get memory when the file is seen to have them all; what is left
+	// to bound is their number.
+	n := c.Encoder.Depth
+	for i := range c.Outputs {
+		n += c.Outputs[i].Depth
+	}
+	if have := len(f.Names()); n > have {
+		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", multimae.ConfigFile, n, multimae.WeightsFile, have)
+	}
+	m := build(c, nn.DeferredParams())
+	if err := m.Params.Load(f); err != nil {
+		return nil, err
+	}
+	m.PositionsChanged()
+	return m, nil
+}
+
+// LoadDir is Load for a folder on disk, with its path in the errors.
+func LoadDir(dir string) (*Model, error) {
+	m, err := Load(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("model folder %s: %w", dir, err)
+	}
+	return m, nil
+}
+
+// Save writes a model folder, creating it if need be. Each file appears under
+// its name only when complete, so an earlier model survives any error.
+func (m *Model) Save(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if err := nn.WriteFileAtomic(filepath.Join(dir, multimae.WeightsFile), func(w io.Writer) error {
+		return nn.WriteSafetensors(w, m.Params.Tensors(), map[string]string{"format": "pt"})
+	}); err != nil {
+		return err
+	}
+	return nn.WriteFileAtomic(filepath.Join(dir, multimae.ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(m.Config.JSON())
+		return err
+	})
+}

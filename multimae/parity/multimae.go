@@ -1,0 +1,98 @@
+package parity
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// openMultiMAE reads a dump of pre-training.
+func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error) {
+	m, err := multimae.Load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	b, masks, err := readInputs(m, c, inputs)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{params: m.Params, optim: m.Config.Optim}
+	for _, o := range m.Config.Outputs {
+		s.outputs = append(s.outputs, o.Name)
+	}
+	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
+		if tokens, err = m.Encode(t, b, masks, nil); err != nil {
+			return nil, nil, nil, err
+		}
+		if preds, err = m.Decode(t, tokens, b.H, b.W, masks); err != nil {
+			return nil, nil, nil, err
+		}
+		losses, err = m.Losses(t, preds, b, masks)
+		return tokens, preds, losses, err
+	}
+	s.image = func(i int, pred *tensor.Tensor) []float32 { return m.Unpatch(i, pred, b.H, b.W) }
+	return s, nil
+}
+
+// readInputs makes a batch of the inputs and targets of a dump.
+func readInputs(m *multimae.Model, c *caseJSON, f *nn.SafeFile) (*multimae.Batch, *multimae.Masks, error) {
+	h, w := c.ImageSize[0], c.ImageSize[1]
+	if err := m.Config.CheckImageSize(h, w); err != nil {
+		return nil, nil, fmt.Errorf("case.%w", err)
+	}
+	b, names, err := readPresent(m.Config.Inputs, c, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range m.Config.Outputs {
+		o := &m.Config.Outputs[i]
+		key := "target." + o.Name
+		if _, ok := f.Shape(key); !ok {
+			continue
+		}
+		pix, image := b.Images[o.Task]
+		ids, classes := b.Classes[o.Task]
+		if err := readInput(b, m.Config.Input(o.Task), f, key); err != nil {
+			return nil, nil, err
+		}
+		if image && !slices.Equal(pix, b.Images[o.Task]) || classes && !slices.Equal(ids, b.Classes[o.Task]) {
+			return nil, nil, fmt.Errorf("%s differs from the input, or from another target, of the same task %q", key, o.Task)
+		}
+	}
+	if err := m.Check(b); err != nil {
+		return nil, nil, err
+	}
+	keep, err := ids(f, "ids_keep")
+	if err != nil {
+		return nil, nil, err
+	}
+	restore, err := ids(f, "ids_restore")
+	if err != nil {
+		return nil, nil, err
+	}
+	nh, nw := m.Config.Grid(h, w)
+	masks, err := multimae.NewMasks(c.Batch, names, nh*nw, keep, restore)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names { // the masks are implied by the ids: a dump that disagrees with itself is no use
+		key := "mask." + name
+		mask, err := f.Int64(key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(mask) != c.Batch*nh*nw {
+			return nil, nil, fmt.Errorf("%s has %d values, want %d×%d", key, len(mask), c.Batch, nh*nw)
+		}
+		for i, v := range mask {
+			if (v != 0) != masks.Task(i/(nh*nw), name)[i%(nh*nw)] {
+				return nil, nil, fmt.Errorf("%s: value %d disagrees with ids_keep", key, i)
+			}
+		}
+	}
+	return b, masks, nil
+}

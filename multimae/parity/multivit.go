@@ -1,0 +1,75 @@
+package parity
+
+import (
+	"fmt"
+	"io/fs"
+
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// openMultiViT reads a dump of fine-tuning.
+func openMultiViT(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error) {
+	m, err := heads.Load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Config.CheckImageSize(c.ImageSize[0], c.ImageSize[1]); err != nil {
+		return nil, fmt.Errorf("case.%w", err)
+	}
+	b, _, err := readPresent(m.Config.Inputs, c, inputs)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := readTargets(m.Config, inputs)
+	if err != nil {
+		return nil, err
+	}
+	s := &subject{params: m.Params, optim: m.Config.Optim}
+	for _, o := range m.Config.Outputs {
+		s.outputs = append(s.outputs, o.Name)
+	}
+	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
+		if preds, tokens, err = m.ForwardTokens(t, b, nil); err != nil {
+			return nil, nil, nil, err
+		}
+		losses, err = m.Losses(t, preds, targets)
+		return tokens, preds, losses, err
+	}
+	s.image = func(_ int, pred *tensor.Tensor) []float32 { return heads.ChannelsFirst(pred) }
+	return s, nil
+}
+
+// readTargets reads what a dump has of target.OUTPUT and valid.OUTPUT.
+func readTargets(c *heads.Config, f *nn.SafeFile) (*heads.Targets, error) {
+	t := &heads.Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		key := "target." + o.Name
+		if _, ok := f.Shape(key); !ok {
+			continue
+		}
+		var err error
+		if o.Loss == heads.LossCrossEntropy {
+			t.Classes[o.Name], err = ids(f, key)
+		} else {
+			t.Values[o.Name], err = f.Float32(key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		key = "valid." + o.Name
+		if _, ok := f.Shape(key); !ok {
+			continue
+		}
+		valid, err := f.Int64(key)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range valid {
+			t.Valid[o.Name] = append(t.Valid[o.Name], v != 0)
+		}
+	}
+	return t, nil
+}
