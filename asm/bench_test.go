@@ -48,7 +48,7 @@ func BenchmarkGemmTile(b *testing.B) {
 						for b.Loop() {
 							for q := 0; q < panels; q++ {
 								for i := 0; i < tiles; i++ {
-									GemmTile(c[i*m*ldc+q*w:], ldc, a[i*m*lda:], lda, 1, p[q*k*w:], w, m, w, k, nil, nil, 0)
+									GemmTile(c[i*m*ldc+q*w:], ldc, a[i*m*lda:], lda, 1, p[q*k*w:], w, m, w, k, false, nil, nil, 0)
 								}
 							}
 						}

@@ -105,20 +105,26 @@ func packGeneric(dst, src []float32, k, n, w, rs, cs int) {
 	}
 }
 
+// sumLength is how many products are summed up in one accumulator. The rounding
+// errors of a sum grow with its length, so a long one is cut up and the parts
+// are added: that costs a pass over C, in the first-level cache, for each.
+const sumLength = 128
+
 // GemmTile computes an m×n tile of a matrix product:
 //
-//	C[i,j] = sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
+//	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
 //
-// for i < m <= TileRows(), j < n <= w, p < k. Element (i,p) of A is
-// a[i*ars+p*acs]; b is one panel of width w as [PackB] lays it out, w being NR
-// or NR/2; C[i,j] is c[i*ldc+j] and add[i,j] is add[i*ldadd+j]. bias (at least
-// n floats) and add may be nil; add may be c itself with ldadd == ldc, which
-// accumulates, but must not otherwise overlap it. k may be 0.
+// for i < m <= TileRows(), j < n <= w, p < k; C is added to if accumulate is
+// true and overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is
+// one panel of width w as [PackB] lays it out, w being NR or NR/2; C[i,j] is
+// c[i*ldc+j] and add[i,j] is add[i*ldadd+j]. bias (at least n floats) and add
+// may be nil; add must not overlap c. k may be 0.
 //
 // Only the m×n elements of C are written, and nothing beyond column n of C,
-// add and bias is read. Each element is summed in the order of p in one
-// accumulator, so its bits do not depend on m, n or its place in the tile.
-func GemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+// add and bias is read. Each element is summed in the order of p, 128 products
+// in an accumulator, so its bits do not depend on m, n or its place in the
+// tile.
+func GemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	if m <= 0 || n <= 0 {
 		return
 	}
@@ -147,35 +153,46 @@ func GemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w in
 		mustHold("GemmTile ldadd", ldadd, 0)
 		mustHold("GemmTile len(add)", len(add), (m-1)*ldadd+n)
 	}
-	gemmTile(c, ldc, a, ars, acs, b, w, m, n, k, bias, add, ldadd)
+	gemmTile(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
 }
 
 // gemmTileGeneric works on blocks of two rows by four columns, which is what
 // fits the scalar registers. An odd last row is computed twice and stored
 // once: a second, narrower loop could be compiled to other roundings.
-func gemmTileGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, bias []float32, add []float32, ldadd int) {
+func gemmTileGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	for i := 0; i < m; i += 2 {
 		i1 := min(i+1, m-1)
 		for j := 0; j < n; j += 4 {
 			var s [2][4]float32
-			var s00, s01, s02, s03, s10, s11, s12, s13 float32
-			ia, ib := i*ars, i1*ars
-			for p := 0; p < k; p++ {
-				a0, a1 := a[ia], a[ib]
-				ia += acs
-				ib += acs
-				r := b[p*w+j : p*w+j+4 : p*w+j+4]
-				s00 += a0 * r[0]
-				s01 += a0 * r[1]
-				s02 += a0 * r[2]
-				s03 += a0 * r[3]
-				s10 += a1 * r[0]
-				s11 += a1 * r[1]
-				s12 += a1 * r[2]
-				s13 += a1 * r[3]
+			if accumulate {
+				for r := i; r <= i1; r++ {
+					copy(s[r-i][:], c[r*ldc+j:r*ldc+min(j+4, n)])
+				}
 			}
-			s[0] = [4]float32{s00, s01, s02, s03}
-			s[1] = [4]float32{s10, s11, s12, s13}
+			ia, ib := i*ars, i1*ars
+			for p0 := 0; p0 < k; p0 += sumLength {
+				var s00, s01, s02, s03, s10, s11, s12, s13 float32
+				for p := p0; p < min(k, p0+sumLength); p++ {
+					a0, a1 := a[ia], a[ib]
+					ia += acs
+					ib += acs
+					r := b[p*w+j : p*w+j+4 : p*w+j+4]
+					s00 += a0 * r[0]
+					s01 += a0 * r[1]
+					s02 += a0 * r[2]
+					s03 += a0 * r[3]
+					s10 += a1 * r[0]
+					s11 += a1 * r[1]
+					s12 += a1 * r[2]
+					s13 += a1 * r[3]
+				}
+				for q, v := range [4]float32{s00, s01, s02, s03} {
+					s[0][q] += v
+				}
+				for q, v := range [4]float32{s10, s11, s12, s13} {
+					s[1][q] += v
+				}
+			}
 			for r := i; r <= i1; r++ {
 				for q := j; q < min(j+4, n); q++ {
 					v := s[r-i][q-j]

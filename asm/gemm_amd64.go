@@ -7,439 +7,519 @@ package asm
 // gemm1x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 1, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm2x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 2, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm3x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 3, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm4x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 4, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm5x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 5, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm6x8AVX2 computes, for pointers to the first elements:
 //
 //	for i < 6, j < n <= 8 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*8+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm1x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 1, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm2x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 2, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm3x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 3, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm4x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 4, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm5x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 5, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm6x16AVX2 computes, for pointers to the first elements:
 //
 //	for i < 6, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm1x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 1, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm2x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 2, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm3x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 3, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm4x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 4, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm5x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 5, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm6x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 6, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm7x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 7, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm8x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 8, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm9x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 9, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm10x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 10, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm11x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 11, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm12x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 12, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm13x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 13, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm14x16AVX512 computes, for pointers to the first elements:
 //
 //	for i < 14, j < n <= 16 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*16+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm1x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 1, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm2x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 2, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm3x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 3, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm4x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 4, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm5x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 5, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm6x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 6, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm7x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 7, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm8x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 8, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm9x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 9, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm10x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 10, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm11x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 11, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm12x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 12, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm13x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 13, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
 
 // gemm14x32AVX512 computes, for pointers to the first elements:
 //
 //	for i < 14, j < n <= 32 {
-//		c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*32+j]
+//		for each 128 of k, the last perhaps shorter {
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
 //	}
 //
 //go:noescape
-func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
+func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)

@@ -4,87 +4,139 @@
 
 #include "textflag.h"
 
-// func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x8AVX2(SB), NOSPLIT, $0-88
+// func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm1x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000020, SI, CX
-	VXORPS     Y0, Y0, Y0
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), AX
+	MOVQ    $+128, SI
+	CMPQ    AX, SI
+	CMOVQLT AX, SI
+	SUBQ    SI, AX
+	MOVQ    AX, 16(SP)
+	MOVQ    (SP), AX
+	MOVQ    8(SP), BX
+	VXORPS  Y0, Y0, Y0
+	TESTQ   SI, SI
+	JEQ     done2
+
+loop3:
 	VMOVUPS      (BX), Y1
-	PREFETCHT1   (BX)(CX*1)
+	PREFETCHT1   (BX)(DX*1)
 	VBROADCASTSS (AX), Y2
 	VFMADD231PS  Y1, Y2, Y0
-	ADDQ         DX, AX
+	ADDQ         CX, AX
 	ADDQ         $0x00000020, BX
 	DECQ         SI
-	JNE          loop2
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    AX, (SP)
+	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y1
-	VADDPS  Y1, Y0, Y0
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y1
 	VADDPS  Y1, Y0, Y0
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y1
+	VADDPS  Y1, Y0, Y0
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y1
+	VADDPS  Y1, Y0, Y0
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y1
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y1, Y2
-	VADDPS     Y2, Y0, Y0
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y1, Y2
 	VADDPS     Y2, Y0, Y0
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y1, Y2
+	VADDPS     Y2, Y0, Y0
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y1, Y2
+	VADDPS     Y2, Y0, Y0
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y1, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
@@ -122,56 +174,66 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x8AVX2(SB), NOSPLIT, $0-88
+// func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm2x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000020, SI, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y2
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Y3
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y2
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y3
 	VFMADD231PS  Y2, Y3, Y0
-	VBROADCASTSS (AX)(CX*1), Y3
+	VBROADCASTSS (BX)(AX*1), Y3
 	VFMADD231PS  Y2, Y3, Y1
-	ADDQ         DX, AX
-	ADDQ         $0x00000020, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000020, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y2
-	VADDPS  Y2, Y0, Y0
-	VADDPS  Y2, Y1, Y1
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y0, Y0
@@ -179,33 +241,53 @@ nobias4:
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y2
+	VADDPS  Y2, Y0, Y0
+	VADDPS  Y2, Y1, Y1
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y2
+	VADDPS  Y2, Y0, Y0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y2
+	VADDPS  Y2, Y1, Y1
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y2
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y2, Y3
-	VADDPS     Y3, Y0, Y0
-	VADDPS     Y3, Y1, Y1
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y2, Y3
 	VADDPS     Y3, Y0, Y0
@@ -213,19 +295,55 @@ nobias6:
 	VMASKMOVPS (AX), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y2, Y3
+	VADDPS     Y3, Y0, Y0
+	VADDPS     Y3, Y1, Y1
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y2, Y3
+	VADDPS     Y3, Y0, Y0
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y2, Y3
+	VADDPS     Y3, Y1, Y1
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y2, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y2, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x8AVX2(SB), NOSPLIT, $0-88
+// func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -234,51 +352,52 @@ TEXT ·gemm3x8AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000020, SI, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y3
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Y4
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y3
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y4
 	VFMADD231PS  Y3, Y4, Y0
-	VBROADCASTSS (AX)(CX*1), Y4
+	VBROADCASTSS (BX)(AX*1), Y4
 	VFMADD231PS  Y3, Y4, Y1
-	VBROADCASTSS (AX)(CX*2), Y4
+	VBROADCASTSS (BX)(AX*2), Y4
 	VFMADD231PS  Y3, Y4, Y2
-	ADDQ         DX, AX
-	ADDQ         $0x00000020, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000020, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y3
-	VADDPS  Y3, Y0, Y0
-	VADDPS  Y3, Y1, Y1
-	VADDPS  Y3, Y2, Y2
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y3
 	VADDPS  Y3, Y0, Y0
@@ -289,7 +408,33 @@ nobias4:
 	VMOVUPS (AX), Y3
 	VADDPS  Y3, Y2, Y2
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y3
+	VADDPS  Y3, Y0, Y0
+	VADDPS  Y3, Y1, Y1
+	VADDPS  Y3, Y2, Y2
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y3
+	VADDPS  Y3, Y0, Y0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y3
+	VADDPS  Y3, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y3
+	VADDPS  Y3, Y2, Y2
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -298,27 +443,24 @@ noadd5:
 	VMOVUPS Y1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y2, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y3
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y3, Y4
-	VADDPS     Y4, Y0, Y0
-	VADDPS     Y4, Y1, Y1
-	VADDPS     Y4, Y2, Y2
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y3, Y4
 	VADDPS     Y4, Y0, Y0
@@ -329,7 +471,33 @@ nobias6:
 	VMASKMOVPS (AX), Y3, Y4
 	VADDPS     Y4, Y2, Y2
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y3, Y4
+	VADDPS     Y4, Y0, Y0
+	VADDPS     Y4, Y1, Y1
+	VADDPS     Y4, Y2, Y2
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y3, Y4
+	VADDPS     Y4, Y0, Y0
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y3, Y4
+	VADDPS     Y4, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y3, Y4
+	VADDPS     Y4, Y2, Y2
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -338,12 +506,26 @@ noadd7:
 	VMASKMOVPS Y1, Y3, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y3, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x8AVX2(SB), NOSPLIT, $0-88
+// func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -354,56 +536,56 @@ TEXT ·gemm4x8AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000020, SI, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y4
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Y5
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y4
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y5
 	VFMADD231PS  Y4, Y5, Y0
-	VBROADCASTSS (AX)(CX*1), Y5
+	VBROADCASTSS (BX)(AX*1), Y5
 	VFMADD231PS  Y4, Y5, Y1
-	VBROADCASTSS (AX)(CX*2), Y5
+	VBROADCASTSS (BX)(AX*2), Y5
 	VFMADD231PS  Y4, Y5, Y2
-	VBROADCASTSS (AX)(DI*1), Y5
+	VBROADCASTSS (BX)(R8*1), Y5
 	VFMADD231PS  Y4, Y5, Y3
-	ADDQ         DX, AX
-	ADDQ         $0x00000020, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000020, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y4
-	VADDPS  Y4, Y0, Y0
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y4, Y2, Y2
-	VADDPS  Y4, Y3, Y3
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y0, Y0
@@ -417,7 +599,37 @@ nobias4:
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y4, Y2, Y2
+	VADDPS  Y4, Y3, Y3
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y2, Y2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y3, Y3
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -428,28 +640,24 @@ noadd5:
 	VMOVUPS Y2, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y3, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y4
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y4, Y5
-	VADDPS     Y5, Y0, Y0
-	VADDPS     Y5, Y1, Y1
-	VADDPS     Y5, Y2, Y2
-	VADDPS     Y5, Y3, Y3
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y4, Y5
 	VADDPS     Y5, Y0, Y0
@@ -463,7 +671,37 @@ nobias6:
 	VMASKMOVPS (AX), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y4, Y5
+	VADDPS     Y5, Y0, Y0
+	VADDPS     Y5, Y1, Y1
+	VADDPS     Y5, Y2, Y2
+	VADDPS     Y5, Y3, Y3
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y4, Y5
+	VADDPS     Y5, Y0, Y0
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y4, Y5
+	VADDPS     Y5, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y4, Y5
+	VADDPS     Y5, Y2, Y2
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y4, Y5
+	VADDPS     Y5, Y3, Y3
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -474,12 +712,26 @@ noadd7:
 	VMASKMOVPS Y2, Y4, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y4, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x8AVX2(SB), NOSPLIT, $0-88
+// func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -492,60 +744,59 @@ TEXT ·gemm5x8AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000020, SI, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y5
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Y6
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y5
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y6
 	VFMADD231PS  Y5, Y6, Y0
-	VBROADCASTSS (AX)(CX*1), Y6
+	VBROADCASTSS (BX)(AX*1), Y6
 	VFMADD231PS  Y5, Y6, Y1
-	VBROADCASTSS (AX)(CX*2), Y6
+	VBROADCASTSS (BX)(AX*2), Y6
 	VFMADD231PS  Y5, Y6, Y2
-	VBROADCASTSS (AX)(DI*1), Y6
+	VBROADCASTSS (BX)(R8*1), Y6
 	VFMADD231PS  Y5, Y6, Y3
-	VBROADCASTSS (AX)(CX*4), Y6
+	VBROADCASTSS (BX)(AX*4), Y6
 	VFMADD231PS  Y5, Y6, Y4
-	ADDQ         DX, AX
-	ADDQ         $0x00000020, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000020, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y5
-	VADDPS  Y5, Y0, Y0
-	VADDPS  Y5, Y1, Y1
-	VADDPS  Y5, Y2, Y2
-	VADDPS  Y5, Y3, Y3
-	VADDPS  Y5, Y4, Y4
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y5
 	VADDPS  Y5, Y0, Y0
@@ -562,7 +813,41 @@ nobias4:
 	VMOVUPS (AX), Y5
 	VADDPS  Y5, Y4, Y4
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y0, Y0
+	VADDPS  Y5, Y1, Y1
+	VADDPS  Y5, Y2, Y2
+	VADDPS  Y5, Y3, Y3
+	VADDPS  Y5, Y4, Y4
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y0, Y0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y2, Y2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y5
+	VADDPS  Y5, Y4, Y4
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -575,29 +860,24 @@ noadd5:
 	VMOVUPS Y3, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y4, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y5
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y5, Y6
-	VADDPS     Y6, Y0, Y0
-	VADDPS     Y6, Y1, Y1
-	VADDPS     Y6, Y2, Y2
-	VADDPS     Y6, Y3, Y3
-	VADDPS     Y6, Y4, Y4
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y5, Y6
 	VADDPS     Y6, Y0, Y0
@@ -614,7 +894,41 @@ nobias6:
 	VMASKMOVPS (AX), Y5, Y6
 	VADDPS     Y6, Y4, Y4
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y0, Y0
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y6, Y2, Y2
+	VADDPS     Y6, Y3, Y3
+	VADDPS     Y6, Y4, Y4
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y0, Y0
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y2, Y2
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y5, Y6
+	VADDPS     Y6, Y4, Y4
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -627,12 +941,26 @@ noadd7:
 	VMASKMOVPS Y3, Y5, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y5, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x8AVX2(SB), NOSPLIT, $0-88
+// func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -647,65 +975,63 @@ TEXT ·gemm6x8AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000020, SI, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y6
-	PREFETCHT1   (BX)(R9*1)
-	VBROADCASTSS (AX), Y7
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000020, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y6
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y7
 	VFMADD231PS  Y6, Y7, Y0
-	VBROADCASTSS (AX)(CX*1), Y7
+	VBROADCASTSS (BX)(AX*1), Y7
 	VFMADD231PS  Y6, Y7, Y1
-	VBROADCASTSS (AX)(CX*2), Y7
+	VBROADCASTSS (BX)(AX*2), Y7
 	VFMADD231PS  Y6, Y7, Y2
-	VBROADCASTSS (AX)(DI*1), Y7
+	VBROADCASTSS (BX)(R8*1), Y7
 	VFMADD231PS  Y6, Y7, Y3
-	VBROADCASTSS (AX)(CX*4), Y7
+	VBROADCASTSS (BX)(AX*4), Y7
 	VFMADD231PS  Y6, Y7, Y4
-	VBROADCASTSS (AX)(R8*1), Y7
+	VBROADCASTSS (BX)(R9*1), Y7
 	VFMADD231PS  Y6, Y7, Y5
-	ADDQ         DX, AX
-	ADDQ         $0x00000020, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000020, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y6
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y6, Y1, Y1
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y6, Y3, Y3
-	VADDPS  Y6, Y4, Y4
-	VADDPS  Y6, Y5, Y5
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y0, Y0
@@ -725,7 +1051,45 @@ nobias4:
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y6, Y3, Y3
+	VADDPS  Y6, Y4, Y4
+	VADDPS  Y6, Y5, Y5
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y0, Y0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y2, Y2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y4, Y4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y5, Y5
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -740,30 +1104,24 @@ noadd5:
 	VMOVUPS Y4, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Y5, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y6
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y6, Y7
-	VADDPS     Y7, Y0, Y0
-	VADDPS     Y7, Y1, Y1
-	VADDPS     Y7, Y2, Y2
-	VADDPS     Y7, Y3, Y3
-	VADDPS     Y7, Y4, Y4
-	VADDPS     Y7, Y5, Y5
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y6, Y7
 	VADDPS     Y7, Y0, Y0
@@ -783,7 +1141,45 @@ nobias6:
 	VMASKMOVPS (AX), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y0, Y0
+	VADDPS     Y7, Y1, Y1
+	VADDPS     Y7, Y2, Y2
+	VADDPS     Y7, Y3, Y3
+	VADDPS     Y7, Y4, Y4
+	VADDPS     Y7, Y5, Y5
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y0, Y0
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y2, Y2
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y4, Y4
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y7
+	VADDPS     Y7, Y5, Y5
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -798,74 +1194,117 @@ noadd7:
 	VMASKMOVPS Y4, Y6, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y6, (AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm1x16AVX2(SB), NOSPLIT, $0-88
+// func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, CX
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), AX
+	MOVQ    $+128, SI
+	CMPQ    AX, SI
+	CMOVQLT AX, SI
+	SUBQ    SI, AX
+	MOVQ    AX, 16(SP)
+	MOVQ    (SP), AX
+	MOVQ    8(SP), BX
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	TESTQ   SI, SI
+	JEQ     done2
+
+loop3:
 	VMOVUPS      (BX), Y2
 	VMOVUPS      32(BX), Y3
-	PREFETCHT1   (BX)(CX*1)
+	PREFETCHT1   (BX)(DX*1)
 	VBROADCASTSS (AX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	ADDQ         DX, AX
+	ADDQ         CX, AX
 	ADDQ         $0x00000040, BX
 	DECQ         SI
-	JNE          loop2
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    AX, (SP)
+	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y2
-	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
-	VADDPS  Y2, Y1, Y1
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y2
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS 32(AX), Y2
+	VADDPS  Y2, Y1, Y1
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y2
+	VADDPS  Y2, Y0, Y0
+	VMOVUPS 32(AX), Y2
+	VADDPS  Y2, Y1, Y1
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -874,92 +1313,118 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y3
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y2, Y4
-	VADDPS     Y4, Y0, Y0
-	VMASKMOVPS 32(AX), Y3, Y4
-	VADDPS     Y4, Y1, Y1
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y2, Y4
+	VADDPS     Y4, Y0, Y0
+	VMASKMOVPS 32(AX), Y3, Y4
+	VADDPS     Y4, Y1, Y1
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y2, Y4
+	VADDPS     Y4, Y0, Y0
+	VMASKMOVPS 32(AX), Y3, Y4
+	VADDPS     Y4, Y1, Y1
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y2, (AX)
 	VMASKMOVPS Y1, Y3, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm2x16AVX2(SB), NOSPLIT, $0-88
+// func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y4
-	VMOVUPS      32(BX), Y5
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Y6
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y4
+	VMOVUPS      32(SI), Y5
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
-	VBROADCASTSS (AX)(CX*1), Y6
+	VBROADCASTSS (BX)(AX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y4
-	VADDPS  Y4, Y0, Y0
-	VADDPS  Y4, Y2, Y2
-	VMOVUPS 32(AX), Y4
-	VADDPS  Y4, Y1, Y1
-	VADDPS  Y4, Y3, Y3
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y0, Y0
@@ -971,7 +1436,36 @@ nobias4:
 	VMOVUPS 32(AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 32(AX), Y4
+	VADDPS  Y4, Y1, Y1
+	VADDPS  Y4, Y3, Y3
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y0, Y0
+	VMOVUPS 32(AX), Y4
+	VADDPS  Y4, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y4
+	VADDPS  Y4, Y2, Y2
+	VMOVUPS 32(AX), Y4
+	VADDPS  Y4, Y3, Y3
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -980,10 +1474,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -992,21 +1492,10 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y5
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y4, Y6
-	VADDPS     Y6, Y0, Y0
-	VADDPS     Y6, Y2, Y2
-	VMASKMOVPS 32(AX), Y5, Y6
-	VADDPS     Y6, Y1, Y1
-	VADDPS     Y6, Y3, Y3
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
@@ -1018,7 +1507,36 @@ nobias6:
 	VMASKMOVPS 32(AX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y4, Y6
+	VADDPS     Y6, Y0, Y0
+	VADDPS     Y6, Y2, Y2
+	VMASKMOVPS 32(AX), Y5, Y6
+	VADDPS     Y6, Y1, Y1
+	VADDPS     Y6, Y3, Y3
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y4, Y6
+	VADDPS     Y6, Y0, Y0
+	VMASKMOVPS 32(AX), Y5, Y6
+	VADDPS     Y6, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y4, Y6
+	VADDPS     Y6, Y2, Y2
+	VMASKMOVPS 32(AX), Y5, Y6
+	VADDPS     Y6, Y3, Y3
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1027,12 +1545,26 @@ noadd7:
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y4, (AX)
 	VMASKMOVPS Y3, Y5, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm3x16AVX2(SB), NOSPLIT, $0-88
+// func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1041,62 +1573,59 @@ TEXT ·gemm3x16AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, DI
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y6
-	VMOVUPS      32(BX), Y7
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Y8
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y6
+	VMOVUPS      32(SI), Y7
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
-	VBROADCASTSS (AX)(CX*1), Y8
+	VBROADCASTSS (BX)(AX*1), Y8
 	VFMADD231PS  Y6, Y8, Y2
 	VFMADD231PS  Y7, Y8, Y3
-	VBROADCASTSS (AX)(CX*2), Y8
+	VBROADCASTSS (BX)(AX*2), Y8
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y6
-	VADDPS  Y6, Y0, Y0
-	VADDPS  Y6, Y2, Y2
-	VADDPS  Y6, Y4, Y4
-	VMOVUPS 32(AX), Y6
-	VADDPS  Y6, Y1, Y1
-	VADDPS  Y6, Y3, Y3
-	VADDPS  Y6, Y5, Y5
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y0, Y0
@@ -1113,7 +1642,43 @@ nobias4:
 	VMOVUPS 32(AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y0, Y0
+	VADDPS  Y6, Y2, Y2
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 32(AX), Y6
+	VADDPS  Y6, Y1, Y1
+	VADDPS  Y6, Y3, Y3
+	VADDPS  Y6, Y5, Y5
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y0, Y0
+	VMOVUPS 32(AX), Y6
+	VADDPS  Y6, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y2, Y2
+	VMOVUPS 32(AX), Y6
+	VADDPS  Y6, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y6
+	VADDPS  Y6, Y4, Y4
+	VMOVUPS 32(AX), Y6
+	VADDPS  Y6, Y5, Y5
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1125,10 +1690,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1137,23 +1708,10 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y7
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y6, Y8
-	VADDPS     Y8, Y0, Y0
-	VADDPS     Y8, Y2, Y2
-	VADDPS     Y8, Y4, Y4
-	VMASKMOVPS 32(AX), Y7, Y8
-	VADDPS     Y8, Y1, Y1
-	VADDPS     Y8, Y3, Y3
-	VADDPS     Y8, Y5, Y5
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
@@ -1170,7 +1728,43 @@ nobias6:
 	VMASKMOVPS 32(AX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y6, Y8
+	VADDPS     Y8, Y0, Y0
+	VADDPS     Y8, Y2, Y2
+	VADDPS     Y8, Y4, Y4
+	VMASKMOVPS 32(AX), Y7, Y8
+	VADDPS     Y8, Y1, Y1
+	VADDPS     Y8, Y3, Y3
+	VADDPS     Y8, Y5, Y5
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y6, Y8
+	VADDPS     Y8, Y0, Y0
+	VMASKMOVPS 32(AX), Y7, Y8
+	VADDPS     Y8, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y8
+	VADDPS     Y8, Y2, Y2
+	VMASKMOVPS 32(AX), Y7, Y8
+	VADDPS     Y8, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y6, Y8
+	VADDPS     Y8, Y4, Y4
+	VMASKMOVPS 32(AX), Y7, Y8
+	VADDPS     Y8, Y5, Y5
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1182,12 +1776,26 @@ noadd7:
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y6, (AX)
 	VMASKMOVPS Y5, Y7, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm4x16AVX2(SB), NOSPLIT, $0-88
+// func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1198,70 +1806,65 @@ TEXT ·gemm4x16AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000040, SI, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Y10
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y8
+	VMOVUPS      32(SI), Y9
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS (AX)(CX*1), Y10
+	VBROADCASTSS (BX)(AX*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS (AX)(CX*2), Y10
+	VBROADCASTSS (BX)(AX*2), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS (AX)(DI*1), Y10
+	VBROADCASTSS (BX)(R8*1), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y8
-	VADDPS  Y8, Y0, Y0
-	VADDPS  Y8, Y2, Y2
-	VADDPS  Y8, Y4, Y4
-	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(AX), Y8
-	VADDPS  Y8, Y1, Y1
-	VADDPS  Y8, Y3, Y3
-	VADDPS  Y8, Y5, Y5
-	VADDPS  Y8, Y7, Y7
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y8
 	VADDPS  Y8, Y0, Y0
@@ -1283,7 +1886,50 @@ nobias4:
 	VMOVUPS 32(AX), Y8
 	VADDPS  Y8, Y7, Y7
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y8
+	VADDPS  Y8, Y0, Y0
+	VADDPS  Y8, Y2, Y2
+	VADDPS  Y8, Y4, Y4
+	VADDPS  Y8, Y6, Y6
+	VMOVUPS 32(AX), Y8
+	VADDPS  Y8, Y1, Y1
+	VADDPS  Y8, Y3, Y3
+	VADDPS  Y8, Y5, Y5
+	VADDPS  Y8, Y7, Y7
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y8
+	VADDPS  Y8, Y0, Y0
+	VMOVUPS 32(AX), Y8
+	VADDPS  Y8, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y8
+	VADDPS  Y8, Y2, Y2
+	VMOVUPS 32(AX), Y8
+	VADDPS  Y8, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y8
+	VADDPS  Y8, Y4, Y4
+	VMOVUPS 32(AX), Y8
+	VADDPS  Y8, Y5, Y5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y8
+	VADDPS  Y8, Y6, Y6
+	VMOVUPS 32(AX), Y8
+	VADDPS  Y8, Y7, Y7
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1298,10 +1944,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1310,25 +1962,10 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y9
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y8, Y10
-	VADDPS     Y10, Y0, Y0
-	VADDPS     Y10, Y2, Y2
-	VADDPS     Y10, Y4, Y4
-	VADDPS     Y10, Y6, Y6
-	VMASKMOVPS 32(AX), Y9, Y10
-	VADDPS     Y10, Y1, Y1
-	VADDPS     Y10, Y3, Y3
-	VADDPS     Y10, Y5, Y5
-	VADDPS     Y10, Y7, Y7
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
@@ -1350,7 +1987,50 @@ nobias6:
 	VMASKMOVPS 32(AX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y8, Y10
+	VADDPS     Y10, Y0, Y0
+	VADDPS     Y10, Y2, Y2
+	VADDPS     Y10, Y4, Y4
+	VADDPS     Y10, Y6, Y6
+	VMASKMOVPS 32(AX), Y9, Y10
+	VADDPS     Y10, Y1, Y1
+	VADDPS     Y10, Y3, Y3
+	VADDPS     Y10, Y5, Y5
+	VADDPS     Y10, Y7, Y7
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y8, Y10
+	VADDPS     Y10, Y0, Y0
+	VMASKMOVPS 32(AX), Y9, Y10
+	VADDPS     Y10, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y8, Y10
+	VADDPS     Y10, Y2, Y2
+	VMASKMOVPS 32(AX), Y9, Y10
+	VADDPS     Y10, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y8, Y10
+	VADDPS     Y10, Y4, Y4
+	VMASKMOVPS 32(AX), Y9, Y10
+	VADDPS     Y10, Y5, Y5
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y8, Y10
+	VADDPS     Y10, Y6, Y6
+	VMASKMOVPS 32(AX), Y9, Y10
+	VADDPS     Y10, Y7, Y7
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1365,12 +2045,26 @@ noadd7:
 	ADDQ       CX, AX
 	VMASKMOVPS Y6, Y8, (AX)
 	VMASKMOVPS Y7, Y9, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm5x16AVX2(SB), NOSPLIT, $0-88
+// func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1383,77 +2077,70 @@ TEXT ·gemm5x16AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000040, SI, R8
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y10
-	VMOVUPS      32(BX), Y11
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Y12
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y10
+	VMOVUPS      32(SI), Y11
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y12
 	VFMADD231PS  Y10, Y12, Y0
 	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS (AX)(CX*1), Y12
+	VBROADCASTSS (BX)(AX*1), Y12
 	VFMADD231PS  Y10, Y12, Y2
 	VFMADD231PS  Y11, Y12, Y3
-	VBROADCASTSS (AX)(CX*2), Y12
+	VBROADCASTSS (BX)(AX*2), Y12
 	VFMADD231PS  Y10, Y12, Y4
 	VFMADD231PS  Y11, Y12, Y5
-	VBROADCASTSS (AX)(DI*1), Y12
+	VBROADCASTSS (BX)(R8*1), Y12
 	VFMADD231PS  Y10, Y12, Y6
 	VFMADD231PS  Y11, Y12, Y7
-	VBROADCASTSS (AX)(CX*4), Y12
+	VBROADCASTSS (BX)(AX*4), Y12
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y10
-	VADDPS  Y10, Y0, Y0
-	VADDPS  Y10, Y2, Y2
-	VADDPS  Y10, Y4, Y4
-	VADDPS  Y10, Y6, Y6
-	VADDPS  Y10, Y8, Y8
-	VMOVUPS 32(AX), Y10
-	VADDPS  Y10, Y1, Y1
-	VADDPS  Y10, Y3, Y3
-	VADDPS  Y10, Y5, Y5
-	VADDPS  Y10, Y7, Y7
-	VADDPS  Y10, Y9, Y9
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y10
 	VADDPS  Y10, Y0, Y0
@@ -1480,7 +2167,57 @@ nobias4:
 	VMOVUPS 32(AX), Y10
 	VADDPS  Y10, Y9, Y9
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y0, Y0
+	VADDPS  Y10, Y2, Y2
+	VADDPS  Y10, Y4, Y4
+	VADDPS  Y10, Y6, Y6
+	VADDPS  Y10, Y8, Y8
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y1, Y1
+	VADDPS  Y10, Y3, Y3
+	VADDPS  Y10, Y5, Y5
+	VADDPS  Y10, Y7, Y7
+	VADDPS  Y10, Y9, Y9
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y0, Y0
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y2, Y2
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y4, Y4
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y5, Y5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y6, Y6
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y7, Y7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y10
+	VADDPS  Y10, Y8, Y8
+	VMOVUPS 32(AX), Y10
+	VADDPS  Y10, Y9, Y9
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1498,10 +2235,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1510,27 +2253,10 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y11
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y10, Y12
-	VADDPS     Y12, Y0, Y0
-	VADDPS     Y12, Y2, Y2
-	VADDPS     Y12, Y4, Y4
-	VADDPS     Y12, Y6, Y6
-	VADDPS     Y12, Y8, Y8
-	VMASKMOVPS 32(AX), Y11, Y12
-	VADDPS     Y12, Y1, Y1
-	VADDPS     Y12, Y3, Y3
-	VADDPS     Y12, Y5, Y5
-	VADDPS     Y12, Y7, Y7
-	VADDPS     Y12, Y9, Y9
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
@@ -1557,7 +2283,57 @@ nobias6:
 	VMASKMOVPS 32(AX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y0, Y0
+	VADDPS     Y12, Y2, Y2
+	VADDPS     Y12, Y4, Y4
+	VADDPS     Y12, Y6, Y6
+	VADDPS     Y12, Y8, Y8
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y1, Y1
+	VADDPS     Y12, Y3, Y3
+	VADDPS     Y12, Y5, Y5
+	VADDPS     Y12, Y7, Y7
+	VADDPS     Y12, Y9, Y9
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y0, Y0
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y2, Y2
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y4, Y4
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y5, Y5
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y6, Y6
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y7, Y7
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y10, Y12
+	VADDPS     Y12, Y8, Y8
+	VMASKMOVPS 32(AX), Y11, Y12
+	VADDPS     Y12, Y9, Y9
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1575,12 +2351,26 @@ noadd7:
 	ADDQ       CX, AX
 	VMASKMOVPS Y8, Y10, (AX)
 	VMASKMOVPS Y9, Y11, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·gemm6x16AVX2(SB), NOSPLIT, $0-88
+// func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1595,85 +2385,76 @@ TEXT ·gemm6x16AVX2(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000040, SI, R9
-	VXORPS     Y0, Y0, Y0
-	VXORPS     Y1, Y1, Y1
-	VXORPS     Y2, Y2, Y2
-	VXORPS     Y3, Y3, Y3
-	VXORPS     Y4, Y4, Y4
-	VXORPS     Y5, Y5, Y5
-	VXORPS     Y6, Y6, Y6
-	VXORPS     Y7, Y7, Y7
-	VXORPS     Y8, Y8, Y8
-	VXORPS     Y9, Y9, Y9
-	VXORPS     Y10, Y10, Y10
-	VXORPS     Y11, Y11, Y11
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Y12
-	VMOVUPS      32(BX), Y13
-	PREFETCHT1   (BX)(R9*1)
-	VBROADCASTSS (AX), Y14
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Y12
+	VMOVUPS      32(SI), Y13
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (AX)(CX*1), Y14
+	VBROADCASTSS (BX)(AX*1), Y14
 	VFMADD231PS  Y12, Y14, Y2
 	VFMADD231PS  Y13, Y14, Y3
-	VBROADCASTSS (AX)(CX*2), Y14
+	VBROADCASTSS (BX)(AX*2), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS (AX)(DI*1), Y14
+	VBROADCASTSS (BX)(R8*1), Y14
 	VFMADD231PS  Y12, Y14, Y6
 	VFMADD231PS  Y13, Y14, Y7
-	VBROADCASTSS (AX)(CX*4), Y14
+	VBROADCASTSS (BX)(AX*4), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
-	VBROADCASTSS (AX)(R8*1), Y14
+	VBROADCASTSS (BX)(R9*1), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Y12
-	VADDPS  Y12, Y0, Y0
-	VADDPS  Y12, Y2, Y2
-	VADDPS  Y12, Y4, Y4
-	VADDPS  Y12, Y6, Y6
-	VADDPS  Y12, Y8, Y8
-	VADDPS  Y12, Y10, Y10
-	VMOVUPS 32(AX), Y12
-	VADDPS  Y12, Y1, Y1
-	VADDPS  Y12, Y3, Y3
-	VADDPS  Y12, Y5, Y5
-	VADDPS  Y12, Y7, Y7
-	VADDPS  Y12, Y9, Y9
-	VADDPS  Y12, Y11, Y11
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y12
 	VADDPS  Y12, Y0, Y0
@@ -1705,7 +2486,64 @@ nobias4:
 	VMOVUPS 32(AX), Y12
 	VADDPS  Y12, Y11, Y11
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y0, Y0
+	VADDPS  Y12, Y2, Y2
+	VADDPS  Y12, Y4, Y4
+	VADDPS  Y12, Y6, Y6
+	VADDPS  Y12, Y8, Y8
+	VADDPS  Y12, Y10, Y10
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y1, Y1
+	VADDPS  Y12, Y3, Y3
+	VADDPS  Y12, Y5, Y5
+	VADDPS  Y12, Y7, Y7
+	VADDPS  Y12, Y9, Y9
+	VADDPS  Y12, Y11, Y11
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y0, Y0
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y1, Y1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y2, Y2
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y3, Y3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y4, Y4
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y5, Y5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y6, Y6
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y7, Y7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y8, Y8
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y9, Y9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Y12
+	VADDPS  Y12, Y10, Y10
+	VMOVUPS 32(AX), Y12
+	VADDPS  Y12, Y11, Y11
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1726,10 +2564,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1738,29 +2582,10 @@ edge3:
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y13
-	MOVQ       bias+64(FP), AX
-	TESTQ      AX, AX
-	JEQ        nobias6
-	VMASKMOVPS (AX), Y12, Y14
-	VADDPS     Y14, Y0, Y0
-	VADDPS     Y14, Y2, Y2
-	VADDPS     Y14, Y4, Y4
-	VADDPS     Y14, Y6, Y6
-	VADDPS     Y14, Y8, Y8
-	VADDPS     Y14, Y10, Y10
-	VMASKMOVPS 32(AX), Y13, Y14
-	VADDPS     Y14, Y1, Y1
-	VADDPS     Y14, Y3, Y3
-	VADDPS     Y14, Y5, Y5
-	VADDPS     Y14, Y7, Y7
-	VADDPS     Y14, Y9, Y9
-	VADDPS     Y14, Y11, Y11
-
-nobias6:
-	MOVQ       add+72(FP), AX
-	MOVQ       ldadd+80(FP), CX
-	TESTQ      AX, AX
-	JEQ        noadd7
+	CMPQ       24(SP), $+0
+	JEQ        first9
+	MOVQ       c+0(FP), AX
+	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -1792,7 +2617,64 @@ nobias6:
 	VMASKMOVPS 32(AX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-noadd7:
+first9:
+	CMPQ       16(SP), $+0
+	JNE        more10
+	MOVQ       bias+72(FP), AX
+	TESTQ      AX, AX
+	JEQ        nobias11
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y0, Y0
+	VADDPS     Y14, Y2, Y2
+	VADDPS     Y14, Y4, Y4
+	VADDPS     Y14, Y6, Y6
+	VADDPS     Y14, Y8, Y8
+	VADDPS     Y14, Y10, Y10
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y1, Y1
+	VADDPS     Y14, Y3, Y3
+	VADDPS     Y14, Y5, Y5
+	VADDPS     Y14, Y7, Y7
+	VADDPS     Y14, Y9, Y9
+	VADDPS     Y14, Y11, Y11
+
+nobias11:
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        more10
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y0, Y0
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y1, Y1
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y2, Y2
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y3, Y3
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y4, Y4
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y5, Y5
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y6, Y6
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y7, Y7
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y8, Y8
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y9, Y9
+	ADDQ       CX, AX
+	VMASKMOVPS (AX), Y12, Y14
+	VADDPS     Y14, Y10, Y10
+	VMASKMOVPS 32(AX), Y13, Y14
+	VADDPS     Y14, Y11, Y11
+
+more10:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1813,142 +2695,210 @@ noadd7:
 	ADDQ       CX, AX
 	VMASKMOVPS Y10, Y12, (AX)
 	VMASKMOVPS Y11, Y13, 32(AX)
+	CMPQ       16(SP), $+0
+	JEQ        last12
+	MOVQ       $+1, 24(SP)
+	JMP        part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x16AVX512(SB), NOSPLIT, $0-88
+// func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm1x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, CX
-	VPXORD     Z0, Z0, Z0
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), AX
+	MOVQ    $+128, SI
+	CMPQ    AX, SI
+	CMOVQLT AX, SI
+	SUBQ    SI, AX
+	MOVQ    AX, 16(SP)
+	MOVQ    (SP), AX
+	MOVQ    8(SP), BX
+	VPXORD  Z0, Z0, Z0
+	TESTQ   SI, SI
+	JEQ     done2
+
+loop3:
 	VMOVUPS      (BX), Z1
-	PREFETCHT1   (BX)(CX*1)
+	PREFETCHT1   (BX)(DX*1)
 	VBROADCASTSS (AX), Z2
 	VFMADD231PS  Z1, Z2, Z0
-	ADDQ         DX, AX
+	ADDQ         CX, AX
 	ADDQ         $0x00000040, BX
 	DECQ         SI
-	JNE          loop2
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    AX, (SP)
+	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z1
-	VADDPS  Z1, Z0, Z0
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z1
 	VADDPS  Z1, Z0, Z0
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z1
+	VADDPS  Z1, Z0, Z0
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z1
+	VADDPS  Z1, Z0, Z0
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z1
-	VADDPS    Z1, Z0, Z0
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z1
 	VADDPS    Z1, Z0, Z0
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x16AVX512(SB), NOSPLIT, $0-88
+// func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm2x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z2
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Z3
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z2
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z3
 	VFMADD231PS  Z2, Z3, Z0
-	VBROADCASTSS (AX)(CX*1), Z3
+	VBROADCASTSS (BX)(AX*1), Z3
 	VFMADD231PS  Z2, Z3, Z1
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z2
-	VADDPS  Z2, Z0, Z0
-	VADDPS  Z2, Z1, Z1
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z0, Z0
@@ -1956,32 +2906,52 @@ nobias4:
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z2
+	VADDPS  Z2, Z0, Z0
+	VADDPS  Z2, Z1, Z1
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z2
+	VADDPS  Z2, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z2
+	VADDPS  Z2, Z1, Z1
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z2
-	VADDPS    Z2, Z0, Z0
-	VADDPS    Z2, Z1, Z1
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z0, Z0
@@ -1989,19 +2959,55 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z1, Z1
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VADDPS    Z2, Z1, Z1
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z2
+	VADDPS    Z2, Z1, Z1
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x16AVX512(SB), NOSPLIT, $0-88
+// func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2010,51 +3016,52 @@ TEXT ·gemm3x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000040, SI, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z3
-	PREFETCHT1   (BX)(DI*1)
-	VBROADCASTSS (AX), Z4
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z3
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z4
 	VFMADD231PS  Z3, Z4, Z0
-	VBROADCASTSS (AX)(CX*1), Z4
+	VBROADCASTSS (BX)(AX*1), Z4
 	VFMADD231PS  Z3, Z4, Z1
-	VBROADCASTSS (AX)(CX*2), Z4
+	VBROADCASTSS (BX)(AX*2), Z4
 	VFMADD231PS  Z3, Z4, Z2
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z3
-	VADDPS  Z3, Z0, Z0
-	VADDPS  Z3, Z1, Z1
-	VADDPS  Z3, Z2, Z2
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z3
 	VADDPS  Z3, Z0, Z0
@@ -2065,7 +3072,33 @@ nobias4:
 	VMOVUPS (AX), Z3
 	VADDPS  Z3, Z2, Z2
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z3
+	VADDPS  Z3, Z0, Z0
+	VADDPS  Z3, Z1, Z1
+	VADDPS  Z3, Z2, Z2
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z3
+	VADDPS  Z3, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z3
+	VADDPS  Z3, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z3
+	VADDPS  Z3, Z2, Z2
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2074,26 +3107,23 @@ noadd5:
 	VMOVUPS Z1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z3
-	VADDPS    Z3, Z0, Z0
-	VADDPS    Z3, Z1, Z1
-	VADDPS    Z3, Z2, Z2
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z0, Z0
@@ -2104,7 +3134,33 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z2, Z2
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z0, Z0
+	VADDPS    Z3, Z1, Z1
+	VADDPS    Z3, Z2, Z2
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z3
+	VADDPS    Z3, Z2, Z2
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2113,12 +3169,26 @@ noadd7:
 	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x16AVX512(SB), NOSPLIT, $0-88
+// func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2129,56 +3199,56 @@ TEXT ·gemm4x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000040, SI, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z4
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Z5
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z4
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z5
 	VFMADD231PS  Z4, Z5, Z0
-	VBROADCASTSS (AX)(CX*1), Z5
+	VBROADCASTSS (BX)(AX*1), Z5
 	VFMADD231PS  Z4, Z5, Z1
-	VBROADCASTSS (AX)(CX*2), Z5
+	VBROADCASTSS (BX)(AX*2), Z5
 	VFMADD231PS  Z4, Z5, Z2
-	VBROADCASTSS (AX)(DI*1), Z5
+	VBROADCASTSS (BX)(R8*1), Z5
 	VFMADD231PS  Z4, Z5, Z3
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z0, Z0
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z4, Z2, Z2
-	VADDPS  Z4, Z3, Z3
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z0, Z0
@@ -2192,7 +3262,37 @@ nobias4:
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z4, Z2, Z2
+	VADDPS  Z4, Z3, Z3
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z3, Z3
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2203,27 +3303,23 @@ noadd5:
 	VMOVUPS Z2, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z3, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z4
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z4, Z1, Z1
-	VADDPS    Z4, Z2, Z2
-	VADDPS    Z4, Z3, Z3
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z0, Z0
@@ -2237,7 +3333,37 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z3, Z3
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VADDPS    Z4, Z1, Z1
+	VADDPS    Z4, Z2, Z2
+	VADDPS    Z4, Z3, Z3
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z3, Z3
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2248,12 +3374,26 @@ noadd7:
 	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x16AVX512(SB), NOSPLIT, $0-88
+// func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2266,60 +3406,59 @@ TEXT ·gemm5x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000040, SI, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z5
-	PREFETCHT1   (BX)(R8*1)
-	VBROADCASTSS (AX), Z6
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z5
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z6
 	VFMADD231PS  Z5, Z6, Z0
-	VBROADCASTSS (AX)(CX*1), Z6
+	VBROADCASTSS (BX)(AX*1), Z6
 	VFMADD231PS  Z5, Z6, Z1
-	VBROADCASTSS (AX)(CX*2), Z6
+	VBROADCASTSS (BX)(AX*2), Z6
 	VFMADD231PS  Z5, Z6, Z2
-	VBROADCASTSS (AX)(DI*1), Z6
+	VBROADCASTSS (BX)(R8*1), Z6
 	VFMADD231PS  Z5, Z6, Z3
-	VBROADCASTSS (AX)(CX*4), Z6
+	VBROADCASTSS (BX)(AX*4), Z6
 	VFMADD231PS  Z5, Z6, Z4
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z5
-	VADDPS  Z5, Z0, Z0
-	VADDPS  Z5, Z1, Z1
-	VADDPS  Z5, Z2, Z2
-	VADDPS  Z5, Z3, Z3
-	VADDPS  Z5, Z4, Z4
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z5
 	VADDPS  Z5, Z0, Z0
@@ -2336,7 +3475,41 @@ nobias4:
 	VMOVUPS (AX), Z5
 	VADDPS  Z5, Z4, Z4
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z0, Z0
+	VADDPS  Z5, Z1, Z1
+	VADDPS  Z5, Z2, Z2
+	VADDPS  Z5, Z3, Z3
+	VADDPS  Z5, Z4, Z4
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z5
+	VADDPS  Z5, Z4, Z4
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2349,28 +3522,23 @@ noadd5:
 	VMOVUPS Z3, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z5
-	VADDPS    Z5, Z0, Z0
-	VADDPS    Z5, Z1, Z1
-	VADDPS    Z5, Z2, Z2
-	VADDPS    Z5, Z3, Z3
-	VADDPS    Z5, Z4, Z4
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z5
 	VADDPS    Z5, Z0, Z0
@@ -2387,7 +3555,41 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z5
 	VADDPS    Z5, Z4, Z4
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z0, Z0
+	VADDPS    Z5, Z1, Z1
+	VADDPS    Z5, Z2, Z2
+	VADDPS    Z5, Z3, Z3
+	VADDPS    Z5, Z4, Z4
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z5
+	VADDPS    Z5, Z4, Z4
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2400,12 +3602,26 @@ noadd7:
 	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x16AVX512(SB), NOSPLIT, $0-88
+// func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2420,65 +3636,63 @@ TEXT ·gemm6x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000040, SI, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z6
-	PREFETCHT1   (BX)(R9*1)
-	VBROADCASTSS (AX), Z7
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z6
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z7
 	VFMADD231PS  Z6, Z7, Z0
-	VBROADCASTSS (AX)(CX*1), Z7
+	VBROADCASTSS (BX)(AX*1), Z7
 	VFMADD231PS  Z6, Z7, Z1
-	VBROADCASTSS (AX)(CX*2), Z7
+	VBROADCASTSS (BX)(AX*2), Z7
 	VFMADD231PS  Z6, Z7, Z2
-	VBROADCASTSS (AX)(DI*1), Z7
+	VBROADCASTSS (BX)(R8*1), Z7
 	VFMADD231PS  Z6, Z7, Z3
-	VBROADCASTSS (AX)(CX*4), Z7
+	VBROADCASTSS (BX)(AX*4), Z7
 	VFMADD231PS  Z6, Z7, Z4
-	VBROADCASTSS (AX)(R8*1), Z7
+	VBROADCASTSS (BX)(R9*1), Z7
 	VFMADD231PS  Z6, Z7, Z5
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z6
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z6, Z1, Z1
-	VADDPS  Z6, Z2, Z2
-	VADDPS  Z6, Z3, Z3
-	VADDPS  Z6, Z4, Z4
-	VADDPS  Z6, Z5, Z5
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z0, Z0
@@ -2498,7 +3712,45 @@ nobias4:
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z6, Z2, Z2
+	VADDPS  Z6, Z3, Z3
+	VADDPS  Z6, Z4, Z4
+	VADDPS  Z6, Z5, Z5
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z5, Z5
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2513,29 +3765,23 @@ noadd5:
 	VMOVUPS Z4, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z5, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z6
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z6, Z1, Z1
-	VADDPS    Z6, Z2, Z2
-	VADDPS    Z6, Z3, Z3
-	VADDPS    Z6, Z4, Z4
-	VADDPS    Z6, Z5, Z5
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z0, Z0
@@ -2555,7 +3801,45 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z5, Z5
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z0, Z0
+	VADDPS    Z6, Z1, Z1
+	VADDPS    Z6, Z2, Z2
+	VADDPS    Z6, Z3, Z3
+	VADDPS    Z6, Z4, Z4
+	VADDPS    Z6, Z5, Z5
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z5, Z5
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2570,12 +3854,26 @@ noadd7:
 	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x16AVX512(SB), NOSPLIT, $0-88
+// func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2592,69 +3890,66 @@ TEXT ·gemm7x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000040, SI, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z7
-	PREFETCHT1   (BX)(R9*1)
-	VBROADCASTSS (AX), Z8
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z7
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z8
 	VFMADD231PS  Z7, Z8, Z0
-	VBROADCASTSS (AX)(CX*1), Z8
+	VBROADCASTSS (BX)(AX*1), Z8
 	VFMADD231PS  Z7, Z8, Z1
-	VBROADCASTSS (AX)(CX*2), Z8
+	VBROADCASTSS (BX)(AX*2), Z8
 	VFMADD231PS  Z7, Z8, Z2
-	VBROADCASTSS (AX)(DI*1), Z8
+	VBROADCASTSS (BX)(R8*1), Z8
 	VFMADD231PS  Z7, Z8, Z3
-	VBROADCASTSS (AX)(CX*4), Z8
+	VBROADCASTSS (BX)(AX*4), Z8
 	VFMADD231PS  Z7, Z8, Z4
-	VBROADCASTSS (AX)(R8*1), Z8
+	VBROADCASTSS (BX)(R9*1), Z8
 	VFMADD231PS  Z7, Z8, Z5
-	VBROADCASTSS (AX)(DI*2), Z8
+	VBROADCASTSS (BX)(R8*2), Z8
 	VFMADD231PS  Z7, Z8, Z6
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z7
-	VADDPS  Z7, Z0, Z0
-	VADDPS  Z7, Z1, Z1
-	VADDPS  Z7, Z2, Z2
-	VADDPS  Z7, Z3, Z3
-	VADDPS  Z7, Z4, Z4
-	VADDPS  Z7, Z5, Z5
-	VADDPS  Z7, Z6, Z6
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z7
 	VADDPS  Z7, Z0, Z0
@@ -2677,7 +3972,49 @@ nobias4:
 	VMOVUPS (AX), Z7
 	VADDPS  Z7, Z6, Z6
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z0, Z0
+	VADDPS  Z7, Z1, Z1
+	VADDPS  Z7, Z2, Z2
+	VADDPS  Z7, Z3, Z3
+	VADDPS  Z7, Z4, Z4
+	VADDPS  Z7, Z5, Z5
+	VADDPS  Z7, Z6, Z6
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z7
+	VADDPS  Z7, Z6, Z6
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2694,30 +4031,23 @@ noadd5:
 	VMOVUPS Z5, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z7
-	VADDPS    Z7, Z0, Z0
-	VADDPS    Z7, Z1, Z1
-	VADDPS    Z7, Z2, Z2
-	VADDPS    Z7, Z3, Z3
-	VADDPS    Z7, Z4, Z4
-	VADDPS    Z7, Z5, Z5
-	VADDPS    Z7, Z6, Z6
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z7
 	VADDPS    Z7, Z0, Z0
@@ -2740,7 +4070,49 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z7
 	VADDPS    Z7, Z6, Z6
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z0, Z0
+	VADDPS    Z7, Z1, Z1
+	VADDPS    Z7, Z2, Z2
+	VADDPS    Z7, Z3, Z3
+	VADDPS    Z7, Z4, Z4
+	VADDPS    Z7, Z5, Z5
+	VADDPS    Z7, Z6, Z6
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z7
+	VADDPS    Z7, Z6, Z6
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2757,12 +4129,26 @@ noadd7:
 	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x16AVX512(SB), NOSPLIT, $0-88
+// func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2781,74 +4167,70 @@ TEXT ·gemm8x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	IMUL3Q     $0x00000040, SI, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z8
-	PREFETCHT1   (BX)(R10*1)
-	VBROADCASTSS (AX), Z9
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z8
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z9
 	VFMADD231PS  Z8, Z9, Z0
-	VBROADCASTSS (AX)(CX*1), Z9
+	VBROADCASTSS (BX)(AX*1), Z9
 	VFMADD231PS  Z8, Z9, Z1
-	VBROADCASTSS (AX)(CX*2), Z9
+	VBROADCASTSS (BX)(AX*2), Z9
 	VFMADD231PS  Z8, Z9, Z2
-	VBROADCASTSS (AX)(DI*1), Z9
+	VBROADCASTSS (BX)(R8*1), Z9
 	VFMADD231PS  Z8, Z9, Z3
-	VBROADCASTSS (AX)(CX*4), Z9
+	VBROADCASTSS (BX)(AX*4), Z9
 	VFMADD231PS  Z8, Z9, Z4
-	VBROADCASTSS (AX)(R8*1), Z9
+	VBROADCASTSS (BX)(R9*1), Z9
 	VFMADD231PS  Z8, Z9, Z5
-	VBROADCASTSS (AX)(DI*2), Z9
+	VBROADCASTSS (BX)(R8*2), Z9
 	VFMADD231PS  Z8, Z9, Z6
-	VBROADCASTSS (AX)(R9*1), Z9
+	VBROADCASTSS (BX)(R10*1), Z9
 	VFMADD231PS  Z8, Z9, Z7
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z8
-	VADDPS  Z8, Z0, Z0
-	VADDPS  Z8, Z1, Z1
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z8, Z3, Z3
-	VADDPS  Z8, Z4, Z4
-	VADDPS  Z8, Z5, Z5
-	VADDPS  Z8, Z6, Z6
-	VADDPS  Z8, Z7, Z7
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z0, Z0
@@ -2874,7 +4256,53 @@ nobias4:
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z0, Z0
+	VADDPS  Z8, Z1, Z1
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z8, Z4, Z4
+	VADDPS  Z8, Z5, Z5
+	VADDPS  Z8, Z6, Z6
+	VADDPS  Z8, Z7, Z7
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z7, Z7
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2893,31 +4321,23 @@ noadd5:
 	VMOVUPS Z6, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z7, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z8
-	VADDPS    Z8, Z0, Z0
-	VADDPS    Z8, Z1, Z1
-	VADDPS    Z8, Z2, Z2
-	VADDPS    Z8, Z3, Z3
-	VADDPS    Z8, Z4, Z4
-	VADDPS    Z8, Z5, Z5
-	VADDPS    Z8, Z6, Z6
-	VADDPS    Z8, Z7, Z7
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z0, Z0
@@ -2943,7 +4363,53 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z7, Z7
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z0, Z0
+	VADDPS    Z8, Z1, Z1
+	VADDPS    Z8, Z2, Z2
+	VADDPS    Z8, Z3, Z3
+	VADDPS    Z8, Z4, Z4
+	VADDPS    Z8, Z5, Z5
+	VADDPS    Z8, Z6, Z6
+	VADDPS    Z8, Z7, Z7
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z7, Z7
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2962,12 +4428,26 @@ noadd7:
 	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x16AVX512(SB), NOSPLIT, $0-88
+// func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2988,78 +4468,73 @@ TEXT ·gemm9x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	IMUL3Q     $0x00000040, SI, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z9
-	PREFETCHT1   (BX)(R10*1)
-	VBROADCASTSS (AX), Z10
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z9
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z10
 	VFMADD231PS  Z9, Z10, Z0
-	VBROADCASTSS (AX)(CX*1), Z10
+	VBROADCASTSS (BX)(AX*1), Z10
 	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS (AX)(CX*2), Z10
+	VBROADCASTSS (BX)(AX*2), Z10
 	VFMADD231PS  Z9, Z10, Z2
-	VBROADCASTSS (AX)(DI*1), Z10
+	VBROADCASTSS (BX)(R8*1), Z10
 	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS (AX)(CX*4), Z10
+	VBROADCASTSS (BX)(AX*4), Z10
 	VFMADD231PS  Z9, Z10, Z4
-	VBROADCASTSS (AX)(R8*1), Z10
+	VBROADCASTSS (BX)(R9*1), Z10
 	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS (AX)(DI*2), Z10
+	VBROADCASTSS (BX)(R8*2), Z10
 	VFMADD231PS  Z9, Z10, Z6
-	VBROADCASTSS (AX)(R9*1), Z10
+	VBROADCASTSS (BX)(R10*1), Z10
 	VFMADD231PS  Z9, Z10, Z7
-	VBROADCASTSS (AX)(CX*8), Z10
+	VBROADCASTSS (BX)(AX*8), Z10
 	VFMADD231PS  Z9, Z10, Z8
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z9
-	VADDPS  Z9, Z0, Z0
-	VADDPS  Z9, Z1, Z1
-	VADDPS  Z9, Z2, Z2
-	VADDPS  Z9, Z3, Z3
-	VADDPS  Z9, Z4, Z4
-	VADDPS  Z9, Z5, Z5
-	VADDPS  Z9, Z6, Z6
-	VADDPS  Z9, Z7, Z7
-	VADDPS  Z9, Z8, Z8
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z9
 	VADDPS  Z9, Z0, Z0
@@ -3088,7 +4563,57 @@ nobias4:
 	VMOVUPS (AX), Z9
 	VADDPS  Z9, Z8, Z8
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z0, Z0
+	VADDPS  Z9, Z1, Z1
+	VADDPS  Z9, Z2, Z2
+	VADDPS  Z9, Z3, Z3
+	VADDPS  Z9, Z4, Z4
+	VADDPS  Z9, Z5, Z5
+	VADDPS  Z9, Z6, Z6
+	VADDPS  Z9, Z7, Z7
+	VADDPS  Z9, Z8, Z8
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z9
+	VADDPS  Z9, Z8, Z8
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3109,32 +4634,23 @@ noadd5:
 	VMOVUPS Z7, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z9
-	VADDPS    Z9, Z0, Z0
-	VADDPS    Z9, Z1, Z1
-	VADDPS    Z9, Z2, Z2
-	VADDPS    Z9, Z3, Z3
-	VADDPS    Z9, Z4, Z4
-	VADDPS    Z9, Z5, Z5
-	VADDPS    Z9, Z6, Z6
-	VADDPS    Z9, Z7, Z7
-	VADDPS    Z9, Z8, Z8
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z9
 	VADDPS    Z9, Z0, Z0
@@ -3163,7 +4679,57 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z9
 	VADDPS    Z9, Z8, Z8
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z0, Z0
+	VADDPS    Z9, Z1, Z1
+	VADDPS    Z9, Z2, Z2
+	VADDPS    Z9, Z3, Z3
+	VADDPS    Z9, Z4, Z4
+	VADDPS    Z9, Z5, Z5
+	VADDPS    Z9, Z6, Z6
+	VADDPS    Z9, Z7, Z7
+	VADDPS    Z9, Z8, Z8
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z9
+	VADDPS    Z9, Z8, Z8
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3184,12 +4750,26 @@ noadd7:
 	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x16AVX512(SB), NOSPLIT, $0-88
+// func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -3212,83 +4792,77 @@ TEXT ·gemm10x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	IMUL3Q     $0x00000040, SI, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z10
-	PREFETCHT1   (BX)(R11*1)
-	VBROADCASTSS (AX), Z11
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z10
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z11
 	VFMADD231PS  Z10, Z11, Z0
-	VBROADCASTSS (AX)(CX*1), Z11
+	VBROADCASTSS (BX)(AX*1), Z11
 	VFMADD231PS  Z10, Z11, Z1
-	VBROADCASTSS (AX)(CX*2), Z11
+	VBROADCASTSS (BX)(AX*2), Z11
 	VFMADD231PS  Z10, Z11, Z2
-	VBROADCASTSS (AX)(DI*1), Z11
+	VBROADCASTSS (BX)(R8*1), Z11
 	VFMADD231PS  Z10, Z11, Z3
-	VBROADCASTSS (AX)(CX*4), Z11
+	VBROADCASTSS (BX)(AX*4), Z11
 	VFMADD231PS  Z10, Z11, Z4
-	VBROADCASTSS (AX)(R8*1), Z11
+	VBROADCASTSS (BX)(R9*1), Z11
 	VFMADD231PS  Z10, Z11, Z5
-	VBROADCASTSS (AX)(DI*2), Z11
+	VBROADCASTSS (BX)(R8*2), Z11
 	VFMADD231PS  Z10, Z11, Z6
-	VBROADCASTSS (AX)(R9*1), Z11
+	VBROADCASTSS (BX)(R10*1), Z11
 	VFMADD231PS  Z10, Z11, Z7
-	VBROADCASTSS (AX)(CX*8), Z11
+	VBROADCASTSS (BX)(AX*8), Z11
 	VFMADD231PS  Z10, Z11, Z8
-	VBROADCASTSS (AX)(R10*1), Z11
+	VBROADCASTSS (BX)(R11*1), Z11
 	VFMADD231PS  Z10, Z11, Z9
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z10
-	VADDPS  Z10, Z0, Z0
-	VADDPS  Z10, Z1, Z1
-	VADDPS  Z10, Z2, Z2
-	VADDPS  Z10, Z3, Z3
-	VADDPS  Z10, Z4, Z4
-	VADDPS  Z10, Z5, Z5
-	VADDPS  Z10, Z6, Z6
-	VADDPS  Z10, Z7, Z7
-	VADDPS  Z10, Z8, Z8
-	VADDPS  Z10, Z9, Z9
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z0, Z0
@@ -3320,7 +4894,61 @@ nobias4:
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z10, Z1, Z1
+	VADDPS  Z10, Z2, Z2
+	VADDPS  Z10, Z3, Z3
+	VADDPS  Z10, Z4, Z4
+	VADDPS  Z10, Z5, Z5
+	VADDPS  Z10, Z6, Z6
+	VADDPS  Z10, Z7, Z7
+	VADDPS  Z10, Z8, Z8
+	VADDPS  Z10, Z9, Z9
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z8, Z8
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z9, Z9
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3343,33 +4971,23 @@ noadd5:
 	VMOVUPS Z8, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z9, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z10
-	VADDPS    Z10, Z0, Z0
-	VADDPS    Z10, Z1, Z1
-	VADDPS    Z10, Z2, Z2
-	VADDPS    Z10, Z3, Z3
-	VADDPS    Z10, Z4, Z4
-	VADDPS    Z10, Z5, Z5
-	VADDPS    Z10, Z6, Z6
-	VADDPS    Z10, Z7, Z7
-	VADDPS    Z10, Z8, Z8
-	VADDPS    Z10, Z9, Z9
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z0, Z0
@@ -3401,7 +5019,61 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z9, Z9
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z0, Z0
+	VADDPS    Z10, Z1, Z1
+	VADDPS    Z10, Z2, Z2
+	VADDPS    Z10, Z3, Z3
+	VADDPS    Z10, Z4, Z4
+	VADDPS    Z10, Z5, Z5
+	VADDPS    Z10, Z6, Z6
+	VADDPS    Z10, Z7, Z7
+	VADDPS    Z10, Z8, Z8
+	VADDPS    Z10, Z9, Z9
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z8, Z8
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z9, Z9
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3424,12 +5096,26 @@ noadd7:
 	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x16AVX512(SB), NOSPLIT, $0-88
+// func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -3454,87 +5140,80 @@ TEXT ·gemm11x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	IMUL3Q     $0x00000040, SI, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z11
-	PREFETCHT1   (BX)(R11*1)
-	VBROADCASTSS (AX), Z12
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z11
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z12
 	VFMADD231PS  Z11, Z12, Z0
-	VBROADCASTSS (AX)(CX*1), Z12
+	VBROADCASTSS (BX)(AX*1), Z12
 	VFMADD231PS  Z11, Z12, Z1
-	VBROADCASTSS (AX)(CX*2), Z12
+	VBROADCASTSS (BX)(AX*2), Z12
 	VFMADD231PS  Z11, Z12, Z2
-	VBROADCASTSS (AX)(DI*1), Z12
+	VBROADCASTSS (BX)(R8*1), Z12
 	VFMADD231PS  Z11, Z12, Z3
-	VBROADCASTSS (AX)(CX*4), Z12
+	VBROADCASTSS (BX)(AX*4), Z12
 	VFMADD231PS  Z11, Z12, Z4
-	VBROADCASTSS (AX)(R8*1), Z12
+	VBROADCASTSS (BX)(R9*1), Z12
 	VFMADD231PS  Z11, Z12, Z5
-	VBROADCASTSS (AX)(DI*2), Z12
+	VBROADCASTSS (BX)(R8*2), Z12
 	VFMADD231PS  Z11, Z12, Z6
-	VBROADCASTSS (AX)(R9*1), Z12
+	VBROADCASTSS (BX)(R10*1), Z12
 	VFMADD231PS  Z11, Z12, Z7
-	VBROADCASTSS (AX)(CX*8), Z12
+	VBROADCASTSS (BX)(AX*8), Z12
 	VFMADD231PS  Z11, Z12, Z8
-	VBROADCASTSS (AX)(R10*1), Z12
+	VBROADCASTSS (BX)(R11*1), Z12
 	VFMADD231PS  Z11, Z12, Z9
-	VBROADCASTSS (AX)(R8*2), Z12
+	VBROADCASTSS (BX)(R9*2), Z12
 	VFMADD231PS  Z11, Z12, Z10
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z11
-	VADDPS  Z11, Z0, Z0
-	VADDPS  Z11, Z1, Z1
-	VADDPS  Z11, Z2, Z2
-	VADDPS  Z11, Z3, Z3
-	VADDPS  Z11, Z4, Z4
-	VADDPS  Z11, Z5, Z5
-	VADDPS  Z11, Z6, Z6
-	VADDPS  Z11, Z7, Z7
-	VADDPS  Z11, Z8, Z8
-	VADDPS  Z11, Z9, Z9
-	VADDPS  Z11, Z10, Z10
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z11
 	VADDPS  Z11, Z0, Z0
@@ -3569,7 +5248,65 @@ nobias4:
 	VMOVUPS (AX), Z11
 	VADDPS  Z11, Z10, Z10
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z0, Z0
+	VADDPS  Z11, Z1, Z1
+	VADDPS  Z11, Z2, Z2
+	VADDPS  Z11, Z3, Z3
+	VADDPS  Z11, Z4, Z4
+	VADDPS  Z11, Z5, Z5
+	VADDPS  Z11, Z6, Z6
+	VADDPS  Z11, Z7, Z7
+	VADDPS  Z11, Z8, Z8
+	VADDPS  Z11, Z9, Z9
+	VADDPS  Z11, Z10, Z10
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z8, Z8
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z11
+	VADDPS  Z11, Z10, Z10
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3594,34 +5331,23 @@ noadd5:
 	VMOVUPS Z9, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z11
-	VADDPS    Z11, Z0, Z0
-	VADDPS    Z11, Z1, Z1
-	VADDPS    Z11, Z2, Z2
-	VADDPS    Z11, Z3, Z3
-	VADDPS    Z11, Z4, Z4
-	VADDPS    Z11, Z5, Z5
-	VADDPS    Z11, Z6, Z6
-	VADDPS    Z11, Z7, Z7
-	VADDPS    Z11, Z8, Z8
-	VADDPS    Z11, Z9, Z9
-	VADDPS    Z11, Z10, Z10
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z11
 	VADDPS    Z11, Z0, Z0
@@ -3656,7 +5382,65 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z11
 	VADDPS    Z11, Z10, Z10
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z0, Z0
+	VADDPS    Z11, Z1, Z1
+	VADDPS    Z11, Z2, Z2
+	VADDPS    Z11, Z3, Z3
+	VADDPS    Z11, Z4, Z4
+	VADDPS    Z11, Z5, Z5
+	VADDPS    Z11, Z6, Z6
+	VADDPS    Z11, Z7, Z7
+	VADDPS    Z11, Z8, Z8
+	VADDPS    Z11, Z9, Z9
+	VADDPS    Z11, Z10, Z10
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z8, Z8
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z11
+	VADDPS    Z11, Z10, Z10
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3681,12 +5465,26 @@ noadd7:
 	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x16AVX512(SB), NOSPLIT, $0-88
+// func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -3713,92 +5511,84 @@ TEXT ·gemm12x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	IMUL3Q     $0x00000040, SI, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z12
-	PREFETCHT1   (BX)(R12*1)
-	VBROADCASTSS (AX), Z13
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z12
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z13
 	VFMADD231PS  Z12, Z13, Z0
-	VBROADCASTSS (AX)(CX*1), Z13
+	VBROADCASTSS (BX)(AX*1), Z13
 	VFMADD231PS  Z12, Z13, Z1
-	VBROADCASTSS (AX)(CX*2), Z13
+	VBROADCASTSS (BX)(AX*2), Z13
 	VFMADD231PS  Z12, Z13, Z2
-	VBROADCASTSS (AX)(DI*1), Z13
+	VBROADCASTSS (BX)(R8*1), Z13
 	VFMADD231PS  Z12, Z13, Z3
-	VBROADCASTSS (AX)(CX*4), Z13
+	VBROADCASTSS (BX)(AX*4), Z13
 	VFMADD231PS  Z12, Z13, Z4
-	VBROADCASTSS (AX)(R8*1), Z13
+	VBROADCASTSS (BX)(R9*1), Z13
 	VFMADD231PS  Z12, Z13, Z5
-	VBROADCASTSS (AX)(DI*2), Z13
+	VBROADCASTSS (BX)(R8*2), Z13
 	VFMADD231PS  Z12, Z13, Z6
-	VBROADCASTSS (AX)(R9*1), Z13
+	VBROADCASTSS (BX)(R10*1), Z13
 	VFMADD231PS  Z12, Z13, Z7
-	VBROADCASTSS (AX)(CX*8), Z13
+	VBROADCASTSS (BX)(AX*8), Z13
 	VFMADD231PS  Z12, Z13, Z8
-	VBROADCASTSS (AX)(R10*1), Z13
+	VBROADCASTSS (BX)(R11*1), Z13
 	VFMADD231PS  Z12, Z13, Z9
-	VBROADCASTSS (AX)(R8*2), Z13
+	VBROADCASTSS (BX)(R9*2), Z13
 	VFMADD231PS  Z12, Z13, Z10
-	VBROADCASTSS (AX)(R11*1), Z13
+	VBROADCASTSS (BX)(R12*1), Z13
 	VFMADD231PS  Z12, Z13, Z11
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z12
-	VADDPS  Z12, Z0, Z0
-	VADDPS  Z12, Z1, Z1
-	VADDPS  Z12, Z2, Z2
-	VADDPS  Z12, Z3, Z3
-	VADDPS  Z12, Z4, Z4
-	VADDPS  Z12, Z5, Z5
-	VADDPS  Z12, Z6, Z6
-	VADDPS  Z12, Z7, Z7
-	VADDPS  Z12, Z8, Z8
-	VADDPS  Z12, Z9, Z9
-	VADDPS  Z12, Z10, Z10
-	VADDPS  Z12, Z11, Z11
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z0, Z0
@@ -3836,7 +5626,69 @@ nobias4:
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z0, Z0
+	VADDPS  Z12, Z1, Z1
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z12, Z3, Z3
+	VADDPS  Z12, Z4, Z4
+	VADDPS  Z12, Z5, Z5
+	VADDPS  Z12, Z6, Z6
+	VADDPS  Z12, Z7, Z7
+	VADDPS  Z12, Z8, Z8
+	VADDPS  Z12, Z9, Z9
+	VADDPS  Z12, Z10, Z10
+	VADDPS  Z12, Z11, Z11
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z8, Z8
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z10, Z10
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z11, Z11
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3863,35 +5715,23 @@ noadd5:
 	VMOVUPS Z10, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z11, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z12
-	VADDPS    Z12, Z0, Z0
-	VADDPS    Z12, Z1, Z1
-	VADDPS    Z12, Z2, Z2
-	VADDPS    Z12, Z3, Z3
-	VADDPS    Z12, Z4, Z4
-	VADDPS    Z12, Z5, Z5
-	VADDPS    Z12, Z6, Z6
-	VADDPS    Z12, Z7, Z7
-	VADDPS    Z12, Z8, Z8
-	VADDPS    Z12, Z9, Z9
-	VADDPS    Z12, Z10, Z10
-	VADDPS    Z12, Z11, Z11
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z0, Z0
@@ -3929,7 +5769,69 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z11, Z11
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z0, Z0
+	VADDPS    Z12, Z1, Z1
+	VADDPS    Z12, Z2, Z2
+	VADDPS    Z12, Z3, Z3
+	VADDPS    Z12, Z4, Z4
+	VADDPS    Z12, Z5, Z5
+	VADDPS    Z12, Z6, Z6
+	VADDPS    Z12, Z7, Z7
+	VADDPS    Z12, Z8, Z8
+	VADDPS    Z12, Z9, Z9
+	VADDPS    Z12, Z10, Z10
+	VADDPS    Z12, Z11, Z11
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z8, Z8
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z10, Z10
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z11, Z11
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3956,12 +5858,26 @@ noadd7:
 	VMOVUPS Z10, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x16AVX512(SB), NOSPLIT, $0-88
+// func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -3990,96 +5906,87 @@ TEXT ·gemm13x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	IMUL3Q     $0x00000040, SI, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z13
-	PREFETCHT1   (BX)(R12*1)
-	VBROADCASTSS (AX), Z14
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z13
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z14
 	VFMADD231PS  Z13, Z14, Z0
-	VBROADCASTSS (AX)(CX*1), Z14
+	VBROADCASTSS (BX)(AX*1), Z14
 	VFMADD231PS  Z13, Z14, Z1
-	VBROADCASTSS (AX)(CX*2), Z14
+	VBROADCASTSS (BX)(AX*2), Z14
 	VFMADD231PS  Z13, Z14, Z2
-	VBROADCASTSS (AX)(DI*1), Z14
+	VBROADCASTSS (BX)(R8*1), Z14
 	VFMADD231PS  Z13, Z14, Z3
-	VBROADCASTSS (AX)(CX*4), Z14
+	VBROADCASTSS (BX)(AX*4), Z14
 	VFMADD231PS  Z13, Z14, Z4
-	VBROADCASTSS (AX)(R8*1), Z14
+	VBROADCASTSS (BX)(R9*1), Z14
 	VFMADD231PS  Z13, Z14, Z5
-	VBROADCASTSS (AX)(DI*2), Z14
+	VBROADCASTSS (BX)(R8*2), Z14
 	VFMADD231PS  Z13, Z14, Z6
-	VBROADCASTSS (AX)(R9*1), Z14
+	VBROADCASTSS (BX)(R10*1), Z14
 	VFMADD231PS  Z13, Z14, Z7
-	VBROADCASTSS (AX)(CX*8), Z14
+	VBROADCASTSS (BX)(AX*8), Z14
 	VFMADD231PS  Z13, Z14, Z8
-	VBROADCASTSS (AX)(R10*1), Z14
+	VBROADCASTSS (BX)(R11*1), Z14
 	VFMADD231PS  Z13, Z14, Z9
-	VBROADCASTSS (AX)(R8*2), Z14
+	VBROADCASTSS (BX)(R9*2), Z14
 	VFMADD231PS  Z13, Z14, Z10
-	VBROADCASTSS (AX)(R11*1), Z14
+	VBROADCASTSS (BX)(R12*1), Z14
 	VFMADD231PS  Z13, Z14, Z11
-	VBROADCASTSS (AX)(DI*4), Z14
+	VBROADCASTSS (BX)(R8*4), Z14
 	VFMADD231PS  Z13, Z14, Z12
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z13
-	VADDPS  Z13, Z0, Z0
-	VADDPS  Z13, Z1, Z1
-	VADDPS  Z13, Z2, Z2
-	VADDPS  Z13, Z3, Z3
-	VADDPS  Z13, Z4, Z4
-	VADDPS  Z13, Z5, Z5
-	VADDPS  Z13, Z6, Z6
-	VADDPS  Z13, Z7, Z7
-	VADDPS  Z13, Z8, Z8
-	VADDPS  Z13, Z9, Z9
-	VADDPS  Z13, Z10, Z10
-	VADDPS  Z13, Z11, Z11
-	VADDPS  Z13, Z12, Z12
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z13
 	VADDPS  Z13, Z0, Z0
@@ -4120,7 +6027,73 @@ nobias4:
 	VMOVUPS (AX), Z13
 	VADDPS  Z13, Z12, Z12
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z0, Z0
+	VADDPS  Z13, Z1, Z1
+	VADDPS  Z13, Z2, Z2
+	VADDPS  Z13, Z3, Z3
+	VADDPS  Z13, Z4, Z4
+	VADDPS  Z13, Z5, Z5
+	VADDPS  Z13, Z6, Z6
+	VADDPS  Z13, Z7, Z7
+	VADDPS  Z13, Z8, Z8
+	VADDPS  Z13, Z9, Z9
+	VADDPS  Z13, Z10, Z10
+	VADDPS  Z13, Z11, Z11
+	VADDPS  Z13, Z12, Z12
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z8, Z8
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z10, Z10
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z13
+	VADDPS  Z13, Z12, Z12
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4149,36 +6122,23 @@ noadd5:
 	VMOVUPS Z11, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z13
-	VADDPS    Z13, Z0, Z0
-	VADDPS    Z13, Z1, Z1
-	VADDPS    Z13, Z2, Z2
-	VADDPS    Z13, Z3, Z3
-	VADDPS    Z13, Z4, Z4
-	VADDPS    Z13, Z5, Z5
-	VADDPS    Z13, Z6, Z6
-	VADDPS    Z13, Z7, Z7
-	VADDPS    Z13, Z8, Z8
-	VADDPS    Z13, Z9, Z9
-	VADDPS    Z13, Z10, Z10
-	VADDPS    Z13, Z11, Z11
-	VADDPS    Z13, Z12, Z12
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z13
 	VADDPS    Z13, Z0, Z0
@@ -4219,7 +6179,73 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z13
 	VADDPS    Z13, Z12, Z12
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z0, Z0
+	VADDPS    Z13, Z1, Z1
+	VADDPS    Z13, Z2, Z2
+	VADDPS    Z13, Z3, Z3
+	VADDPS    Z13, Z4, Z4
+	VADDPS    Z13, Z5, Z5
+	VADDPS    Z13, Z6, Z6
+	VADDPS    Z13, Z7, Z7
+	VADDPS    Z13, Z8, Z8
+	VADDPS    Z13, Z9, Z9
+	VADDPS    Z13, Z10, Z10
+	VADDPS    Z13, Z11, Z11
+	VADDPS    Z13, Z12, Z12
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z8, Z8
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z10, Z10
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z13
+	VADDPS    Z13, Z12, Z12
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4248,12 +6274,26 @@ noadd7:
 	VMOVUPS Z11, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x16AVX512(SB), NOSPLIT, $0-88
+// func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -4284,101 +6324,91 @@ TEXT ·gemm14x16AVX512(SB), NOSPLIT, $0-88
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	LEAQ       (R11)(CX*2), R12
-	IMUL3Q     $0x00000040, SI, R13
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z14
-	PREFETCHT1   (BX)(R13*1)
-	VBROADCASTSS (AX), Z15
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000040, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	LEAQ    (R12)(AX*2), R13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z14
+	PREFETCHT1   (SI)(DX*1)
+	VBROADCASTSS (BX), Z15
 	VFMADD231PS  Z14, Z15, Z0
-	VBROADCASTSS (AX)(CX*1), Z15
+	VBROADCASTSS (BX)(AX*1), Z15
 	VFMADD231PS  Z14, Z15, Z1
-	VBROADCASTSS (AX)(CX*2), Z15
+	VBROADCASTSS (BX)(AX*2), Z15
 	VFMADD231PS  Z14, Z15, Z2
-	VBROADCASTSS (AX)(DI*1), Z15
+	VBROADCASTSS (BX)(R8*1), Z15
 	VFMADD231PS  Z14, Z15, Z3
-	VBROADCASTSS (AX)(CX*4), Z15
+	VBROADCASTSS (BX)(AX*4), Z15
 	VFMADD231PS  Z14, Z15, Z4
-	VBROADCASTSS (AX)(R8*1), Z15
+	VBROADCASTSS (BX)(R9*1), Z15
 	VFMADD231PS  Z14, Z15, Z5
-	VBROADCASTSS (AX)(DI*2), Z15
+	VBROADCASTSS (BX)(R8*2), Z15
 	VFMADD231PS  Z14, Z15, Z6
-	VBROADCASTSS (AX)(R9*1), Z15
+	VBROADCASTSS (BX)(R10*1), Z15
 	VFMADD231PS  Z14, Z15, Z7
-	VBROADCASTSS (AX)(CX*8), Z15
+	VBROADCASTSS (BX)(AX*8), Z15
 	VFMADD231PS  Z14, Z15, Z8
-	VBROADCASTSS (AX)(R10*1), Z15
+	VBROADCASTSS (BX)(R11*1), Z15
 	VFMADD231PS  Z14, Z15, Z9
-	VBROADCASTSS (AX)(R8*2), Z15
+	VBROADCASTSS (BX)(R9*2), Z15
 	VFMADD231PS  Z14, Z15, Z10
-	VBROADCASTSS (AX)(R11*1), Z15
+	VBROADCASTSS (BX)(R12*1), Z15
 	VFMADD231PS  Z14, Z15, Z11
-	VBROADCASTSS (AX)(DI*4), Z15
+	VBROADCASTSS (BX)(R8*4), Z15
 	VFMADD231PS  Z14, Z15, Z12
-	VBROADCASTSS (AX)(R12*1), Z15
+	VBROADCASTSS (BX)(R13*1), Z15
 	VFMADD231PS  Z14, Z15, Z13
-	ADDQ         DX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z14
-	VADDPS  Z14, Z0, Z0
-	VADDPS  Z14, Z1, Z1
-	VADDPS  Z14, Z2, Z2
-	VADDPS  Z14, Z3, Z3
-	VADDPS  Z14, Z4, Z4
-	VADDPS  Z14, Z5, Z5
-	VADDPS  Z14, Z6, Z6
-	VADDPS  Z14, Z7, Z7
-	VADDPS  Z14, Z8, Z8
-	VADDPS  Z14, Z9, Z9
-	VADDPS  Z14, Z10, Z10
-	VADDPS  Z14, Z11, Z11
-	VADDPS  Z14, Z12, Z12
-	VADDPS  Z14, Z13, Z13
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z0, Z0
@@ -4422,7 +6452,77 @@ nobias4:
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z0, Z0
+	VADDPS  Z14, Z1, Z1
+	VADDPS  Z14, Z2, Z2
+	VADDPS  Z14, Z3, Z3
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z14, Z5, Z5
+	VADDPS  Z14, Z6, Z6
+	VADDPS  Z14, Z7, Z7
+	VADDPS  Z14, Z8, Z8
+	VADDPS  Z14, Z9, Z9
+	VADDPS  Z14, Z10, Z10
+	VADDPS  Z14, Z11, Z11
+	VADDPS  Z14, Z12, Z12
+	VADDPS  Z14, Z13, Z13
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z0, Z0
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z2, Z2
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z4, Z4
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z6, Z6
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z8, Z8
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z10, Z10
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z12, Z12
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z13, Z13
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4453,37 +6553,23 @@ noadd5:
 	VMOVUPS Z12, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z13, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z14
-	VADDPS    Z14, Z0, Z0
-	VADDPS    Z14, Z1, Z1
-	VADDPS    Z14, Z2, Z2
-	VADDPS    Z14, Z3, Z3
-	VADDPS    Z14, Z4, Z4
-	VADDPS    Z14, Z5, Z5
-	VADDPS    Z14, Z6, Z6
-	VADDPS    Z14, Z7, Z7
-	VADDPS    Z14, Z8, Z8
-	VADDPS    Z14, Z9, Z9
-	VADDPS    Z14, Z10, Z10
-	VADDPS    Z14, Z11, Z11
-	VADDPS    Z14, Z12, Z12
-	VADDPS    Z14, Z13, Z13
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z0, Z0
@@ -4527,7 +6613,77 @@ nobias6:
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z13, Z13
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z0, Z0
+	VADDPS    Z14, Z1, Z1
+	VADDPS    Z14, Z2, Z2
+	VADDPS    Z14, Z3, Z3
+	VADDPS    Z14, Z4, Z4
+	VADDPS    Z14, Z5, Z5
+	VADDPS    Z14, Z6, Z6
+	VADDPS    Z14, Z7, Z7
+	VADDPS    Z14, Z8, Z8
+	VADDPS    Z14, Z9, Z9
+	VADDPS    Z14, Z10, Z10
+	VADDPS    Z14, Z11, Z11
+	VADDPS    Z14, Z12, Z12
+	VADDPS    Z14, Z13, Z13
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z0, Z0
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z2, Z2
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z4, Z4
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z6, Z6
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z8, Z8
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z10, Z10
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z12, Z12
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z13, Z13
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4558,76 +6714,119 @@ noadd7:
 	VMOVUPS Z12, K1, (AX)
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm1x32AVX512(SB), NOSPLIT, $0-88
+// func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000080, SI, CX
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), AX
+	MOVQ    $+128, SI
+	CMPQ    AX, SI
+	CMOVQLT AX, SI
+	SUBQ    SI, AX
+	MOVQ    AX, 16(SP)
+	MOVQ    (SP), AX
+	MOVQ    8(SP), BX
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	TESTQ   SI, SI
+	JEQ     done2
+
+loop3:
 	VMOVUPS      (BX), Z2
 	VMOVUPS      64(BX), Z3
-	PREFETCHT1   (BX)(CX*1)
-	PREFETCHT1   64(BX)(CX*1)
+	PREFETCHT1   (BX)(DX*1)
+	PREFETCHT1   64(BX)(DX*1)
 	VBROADCASTSS (AX), Z4
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
-	ADDQ         DX, AX
+	ADDQ         CX, AX
 	ADDQ         $0x00000080, BX
 	DECQ         SI
-	JNE          loop2
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    AX, (SP)
+	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z2, Z1, Z1
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(AX), Z2
+	VADDPS  Z2, Z1, Z1
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(AX), Z2
+	VADDPS  Z2, Z1, Z1
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -4635,37 +6834,64 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z2
-	VADDPS    Z2, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z2
-	VADDPS    Z2, Z1, Z1
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z2
+	VADDPS    Z2, Z1, Z1
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z2
+	VADDPS    Z2, Z1, Z1
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
 	VMOVUPS Z1, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm2x32AVX512(SB), NOSPLIT, $0-88
+// func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -4674,56 +6900,55 @@ TEXT ·gemm2x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000080, SI, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z4
-	VMOVUPS      64(BX), Z5
-	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   64(BX)(DI*1)
-	VBROADCASTSS (AX), Z6
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z4
+	VMOVUPS      64(SI), Z5
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z6
 	VFMADD231PS  Z4, Z6, Z0
 	VFMADD231PS  Z5, Z6, Z1
-	VBROADCASTSS (AX)(CX*1), Z6
+	VBROADCASTSS (BX)(AX*1), Z6
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z0, Z0
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z4, Z3, Z3
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z0, Z0
@@ -4735,7 +6960,36 @@ nobias4:
 	VMOVUPS 64(AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(AX), Z4
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z4, Z3, Z3
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(AX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(AX), Z4
+	VADDPS  Z4, Z3, Z3
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4744,10 +6998,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -4755,21 +7015,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z4
-	VADDPS    Z4, Z0, Z0
-	VADDPS    Z4, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z4
-	VADDPS    Z4, Z1, Z1
-	VADDPS    Z4, Z3, Z3
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z0, Z0
@@ -4781,7 +7030,36 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z4
+	VADDPS    Z4, Z1, Z1
+	VADDPS    Z4, Z3, Z3
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z4
+	VADDPS    Z4, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z4
+	VADDPS    Z4, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z4
+	VADDPS    Z4, Z3, Z3
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4790,12 +7068,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
 	VMOVUPS Z3, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm3x32AVX512(SB), NOSPLIT, $0-88
+// func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -4807,63 +7099,60 @@ TEXT ·gemm3x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	IMUL3Q     $0x00000080, SI, DI
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z6
-	VMOVUPS      64(BX), Z7
-	PREFETCHT1   (BX)(DI*1)
-	PREFETCHT1   64(BX)(DI*1)
-	VBROADCASTSS (AX), Z8
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z6
+	VMOVUPS      64(SI), Z7
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
-	VBROADCASTSS (AX)(CX*1), Z8
+	VBROADCASTSS (BX)(AX*1), Z8
 	VFMADD231PS  Z6, Z8, Z2
 	VFMADD231PS  Z7, Z8, Z3
-	VBROADCASTSS (AX)(CX*2), Z8
+	VBROADCASTSS (BX)(AX*2), Z8
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z6
-	VADDPS  Z6, Z0, Z0
-	VADDPS  Z6, Z2, Z2
-	VADDPS  Z6, Z4, Z4
-	VMOVUPS 64(AX), Z6
-	VADDPS  Z6, Z1, Z1
-	VADDPS  Z6, Z3, Z3
-	VADDPS  Z6, Z5, Z5
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z0, Z0
@@ -4880,7 +7169,43 @@ nobias4:
 	VMOVUPS 64(AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z0, Z0
+	VADDPS  Z6, Z2, Z2
+	VADDPS  Z6, Z4, Z4
+	VMOVUPS 64(AX), Z6
+	VADDPS  Z6, Z1, Z1
+	VADDPS  Z6, Z3, Z3
+	VADDPS  Z6, Z5, Z5
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z0, Z0
+	VMOVUPS 64(AX), Z6
+	VADDPS  Z6, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z2, Z2
+	VMOVUPS 64(AX), Z6
+	VADDPS  Z6, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z6
+	VADDPS  Z6, Z4, Z4
+	VMOVUPS 64(AX), Z6
+	VADDPS  Z6, Z5, Z5
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4892,10 +7217,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -4903,23 +7234,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z6
-	VADDPS    Z6, Z0, Z0
-	VADDPS    Z6, Z2, Z2
-	VADDPS    Z6, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z6
-	VADDPS    Z6, Z1, Z1
-	VADDPS    Z6, Z3, Z3
-	VADDPS    Z6, Z5, Z5
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z0, Z0
@@ -4936,7 +7254,43 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z0, Z0
+	VADDPS    Z6, Z2, Z2
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z6
+	VADDPS    Z6, Z1, Z1
+	VADDPS    Z6, Z3, Z3
+	VADDPS    Z6, Z5, Z5
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z6
+	VADDPS    Z6, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z6
+	VADDPS    Z6, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z6
+	VADDPS    Z6, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z6
+	VADDPS    Z6, Z5, Z5
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4948,12 +7302,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
 	VMOVUPS Z5, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm4x32AVX512(SB), NOSPLIT, $0-88
+// func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -4968,71 +7336,66 @@ TEXT ·gemm4x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000080, SI, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	PREFETCHT1   (BX)(R8*1)
-	PREFETCHT1   64(BX)(R8*1)
-	VBROADCASTSS (AX), Z10
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z8
+	VMOVUPS      64(SI), Z9
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS (AX)(CX*1), Z10
+	VBROADCASTSS (BX)(AX*1), Z10
 	VFMADD231PS  Z8, Z10, Z2
 	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS (AX)(CX*2), Z10
+	VBROADCASTSS (BX)(AX*2), Z10
 	VFMADD231PS  Z8, Z10, Z4
 	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS (AX)(DI*1), Z10
+	VBROADCASTSS (BX)(R8*1), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z8
-	VADDPS  Z8, Z0, Z0
-	VADDPS  Z8, Z2, Z2
-	VADDPS  Z8, Z4, Z4
-	VADDPS  Z8, Z6, Z6
-	VMOVUPS 64(AX), Z8
-	VADDPS  Z8, Z1, Z1
-	VADDPS  Z8, Z3, Z3
-	VADDPS  Z8, Z5, Z5
-	VADDPS  Z8, Z7, Z7
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z0, Z0
@@ -5054,7 +7417,50 @@ nobias4:
 	VMOVUPS 64(AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z0, Z0
+	VADDPS  Z8, Z2, Z2
+	VADDPS  Z8, Z4, Z4
+	VADDPS  Z8, Z6, Z6
+	VMOVUPS 64(AX), Z8
+	VADDPS  Z8, Z1, Z1
+	VADDPS  Z8, Z3, Z3
+	VADDPS  Z8, Z5, Z5
+	VADDPS  Z8, Z7, Z7
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z0, Z0
+	VMOVUPS 64(AX), Z8
+	VADDPS  Z8, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z2, Z2
+	VMOVUPS 64(AX), Z8
+	VADDPS  Z8, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z4, Z4
+	VMOVUPS 64(AX), Z8
+	VADDPS  Z8, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z8
+	VADDPS  Z8, Z6, Z6
+	VMOVUPS 64(AX), Z8
+	VADDPS  Z8, Z7, Z7
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5069,10 +7475,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -5080,25 +7492,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z8
-	VADDPS    Z8, Z0, Z0
-	VADDPS    Z8, Z2, Z2
-	VADDPS    Z8, Z4, Z4
-	VADDPS    Z8, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z8
-	VADDPS    Z8, Z1, Z1
-	VADDPS    Z8, Z3, Z3
-	VADDPS    Z8, Z5, Z5
-	VADDPS    Z8, Z7, Z7
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z0, Z0
@@ -5120,7 +7517,50 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z0, Z0
+	VADDPS    Z8, Z2, Z2
+	VADDPS    Z8, Z4, Z4
+	VADDPS    Z8, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z8
+	VADDPS    Z8, Z1, Z1
+	VADDPS    Z8, Z3, Z3
+	VADDPS    Z8, Z5, Z5
+	VADDPS    Z8, Z7, Z7
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z8
+	VADDPS    Z8, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z8
+	VADDPS    Z8, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z8
+	VADDPS    Z8, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z8
+	VADDPS    Z8, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z8
+	VADDPS    Z8, Z7, Z7
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5135,12 +7575,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
 	VMOVUPS Z7, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm5x32AVX512(SB), NOSPLIT, $0-88
+// func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -5158,78 +7612,71 @@ TEXT ·gemm5x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	IMUL3Q     $0x00000080, SI, R8
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z10
-	VMOVUPS      64(BX), Z11
-	PREFETCHT1   (BX)(R8*1)
-	PREFETCHT1   64(BX)(R8*1)
-	VBROADCASTSS (AX), Z12
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z10
+	VMOVUPS      64(SI), Z11
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z12
 	VFMADD231PS  Z10, Z12, Z0
 	VFMADD231PS  Z11, Z12, Z1
-	VBROADCASTSS (AX)(CX*1), Z12
+	VBROADCASTSS (BX)(AX*1), Z12
 	VFMADD231PS  Z10, Z12, Z2
 	VFMADD231PS  Z11, Z12, Z3
-	VBROADCASTSS (AX)(CX*2), Z12
+	VBROADCASTSS (BX)(AX*2), Z12
 	VFMADD231PS  Z10, Z12, Z4
 	VFMADD231PS  Z11, Z12, Z5
-	VBROADCASTSS (AX)(DI*1), Z12
+	VBROADCASTSS (BX)(R8*1), Z12
 	VFMADD231PS  Z10, Z12, Z6
 	VFMADD231PS  Z11, Z12, Z7
-	VBROADCASTSS (AX)(CX*4), Z12
+	VBROADCASTSS (BX)(AX*4), Z12
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z10
-	VADDPS  Z10, Z0, Z0
-	VADDPS  Z10, Z2, Z2
-	VADDPS  Z10, Z4, Z4
-	VADDPS  Z10, Z6, Z6
-	VADDPS  Z10, Z8, Z8
-	VMOVUPS 64(AX), Z10
-	VADDPS  Z10, Z1, Z1
-	VADDPS  Z10, Z3, Z3
-	VADDPS  Z10, Z5, Z5
-	VADDPS  Z10, Z7, Z7
-	VADDPS  Z10, Z9, Z9
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z0, Z0
@@ -5256,7 +7703,57 @@ nobias4:
 	VMOVUPS 64(AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z0, Z0
+	VADDPS  Z10, Z2, Z2
+	VADDPS  Z10, Z4, Z4
+	VADDPS  Z10, Z6, Z6
+	VADDPS  Z10, Z8, Z8
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z1, Z1
+	VADDPS  Z10, Z3, Z3
+	VADDPS  Z10, Z5, Z5
+	VADDPS  Z10, Z7, Z7
+	VADDPS  Z10, Z9, Z9
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z0, Z0
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z2, Z2
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z4, Z4
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z6, Z6
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z10
+	VADDPS  Z10, Z8, Z8
+	VMOVUPS 64(AX), Z10
+	VADDPS  Z10, Z9, Z9
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5274,10 +7771,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -5285,27 +7788,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z10
-	VADDPS    Z10, Z0, Z0
-	VADDPS    Z10, Z2, Z2
-	VADDPS    Z10, Z4, Z4
-	VADDPS    Z10, Z6, Z6
-	VADDPS    Z10, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z10
-	VADDPS    Z10, Z1, Z1
-	VADDPS    Z10, Z3, Z3
-	VADDPS    Z10, Z5, Z5
-	VADDPS    Z10, Z7, Z7
-	VADDPS    Z10, Z9, Z9
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z0, Z0
@@ -5332,7 +7818,57 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z0, Z0
+	VADDPS    Z10, Z2, Z2
+	VADDPS    Z10, Z4, Z4
+	VADDPS    Z10, Z6, Z6
+	VADDPS    Z10, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z1, Z1
+	VADDPS    Z10, Z3, Z3
+	VADDPS    Z10, Z5, Z5
+	VADDPS    Z10, Z7, Z7
+	VADDPS    Z10, Z9, Z9
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z10
+	VADDPS    Z10, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z10
+	VADDPS    Z10, Z9, Z9
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5350,12 +7886,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
 	VMOVUPS Z9, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm6x32AVX512(SB), NOSPLIT, $0-88
+// func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -5376,86 +7926,77 @@ TEXT ·gemm6x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000080, SI, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z12
-	VMOVUPS      64(BX), Z13
-	PREFETCHT1   (BX)(R9*1)
-	PREFETCHT1   64(BX)(R9*1)
-	VBROADCASTSS (AX), Z14
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z12
+	VMOVUPS      64(SI), Z13
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
-	VBROADCASTSS (AX)(CX*1), Z14
+	VBROADCASTSS (BX)(AX*1), Z14
 	VFMADD231PS  Z12, Z14, Z2
 	VFMADD231PS  Z13, Z14, Z3
-	VBROADCASTSS (AX)(CX*2), Z14
+	VBROADCASTSS (BX)(AX*2), Z14
 	VFMADD231PS  Z12, Z14, Z4
 	VFMADD231PS  Z13, Z14, Z5
-	VBROADCASTSS (AX)(DI*1), Z14
+	VBROADCASTSS (BX)(R8*1), Z14
 	VFMADD231PS  Z12, Z14, Z6
 	VFMADD231PS  Z13, Z14, Z7
-	VBROADCASTSS (AX)(CX*4), Z14
+	VBROADCASTSS (BX)(AX*4), Z14
 	VFMADD231PS  Z12, Z14, Z8
 	VFMADD231PS  Z13, Z14, Z9
-	VBROADCASTSS (AX)(R8*1), Z14
+	VBROADCASTSS (BX)(R9*1), Z14
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z12
-	VADDPS  Z12, Z0, Z0
-	VADDPS  Z12, Z2, Z2
-	VADDPS  Z12, Z4, Z4
-	VADDPS  Z12, Z6, Z6
-	VADDPS  Z12, Z8, Z8
-	VADDPS  Z12, Z10, Z10
-	VMOVUPS 64(AX), Z12
-	VADDPS  Z12, Z1, Z1
-	VADDPS  Z12, Z3, Z3
-	VADDPS  Z12, Z5, Z5
-	VADDPS  Z12, Z7, Z7
-	VADDPS  Z12, Z9, Z9
-	VADDPS  Z12, Z11, Z11
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z0, Z0
@@ -5487,7 +8028,64 @@ nobias4:
 	VMOVUPS 64(AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z0, Z0
+	VADDPS  Z12, Z2, Z2
+	VADDPS  Z12, Z4, Z4
+	VADDPS  Z12, Z6, Z6
+	VADDPS  Z12, Z8, Z8
+	VADDPS  Z12, Z10, Z10
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z1, Z1
+	VADDPS  Z12, Z3, Z3
+	VADDPS  Z12, Z5, Z5
+	VADDPS  Z12, Z7, Z7
+	VADDPS  Z12, Z9, Z9
+	VADDPS  Z12, Z11, Z11
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z0, Z0
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z2, Z2
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z4, Z4
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z6, Z6
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z8, Z8
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z12
+	VADDPS  Z12, Z10, Z10
+	VMOVUPS 64(AX), Z12
+	VADDPS  Z12, Z11, Z11
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5508,10 +8106,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -5519,29 +8123,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z12
-	VADDPS    Z12, Z0, Z0
-	VADDPS    Z12, Z2, Z2
-	VADDPS    Z12, Z4, Z4
-	VADDPS    Z12, Z6, Z6
-	VADDPS    Z12, Z8, Z8
-	VADDPS    Z12, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z12
-	VADDPS    Z12, Z1, Z1
-	VADDPS    Z12, Z3, Z3
-	VADDPS    Z12, Z5, Z5
-	VADDPS    Z12, Z7, Z7
-	VADDPS    Z12, Z9, Z9
-	VADDPS    Z12, Z11, Z11
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z0, Z0
@@ -5573,7 +8158,64 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z0, Z0
+	VADDPS    Z12, Z2, Z2
+	VADDPS    Z12, Z4, Z4
+	VADDPS    Z12, Z6, Z6
+	VADDPS    Z12, Z8, Z8
+	VADDPS    Z12, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z1, Z1
+	VADDPS    Z12, Z3, Z3
+	VADDPS    Z12, Z5, Z5
+	VADDPS    Z12, Z7, Z7
+	VADDPS    Z12, Z9, Z9
+	VADDPS    Z12, Z11, Z11
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z12
+	VADDPS    Z12, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z12
+	VADDPS    Z12, Z11, Z11
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5594,12 +8236,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
 	VMOVUPS Z11, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm7x32AVX512(SB), NOSPLIT, $0-88
+// func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -5623,93 +8279,82 @@ TEXT ·gemm7x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	IMUL3Q     $0x00000080, SI, R9
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z14
-	VMOVUPS      64(BX), Z15
-	PREFETCHT1   (BX)(R9*1)
-	PREFETCHT1   64(BX)(R9*1)
-	VBROADCASTSS (AX), Z16
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z14
+	VMOVUPS      64(SI), Z15
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z16
 	VFMADD231PS  Z14, Z16, Z0
 	VFMADD231PS  Z15, Z16, Z1
-	VBROADCASTSS (AX)(CX*1), Z16
+	VBROADCASTSS (BX)(AX*1), Z16
 	VFMADD231PS  Z14, Z16, Z2
 	VFMADD231PS  Z15, Z16, Z3
-	VBROADCASTSS (AX)(CX*2), Z16
+	VBROADCASTSS (BX)(AX*2), Z16
 	VFMADD231PS  Z14, Z16, Z4
 	VFMADD231PS  Z15, Z16, Z5
-	VBROADCASTSS (AX)(DI*1), Z16
+	VBROADCASTSS (BX)(R8*1), Z16
 	VFMADD231PS  Z14, Z16, Z6
 	VFMADD231PS  Z15, Z16, Z7
-	VBROADCASTSS (AX)(CX*4), Z16
+	VBROADCASTSS (BX)(AX*4), Z16
 	VFMADD231PS  Z14, Z16, Z8
 	VFMADD231PS  Z15, Z16, Z9
-	VBROADCASTSS (AX)(R8*1), Z16
+	VBROADCASTSS (BX)(R9*1), Z16
 	VFMADD231PS  Z14, Z16, Z10
 	VFMADD231PS  Z15, Z16, Z11
-	VBROADCASTSS (AX)(DI*2), Z16
+	VBROADCASTSS (BX)(R8*2), Z16
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z14
-	VADDPS  Z14, Z0, Z0
-	VADDPS  Z14, Z2, Z2
-	VADDPS  Z14, Z4, Z4
-	VADDPS  Z14, Z6, Z6
-	VADDPS  Z14, Z8, Z8
-	VADDPS  Z14, Z10, Z10
-	VADDPS  Z14, Z12, Z12
-	VMOVUPS 64(AX), Z14
-	VADDPS  Z14, Z1, Z1
-	VADDPS  Z14, Z3, Z3
-	VADDPS  Z14, Z5, Z5
-	VADDPS  Z14, Z7, Z7
-	VADDPS  Z14, Z9, Z9
-	VADDPS  Z14, Z11, Z11
-	VADDPS  Z14, Z13, Z13
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z0, Z0
@@ -5746,7 +8391,71 @@ nobias4:
 	VMOVUPS 64(AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z0, Z0
+	VADDPS  Z14, Z2, Z2
+	VADDPS  Z14, Z4, Z4
+	VADDPS  Z14, Z6, Z6
+	VADDPS  Z14, Z8, Z8
+	VADDPS  Z14, Z10, Z10
+	VADDPS  Z14, Z12, Z12
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z1, Z1
+	VADDPS  Z14, Z3, Z3
+	VADDPS  Z14, Z5, Z5
+	VADDPS  Z14, Z7, Z7
+	VADDPS  Z14, Z9, Z9
+	VADDPS  Z14, Z11, Z11
+	VADDPS  Z14, Z13, Z13
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z0, Z0
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z2, Z2
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z4, Z4
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z6, Z6
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z8, Z8
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z10, Z10
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z14
+	VADDPS  Z14, Z12, Z12
+	VMOVUPS 64(AX), Z14
+	VADDPS  Z14, Z13, Z13
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5770,10 +8479,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -5781,31 +8496,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z14
-	VADDPS    Z14, Z0, Z0
-	VADDPS    Z14, Z2, Z2
-	VADDPS    Z14, Z4, Z4
-	VADDPS    Z14, Z6, Z6
-	VADDPS    Z14, Z8, Z8
-	VADDPS    Z14, Z10, Z10
-	VADDPS    Z14, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z14
-	VADDPS    Z14, Z1, Z1
-	VADDPS    Z14, Z3, Z3
-	VADDPS    Z14, Z5, Z5
-	VADDPS    Z14, Z7, Z7
-	VADDPS    Z14, Z9, Z9
-	VADDPS    Z14, Z11, Z11
-	VADDPS    Z14, Z13, Z13
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z0, Z0
@@ -5842,7 +8536,71 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z0, Z0
+	VADDPS    Z14, Z2, Z2
+	VADDPS    Z14, Z4, Z4
+	VADDPS    Z14, Z6, Z6
+	VADDPS    Z14, Z8, Z8
+	VADDPS    Z14, Z10, Z10
+	VADDPS    Z14, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z1, Z1
+	VADDPS    Z14, Z3, Z3
+	VADDPS    Z14, Z5, Z5
+	VADDPS    Z14, Z7, Z7
+	VADDPS    Z14, Z9, Z9
+	VADDPS    Z14, Z11, Z11
+	VADDPS    Z14, Z13, Z13
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z14
+	VADDPS    Z14, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z14
+	VADDPS    Z14, Z13, Z13
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5866,12 +8624,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
 	VMOVUPS Z13, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm8x32AVX512(SB), NOSPLIT, $0-88
+// func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -5898,101 +8670,88 @@ TEXT ·gemm8x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	IMUL3Q     $0x00000080, SI, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
-	PREFETCHT1   (BX)(R10*1)
-	PREFETCHT1   64(BX)(R10*1)
-	VBROADCASTSS (AX), Z18
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z16
+	VMOVUPS      64(SI), Z17
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
-	VBROADCASTSS (AX)(CX*1), Z18
+	VBROADCASTSS (BX)(AX*1), Z18
 	VFMADD231PS  Z16, Z18, Z2
 	VFMADD231PS  Z17, Z18, Z3
-	VBROADCASTSS (AX)(CX*2), Z18
+	VBROADCASTSS (BX)(AX*2), Z18
 	VFMADD231PS  Z16, Z18, Z4
 	VFMADD231PS  Z17, Z18, Z5
-	VBROADCASTSS (AX)(DI*1), Z18
+	VBROADCASTSS (BX)(R8*1), Z18
 	VFMADD231PS  Z16, Z18, Z6
 	VFMADD231PS  Z17, Z18, Z7
-	VBROADCASTSS (AX)(CX*4), Z18
+	VBROADCASTSS (BX)(AX*4), Z18
 	VFMADD231PS  Z16, Z18, Z8
 	VFMADD231PS  Z17, Z18, Z9
-	VBROADCASTSS (AX)(R8*1), Z18
+	VBROADCASTSS (BX)(R9*1), Z18
 	VFMADD231PS  Z16, Z18, Z10
 	VFMADD231PS  Z17, Z18, Z11
-	VBROADCASTSS (AX)(DI*2), Z18
+	VBROADCASTSS (BX)(R8*2), Z18
 	VFMADD231PS  Z16, Z18, Z12
 	VFMADD231PS  Z17, Z18, Z13
-	VBROADCASTSS (AX)(R9*1), Z18
+	VBROADCASTSS (BX)(R10*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z16
-	VADDPS  Z16, Z0, Z0
-	VADDPS  Z16, Z2, Z2
-	VADDPS  Z16, Z4, Z4
-	VADDPS  Z16, Z6, Z6
-	VADDPS  Z16, Z8, Z8
-	VADDPS  Z16, Z10, Z10
-	VADDPS  Z16, Z12, Z12
-	VADDPS  Z16, Z14, Z14
-	VMOVUPS 64(AX), Z16
-	VADDPS  Z16, Z1, Z1
-	VADDPS  Z16, Z3, Z3
-	VADDPS  Z16, Z5, Z5
-	VADDPS  Z16, Z7, Z7
-	VADDPS  Z16, Z9, Z9
-	VADDPS  Z16, Z11, Z11
-	VADDPS  Z16, Z13, Z13
-	VADDPS  Z16, Z15, Z15
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z16
 	VADDPS  Z16, Z0, Z0
@@ -6034,7 +8793,78 @@ nobias4:
 	VMOVUPS 64(AX), Z16
 	VADDPS  Z16, Z15, Z15
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z0, Z0
+	VADDPS  Z16, Z2, Z2
+	VADDPS  Z16, Z4, Z4
+	VADDPS  Z16, Z6, Z6
+	VADDPS  Z16, Z8, Z8
+	VADDPS  Z16, Z10, Z10
+	VADDPS  Z16, Z12, Z12
+	VADDPS  Z16, Z14, Z14
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z1, Z1
+	VADDPS  Z16, Z3, Z3
+	VADDPS  Z16, Z5, Z5
+	VADDPS  Z16, Z7, Z7
+	VADDPS  Z16, Z9, Z9
+	VADDPS  Z16, Z11, Z11
+	VADDPS  Z16, Z13, Z13
+	VADDPS  Z16, Z15, Z15
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z0, Z0
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z2, Z2
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z4, Z4
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z6, Z6
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z8, Z8
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z10, Z10
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z12, Z12
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z16
+	VADDPS  Z16, Z14, Z14
+	VMOVUPS 64(AX), Z16
+	VADDPS  Z16, Z15, Z15
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6061,10 +8891,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -6072,33 +8908,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z16
-	VADDPS    Z16, Z0, Z0
-	VADDPS    Z16, Z2, Z2
-	VADDPS    Z16, Z4, Z4
-	VADDPS    Z16, Z6, Z6
-	VADDPS    Z16, Z8, Z8
-	VADDPS    Z16, Z10, Z10
-	VADDPS    Z16, Z12, Z12
-	VADDPS    Z16, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z16
-	VADDPS    Z16, Z1, Z1
-	VADDPS    Z16, Z3, Z3
-	VADDPS    Z16, Z5, Z5
-	VADDPS    Z16, Z7, Z7
-	VADDPS    Z16, Z9, Z9
-	VADDPS    Z16, Z11, Z11
-	VADDPS    Z16, Z13, Z13
-	VADDPS    Z16, Z15, Z15
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z16
 	VADDPS    Z16, Z0, Z0
@@ -6140,7 +8953,78 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z0, Z0
+	VADDPS    Z16, Z2, Z2
+	VADDPS    Z16, Z4, Z4
+	VADDPS    Z16, Z6, Z6
+	VADDPS    Z16, Z8, Z8
+	VADDPS    Z16, Z10, Z10
+	VADDPS    Z16, Z12, Z12
+	VADDPS    Z16, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z1, Z1
+	VADDPS    Z16, Z3, Z3
+	VADDPS    Z16, Z5, Z5
+	VADDPS    Z16, Z7, Z7
+	VADDPS    Z16, Z9, Z9
+	VADDPS    Z16, Z11, Z11
+	VADDPS    Z16, Z13, Z13
+	VADDPS    Z16, Z15, Z15
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z16
+	VADDPS    Z16, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z16
+	VADDPS    Z16, Z15, Z15
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6167,12 +9051,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z14, K1, (AX)
 	VMOVUPS Z15, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm9x32AVX512(SB), NOSPLIT, $0-88
+// func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -6202,108 +9100,93 @@ TEXT ·gemm9x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	IMUL3Q     $0x00000080, SI, R10
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z18
-	VMOVUPS      64(BX), Z19
-	PREFETCHT1   (BX)(R10*1)
-	PREFETCHT1   64(BX)(R10*1)
-	VBROADCASTSS (AX), Z20
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z18
+	VMOVUPS      64(SI), Z19
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
-	VBROADCASTSS (AX)(CX*1), Z20
+	VBROADCASTSS (BX)(AX*1), Z20
 	VFMADD231PS  Z18, Z20, Z2
 	VFMADD231PS  Z19, Z20, Z3
-	VBROADCASTSS (AX)(CX*2), Z20
+	VBROADCASTSS (BX)(AX*2), Z20
 	VFMADD231PS  Z18, Z20, Z4
 	VFMADD231PS  Z19, Z20, Z5
-	VBROADCASTSS (AX)(DI*1), Z20
+	VBROADCASTSS (BX)(R8*1), Z20
 	VFMADD231PS  Z18, Z20, Z6
 	VFMADD231PS  Z19, Z20, Z7
-	VBROADCASTSS (AX)(CX*4), Z20
+	VBROADCASTSS (BX)(AX*4), Z20
 	VFMADD231PS  Z18, Z20, Z8
 	VFMADD231PS  Z19, Z20, Z9
-	VBROADCASTSS (AX)(R8*1), Z20
+	VBROADCASTSS (BX)(R9*1), Z20
 	VFMADD231PS  Z18, Z20, Z10
 	VFMADD231PS  Z19, Z20, Z11
-	VBROADCASTSS (AX)(DI*2), Z20
+	VBROADCASTSS (BX)(R8*2), Z20
 	VFMADD231PS  Z18, Z20, Z12
 	VFMADD231PS  Z19, Z20, Z13
-	VBROADCASTSS (AX)(R9*1), Z20
+	VBROADCASTSS (BX)(R10*1), Z20
 	VFMADD231PS  Z18, Z20, Z14
 	VFMADD231PS  Z19, Z20, Z15
-	VBROADCASTSS (AX)(CX*8), Z20
+	VBROADCASTSS (BX)(AX*8), Z20
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z18
-	VADDPS  Z18, Z0, Z0
-	VADDPS  Z18, Z2, Z2
-	VADDPS  Z18, Z4, Z4
-	VADDPS  Z18, Z6, Z6
-	VADDPS  Z18, Z8, Z8
-	VADDPS  Z18, Z10, Z10
-	VADDPS  Z18, Z12, Z12
-	VADDPS  Z18, Z14, Z14
-	VADDPS  Z18, Z16, Z16
-	VMOVUPS 64(AX), Z18
-	VADDPS  Z18, Z1, Z1
-	VADDPS  Z18, Z3, Z3
-	VADDPS  Z18, Z5, Z5
-	VADDPS  Z18, Z7, Z7
-	VADDPS  Z18, Z9, Z9
-	VADDPS  Z18, Z11, Z11
-	VADDPS  Z18, Z13, Z13
-	VADDPS  Z18, Z15, Z15
-	VADDPS  Z18, Z17, Z17
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z18
 	VADDPS  Z18, Z0, Z0
@@ -6350,7 +9233,85 @@ nobias4:
 	VMOVUPS 64(AX), Z18
 	VADDPS  Z18, Z17, Z17
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z0, Z0
+	VADDPS  Z18, Z2, Z2
+	VADDPS  Z18, Z4, Z4
+	VADDPS  Z18, Z6, Z6
+	VADDPS  Z18, Z8, Z8
+	VADDPS  Z18, Z10, Z10
+	VADDPS  Z18, Z12, Z12
+	VADDPS  Z18, Z14, Z14
+	VADDPS  Z18, Z16, Z16
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z1, Z1
+	VADDPS  Z18, Z3, Z3
+	VADDPS  Z18, Z5, Z5
+	VADDPS  Z18, Z7, Z7
+	VADDPS  Z18, Z9, Z9
+	VADDPS  Z18, Z11, Z11
+	VADDPS  Z18, Z13, Z13
+	VADDPS  Z18, Z15, Z15
+	VADDPS  Z18, Z17, Z17
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z0, Z0
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z2, Z2
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z4, Z4
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z6, Z6
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z8, Z8
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z10, Z10
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z12, Z12
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z14, Z14
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z18
+	VADDPS  Z18, Z16, Z16
+	VMOVUPS 64(AX), Z18
+	VADDPS  Z18, Z17, Z17
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6380,10 +9341,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -6391,35 +9358,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z18
-	VADDPS    Z18, Z0, Z0
-	VADDPS    Z18, Z2, Z2
-	VADDPS    Z18, Z4, Z4
-	VADDPS    Z18, Z6, Z6
-	VADDPS    Z18, Z8, Z8
-	VADDPS    Z18, Z10, Z10
-	VADDPS    Z18, Z12, Z12
-	VADDPS    Z18, Z14, Z14
-	VADDPS    Z18, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z18
-	VADDPS    Z18, Z1, Z1
-	VADDPS    Z18, Z3, Z3
-	VADDPS    Z18, Z5, Z5
-	VADDPS    Z18, Z7, Z7
-	VADDPS    Z18, Z9, Z9
-	VADDPS    Z18, Z11, Z11
-	VADDPS    Z18, Z13, Z13
-	VADDPS    Z18, Z15, Z15
-	VADDPS    Z18, Z17, Z17
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z18
 	VADDPS    Z18, Z0, Z0
@@ -6466,7 +9408,85 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z0, Z0
+	VADDPS    Z18, Z2, Z2
+	VADDPS    Z18, Z4, Z4
+	VADDPS    Z18, Z6, Z6
+	VADDPS    Z18, Z8, Z8
+	VADDPS    Z18, Z10, Z10
+	VADDPS    Z18, Z12, Z12
+	VADDPS    Z18, Z14, Z14
+	VADDPS    Z18, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z1, Z1
+	VADDPS    Z18, Z3, Z3
+	VADDPS    Z18, Z5, Z5
+	VADDPS    Z18, Z7, Z7
+	VADDPS    Z18, Z9, Z9
+	VADDPS    Z18, Z11, Z11
+	VADDPS    Z18, Z13, Z13
+	VADDPS    Z18, Z15, Z15
+	VADDPS    Z18, Z17, Z17
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z18
+	VADDPS    Z18, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z18
+	VADDPS    Z18, Z17, Z17
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6496,12 +9516,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z16, K1, (AX)
 	VMOVUPS Z17, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm10x32AVX512(SB), NOSPLIT, $0-88
+// func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -6534,116 +9568,99 @@ TEXT ·gemm10x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	IMUL3Q     $0x00000080, SI, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z20
-	VMOVUPS      64(BX), Z21
-	PREFETCHT1   (BX)(R11*1)
-	PREFETCHT1   64(BX)(R11*1)
-	VBROADCASTSS (AX), Z22
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z20
+	VMOVUPS      64(SI), Z21
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
-	VBROADCASTSS (AX)(CX*1), Z22
+	VBROADCASTSS (BX)(AX*1), Z22
 	VFMADD231PS  Z20, Z22, Z2
 	VFMADD231PS  Z21, Z22, Z3
-	VBROADCASTSS (AX)(CX*2), Z22
+	VBROADCASTSS (BX)(AX*2), Z22
 	VFMADD231PS  Z20, Z22, Z4
 	VFMADD231PS  Z21, Z22, Z5
-	VBROADCASTSS (AX)(DI*1), Z22
+	VBROADCASTSS (BX)(R8*1), Z22
 	VFMADD231PS  Z20, Z22, Z6
 	VFMADD231PS  Z21, Z22, Z7
-	VBROADCASTSS (AX)(CX*4), Z22
+	VBROADCASTSS (BX)(AX*4), Z22
 	VFMADD231PS  Z20, Z22, Z8
 	VFMADD231PS  Z21, Z22, Z9
-	VBROADCASTSS (AX)(R8*1), Z22
+	VBROADCASTSS (BX)(R9*1), Z22
 	VFMADD231PS  Z20, Z22, Z10
 	VFMADD231PS  Z21, Z22, Z11
-	VBROADCASTSS (AX)(DI*2), Z22
+	VBROADCASTSS (BX)(R8*2), Z22
 	VFMADD231PS  Z20, Z22, Z12
 	VFMADD231PS  Z21, Z22, Z13
-	VBROADCASTSS (AX)(R9*1), Z22
+	VBROADCASTSS (BX)(R10*1), Z22
 	VFMADD231PS  Z20, Z22, Z14
 	VFMADD231PS  Z21, Z22, Z15
-	VBROADCASTSS (AX)(CX*8), Z22
+	VBROADCASTSS (BX)(AX*8), Z22
 	VFMADD231PS  Z20, Z22, Z16
 	VFMADD231PS  Z21, Z22, Z17
-	VBROADCASTSS (AX)(R10*1), Z22
+	VBROADCASTSS (BX)(R11*1), Z22
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z20
-	VADDPS  Z20, Z0, Z0
-	VADDPS  Z20, Z2, Z2
-	VADDPS  Z20, Z4, Z4
-	VADDPS  Z20, Z6, Z6
-	VADDPS  Z20, Z8, Z8
-	VADDPS  Z20, Z10, Z10
-	VADDPS  Z20, Z12, Z12
-	VADDPS  Z20, Z14, Z14
-	VADDPS  Z20, Z16, Z16
-	VADDPS  Z20, Z18, Z18
-	VMOVUPS 64(AX), Z20
-	VADDPS  Z20, Z1, Z1
-	VADDPS  Z20, Z3, Z3
-	VADDPS  Z20, Z5, Z5
-	VADDPS  Z20, Z7, Z7
-	VADDPS  Z20, Z9, Z9
-	VADDPS  Z20, Z11, Z11
-	VADDPS  Z20, Z13, Z13
-	VADDPS  Z20, Z15, Z15
-	VADDPS  Z20, Z17, Z17
-	VADDPS  Z20, Z19, Z19
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z20
 	VADDPS  Z20, Z0, Z0
@@ -6695,7 +9712,92 @@ nobias4:
 	VMOVUPS 64(AX), Z20
 	VADDPS  Z20, Z19, Z19
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z0, Z0
+	VADDPS  Z20, Z2, Z2
+	VADDPS  Z20, Z4, Z4
+	VADDPS  Z20, Z6, Z6
+	VADDPS  Z20, Z8, Z8
+	VADDPS  Z20, Z10, Z10
+	VADDPS  Z20, Z12, Z12
+	VADDPS  Z20, Z14, Z14
+	VADDPS  Z20, Z16, Z16
+	VADDPS  Z20, Z18, Z18
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z1, Z1
+	VADDPS  Z20, Z3, Z3
+	VADDPS  Z20, Z5, Z5
+	VADDPS  Z20, Z7, Z7
+	VADDPS  Z20, Z9, Z9
+	VADDPS  Z20, Z11, Z11
+	VADDPS  Z20, Z13, Z13
+	VADDPS  Z20, Z15, Z15
+	VADDPS  Z20, Z17, Z17
+	VADDPS  Z20, Z19, Z19
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z0, Z0
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z2, Z2
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z4, Z4
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z6, Z6
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z8, Z8
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z10, Z10
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z12, Z12
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z14, Z14
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z16, Z16
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z17, Z17
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z20
+	VADDPS  Z20, Z18, Z18
+	VMOVUPS 64(AX), Z20
+	VADDPS  Z20, Z19, Z19
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6728,10 +9830,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -6739,37 +9847,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z20
-	VADDPS    Z20, Z0, Z0
-	VADDPS    Z20, Z2, Z2
-	VADDPS    Z20, Z4, Z4
-	VADDPS    Z20, Z6, Z6
-	VADDPS    Z20, Z8, Z8
-	VADDPS    Z20, Z10, Z10
-	VADDPS    Z20, Z12, Z12
-	VADDPS    Z20, Z14, Z14
-	VADDPS    Z20, Z16, Z16
-	VADDPS    Z20, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z20
-	VADDPS    Z20, Z1, Z1
-	VADDPS    Z20, Z3, Z3
-	VADDPS    Z20, Z5, Z5
-	VADDPS    Z20, Z7, Z7
-	VADDPS    Z20, Z9, Z9
-	VADDPS    Z20, Z11, Z11
-	VADDPS    Z20, Z13, Z13
-	VADDPS    Z20, Z15, Z15
-	VADDPS    Z20, Z17, Z17
-	VADDPS    Z20, Z19, Z19
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z20
 	VADDPS    Z20, Z0, Z0
@@ -6821,7 +9902,92 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z0, Z0
+	VADDPS    Z20, Z2, Z2
+	VADDPS    Z20, Z4, Z4
+	VADDPS    Z20, Z6, Z6
+	VADDPS    Z20, Z8, Z8
+	VADDPS    Z20, Z10, Z10
+	VADDPS    Z20, Z12, Z12
+	VADDPS    Z20, Z14, Z14
+	VADDPS    Z20, Z16, Z16
+	VADDPS    Z20, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z1, Z1
+	VADDPS    Z20, Z3, Z3
+	VADDPS    Z20, Z5, Z5
+	VADDPS    Z20, Z7, Z7
+	VADDPS    Z20, Z9, Z9
+	VADDPS    Z20, Z11, Z11
+	VADDPS    Z20, Z13, Z13
+	VADDPS    Z20, Z15, Z15
+	VADDPS    Z20, Z17, Z17
+	VADDPS    Z20, Z19, Z19
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z17, Z17
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z20
+	VADDPS    Z20, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z20
+	VADDPS    Z20, Z19, Z19
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6854,12 +10020,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z18, K1, (AX)
 	VMOVUPS Z19, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm11x32AVX512(SB), NOSPLIT, $0-88
+// func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -6895,123 +10075,104 @@ TEXT ·gemm11x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	IMUL3Q     $0x00000080, SI, R11
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z22
-	VMOVUPS      64(BX), Z23
-	PREFETCHT1   (BX)(R11*1)
-	PREFETCHT1   64(BX)(R11*1)
-	VBROADCASTSS (AX), Z24
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z22
+	VMOVUPS      64(SI), Z23
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
-	VBROADCASTSS (AX)(CX*1), Z24
+	VBROADCASTSS (BX)(AX*1), Z24
 	VFMADD231PS  Z22, Z24, Z2
 	VFMADD231PS  Z23, Z24, Z3
-	VBROADCASTSS (AX)(CX*2), Z24
+	VBROADCASTSS (BX)(AX*2), Z24
 	VFMADD231PS  Z22, Z24, Z4
 	VFMADD231PS  Z23, Z24, Z5
-	VBROADCASTSS (AX)(DI*1), Z24
+	VBROADCASTSS (BX)(R8*1), Z24
 	VFMADD231PS  Z22, Z24, Z6
 	VFMADD231PS  Z23, Z24, Z7
-	VBROADCASTSS (AX)(CX*4), Z24
+	VBROADCASTSS (BX)(AX*4), Z24
 	VFMADD231PS  Z22, Z24, Z8
 	VFMADD231PS  Z23, Z24, Z9
-	VBROADCASTSS (AX)(R8*1), Z24
+	VBROADCASTSS (BX)(R9*1), Z24
 	VFMADD231PS  Z22, Z24, Z10
 	VFMADD231PS  Z23, Z24, Z11
-	VBROADCASTSS (AX)(DI*2), Z24
+	VBROADCASTSS (BX)(R8*2), Z24
 	VFMADD231PS  Z22, Z24, Z12
 	VFMADD231PS  Z23, Z24, Z13
-	VBROADCASTSS (AX)(R9*1), Z24
+	VBROADCASTSS (BX)(R10*1), Z24
 	VFMADD231PS  Z22, Z24, Z14
 	VFMADD231PS  Z23, Z24, Z15
-	VBROADCASTSS (AX)(CX*8), Z24
+	VBROADCASTSS (BX)(AX*8), Z24
 	VFMADD231PS  Z22, Z24, Z16
 	VFMADD231PS  Z23, Z24, Z17
-	VBROADCASTSS (AX)(R10*1), Z24
+	VBROADCASTSS (BX)(R11*1), Z24
 	VFMADD231PS  Z22, Z24, Z18
 	VFMADD231PS  Z23, Z24, Z19
-	VBROADCASTSS (AX)(R8*2), Z24
+	VBROADCASTSS (BX)(R9*2), Z24
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z22
-	VADDPS  Z22, Z0, Z0
-	VADDPS  Z22, Z2, Z2
-	VADDPS  Z22, Z4, Z4
-	VADDPS  Z22, Z6, Z6
-	VADDPS  Z22, Z8, Z8
-	VADDPS  Z22, Z10, Z10
-	VADDPS  Z22, Z12, Z12
-	VADDPS  Z22, Z14, Z14
-	VADDPS  Z22, Z16, Z16
-	VADDPS  Z22, Z18, Z18
-	VADDPS  Z22, Z20, Z20
-	VMOVUPS 64(AX), Z22
-	VADDPS  Z22, Z1, Z1
-	VADDPS  Z22, Z3, Z3
-	VADDPS  Z22, Z5, Z5
-	VADDPS  Z22, Z7, Z7
-	VADDPS  Z22, Z9, Z9
-	VADDPS  Z22, Z11, Z11
-	VADDPS  Z22, Z13, Z13
-	VADDPS  Z22, Z15, Z15
-	VADDPS  Z22, Z17, Z17
-	VADDPS  Z22, Z19, Z19
-	VADDPS  Z22, Z21, Z21
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z22
 	VADDPS  Z22, Z0, Z0
@@ -7068,7 +10229,99 @@ nobias4:
 	VMOVUPS 64(AX), Z22
 	VADDPS  Z22, Z21, Z21
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z0, Z0
+	VADDPS  Z22, Z2, Z2
+	VADDPS  Z22, Z4, Z4
+	VADDPS  Z22, Z6, Z6
+	VADDPS  Z22, Z8, Z8
+	VADDPS  Z22, Z10, Z10
+	VADDPS  Z22, Z12, Z12
+	VADDPS  Z22, Z14, Z14
+	VADDPS  Z22, Z16, Z16
+	VADDPS  Z22, Z18, Z18
+	VADDPS  Z22, Z20, Z20
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z1, Z1
+	VADDPS  Z22, Z3, Z3
+	VADDPS  Z22, Z5, Z5
+	VADDPS  Z22, Z7, Z7
+	VADDPS  Z22, Z9, Z9
+	VADDPS  Z22, Z11, Z11
+	VADDPS  Z22, Z13, Z13
+	VADDPS  Z22, Z15, Z15
+	VADDPS  Z22, Z17, Z17
+	VADDPS  Z22, Z19, Z19
+	VADDPS  Z22, Z21, Z21
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z0, Z0
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z2, Z2
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z4, Z4
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z6, Z6
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z8, Z8
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z10, Z10
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z12, Z12
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z14, Z14
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z16, Z16
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z17, Z17
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z18, Z18
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z19, Z19
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z22
+	VADDPS  Z22, Z20, Z20
+	VMOVUPS 64(AX), Z22
+	VADDPS  Z22, Z21, Z21
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7104,10 +10357,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7115,39 +10374,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z22
-	VADDPS    Z22, Z0, Z0
-	VADDPS    Z22, Z2, Z2
-	VADDPS    Z22, Z4, Z4
-	VADDPS    Z22, Z6, Z6
-	VADDPS    Z22, Z8, Z8
-	VADDPS    Z22, Z10, Z10
-	VADDPS    Z22, Z12, Z12
-	VADDPS    Z22, Z14, Z14
-	VADDPS    Z22, Z16, Z16
-	VADDPS    Z22, Z18, Z18
-	VADDPS    Z22, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z22
-	VADDPS    Z22, Z1, Z1
-	VADDPS    Z22, Z3, Z3
-	VADDPS    Z22, Z5, Z5
-	VADDPS    Z22, Z7, Z7
-	VADDPS    Z22, Z9, Z9
-	VADDPS    Z22, Z11, Z11
-	VADDPS    Z22, Z13, Z13
-	VADDPS    Z22, Z15, Z15
-	VADDPS    Z22, Z17, Z17
-	VADDPS    Z22, Z19, Z19
-	VADDPS    Z22, Z21, Z21
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z22
 	VADDPS    Z22, Z0, Z0
@@ -7204,7 +10434,99 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z0, Z0
+	VADDPS    Z22, Z2, Z2
+	VADDPS    Z22, Z4, Z4
+	VADDPS    Z22, Z6, Z6
+	VADDPS    Z22, Z8, Z8
+	VADDPS    Z22, Z10, Z10
+	VADDPS    Z22, Z12, Z12
+	VADDPS    Z22, Z14, Z14
+	VADDPS    Z22, Z16, Z16
+	VADDPS    Z22, Z18, Z18
+	VADDPS    Z22, Z20, Z20
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z1, Z1
+	VADDPS    Z22, Z3, Z3
+	VADDPS    Z22, Z5, Z5
+	VADDPS    Z22, Z7, Z7
+	VADDPS    Z22, Z9, Z9
+	VADDPS    Z22, Z11, Z11
+	VADDPS    Z22, Z13, Z13
+	VADDPS    Z22, Z15, Z15
+	VADDPS    Z22, Z17, Z17
+	VADDPS    Z22, Z19, Z19
+	VADDPS    Z22, Z21, Z21
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z17, Z17
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z19, Z19
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z22
+	VADDPS    Z22, Z20, Z20
+	VMOVUPS.Z 64(AX), K2, Z22
+	VADDPS    Z22, Z21, Z21
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7240,12 +10562,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z20, K1, (AX)
 	VMOVUPS Z21, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm12x32AVX512(SB), NOSPLIT, $0-88
+// func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -7284,131 +10620,110 @@ TEXT ·gemm12x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	IMUL3Q     $0x00000080, SI, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z24
-	VMOVUPS      64(BX), Z25
-	PREFETCHT1   (BX)(R12*1)
-	PREFETCHT1   64(BX)(R12*1)
-	VBROADCASTSS (AX), Z26
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z24
+	VMOVUPS      64(SI), Z25
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
-	VBROADCASTSS (AX)(CX*1), Z26
+	VBROADCASTSS (BX)(AX*1), Z26
 	VFMADD231PS  Z24, Z26, Z2
 	VFMADD231PS  Z25, Z26, Z3
-	VBROADCASTSS (AX)(CX*2), Z26
+	VBROADCASTSS (BX)(AX*2), Z26
 	VFMADD231PS  Z24, Z26, Z4
 	VFMADD231PS  Z25, Z26, Z5
-	VBROADCASTSS (AX)(DI*1), Z26
+	VBROADCASTSS (BX)(R8*1), Z26
 	VFMADD231PS  Z24, Z26, Z6
 	VFMADD231PS  Z25, Z26, Z7
-	VBROADCASTSS (AX)(CX*4), Z26
+	VBROADCASTSS (BX)(AX*4), Z26
 	VFMADD231PS  Z24, Z26, Z8
 	VFMADD231PS  Z25, Z26, Z9
-	VBROADCASTSS (AX)(R8*1), Z26
+	VBROADCASTSS (BX)(R9*1), Z26
 	VFMADD231PS  Z24, Z26, Z10
 	VFMADD231PS  Z25, Z26, Z11
-	VBROADCASTSS (AX)(DI*2), Z26
+	VBROADCASTSS (BX)(R8*2), Z26
 	VFMADD231PS  Z24, Z26, Z12
 	VFMADD231PS  Z25, Z26, Z13
-	VBROADCASTSS (AX)(R9*1), Z26
+	VBROADCASTSS (BX)(R10*1), Z26
 	VFMADD231PS  Z24, Z26, Z14
 	VFMADD231PS  Z25, Z26, Z15
-	VBROADCASTSS (AX)(CX*8), Z26
+	VBROADCASTSS (BX)(AX*8), Z26
 	VFMADD231PS  Z24, Z26, Z16
 	VFMADD231PS  Z25, Z26, Z17
-	VBROADCASTSS (AX)(R10*1), Z26
+	VBROADCASTSS (BX)(R11*1), Z26
 	VFMADD231PS  Z24, Z26, Z18
 	VFMADD231PS  Z25, Z26, Z19
-	VBROADCASTSS (AX)(R8*2), Z26
+	VBROADCASTSS (BX)(R9*2), Z26
 	VFMADD231PS  Z24, Z26, Z20
 	VFMADD231PS  Z25, Z26, Z21
-	VBROADCASTSS (AX)(R11*1), Z26
+	VBROADCASTSS (BX)(R12*1), Z26
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z24
-	VADDPS  Z24, Z0, Z0
-	VADDPS  Z24, Z2, Z2
-	VADDPS  Z24, Z4, Z4
-	VADDPS  Z24, Z6, Z6
-	VADDPS  Z24, Z8, Z8
-	VADDPS  Z24, Z10, Z10
-	VADDPS  Z24, Z12, Z12
-	VADDPS  Z24, Z14, Z14
-	VADDPS  Z24, Z16, Z16
-	VADDPS  Z24, Z18, Z18
-	VADDPS  Z24, Z20, Z20
-	VADDPS  Z24, Z22, Z22
-	VMOVUPS 64(AX), Z24
-	VADDPS  Z24, Z1, Z1
-	VADDPS  Z24, Z3, Z3
-	VADDPS  Z24, Z5, Z5
-	VADDPS  Z24, Z7, Z7
-	VADDPS  Z24, Z9, Z9
-	VADDPS  Z24, Z11, Z11
-	VADDPS  Z24, Z13, Z13
-	VADDPS  Z24, Z15, Z15
-	VADDPS  Z24, Z17, Z17
-	VADDPS  Z24, Z19, Z19
-	VADDPS  Z24, Z21, Z21
-	VADDPS  Z24, Z23, Z23
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z24
 	VADDPS  Z24, Z0, Z0
@@ -7470,7 +10785,106 @@ nobias4:
 	VMOVUPS 64(AX), Z24
 	VADDPS  Z24, Z23, Z23
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z0, Z0
+	VADDPS  Z24, Z2, Z2
+	VADDPS  Z24, Z4, Z4
+	VADDPS  Z24, Z6, Z6
+	VADDPS  Z24, Z8, Z8
+	VADDPS  Z24, Z10, Z10
+	VADDPS  Z24, Z12, Z12
+	VADDPS  Z24, Z14, Z14
+	VADDPS  Z24, Z16, Z16
+	VADDPS  Z24, Z18, Z18
+	VADDPS  Z24, Z20, Z20
+	VADDPS  Z24, Z22, Z22
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z1, Z1
+	VADDPS  Z24, Z3, Z3
+	VADDPS  Z24, Z5, Z5
+	VADDPS  Z24, Z7, Z7
+	VADDPS  Z24, Z9, Z9
+	VADDPS  Z24, Z11, Z11
+	VADDPS  Z24, Z13, Z13
+	VADDPS  Z24, Z15, Z15
+	VADDPS  Z24, Z17, Z17
+	VADDPS  Z24, Z19, Z19
+	VADDPS  Z24, Z21, Z21
+	VADDPS  Z24, Z23, Z23
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z0, Z0
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z2, Z2
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z4, Z4
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z6, Z6
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z8, Z8
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z10, Z10
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z12, Z12
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z14, Z14
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z16, Z16
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z17, Z17
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z18, Z18
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z19, Z19
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z20, Z20
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z21, Z21
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z24
+	VADDPS  Z24, Z22, Z22
+	VMOVUPS 64(AX), Z24
+	VADDPS  Z24, Z23, Z23
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7509,10 +10923,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7520,41 +10940,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z24
-	VADDPS    Z24, Z0, Z0
-	VADDPS    Z24, Z2, Z2
-	VADDPS    Z24, Z4, Z4
-	VADDPS    Z24, Z6, Z6
-	VADDPS    Z24, Z8, Z8
-	VADDPS    Z24, Z10, Z10
-	VADDPS    Z24, Z12, Z12
-	VADDPS    Z24, Z14, Z14
-	VADDPS    Z24, Z16, Z16
-	VADDPS    Z24, Z18, Z18
-	VADDPS    Z24, Z20, Z20
-	VADDPS    Z24, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z24
-	VADDPS    Z24, Z1, Z1
-	VADDPS    Z24, Z3, Z3
-	VADDPS    Z24, Z5, Z5
-	VADDPS    Z24, Z7, Z7
-	VADDPS    Z24, Z9, Z9
-	VADDPS    Z24, Z11, Z11
-	VADDPS    Z24, Z13, Z13
-	VADDPS    Z24, Z15, Z15
-	VADDPS    Z24, Z17, Z17
-	VADDPS    Z24, Z19, Z19
-	VADDPS    Z24, Z21, Z21
-	VADDPS    Z24, Z23, Z23
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z24
 	VADDPS    Z24, Z0, Z0
@@ -7616,7 +11005,106 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	VADDPS    Z24, Z2, Z2
+	VADDPS    Z24, Z4, Z4
+	VADDPS    Z24, Z6, Z6
+	VADDPS    Z24, Z8, Z8
+	VADDPS    Z24, Z10, Z10
+	VADDPS    Z24, Z12, Z12
+	VADDPS    Z24, Z14, Z14
+	VADDPS    Z24, Z16, Z16
+	VADDPS    Z24, Z18, Z18
+	VADDPS    Z24, Z20, Z20
+	VADDPS    Z24, Z22, Z22
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z1, Z1
+	VADDPS    Z24, Z3, Z3
+	VADDPS    Z24, Z5, Z5
+	VADDPS    Z24, Z7, Z7
+	VADDPS    Z24, Z9, Z9
+	VADDPS    Z24, Z11, Z11
+	VADDPS    Z24, Z13, Z13
+	VADDPS    Z24, Z15, Z15
+	VADDPS    Z24, Z17, Z17
+	VADDPS    Z24, Z19, Z19
+	VADDPS    Z24, Z21, Z21
+	VADDPS    Z24, Z23, Z23
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z17, Z17
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z19, Z19
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z20, Z20
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z21, Z21
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z24
+	VADDPS    Z24, Z22, Z22
+	VMOVUPS.Z 64(AX), K2, Z24
+	VADDPS    Z24, Z23, Z23
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7655,12 +11143,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z22, K1, (AX)
 	VMOVUPS Z23, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm13x32AVX512(SB), NOSPLIT, $0-88
+// func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -7702,138 +11204,115 @@ TEXT ·gemm13x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	IMUL3Q     $0x00000080, SI, R12
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z26
-	VMOVUPS      64(BX), Z27
-	PREFETCHT1   (BX)(R12*1)
-	PREFETCHT1   64(BX)(R12*1)
-	VBROADCASTSS (AX), Z28
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z26
+	VMOVUPS      64(SI), Z27
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
-	VBROADCASTSS (AX)(CX*1), Z28
+	VBROADCASTSS (BX)(AX*1), Z28
 	VFMADD231PS  Z26, Z28, Z2
 	VFMADD231PS  Z27, Z28, Z3
-	VBROADCASTSS (AX)(CX*2), Z28
+	VBROADCASTSS (BX)(AX*2), Z28
 	VFMADD231PS  Z26, Z28, Z4
 	VFMADD231PS  Z27, Z28, Z5
-	VBROADCASTSS (AX)(DI*1), Z28
+	VBROADCASTSS (BX)(R8*1), Z28
 	VFMADD231PS  Z26, Z28, Z6
 	VFMADD231PS  Z27, Z28, Z7
-	VBROADCASTSS (AX)(CX*4), Z28
+	VBROADCASTSS (BX)(AX*4), Z28
 	VFMADD231PS  Z26, Z28, Z8
 	VFMADD231PS  Z27, Z28, Z9
-	VBROADCASTSS (AX)(R8*1), Z28
+	VBROADCASTSS (BX)(R9*1), Z28
 	VFMADD231PS  Z26, Z28, Z10
 	VFMADD231PS  Z27, Z28, Z11
-	VBROADCASTSS (AX)(DI*2), Z28
+	VBROADCASTSS (BX)(R8*2), Z28
 	VFMADD231PS  Z26, Z28, Z12
 	VFMADD231PS  Z27, Z28, Z13
-	VBROADCASTSS (AX)(R9*1), Z28
+	VBROADCASTSS (BX)(R10*1), Z28
 	VFMADD231PS  Z26, Z28, Z14
 	VFMADD231PS  Z27, Z28, Z15
-	VBROADCASTSS (AX)(CX*8), Z28
+	VBROADCASTSS (BX)(AX*8), Z28
 	VFMADD231PS  Z26, Z28, Z16
 	VFMADD231PS  Z27, Z28, Z17
-	VBROADCASTSS (AX)(R10*1), Z28
+	VBROADCASTSS (BX)(R11*1), Z28
 	VFMADD231PS  Z26, Z28, Z18
 	VFMADD231PS  Z27, Z28, Z19
-	VBROADCASTSS (AX)(R8*2), Z28
+	VBROADCASTSS (BX)(R9*2), Z28
 	VFMADD231PS  Z26, Z28, Z20
 	VFMADD231PS  Z27, Z28, Z21
-	VBROADCASTSS (AX)(R11*1), Z28
+	VBROADCASTSS (BX)(R12*1), Z28
 	VFMADD231PS  Z26, Z28, Z22
 	VFMADD231PS  Z27, Z28, Z23
-	VBROADCASTSS (AX)(DI*4), Z28
+	VBROADCASTSS (BX)(R8*4), Z28
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z26
-	VADDPS  Z26, Z0, Z0
-	VADDPS  Z26, Z2, Z2
-	VADDPS  Z26, Z4, Z4
-	VADDPS  Z26, Z6, Z6
-	VADDPS  Z26, Z8, Z8
-	VADDPS  Z26, Z10, Z10
-	VADDPS  Z26, Z12, Z12
-	VADDPS  Z26, Z14, Z14
-	VADDPS  Z26, Z16, Z16
-	VADDPS  Z26, Z18, Z18
-	VADDPS  Z26, Z20, Z20
-	VADDPS  Z26, Z22, Z22
-	VADDPS  Z26, Z24, Z24
-	VMOVUPS 64(AX), Z26
-	VADDPS  Z26, Z1, Z1
-	VADDPS  Z26, Z3, Z3
-	VADDPS  Z26, Z5, Z5
-	VADDPS  Z26, Z7, Z7
-	VADDPS  Z26, Z9, Z9
-	VADDPS  Z26, Z11, Z11
-	VADDPS  Z26, Z13, Z13
-	VADDPS  Z26, Z15, Z15
-	VADDPS  Z26, Z17, Z17
-	VADDPS  Z26, Z19, Z19
-	VADDPS  Z26, Z21, Z21
-	VADDPS  Z26, Z23, Z23
-	VADDPS  Z26, Z25, Z25
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z26
 	VADDPS  Z26, Z0, Z0
@@ -7900,7 +11379,113 @@ nobias4:
 	VMOVUPS 64(AX), Z26
 	VADDPS  Z26, Z25, Z25
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z0, Z0
+	VADDPS  Z26, Z2, Z2
+	VADDPS  Z26, Z4, Z4
+	VADDPS  Z26, Z6, Z6
+	VADDPS  Z26, Z8, Z8
+	VADDPS  Z26, Z10, Z10
+	VADDPS  Z26, Z12, Z12
+	VADDPS  Z26, Z14, Z14
+	VADDPS  Z26, Z16, Z16
+	VADDPS  Z26, Z18, Z18
+	VADDPS  Z26, Z20, Z20
+	VADDPS  Z26, Z22, Z22
+	VADDPS  Z26, Z24, Z24
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z1, Z1
+	VADDPS  Z26, Z3, Z3
+	VADDPS  Z26, Z5, Z5
+	VADDPS  Z26, Z7, Z7
+	VADDPS  Z26, Z9, Z9
+	VADDPS  Z26, Z11, Z11
+	VADDPS  Z26, Z13, Z13
+	VADDPS  Z26, Z15, Z15
+	VADDPS  Z26, Z17, Z17
+	VADDPS  Z26, Z19, Z19
+	VADDPS  Z26, Z21, Z21
+	VADDPS  Z26, Z23, Z23
+	VADDPS  Z26, Z25, Z25
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z0, Z0
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z2, Z2
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z4, Z4
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z6, Z6
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z8, Z8
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z10, Z10
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z12, Z12
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z14, Z14
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z16, Z16
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z17, Z17
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z18, Z18
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z19, Z19
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z20, Z20
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z21, Z21
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z22, Z22
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z23, Z23
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z26
+	VADDPS  Z26, Z24, Z24
+	VMOVUPS 64(AX), Z26
+	VADDPS  Z26, Z25, Z25
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7942,10 +11527,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7953,43 +11544,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z26
-	VADDPS    Z26, Z0, Z0
-	VADDPS    Z26, Z2, Z2
-	VADDPS    Z26, Z4, Z4
-	VADDPS    Z26, Z6, Z6
-	VADDPS    Z26, Z8, Z8
-	VADDPS    Z26, Z10, Z10
-	VADDPS    Z26, Z12, Z12
-	VADDPS    Z26, Z14, Z14
-	VADDPS    Z26, Z16, Z16
-	VADDPS    Z26, Z18, Z18
-	VADDPS    Z26, Z20, Z20
-	VADDPS    Z26, Z22, Z22
-	VADDPS    Z26, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z26
-	VADDPS    Z26, Z1, Z1
-	VADDPS    Z26, Z3, Z3
-	VADDPS    Z26, Z5, Z5
-	VADDPS    Z26, Z7, Z7
-	VADDPS    Z26, Z9, Z9
-	VADDPS    Z26, Z11, Z11
-	VADDPS    Z26, Z13, Z13
-	VADDPS    Z26, Z15, Z15
-	VADDPS    Z26, Z17, Z17
-	VADDPS    Z26, Z19, Z19
-	VADDPS    Z26, Z21, Z21
-	VADDPS    Z26, Z23, Z23
-	VADDPS    Z26, Z25, Z25
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z26
 	VADDPS    Z26, Z0, Z0
@@ -8056,7 +11614,113 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z0, Z0
+	VADDPS    Z26, Z2, Z2
+	VADDPS    Z26, Z4, Z4
+	VADDPS    Z26, Z6, Z6
+	VADDPS    Z26, Z8, Z8
+	VADDPS    Z26, Z10, Z10
+	VADDPS    Z26, Z12, Z12
+	VADDPS    Z26, Z14, Z14
+	VADDPS    Z26, Z16, Z16
+	VADDPS    Z26, Z18, Z18
+	VADDPS    Z26, Z20, Z20
+	VADDPS    Z26, Z22, Z22
+	VADDPS    Z26, Z24, Z24
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z1, Z1
+	VADDPS    Z26, Z3, Z3
+	VADDPS    Z26, Z5, Z5
+	VADDPS    Z26, Z7, Z7
+	VADDPS    Z26, Z9, Z9
+	VADDPS    Z26, Z11, Z11
+	VADDPS    Z26, Z13, Z13
+	VADDPS    Z26, Z15, Z15
+	VADDPS    Z26, Z17, Z17
+	VADDPS    Z26, Z19, Z19
+	VADDPS    Z26, Z21, Z21
+	VADDPS    Z26, Z23, Z23
+	VADDPS    Z26, Z25, Z25
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z17, Z17
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z19, Z19
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z20, Z20
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z21, Z21
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z22, Z22
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z23, Z23
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z26
+	VADDPS    Z26, Z24, Z24
+	VMOVUPS.Z 64(AX), K2, Z26
+	VADDPS    Z26, Z25, Z25
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8098,12 +11762,26 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z24, K1, (AX)
 	VMOVUPS Z25, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET
 
-// func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, bias *float32, add *float32, ldadd int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·gemm14x32AVX512(SB), NOSPLIT, $0-88
+// func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-96
+	MOVQ       a+16(FP), AX
+	MOVQ       AX, (SP)
+	MOVQ       b+40(FP), AX
+	MOVQ       AX, 8(SP)
+	MOVQ       k+56(FP), AX
+	MOVQ       AX, 16(SP)
+	MOVQ       acc+64(FP), AX
+	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -8148,146 +11826,121 @@ TEXT ·gemm14x32AVX512(SB), NOSPLIT, $0-88
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
-	MOVQ       a+16(FP), AX
-	MOVQ       ars+24(FP), CX
-	MOVQ       acs+32(FP), DX
-	MOVQ       b+40(FP), BX
-	MOVQ       k+56(FP), SI
-	SHLQ       $0x02, CX
-	SHLQ       $0x02, DX
-	LEAQ       (CX)(CX*2), DI
-	LEAQ       (DI)(CX*2), R8
-	LEAQ       (R8)(CX*2), R9
-	LEAQ       (R9)(CX*2), R10
-	LEAQ       (R10)(CX*2), R11
-	LEAQ       (R11)(CX*2), R12
-	IMUL3Q     $0x00000080, SI, R13
-	VPXORD     Z0, Z0, Z0
-	VPXORD     Z1, Z1, Z1
-	VPXORD     Z2, Z2, Z2
-	VPXORD     Z3, Z3, Z3
-	VPXORD     Z4, Z4, Z4
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
-	VPXORD     Z21, Z21, Z21
-	VPXORD     Z22, Z22, Z22
-	VPXORD     Z23, Z23, Z23
-	VPXORD     Z24, Z24, Z24
-	VPXORD     Z25, Z25, Z25
-	VPXORD     Z26, Z26, Z26
-	VPXORD     Z27, Z27, Z27
-	TESTQ      SI, SI
-	JEQ        done1
 
-loop2:
-	VMOVUPS      (BX), Z28
-	VMOVUPS      64(BX), Z29
-	PREFETCHT1   (BX)(R13*1)
-	PREFETCHT1   64(BX)(R13*1)
-	VBROADCASTSS (AX), Z30
+part1:
+	MOVQ    ars+24(FP), AX
+	MOVQ    acs+32(FP), CX
+	MOVQ    k+56(FP), DX
+	SHLQ    $0x02, AX
+	SHLQ    $0x02, CX
+	IMUL3Q  $0x00000080, DX, DX
+	MOVQ    16(SP), BX
+	MOVQ    $+128, DI
+	CMPQ    BX, DI
+	CMOVQLT BX, DI
+	SUBQ    DI, BX
+	MOVQ    BX, 16(SP)
+	MOVQ    (SP), BX
+	MOVQ    8(SP), SI
+	LEAQ    (AX)(AX*2), R8
+	LEAQ    (R8)(AX*2), R9
+	LEAQ    (R9)(AX*2), R10
+	LEAQ    (R10)(AX*2), R11
+	LEAQ    (R11)(AX*2), R12
+	LEAQ    (R12)(AX*2), R13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	TESTQ   DI, DI
+	JEQ     done2
+
+loop3:
+	VMOVUPS      (SI), Z28
+	VMOVUPS      64(SI), Z29
+	PREFETCHT1   (SI)(DX*1)
+	PREFETCHT1   64(SI)(DX*1)
+	VBROADCASTSS (BX), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
-	VBROADCASTSS (AX)(CX*1), Z30
+	VBROADCASTSS (BX)(AX*1), Z30
 	VFMADD231PS  Z28, Z30, Z2
 	VFMADD231PS  Z29, Z30, Z3
-	VBROADCASTSS (AX)(CX*2), Z30
+	VBROADCASTSS (BX)(AX*2), Z30
 	VFMADD231PS  Z28, Z30, Z4
 	VFMADD231PS  Z29, Z30, Z5
-	VBROADCASTSS (AX)(DI*1), Z30
+	VBROADCASTSS (BX)(R8*1), Z30
 	VFMADD231PS  Z28, Z30, Z6
 	VFMADD231PS  Z29, Z30, Z7
-	VBROADCASTSS (AX)(CX*4), Z30
+	VBROADCASTSS (BX)(AX*4), Z30
 	VFMADD231PS  Z28, Z30, Z8
 	VFMADD231PS  Z29, Z30, Z9
-	VBROADCASTSS (AX)(R8*1), Z30
+	VBROADCASTSS (BX)(R9*1), Z30
 	VFMADD231PS  Z28, Z30, Z10
 	VFMADD231PS  Z29, Z30, Z11
-	VBROADCASTSS (AX)(DI*2), Z30
+	VBROADCASTSS (BX)(R8*2), Z30
 	VFMADD231PS  Z28, Z30, Z12
 	VFMADD231PS  Z29, Z30, Z13
-	VBROADCASTSS (AX)(R9*1), Z30
+	VBROADCASTSS (BX)(R10*1), Z30
 	VFMADD231PS  Z28, Z30, Z14
 	VFMADD231PS  Z29, Z30, Z15
-	VBROADCASTSS (AX)(CX*8), Z30
+	VBROADCASTSS (BX)(AX*8), Z30
 	VFMADD231PS  Z28, Z30, Z16
 	VFMADD231PS  Z29, Z30, Z17
-	VBROADCASTSS (AX)(R10*1), Z30
+	VBROADCASTSS (BX)(R11*1), Z30
 	VFMADD231PS  Z28, Z30, Z18
 	VFMADD231PS  Z29, Z30, Z19
-	VBROADCASTSS (AX)(R8*2), Z30
+	VBROADCASTSS (BX)(R9*2), Z30
 	VFMADD231PS  Z28, Z30, Z20
 	VFMADD231PS  Z29, Z30, Z21
-	VBROADCASTSS (AX)(R11*1), Z30
+	VBROADCASTSS (BX)(R12*1), Z30
 	VFMADD231PS  Z28, Z30, Z22
 	VFMADD231PS  Z29, Z30, Z23
-	VBROADCASTSS (AX)(DI*4), Z30
+	VBROADCASTSS (BX)(R8*4), Z30
 	VFMADD231PS  Z28, Z30, Z24
 	VFMADD231PS  Z29, Z30, Z25
-	VBROADCASTSS (AX)(R12*1), Z30
+	VBROADCASTSS (BX)(R13*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
-	ADDQ         DX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop2
+	ADDQ         CX, BX
+	ADDQ         $0x00000080, SI
+	DECQ         DI
+	JNE          loop3
 
-done1:
+done2:
+	MOVQ    BX, (SP)
+	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge3
-	MOVQ    bias+64(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias4
-	VMOVUPS (AX), Z28
-	VADDPS  Z28, Z0, Z0
-	VADDPS  Z28, Z2, Z2
-	VADDPS  Z28, Z4, Z4
-	VADDPS  Z28, Z6, Z6
-	VADDPS  Z28, Z8, Z8
-	VADDPS  Z28, Z10, Z10
-	VADDPS  Z28, Z12, Z12
-	VADDPS  Z28, Z14, Z14
-	VADDPS  Z28, Z16, Z16
-	VADDPS  Z28, Z18, Z18
-	VADDPS  Z28, Z20, Z20
-	VADDPS  Z28, Z22, Z22
-	VADDPS  Z28, Z24, Z24
-	VADDPS  Z28, Z26, Z26
-	VMOVUPS 64(AX), Z28
-	VADDPS  Z28, Z1, Z1
-	VADDPS  Z28, Z3, Z3
-	VADDPS  Z28, Z5, Z5
-	VADDPS  Z28, Z7, Z7
-	VADDPS  Z28, Z9, Z9
-	VADDPS  Z28, Z11, Z11
-	VADDPS  Z28, Z13, Z13
-	VADDPS  Z28, Z15, Z15
-	VADDPS  Z28, Z17, Z17
-	VADDPS  Z28, Z19, Z19
-	VADDPS  Z28, Z21, Z21
-	VADDPS  Z28, Z23, Z23
-	VADDPS  Z28, Z25, Z25
-	VADDPS  Z28, Z27, Z27
-
-nobias4:
-	MOVQ    add+72(FP), AX
-	MOVQ    ldadd+80(FP), CX
-	TESTQ   AX, AX
-	JEQ     noadd5
+	JNE     edge4
+	CMPQ    24(SP), $+0
+	JEQ     first5
+	MOVQ    c+0(FP), AX
+	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z28
 	VADDPS  Z28, Z0, Z0
@@ -8359,7 +12012,120 @@ nobias4:
 	VMOVUPS 64(AX), Z28
 	VADDPS  Z28, Z27, Z27
 
-noadd5:
+first5:
+	CMPQ    16(SP), $+0
+	JNE     more6
+	MOVQ    bias+72(FP), AX
+	TESTQ   AX, AX
+	JEQ     nobias7
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z0, Z0
+	VADDPS  Z28, Z2, Z2
+	VADDPS  Z28, Z4, Z4
+	VADDPS  Z28, Z6, Z6
+	VADDPS  Z28, Z8, Z8
+	VADDPS  Z28, Z10, Z10
+	VADDPS  Z28, Z12, Z12
+	VADDPS  Z28, Z14, Z14
+	VADDPS  Z28, Z16, Z16
+	VADDPS  Z28, Z18, Z18
+	VADDPS  Z28, Z20, Z20
+	VADDPS  Z28, Z22, Z22
+	VADDPS  Z28, Z24, Z24
+	VADDPS  Z28, Z26, Z26
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z1, Z1
+	VADDPS  Z28, Z3, Z3
+	VADDPS  Z28, Z5, Z5
+	VADDPS  Z28, Z7, Z7
+	VADDPS  Z28, Z9, Z9
+	VADDPS  Z28, Z11, Z11
+	VADDPS  Z28, Z13, Z13
+	VADDPS  Z28, Z15, Z15
+	VADDPS  Z28, Z17, Z17
+	VADDPS  Z28, Z19, Z19
+	VADDPS  Z28, Z21, Z21
+	VADDPS  Z28, Z23, Z23
+	VADDPS  Z28, Z25, Z25
+	VADDPS  Z28, Z27, Z27
+
+nobias7:
+	MOVQ    add+80(FP), AX
+	TESTQ   AX, AX
+	JEQ     more6
+	MOVQ    ldadd+88(FP), CX
+	SHLQ    $0x02, CX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z0, Z0
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z1, Z1
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z2, Z2
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z3, Z3
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z4, Z4
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z5, Z5
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z6, Z6
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z7, Z7
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z8, Z8
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z9, Z9
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z10, Z10
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z11, Z11
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z12, Z12
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z13, Z13
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z14, Z14
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z15, Z15
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z16, Z16
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z17, Z17
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z18, Z18
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z19, Z19
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z20, Z20
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z21, Z21
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z22, Z22
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z23, Z23
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z24, Z24
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z25, Z25
+	ADDQ    CX, AX
+	VMOVUPS (AX), Z28
+	VADDPS  Z28, Z26, Z26
+	VMOVUPS 64(AX), Z28
+	VADDPS  Z28, Z27, Z27
+
+more6:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8404,10 +12170,16 @@ noadd5:
 	ADDQ    CX, AX
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last8
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last8:
 	VZEROUPPER
 	RET
 
-edge3:
+edge4:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -8415,45 +12187,10 @@ edge3:
 	BZHIQ     AX, CX, CX
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
-	MOVQ      bias+64(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias6
-	VMOVUPS.Z (AX), K1, Z28
-	VADDPS    Z28, Z0, Z0
-	VADDPS    Z28, Z2, Z2
-	VADDPS    Z28, Z4, Z4
-	VADDPS    Z28, Z6, Z6
-	VADDPS    Z28, Z8, Z8
-	VADDPS    Z28, Z10, Z10
-	VADDPS    Z28, Z12, Z12
-	VADDPS    Z28, Z14, Z14
-	VADDPS    Z28, Z16, Z16
-	VADDPS    Z28, Z18, Z18
-	VADDPS    Z28, Z20, Z20
-	VADDPS    Z28, Z22, Z22
-	VADDPS    Z28, Z24, Z24
-	VADDPS    Z28, Z26, Z26
-	VMOVUPS.Z 64(AX), K2, Z28
-	VADDPS    Z28, Z1, Z1
-	VADDPS    Z28, Z3, Z3
-	VADDPS    Z28, Z5, Z5
-	VADDPS    Z28, Z7, Z7
-	VADDPS    Z28, Z9, Z9
-	VADDPS    Z28, Z11, Z11
-	VADDPS    Z28, Z13, Z13
-	VADDPS    Z28, Z15, Z15
-	VADDPS    Z28, Z17, Z17
-	VADDPS    Z28, Z19, Z19
-	VADDPS    Z28, Z21, Z21
-	VADDPS    Z28, Z23, Z23
-	VADDPS    Z28, Z25, Z25
-	VADDPS    Z28, Z27, Z27
-
-nobias6:
-	MOVQ      add+72(FP), AX
-	MOVQ      ldadd+80(FP), CX
-	TESTQ     AX, AX
-	JEQ       noadd7
+	CMPQ      24(SP), $+0
+	JEQ       first9
+	MOVQ      c+0(FP), AX
+	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z28
 	VADDPS    Z28, Z0, Z0
@@ -8525,7 +12262,120 @@ nobias6:
 	VMOVUPS.Z 64(AX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-noadd7:
+first9:
+	CMPQ      16(SP), $+0
+	JNE       more10
+	MOVQ      bias+72(FP), AX
+	TESTQ     AX, AX
+	JEQ       nobias11
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z0, Z0
+	VADDPS    Z28, Z2, Z2
+	VADDPS    Z28, Z4, Z4
+	VADDPS    Z28, Z6, Z6
+	VADDPS    Z28, Z8, Z8
+	VADDPS    Z28, Z10, Z10
+	VADDPS    Z28, Z12, Z12
+	VADDPS    Z28, Z14, Z14
+	VADDPS    Z28, Z16, Z16
+	VADDPS    Z28, Z18, Z18
+	VADDPS    Z28, Z20, Z20
+	VADDPS    Z28, Z22, Z22
+	VADDPS    Z28, Z24, Z24
+	VADDPS    Z28, Z26, Z26
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z1, Z1
+	VADDPS    Z28, Z3, Z3
+	VADDPS    Z28, Z5, Z5
+	VADDPS    Z28, Z7, Z7
+	VADDPS    Z28, Z9, Z9
+	VADDPS    Z28, Z11, Z11
+	VADDPS    Z28, Z13, Z13
+	VADDPS    Z28, Z15, Z15
+	VADDPS    Z28, Z17, Z17
+	VADDPS    Z28, Z19, Z19
+	VADDPS    Z28, Z21, Z21
+	VADDPS    Z28, Z23, Z23
+	VADDPS    Z28, Z25, Z25
+	VADDPS    Z28, Z27, Z27
+
+nobias11:
+	MOVQ      add+80(FP), AX
+	TESTQ     AX, AX
+	JEQ       more10
+	MOVQ      ldadd+88(FP), CX
+	SHLQ      $0x02, CX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z0, Z0
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z1, Z1
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z2, Z2
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z3, Z3
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z4, Z4
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z5, Z5
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z6, Z6
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z7, Z7
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z8, Z8
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z9, Z9
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z10, Z10
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z11, Z11
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z12, Z12
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z13, Z13
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z14, Z14
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z15, Z15
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z16, Z16
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z17, Z17
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z18, Z18
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z19, Z19
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z20, Z20
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z21, Z21
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z22, Z22
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z23, Z23
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z24, Z24
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z25, Z25
+	ADDQ      CX, AX
+	VMOVUPS.Z (AX), K1, Z28
+	VADDPS    Z28, Z26, Z26
+	VMOVUPS.Z 64(AX), K2, Z28
+	VADDPS    Z28, Z27, Z27
+
+more10:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8570,5 +12420,11 @@ noadd7:
 	ADDQ    CX, AX
 	VMOVUPS Z26, K1, (AX)
 	VMOVUPS Z27, K2, 64(AX)
+	CMPQ    16(SP), $+0
+	JEQ     last12
+	MOVQ    $+1, 24(SP)
+	JMP     part1
+
+last12:
 	VZEROUPPER
 	RET

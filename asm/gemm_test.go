@@ -52,16 +52,13 @@ func (tc tileCase) check(t *testing.T) {
 		bias = fill(end(mem.bias, n))
 	}
 	ldadd := 0
-	switch {
-	case tc.accumulate:
-		add, ldadd = c, ldc
-	case tc.add:
+	if tc.add {
 		ldadd = n + 3
 		add = fill(end(mem.add, (m-1)*ldadd+n))
 	}
 	old := append([]float32(nil), c...)
 	oldAdd := append([]float32(nil), add...)
-	GemmTile(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, bias, add, ldadd)
+	GemmTile(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, tc.accumulate, bias, add, ldadd)
 	for i := 0; i < m; i++ {
 		for j := n; j < ldc && i*ldc+j < len(c); j++ {
 			if c[i*ldc+j] != old[i*ldc+j] {
@@ -80,7 +77,10 @@ func (tc tileCase) check(t *testing.T) {
 			if add != nil {
 				term(float64(oldAdd[i*ldadd+j]))
 			}
-			want := value{v, float64(k+3) * u * abs}
+			if tc.accumulate {
+				term(float64(old[i*ldc+j]))
+			}
+			want := value{v, float64(min(k, sumLength)+k/sumLength+4) * u * abs}
 			if got := float64(c[i*ldc+j]); !want.ok(got) {
 				t.Fatalf("%+v: element (%d,%d): got %v, want %v within %v", tc, i, j, got, v, want.tol)
 			}
@@ -89,9 +89,9 @@ func (tc tileCase) check(t *testing.T) {
 }
 
 func TestGemmTile(t *testing.T) {
-	ks := []int{0, 1, 2, 5, 33}
+	ks := []int{0, 1, 2, 5, 33, sumLength + 1}
 	if testing.Short() {
-		ks = []int{0, 5}
+		ks = []int{0, 5, sumLength}
 	}
 	everyLevel(t, func(t *testing.T) {
 		mem := newTileMemory(t, 1<<14)
@@ -127,7 +127,7 @@ func TestGemmTile(t *testing.T) {
 // tile it is computed in.
 func TestGemmTileBits(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
-		const k = 77
+		const k = 2*sumLength + 77
 		r := rand.New(rand.NewPCG(5, 6))
 		mr, nr := TileRows(), PanelCols()
 		random := func(n int) []float32 {
@@ -139,14 +139,14 @@ func TestGemmTileBits(t *testing.T) {
 		}
 		a, wide := random(mr*k), random(k*nr)
 		full := make([]float32, mr*nr)
-		GemmTile(full, nr, a, k, 1, wide, nr, mr, nr, k, nil, nil, 0)
+		GemmTile(full, nr, a, k, 1, wide, nr, mr, nr, k, false, nil, nil, 0)
 		narrow := make([]float32, k*nr/2)
 		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
 		for m := 1; m <= mr; m++ {
 			c := make([]float32, m*nr)
 			for first := 0; first+m <= mr; first++ {
-				GemmTile(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, nil, nil, 0)
-				GemmTile(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, nil, nil, 0)
+				GemmTile(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, false, nil, nil, 0)
+				GemmTile(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, false, nil, nil, 0)
 				for i, v := range c {
 					if v != full[first*nr+i] {
 						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
@@ -273,7 +273,7 @@ func TestGemmChecks(t *testing.T) {
 		}
 		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), nr, mr, nr, k}
 		run := func(x call) {
-			GemmTile(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, x.bias, x.add, nr)
+			GemmTile(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, false, x.bias, x.add, nr)
 		}
 		run(good)
 		for what, change := range map[string]func(*call){
@@ -316,7 +316,7 @@ func ExampleGemmTile() {
 	panel := make([]float32, PackedLen(k, n))
 	PackB(panel, b, k, n, n, 1)
 	c := make([]float32, m*n)
-	GemmTile(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, []float32{10, 20}, nil, 0)
+	GemmTile(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, false, []float32{10, 20}, nil, 0)
 	fmt.Println(c)
 	// Output: [14 25 20 31]
 }

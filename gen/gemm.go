@@ -19,19 +19,33 @@ func gemmFamily(s *simd) {
 	}
 }
 
+// sumLength is asm's constant of the same name: how many products are summed up
+// before the sum goes to C.
+const sumLength = 128
+
 // gemm emits the tile of m rows by vecs vectors. The accumulators stay in
-// registers for all of k; each step loads one row of the B panel and
-// broadcasts m values of A. Broadcasting into a register first beats the
+// registers for sumLength steps of k; each step loads one row of the B panel
+// and broadcasts m values of A. Broadcasting into a register first beats the
 // broadcasting operand of the multiply-add.
 func (s *simd) gemm(m, vecs int) {
 	width := vecs * s.lanes
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
-		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k int, bias, add *float32, ldadd int)",
+		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k, acc int, bias, add *float32, ldadd int)",
 		fmt.Sprintf("for i < %d, j < n <= %d {", m, width),
-		"	c[i*ldc+j] = sum over p < k of a[i*ars+p*acs]*b[p*"+fmt.Sprint(width)+"+j]",
+		fmt.Sprintf("	for each %d of k, the last perhaps shorter {", sumLength),
+		"		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*"+fmt.Sprint(width)+"+j] // the first is stored and not added, unless acc",
+		"	}",
 		"	c[i*ldc+j] += bias[j]         // unless bias is nil",
 		"	c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil",
 		"}")
+	// What lasts from one part of the sum to the next.
+	t := &gemmTile{s: s, part: s.label("part"), a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8)}
+	for _, v := range []struct {
+		param string
+		local Mem
+	}{{"a", t.a}, {"b", t.b}, {"k", t.k}, {"acc", t.acc}} {
+		s.MOVQ(s.gp(v.param), v.local)
+	}
 
 	// C is not touched before the end: fetch it meanwhile.
 	c, ldc := s.gp("c"), s.gp("ldc")
@@ -45,12 +59,21 @@ func (s *simd) gemm(m, vecs int) {
 		}
 	}
 
-	a, ars, acs, b, k := s.gp("a"), s.gp("ars"), s.gp("acs"), s.gp("b"), s.gp("k")
+	s.Label(t.part)
+	ars, acs, panel := s.gp("ars"), s.gp("acs"), s.gp("k")
 	s.SHLQ(U8(2), ars)
 	s.SHLQ(U8(2), acs)
+	s.IMUL3Q(U32(4*width), panel, panel) // bytes of this panel: the distance to the next
+	a, b, rest, k := s.GP64(), s.GP64(), s.GP64(), s.GP64()
+	s.MOVQ(t.k, rest)
+	s.MOVQ(I32(sumLength), k)
+	s.CMPQ(rest, k)
+	s.CMOVQLT(rest, k)
+	s.SUBQ(k, rest)
+	s.MOVQ(rest, t.k)
+	s.MOVQ(t.a, a)
+	s.MOVQ(t.b, b)
 	row := s.rowAddresses(a, ars, m)
-	panel := s.GP64() // bytes of this panel: the distance to the next
-	s.IMUL3Q(U32(4*width), k, panel)
 
 	acc := make([][]reg.VecVirtual, m)
 	for i := range acc {
@@ -80,19 +103,21 @@ func (s *simd) gemm(m, vecs int) {
 	s.DECQ(k)
 	s.JNE(LabelRef(top))
 	s.Label(done)
+	s.MOVQ(a, t.a)
+	s.MOVQ(b, t.b)
 
 	// Masked stores are slow, with AVX2 very, so a full tile does without.
 	n := s.gp("n")
 	edge := s.label("edge")
 	s.CMPQ(n, U32(width))
 	s.JNE(LabelRef(edge))
-	s.gemmEpilogue(acc, make([]reg.Register, vecs))
+	t.store(acc, make([]reg.Register, vecs))
 	s.Label(edge)
 	var masks []reg.Register
 	for v := 0; v < vecs; v++ {
 		masks = append(masks, s.tailMask(n, v))
 	}
-	s.gemmEpilogue(acc, masks)
+	t.store(acc, masks)
 }
 
 // rowAddresses returns the addresses of rows 0 to m-1 at base with a stride in
@@ -115,49 +140,68 @@ func (s *simd) rowAddresses(base, stride reg.GPVirtual, m int) []Mem {
 	return rows
 }
 
-// gemmEpilogue adds bias and add to the accumulators, stores them and returns.
-func (s *simd) gemmEpilogue(acc [][]reg.VecVirtual, masks []reg.Register) {
-	place := func(base reg.GPVirtual, v int) Mem { return Mem{Base: base, Disp: 4 * s.lanes * v} }
+// gemmTile is a tile being emitted.
+type gemmTile struct {
+	s    *simd
+	part string // label where a part of the sum begins
+	a, b Mem    // where the next part starts
+	k    Mem    // products after this part
+	acc  Mem    // not 0: C holds a sum
+}
 
-	noBias := s.label("nobias")
+// store brings the accumulators to C and goes back for the next part of the
+// sum or, after the last one, adds bias and add and returns.
+func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
+	s := t.s
+	// each calls f for the places of all accumulators in a matrix.
+	each := func(base, ld reg.GPVirtual, f func(v reg.VecVirtual, mask reg.Register, m Mem)) {
+		s.SHLQ(U8(2), ld)
+		for i := range acc {
+			for v, mask := range masks {
+				f(acc[i][v], mask, Mem{Base: base, Disp: 4 * s.lanes * v})
+			}
+			if i < len(acc)-1 {
+				s.ADDQ(ld, base)
+			}
+		}
+	}
+	add := func(v reg.VecVirtual, mask reg.Register, m Mem) {
+		x := s.vec()
+		s.loadTo(m, mask, x)
+		s.VADDPS(x, v, v)
+	}
+
+	first, more, noBias := s.label("first"), s.label("more"), s.label("nobias")
+	s.CMPQ(t.acc, I8(0))
+	s.JEQ(LabelRef(first))
+	each(s.gp("c"), s.gp("ldc"), add)
+	s.Label(first)
+	s.CMPQ(t.k, I8(0))
+	s.JNE(LabelRef(more))
+
 	bias := s.gp("bias")
 	s.TESTQ(bias, bias)
 	s.JEQ(LabelRef(noBias))
 	for v, mask := range masks {
 		bv := s.vec()
-		s.loadTo(place(bias, v), mask, bv)
+		s.loadTo(Mem{Base: bias, Disp: 4 * s.lanes * v}, mask, bv)
 		for i := range acc {
 			s.VADDPS(bv, acc[i][v], acc[i][v])
 		}
 	}
 	s.Label(noBias)
+	rows := s.gp("add")
+	s.TESTQ(rows, rows)
+	s.JEQ(LabelRef(more))
+	each(rows, s.gp("ldadd"), add)
 
-	noAdd := s.label("noadd")
-	add, ldadd := s.gp("add"), s.gp("ldadd")
-	s.TESTQ(add, add)
-	s.JEQ(LabelRef(noAdd))
-	s.SHLQ(U8(2), ldadd)
-	for i := range acc {
-		for v, mask := range masks {
-			av := s.vec()
-			s.loadTo(place(add, v), mask, av)
-			s.VADDPS(av, acc[i][v], acc[i][v])
-		}
-		if i < len(acc)-1 {
-			s.ADDQ(ldadd, add)
-		}
-	}
-	s.Label(noAdd)
-
-	c, ldc := s.gp("c"), s.gp("ldc")
-	s.SHLQ(U8(2), ldc)
-	for i := range acc {
-		for v, mask := range masks {
-			s.storeTo(acc[i][v], mask, place(c, v))
-		}
-		if i < len(acc)-1 {
-			s.ADDQ(ldc, c)
-		}
-	}
+	s.Label(more)
+	each(s.gp("c"), s.gp("ldc"), func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
+	last := s.label("last")
+	s.CMPQ(t.k, I8(0))
+	s.JEQ(LabelRef(last))
+	s.MOVQ(I32(1), t.acc)
+	s.JMP(LabelRef(t.part))
+	s.Label(last)
 	s.ret()
 }

@@ -74,7 +74,7 @@ func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	moveTaps(t, mirrored, w, c, o*c, true)
 	right := operand{panels: t.buffers.take(asm.PackedLen(k, c))}
 	packPanels(t, right.panels, rowMajor(mirrored, c), k, c)
-	t.gemm(dx, c, out, right, m, c, k, accumulate(dx, c, fresh))
+	t.gemm(dx, c, out, right, m, c, k, epilogue{accumulate: !fresh})
 	t.buffers.give(right.panels)
 	t.buffers.give(mirrored)
 }
@@ -135,7 +135,7 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 	if dx, fresh := t.Grad(x); dx != nil {
 		flat := t.buffers.take(len(w.Data)) // [C, taps, O]
 		moveTaps(t, flat, w, n, o, false)
-		t.gemm(dx, c, rowMajor(dz, n), operand{matrix: rowMajor(flat, n).transposed()}, pixels, c, n, accumulate(dx, c, fresh))
+		t.gemm(dx, c, rowMajor(dz, n), operand{matrix: rowMajor(flat, n).transposed()}, pixels, c, n, epilogue{accumulate: !fresh})
 		t.buffers.give(flat)
 	}
 	t.buffers.give(dz)

@@ -29,7 +29,7 @@ func (m matrix) at(i, p int) matrix { return matrix{m.data[i*m.rs+p*m.cs:], m.rs
 // A sum over k is taken in blocks that are added up in order, so its bits
 // depend on k alone: neither on the tasks nor on the place in the matrix.
 const (
-	blockK     = 768 // longest sum in registers; a panel of it is 96 KiB
+	blockK     = 768 // a panel of it is 96 KiB
 	blockTiles = 8   // tiles of rows: 112 × 768 floats of A are 336 KiB
 	taskPanels = 4   // panels of a task: 128 × 768 floats of B are 384 KiB
 )
@@ -89,10 +89,11 @@ func packPanel(dst []float32, b matrix, k0, k1, q, n int) {
 
 // epilogue is what happens to a product on its way to memory.
 type epilogue struct {
-	bias  []float32 // [n] or nil
-	add   []float32 // [m,n] with row stride ldadd, or nil; may be C itself
-	ldadd int
-	gelu  []float32 // [m,n] like C, or nil: receives GELU of what C gets
+	accumulate bool      // to what C holds
+	bias       []float32 // [n] or nil
+	add        []float32 // [m,n] with row stride ldadd, or nil
+	ldadd      int
+	gelu       []float32 // [m,n] like C, or nil: receives GELU of what C gets
 }
 
 // multiplication is one call of gemm.
@@ -207,18 +208,16 @@ func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 
 			i, rows := p.row(tile), p.row(tile+1)-p.row(tile)
 			a := tiles[tile-t0]
 			c := p.c[i*p.ldc+j:]
-			bias, add, ldadd := p.bias, p.add, p.ldadd
-			if k0 > 0 {
-				bias, add, ldadd = nil, c, p.ldc
-			} else {
-				if bias != nil {
-					bias = bias[j:]
+			var bias, add []float32
+			if k1 == p.k { // last: to a sum of the size of add each part would be rounded
+				if p.bias != nil {
+					bias = p.bias[j:]
 				}
-				if add != nil {
-					add = add[i*ldadd+j:]
+				if p.add != nil {
+					add = p.add[i*p.ldadd+j:]
 				}
 			}
-			asm.GemmTile(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, bias, add, ldadd)
+			asm.GemmTile(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
 		}
 	}
 }
@@ -236,11 +235,7 @@ func gemmSmall(c []float32, ldc int, a matrix, panels []float32, m, n, k int, ac
 			width := asm.PanelWidth(n, j/nr)
 			for tile := range tiles {
 				i0, i1 := block(m, tiles, tile)
-				var add []float32
-				if accumulate || kb > 0 {
-					add = c[i0*ldc+j:]
-				}
-				asm.GemmTile(c[i0*ldc+j:], ldc, a.data[i0*a.rs+k0*a.cs:], a.rs, a.cs, panels[j*k+k0*width:], width, i1-i0, min(nr, n-j), k1-k0, nil, add, ldc)
+				asm.GemmTile(c[i0*ldc+j:], ldc, a.data[i0*a.rs+k0*a.cs:], a.rs, a.cs, panels[j*k+k0*width:], width, i1-i0, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
 			}
 		}
 	}

@@ -93,7 +93,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		// Every task needs all of x.
 		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
 		packPanels(t, b.panels, b.matrix, m, k)
-		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, accumulate(dw, k, fresh))
+		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, epilogue{accumulate: !fresh})
 		t.buffers.give(b.panels)
 	}
 	if b != nil {
@@ -105,14 +105,6 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		}
 	}
 	if dx, fresh := t.Grad(x); dx != nil {
-		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, accumulate(dx, k, fresh))
+		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, epilogue{accumulate: !fresh})
 	}
-}
-
-// accumulate adds to c unless it is fresh.
-func accumulate(c []float32, ld int, fresh bool) epilogue {
-	if fresh {
-		return epilogue{}
-	}
-	return epilogue{add: c, ldadd: ld}
 }

@@ -137,7 +137,7 @@ func MatMulT(t *Tape, a, b *Tensor) *Tensor {
 				for i := range batch {
 					right := operand{matrix: rowMajor(b.Data[i*n*k:], k)}
 					g := da[i*m*k:]
-					t.gemm(g, k, rowMajor(y.Grad[i*m*n:], n), right, m, k, n, accumulate(g, k, fresh))
+					t.gemm(g, k, rowMajor(y.Grad[i*m*n:], n), right, m, k, n, epilogue{accumulate: !fresh})
 				}
 			}
 			db, fresh := t.Grad(b)
@@ -153,7 +153,7 @@ func MatMulT(t *Tape, a, b *Tensor) *Tensor {
 			for i := range batch {
 				right := operand{matrix: rowMajor(a.Data[i*m*k:], k)}
 				g := db[i*n*k:]
-				t.gemm(g, k, rowMajor(y.Grad[i*m*n:], n).transposed(), right, n, k, m, accumulate(g, k, fresh))
+				t.gemm(g, k, rowMajor(y.Grad[i*m*n:], n).transposed(), right, n, k, m, epilogue{accumulate: !fresh})
 			}
 		})
 	}
