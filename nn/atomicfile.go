@@ -114,6 +114,26 @@ func writeBuffered(f *os.File, write func(io.Writer) error) error {
 	return w.Flush()
 }
 
+// MkdirAll creates a folder, and those it is in, so that they are there after a crash, as what WriteFileAtomic
+// writes is. It does nothing where the folder exists.
+func MkdirAll(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		if info, e := os.Stat(dir); e != nil || !info.IsDir() { // and not made by another meanwhile
+			return err
+		}
+	}
+	return syncDir(parent)
+}
+
 // syncDir makes a rename in dir durable. Systems that cannot open or force a folder (Windows, some
 // network file systems) order the rename themselves, and a folder may be writable but not readable.
 func syncDir(dir string) error {

@@ -30,6 +30,7 @@ type pretrainFlags struct {
 	set                       *flag.FlagSet
 	preset, config, data, out string
 	steps, batch, classes     int
+	keep                      int
 	seed                      uint64
 	workers                   int
 	resume, skipBad, json     bool
@@ -50,6 +51,7 @@ func pretrainCommand(e *env) *ffcli.Command {
 	fs.Uint64Var(&f.seed, "seed", 0, "draw weights, masks, order and scenes from `SEED`")
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The result is the same to the bit")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, as configured there")
+	fs.IntVar(&f.keep, "keep", 2, "keep the last `N` checkpoints: should one be damaged, -resume takes the one before")
 	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out samples that cannot be read, and count them, instead of stopping")
 	fs.BoolVar(&f.json, "json", false, "print the validation as JSON")
 	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile for go tool pprof to `FILE`")
@@ -60,11 +62,12 @@ func pretrainCommand(e *env) *ffcli.Command {
 		ShortHelp:  "train a MultiMAE",
 		LongHelp: `Trains a model to reconstruct colour, depth and semantics from a sixth of their
 patches. Without flags: a small model on rendered rooms, about three minutes on
-two cores. Writes config.json and model.safetensors (a model folder),
-metrics.jsonl, reconstructions.png and checkpoint.safetensors to the folder of
-the run, and prints how well held-out samples are reconstructed beside a
-predictor that knows only averages. Ctrl-C saves; -resume goes on to the same
-bits as a run that was never interrupted.
+two cores. Writes config.json and model.safetensors (a model folder), best (the
+model folder of the lowest validation loss), metrics.jsonl, reconstructions.png
+and checkpoints to the folder of the run, and prints how well held-out samples
+are reconstructed beside a predictor that knows only averages. Ctrl-C saves;
+after it, or a crash at any moment, -resume goes on to the same bits as a run
+that was never interrupted.
 
 Examples:
   gomae pretrain
@@ -92,6 +95,9 @@ func (f *pretrainFlags) configuration() (*multimae.Config, error) {
 		if n.v < 0 {
 			return nil, usagef("-%s %d: want 0 or more", n.name, n.v)
 		}
+	}
+	if f.keep < 1 {
+		return nil, usagef("-keep %d: want 1 or more", f.keep)
 	}
 	if f.resume {
 		for _, name := range []string{"preset", "config", "data", "steps", "batch", "classes", "seed"} {
@@ -201,7 +207,8 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	began := time.Now()
 	told, first, loss := began, 0, math.NaN()
 	o := train.Options{
-		Config: c, Train: trainSet, Val: val, Dir: f.out, Resume: f.resume, Workers: f.workers, SkipBad: f.skipBad,
+		Config: c, Train: trainSet, Val: val, Dir: f.out, Resume: f.resume, Workers: f.workers, SkipBad: f.skipBad, Keep: f.keep,
+		OnDamaged: func(err error, step int) { e.logf("%v; going on from step %d", err, step) },
 		OnStart: func(done int) {
 			first = done
 			e.logf("training from step %d to %d: %s a step, out of %d; %d held out for validation", done+1, c.Train.Steps,
@@ -254,6 +261,9 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		e.logf("all %d steps were done before; validated again, the run is in %s", r.Steps, quote(f.out))
 	} else {
 		e.logf("trained to step %d in %v, %.2f s of it waiting for data; the run is in %s", r.Steps, time.Since(began).Round(time.Second), r.DataWait, quote(f.out))
+	}
+	if b := r.Best; b.Step > 0 && b.Step < r.Steps {
+		e.logf("the lowest validation loss, %.4f, was that of step %d: the model is in %s", b.Loss, b.Step, quote(filepath.Join(f.out, train.BestDir)))
 	}
 	e.logf("look at %s", quote(filepath.Join(f.out, train.PicturesFile)))
 	if f.json {

@@ -16,7 +16,6 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +86,7 @@ func lines(t *testing.T, dir string) []string {
 // sameRun compares two run folders.
 func sameRun(t *testing.T, a, b string) {
 	t.Helper()
-	for _, name := range []string{train.CheckpointFile, multimae.WeightsFile, train.PicturesFile} {
+	for _, name := range []string{filepath.Base(lastCheckpoint(a)), multimae.WeightsFile, train.PicturesFile, filepath.Join(train.BestDir, multimae.WeightsFile)} {
 		x, err1 := os.ReadFile(filepath.Join(a, name))
 		y, err2 := os.ReadFile(filepath.Join(b, name))
 		if err1 != nil || err2 != nil || !bytes.Equal(x, y) {
@@ -97,6 +96,15 @@ func sameRun(t *testing.T, a, b string) {
 	if x, y := lines(t, a), lines(t, b); !slices.Equal(x, y) {
 		t.Errorf("metrics\n%s\nand\n%s", strings.Join(x, "\n"), strings.Join(y, "\n"))
 	}
+}
+
+// lastCheckpoint is the path of a run's last checkpoint, "" where there is none.
+func lastCheckpoint(dir string) string {
+	all, _ := filepath.Glob(filepath.Join(dir, "checkpoint-*.safetensors")) // sorted
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1]
 }
 
 // TestPretrain trains on rendered scenes.
@@ -134,7 +142,7 @@ func TestPretrain(t *testing.T) {
 	}
 
 	// Another run is not overwritten.
-	before, err := os.ReadFile(filepath.Join(out, train.CheckpointFile))
+	before, err := os.ReadFile(lastCheckpoint(out))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +150,7 @@ func TestPretrain(t *testing.T) {
 	if code != 1 || stdout != "" || !strings.Contains(stderr, "holds a run already (config.json); use -resume to go on with it, or give another -out") {
 		t.Errorf("again: exit %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
-	if after, err := os.ReadFile(filepath.Join(out, train.CheckpointFile)); err != nil || !bytes.Equal(before, after) {
+	if after, err := os.ReadFile(lastCheckpoint(out)); err != nil || !bytes.Equal(before, after) {
 		t.Errorf("the other run was changed: %v", err)
 	}
 
@@ -176,7 +184,7 @@ func TestPretrainFlags(t *testing.T) {
 		}
 		return m
 	}
-	c, err := (&pretrainFlags{preset: "tiny", data: "scenes", steps: 20, batch: 5, seed: 9, given: given("steps")}).configuration()
+	c, err := (&pretrainFlags{keep: 2, preset: "tiny", data: "scenes", steps: 20, batch: 5, seed: 9, given: given("steps")}).configuration()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,21 +199,21 @@ func TestPretrainFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err = (&pretrainFlags{preset: "base", data: "photos", given: given("data", "preset")}).configuration(); err != nil {
+	if c, err = (&pretrainFlags{keep: 2, preset: "base", data: "photos", given: given("data", "preset")}).configuration(); err != nil {
 		t.Fatal(err)
 	}
 	if c.Train.Data != filepath.Join(here, "photos") || c.Input("semseg").NumClasses != 133 {
 		t.Errorf("%+v", c.Train)
 	}
-	if c, err = (&pretrainFlags{preset: "base", data: "photos", classes: 40, given: given("data")}).configuration(); err != nil || c.Input("semseg").NumClasses != 40 {
+	if c, err = (&pretrainFlags{keep: 2, preset: "base", data: "photos", classes: 40, given: given("data")}).configuration(); err != nil || c.Input("semseg").NumClasses != 40 {
 		t.Errorf("%v", err)
 	}
 	// A file's own values stay where no flag is given.
 	path := tinyConfig(t, func(c *multimae.Config) { c.Train.Seed, c.Train.Data = 77, "/photos" })
-	if c, err = (&pretrainFlags{config: path, data: "scenes", given: given("config")}).configuration(); err != nil || c.Train.Seed != 77 || c.Train.Data != "/photos" || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
+	if c, err = (&pretrainFlags{keep: 2, config: path, data: "scenes", given: given("config")}).configuration(); err != nil || c.Train.Seed != 77 || c.Train.Data != "/photos" || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
-	if c, err = (&pretrainFlags{config: path, data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}).configuration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
+	if c, err = (&pretrainFlags{keep: 2, config: path, data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}).configuration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
 }
@@ -219,6 +227,7 @@ func TestPretrainUsage(t *testing.T) {
 		{"-steps -1", "-steps -1: want 0 or more"},
 		{"-batch -1", "-batch -1: want 0 or more"},
 		{"-workers -1", "-workers -1: want 0 or more"},
+		{"-keep 0", "-keep 0: want 1 or more"},
 		{"-seed x", "flag -seed: want a whole number, 0 or more"},
 		{"-classes 255", "num_classes: got 255, want 1..254"},
 		{"scenes", `unexpected argument "scenes"`},
@@ -366,7 +375,7 @@ func TestPretrainFolder(t *testing.T) {
 				t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
 			}
 			args := []string{"pretrain", "-out", out, "-skip-bad"}
-			if _, err := os.Stat(filepath.Join(out, train.CheckpointFile)); err == nil {
+			if lastCheckpoint(out) != "" {
 				if !strings.Contains(stderr, "The run is saved at step ") {
 					t.Errorf("stderr %q", stderr)
 				}
@@ -501,15 +510,8 @@ func TestPretrainSignal(t *testing.T) {
 
 // savedStep is the step of a run's checkpoint, 0 where there is none.
 func savedStep(dir string) int {
-	b, err := os.ReadFile(filepath.Join(dir, train.CheckpointFile))
-	if err != nil {
-		return 0
-	}
-	m := regexp.MustCompile(`"gomae_step":"(\d+)"`).FindSubmatch(b)
-	if m == nil {
-		return -1
-	}
-	n, _ := strconv.Atoi(string(m[1]))
+	n := 0
+	fmt.Sscanf(filepath.Base(lastCheckpoint(dir)), "checkpoint-%d", &n)
 	return n
 }
 
@@ -534,17 +536,18 @@ func TestPretrainDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, bytes.Replace(b, []byte(`"steps": 4`), []byte(`"steps": 8`), 1), path)
-	checkpoint, err := os.ReadFile(filepath.Join(out, train.CheckpointFile))
+	last := lastCheckpoint(out)
+	checkpoint, err := os.ReadFile(last)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-c", fmt.Sprintf("ulimit -f %d; exec '%s' pretrain -resume -out '%s'", len(checkpoint)/1024, os.Args[0], out))
 	cmd.Env = append(os.Environ(), asMain+"=1")
 	text, _ := cmd.CombinedOutput()
-	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(text), "file too large; the checkpoint of step 4 is kept in "+filepath.Join(out, train.CheckpointFile)+". Make room and go on with -resume") {
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(text), "file too large; the checkpoint of step 4 is kept in "+last+". Make room there, or make it writable, and go on with -resume") {
 		t.Errorf("%v: %s", cmd.ProcessState, text)
 	}
-	if after, err := os.ReadFile(filepath.Join(out, train.CheckpointFile)); err != nil || !bytes.Equal(after, checkpoint) {
+	if after, err := os.ReadFile(last); err != nil || !bytes.Equal(after, checkpoint) {
 		t.Errorf("the checkpoint was changed: %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(out, ".*")); len(left) != 0 {
@@ -564,11 +567,11 @@ func TestPretrainDiverges(t *testing.T) {
 	})
 	out := filepath.Join(t.TempDir(), "out")
 	code, stdout, stderr := gomae("pretrain", "-config", config, "-out", out)
-	m := regexp.MustCompile(`gomae pretrain: step (\d+): the .* is (NaN|[-+]Inf); first bad: (result of|gradient of|model\.).*; (the checkpoint of step (\d+) is kept in .*checkpoint.safetensors|no checkpoint was saved before)\. Start another run with a lower optim\.lr`).FindStringSubmatch(stderr)
+	m := regexp.MustCompile(`gomae pretrain: step (\d+): the .* is (NaN|[-+]Inf); first bad: (result of|gradient of|model\.).*; (the checkpoint of step (\d+) is kept in .*checkpoint-0*(\d+)\.safetensors|no checkpoint was saved before)\. Start another run with a lower optim\.lr`).FindStringSubmatch(stderr)
 	if code != 1 || stdout != "" || m == nil {
 		t.Fatalf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
-	if m[5] != "" && fmt.Sprint(savedStep(out)) != m[5] {
+	if m[5] != m[6] || m[5] != "" && fmt.Sprint(savedStep(out)) != m[5] {
 		t.Errorf("the checkpoint is of step %d, not %s", savedStep(out), m[5])
 	}
 }

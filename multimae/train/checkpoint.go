@@ -1,28 +1,77 @@
 package train
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// CheckpointFile holds everything that an exact resume needs, in one file so
-// that its parts cannot come from different steps: parameters, optimiser
-// moments, loss weights and the number of the step.
-const CheckpointFile = "checkpoint.safetensors"
+// ErrDamaged is wrapped by Restore's error where the bytes of a checkpoint are
+// not those that were written.
+var ErrDamaged = errors.New("damaged")
 
-// Save writes a checkpoint. It appears under path only when complete.
+// CheckpointName is the file name of a run's checkpoint of a step, which holds
+// everything that an exact resume needs, in one file so that its parts cannot
+// come from different steps: parameters, optimiser moments, loss weights and
+// the number of the step.
+func CheckpointName(step int) string { return fmt.Sprintf("checkpoint-%06d.safetensors", step) }
+
+// checkpointStep is the reverse of CheckpointName.
+func checkpointStep(name string) (step int, ok bool) {
+	s, ok1 := strings.CutPrefix(name, "checkpoint-")
+	s, ok2 := strings.CutSuffix(s, ".safetensors")
+	step, err := strconv.Atoi(s)
+	return step, ok1 && ok2 && err == nil && name == CheckpointName(step)
+}
+
+// The last tensor of a checkpoint is the CRC-32C, little-endian, of all bytes
+// before it, the header's too. CRC-32C costs little beside writing and finds
+// every flipped byte.
+const (
+	checksumName = "checksum.crc32c"
+	checksumSize = crc32.Size
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// summing passes bytes on. sum holds, at each moment, the checksum of those so
+// far, and can be written as the last of them.
+type summing struct {
+	w   io.Writer
+	crc uint32
+	sum []byte
+}
+
+func (s *summing) Write(b []byte) (int, error) {
+	n, err := s.w.Write(b)
+	s.crc = crc32.Update(s.crc, castagnoli, b[:n])
+	binary.LittleEndian.PutUint32(s.sum, s.crc)
+	return n, err
+}
+
+// Save writes a checkpoint. It appears under path only when complete, and ends
+// with a checksum.
 func (tr *Trainer) Save(path string) error {
 	return nn.WriteFileAtomic(path, func(w io.Writer) error {
-		return nn.WriteSafetensors(w, tr.tensors(), map[string]string{
-			"gomae_step": strconv.Itoa(tr.step), "gomae_optimizer_steps": strconv.Itoa(tr.opt.Steps),
+		s := &summing{w: w, sum: make([]byte, checksumSize)}
+		list := append(tr.tensors(), nn.NamedTensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
+		return nn.WriteSafetensors(s, list, map[string]string{
+			metaStep: strconv.Itoa(tr.step), "gomae_optimizer_steps": strconv.Itoa(tr.opt.Steps),
 		})
 	})
 }
+
+// metaStep is the metadata of a safetensors file with the step it is of.
+const metaStep = "gomae_step"
 
 // tensors lists the state under the keys of a checkpoint.
 func (tr *Trainer) tensors() []nn.NamedTensor {
@@ -56,15 +105,20 @@ func (tr *Trainer) firstBad() string {
 	return ""
 }
 
-// Restore reads a checkpoint of the same configuration. After an error the
-// trainer must not be used.
+// Restore reads a checkpoint of the same configuration. All of it is compared
+// with its checksum first: a file that was cut off, changed or cannot be read
+// to its end is ErrDamaged. After an error the trainer must not be used, but
+// another checkpoint can be restored.
 func (tr *Trainer) Restore(path string) error {
+	if err := verify(path); err != nil {
+		return err
+	}
 	f, err := nn.OpenSafetensorsFile(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for key, to := range map[string]*int{"gomae_step": &tr.step, "gomae_optimizer_steps": &tr.opt.Steps} {
+	for key, to := range map[string]*int{metaStep: &tr.step, "gomae_optimizer_steps": &tr.opt.Steps} {
 		n, err := strconv.Atoi(f.Metadata()[key])
 		if err != nil || n < 0 {
 			return fmt.Errorf("%s: metadata %s is %q, want a number; this is not a training checkpoint", path, key, f.Metadata()[key])
@@ -72,7 +126,7 @@ func (tr *Trainer) Restore(path string) error {
 		*to = n
 	}
 	want := tr.tensors()
-	if n := len(f.Names()); n != len(want) {
+	if n := len(f.Names()) - 1; n != len(want) { // one is the checksum
 		return fmt.Errorf("%s: %d tensors, want %d; it was written under another configuration", path, n, len(want))
 	}
 	for _, x := range want {
@@ -87,5 +141,37 @@ func (tr *Trainer) Restore(path string) error {
 		return fmt.Errorf("%s: %s", path, bad)
 	}
 	tr.Model.PositionsChanged()
+	return nil
+}
+
+// verify compares the bytes of a checkpoint with its checksum.
+func verify(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	damaged := func(format string, args ...any) error {
+		return fmt.Errorf("%s is %w: "+format, append([]any{path, ErrDamaged}, args...)...)
+	}
+	n := st.Size() - checksumSize
+	if n < 0 {
+		return damaged("it has only %d bytes", st.Size())
+	}
+	var sum [checksumSize]byte
+	hash := crc32.New(castagnoli)
+	if _, err = io.CopyBuffer(hash, io.LimitReader(f, n), make([]byte, 1<<20)); err == nil {
+		_, err = io.ReadFull(f, sum[:])
+	}
+	if err != nil {
+		return damaged("%w", err)
+	}
+	if got, want := hash.Sum32(), binary.LittleEndian.Uint32(sum[:]); got != want {
+		return damaged("its %d bytes have checksum %08x and not %08x, so it was cut off or changed", n, got, want)
+	}
 	return nil
 }

@@ -8,7 +8,10 @@
 // The folder of a run holds
 //
 //   - config.json and model.safetensors: a model folder, see multimae.Load;
-//   - checkpoint.safetensors: all that an exact resume needs;
+//   - best: another one, of the step with the lowest validation loss; step and
+//     loss are gomae_step and gomae_val_loss in the metadata of its weights;
+//   - checkpoint-STEP.safetensors: all that an exact resume needs, the last two
+//     or as many as Options.Keep says, each with a checksum;
 //   - metrics.jsonl: a JSON object for each logged step and each validation;
 //   - reconstructions.png: made at the end.
 //
@@ -21,6 +24,13 @@
 // val.trivial_FIGURE.OUTPUT: see [Score]. A resumed run has the lines of one
 // that was never interrupted, but for images_per_s and data_wait_s.
 //
+// Killed at any moment, a run goes on to the same bits, at the same SIMD level:
+// all random numbers depend on seed and step alone; a file has its name only
+// when it is complete and on the disk; the checkpoint comes before the best
+// model of its step and that before the line of its validation; an old
+// checkpoint is removed after the new one is safe; and what a later step left
+// behind is written again.
+//
 // While it runs, a process locks metrics.jsonl against others, where the
-// system has flock.
+// system can.
 package train

@@ -30,26 +30,31 @@ func openMetrics(path string) (m *metricsLog, busy bool, err error) {
 	return &metricsLog{f, -1}, false, nil
 }
 
-// cut takes away the lines after a step: they will be written again. So it
-// does with what follows a line that a crash left incomplete.
+// cut takes away the lines after a step, which will be written again, and what
+// a crash left of an incomplete one. A damaged line before stays: it is not
+// written again, and neither are those that follow it.
 func (m *metricsLog) cut(step int) error {
 	old, err := io.ReadAll(m)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", m.Name(), err)
 	}
-	keep := int64(0)
+	keep, read := int64(0), int64(0)
 	for line := range bytes.Lines(old) {
 		var at struct {
-			Step int      `json:"step"`
-			Val  *float64 `json:"val.loss"`
+			Step int  `json:"step"`
+			Val  *int `json:"val.samples"`
 		}
-		if !bytes.HasSuffix(line, []byte("\n")) || json.Unmarshal(line, &at) != nil || at.Step > step {
+		read += int64(len(line))
+		if !bytes.HasSuffix(line, []byte("\n")) || json.Unmarshal(line, &at) != nil {
+			continue
+		}
+		if at.Step > step {
 			break
 		}
 		if at.Val != nil {
 			m.evaluated = at.Step
 		}
-		keep += int64(len(line))
+		keep = read
 	}
 	if err := m.Truncate(keep); err != nil {
 		return err

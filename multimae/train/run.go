@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gomae/gomae/multimae"
@@ -17,10 +21,13 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// The files of a run beside those of a model folder and the checkpoint.
+// The files of a run beside those of a model folder and the checkpoints.
 const (
 	MetricsFile  = "metrics.jsonl"
 	PicturesFile = "reconstructions.png"
+	// BestDir is the model folder of the step with the lowest validation loss,
+	// inside that of the run.
+	BestDir = "best"
 )
 
 // Options say what Run does.
@@ -31,6 +38,11 @@ type Options struct {
 	Resume     bool   // go on from Dir's checkpoint
 	Workers    int    // goroutines that compute; 0 means GOMAXPROCS. It does not change the results
 	SkipBad    bool   // leave out samples that cannot be read
+	Keep       int    // checkpoints, the last ones; 0 means 2: the last, and one before it should that be damaged
+	// OnDamaged is called before OnStart for each file that Resume found to be
+	// damaged and does without, with the error that names it and the step that
+	// the run goes on from.
+	OnDamaged func(err error, step int)
 	// OnStart is called before the first step with the number of those done by
 	// earlier calls, OnStep after each step, OnEvaluate after each validation.
 	// All may be nil.
@@ -54,9 +66,16 @@ type Result struct {
 	Resumed      int         // those of earlier calls
 	Interrupted  bool        // the context ended first; everything is saved
 	Evaluation   *Evaluation // nil if interrupted
+	Best         Best        // of all validations; its model is in BestDir
 	DataWait     float64     // seconds waited for data in this call
 	SkippedData  int         // samples that this call could not read, each counted once
 	FirstSkipped error       // why, for the first of them
+}
+
+// Best is the validation with the lowest loss, the first of equal ones.
+type Best struct {
+	Step int // 0: there was none
+	Loss float64
 }
 
 // Samples that validations and pictures take, and that the trivial predictors
@@ -91,15 +110,21 @@ func LoadRun(dir string) (*multimae.Config, error) {
 // Run trains to the configuration's number of steps, saving as it goes, and
 // then validates and draws. When ctx ends, it saves and returns; a later Run
 // with Resume goes on to the same bits as one that was never interrupted.
-// Resuming a run that has all its steps validates and draws again.
+// Resuming a run that has all its steps validates and draws again. Where the
+// last checkpoint is damaged the one before it is resumed from, to the same
+// bits; it is an error if all are.
 //
 // The steps done before an error of the data are saved, too. After one of
 // saving, or a step that diverged, the last checkpoint is as it was. A new run
-// that fails before its first step leaves no files.
+// that fails before its first step, or diverges before its first checkpoint,
+// leaves no files.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, saved: -1, exported: -1}
 	r.pool = tensor.NewPool(o.Workers)
 	defer r.pool.Close()
+	if r.Keep == 0 {
+		r.Keep = 2
+	}
 	if o.SkipBad {
 		r.bad = []*counted{{Dataset: o.Train}, {Dataset: o.Val}}
 		r.Train, r.Val = r.bad[0], r.bad[1]
@@ -132,13 +157,17 @@ type run struct {
 	metrics  *metricsLog // nil until the folder is ours
 	created  bool        // Dir did not exist
 	begun    bool        // the run is new
-	saved    int         // step of the checkpoint; -1 if there is none
+	diverged bool        // it would again
+	saved    int         // step of the last checkpoint; -1 if there is none
+	damaged  []string    // paths of later ones that cannot be used
 	exported int         // step of the model folder, as far as this call wrote it
 	bad      []*counted  // with SkipBad: Train and Val
 	result   Result
 }
 
-func (r *run) path(name string) string { return filepath.Join(r.Dir, name) }
+func (r *run) path(names ...string) string {
+	return filepath.Join(append([]string{r.Dir}, names...)...)
+}
 
 // open prepares the trainer and the folder.
 func (r *run) open() error {
@@ -148,8 +177,11 @@ func (r *run) open() error {
 			return err
 		}
 		r.Config = c
-	} else if err := r.vacant(multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, MetricsFile); err != nil {
+	} else if err := r.vacant(); err != nil {
 		return err
+	}
+	if r.Keep < 1 {
+		return fmt.Errorf("keep: got %d checkpoints, want at least 1", r.Keep)
 	}
 	// What cannot work is refused before anything is written.
 	m, err := multimae.NewModel(r.Config)
@@ -167,7 +199,7 @@ func (r *run) open() error {
 	}
 	_, err = os.Stat(r.Dir)
 	r.created = errors.Is(err, fs.ErrNotExist)
-	if err := os.MkdirAll(r.Dir, 0o777); err != nil {
+	if err := nn.MkdirAll(r.Dir); err != nil {
 		return fmt.Errorf("making the folder of the run: %w; give another -out", err)
 	}
 	metrics, busy, err := openMetrics(r.path(MetricsFile))
@@ -175,7 +207,7 @@ func (r *run) open() error {
 		return fmt.Errorf("%s: %w; wait for its end, or give another -out", r.Dir, ErrBusy)
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; make the folder writable, or give another -out", err)
 	}
 	r.metrics = metrics
 	if r.Resume {
@@ -187,24 +219,32 @@ func (r *run) open() error {
 		return err
 	}
 	r.sweep()
+	r.prune()
 	return metrics.cut(r.trainer.Steps())
 }
 
 // begin makes a new run, unless another process was faster.
 func (r *run) begin(m *multimae.Model) error {
-	if err := r.vacant(multimae.ConfigFile); err != nil {
+	if err := r.vacant(); err != nil {
 		return err
 	}
 	r.begun = true
 	m.Init(r.Config.Train.Seed)
-	return nn.WriteFileAtomic(r.path(multimae.ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(r.Config.JSON())
-		return err
-	})
+	if err := r.writeConfig(r.Dir); err != nil {
+		return fmt.Errorf("%w; make room, or give another -out", err)
+	}
+	return nil
 }
 
-// vacant returns an error if any of the files is there.
-func (r *run) vacant(names ...string) error {
+// oldCheckpoint was the name of the only one.
+const oldCheckpoint = "checkpoint.safetensors"
+
+// vacant returns an error if the folder has files of a run.
+func (r *run) vacant() error {
+	names := []string{multimae.ConfigFile, multimae.WeightsFile, MetricsFile, BestDir}
+	for _, step := range r.checkpoints() {
+		names = append(names, CheckpointName(step))
+	}
 	for _, name := range names {
 		st, err := os.Lstat(r.path(name))
 		if err == nil && (name != MetricsFile || st.Size() > 0) { // close cannot remove an open file everywhere
@@ -215,41 +255,113 @@ func (r *run) vacant(names ...string) error {
 }
 
 // sweep removes what a process that was killed while saving left behind: the
-// temporary files of nn.WriteFileAtomic, each as large as a checkpoint.
+// temporary files of nn.WriteFileAtomic, each as large as what it was to be.
 func (r *run) sweep() {
-	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, PicturesFile} {
-		left, _ := filepath.Glob(r.path("." + name + ".tmp-*"))
-		for _, path := range left {
-			os.Remove(path)
+	for _, dir := range []string{r.Dir, r.path(BestDir)} {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			name, _, temporary := strings.Cut(strings.TrimPrefix(e.Name(), "."), ".tmp-")
+			_, checkpoint := checkpointStep(name)
+			if temporary && e.Name()[0] == '.' && (checkpoint || slices.Contains([]string{multimae.ConfigFile, multimae.WeightsFile, PicturesFile}, name)) {
+				os.Remove(filepath.Join(dir, e.Name()))
+			}
 		}
 	}
 }
 
-// restore goes to where the run was saved.
-func (r *run) restore(m *multimae.Model) error {
-	path := r.path(CheckpointFile)
-	switch err := r.trainer.Restore(path); {
-	case err == nil:
-		r.saved = r.trainer.Steps()
-		return nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w. The run cannot go on from this checkpoint: restore the file from a copy, or start another run", err)
+// checkpoints lists the steps of the checkpoints in the folder, ascending.
+func (r *run) checkpoints() (steps []int) {
+	entries, _ := os.ReadDir(r.Dir) // where it cannot be read there are none to use
+	for _, e := range entries {
+		if step, ok := checkpointStep(e.Name()); ok {
+			steps = append(steps, step)
+		}
 	}
-	if _, err := os.Stat(r.path(multimae.WeightsFile)); err == nil {
-		return fmt.Errorf("%s is missing, and the weights in %s are not enough to go on; restore the file, or start another run", path, multimae.WeightsFile)
+	slices.Sort(steps)
+	return steps
+}
+
+// prune removes all checkpoints but the last ones; one that cannot be removed
+// now may be the next time. Damaged ones do not count, and stay until save has
+// a better one.
+func (r *run) prune() {
+	steps := slices.DeleteFunc(r.checkpoints(), func(step int) bool {
+		return slices.Contains(r.damaged, r.path(CheckpointName(step)))
+	})
+	for _, step := range steps[:max(0, len(steps)-r.Keep)] {
+		os.Remove(r.path(CheckpointName(step)))
+	}
+}
+
+// restore goes to where the run was saved: the last checkpoint that is not
+// damaged.
+func (r *run) restore(m *multimae.Model) error {
+	var errs []error
+	for _, step := range slices.Backward(r.checkpoints()) {
+		path := r.path(CheckpointName(step))
+		err := r.trainer.Restore(path)
+		if err == nil && r.trainer.Steps() != step {
+			err = fmt.Errorf("%s: is of step %d; give it the name %s", path, r.trainer.Steps(), CheckpointName(r.trainer.Steps()))
+		}
+		switch {
+		case err == nil:
+			r.saved = step
+			r.loadBest(&errs)
+			for _, err := range errs {
+				if r.OnDamaged != nil {
+					r.OnDamaged(err, step)
+				}
+			}
+			return nil
+		case !errors.Is(err, ErrDamaged):
+			return fmt.Errorf("%w. The run cannot go on from this checkpoint", err)
+		}
+		errs = append(errs, err)
+		r.damaged = append(r.damaged, path)
+	}
+	if errs != nil {
+		return fmt.Errorf("%w\nThe run cannot go on, for it has no other checkpoint: restore one of these from a copy, or start another run", errors.Join(errs...))
+	}
+	for _, name := range []string{oldCheckpoint, multimae.WeightsFile, filepath.Join(BestDir, multimae.WeightsFile)} {
+		if _, err := os.Stat(r.path(name)); err == nil && name == oldCheckpoint {
+			return fmt.Errorf("%s is of an earlier version of gomae and has no checksum; finish the run with that version, or start another run", r.path(name))
+		} else if err == nil {
+			return fmt.Errorf("%s has no checkpoint, and the weights in %s are not enough to go on; restore the last checkpoint from a copy, or start another run", r.Dir, name)
+		}
 	}
 	// Stopped before the first checkpoint: the beginning is as exact.
 	m.Init(r.Config.Train.Seed)
 	return nil
 }
 
+// loadBest finds the best validation of the steps done. Its weights are of no
+// later step than the last checkpoint, so if they are of a step not done, that
+// one was damaged: then, as where they are gone, the next validation is the
+// best. It may be replaced again, by the same step that was.
+func (r *run) loadBest(errs *[]error) {
+	f, err := nn.OpenSafetensorsFile(r.path(BestDir, multimae.WeightsFile))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			*errs = append(*errs, fmt.Errorf("%w; the next validation will replace it", err))
+		}
+		return
+	}
+	defer f.Close()
+	step, err1 := strconv.Atoi(f.Metadata()[metaStep])
+	loss, err2 := strconv.ParseFloat(f.Metadata()[metaLoss], 64)
+	if err1 == nil && err2 == nil && step <= r.trainer.Steps() {
+		r.result.Best = Best{step, loss}
+	}
+}
+
 // close ends the use of the folder. A new run without a step, and so without a
 // checkpoint, is none: its files would only be in the way of the next attempt.
+// Neither is one that diverged before it.
 func (r *run) close() {
 	if r.metrics == nil {
 		return
 	}
-	if r.begun && r.saved < 0 && r.trainer.Steps() == 0 {
+	if r.begun && r.saved < 0 && (r.diverged || r.trainer.Steps() == 0) {
 		os.Remove(r.path(multimae.ConfigFile))
 		os.Remove(r.path(MetricsFile))
 		if r.created {
@@ -273,7 +385,9 @@ func (r *run) train(ctx context.Context) error {
 	}
 	e, err := r.evaluate(ctx)
 	if err == nil {
-		err = r.pictures()
+		if err = r.pictures(); err != nil {
+			err = r.keep(err)
+		}
 	}
 	switch {
 	case err == nil:
@@ -281,7 +395,7 @@ func (r *run) train(ctx context.Context) error {
 	case ctx.Err() != nil:
 		r.result.Interrupted = true
 	default:
-		return r.keep(err)
+		return err
 	}
 	return nil
 }
@@ -363,14 +477,14 @@ func (r *run) between(ctx context.Context) error {
 	}
 	if c.ValEvery > 0 && step%c.ValEvery == 0 && r.metrics.evaluated != step {
 		if _, err := r.evaluate(ctx); err != nil && ctx.Err() == nil {
-			return r.keep(err)
+			return err
 		}
 	}
 	return nil
 }
 
-// save writes the checkpoint, which is what counts, and then the model folder
-// for others to read.
+// save writes the checkpoint, which is what counts, removes those that are then
+// not needed any more, and writes the model folder for others to read.
 func (r *run) save() error {
 	step := r.trainer.Steps()
 	if r.saved != step {
@@ -381,17 +495,70 @@ func (r *run) save() error {
 		if err := r.metrics.Sync(); err != nil {
 			return r.lost(err)
 		}
-		if err := r.trainer.Save(r.path(CheckpointFile)); err != nil {
+		if err := r.trainer.Save(r.path(CheckpointName(step))); err != nil {
 			return r.lost(err)
 		}
 		r.saved = step
+		for _, path := range r.damaged {
+			if path != r.path(CheckpointName(step)) {
+				os.Remove(path)
+			}
+		}
+		r.damaged = nil
+		r.prune()
 	}
 	if r.exported != step {
-		if err := r.trainer.Model.Save(r.Dir); err != nil {
+		if err := r.writeWeights(r.Dir, nil); err != nil {
 			return r.lost(err)
 		}
 		r.exported = step
 	}
+	return nil
+}
+
+// writeConfig writes the first half of a model folder.
+func (r *run) writeConfig(dir string) error {
+	return nn.WriteFileAtomic(filepath.Join(dir, multimae.ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(r.Config.JSON())
+		return err
+	})
+}
+
+// metaLoss is the metadata of the best model with its validation loss.
+const metaLoss = "gomae_val_loss"
+
+// writeWeights writes the other half, with the step it is of.
+func (r *run) writeWeights(dir string, metadata map[string]string) error {
+	about := map[string]string{"format": "pt", metaStep: strconv.Itoa(r.trainer.Steps())}
+	maps.Copy(about, metadata)
+	return nn.WriteFileAtomic(filepath.Join(dir, multimae.WeightsFile), func(w io.Writer) error {
+		return nn.WriteSafetensors(w, r.trainer.Model.Params.Tensors(), about)
+	})
+}
+
+// saveBest keeps the model if no validation before had as low a loss.
+func (r *run) saveBest(e *Evaluation) error {
+	best := Best{r.trainer.Steps(), e.Loss}
+	if len(e.Scores) == 0 || r.result.Best.Step > 0 && best.Loss >= r.result.Best.Loss {
+		return nil
+	}
+	// With the checkpoint first, a resumed run never meets a best model of a
+	// step that it has still to do.
+	if err := r.save(); err != nil {
+		return err
+	}
+	dir := r.path(BestDir)
+	err := nn.MkdirAll(dir)
+	if err == nil {
+		err = r.writeConfig(dir)
+	}
+	if err == nil {
+		err = r.writeWeights(dir, map[string]string{metaLoss: strconv.FormatFloat(best.Loss, 'g', -1, 64)})
+	}
+	if err != nil {
+		return r.lost(err)
+	}
+	r.result.Best = best
 	return nil
 }
 
@@ -400,12 +567,12 @@ func (r *run) kept() string {
 	if r.saved < 0 {
 		return "no checkpoint was saved before"
 	}
-	return fmt.Sprintf("the checkpoint of step %d is kept in %s", r.saved, r.path(CheckpointFile))
+	return fmt.Sprintf("the checkpoint of step %d is kept in %s", r.saved, r.path(CheckpointName(r.saved)))
 }
 
 // lost adds to an error of writing what is left.
 func (r *run) lost(err error) error {
-	return fmt.Errorf("%w; %s. Make room and go on with -resume", err, r.kept())
+	return fmt.Errorf("%w; %s. Make room there, or make it writable, and go on with -resume", err, r.kept())
 }
 
 // keep saves the steps done when an error from outside ends the run.
@@ -419,12 +586,21 @@ func (r *run) keep(err error) error {
 	return fmt.Errorf("%w. The run is saved at step %d: go on with -resume when this is put right", err, r.saved)
 }
 
+// unread is keep for an error of reading data, but for that of the end of ctx.
+func (r *run) unread(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return r.keep(err)
+}
+
 // explain adds to a step's error what is left of the run and what to change.
 func (r *run) explain(err error) error {
 	var d *DivergedError
 	if !errors.As(err, &d) {
 		return r.keep(err)
 	}
+	r.diverged = true
 	remedy := "Start another run with a lower optim.lr, or a limit in train.clip_grad"
 	if d.inData() {
 		remedy = "Look for the sample that gave it"
@@ -432,24 +608,28 @@ func (r *run) explain(err error) error {
 	return fmt.Errorf("%w; %s. %s", err, r.kept(), remedy)
 }
 
-// evaluate validates and logs, once for each step.
+// evaluate validates, keeps the best model and logs, the latter once for each
+// step. Where the line is logged, the best model is complete.
 func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
 	o := EvaluateOptions{Samples: trivialSamples, Seed: r.Config.Train.Seed, SkipBad: r.SkipBad}
 	if r.trivial == nil {
 		var err error
 		if r.trivial, err = NewTrivial(ctx, r.Config, r.Train, o, r.pool.Workers()); err != nil {
-			return nil, err
+			return nil, r.unread(ctx, err)
 		}
 	}
 	o.Samples = valSamples
 	e, err := Evaluate(ctx, r.trainer.Model, r.Val, r.trivial, o, r.pool)
 	if err != nil {
+		return nil, r.unread(ctx, err)
+	}
+	if err := r.saveBest(e); err != nil {
 		return nil, err
 	}
 	step := r.trainer.Steps()
 	if r.metrics.evaluated != step {
 		if err := r.metrics.log(evaluationLine(step, e)); err != nil {
-			return nil, err
+			return nil, r.lost(err)
 		}
 		r.metrics.evaluated = step
 	}

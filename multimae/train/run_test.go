@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -40,11 +41,17 @@ func run1(t *testing.T, ctx context.Context, o Options) *Result {
 
 var timing = regexp.MustCompile(`, "(images_per_s|data_wait_s)": [-+.e0-9]+`)
 
-// results are the files of a finished run, without what is measured.
+// results are the files of a finished run of 12 steps, without what is
+// measured.
 func results(t *testing.T, dir string) map[string]string {
 	t.Helper()
+	return resultsAt(t, dir, 12)
+}
+
+func resultsAt(t *testing.T, dir string, steps int) map[string]string {
+	t.Helper()
 	files := map[string]string{}
-	for _, name := range []string{CheckpointFile, multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile} {
+	for _, name := range []string{CheckpointName(steps), multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile, bestWeights} {
 		files[name] = readFile(t, dir, name)
 	}
 	files[MetricsFile] = timing.ReplaceAllString(files[MetricsFile], "")
@@ -65,6 +72,9 @@ func same(t *testing.T, what string, got, want map[string]string) {
 	}
 }
 
+// bestWeights are those of the best model.
+var bestWeights = filepath.Join(BestDir, multimae.WeightsFile)
+
 // noLeftovers: nothing but the run's files is in its folder.
 func noLeftovers(t *testing.T, dir string) {
 	t.Helper()
@@ -72,10 +82,19 @@ func noLeftovers(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkpoints := 0
 	for _, e := range entries {
-		if !slices.Contains([]string{CheckpointFile, multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile}, e.Name()) {
+		if _, ok := checkpointStep(e.Name()); ok {
+			checkpoints++
+		} else if !slices.Contains([]string{multimae.WeightsFile, multimae.ConfigFile, MetricsFile, PicturesFile, BestDir}, e.Name()) {
 			t.Errorf("%s is left over", e.Name())
 		}
+	}
+	if checkpoints > 2 {
+		t.Errorf("%d checkpoints are left", checkpoints)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, BestDir)); err == nil && len(entries) != 2 {
+		t.Errorf("%s holds %v", BestDir, entries)
 	}
 }
 
@@ -91,8 +110,10 @@ func TestResume(t *testing.T) {
 	}
 	want := results(t, straight)
 	noLeftovers(t, straight)
-	if m, err := multimae.LoadDir(straight); err != nil || string(m.Config.JSON()) != want[multimae.ConfigFile] {
-		t.Errorf("the model folder: %v", err)
+	for _, dir := range []string{straight, filepath.Join(straight, BestDir)} {
+		if m, err := multimae.LoadDir(dir); err != nil || string(m.Config.JSON()) != want[multimae.ConfigFile] {
+			t.Errorf("the model folder: %v", err)
+		}
 	}
 
 	// stop interrupts a run when hook says so and checks what it leaves.
@@ -204,17 +225,27 @@ func TestKilled(t *testing.T) {
 		}
 		fmt.Fprintf(f, `{"step": %d, "epo`, k)
 		f.Close()
-		for _, name := range []string{CheckpointFile, multimae.WeightsFile} { // killed while saving
-			if err := os.WriteFile(filepath.Join(dir, "."+name+".tmp-123abc"), []byte("half"), 0o666); err != nil {
+		// Killed while saving. A checkpoint may be there with those before it
+		// still to be removed, and the model folder may not yet be.
+		for _, name := range []string{CheckpointName(k), multimae.WeightsFile, bestWeights} {
+			temp := filepath.Join(dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp-123abc")
+			if err := os.MkdirAll(filepath.Dir(temp), 0o777); err != nil {
 				t.Fatal(err)
+			}
+			if err := os.WriteFile(temp, []byte("half"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if k == 12 {
+			for _, j := range []string{"7", "10"} { // which are not gone on from
+				if err := os.CopyFS(dir, onlyCheckpoints{os.DirFS(filepath.Join(copies, j)), os.DirFS(dir)}); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		o := options(dir)
 		o.Resume = true
-		saved := k / 6 * 5 // 5 and 10 are saved at the head of the steps that follow
-		if k == 12 {
-			saved = 10
-		}
+		saved := map[int]int{1: 0, 4: 0, 6: 5, 9: 8, 12: 10}[k] // 5 and 10 are due, 4 and 8 best: all saved at the head of the step that follows
 		if r := run1(t, context.Background(), o); r.Resumed != saved {
 			t.Errorf("copy of step %d: resumed at %d, want %d", k, r.Resumed, saved)
 		}
@@ -223,12 +254,26 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// onlyCheckpoints are the checkpoints of a folder that another lacks.
+type onlyCheckpoints struct{ fs, other fs.FS }
+
+func (o onlyCheckpoints) Open(name string) (fs.File, error) { return o.fs.Open(name) }
+
+func (o onlyCheckpoints) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(o.fs, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		_, ok := checkpointStep(e.Name())
+		_, err := fs.Stat(o.other, e.Name())
+		return !ok || err == nil
+	}), err
+}
+
 // TestResumeFinished validates and draws again, and changes nothing else.
 func TestResumeFinished(t *testing.T) {
 	dir := t.TempDir()
 	first := run1(t, context.Background(), options(dir))
 	want := results(t, dir)
-	before, err := os.Stat(filepath.Join(dir, CheckpointFile))
+	before, err := os.Stat(filepath.Join(dir, CheckpointName(12)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +289,7 @@ func TestResumeFinished(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	same(t, "finished", results(t, dir), want)
-	if after, err := os.Stat(filepath.Join(dir, CheckpointFile)); err != nil || !os.SameFile(before, after) {
+	if after, err := os.Stat(filepath.Join(dir, CheckpointName(12))); err != nil || !os.SameFile(before, after) {
 		t.Errorf("the checkpoint was written again: %v", err)
 	}
 }
@@ -299,7 +344,7 @@ func TestMetrics(t *testing.T) {
 
 // TestOtherRun: nothing of a run is overwritten.
 func TestOtherRun(t *testing.T) {
-	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointFile, MetricsFile} {
+	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointName(123), MetricsFile, BestDir} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("precious"), 0o666); err != nil {
 			t.Fatal(err)
@@ -522,6 +567,7 @@ func TestDivergedRun(t *testing.T) {
 	for _, first := range []int{2, 7} {
 		dir := filepath.Join(t.TempDir(), "run")
 		o := options(dir)
+		o.Config.Train.ValEvery = 0
 		var bad atomic.Bool
 		o.Train = &spoiled{o.Train, func(int) bool { return bad.Load() }}
 		checkpoint := ""
@@ -530,7 +576,7 @@ func TestDivergedRun(t *testing.T) {
 				bad.Store(true)
 			}
 			if p.Step == 6 {
-				checkpoint = readFile(t, dir, CheckpointFile)
+				checkpoint = readFile(t, dir, CheckpointName(5))
 			}
 		}
 		_, err := Run(context.Background(), o)
@@ -540,10 +586,12 @@ func TestDivergedRun(t *testing.T) {
 		}
 		want := "no checkpoint was saved before. Look for the sample"
 		if first > 5 {
-			want = "the checkpoint of step 5 is kept in " + filepath.Join(dir, CheckpointFile)
-			if readFile(t, dir, CheckpointFile) != checkpoint {
+			want = "the checkpoint of step 5 is kept in " + filepath.Join(dir, CheckpointName(5))
+			if readFile(t, dir, CheckpointName(5)) != checkpoint {
 				t.Error("the checkpoint was changed")
 			}
+		} else if _, err := os.Stat(dir); err == nil {
+			t.Error("a folder is left that cannot be resumed")
 		}
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -562,8 +610,8 @@ func TestUpdateOverflows(t *testing.T) {
 		!strings.Contains(err.Error(), "no checkpoint was saved before. Start another run with a lower optim.lr") {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(o.Dir, CheckpointFile)); err == nil {
-		t.Error("saved")
+	if entries, err := os.ReadDir(o.Dir); err != nil || len(entries) != 0 {
+		t.Errorf("left %v, %v", entries, err)
 	}
 }
 
@@ -571,29 +619,31 @@ func TestUpdateOverflows(t *testing.T) {
 func TestSaveFails(t *testing.T) {
 	straight := t.TempDir()
 	run1(t, context.Background(), options(straight))
-	for _, name := range []string{CheckpointFile, multimae.WeightsFile} {
+	for _, c := range []struct {
+		name string
+		kept int
+	}{{CheckpointName(8), 5}, {multimae.WeightsFile, 8}, {bestWeights, 8}} { // 8 is the second best
+		name, kept := c.name, c.kept
 		dir := filepath.Join(t.TempDir(), "run")
 		path := filepath.Join(dir, name)
 		o := options(dir)
 		o.OnStep = func(p *Progress) {
 			if p.Step == 6 { // a folder in its place cannot be written, whoever tries
-				if err := errors.Join(os.Rename(path, path+".before"), os.Mkdir(path, 0o777)); err != nil {
+				os.Rename(path, path+".before")
+				if err := os.Mkdir(path, 0o777); err != nil {
 					t.Error(err)
 				}
 			}
 		}
-		kept := 5
-		if name == multimae.WeightsFile {
-			kept = 10 // which is written after the checkpoint
-		}
 		_, err := Run(context.Background(), o)
 		if err == nil || !strings.Contains(err.Error(), path) ||
-			!strings.Contains(err.Error(), fmt.Sprintf("the checkpoint of step %d is kept in %s. Make room and go on with -resume", kept, filepath.Join(dir, CheckpointFile))) {
+			!strings.Contains(err.Error(), fmt.Sprintf("the checkpoint of step %d is kept in %s. Make room there, or make it writable, and go on with -resume", kept, filepath.Join(dir, CheckpointName(kept)))) {
 			t.Fatal(err)
 		}
-		if err := errors.Join(os.Remove(path), os.Rename(path+".before", path)); err != nil {
+		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
+		os.Rename(path+".before", path)
 		o = options(dir)
 		o.Resume = true
 		if r := run1(t, context.Background(), o); r.Resumed != kept {
@@ -611,24 +661,38 @@ func TestResumeRefused(t *testing.T) {
 	o := options(dir)
 	o.OnStep = func(*Progress) { cancel() }
 	run1(t, ctx, o)
-	whole := readFile(t, dir, CheckpointFile)
+	whole := readFile(t, dir, CheckpointName(1))
 	o = options(dir)
 	o.Resume = true
+	o.OnDamaged = func(err error, step int) { t.Errorf("went on from %d without %v", step, err) }
 	refuse := func(what, want string) {
 		t.Helper()
 		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: error %v, want %q and the folder", what, err, want)
 		}
 	}
-	path := filepath.Join(dir, CheckpointFile)
-	if err := os.WriteFile(path, []byte(whole[:len(whole)-9]), 0o666); err != nil {
+	path := filepath.Join(dir, CheckpointName(1))
+	put := func(path, b string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(b), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(path, whole[:len(whole)-9])
+	put(filepath.Join(dir, CheckpointName(3)), "")
+	refuse("all damaged", filepath.Join(dir, CheckpointName(3))+" is damaged: it has only 0 bytes\n"+path+" is damaged: its ")
+	refuse("all damaged", "so it was cut off or changed\nThe run cannot go on, for it has no other checkpoint: restore one of these from a copy, or start another run")
+	put(filepath.Join(dir, CheckpointName(3)), whole)
+	refuse("another name", CheckpointName(3)+": is of step 1; give it the name "+CheckpointName(1))
+	if err := errors.Join(os.Remove(path), os.Remove(filepath.Join(dir, CheckpointName(3)))); err != nil {
 		t.Fatal(err)
 	}
-	refuse("cut", "restore the file from a copy, or start another run")
-	if err := os.Remove(path); err != nil {
+	refuse("gone", dir+" has no checkpoint, and the weights in model.safetensors are not enough to go on; restore the last checkpoint from a copy, or start another run")
+	put(filepath.Join(dir, oldCheckpoint), whole)
+	refuse("before checksums", oldCheckpoint+" is of an earlier version of gomae and has no checksum; finish the run with that version")
+	if err := os.Remove(filepath.Join(dir, oldCheckpoint)); err != nil {
 		t.Fatal(err)
 	}
-	refuse("gone", "are not enough to go on; restore the file, or start another run")
 	config := readFile(t, dir, multimae.ConfigFile)
 	for damage, want := range map[string]string{
 		"{":  "unexpected",

@@ -1,8 +1,10 @@
 package train
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"os"
 	"path/filepath"
@@ -305,7 +307,7 @@ func TestCheckpoint(t *testing.T) {
 	c := tinyConfig()
 	c.Encoder.DropPath, c.Train.Weighting = 0.3, "uncertainty"
 	b := someBatch(t, c, 4)
-	path := filepath.Join(t.TempDir(), CheckpointFile)
+	path := filepath.Join(t.TempDir(), CheckpointName(1))
 	straight := newTrainer(t, c, nil)
 	for k := range c.Train.Steps {
 		c.Train.SkipGrad = float64(k%3) * 1e-9 // skips two of three: the optimiser has its own count
@@ -329,7 +331,7 @@ func TestCheckpoint(t *testing.T) {
 // TestRestoreErrors: what is wrong with a checkpoint is said, with its path.
 func TestRestoreErrors(t *testing.T) {
 	c := tinyConfig()
-	path := filepath.Join(t.TempDir(), CheckpointFile)
+	path := filepath.Join(t.TempDir(), CheckpointName(1))
 	tr := newTrainer(t, c, nil)
 	step(t, tr, someBatch(t, c, 4))
 	if err := tr.Save(path); err != nil {
@@ -343,19 +345,17 @@ func TestRestoreErrors(t *testing.T) {
 			t.Errorf("%s: error %v, want %q and the path", what, err, want)
 		}
 	}
-	for _, n := range []int{0, 5, 8, 1000, len(whole) / 2, len(whole) - 1} {
-		if err := os.WriteFile(path, []byte(whole[:n]), 0o666); err != nil {
+	put := func(b string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(b), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		refuse(fmt.Sprintf("cut to %d bytes", n), "", c)
 	}
-	if err := os.WriteFile(path, []byte(strings.Replace(whole, `"gomae_step":"1"`, `"gomae_step":"x"`, 1)), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	put(summed(strings.Replace(whole, `"gomae_step":"1"`, `"gomae_step":"x"`, 1)))
 	refuse("no step", `metadata gomae_step is "x", want a number`, c)
-	if err := os.WriteFile(path, []byte(whole), 0o666); err != nil {
-		t.Fatal(err)
-	}
+	put(summed("no safetensors file"))
+	refuse("text", "header length", c)
+	put(whole)
 	other := tinyConfig()
 	other.Encoder.Depth = 1
 	refuse("fewer blocks", "it was written under another configuration", other)
@@ -374,6 +374,59 @@ func TestRestoreErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := newTrainer(t, c, nil).Restore(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+// summed puts the right checksum in the place of a checkpoint's last bytes.
+func summed(file string) string {
+	file = file[:len(file)-checksumSize]
+	return string(binary.LittleEndian.AppendUint32([]byte(file), crc32.Checksum([]byte(file), castagnoli)))
+}
+
+// TestDamaged: each flipped byte and each lost one is found.
+func TestDamaged(t *testing.T) {
+	c := tinyConfig()
+	c.Encoder.Dim, c.Encoder.Depth, c.Outputs = 8, 1, c.Outputs[:1]
+	path := filepath.Join(t.TempDir(), CheckpointName(0))
+	tr := newTrainer(t, c, nil)
+	if err := tr.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Restore(path); err != nil {
+		t.Fatal(err)
+	}
+	whole := []byte(readFile(t, path))
+	if string(whole) != summed(string(whole)) {
+		t.Error("the checksum is not that of the other bytes")
+	}
+	damaged := func(what string, b []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, b, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := tr.Restore(path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path+" is damaged: it") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	headed := 8 + int(binary.LittleEndian.Uint64(whole))
+	for i := range whole {
+		if i > 16 && i < headed && i%29 != 0 || i > headed && i < len(whole)-8 && i%997 != 0 {
+			continue // some of the header and the data
+		}
+		b := append([]byte(nil), whole...)
+		b[i] ^= 1 << (i % 8)
+		damaged(fmt.Sprintf("byte %d flipped", i), b)
+	}
+	for _, n := range []int{0, 1, 3, 4, 5, 8, 1000, headed, len(whole) / 2, len(whole) - 4, len(whole) - 1} {
+		damaged(fmt.Sprintf("cut to %d bytes", n), whole[:n])
+	}
+	damaged("a byte more", append(whole, 0))
+	damaged("zeros", make([]byte, len(whole)))
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := tr.Restore(path); !errors.Is(err, os.ErrNotExist) || errors.Is(err, ErrDamaged) {
 		t.Errorf("no file: %v", err)
 	}
 }

@@ -1,0 +1,121 @@
+//go:build unix
+
+package train
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+)
+
+// killedDir is the variable with the folder of the run that this binary is to
+// be a process of.
+const killedDir = "GOMAE_TEST_TRAIN"
+
+func init() {
+	dir := os.Getenv(killedDir)
+	if dir == "" {
+		return
+	}
+	_, err := os.Stat(filepath.Join(dir, multimae.ConfigFile))
+	o := killedOptions(dir)
+	o.Resume = err == nil
+	o.OnDamaged = func(err error, step int) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	if _, err := Run(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// killedOptions are those of a run that has everything random there is, and
+// that saves for most of its time.
+func killedOptions(dir string) Options {
+	c := tinyConfig()
+	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
+	c.Train.Steps, c.Train.SaveEvery, c.Train.ValEvery, c.Train.LogEvery = 40, 1, 3, 1
+	return Options{Config: c, Dir: dir, Train: data.Scenes(0, 40, 20, 1), Val: data.Scenes(100, 6, 16, 1)}
+}
+
+// TestKilledProcesses kills processes at random moments, many of them while
+// they save, until the run is done, and wants the files of one that was left
+// alone.
+func TestKilledProcesses(t *testing.T) {
+	begin := func(dir string) *exec.Cmd {
+		t.Helper()
+		cmd := exec.Command(os.Args[0])
+		cmd.Env, cmd.Stderr = append(os.Environ(), killedDir+"="+dir), os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	straight := filepath.Join(t.TempDir(), "run")
+	began := time.Now()
+	if err := begin(straight).Wait(); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(began)
+	want := resultsAt(t, straight, 40)
+
+	kills, finished, saving := 80, 0, 0
+	if testing.Short() {
+		kills = 6
+	}
+	seed := uint64(time.Now().UnixNano())
+	r := rand.New(rand.NewPCG(seed, 0))
+	dir := filepath.Join(t.TempDir(), "run")
+	for k, done := 0, false; k < kills || !done; k++ {
+		life := time.Duration(r.Int64N(int64(whole * 2 / 5)))
+		cmd := begin(dir)
+		if k < kills {
+			time.AfterFunc(life, func() { cmd.Process.Kill() })
+		}
+		err := cmd.Wait()
+		what := fmt.Sprintf("seed %d, kill %d, after %v", seed, k, life)
+		if done = err == nil; done {
+			finished++
+			same(t, what, resultsAt(t, dir, 40), want)
+			noLeftovers(t, dir)
+			dir = filepath.Join(t.TempDir(), "run")
+			continue
+		}
+		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+			t.Fatalf("%s: %v", what, err)
+		}
+		// What has its name is complete, at every moment.
+		o := run{Options: Options{Dir: dir}}
+		steps := o.checkpoints()
+		for _, step := range steps {
+			if err := verify(o.path(CheckpointName(step))); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if len(steps) > 3 {
+			t.Errorf("%s: checkpoints %v", what, steps)
+		}
+		for _, dir := range []string{dir, o.path(BestDir)} {
+			if _, err := os.Stat(filepath.Join(dir, multimae.WeightsFile)); err == nil {
+				if _, err := multimae.LoadDir(dir); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if temp, _ := filepath.Glob(filepath.Join(dir, ".*.tmp-*")); len(temp) > 0 {
+				saving++
+			}
+		}
+	}
+	t.Logf("seed %d: %d kills, %d while saving; %d runs finished", seed, kills, saving, finished)
+}
