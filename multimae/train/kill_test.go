@@ -70,7 +70,7 @@ func TestKilledProcesses(t *testing.T) {
 	whole := time.Since(began)
 	want := resultsAt(t, straight, 40)
 
-	kills, finished, saving := 80, 0, 0
+	kills, finished, saving := 30, 0, 0
 	if testing.Short() {
 		kills = 6
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/nn"
 )
 
 // options are those of a run of 12 steps: validations at 4, 8 and 12,
@@ -721,4 +722,215 @@ func TestResumeRefused(t *testing.T) {
 	straight := t.TempDir()
 	run1(t, context.Background(), options(straight))
 	same(t, "only config.json", results(t, dir), results(t, straight))
+}
+
+// flip changes one bit in the middle of a file.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	b := []byte(readFile(t, path))
+	b[len(b)/2] ^= 4
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFallsBack damages checkpoints: the run goes on from the last good one,
+// and says so.
+func TestFallsBack(t *testing.T) {
+	straight := t.TempDir()
+	run1(t, context.Background(), options(straight))
+	want := results(t, straight)
+	for _, c := range []struct {
+		damaged []int
+		from    int
+		best    bool
+	}{{[]int{11}, 10, false}, {[]int{11, 10}, 8, false}, {[]int{10}, 11, false}, {nil, 11, true}, {[]int{11}, 10, true}} {
+		what := fmt.Sprintf("%v damaged", c.damaged)
+		dir := filepath.Join(t.TempDir(), "run")
+		ctx, cancel := context.WithCancel(context.Background())
+		o := options(dir)
+		o.Keep = 3 // 8, 10, 11
+		o.OnStep = func(p *Progress) {
+			if p.Step == 11 {
+				cancel()
+			}
+		}
+		run1(t, ctx, o)
+		var paths []string
+		for _, step := range c.damaged {
+			path := filepath.Join(dir, CheckpointName(step))
+			flip(t, path)
+			if step > c.from {
+				paths = append(paths, path+" is damaged: its ")
+			}
+		}
+		if c.best {
+			// Its weights are looked at by others; a run only needs to know of
+			// which step they are. A validation as good is to come.
+			path := filepath.Join(dir, bestWeights)
+			if err := os.Truncate(path, 1000); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path+": ")
+		}
+		o = options(dir)
+		o.Resume, o.Keep = true, 3
+		var told []string
+		o.OnDamaged = func(err error, step int) {
+			if step != c.from {
+				t.Errorf("%s: going on from %d, want %d", what, step, c.from)
+			}
+			told = append(told, err.Error())
+		}
+		o.OnStart = func(done int) {
+			if len(told) != len(paths) {
+				t.Fatalf("%s: told %q, want %d", what, told, len(paths))
+			}
+			for i := range told {
+				if !strings.Contains(told[i], paths[i]) {
+					t.Errorf("%s: told %q, want %q", what, told[i], paths[i])
+				}
+			}
+		}
+		if r := run1(t, context.Background(), o); r.Resumed != c.from || r.Best.Step != 12 {
+			t.Errorf("%s: %+v", what, r)
+		}
+		same(t, what, results(t, dir), want)
+		// What was passed over is gone, what was not needed is as it was.
+		left := (&run{Options: o}).checkpoints()
+		for _, step := range left {
+			if err := verify(filepath.Join(dir, CheckpointName(step))); (err != nil) != (step < c.from && slices.Contains(c.damaged, step)) {
+				t.Errorf("%s: %v is left: %v", what, left, err)
+			}
+		}
+	}
+}
+
+// TestBest: the best model is that of the lowest validation loss, the run
+// being stopped before, at and after it, or going back behind it.
+func TestBest(t *testing.T) {
+	worse := func(dir string) Options { // learns, then unlearns
+		o := options(dir)
+		o.Config.Optim.LR, o.Config.Train.WarmupSteps, o.Config.Train.Steps = 0.1, 16, 16
+		o.Config.Train.ValEvery, o.Config.Train.SaveEvery = 2, 5
+		return o
+	}
+	straight := t.TempDir()
+	o := worse(straight)
+	trivial, err := NewTrivial(context.Background(), o.Config, o.Train, EvaluateOptions{Samples: 1}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := Best{}
+	o.OnEvaluate = func(step int, e *Evaluation) {
+		if best.Step == 0 || e.Loss < best.Loss {
+			best = Best{step, e.Loss}
+		}
+		// Told with the best model in place.
+		m, err := multimae.LoadDir(filepath.Join(straight, BestDir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Evaluate(context.Background(), m, o.Val, trivial, EvaluateOptions{Samples: valSamples, Seed: 1}, nil)
+		if err != nil || again.Loss != best.Loss {
+			t.Errorf("step %d: the best model has loss %v, want %v: %v", step, again.Loss, best.Loss, err)
+		}
+	}
+	if r := run1(t, context.Background(), o); r.Best != best || best.Step < 4 || best.Step > 14 {
+		t.Fatalf("best %+v, want %+v, in the middle", r.Best, best)
+	}
+	want := resultsAt(t, straight, 16)
+	f, err := nn.OpenSafetensorsFile(filepath.Join(straight, bestWeights))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if m := f.Metadata(); m["gomae_step"] != fmt.Sprint(best.Step) || m["gomae_val_loss"] != fmt.Sprint(best.Loss) {
+		t.Errorf("metadata %v, want %+v", m, best)
+	}
+
+	for _, c := range []struct {
+		at     int
+		behind bool // goes back to before the best one
+	}{{best.Step - 1, false}, {best.Step, false}, {best.Step + 1, true}, {15, false}} {
+		what := fmt.Sprintf("%+v, best %d", c, best.Step)
+		dir := filepath.Join(t.TempDir(), "run")
+		ctx, cancel := context.WithCancel(context.Background())
+		o := worse(dir)
+		o.Keep = 99
+		o.OnStep = func(p *Progress) {
+			if p.Step == c.at {
+				cancel()
+			}
+		}
+		run1(t, ctx, o)
+		from := c.at
+		if c.behind {
+			for _, step := range (&run{Options: o}).checkpoints() {
+				if step >= best.Step {
+					flip(t, filepath.Join(dir, CheckpointName(step)))
+				} else {
+					from = step
+				}
+			}
+		}
+		o = worse(dir)
+		o.Resume = true
+		if r := run1(t, context.Background(), o); r.Best != best || r.Resumed != from {
+			t.Errorf("%s: %+v", what, r)
+		}
+		same(t, what, resultsAt(t, dir, 16), want)
+	}
+}
+
+// TestKeep counts checkpoints.
+func TestKeep(t *testing.T) {
+	for keep, want := range map[int]string{0: "[10 12]", 1: "[12]", 2: "[10 12]", 99: "[4 5 8 10 12]"} {
+		o := options(filepath.Join(t.TempDir(), "run [1]")) // a name that is no pattern
+		o.Keep = keep
+		run1(t, context.Background(), o)
+		r := &run{Options: o}
+		if got := fmt.Sprint(r.checkpoints()); got != want {
+			t.Errorf("keep %d: %s, want %s", keep, got, want)
+		}
+		// One more, by a process killed before it could remove it, and what it
+		// was writing; other files stay.
+		for _, name := range []string{CheckpointName(3), "." + CheckpointName(13) + ".tmp-1", ".notes.tmp-1", "checkpoint-3.safetensors"} {
+			if err := os.WriteFile(filepath.Join(o.Dir, name), nil, 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o.Resume = true
+		run1(t, context.Background(), o)
+		if keep < 99 && fmt.Sprint(r.checkpoints()) != want {
+			t.Errorf("keep %d: %v after another", keep, r.checkpoints())
+		}
+		if left, _ := fs.Glob(os.DirFS(o.Dir), ".*"); fmt.Sprint(left) != "[.notes.tmp-1]" {
+			t.Errorf("left %v", left)
+		}
+	}
+	o := options(t.TempDir())
+	o.Keep = -1
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "keep: got -1 checkpoints, want at least 1") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestMetricsDamaged: a line that cannot be read takes no others with it.
+func TestMetricsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	run1(t, context.Background(), options(dir))
+	path := filepath.Join(dir, MetricsFile)
+	whole := readFile(t, path)
+	second := strings.Index(whole, "\n") + 1
+	damaged := whole[:second] + "}" + whole[second+1:]
+	if err := os.WriteFile(path, []byte(damaged+"\x00\x00\x00\n{\"step\": 1"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	o := options(dir)
+	o.Resume = true
+	run1(t, context.Background(), o)
+	if got := readFile(t, path); got != damaged {
+		t.Errorf("got\n%s\nwant\n%s", got, damaged)
+	}
 }
