@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ func init() {
 func killedOptions(dir string) Options {
 	c := tinyConfig()
 	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
+	c.Optim.LR, c.Train.WarmupSteps = 0.1, 40 // the best model is one in the middle
 	c.Train.Steps, c.Train.SaveEvery, c.Train.ValEvery, c.Train.LogEvery = 40, 1, 3, 1
 	return Options{Config: c, Dir: dir, Train: data.Scenes(0, 40, 20, 1), Val: data.Scenes(100, 6, 16, 1)}
 }
@@ -69,6 +71,9 @@ func TestKilledProcesses(t *testing.T) {
 	}
 	whole := time.Since(began)
 	want := resultsAt(t, straight, 40)
+	if strings.Contains(want[bestWeights], `"gomae_step":"40"`) {
+		t.Error("the best model is the last one")
+	}
 
 	kills, finished, saving := 30, 0, 0
 	if testing.Short() {

@@ -881,6 +881,28 @@ func TestBest(t *testing.T) {
 		}
 		same(t, what, resultsAt(t, dir, 16), want)
 	}
+
+	// It cannot be written: the validation is not on record before it is.
+	dir := filepath.Join(t.TempDir(), "run")
+	path := filepath.Join(dir, bestWeights)
+	o = worse(dir)
+	o.OnStep = func(p *Progress) {
+		if p.Step == best.Step {
+			if err := errors.Join(os.Rename(path, path+".before"), os.Mkdir(path, 0o777)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), path) {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(path), os.Rename(path+".before", path)); err != nil {
+		t.Fatal(err)
+	}
+	o = worse(dir)
+	o.Resume = true
+	run1(t, context.Background(), o)
+	same(t, "not written", resultsAt(t, dir, 16), want)
 }
 
 // TestKeep counts checkpoints.
