@@ -77,7 +77,7 @@ func TestKilledProcesses(t *testing.T) {
 
 	kills, finished, saving := 30, 0, 0
 	if testing.Short() {
-		kills = 6
+		kills = 3
 	}
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
