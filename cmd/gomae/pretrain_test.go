@@ -466,6 +466,48 @@ func TestPretrainInterrupted(t *testing.T) {
 	sameRun(t, straight, out)
 }
 
+// TestPretrainDamaged goes on from the checkpoint before a damaged one, and
+// says so; and where the best model is not the last one, it says that, too.
+func TestPretrainDamaged(t *testing.T) {
+	config := tinyConfig(t, func(c *multimae.Config) {
+		c.Optim.LR, c.Train.WarmupSteps, c.Train.ValEvery = 1, 6, 2 // worse with each step
+	})
+	dir := t.TempDir()
+	straight, out := filepath.Join(dir, "straight"), filepath.Join(dir, "out")
+	for _, out := range []string{straight, out} {
+		code, _, stderr := gomae("pretrain", "-config", config, "-out", out)
+		if code != 0 || !regexp.MustCompile(`the lowest validation loss, \d+\.\d{4}, was that of step [24]: the model is in `+filepath.Join(out, "best")+"\n").MatchString(stderr) {
+			t.Fatal(code, stderr)
+		}
+	}
+	if code, _, stderr := gomae("reconstruct", "-model", filepath.Join(out, "best"), "-scene", "1", "-out", filepath.Join(dir, "grid.png")); code != 0 {
+		t.Error(stderr)
+	}
+	damage := func(path string) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-100] ^= 1
+		write(t, b, path)
+	}
+	last, before := lastCheckpoint(out), filepath.Join(out, train.CheckpointName(4))
+	damage(last)
+	code, _, stderr := gomae("pretrain", "-out", out, "-resume", "-keep", "1")
+	if code != 0 || !strings.Contains(stderr, last+" is damaged: its ") || !strings.Contains(stderr, "so it was cut off or changed; going on from step 4\ntraining from step 5 to 6") {
+		t.Fatalf("exit %d, stderr %q", code, stderr)
+	}
+	sameRun(t, straight, out)
+	if _, err := os.Stat(before); err == nil {
+		t.Error("two checkpoints are kept, want 1")
+	}
+	damage(last)
+	code, stdout, stderr := gomae("pretrain", "-out", out, "-resume")
+	if code != 1 || stdout != "" || !strings.Contains(stderr, last+" is damaged: its ") || !strings.Contains(stderr, "restore one of these from a copy, or start another run") {
+		t.Errorf("none left: exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
 // TestPretrainSignal interrupts and kills processes.
 func TestPretrainSignal(t *testing.T) {
 	if testing.Short() {
