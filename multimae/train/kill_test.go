@@ -101,17 +101,16 @@ func TestKilledProcesses(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		// What has its name is complete, at every moment.
-		o := run{Options: Options{Dir: dir}}
-		steps := o.checkpoints()
+		steps, _ := (&run{Options: Options{Dir: dir}}).checkpoints() // the folder may not yet be there
 		for _, step := range steps {
-			if err := verify(o.path(CheckpointName(step))); err != nil {
+			if err := verify(filepath.Join(dir, CheckpointName(step))); err != nil {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
 		if len(steps) > 3 {
 			t.Errorf("%s: checkpoints %v", what, steps)
 		}
-		for _, dir := range []string{dir, o.path(BestDir)} {
+		for _, dir := range []string{dir, filepath.Join(dir, BestDir)} {
 			if _, err := os.Stat(filepath.Join(dir, multimae.WeightsFile)); err == nil {
 				if _, err := multimae.LoadDir(dir); err != nil {
 					t.Errorf("%s: %v", what, err)

@@ -242,7 +242,11 @@ const oldCheckpoint = "checkpoint.safetensors"
 // vacant returns an error if the folder has files of a run.
 func (r *run) vacant() error {
 	names := []string{multimae.ConfigFile, multimae.WeightsFile, MetricsFile, BestDir}
-	for _, step := range r.checkpoints() {
+	steps, err := r.checkpoints()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("looking for another run: %w; give another -out", err)
+	}
+	for _, step := range steps {
 		names = append(names, CheckpointName(step))
 	}
 	for _, name := range names {
@@ -270,22 +274,23 @@ func (r *run) sweep() {
 }
 
 // checkpoints lists the steps of the checkpoints in the folder, ascending.
-func (r *run) checkpoints() (steps []int) {
-	entries, _ := os.ReadDir(r.Dir) // where it cannot be read there are none to use
+func (r *run) checkpoints() (steps []int, err error) {
+	entries, err := os.ReadDir(r.Dir)
 	for _, e := range entries {
 		if step, ok := checkpointStep(e.Name()); ok {
 			steps = append(steps, step)
 		}
 	}
 	slices.Sort(steps)
-	return steps
+	return steps, err
 }
 
 // prune removes all checkpoints but the last ones; one that cannot be removed
 // now may be the next time. Damaged ones do not count, and stay until save has
 // a better one.
 func (r *run) prune() {
-	steps := slices.DeleteFunc(r.checkpoints(), func(step int) bool {
+	all, _ := r.checkpoints()
+	steps := slices.DeleteFunc(all, func(step int) bool {
 		return slices.Contains(r.damaged, r.path(CheckpointName(step)))
 	})
 	for _, step := range steps[:max(0, len(steps)-r.Keep)] {
@@ -296,8 +301,12 @@ func (r *run) prune() {
 // restore goes to where the run was saved: the last checkpoint that is not
 // damaged.
 func (r *run) restore(m *multimae.Model) error {
+	steps, err := r.checkpoints()
+	if err != nil {
+		return fmt.Errorf("looking for checkpoints: %w; make the folder readable", err)
+	}
 	var errs []error
-	for _, step := range slices.Backward(r.checkpoints()) {
+	for _, step := range slices.Backward(steps) {
 		path := r.path(CheckpointName(step))
 		err := r.trainer.Restore(path)
 		if err == nil && r.trainer.Steps() != step {

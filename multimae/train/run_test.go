@@ -724,6 +724,16 @@ func TestResumeRefused(t *testing.T) {
 	same(t, "only config.json", results(t, dir), results(t, straight))
 }
 
+// saved are the steps of the checkpoints in a folder.
+func saved(t *testing.T, dir string) []int {
+	t.Helper()
+	steps, err := (&run{Options: Options{Dir: dir}}).checkpoints()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
 // flip changes one bit in the middle of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
@@ -801,7 +811,7 @@ func TestFallsBack(t *testing.T) {
 		}
 		same(t, what, results(t, dir), want)
 		// What was passed over is gone, what was not needed is as it was.
-		left := (&run{Options: o}).checkpoints()
+		left := saved(t, dir)
 		for _, step := range left {
 			if err := verify(filepath.Join(dir, CheckpointName(step))); (err != nil) != (step < c.from && slices.Contains(c.damaged, step)) {
 				t.Errorf("%s: %v is left: %v", what, left, err)
@@ -870,7 +880,7 @@ func TestBest(t *testing.T) {
 		run1(t, ctx, o)
 		from := c.at
 		if c.behind {
-			for _, step := range (&run{Options: o}).checkpoints() {
+			for _, step := range saved(t, dir) {
 				if step >= best.Step {
 					flip(t, filepath.Join(dir, CheckpointName(step)))
 				} else {
@@ -915,8 +925,7 @@ func TestKeep(t *testing.T) {
 		o := options(filepath.Join(t.TempDir(), "run [1]")) // a name that is no pattern
 		o.Keep = keep
 		run1(t, context.Background(), o)
-		r := &run{Options: o}
-		if got := fmt.Sprint(r.checkpoints()); got != want {
+		if got := fmt.Sprint(saved(t, o.Dir)); got != want {
 			t.Errorf("keep %d: %s, want %s", keep, got, want)
 		}
 		// One more, by a process killed before it could remove it, and what it
@@ -928,8 +937,8 @@ func TestKeep(t *testing.T) {
 		}
 		o.Resume = true
 		run1(t, context.Background(), o)
-		if keep < 99 && fmt.Sprint(r.checkpoints()) != want {
-			t.Errorf("keep %d: %v after another", keep, r.checkpoints())
+		if keep < 99 && fmt.Sprint(saved(t, o.Dir)) != want {
+			t.Errorf("keep %d: %v after another", keep, saved(t, o.Dir))
 		}
 		if left, _ := fs.Glob(os.DirFS(o.Dir), ".*"); fmt.Sprint(left) != "[.notes.tmp-1]" {
 			t.Errorf("left %v", left)
