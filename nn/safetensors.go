@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"sort"
 	"strconv"
@@ -63,23 +62,16 @@ type safeEntry struct {
 
 // OpenSafetensorsFile opens and checks the safetensors file at path. The caller must Close it.
 func OpenSafetensorsFile(path string) (*SafeFile, error) {
-	osf, err := os.Open(path)
+	file, size, err := openRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}
-	info, err := osf.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("safetensors: %s: not a regular file; give the path of a .safetensors file", path)
-	}
-	var f *SafeFile
-	if err == nil {
-		f, err = OpenSafetensors(osf, info.Size())
-	}
+	f, err := OpenSafetensors(file, size)
 	if err != nil {
-		osf.Close()
+		file.Close()
 		return nil, err
 	}
-	f.closer = osf
+	f.closer = file
 	return f, nil
 }
 
@@ -404,6 +396,9 @@ func (f *SafeFile) Close() error {
 	return f.closer.Close()
 }
 
+// Label is how errors call the file: "safetensors: " and its name.
+func (f *SafeFile) Label() string { return f.label }
+
 // Names returns the tensors' names in the order of their data, which is the order they were written in.
 // The slice is the caller's.
 func (f *SafeFile) Names() []string { return slices.Clone(f.names) }
@@ -426,27 +421,65 @@ func (f *SafeFile) DType(name string) string { return f.entries[name].dtype }
 
 // Float32 reads a floating-point tensor in row-major order. F32 keeps every bit, NaN payloads included;
 // F16 and BF16 widen exactly; F64 is rounded to nearest even. Integer tensors are an error: see Int64.
-func (f *SafeFile) Float32(name string) ([]float32, error) {
-	e, err := f.entry(name, floatDTypes, "Int64")
-	if err != nil {
-		return nil, err
-	}
-	dst := make([]float32, e.count)
-	return dst, f.ReadFloat32(name, dst)
-}
+func (f *SafeFile) Float32(name string) ([]float32, error) { return f.values(name).newFloat32() }
 
 // ReadFloat32 is Float32 into dst, whose length must be the tensor's element count. After an error dst may be partly written.
-func (f *SafeFile) ReadFloat32(name string, dst []float32) error {
-	e, err := f.entry(name, floatDTypes, "Int64")
-	if err != nil {
-		return err
+func (f *SafeFile) ReadFloat32(name string, dst []float32) error { return f.values(name).float32(dst) }
+
+// Float64 reads a floating-point tensor in row-major order. F64 keeps every bit; narrower types widen
+// exactly, except that a signalling NaN becomes a quiet one. Integer tensors are an error: see Int64.
+func (f *SafeFile) Float64(name string) ([]float64, error) { return f.values(name).float64() }
+
+// Int64 reads an integer or boolean tensor (0 and 1) in row-major order. A U64 value above 2^63−1 and a
+// boolean byte that is neither 0 nor 1 are errors. Floating-point tensors are an error: see Float32.
+func (f *SafeFile) Int64(name string) ([]int64, error) { return f.values(name).int64() }
+
+// values is what reading a tensor's values takes.
+func (f *SafeFile) values(name string) tensorValues {
+	e := f.entries[name]
+	return tensorValues{f.label, name, e.dtype, e.shape, e.count, func(convert func(i int, b []byte) error) error {
+		return chunks(f.r, e.begin, e.end, safeSizes[e.dtype], convert)
+	}}
+}
+
+// tensorValues converts the values of a tensor of any file: bytes calls convert for its bytes, little-endian and
+// row-major, piece by piece; i is the index of the first element in b. dtype is "" where the file lacks the tensor.
+type tensorValues struct {
+	label, name, dtype string
+	shape              []int
+	count              int
+	bytes              func(convert func(i int, b []byte) error) error
+}
+
+// read checks that the dtype is one of allowed and converts; other names the method for the remaining dtypes.
+func (v tensorValues) read(allowed []string, other string, convert func(i int, b []byte) error) error {
+	if v.dtype == "" {
+		return fmt.Errorf("%s: no tensor %q in this file", v.label, v.name)
 	}
-	if len(dst) != e.count {
-		return fmt.Errorf("%s: tensor %q has shape %v, %d values; the destination holds %d", f.label, name, e.shape, e.count, len(dst))
+	if !slices.Contains(allowed, v.dtype) {
+		return fmt.Errorf("%s: tensor %q has dtype %s, want one of %v; other types are read with %s", v.label, v.name, v.dtype, allowed, other)
+	}
+	if err := v.bytes(convert); err != nil {
+		return fmt.Errorf("%s: tensor %q: %w", v.label, v.name, err)
+	}
+	return nil
+}
+
+func (v tensorValues) newFloat32() ([]float32, error) {
+	if !slices.Contains(floatDTypes, v.dtype) {
+		return nil, v.read(floatDTypes, "Int64", nil)
+	}
+	dst := make([]float32, v.count)
+	return dst, v.float32(dst)
+}
+
+func (v tensorValues) float32(dst []float32) error {
+	if slices.Contains(floatDTypes, v.dtype) && len(dst) != v.count {
+		return fmt.Errorf("%s: tensor %q has shape %v, %d values; the destination holds %d", v.label, v.name, v.shape, v.count, len(dst))
 	}
 	le := binary.LittleEndian
-	return f.chunks(name, e, func(i int, b []byte) error {
-		switch e.dtype {
+	return v.read(floatDTypes, "Int64", func(i int, b []byte) error {
+		switch v.dtype {
 		case "F32":
 			out := dst[i:][:len(b)/4]
 			for k := range out {
@@ -472,17 +505,14 @@ func (f *SafeFile) ReadFloat32(name string, dst []float32) error {
 	})
 }
 
-// Float64 reads a floating-point tensor in row-major order. F64 keeps every bit; narrower types widen
-// exactly, except that a signalling NaN becomes a quiet one. Integer tensors are an error: see Int64.
-func (f *SafeFile) Float64(name string) ([]float64, error) {
-	e, err := f.entry(name, floatDTypes, "Int64")
-	if err != nil {
-		return nil, err
+func (v tensorValues) float64() ([]float64, error) {
+	if !slices.Contains(floatDTypes, v.dtype) {
+		return nil, v.read(floatDTypes, "Int64", nil)
 	}
-	dst := make([]float64, e.count)
+	dst := make([]float64, v.count)
 	le := binary.LittleEndian
-	err = f.chunks(name, e, func(i int, b []byte) error {
-		switch e.dtype {
+	err := v.read(floatDTypes, "Int64", func(i int, b []byte) error {
+		switch v.dtype {
 		case "F64":
 			for k := range len(b) / 8 {
 				dst[i+k] = math.Float64frombits(le.Uint64(b[8*k:]))
@@ -505,24 +535,21 @@ func (f *SafeFile) Float64(name string) ([]float64, error) {
 	return dst, err
 }
 
-// Int64 reads an integer or boolean tensor (0 and 1) in row-major order. A U64 value above 2^63−1 and a
-// boolean byte that is neither 0 nor 1 are errors. Floating-point tensors are an error: see Float32.
-func (f *SafeFile) Int64(name string) ([]int64, error) {
-	e, err := f.entry(name, intDTypes, "Float32 or Float64")
-	if err != nil {
-		return nil, err
+func (v tensorValues) int64() ([]int64, error) {
+	if !slices.Contains(intDTypes, v.dtype) {
+		return nil, v.read(intDTypes, "Float32 or Float64", nil)
 	}
-	dst := make([]int64, e.count)
+	dst := make([]int64, v.count)
 	le := binary.LittleEndian
-	err = f.chunks(name, e, func(i int, b []byte) error {
-		switch e.dtype {
+	err := v.read(intDTypes, "Float32 or Float64", func(i int, b []byte) error {
+		switch v.dtype {
 		case "I64", "U64":
 			for k := range len(b) / 8 {
-				v := int64(le.Uint64(b[8*k:]))
-				if v < 0 && e.dtype == "U64" {
-					return fmt.Errorf("value %d at index %d exceeds 2^63-1", uint64(v), i+k)
+				n := int64(le.Uint64(b[8*k:]))
+				if n < 0 && v.dtype == "U64" {
+					return fmt.Errorf("value %d at index %d exceeds 2^63-1", uint64(n), i+k)
 				}
-				dst[i+k] = v
+				dst[i+k] = n
 			}
 		case "I32":
 			for k := range len(b) / 4 {
@@ -541,19 +568,19 @@ func (f *SafeFile) Int64(name string) ([]int64, error) {
 				dst[i+k] = int64(le.Uint16(b[2*k:]))
 			}
 		case "I8":
-			for k, v := range b {
-				dst[i+k] = int64(int8(v))
+			for k, n := range b {
+				dst[i+k] = int64(int8(n))
 			}
 		case "U8":
-			for k, v := range b {
-				dst[i+k] = int64(v)
+			for k, n := range b {
+				dst[i+k] = int64(n)
 			}
 		case "BOOL":
-			for k, v := range b {
-				if v > 1 {
-					return fmt.Errorf("boolean byte %d at index %d is neither 0 nor 1", v, i+k)
+			for k, n := range b {
+				if n > 1 {
+					return fmt.Errorf("boolean byte %d at index %d is neither 0 nor 1", n, i+k)
 				}
-				dst[i+k] = int64(v)
+				dst[i+k] = int64(n)
 			}
 		}
 		return nil
@@ -566,30 +593,17 @@ var (
 	intDTypes   = []string{"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 )
 
-// entry finds a tensor whose dtype is one of allowed; other names the method for the remaining dtypes.
-func (f *SafeFile) entry(name string, allowed []string, other string) (safeEntry, error) {
-	e, ok := f.entries[name]
-	if !ok {
-		return e, fmt.Errorf("%s: no tensor %q among the %d of this file", f.label, name, len(f.names))
-	}
-	if !slices.Contains(allowed, e.dtype) {
-		return e, fmt.Errorf("%s: tensor %q has dtype %s, want one of %v; other types are read with %s", f.label, name, e.dtype, allowed, other)
-	}
-	return e, nil
-}
-
-// chunks reads a tensor's bytes piece by piece; i is the index of the first element in b.
-func (f *SafeFile) chunks(name string, e safeEntry, convert func(i int, b []byte) error) error {
-	size := safeSizes[e.dtype]
-	buf := make([]byte, min(int64(safeChunk), e.end-e.begin))
-	for off := e.begin; off < e.end; {
-		b := buf[:min(int64(len(buf)), e.end-off)]
-		err := readFullAt(f.r, b, off)
-		if err == nil {
-			err = convert(int((off-e.begin)/int64(size)), b)
+// chunks reads the bytes of a contiguous tensor of elements of size bytes piece by piece; i is the index of the first
+// element in b.
+func chunks(r io.ReaderAt, begin, end int64, size int, convert func(i int, b []byte) error) error {
+	buf := make([]byte, min(int64(safeChunk), end-begin))
+	for off := begin; off < end; {
+		b := buf[:min(int64(len(buf)), end-off)]
+		if err := readFullAt(r, b, off); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%s: tensor %q: %w", f.label, name, err)
+		if err := convert(int((off-begin)/int64(size)), b); err != nil {
+			return err
 		}
 		off += int64(len(b))
 	}
@@ -654,12 +668,6 @@ func WriteSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]st
 
 // safeHeader checks the tensors and returns the padded JSON header.
 func safeHeader(tensors []NamedTensor, metadata map[string]string) ([]byte, error) {
-	quote := func(s string) ([]byte, error) {
-		if !utf8.ValidString(s) {
-			return nil, fmt.Errorf("%q is not valid UTF-8", s)
-		}
-		return json.Marshal(s)
-	}
 	header := []byte{'{'}
 	if len(metadata) > 0 {
 		for key, value := range metadata {
@@ -673,24 +681,16 @@ func safeHeader(tensors []NamedTensor, metadata map[string]string) ([]byte, erro
 		}
 		header = append(append(header, `"`+safeMetadataKey+`":`...), list...)
 	}
-	seen := make(map[string]bool, len(tensors))
+	if err := checkTensors(tensors); err != nil {
+		return nil, err
+	}
 	offset := int64(0)
 	for _, t := range tensors {
-		if t.Name == safeMetadataKey || seen[t.Name] {
-			return nil, fmt.Errorf("tensor name %q is reserved or used twice; names must be unique", t.Name)
-		}
-		seen[t.Name] = true
-		name, err := quote(t.Name)
+		name, err := json.Marshal(t.Name)
 		if err != nil {
-			return nil, fmt.Errorf("tensor name: %w", err)
+			return nil, err
 		}
 		dtype, n := safeTypeOf(t.Data)
-		if dtype == "" {
-			return nil, fmt.Errorf("tensor %q: cannot write data of type %T, want []float32, []float64, []int64 or []uint8", t.Name, t.Data)
-		}
-		if count, ok := elements(t.Shape); !ok || count != n || len(t.Shape) > maxSafeRank {
-			return nil, fmt.Errorf("tensor %q: shape %v does not describe %d values", t.Name, t.Shape, n)
-		}
 		shape, err := json.Marshal(append([]int{}, t.Shape...)) // [] and not null for a scalar
 		if err != nil {
 			return nil, err
@@ -710,6 +710,28 @@ func safeHeader(tensors []NamedTensor, metadata map[string]string) ([]byte, erro
 		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d; write fewer tensors a file", len(header), maxSafeHeader)
 	}
 	return header, nil
+}
+
+// checkTensors returns an error unless names, shapes and types can be written.
+func checkTensors(tensors []NamedTensor) error {
+	seen := make(map[string]bool, len(tensors))
+	for _, t := range tensors {
+		if t.Name == safeMetadataKey || seen[t.Name] {
+			return fmt.Errorf("tensor name %q is reserved or used twice; names must be unique", t.Name)
+		}
+		seen[t.Name] = true
+		if !utf8.ValidString(t.Name) {
+			return fmt.Errorf("tensor name %q is not valid UTF-8", t.Name)
+		}
+		dtype, n := safeTypeOf(t.Data)
+		if dtype == "" {
+			return fmt.Errorf("tensor %q: cannot write data of type %T, want []float32, []float64, []int64 or []uint8", t.Name, t.Data)
+		}
+		if count, ok := elements(t.Shape); !ok || count != n || len(t.Shape) > maxSafeRank {
+			return fmt.Errorf("tensor %q: shape %v does not describe %d values", t.Name, t.Shape, n)
+		}
+	}
+	return nil
 }
 
 // safeTypeOf returns the dtype and length of data, "" if it is of no writable type.
