@@ -16,7 +16,8 @@ const (
 	WeightsFile = "model.safetensors"
 )
 
-// Load reads a model folder: config.json and model.safetensors. Use
+// Load reads a model folder: config.json and model.safetensors, or where that
+// is not there a PyTorch checkpoint pytorch_model.bin or model.pth. Use
 // os.DirFS(dir) for a folder on disk, or an embed.FS. Errors name the file and
 // list every key that is missing, unexpected or of another shape.
 func Load(fsys fs.FS) (*Model, error) {
@@ -24,25 +25,12 @@ func Load(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := nn.OpenSafetensorsFS(fsys, WeightsFile)
+	f, err := OpenWeights(fsys)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	// Parameters get memory when the file is seen to have them all; what is left
-	// to bound is their number.
-	if n := c.leastTensors(); n > len(f.Names()) {
-		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, n, WeightsFile, len(f.Names()))
-	}
-	m, err := build(c, nn.DeferredParams())
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ConfigFile, err)
-	}
-	if err := m.Params.Load(f); err != nil {
-		return nil, err
-	}
-	m.PositionsChanged()
-	return m, nil
+	return LoadTensors(c, f)
 }
 
 // leastTensors is a number of tensors that the model has in any case: a few in

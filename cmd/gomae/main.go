@@ -39,6 +39,7 @@ func commands(e *env) []*ffcli.Command {
 		reconstructCommand(e),
 		renderCommand(e),
 		dataCommand(e),
+		convertCommand(e),
 		parityCommand(e),
 		infoCommand(e),
 		helpCommand(e),

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/vit"
+)
+
+// conversion is a call of convert.
+type conversion struct {
+	src, dst     string
+	to           string // "", "timm" or "multimae"
+	config       string // file
+	heads        int
+	decoderHeads int
+	force        bool
+}
+
+func convertCommand(e *env) *ffcli.Command {
+	flags := new(flag.FlagSet)
+	var c conversion
+	flags.StringVar(&c.to, "to", "", "turn the keys of a ViT into those of `FAMILY`: timm or multimae")
+	flags.StringVar(&c.config, "config", "", "for a folder: take the configuration from `FILE` instead of deriving it")
+	flags.IntVar(&c.heads, "heads", 0, "for a folder: the encoder has `N` attention heads; 0 means one for 64 channels")
+	flags.IntVar(&c.decoderHeads, "decoder-heads", 8, "for a folder: each decoder has `N` attention heads")
+	flags.BoolVar(&c.force, "force", false, "replace DST")
+	list := flags.Bool("list", false, "write what SRC holds and convert nothing")
+	return &ffcli.Command{
+		Name:       "convert",
+		ShortUsage: "gomae convert [flags] SRC DST",
+		ShortHelp:  "convert weights between PyTorch, safetensors, timm and model folders",
+		LongHelp: `SRC is a PyTorch checkpoint, of which the state dict is taken and nothing is
+ever executed, a safetensors file, or a model folder. What DST is called says
+what it becomes: .pth, .pt or .bin a PyTorch checkpoint {"model": state dict},
+.safetensors a safetensors file, anything else a model folder for the other
+commands. The configuration of a folder is derived from the keys and shapes,
+except for the number of attention heads, or is that of SRC.
+
+No value changes: half and bfloat16 become float32, smaller integers int64.
+With -to, a ViT of timm, DeiT or MAE becomes the encoder and RGB adapter of a
+MultiMAE, or the other way round; what has no counterpart is left out and named.
+
+Examples:
+  gomae convert -list checkpoint.pth
+  gomae convert checkpoint.pth base
+  gomae convert out/model.safetensors out.pth
+  gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors`,
+		FlagSet: flags,
+		Exec: func(_ context.Context, args []string) error {
+			switch c.to {
+			case "", "timm", "multimae":
+			default:
+				return usagef("-to %s: want timm or multimae", c.to)
+			}
+			for _, err := range []error{within("heads", c.heads, 0, 1<<16), within("decoder-heads", c.decoderHeads, 1, 1<<16)} {
+				if err != nil {
+					return err
+				}
+			}
+			if *list {
+				if err := exactly(args, "SRC"); err != nil {
+					return err
+				}
+				return e.list(args[0])
+			}
+			if err := exactly(args, "SRC", "DST"); err != nil {
+				return err
+			}
+			c.src, c.dst = args[0], args[1]
+			return e.convert(c)
+		},
+	}
+}
+
+// openSource opens a file of weights, or those of a model folder.
+func openSource(path string) (nn.TensorFile, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nn.OpenTensors(path)
+	}
+	f, err := multimae.OpenWeights(os.DirFS(path))
+	if err != nil {
+		err = fmt.Errorf("model folder %s: %w", path, err)
+	}
+	return f, err
+}
+
+// list writes the tensors of a file, and what else a checkpoint holds.
+func (e *env) list(path string) error {
+	f, err := openSource(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	names := f.Names()
+	rows := make([][3]string, len(names))
+	var width [2]int
+	values := 0
+	for i, name := range names {
+		shape, _ := f.Shape(name)
+		n := 1
+		for _, d := range shape {
+			n *= d
+		}
+		values += n
+		rows[i] = [3]string{printable(name), f.DType(name), strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")}
+		for k := range width {
+			width[k] = max(width[k], len(rows[i][k]))
+		}
+	}
+	for _, r := range rows {
+		fmt.Fprintf(e.stdout, "%-*s  %-*s  %s\n", width[0], r[0], width[1], r[1], r[2])
+	}
+	fmt.Fprintf(e.stdout, "%d tensors of %d values\n", len(names), values)
+	switch f := f.(type) {
+	case *nn.PthFile:
+		for _, c := range f.Contents() {
+			fmt.Fprintf(e.stdout, "%s: %s\n", printable(c.Key), c.Text)
+			for _, entry := range c.Entries {
+				fmt.Fprintf(e.stdout, "  %s\n", printable(entry))
+			}
+		}
+	case *nn.SafeFile:
+		for _, k := range slices.Sorted(maps.Keys(f.Metadata())) {
+			fmt.Fprintf(e.stdout, "%s: %s\n", printable(k), printable(f.Metadata()[k]))
+		}
+	}
+	return nil
+}
+
+// printable is text from a file, quoted where it would disturb a terminal.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}
+
+func (e *env) convert(c conversion) error {
+	src, err := openSource(c.src)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	folder := true
+	for _, ext := range []string{".pth", ".pt", ".bin", ".safetensors"} {
+		folder = folder && !strings.EqualFold(filepath.Ext(c.dst), ext)
+	}
+	if folder && c.to != "" {
+		return usagef("-to %s: gives no whole MultiMAE, which a folder holds; let DST end in .safetensors or .pth", c.to)
+	}
+	if err := c.mayWrite(folder); err != nil {
+		return err
+	}
+	tensors, err := nn.ReadTensors(src)
+	if err != nil {
+		return err
+	}
+	if tensors, err = e.rename(tensors, src, c.to); err != nil {
+		return err
+	}
+	if folder {
+		if err := e.writeFolder(c, src, tensors); err != nil {
+			return err
+		}
+	} else if err := nn.WriteFileAtomic(c.dst, func(w io.Writer) error {
+		if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
+			return nn.WriteSafetensors(w, tensors, metadata)
+		}
+		return nn.WritePth(w, tensors)
+	}); err != nil {
+		return err
+	}
+	e.logf("wrote %d tensors to %s", len(tensors), quote(c.dst))
+	return nil
+}
+
+// metadata is what transformers and others refuse a file without.
+var metadata = map[string]string{"format": "pt"}
+
+// mayWrite is an error where something would be replaced that -force does not
+// allow to, and where DST is SRC.
+func (c *conversion) mayWrite(folder bool) error {
+	at, err := os.Stat(c.dst)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case folder != at.IsDir():
+		return usagef("%s: is %s; a name that ends in .pth, .pt, .bin or .safetensors is that of a file, any other that of a folder",
+			quote(c.dst), map[bool]string{true: "a folder", false: "a file"}[at.IsDir()])
+	case !folder:
+		if !c.force {
+			return fmt.Errorf("%s exists; give another name, or -force to replace it", quote(c.dst))
+		}
+		return nil
+	}
+	if from, err := os.Stat(c.src); err == nil && os.SameFile(from, at) {
+		return usagef("SRC and DST are the same folder, %s", quote(c.dst))
+	}
+	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile} {
+		if _, err := os.Stat(filepath.Join(c.dst, name)); !c.force && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s holds a model; give another name, or -force to replace it", quote(c.dst))
+		}
+	}
+	return nil
+}
+
+// rename turns keys into those of another family of models.
+func (e *env) rename(tensors []nn.NamedTensor, src nn.TensorFile, to string) ([]nn.NamedTensor, error) {
+	if to == "" {
+		return tensors, nil
+	}
+	isTimm := vit.IsTimm(src.Names())
+	if isTimm == (to == "timm") {
+		return nil, fmt.Errorf("%s: its keys are not those of %s; gomae convert -list shows them", src.Label(),
+			map[bool]string{true: "a MultiMAE", false: "a timm ViT"}[isTimm])
+	}
+	out, dropped, err := vit.ToTimm(tensors)
+	if to == "multimae" {
+		out, dropped, err = vit.FromTimm(tensors)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Label(), err)
+	}
+	if len(dropped) > 0 {
+		e.logf("left out, having no counterpart: %s", printable(strings.Join(groups(dropped), ", ")))
+	}
+	if to == "timm" {
+		e.logf("added: norm.weight of ones and norm.bias of zeros, a norm that MultiMAE does not have")
+	}
+	return out, nil
+}
+
+// groups shortens a list of keys: one entry for all of a module.
+func groups(keys []string) []string {
+	var list []string
+	for _, key := range keys {
+		if parts := strings.SplitN(key, ".", 3); len(parts) == 3 {
+			key = parts[0] + "." + parts[1] + ".*"
+		}
+		if len(list) == 0 || list[len(list)-1] != key {
+			list = append(list, key)
+		}
+	}
+	return list
+}
+
+// writeFolder writes a model folder, once its configuration and weights are
+// known to belong together.
+func (e *env) writeFolder(c conversion, src nn.TensorFile, tensors []nn.NamedTensor) error {
+	config, err := c.configuration(src)
+	if err != nil {
+		return err
+	}
+	if _, err := multimae.LoadTensors(config, src); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dst, 0o777); err != nil {
+		return err
+	}
+	if err := nn.WriteFileAtomic(filepath.Join(c.dst, multimae.WeightsFile), func(w io.Writer) error {
+		return nn.WriteSafetensors(w, tensors, metadata)
+	}); err != nil {
+		return err
+	}
+	return nn.WriteFileAtomic(filepath.Join(c.dst, multimae.ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(config.JSON())
+		return err
+	})
+}
+
+// configuration is that of -config, of SRC where that is a folder, or derived.
+func (c *conversion) configuration(src nn.TensorFile) (*multimae.Config, error) {
+	if c.config != "" {
+		config, err := multimae.LoadConfig(os.DirFS(filepath.Dir(c.config)), filepath.Base(c.config))
+		if err != nil {
+			err = fmt.Errorf("%s: %w", filepath.Dir(c.config), err)
+		}
+		return config, err
+	}
+	if info, err := os.Stat(c.src); err == nil && info.IsDir() {
+		return multimae.LoadConfig(os.DirFS(c.src), multimae.ConfigFile)
+	}
+	config, err := multimae.ConfigOf(src, c.heads, c.decoderHeads)
+	if err != nil {
+		err = fmt.Errorf("%w and give it with -config", err)
+	}
+	return config, err
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+)
+
+// ok runs the command and requires success.
+func ok(t *testing.T, args ...string) (stdout, stderr string) {
+	t.Helper()
+	code, stdout, stderr := gomae(args...)
+	if code != 0 {
+		t.Fatalf("%v: exit %d, %s", args, code, stderr)
+	}
+	return stdout, stderr
+}
+
+func tensorsOf(t *testing.T, path string) []nn.NamedTensor {
+	t.Helper()
+	f, err := nn.OpenTensors(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	list, err := nn.ReadTensors(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// TestConvertFormats goes from a folder through all formats and back, to the
+// same tensors and bytes.
+func TestConvertFormats(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	ok(t, "convert", tinyDump, at("a.pth"))
+	ok(t, "convert", at("a.pth"), at("b.safetensors"))
+	ok(t, "convert", at("b.safetensors"), at("c.bin"))
+	ok(t, "convert", "-heads", "2", "-decoder-heads", "2", at("c.bin"), at("derived"))
+	ok(t, "convert", "-config", tinyDump+"/config.json", at("c.bin"), at("given"))
+	ok(t, "convert", tinyDump, at("copied"))
+	want := tensorsOf(t, tinyDump+"/model.safetensors")
+	for _, name := range []string{"a.pth", "b.safetensors", "c.bin", "derived/model.safetensors", "given/model.safetensors", "copied/model.safetensors"} {
+		if !reflect.DeepEqual(tensorsOf(t, at(name)), want) {
+			t.Errorf("%s holds other tensors", name)
+		}
+	}
+	a, _ := os.ReadFile(at("a.pth"))
+	c, _ := os.ReadFile(at("c.bin"))
+	if !bytes.Equal(a, c) || !bytes.HasPrefix(a, []byte("PK")) {
+		t.Error("the same tensors gave other files")
+	}
+	// What is derived is the model of the dump.
+	source, err := multimae.LoadConfig(os.DirFS(tinyDump), multimae.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Case, source.Optim = nil, multimae.Optim{}
+	for _, name := range []string{"derived", "given", "copied"} {
+		m, err := multimae.LoadDir(at(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Config.Case, m.Config.Optim = nil, multimae.Optim{}
+		if !bytes.Equal(m.Config.JSON(), source.JSON()) {
+			t.Errorf("%s: configuration\n%s\nwant\n%s", name, m.Config.JSON(), source.JSON())
+		}
+	}
+	// The folder is ready for use.
+	ok(t, "reconstruct", "-model", at("given"), "-rgb", "../../testdata/reconstructions.png", "-out", at("grid.png"))
+}
+
+func TestConvertList(t *testing.T) {
+	stdout, stderr := ok(t, "convert", "-list", "../../nn/testdata/torch1.13_legacy.pth")
+	for _, want := range []string{"half_view               F16   [2, 2]\n21 tensors of 254 values\noptimizer: dict, 2 entries\n", "\nepoch: 1599\nargs: Namespace, 12 entries\n  lr=0.0001\n"} {
+		if !strings.Contains(stdout, want) || stderr != "" {
+			t.Errorf("the list lacks %q:\n%s%s", want, stdout, stderr)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "x.safetensors")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = nn.WriteSafetensors(file, []nn.NamedTensor{{Name: "\x1b[2J", Shape: []int{1}, Data: []int64{3}}}, map[string]string{"format": "pt"})
+	if err != nil || file.Close() != nil {
+		t.Fatal(err)
+	}
+	if stdout, _ := ok(t, "convert", "-list", path); stdout != "\"\\x1b[2J\"  I64  [1]\n1 tensors of 1 values\nformat: pt\n" {
+		t.Errorf("list %q", stdout)
+	}
+	if stdout, _ := ok(t, "convert", tinyDump, "-list"); !strings.Contains(stdout, "global_tokens ") || !strings.Contains(stdout, "183 tensors") {
+		t.Errorf("list of a folder %q", stdout)
+	}
+}
+
+func TestConvertTimm(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	_, stderr := ok(t, "convert", "-to", "timm", tinyDump, at("vit.pth"))
+	for _, want := range []string{"left out, having no counterpart: input_adapters.depth.*, input_adapters.semseg.*, output_adapters.rgb.*, ", "added: norm.weight", "wrote 30 tensors"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("it says %q, want %q", stderr, want)
+		}
+	}
+	_, stderr = ok(t, "convert", "-to", "multimae", at("vit.pth"), at("back.safetensors"))
+	if !strings.Contains(stderr, "left out, having no counterpart: norm.weight, norm.bias\n") {
+		t.Errorf("it says %q", stderr)
+	}
+	want := map[string]nn.NamedTensor{}
+	for _, x := range tensorsOf(t, tinyDump+"/model.safetensors") {
+		want[x.Name] = x
+	}
+	back := tensorsOf(t, at("back.safetensors"))
+	for _, x := range back {
+		if !reflect.DeepEqual(x, want[x.Name]) {
+			t.Errorf("%s changed", x.Name)
+		}
+	}
+	if len(back) != 28 {
+		t.Errorf("%d tensors", len(back))
+	}
+}
+
+func TestConvertErrors(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	ok(t, "convert", tinyDump, at("a.pth"))
+	ok(t, "convert", tinyDump, at("model"))
+	ok(t, "convert", "-to", "timm", tinyDump, at("vit.pth"))
+	os.WriteFile(at("file"), nil, 0o666)
+	os.MkdirAll(at("folder.pth"), 0o777)
+	os.MkdirAll(at("empty"), 0o777)
+	os.WriteFile(at("text.pth"), []byte("<!DOCTYPE html>\n"), 0o666)
+	before, _ := os.ReadFile(at("a.pth"))
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{2, "argument missing: SRC", nil},
+		{2, "argument missing: DST", []string{at("a.pth")}},
+		{2, `unexpected argument "c"`, []string{"a", "b", "c"}},
+		{2, "argument missing: SRC", []string{"-list"}},
+		{2, "-to clip: want timm or multimae", []string{"-to", "clip", "a", "b"}},
+		{2, "-heads -1: want 0 to", []string{"-heads", "-1", "a", "b"}},
+		{2, "-decoder-heads 0: want 1 to", []string{"-decoder-heads", "0", "a", "b"}},
+		{1, "none.pth", []string{at("none.pth"), at("b.pth")}},
+		{1, "neither a safetensors file nor a PyTorch checkpoint", []string{at("text.pth"), at("b.pth")}},
+		{1, `refused "posix.system"`, []string{"../../nn/testdata/call_system.pth", at("b.pth")}},
+		{1, "model folder " + at("empty") + ": open model.safetensors: ", []string{at("empty"), at("b.pth")}},
+		{1, "a.pth exists; give another name, or -force", []string{tinyDump, at("a.pth")}},
+		{1, "model holds a model; give another name, or -force", []string{at("a.pth"), at("model")}},
+		{2, "is a file; a name that ends in .pth", []string{at("a.pth"), at("file")}},
+		{2, "is a folder; a name that ends in .pth", []string{at("model"), at("folder.pth")}},
+		{2, "SRC and DST are the same folder", []string{at("model"), at("model"), "-force"}},
+		{2, "-to timm: gives no whole MultiMAE", []string{"-to", "timm", at("model"), at("new")}},
+		{1, "its keys are not those of a timm ViT", []string{"-to", "multimae", at("a.pth"), at("b.pth")}},
+		{1, "its keys are not those of a MultiMAE", []string{"-to", "timm", at("vit.pth"), at("b.pth")}},
+		{1, "it has 0 input_adapters and 0 output_adapters, and a MultiMAE has both; write a config.json and give it with -config", []string{at("vit.pth"), at("new")}},
+		{1, "none.json", []string{"-config", at("none.json"), at("a.pth"), at("new")}},
+		{1, "heads: got 5, want a divisor of dim 32", []string{"-heads", "5", at("a.pth"), at("new")}},
+		{1, "of its tensors and the model's do not match", []string{"-config", "../../testdata/parity/pretrain_small/config.json", at("a.pth"), at("new")}},
+	} {
+		code, stdout, stderr := gomae(append([]string{"convert"}, c.args...)...)
+		if code != c.code || stdout != "" || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: exit %d, stdout %q, stderr %q; want %d and %q", c.args, code, stdout, stderr, c.code, c.want)
+		}
+	}
+	if after, _ := os.ReadFile(at("a.pth")); !bytes.Equal(after, before) {
+		t.Error("a.pth changed")
+	}
+	for _, name := range []string{"new", "b.pth"} {
+		if _, err := os.Stat(at(name)); err == nil {
+			t.Errorf("%s was made", name)
+		}
+	}
+	ok(t, "convert", "-force", at("vit.pth"), at("a.pth"))
+	ok(t, "convert", "-force", tinyDump, at("model"))
+}

@@ -1,0 +1,292 @@
+package multimae
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/vit"
+)
+
+// LoadOptions are the differences between a file of weights and a model that
+// LoadWeights allows. Zero is strict.
+type LoadOptions struct {
+	// EncoderOnly reads encoder.* and global_tokens, ignores all other keys of
+	// the file and keeps all other parameters.
+	EncoderOnly bool
+	// DropOutputs ignores output_adapters.* of the file and keeps those of the
+	// model, for new heads on a pre-trained encoder.
+	DropOutputs bool
+	// DropInputs ignores the adapters of modalities that the model lacks, and
+	// keeps those of modalities that the file lacks.
+	DropInputs bool
+	// ResizePositions resizes position tables to the model's grid: of input
+	// adapters bicubically, of decoders bilinearly.
+	ResizePositions bool
+	// PadClasses lets a class embedding have more classes than the file's;
+	// those keep their values.
+	PadClasses bool
+}
+
+// LoadWeights reads parameters from a file: those of a Model, or of any other
+// that has the keys of the published checkpoints. The report says what the
+// options made different. An error lists every key that does not fit, and then
+// nothing has been changed. Call PositionsChanged after it where a Model has
+// run before.
+func LoadWeights(ps *nn.Params, f nn.TensorFile, o LoadOptions) (*nn.LoadReport, error) {
+	hasInput := map[string]bool{} // by adapter's prefix, in the file and in the model
+	for _, name := range f.Names() {
+		if p := inputPrefix(name); p != "" {
+			hasInput["file "+p] = true
+		}
+	}
+	for _, p := range ps.All() {
+		if p := inputPrefix(p.Name); p != "" {
+			hasInput["model "+p] = true
+		}
+	}
+	dropped := func(name, other string) bool {
+		switch p := inputPrefix(name); {
+		case o.EncoderOnly && name != "global_tokens" && !strings.HasPrefix(name, "encoder."):
+			return true
+		case o.DropOutputs && strings.HasPrefix(name, "output_adapters."):
+			return true
+		case o.DropInputs && p != "" && !hasInput[other+p]:
+			return true
+		}
+		return false
+	}
+	return ps.LoadWith(f, nn.LoadOptions{
+		Keep:   func(param string) bool { return dropped(param, "file ") },
+		Ignore: func(key string) bool { return dropped(key, "model ") },
+		Adapt: func(name string, from []int, data []float32, want []int) []float32 {
+			switch {
+			case o.ResizePositions && strings.HasSuffix(name, ".pos_emb"):
+				how := vit.Bicubic
+				if strings.HasPrefix(name, "output_adapters.") {
+					how = vit.Bilinear
+				}
+				return resizePositions(from, data, want, how)
+			case o.PadClasses && strings.HasSuffix(name, ".class_emb.weight") &&
+				len(from) == 2 && len(want) == 2 && from[1] == want[1] && from[0] < want[0]:
+				return append(data, ps.Get(name).Data[len(data):]...)
+			}
+			return nil
+		},
+	})
+}
+
+// inputPrefix is "input_adapters.NAME." of a key of an input adapter, else "".
+func inputPrefix(key string) string {
+	const prefix = "input_adapters."
+	if rest, ok := strings.CutPrefix(key, prefix); ok {
+		if i := strings.IndexByte(rest, '.'); i >= 0 {
+			return key[:len(prefix)+i+1]
+		}
+	}
+	return ""
+}
+
+// resizePositions returns a table [1, D, nh, nw] as [1, D, th, tw], or nil
+// where the shapes are others.
+func resizePositions(from []int, data []float32, want []int, how vit.Resampling) []float32 {
+	if len(from) != 4 || len(want) != 4 || from[0] != 1 || want[0] != 1 || from[1] != want[1] || slices.Contains(from, 0) {
+		return nil
+	}
+	dim, n := want[1], want[2]*want[3]
+	rows := vit.PositionRows(data, dim, from[2], from[3], want[2], want[3], how)
+	table := make([]float32, dim*n)
+	for c := range dim {
+		for i := range n {
+			table[c*n+i] = rows[i*dim+c]
+		}
+	}
+	return table
+}
+
+// otherWeights are names that a model folder's weights may have instead.
+var otherWeights = []string{"pytorch_model.bin", "model.pth"}
+
+// OpenWeights opens the weights of a model folder: model.safetensors, or where
+// that is not there pytorch_model.bin or model.pth.
+func OpenWeights(fsys fs.FS) (nn.TensorFile, error) {
+	f, err := nn.OpenTensorsFS(fsys, WeightsFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	for _, name := range otherWeights {
+		f, other := nn.OpenTensorsFS(fsys, name)
+		if !errors.Is(other, fs.ErrNotExist) {
+			return f, other
+		}
+	}
+	return nil, fmt.Errorf("%w, nor is there %s", err, strings.Join(otherWeights, " or "))
+}
+
+// LoadFrom returns the model of a configuration with the weights of the size
+// bytes behind r, a file of any format that nn.OpenTensors knows. It is as
+// strict as Load.
+func LoadFrom(c *Config, r io.ReaderAt, size int64) (*Model, error) {
+	f, err := nn.OpenTensorsAt(r, size)
+	if err != nil {
+		return nil, err
+	}
+	return LoadTensors(c, f)
+}
+
+// LoadTensors is LoadFrom for an opened file, which stays open.
+func LoadTensors(c *Config, f nn.TensorFile) (*Model, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	// A few lines of configuration may describe a model of any size. Parameters
+	// get memory when the file is seen to have them all; what is left to bound is
+	// their number.
+	if n := c.leastTensors(); n > len(f.Names()) {
+		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, n, f.Label(), len(f.Names()))
+	}
+	m, err := build(c, nn.DeferredParams())
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Params.Load(f); err != nil {
+		return nil, err
+	}
+	m.PositionsChanged()
+	return m, nil
+}
+
+// ConfigOf derives the configuration of a MultiMAE from the keys and shapes of
+// its weights. What they do not show is as in the paper: losses, by the kind
+// and channels of an output, and task queries. heads is the number of attention
+// heads in the encoder, or 0 for one for 64 channels; decoderHeads that in the
+// decoders. The largest patch is taken for that of stride 1.
+func ConfigOf(f nn.TensorFile, heads, decoderHeads int) (*Config, error) {
+	c, err := configOf(f, heads, decoderHeads)
+	if err != nil {
+		return nil, fmt.Errorf("%s: no configuration follows from it: %w; write a %s", f.Label(), err, ConfigFile)
+	}
+	return c, nil
+}
+
+func configOf(f nn.TensorFile, heads, decoderHeads int) (*Config, error) {
+	c, err := Preset("base", 133)
+	if err != nil {
+		return nil, err
+	}
+	c.Inputs, c.Outputs, c.Optim, c.Train = nil, nil, Optim{}, Train{}
+	// shape requires a tensor of rank axes that are not empty.
+	shape := func(name string, rank int) ([]int, error) {
+		s, ok := f.Shape(name)
+		if !ok {
+			return nil, fmt.Errorf("it lacks %s", name)
+		}
+		if len(s) != rank || slices.Contains(s, 0) {
+			return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, rank)
+		}
+		return s, nil
+	}
+	has := func(name string) bool { _, ok := f.Shape(name); return ok }
+	depth := func(prefix string) int {
+		n := 0
+		for has(prefix + "." + strconv.Itoa(n) + ".norm1.weight") {
+			n++
+		}
+		return n
+	}
+	var inputs, outputs []string
+	for _, name := range f.Names() {
+		for prefix, list := range map[string]*[]string{"input_adapters.": &inputs, "output_adapters.": &outputs} {
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				m, _, _ := strings.Cut(rest, ".")
+				if !slices.Contains(*list, m) && len(*list) <= 256 {
+					*list = append(*list, m) // Check refuses one too many
+				}
+			}
+		}
+	}
+	if len(inputs) == 0 || len(outputs) == 0 {
+		return nil, fmt.Errorf("it has %d input_adapters and %d output_adapters, and a MultiMAE has both", len(inputs), len(outputs))
+	}
+
+	fc1, err := shape("encoder.0.mlp.fc1.weight", 2)
+	if err != nil {
+		return nil, err
+	}
+	e := &c.Encoder
+	e.Dim, e.Depth, e.MLPRatio = fc1[1], depth("encoder"), fc1[0]/fc1[1]
+	e.QKVBias = has("encoder.0.attn.qkv.bias")
+	if e.Heads = heads; heads == 0 {
+		e.Heads = max(1, e.Dim/64)
+	}
+	c.NumGlobalTokens = 0
+	if has("global_tokens") {
+		g, err := shape("global_tokens", 3)
+		if err != nil {
+			return nil, err
+		}
+		c.NumGlobalTokens = g[1]
+	}
+
+	c.PatchSize = 0
+	patches := make([]int, len(inputs))
+	for i, name := range inputs {
+		w, err := shape("input_adapters."+name+".proj.weight", 4)
+		if err != nil {
+			return nil, err
+		}
+		in := Input{Name: name, Kind: KindImage, Channels: w[1]}
+		if key := "input_adapters." + name + ".class_emb.weight"; has(key) {
+			s, err := shape(key, 2)
+			if err != nil {
+				return nil, err
+			}
+			in.Kind, in.Channels, in.NumClasses, in.ClassEmbDim = KindClasses, 0, s[0], s[1]
+		}
+		patches[i] = w[3]
+		c.PatchSize = max(c.PatchSize, w[3])
+		c.Inputs = append(c.Inputs, in)
+	}
+	for i := range c.Inputs {
+		c.Inputs[i].Stride = c.PatchSize / patches[i]
+	}
+	pos, err := shape("input_adapters."+inputs[0]+".pos_emb", 4)
+	if err != nil {
+		return nil, err
+	}
+	c.ImageSize = pos[3] * c.PatchSize
+
+	for _, name := range outputs {
+		prefix := "output_adapters." + name
+		mask, err := shape(prefix+".mask_token", 3)
+		if err != nil {
+			return nil, err
+		}
+		out, err := shape(prefix+".out_proj.weight", 2)
+		if err != nil {
+			return nil, err
+		}
+		o := Output{Name: name, Task: name, Loss: LossMSE, Dim: mask[2], Depth: depth(prefix + ".decoder_transformer"), Heads: decoderHeads, UseTaskQueries: true}
+		task := c.Input(name)
+		if task == nil {
+			if o.Task = strings.TrimPrefix(name, "norm_"); c.Input(o.Task) == nil {
+				return nil, fmt.Errorf("output %s is of no input, of which it has %s", name, strings.Join(inputs, ", "))
+			}
+			task, o.Loss = c.Input(o.Task), LossNormMSE
+		} else if task.Kind == KindClasses {
+			o.Loss = LossCrossEntropy
+		} else if task.Channels == 1 {
+			o.Loss = LossL1
+		}
+		o.Stride = task.Stride
+		p := c.PatchSize / max(1, o.Stride)
+		o.Channels = out[0] / max(1, p*p)
+		c.Outputs = append(c.Outputs, o)
+	}
+	return c, c.Check()
+}
