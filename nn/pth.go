@@ -340,7 +340,7 @@ func openPthLegacy(r io.ReaderAt, size int64, storages map[string]*pthStorage, l
 		s := storages[key]
 		switch {
 		case s == nil:
-			return nil, fmt.Errorf("storage %s belongs to no tensor; the file is damaged", clip(pickleText(k)))
+			return nil, fmt.Errorf("storage %s belongs to no tensor; the file is damaged", pickleText(k))
 		case s.at != nil:
 			return nil, fmt.Errorf("storage %s is listed twice; the file is damaged", clip(key))
 		}

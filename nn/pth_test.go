@@ -14,6 +14,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -183,15 +184,15 @@ func legacyOf(pickle, keys string, storages ...string) []byte {
 }
 
 // storage and tensor are pickles of protocol 0 words.
-func storageOf(class, key string, count int) string {
+func storageOf(class, key string, count int64) string {
 	return fmt.Sprintf("(S'storage'\nctorch\n%s\nS'%s'\nS'cpu'\nI%d\ntQ", class, key, count)
 }
 
-func tensorOf(storage string, offset int, shape, strides string) string {
+func tensorOf(storage string, offset int64, shape, strides string) string {
 	return fmt.Sprintf("ctorch._utils\n_rebuild_tensor\n(%sI%d\n%s%stR", storage, offset, shape, strides)
 }
 
-func tupleOf(n ...int) string {
+func tupleOf(n ...int64) string {
 	s := "("
 	for _, v := range n {
 		s += fmt.Sprintf("I%d\n", v)
@@ -259,7 +260,7 @@ func TestPthCompressed(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameTensors(t, "compressed", mustReadTensors(t, f), mustReadTensors(t, mustOpenTensors(t, "testdata/torch2.13.pth")))
-	for n, want := range map[int]string{2: "33554432 bytes in a file of", 8 << 20: "8388608 elements of torch.FloatStorage in a file of"} {
+	for n, want := range map[int64]string{2: "33554432 bytes in a file of", 8 << 20: "8388608 elements of torch.FloatStorage in a file of"} {
 		bomb := tensorOf(storageOf("FloatStorage", "0", n), 0, tupleOf(2), tupleOf(1))
 		if _, err := openPthBytes(zipOf(t, zip.Deflate, dictOf("w", bomb)+".", strings.Repeat("\x00", 32<<20))); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("a bomb: %v, want %s", err, want)
@@ -424,7 +425,7 @@ func pthMalformed(t testing.TB) []struct {
 		{"strides negative", "0 or more", in(tensorOf(st, 0, tupleOf(2), tupleOf(-1)))},
 		{"shape negative", "0 or more", in(tensorOf(st, 0, tupleOf(-2), tupleOf(1)))},
 		{"shape overflows", "overflows", in(tensorOf(st, 0, tupleOf(1<<32, 1<<32), tupleOf(0, 0)))},
-		{"rank", "at most 32", in(tensorOf(st, 0, tupleOf(make([]int, 33)...), tupleOf(make([]int, 33)...)))},
+		{"rank", "at most 32", in(tensorOf(st, 0, tupleOf(make([]int64, 33)...), tupleOf(make([]int64, 33)...)))},
 		{"ranks differ", "with strides", in(tensorOf(st, 0, tupleOf(2), tupleOf(1, 1)))},
 		{"shape of text", "numbers of 0 or more", in(tensorOf(st, 0, "(S'2'\nt", tupleOf(1)))},
 		{"shape is a number", "want a tuple", in(tensorOf(st, 0, "I2\n", tupleOf(1)))},
@@ -444,6 +445,9 @@ func pthMalformed(t testing.TB) []struct {
 func TestPthMalformed(t *testing.T) {
 	for _, c := range pthMalformed(t) {
 		f, err := openPthBytes(c.file)
+		if strconv.IntSize == 32 && err != nil && strings.Contains(err.Error(), "want numbers of 0 or more") {
+			continue // no int holds these
+		}
 		if f != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
 		} else if len(err.Error()) > 700 {
