@@ -122,7 +122,7 @@ func TestReconstructErrors(t *testing.T) {
 	}{
 		{"", 2, "flag missing: -model DIR: use the model in folder DIR, such as the -out of pretrain"},
 		{"-model none", 1, "model folder none: open config.json: no such file or directory; give a folder with config.json and model.safetensors, such as the -out of gomae pretrain"},
-		{"-model bare", 1, "model folder bare: open model.safetensors: no such file or directory; give a folder with"},
+		{"-model bare", 1, "model folder bare: open model.safetensors: no such file or directory, nor is there pytorch_model.bin or model.pth; give a folder with"},
 		{"-model damaged -scene 0", 1, "model.safetensors"},
 		{"-model MODEL", 2, "no image: give at least one of -rgb, -depth and -semseg, or -scene N"},
 		{"-model MODEL x", 2, `unexpected argument "x"`},
