@@ -54,17 +54,20 @@ func LoadDir(dir string) (*Model, error) {
 
 // Save writes a model folder, creating it if need be. Each file appears under
 // its name only when complete, so an earlier model survives any error.
-func (m *Model) Save(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+func (m *Model) Save(dir string) error { return SaveFolder(dir, m.Params, m.Config.JSON()) }
+
+// SaveFolder is Save for any model: its parameters and its config.json.
+func SaveFolder(dir string, ps *nn.Params, config []byte) error {
+	if err := nn.MkdirAll(dir); err != nil {
 		return err
 	}
 	if err := nn.WriteFileAtomic(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
-		return nn.WriteSafetensors(w, m.Params.Tensors(), map[string]string{"format": "pt"})
+		return nn.WriteSafetensors(w, ps.Tensors(), map[string]string{"format": "pt"})
 	}); err != nil {
 		return err
 	}
 	return nn.WriteFileAtomic(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(m.Config.JSON())
+		_, err := w.Write(config)
 		return err
 	})
 }

@@ -79,7 +79,7 @@ func TestLoadPth(t *testing.T) {
 	c = smallConfig()
 	c.Encoder.Dim = 1 << 16
 	_, err = LoadFrom(c, bytes.NewReader(pth), int64(len(pth)))
-	wantError(t, "a large configuration", err, "config.json: describes a model of ")
+	wantError(t, "a large configuration", err, "pth: ")
 }
 
 func TestLoadWeights(t *testing.T) {

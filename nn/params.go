@@ -52,6 +52,15 @@ func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 	return p.Tensor
 }
 
+// allocate gives memory to the parameters of DeferredParams.
+func (ps *Params) allocate() {
+	for _, p := range ps.list {
+		if p.Data == nil {
+			p.Data = tensor.New(p.Shape...).Data
+		}
+	}
+}
+
 // AddFixed registers a parameter that is stored but not trained.
 func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor {
 	x := ps.Add(name, init, shape...)
@@ -62,6 +71,10 @@ func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor 
 // Alias says that checkpoints hold the parameter of the name of a second time
 // as name. It is written so; Load takes the first.
 func (ps *Params) Alias(name, of string) { ps.aliases = append(ps.aliases, alias{name, of}) }
+
+func (ps *Params) isAlias(name string) bool {
+	return slices.ContainsFunc(ps.aliases, func(a alias) bool { return a.name == name })
+}
 
 // All returns the parameters in order. The slice must not be changed.
 func (ps *Params) All() []*Param { return ps.list }

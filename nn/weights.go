@@ -212,6 +212,10 @@ func (ps *Params) Tensors() []NamedTensor {
 	for i, p := range ps.list {
 		list[i] = NamedTensor{p.Name, p.Shape, p.Data}
 	}
+	for _, a := range ps.aliases {
+		p := ps.index[a.of]
+		list = append(list, NamedTensor{a.name, p.Shape, p.Data})
+	}
 	return list
 }
 
@@ -224,6 +228,7 @@ func (ps *Params) Load(f TensorFile) error {
 	if _, _, err := ps.match(f, LoadOptions{}); err != nil {
 		return err
 	}
+	ps.allocate()
 	for _, p := range ps.list {
 		if err := f.ReadFloat32(p.Name, p.Data); err != nil {
 			return err
@@ -268,6 +273,7 @@ func (ps *Params) LoadWith(f TensorFile, o LoadOptions) (*LoadReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	ps.allocate()
 	for _, p := range ps.list {
 		if values[p.Name] != nil || slices.Contains(report.Missing, p.Name) {
 			continue
@@ -308,7 +314,7 @@ func (ps *Params) match(f TensorFile, o LoadOptions) (*LoadReport, map[string][]
 					return nil, nil, err
 				}
 				if v := o.Adapt(p.Name, shape, data, p.Shape); v != nil {
-					if len(v) != len(p.Data) {
+					if want, _ := elements(p.Shape); len(v) != want {
 						panic(fmt.Sprintf("nn: Adapt of %s, got %d values, want %v", p.Name, len(v), p.Shape))
 					}
 					adapted[p.Name] = v
@@ -323,7 +329,7 @@ func (ps *Params) match(f TensorFile, o LoadOptions) (*LoadReport, map[string][]
 		switch shape, _ := f.Shape(name); {
 		case ignore(name):
 			report.Unexpected = append(report.Unexpected, name)
-		case ps.index[name] == nil:
+		case ps.index[name] == nil && !ps.isAlias(name):
 			problems = append(problems, fmt.Sprintf("unexpected %s %v", clip(name), shape))
 		}
 	}

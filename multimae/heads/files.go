@@ -2,10 +2,8 @@ package heads
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -31,7 +29,7 @@ func Load(fsys fs.FS) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := nn.OpenSafetensorsFS(fsys, multimae.WeightsFile)
+	f, err := multimae.OpenWeights(fsys)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +41,7 @@ func Load(fsys fs.FS) (*Model, error) {
 		n += c.Outputs[i].Depth
 	}
 	if have := len(f.Names()); n > have {
-		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", multimae.ConfigFile, n, multimae.WeightsFile, have)
+		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", multimae.ConfigFile, n, f.Label(), have)
 	}
 	m := build(c, nn.DeferredParams())
 	if err := m.Params.Load(f); err != nil {
@@ -62,19 +60,5 @@ func LoadDir(dir string) (*Model, error) {
 	return m, nil
 }
 
-// Save writes a model folder, creating it if need be. Each file appears under
-// its name only when complete, so an earlier model survives any error.
-func (m *Model) Save(dir string) error {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
-	if err := nn.WriteFileAtomic(filepath.Join(dir, multimae.WeightsFile), func(w io.Writer) error {
-		return nn.WriteSafetensors(w, m.Params.Tensors(), map[string]string{"format": "pt"})
-	}); err != nil {
-		return err
-	}
-	return nn.WriteFileAtomic(filepath.Join(dir, multimae.ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(m.Config.JSON())
-		return err
-	})
-}
+// Save writes a model folder, as multimae.Model.Save does.
+func (m *Model) Save(dir string) error { return multimae.SaveFolder(dir, m.Params, m.Config.JSON()) }
