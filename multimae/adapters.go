@@ -36,7 +36,7 @@ func newInputAdapter(ps *nn.Params, c *BackboneConfig, in *Input) *inputAdapter 
 		a.classes = ps.Add(prefix+".class_emb.weight", nn.TruncatedNormal(0.02), in.NumClasses, in.ClassEmbDim)
 	}
 	f := a.channels * p * p
-	a.weight = ps.Add(prefix+".proj.weight", nn.Xavier(d, f), d, a.channels, p, p)
+	a.weight = ps.AddWeight(prefix+".proj.weight", nn.Xavier(d, f), d, a.channels, p, p)
 	a.bias = ps.Add(prefix+".proj.bias", nn.Uniform(1/math.Sqrt(float64(f))), d)
 	return a
 }

@@ -15,7 +15,7 @@ func NewLinear(ps *Params, prefix string, in, out int, bias bool) *Linear {
 // each other, such as the query, key and value of attention: each is
 // initialised as if it stood alone.
 func NewFusedLinear(ps *Params, prefix string, in, out, parts int, bias bool) *Linear {
-	l := &Linear{Weight: ps.Add(prefix+".weight", Xavier(out/parts, in), out, in)}
+	l := &Linear{Weight: ps.AddWeight(prefix+".weight", Xavier(out/parts, in), out, in)}
 	if bias {
 		l.Bias = ps.Add(prefix+".bias", Zeros, out)
 	}

@@ -12,7 +12,9 @@ import (
 type Param struct {
 	*tensor.Tensor
 	Fixed bool // not trained, such as a position table
-	init  Init
+
+	init   Init
+	weight bool // nothing but Linear reads it
 }
 
 // Params are the parameters of a model in the order of its checkpoints.
@@ -61,6 +63,13 @@ func (ps *Params) allocate() {
 	}
 }
 
+// AddWeight registers a parameter that nothing but tensor.Linear reads.
+func (ps *Params) AddWeight(name string, init Init, shape ...int) *tensor.Tensor {
+	x := ps.Add(name, init, shape...)
+	ps.index[name].weight = true
+	return x
+}
+
 // AddFixed registers a parameter that is stored but not trained.
 func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor {
 	x := ps.Add(name, init, shape...)
@@ -87,7 +96,8 @@ func (ps *Params) Count() int {
 	n := 0
 	for _, p := range ps.list {
 		if !p.Fixed {
-			n += len(p.Data)
+			size, _ := elements(p.Shape)
+			n += size
 		}
 	}
 	return n
@@ -125,6 +135,20 @@ func (ps *Params) ZeroGrad(t *tensor.Tape) {
 func (ps *Params) Freeze() {
 	for _, p := range ps.list {
 		p.Freeze()
+	}
+}
+
+// Pack is Freeze for a model that will do nothing but inference: weights of
+// linear layers stay in their packed form alone, which halves the memory. The
+// parameters cannot be saved any more. It must return before other goroutines
+// use the model.
+func (ps *Params) Pack(t *tensor.Tape) {
+	for _, p := range ps.list {
+		if p.weight {
+			p.Tensor.Pack(t)
+		} else {
+			p.Freeze()
+		}
 	}
 }
 

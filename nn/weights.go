@@ -210,6 +210,9 @@ func ReadTensors(f TensorFile) ([]NamedTensor, error) {
 func (ps *Params) Tensors() []NamedTensor {
 	list := make([]NamedTensor, len(ps.list))
 	for i, p := range ps.list {
+		if p.Data == nil {
+			panic("nn: Tensors, got " + p.Name + " without values (Pack, or DeferredParams), want a model that has them")
+		}
 		list[i] = NamedTensor{p.Name, p.Shape, p.Data}
 	}
 	for _, a := range ps.aliases {

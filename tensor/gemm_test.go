@@ -10,13 +10,13 @@ import (
 
 // product is a matrix product with strides. The reference is the formula.
 type product struct {
-	m, n, k            int
-	ars, acs, brs, bcs int
-	ldc, ldadd         int
+	m, n, k               int
+	ars, acs, brs, bcs    int
+	ldc, ldadd            int
 	bias, add, accumulate bool
-	gelu               bool
-	small              bool // gemmSmall
-	seed               string
+	gelu                  bool
+	small                 bool // gemmSmall
+	seed                  string
 }
 
 // chain is how many additions a sum of k products is rounded by: asm.GemmTile

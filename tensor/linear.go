@@ -49,7 +49,7 @@ func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 
 func newLinear(t *Tape, x, w, b *Tensor) *Tensor {
 	n := w.Shape[0]
-	mustBe("Linear len(weight)", len(w.Data), n*x.Cols())
+	mustBe("Linear size of the weight", size(w.Shape), n*x.Cols())
 	if b != nil {
 		mustBe("Linear len(bias)", len(b.Data), n)
 	}
@@ -67,11 +67,10 @@ func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
 	}
 	wt := operand{matrix: rowMajor(w.Data, k).transposed()}
 	if w.frozen {
-		w.panels.once.Do(func() {
-			w.panels.data = alloc(asm.PackedLen(k, n))
-			packPanels(t, w.panels.data, wt.matrix, k, n)
-		})
-		wt.panels = w.panels.data
+		if w.Data == nil && t.Recording() {
+			panic("tensor: Linear with " + w.Name + ", got a packed weight, want a tape of NewInference")
+		}
+		wt.panels = w.pack(t)
 	}
 	t.gemm(c, n, rowMajor(x.Data, k), wt, m, n, k, e)
 }

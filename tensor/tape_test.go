@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -256,6 +257,26 @@ func TestFrozenShared(t *testing.T) {
 		if len(packed) == 0 || &w.panels.data[0] != &packed[0] {
 			t.Error("a frozen weight is packed more than once")
 		}
+	})
+}
+
+// TestPack: a packed weight gives the same bits without its values, and a tape
+// that records refuses it.
+func TestPack(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		x, w, b := param("x", 9, 70), param("w", 90, 7, 10), param("b", 90)
+		want := Linear(NewTape(nil), x, w, b).Data
+		w.Pack(NewInference(nil))
+		if w.Data != nil || w.Grad != nil {
+			t.Error("a packed weight keeps its values")
+		}
+		sameBits(t, "packed", Linear(NewInference(nil), x, w, b).Data, want)
+		defer func() {
+			if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "packed weight") {
+				t.Errorf("recording: panic %v", r)
+			}
+		}()
+		Linear(NewTape(nil), x, w, b)
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/gomae/gomae/asm"
 )
 
 // Tensor is a dense row-major array. A leaf, made by New, with a Grad takes
@@ -53,6 +55,26 @@ func (x *Tensor) WithGrad() *Tensor {
 // inference does not pack it at each call. Other goroutines may use x at once.
 func (x *Tensor) Freeze() {
 	x.Grad, x.frozen = nil, true
+}
+
+// Pack is Freeze for a weight that nothing but Linear on inference tapes will
+// read: only the packed copy stays, and Data is nil. It must return before
+// other goroutines use x.
+func (x *Tensor) Pack(t *Tape) {
+	x.Freeze()
+	x.pack(t)
+	x.Data = nil
+}
+
+// pack makes, once, the copy of a frozen weight of Linear that is packed.
+func (x *Tensor) pack(t *Tape) []float32 {
+	x.panels.once.Do(func() {
+		n := x.Shape[0]
+		k := len(x.Data) / max(1, n)
+		x.panels.data = alloc(asm.PackedLen(k, n))
+		packPanels(t, x.panels.data, rowMajor(x.Data, k).transposed(), k, n)
+	})
+	return x.panels.data
 }
 
 // Frozen says whether Freeze was called.

@@ -70,7 +70,7 @@ Examples:
 			if err != nil {
 				return err
 			}
-			m.Params.Freeze()
+			m.Params.Pack(tensor.NewInference(nil))
 			s, err := sampleOf(m.Config, files, *scene)
 			if err != nil {
 				return err

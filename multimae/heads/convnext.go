@@ -76,7 +76,11 @@ func (h *convNeXtHead) forward(t *tensor.Tape, f *features, _ *nn.RNG) *tensor.T
 // [out], with the initial values that PyTorch gives it.
 func newConv(ps *nn.Params, prefix string, out, in, k int, bias bool) (w, b *tensor.Tensor) {
 	bound := fanIn(in * k * k)
-	w = ps.Add(prefix+".weight", nn.Uniform(bound), out, in, k, k)
+	if k == 1 { // a linear layer
+		w = ps.AddWeight(prefix+".weight", nn.Uniform(bound), out, in, k, k)
+	} else {
+		w = ps.Add(prefix+".weight", nn.Uniform(bound), out, in, k, k)
+	}
 	if bias {
 		b = ps.Add(prefix+".bias", nn.Uniform(bound), out)
 	}
