@@ -439,7 +439,7 @@ func TestPanics(t *testing.T) {
 		{"tensor: shape, got [2 -1], want no negative axis", func() { New(2, -1) }},
 		{"tensor: From len(data), got 5, want 6", func() { From(make([]float32, 5), 2, 3) }},
 		{"tensor: View size, got 8, want 6", func() { View(tape, x, 2, 4) }},
-		{"tensor: Linear len(weight), got 12, want 8", func() { Linear(tape, New(5, 2), w, nil) }},
+		{"tensor: Linear size of the weight, got 12, want 8", func() { Linear(tape, New(5, 2), w, nil) }},
 		{"tensor: Linear len(bias), got 4, want 3", func() { Linear(tape, x, New(3, 3), b) }},
 		{"tensor: Linear len(bias), got 4, want 3", func() { LinearGELU(tape, x, New(3, 3), b) }},
 		{"tensor: shape of LinearAdd residual, got [4], want [2 4]", func() { LinearAdd(tape, x, w, b, b) }},
