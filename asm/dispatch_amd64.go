@@ -63,6 +63,26 @@ func reluBackward(dst, y, dy []float32) {
 	}
 }
 
+func divRows(x []float32, ld, rows, n int, by []float32) {
+	switch level {
+	case AVX512:
+		divRowsAVX512(&x[0], ld, rows, n, &by[0])
+	case AVX2:
+		divRowsAVX2(&x[0], ld, rows, n, &by[0])
+	default:
+		divRowsGeneric(x, ld, rows, n, by)
+	}
+}
+
+func prefetchRows(x []float32, ld, rows, n int) {
+	switch level {
+	case AVX512:
+		prefetchRowsAVX512(&x[0], ld, rows, n)
+	case AVX2:
+		prefetchRowsAVX2(&x[0], ld, rows, n)
+	}
+}
+
 func addRows(dst, x []float32, rows, ld int) {
 	switch level {
 	case AVX512:

@@ -8,11 +8,15 @@ func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w in
 	gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
 }
 
-func add(dst, x, y []float32)                { addGeneric(dst, x, y) }
-func axpy(dst, x []float32, a float32)       { axpyGeneric(dst, x, a) }
-func scale(dst, x []float32, a float32)      { scaleGeneric(dst, x, a) }
-func relu(dst, x []float32)                  { reluGeneric(dst, x) }
-func reluBackward(dst, y, dy []float32)      { reluBackwardGeneric(dst, y, dy) }
+func add(dst, x, y []float32)                            { addGeneric(dst, x, y) }
+func axpy(dst, x []float32, a float32)                   { axpyGeneric(dst, x, a) }
+func scale(dst, x []float32, a float32)                  { scaleGeneric(dst, x, a) }
+func relu(dst, x []float32)                              { reluGeneric(dst, x) }
+func reluBackward(dst, y, dy []float32)                  { reluBackwardGeneric(dst, y, dy) }
+func divRows(x []float32, ld, rows, n int, by []float32) { divRowsGeneric(x, ld, rows, n, by) }
+
+func prefetchRows(x []float32, ld, rows, n int) {}
+
 func addRows(dst, x []float32, rows, ld int) { addRowsGeneric(dst, x, rows, ld) }
 func dot(x, y []float32) float32             { return dotGeneric(x, y) }
 func maxOf(x []float32) float32              { return maxGeneric(x) }

@@ -561,6 +561,40 @@ func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld, pad int) {
 	}
 }
 
+func TestDivRows(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(11, 12))
+		for n := 1; n <= maxLen; n++ {
+			for _, rows := range []int{1, 2, 9} {
+				ld := n + n%3
+				x, by := guarded(t, (rows-1)*ld+n), guarded(t, rows)
+				for i := range x {
+					x[i] = float32(r.NormFloat64())
+				}
+				for i := range by {
+					by[i] = float32(math.Exp(3 * r.NormFloat64()))
+				}
+				by[0] = float32([]float64{2, 0, math.Inf(1), math.NaN()}[n%4])
+				old := slices.Clone(x)
+				DivRows(x, ld, rows, n, by)
+				PrefetchRows(x, ld, rows, n) // asks for what is beyond the guard page, at most
+				for i, got := range x {
+					want := value{float64(old[i]), 0}
+					if i%ld < n {
+						v := float64(old[i]) / float64(by[i/ld])
+						want = value{v, 3 * u * math.Abs(v)}
+					}
+					if !want.ok(float64(got)) {
+						t.Fatalf("n=%d rows=%d ld=%d: element %d is %v, want %v", n, rows, ld, i, got, want.v)
+					}
+				}
+			}
+		}
+		DivRows(nil, 0, 0, 5, nil)
+		PrefetchRows(nil, 0, 0, 5)
+	})
+}
+
 func TestSlideRows(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(7, 8))

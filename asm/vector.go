@@ -145,6 +145,39 @@ func slideRowsGeneric(dst []float32, ldd int, a []float32, lda int, b []float32,
 	}
 }
 
+// DivRows divides rows of n floats at stride ld each by a number of its own,
+// by way of the reciprocal: x[r*ld+j] *= 1/by[r] for r < rows.
+func DivRows(x []float32, ld, rows, n int, by []float32) {
+	if rows <= 0 || n <= 0 {
+		return
+	}
+	mustHold("DivRows stride", ld, n)
+	mustHold("DivRows len(x)", len(x), (rows-1)*ld+n)
+	mustHold("DivRows len(by)", len(by), rows)
+	divRows(x, ld, rows, n, by)
+}
+
+func divRowsGeneric(x []float32, ld, rows, n int, by []float32) {
+	for r := range rows {
+		f := 1 / by[r]
+		for j := range x[r*ld : r*ld+n] {
+			x[r*ld+j] *= f
+		}
+	}
+}
+
+// PrefetchRows asks for rows of n floats at stride ld to be brought into the
+// second-level cache while other work goes on. It changes nothing, and is
+// nothing where there is no assembly.
+func PrefetchRows(x []float32, ld, rows, n int) {
+	if rows <= 0 || n <= 0 {
+		return
+	}
+	mustHold("PrefetchRows stride", ld, n)
+	mustHold("PrefetchRows len(x)", len(x), (rows-1)*ld+n)
+	prefetchRows(x, ld, rows, n)
+}
+
 // Dot returns the inner product of x and y, which have the same length.
 func Dot(x, y []float32) float32 {
 	mustLen("Dot len(y)", len(y), len(x))

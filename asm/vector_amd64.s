@@ -469,6 +469,101 @@ done11:
 	VZEROUPPER
 	RET
 
+// func divRowsAVX2(x *float32, ld int, rows int, n int, by *float32)
+// Requires: AVX, AVX2
+TEXT ·divRowsAVX2(SB), NOSPLIT, $0-40
+	MOVQ   x+0(FP), AX
+	MOVQ   by+32(FP), CX
+	VMOVSS const_3f800000<>+0(SB), X0
+	MOVQ   ld+8(FP), DX
+	MOVQ   rows+16(FP), BX
+	SHLQ   $0x02, DX
+
+row1:
+	MOVQ         n+24(FP), SI
+	VDIVSS       (CX), X0, X1
+	VBROADCASTSS X1, Y1
+	XORQ         DI, DI
+	SUBQ         $0x00000010, SI
+	JLT          after3
+
+loop2:
+	VMOVUPS (AX)(DI*4), Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	VMOVUPS 32(AX)(DI*4), Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, 32(AX)(DI*4)
+	ADDQ    $0x00000010, DI
+	SUBQ    $0x00000010, SI
+	JGE     loop2
+
+after3:
+	ADDQ $0x00000010, SI
+	SUBQ $0x00000008, SI
+	JLT  after5
+
+loop4:
+	VMOVUPS (AX)(DI*4), Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, (AX)(DI*4)
+	ADDQ    $0x00000008, DI
+	SUBQ    $0x00000008, SI
+	JGE     loop4
+
+after5:
+	ADDQ       $0x00000008, SI
+	TESTQ      SI, SI
+	JEQ        done6
+	LEAQ       mask_table<>+0(SB), R8
+	MOVQ       $+16, R9
+	SUBQ       SI, R9
+	VMOVUPS    (R8)(R9*4), Y2
+	VMASKMOVPS (AX)(DI*4), Y2, Y3
+	VMULPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y2, (AX)(DI*4)
+
+done6:
+	ADDQ DX, AX
+	ADDQ $0x04, CX
+	DECQ BX
+	JNE  row1
+	VZEROUPPER
+	RET
+
+DATA const_3f800000<>+0(SB)/4, $0x3f800000
+DATA const_3f800000<>+4(SB)/4, $0x3f800000
+DATA const_3f800000<>+8(SB)/4, $0x3f800000
+DATA const_3f800000<>+12(SB)/4, $0x3f800000
+DATA const_3f800000<>+16(SB)/4, $0x3f800000
+DATA const_3f800000<>+20(SB)/4, $0x3f800000
+DATA const_3f800000<>+24(SB)/4, $0x3f800000
+DATA const_3f800000<>+28(SB)/4, $0x3f800000
+GLOBL const_3f800000<>(SB), RODATA|NOPTR, $32
+
+// func prefetchRowsAVX2(x *float32, ld int, rows int, n int)
+// Requires: AVX, MMX+
+TEXT ·prefetchRowsAVX2(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), AX
+	MOVQ ld+8(FP), CX
+	MOVQ rows+16(FP), DX
+	SHLQ $0x02, CX
+
+row1:
+	MOVQ n+24(FP), BX
+	MOVQ AX, SI
+
+line2:
+	PREFETCHT1 (SI)
+	ADDQ       $+64, SI
+	SUBQ       $+16, BX
+	JGT        line2
+	ADDQ       CX, AX
+	DECQ       DX
+	JNE        row1
+	VZEROUPPER
+	RET
+
 // func slideRows7AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
 // Requires: AVX, FMA3
 TEXT ·slideRows7AVX2(SB), NOSPLIT, $0-64
@@ -1577,6 +1672,90 @@ sum14:
 	VMOVUPS   Z0, K1, (AX)(SI*4)
 
 done11:
+	VZEROUPPER
+	RET
+
+// func divRowsAVX512(x *float32, ld int, rows int, n int, by *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·divRowsAVX512(SB), NOSPLIT, $0-40
+	MOVQ   x+0(FP), AX
+	MOVQ   by+32(FP), CX
+	VMOVSS const_3f800000<>+0(SB), X0
+	MOVQ   ld+8(FP), DX
+	MOVQ   rows+16(FP), BX
+	SHLQ   $0x02, DX
+
+row1:
+	MOVQ         n+24(FP), SI
+	VDIVSS       (CX), X0, X1
+	VBROADCASTSS X1, Z1
+	XORQ         DI, DI
+	SUBQ         $0x00000020, SI
+	JLT          after3
+
+loop2:
+	VMOVUPS (AX)(DI*4), Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	VMOVUPS 64(AX)(DI*4), Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, 64(AX)(DI*4)
+	ADDQ    $0x00000020, DI
+	SUBQ    $0x00000020, SI
+	JGE     loop2
+
+after3:
+	ADDQ $0x00000020, SI
+	SUBQ $0x00000010, SI
+	JLT  after5
+
+loop4:
+	VMOVUPS (AX)(DI*4), Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, (AX)(DI*4)
+	ADDQ    $0x00000010, DI
+	SUBQ    $0x00000010, SI
+	JGE     loop4
+
+after5:
+	ADDQ      $0x00000010, SI
+	TESTQ     SI, SI
+	JEQ       done6
+	MOVQ      $-1, R8
+	BZHIQ     SI, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (AX)(DI*4), K1, Z2
+	VMULPS    Z1, Z2, Z2
+	VMOVUPS   Z2, K1, (AX)(DI*4)
+
+done6:
+	ADDQ DX, AX
+	ADDQ $0x04, CX
+	DECQ BX
+	JNE  row1
+	VZEROUPPER
+	RET
+
+// func prefetchRowsAVX512(x *float32, ld int, rows int, n int)
+// Requires: AVX, MMX+
+TEXT ·prefetchRowsAVX512(SB), NOSPLIT, $0-32
+	MOVQ x+0(FP), AX
+	MOVQ ld+8(FP), CX
+	MOVQ rows+16(FP), DX
+	SHLQ $0x02, CX
+
+row1:
+	MOVQ n+24(FP), BX
+	MOVQ AX, SI
+
+line2:
+	PREFETCHT1 (SI)
+	ADDQ       $+64, SI
+	SUBQ       $+16, BX
+	JGT        line2
+	ADDQ       CX, AX
+	DECQ       DX
+	JNE        row1
 	VZEROUPPER
 	RET
 

@@ -15,6 +15,8 @@ func vectorFamily(s *simd) {
 	s.relu()
 	s.reluBackward()
 	s.addRows()
+	s.divRows()
+	s.prefetchRows()
 	s.slideRows(7, 1)
 	s.slideRows(1, 4)
 	s.dot()
@@ -96,6 +98,41 @@ func (s *simd) reluBackward() {
 		}
 	})
 	s.ret()
+}
+
+func (s *simd) divRows() {
+	s.function("divRows", "(x *float32, ld, rows, n int, by *float32)", "for r < rows, j < n { x[r*ld+j] *= 1/by[r] }")
+	x, by := s.gp("x"), s.gp("by")
+	one := s.XMM()
+	s.VMOVSS(s.bits(math.Float32bits(1)), one)
+	s.eachRow([]reg.GPVirtual{x}, []reg.GPVirtual{by}, func(n reg.GPVirtual) {
+		inv := s.vec()
+		s.VDIVSS(Mem{Base: by}, one, inv.AsX())
+		factor := s.spread(inv)
+		s.loop(n, 2, func(round []at) {
+			for _, p := range round {
+				v := p.load(x)
+				s.VMULPS(factor, v, v)
+				p.store(v, x)
+			}
+		})
+	})
+}
+
+// prefetchRows asks for lines by their distance from the row's start, so that
+// a row that begins within a line needs one more.
+func (s *simd) prefetchRows() {
+	s.function("prefetchRows", "(x *float32, ld, rows, n int)", "for r < rows, j < n { bring x[r*ld+j] into the second-level cache }")
+	x := s.gp("x")
+	s.eachRow([]reg.GPVirtual{x}, nil, func(n reg.GPVirtual) {
+		p, top := s.GP64(), s.label("line")
+		s.MOVQ(x, p)
+		s.Label(top)
+		s.PREFETCHT1(Mem{Base: p})
+		s.ADDQ(I8(64), p)
+		s.SUBQ(I8(16), n)
+		s.JGT(LabelRef(top))
+	})
 }
 
 // addRows keeps two sums per column, of even and of odd rows, and goes down a
