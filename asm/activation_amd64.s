@@ -353,51 +353,265 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-56
 	MOVQ         ld+8(FP), BX
 	MOVQ         rows+16(FP), SI
 	SHLQ         $0x02, BX
+	SUBQ         $+2, SI
+	JLT          single1
 
-row1:
-	MOVQ    n+24(FP), DI
-	MOVQ    DI, R8
+rows3:
+	LEAQ    (AX)(BX*1), DI
+	MOVQ    n+24(FP), R8
+	MOVQ    R8, R9
 	VMOVAPS Y1, Y2
 	VMOVAPS Y1, Y3
-	XORQ    R9, R9
-	SUBQ    $0x00000010, R8
-	JLT     after3
-
-loop2:
-	VMOVUPS (AX)(R9*4), Y4
-	VMAXPS  Y4, Y2, Y2
-	VMOVUPS 32(AX)(R9*4), Y4
-	VMAXPS  Y4, Y3, Y3
-	ADDQ    $0x00000010, R9
-	SUBQ    $0x00000010, R8
-	JGE     loop2
-
-after3:
-	ADDQ $0x00000010, R8
-	SUBQ $0x00000008, R8
-	JLT  after5
+	XORQ    R10, R10
+	SUBQ    $0x00000008, R9
+	JLT     after5
 
 loop4:
-	VMOVUPS (AX)(R9*4), Y4
+	VMOVUPS (AX)(R10*4), Y4
 	VMAXPS  Y4, Y2, Y2
-	ADDQ    $0x00000008, R9
-	SUBQ    $0x00000008, R8
+	VMOVUPS (DI)(R10*4), Y4
+	VMAXPS  Y4, Y3, Y3
+	ADDQ    $0x00000008, R10
+	SUBQ    $0x00000008, R9
 	JGE     loop4
 
 after5:
+	ADDQ       $0x00000008, R9
+	TESTQ      R9, R9
+	JEQ        done6
+	LEAQ       mask_table<>+0(SB), R11
+	MOVQ       $+16, R12
+	SUBQ       R9, R12
+	VMOVUPS    (R11)(R12*4), Y4
+	VMASKMOVPS (AX)(R10*4), Y4, Y5
+	VBLENDVPS  Y4, Y5, Y1, Y5
+	VMAXPS     Y5, Y2, Y2
+	VMASKMOVPS (DI)(R10*4), Y4, Y5
+	VBLENDVPS  Y4, Y5, Y1, Y5
+	VMAXPS     Y5, Y3, Y3
+
+done6:
+	VEXTRACTF128 $0x01, Y2, X4
+	VMAXPS       X2, X4, X4
+	VPERMILPD    $0x01, X4, X2
+	VMAXPS       X2, X4, X4
+	VPERMILPS    $0x01, X4, X2
+	VMAXPS       X2, X4, X4
+	VMULSS       X0, X4, X4
+	VMOVSS       X4, (CX)
+	VBROADCASTSS X4, Y2
+	VEXTRACTF128 $0x01, Y3, X4
+	VMAXPS       X3, X4, X4
+	VPERMILPD    $0x01, X4, X3
+	VMAXPS       X3, X4, X4
+	VPERMILPS    $0x01, X4, X3
+	VMAXPS       X3, X4, X4
+	VMULSS       X0, X4, X4
+	VMOVSS       X4, 4(CX)
+	VBROADCASTSS X4, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	XORQ         R9, R9
+	SUBQ         $0x00000008, R8
+	JLT          after8
+
+loop7:
+	VMOVUPS      (AX)(R9*4), Y6
+	VFMSUB213PS  Y2, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, (AX)(R9*4)
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      (DI)(R9*4), Y6
+	VFMSUB213PS  Y3, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
+	VMULPS       Y6, Y6, Y9
+	VFMADD213PS  Y6, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, (DI)(R9*4)
+	VADDPS       Y6, Y5, Y5
+	ADDQ         $0x00000008, R9
+	SUBQ         $0x00000008, R8
+	JGE          loop7
+
+after8:
+	ADDQ         $0x00000008, R8
+	TESTQ        R8, R8
+	JEQ          done9
+	LEAQ         mask_table<>+0(SB), R10
+	MOVQ         $+16, R11
+	SUBQ         R8, R11
+	VMOVUPS      (R10)(R11*4), Y6
+	VMASKMOVPS   (AX)(R9*4), Y6, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y2
+	VMAXPS       Y7, Y2, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y2
+	VMINPS       Y7, Y2, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFMADD231PS  const_bf318000<>+0(SB), Y2, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y2, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y8
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y7
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y8
+	VPSUBD       Y8, Y2, Y2
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y7, Y7
+	VMASKMOVPS   Y7, Y6, (AX)(R9*4)
+	VANDPS       Y7, Y6, Y7
+	VADDPS       Y7, Y4, Y4
+	VMASKMOVPS   (DI)(R9*4), Y6, Y2
+	VFMSUB213PS  Y3, Y0, Y2
+	VMOVUPS      const_c2d10000<>+0(SB), Y3
+	VMAXPS       Y2, Y3, Y2
+	VMOVUPS      const_42b30000<>+0(SB), Y3
+	VMINPS       Y2, Y3, Y2
+	VMULPS       const_3fb8aa3b<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFMADD231PS  const_bf318000<>+0(SB), Y3, Y2
+	VFMADD231PS  const_395e8083<>+0(SB), Y3, Y2
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y2, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y2, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y2, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y2, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y2, Y7
+	VMULPS       Y2, Y2, Y8
+	VFMADD213PS  Y2, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y2
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y7
+	VPSUBD       Y7, Y3, Y3
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y2, Y2
+	VPADDD       const_0000007f<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y3, Y2, Y2
+	VMASKMOVPS   Y2, Y6, (DI)(R9*4)
+	VANDPS       Y2, Y6, Y2
+	VADDPS       Y2, Y5, Y5
+
+done9:
+	VEXTRACTF128 $0x01, Y4, X2
+	VCVTPS2PD    X4, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPD       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDSD       X3, X2, X2
+	VCVTSD2SS    X2, X2, X2
+	VMOVSS       X2, (DX)
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X5, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPD       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDSD       X3, X2, X2
+	VCVTSD2SS    X2, X2, X2
+	VMOVSS       X2, 4(DX)
+	ADDQ         BX, AX
+	ADDQ         BX, AX
+	ADDQ         $+8, CX
+	ADDQ         $+8, DX
+	SUBQ         $+2, SI
+	JGE          rows3
+
+single1:
+	ADDQ $+2, SI
+	SUBQ $+1, SI
+	JLT  rowsdone2
+
+rows10:
+	MOVQ    n+24(FP), DI
+	MOVQ    DI, R8
+	VMOVAPS Y1, Y2
+	XORQ    R9, R9
+	SUBQ    $0x00000008, R8
+	JLT     after12
+
+loop11:
+	VMOVUPS (AX)(R9*4), Y3
+	VMAXPS  Y3, Y2, Y2
+	ADDQ    $0x00000008, R9
+	SUBQ    $0x00000008, R8
+	JGE     loop11
+
+after12:
 	ADDQ       $0x00000008, R8
 	TESTQ      R8, R8
-	JEQ        done6
+	JEQ        done13
 	LEAQ       mask_table<>+0(SB), R10
 	MOVQ       $+16, R11
 	SUBQ       R8, R11
-	VMOVUPS    (R10)(R11*4), Y4
-	VMASKMOVPS (AX)(R9*4), Y4, Y5
-	VBLENDVPS  Y4, Y5, Y1, Y5
-	VMAXPS     Y5, Y2, Y2
+	VMOVUPS    (R10)(R11*4), Y3
+	VMASKMOVPS (AX)(R9*4), Y3, Y4
+	VBLENDVPS  Y3, Y4, Y1, Y4
+	VMAXPS     Y4, Y2, Y2
 
-done6:
-	VMAXPS       Y3, Y2, Y2
+done13:
 	VEXTRACTF128 $0x01, Y2, X3
 	VMAXPS       X2, X3, X3
 	VPERMILPD    $0x01, X3, X2
@@ -408,158 +622,86 @@ done6:
 	VMOVSS       X3, (CX)
 	VBROADCASTSS X3, Y2
 	VXORPS       Y3, Y3, Y3
-	VXORPS       Y4, Y4, Y4
 	XORQ         R8, R8
-	SUBQ         $0x00000010, DI
-	JLT          after8
+	SUBQ         $0x00000008, DI
+	JLT          after15
 
-loop7:
-	VMOVUPS      (AX)(R8*4), Y5
-	VFMSUB213PS  Y2, Y0, Y5
-	VMOVUPS      const_c2d10000<>+0(SB), Y6
-	VMAXPS       Y5, Y6, Y5
-	VMOVUPS      const_42b30000<>+0(SB), Y6
-	VMINPS       Y5, Y6, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y7
-	VPSUBD       Y7, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+loop14:
+	VMOVUPS      (AX)(R8*4), Y4
+	VFMSUB213PS  Y2, Y0, Y4
+	VMOVUPS      const_c2d10000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMOVUPS      const_42b30000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPSUBD       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, (AX)(R8*4)
-	VADDPS       Y5, Y3, Y3
-	VMOVUPS      32(AX)(R8*4), Y5
-	VFMSUB213PS  Y2, Y0, Y5
-	VMOVUPS      const_c2d10000<>+0(SB), Y6
-	VMAXPS       Y5, Y6, Y5
-	VMOVUPS      const_42b30000<>+0(SB), Y6
-	VMINPS       Y5, Y6, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y7
-	VPSUBD       Y7, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, 32(AX)(R8*4)
-	VADDPS       Y5, Y4, Y4
-	ADDQ         $0x00000010, R8
-	SUBQ         $0x00000010, DI
-	JGE          loop7
-
-after8:
-	ADDQ $0x00000010, DI
-	SUBQ $0x00000008, DI
-	JLT  after10
-
-loop9:
-	VMOVUPS      (AX)(R8*4), Y5
-	VFMSUB213PS  Y2, Y0, Y5
-	VMOVUPS      const_c2d10000<>+0(SB), Y6
-	VMAXPS       Y5, Y6, Y5
-	VMOVUPS      const_42b30000<>+0(SB), Y6
-	VMINPS       Y5, Y6, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y8
-	VFMADD213PS  Y5, Y8, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y7
-	VPSUBD       Y7, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y5, Y5
-	VMOVUPS      Y5, (AX)(R8*4)
-	VADDPS       Y5, Y3, Y3
+	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, (AX)(R8*4)
+	VADDPS       Y4, Y3, Y3
 	ADDQ         $0x00000008, R8
 	SUBQ         $0x00000008, DI
-	JGE          loop9
+	JGE          loop14
 
-after10:
+after15:
 	ADDQ         $0x00000008, DI
 	TESTQ        DI, DI
-	JEQ          done11
+	JEQ          done16
 	LEAQ         mask_table<>+0(SB), R9
 	MOVQ         $+16, R10
 	SUBQ         DI, R10
-	VMOVUPS      (R9)(R10*4), Y5
-	VMASKMOVPS   (AX)(R8*4), Y5, Y6
-	VFMSUB213PS  Y2, Y0, Y6
+	VMOVUPS      (R9)(R10*4), Y4
+	VMASKMOVPS   (AX)(R8*4), Y4, Y5
+	VFMSUB213PS  Y2, Y0, Y5
 	VMOVUPS      const_c2d10000<>+0(SB), Y2
-	VMAXPS       Y6, Y2, Y6
+	VMAXPS       Y5, Y2, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y2
-	VMINPS       Y6, Y2, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y2
+	VMINPS       Y5, Y2, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y2
 	VROUNDPS     $0x08, Y2, Y2
-	VFMADD231PS  const_bf318000<>+0(SB), Y2, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y2, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y7
-	VMULPS       Y6, Y6, Y8
-	VFMADD213PS  Y6, Y8, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y2, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y2, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y5
 	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y7
-	VPSUBD       Y7, Y2, Y2
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
+	VPSRAD       $0x01, Y2, Y6
+	VPSUBD       Y6, Y2, Y2
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y6, Y6
-	VMASKMOVPS   Y6, Y5, (AX)(R8*4)
-	VANDPS       Y6, Y5, Y6
-	VADDPS       Y6, Y3, Y3
+	VMULPS       Y2, Y5, Y5
+	VMASKMOVPS   Y5, Y4, (AX)(R8*4)
+	VANDPS       Y5, Y4, Y5
+	VADDPS       Y5, Y3, Y3
 
-done11:
-	VADDPS       Y4, Y3, Y3
+done16:
 	VEXTRACTF128 $0x01, Y3, X2
 	VCVTPS2PD    X3, Y3
 	VCVTPS2PD    X2, Y2
@@ -571,10 +713,12 @@ done11:
 	VCVTSD2SS    X2, X2, X2
 	VMOVSS       X2, (DX)
 	ADDQ         BX, AX
-	ADDQ         $0x04, CX
-	ADDQ         $0x04, DX
-	DECQ         SI
-	JNE          row1
+	ADDQ         $+4, CX
+	ADDQ         $+4, DX
+	SUBQ         $+1, SI
+	JGE          rows10
+
+rowsdone2:
 	VZEROUPPER
 	RET
 
@@ -598,174 +742,371 @@ TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-56
 	MOVQ         ld+16(FP), BX
 	MOVQ         rows+24(FP), SI
 	SHLQ         $0x02, BX
+	SUBQ         $+2, SI
+	JLT          single1
 
-row1:
+rows3:
+	LEAQ         (AX)(BX*1), DI
+	LEAQ         (CX)(BX*1), R8
+	MOVQ         n+32(FP), R9
+	MOVQ         R9, R10
+	VBROADCASTSS (DX), Y1
+	VBROADCASTSS 4(DX), Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	XORQ         R11, R11
+	SUBQ         $0x00000008, R10
+	JLT          after5
+
+loop4:
+	VMOVUPS      (AX)(R11*4), Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y9
+	VPSUBD       Y9, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VMOVUPS      Y7, (AX)(R11*4)
+	VADDPS       Y7, Y3, Y3
+	VMOVUPS      (CX)(R11*4), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VMOVUPS      (DI)(R11*4), Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y9
+	VPSUBD       Y9, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VMOVUPS      Y7, (DI)(R11*4)
+	VADDPS       Y7, Y4, Y4
+	VMOVUPS      (R8)(R11*4), Y8
+	VFMADD231PS  Y8, Y7, Y6
+	ADDQ         $0x00000008, R11
+	SUBQ         $0x00000008, R10
+	JGE          loop4
+
+after5:
+	ADDQ         $0x00000008, R10
+	TESTQ        R10, R10
+	JEQ          done6
+	LEAQ         mask_table<>+0(SB), R12
+	MOVQ         $+16, R13
+	SUBQ         R10, R13
+	VMOVUPS      (R12)(R13*4), Y7
+	VMASKMOVPS   (AX)(R11*4), Y7, Y8
+	VFMSUB213PS  Y1, Y0, Y8
+	VMOVUPS      const_c2d10000<>+0(SB), Y1
+	VMAXPS       Y8, Y1, Y8
+	VMOVUPS      const_42b30000<>+0(SB), Y1
+	VMINPS       Y8, Y1, Y8
+	VMULPS       const_3fb8aa3b<>+0(SB), Y8, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFMADD231PS  const_bf318000<>+0(SB), Y1, Y8
+	VFMADD231PS  const_395e8083<>+0(SB), Y1, Y8
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y8, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y8, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y8, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y8, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y8, Y9
+	VMULPS       Y8, Y8, Y10
+	VFMADD213PS  Y8, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y8
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y9
+	VPSUBD       Y9, Y1, Y1
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y1, Y8, Y8
+	VMASKMOVPS   Y8, Y7, (AX)(R11*4)
+	VANDPS       Y8, Y7, Y8
+	VADDPS       Y8, Y3, Y3
+	VMASKMOVPS   (CX)(R11*4), Y7, Y1
+	VFMADD231PS  Y1, Y8, Y5
+	VMASKMOVPS   (DI)(R11*4), Y7, Y1
+	VFMSUB213PS  Y2, Y0, Y1
+	VMOVUPS      const_c2d10000<>+0(SB), Y2
+	VMAXPS       Y1, Y2, Y1
+	VMOVUPS      const_42b30000<>+0(SB), Y2
+	VMINPS       Y1, Y2, Y1
+	VMULPS       const_3fb8aa3b<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFMADD231PS  const_bf318000<>+0(SB), Y2, Y1
+	VFMADD231PS  const_395e8083<>+0(SB), Y2, Y1
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y1, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y1, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y1, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y1, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y1, Y8
+	VMULPS       Y1, Y1, Y9
+	VFMADD213PS  Y1, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y1
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y8
+	VPSUBD       Y8, Y2, Y2
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y1, Y1
+	VPADDD       const_0000007f<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y7, (DI)(R11*4)
+	VANDPS       Y1, Y7, Y1
+	VADDPS       Y1, Y4, Y4
+	VMASKMOVPS   (R8)(R11*4), Y7, Y2
+	VFMADD231PS  Y2, Y1, Y6
+
+done6:
+	VEXTRACTF128 $0x01, Y3, X1
+	VCVTPS2PD    X3, Y2
+	VCVTPS2PD    X1, Y1
+	VADDPD       Y1, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPD       X2, X1, X1
+	VPERMILPD    $0x01, X1, X2
+	VADDSD       X2, X1, X1
+	VEXTRACTF128 $0x01, Y5, X2
+	VCVTPS2PD    X5, Y3
+	VCVTPS2PD    X2, Y2
+	VADDPD       Y2, Y3, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPD       X3, X2, X2
+	VPERMILPD    $0x01, X2, X3
+	VADDSD       X3, X2, X2
+	VMOVSS       const_3f800000<>+0(SB), X3
+	VCVTSS2SD    X3, X3, X3
+	VDIVSD       X1, X3, X1
+	VMULSD       X1, X2, X2
+	VCVTSD2SS    X1, X1, X1
+	VCVTSD2SS    X2, X2, X2
+	VBROADCASTSS X1, Y1
+	VBROADCASTSS X2, Y2
+	VEXTRACTF128 $0x01, Y4, X3
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X3, Y3
+	VADDPD       Y3, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X3
+	VADDPD       X4, X3, X3
+	VPERMILPD    $0x01, X3, X4
+	VADDSD       X4, X3, X3
+	VEXTRACTF128 $0x01, Y6, X4
+	VCVTPS2PD    X6, Y5
+	VCVTPS2PD    X4, Y4
+	VADDPD       Y4, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X4
+	VADDPD       X5, X4, X4
+	VPERMILPD    $0x01, X4, X5
+	VADDSD       X5, X4, X4
+	VMOVSS       const_3f800000<>+0(SB), X5
+	VCVTSS2SD    X5, X5, X5
+	VDIVSD       X3, X5, X3
+	VMULSD       X3, X4, X4
+	VCVTSD2SS    X3, X3, X3
+	VCVTSD2SS    X4, X4, X4
+	VBROADCASTSS X3, Y3
+	VBROADCASTSS X4, Y4
+	XORQ         R10, R10
+	SUBQ         $0x00000008, R9
+	JLT          after8
+
+loop7:
+	VMOVUPS (AX)(R10*4), Y5
+	VMULPS  Y1, Y5, Y5
+	VMOVUPS Y5, (AX)(R10*4)
+	VMOVUPS (CX)(R10*4), Y6
+	VSUBPS  Y2, Y6, Y6
+	VMULPS  Y0, Y6, Y6
+	VMULPS  Y5, Y6, Y6
+	VMOVUPS Y6, (CX)(R10*4)
+	VMOVUPS (DI)(R10*4), Y5
+	VMULPS  Y3, Y5, Y5
+	VMOVUPS Y5, (DI)(R10*4)
+	VMOVUPS (R8)(R10*4), Y6
+	VSUBPS  Y4, Y6, Y6
+	VMULPS  Y0, Y6, Y6
+	VMULPS  Y5, Y6, Y6
+	VMOVUPS Y6, (R8)(R10*4)
+	ADDQ    $0x00000008, R10
+	SUBQ    $0x00000008, R9
+	JGE     loop7
+
+after8:
+	ADDQ       $0x00000008, R9
+	TESTQ      R9, R9
+	JEQ        done9
+	LEAQ       mask_table<>+0(SB), R11
+	MOVQ       $+16, R12
+	SUBQ       R9, R12
+	VMOVUPS    (R11)(R12*4), Y5
+	VMASKMOVPS (AX)(R10*4), Y5, Y6
+	VMULPS     Y1, Y6, Y6
+	VMASKMOVPS Y6, Y5, (AX)(R10*4)
+	VMASKMOVPS (CX)(R10*4), Y5, Y1
+	VSUBPS     Y2, Y1, Y1
+	VMULPS     Y0, Y1, Y1
+	VMULPS     Y6, Y1, Y1
+	VMASKMOVPS Y1, Y5, (CX)(R10*4)
+	VMASKMOVPS (DI)(R10*4), Y5, Y1
+	VMULPS     Y3, Y1, Y1
+	VMASKMOVPS Y1, Y5, (DI)(R10*4)
+	VMASKMOVPS (R8)(R10*4), Y5, Y2
+	VSUBPS     Y4, Y2, Y2
+	VMULPS     Y0, Y2, Y2
+	VMULPS     Y1, Y2, Y2
+	VMASKMOVPS Y2, Y5, (R8)(R10*4)
+
+done9:
+	ADDQ BX, AX
+	ADDQ BX, AX
+	ADDQ BX, CX
+	ADDQ BX, CX
+	ADDQ $+8, DX
+	SUBQ $+2, SI
+	JGE  rows3
+
+single1:
+	ADDQ $+2, SI
+	SUBQ $+1, SI
+	JLT  rowsdone2
+
+rows10:
 	MOVQ         n+32(FP), DI
 	MOVQ         DI, R8
 	VBROADCASTSS (DX), Y1
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
-	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
 	XORQ         R9, R9
-	SUBQ         $0x00000010, R8
-	JLT          after3
+	SUBQ         $0x00000008, R8
+	JLT          after12
 
-loop2:
-	VMOVUPS      (AX)(R9*4), Y6
-	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      const_c2d10000<>+0(SB), Y7
-	VMAXPS       Y6, Y7, Y6
-	VMOVUPS      const_42b30000<>+0(SB), Y7
-	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y6
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y8
-	VPSUBD       Y8, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, (AX)(R9*4)
-	VADDPS       Y6, Y2, Y2
-	VMOVUPS      (CX)(R9*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VMOVUPS      32(AX)(R9*4), Y6
-	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      const_c2d10000<>+0(SB), Y7
-	VMAXPS       Y6, Y7, Y6
-	VMOVUPS      const_42b30000<>+0(SB), Y7
-	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y6
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y8
-	VPSUBD       Y8, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, 32(AX)(R9*4)
-	VADDPS       Y6, Y3, Y3
-	VMOVUPS      32(CX)(R9*4), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         $0x00000010, R9
-	SUBQ         $0x00000010, R8
-	JGE          loop2
-
-after3:
-	ADDQ $0x00000010, R8
-	SUBQ $0x00000008, R8
-	JLT  after5
-
-loop4:
-	VMOVUPS      (AX)(R9*4), Y6
-	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      const_c2d10000<>+0(SB), Y7
-	VMAXPS       Y6, Y7, Y6
-	VMOVUPS      const_42b30000<>+0(SB), Y7
-	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y8
-	VMULPS       Y6, Y6, Y9
-	VFMADD213PS  Y6, Y9, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y6
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y8
-	VPSUBD       Y8, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
-	VMOVUPS      Y6, (AX)(R9*4)
-	VADDPS       Y6, Y2, Y2
-	VMOVUPS      (CX)(R9*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
+loop11:
+	VMOVUPS      (AX)(R9*4), Y4
+	VFMSUB213PS  Y1, Y0, Y4
+	VMOVUPS      const_c2d10000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMOVUPS      const_42b30000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPSUBD       Y6, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VMOVUPS      Y4, (AX)(R9*4)
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      (CX)(R9*4), Y5
+	VFMADD231PS  Y5, Y4, Y3
 	ADDQ         $0x00000008, R9
 	SUBQ         $0x00000008, R8
-	JGE          loop4
+	JGE          loop11
 
-after5:
+after12:
 	ADDQ         $0x00000008, R8
 	TESTQ        R8, R8
-	JEQ          done6
+	JEQ          done13
 	LEAQ         mask_table<>+0(SB), R10
 	MOVQ         $+16, R11
 	SUBQ         R8, R11
-	VMOVUPS      (R10)(R11*4), Y6
-	VMASKMOVPS   (AX)(R9*4), Y6, Y7
-	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      (R10)(R11*4), Y4
+	VMASKMOVPS   (AX)(R9*4), Y4, Y5
+	VFMSUB213PS  Y1, Y0, Y5
 	VMOVUPS      const_c2d10000<>+0(SB), Y1
-	VMAXPS       Y7, Y1, Y7
+	VMAXPS       Y5, Y1, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y1
-	VMINPS       Y7, Y1, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y1
+	VMINPS       Y5, Y1, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y1
 	VROUNDPS     $0x08, Y1, Y1
-	VFMADD231PS  const_bf318000<>+0(SB), Y1, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y1, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y8
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y1, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y1, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y6
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y5
 	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y8
-	VPSUBD       Y8, Y1, Y1
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VPSRAD       $0x01, Y1, Y6
+	VPSUBD       Y6, Y1, Y1
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y7, Y7
-	VMASKMOVPS   Y7, Y6, (AX)(R9*4)
-	VANDPS       Y7, Y6, Y7
-	VADDPS       Y7, Y2, Y2
-	VMASKMOVPS   (CX)(R9*4), Y6, Y1
-	VFMADD231PS  Y1, Y7, Y4
+	VMULPS       Y1, Y5, Y5
+	VMASKMOVPS   Y5, Y4, (AX)(R9*4)
+	VANDPS       Y5, Y4, Y5
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   (CX)(R9*4), Y4, Y1
+	VFMADD231PS  Y1, Y5, Y3
 
-done6:
-	VADDPS       Y3, Y2, Y2
+done13:
 	VEXTRACTF128 $0x01, Y2, X1
 	VCVTPS2PD    X2, Y2
 	VCVTPS2PD    X1, Y1
@@ -774,9 +1115,8 @@ done6:
 	VADDPD       X2, X1, X1
 	VPERMILPD    $0x01, X1, X2
 	VADDSD       X2, X1, X1
-	VADDPS       Y5, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X4, Y3
+	VEXTRACTF128 $0x01, Y3, X2
+	VCVTPS2PD    X3, Y3
 	VCVTPS2PD    X2, Y2
 	VADDPD       Y2, Y3, Y3
 	VEXTRACTF128 $0x01, Y3, X2
@@ -792,36 +1132,10 @@ done6:
 	VBROADCASTSS X1, Y1
 	VBROADCASTSS X2, Y2
 	XORQ         R8, R8
-	SUBQ         $0x00000010, DI
-	JLT          after8
+	SUBQ         $0x00000008, DI
+	JLT          after15
 
-loop7:
-	VMOVUPS (AX)(R8*4), Y3
-	VMULPS  Y1, Y3, Y3
-	VMOVUPS Y3, (AX)(R8*4)
-	VMOVUPS (CX)(R8*4), Y4
-	VSUBPS  Y2, Y4, Y4
-	VMULPS  Y0, Y4, Y4
-	VMULPS  Y3, Y4, Y4
-	VMOVUPS Y4, (CX)(R8*4)
-	VMOVUPS 32(AX)(R8*4), Y3
-	VMULPS  Y1, Y3, Y3
-	VMOVUPS Y3, 32(AX)(R8*4)
-	VMOVUPS 32(CX)(R8*4), Y4
-	VSUBPS  Y2, Y4, Y4
-	VMULPS  Y0, Y4, Y4
-	VMULPS  Y3, Y4, Y4
-	VMOVUPS Y4, 32(CX)(R8*4)
-	ADDQ    $0x00000010, R8
-	SUBQ    $0x00000010, DI
-	JGE     loop7
-
-after8:
-	ADDQ $0x00000010, DI
-	SUBQ $0x00000008, DI
-	JLT  after10
-
-loop9:
+loop14:
 	VMOVUPS (AX)(R8*4), Y3
 	VMULPS  Y1, Y3, Y3
 	VMOVUPS Y3, (AX)(R8*4)
@@ -832,12 +1146,12 @@ loop9:
 	VMOVUPS Y4, (CX)(R8*4)
 	ADDQ    $0x00000008, R8
 	SUBQ    $0x00000008, DI
-	JGE     loop9
+	JGE     loop14
 
-after10:
+after15:
 	ADDQ       $0x00000008, DI
 	TESTQ      DI, DI
-	JEQ        done11
+	JEQ        done16
 	LEAQ       mask_table<>+0(SB), R9
 	MOVQ       $+16, R10
 	SUBQ       DI, R10
@@ -851,12 +1165,14 @@ after10:
 	VMULPS     Y4, Y1, Y1
 	VMASKMOVPS Y1, Y3, (CX)(R8*4)
 
-done11:
+done16:
 	ADDQ BX, AX
 	ADDQ BX, CX
-	ADDQ $0x04, DX
-	DECQ SI
-	JNE  row1
+	ADDQ $+4, DX
+	SUBQ $+1, SI
+	JGE  rows10
+
+rowsdone2:
 	VZEROUPPER
 	RET
 
@@ -1459,50 +1775,230 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
 	MOVQ         ld+8(FP), BX
 	MOVQ         rows+16(FP), SI
 	SHLQ         $0x02, BX
+	SUBQ         $+2, SI
+	JLT          single1
 
-row1:
-	MOVQ    n+24(FP), DI
-	MOVQ    DI, R8
+rows3:
+	LEAQ    (AX)(BX*1), DI
+	MOVQ    n+24(FP), R8
+	MOVQ    R8, R9
 	VMOVAPS Z7, Z8
 	VMOVAPS Z7, Z9
-	XORQ    R9, R9
-	SUBQ    $0x00000020, R8
-	JLT     after3
-
-loop2:
-	VMOVUPS (AX)(R9*4), Z10
-	VMAXPS  Z10, Z8, Z8
-	VMOVUPS 64(AX)(R9*4), Z10
-	VMAXPS  Z10, Z9, Z9
-	ADDQ    $0x00000020, R9
-	SUBQ    $0x00000020, R8
-	JGE     loop2
-
-after3:
-	ADDQ $0x00000020, R8
-	SUBQ $0x00000010, R8
-	JLT  after5
+	XORQ    R10, R10
+	SUBQ    $0x00000010, R9
+	JLT     after5
 
 loop4:
-	VMOVUPS (AX)(R9*4), Z10
+	VMOVUPS (AX)(R10*4), Z10
 	VMAXPS  Z10, Z8, Z8
-	ADDQ    $0x00000010, R9
-	SUBQ    $0x00000010, R8
+	VMOVUPS (DI)(R10*4), Z10
+	VMAXPS  Z10, Z9, Z9
+	ADDQ    $0x00000010, R10
+	SUBQ    $0x00000010, R9
 	JGE     loop4
 
 after5:
+	ADDQ      $0x00000010, R9
+	TESTQ     R9, R9
+	JEQ       done6
+	MOVQ      $-1, R11
+	BZHIQ     R9, R11, R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (AX)(R10*4), K1, Z10
+	VBLENDMPS Z10, Z7, K1, Z10
+	VMAXPS    Z10, Z8, Z8
+	VMOVUPS.Z (DI)(R10*4), K1, Z10
+	VBLENDMPS Z10, Z7, K1, Z10
+	VMAXPS    Z10, Z9, Z9
+
+done6:
+	VEXTRACTF32X8 $0x01, Z8, Y10
+	VMAXPS        Y8, Y10, Y10
+	VEXTRACTF128  $0x01, Y10, X8
+	VMAXPS        X10, X8, X8
+	VPERMILPD     $0x01, X8, X10
+	VMAXPS        X10, X8, X8
+	VPERMILPS     $0x01, X8, X10
+	VMAXPS        X10, X8, X8
+	VMULSS        X0, X8, X8
+	VMOVSS        X8, (CX)
+	VBROADCASTSS  X8, Z8
+	VEXTRACTF32X8 $0x01, Z9, Y10
+	VMAXPS        Y9, Y10, Y10
+	VEXTRACTF128  $0x01, Y10, X9
+	VMAXPS        X10, X9, X9
+	VPERMILPD     $0x01, X9, X10
+	VMAXPS        X10, X9, X9
+	VPERMILPS     $0x01, X9, X10
+	VMAXPS        X10, X9, X9
+	VMULSS        X0, X9, X9
+	VMOVSS        X9, 4(CX)
+	VBROADCASTSS  X9, Z9
+	VPXORD        Z11, Z11, Z11
+	VPXORD        Z12, Z12, Z12
+	XORQ          R9, R9
+	SUBQ          $0x00000010, R8
+	JLT           after8
+
+loop7:
+	VMOVUPS          (AX)(R9*4), Z10
+	VFMSUB213PS      Z8, Z0, Z10
+	VMAXPS           Z10, Z4, Z10
+	VMINPS           Z10, Z5, Z10
+	VMULPS           Z1, Z10, Z14
+	VRNDSCALEPS      $0x08, Z14, Z14
+	VFMADD231PS      Z2, Z14, Z10
+	VFMADD231PS      Z3, Z14, Z10
+	VBROADCASTSS     const_39506967<>+0(SB), Z15
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z10, Z15
+	VMULPS           Z10, Z10, Z16
+	VFMADD213PS      Z10, Z16, Z15
+	VADDPS           Z6, Z15, Z10
+	VSCALEFPS        Z14, Z10, Z10
+	VMOVUPS          Z10, (AX)(R9*4)
+	VADDPS           Z10, Z11, Z11
+	VMOVUPS          (DI)(R9*4), Z10
+	VFMSUB213PS      Z9, Z0, Z10
+	VMAXPS           Z10, Z4, Z10
+	VMINPS           Z10, Z5, Z10
+	VMULPS           Z1, Z10, Z14
+	VRNDSCALEPS      $0x08, Z14, Z14
+	VFMADD231PS      Z2, Z14, Z10
+	VFMADD231PS      Z3, Z14, Z10
+	VBROADCASTSS     const_39506967<>+0(SB), Z15
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z10, Z15
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z10, Z15
+	VMULPS           Z10, Z10, Z16
+	VFMADD213PS      Z10, Z16, Z15
+	VADDPS           Z6, Z15, Z10
+	VSCALEFPS        Z14, Z10, Z10
+	VMOVUPS          Z10, (DI)(R9*4)
+	VADDPS           Z10, Z12, Z12
+	ADDQ             $0x00000010, R9
+	SUBQ             $0x00000010, R8
+	JGE              loop7
+
+after8:
+	ADDQ             $0x00000010, R8
+	TESTQ            R8, R8
+	JEQ              done9
+	MOVQ             $-1, R10
+	BZHIQ            R8, R10, R10
+	KMOVW            R10, K1
+	VMOVUPS.Z        (AX)(R9*4), K1, Z10
+	VFMSUB213PS      Z8, Z0, Z10
+	VMAXPS           Z10, Z4, Z10
+	VMINPS           Z10, Z5, Z10
+	VMULPS           Z1, Z10, Z8
+	VRNDSCALEPS      $0x08, Z8, Z8
+	VFMADD231PS      Z2, Z8, Z10
+	VFMADD231PS      Z3, Z8, Z10
+	VBROADCASTSS     const_39506967<>+0(SB), Z14
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z10, Z14
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z10, Z14
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z10, Z14
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z10, Z14
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z10, Z14
+	VMULPS           Z10, Z10, Z15
+	VFMADD213PS      Z10, Z15, Z14
+	VADDPS           Z6, Z14, Z10
+	VSCALEFPS        Z8, Z10, Z10
+	VMOVUPS          Z10, K1, (AX)(R9*4)
+	VMOVAPS.Z        Z10, K1, Z10
+	VADDPS           Z10, Z11, Z11
+	VMOVUPS.Z        (DI)(R9*4), K1, Z8
+	VFMSUB213PS      Z9, Z0, Z8
+	VMAXPS           Z8, Z4, Z8
+	VMINPS           Z8, Z5, Z8
+	VMULPS           Z1, Z8, Z9
+	VRNDSCALEPS      $0x08, Z9, Z9
+	VFMADD231PS      Z2, Z9, Z8
+	VFMADD231PS      Z3, Z9, Z8
+	VBROADCASTSS     const_39506967<>+0(SB), Z10
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z8, Z10
+	VMULPS           Z8, Z8, Z14
+	VFMADD213PS      Z8, Z14, Z10
+	VADDPS           Z6, Z10, Z8
+	VSCALEFPS        Z9, Z8, Z8
+	VMOVUPS          Z8, K1, (DI)(R9*4)
+	VMOVAPS.Z        Z8, K1, Z8
+	VADDPS           Z8, Z12, Z12
+
+done9:
+	VEXTRACTF32X8 $0x01, Z11, Y9
+	VCVTPS2PD     Y11, Z8
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPD        Y8, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X8
+	VADDPD        X9, X8, X8
+	VPERMILPD     $0x01, X8, X9
+	VADDSD        X9, X8, X8
+	VCVTSD2SS     X8, X8, X8
+	VMOVSS        X8, (DX)
+	VEXTRACTF32X8 $0x01, Z12, Y9
+	VCVTPS2PD     Y12, Z8
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPD        Y8, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X8
+	VADDPD        X9, X8, X8
+	VPERMILPD     $0x01, X8, X9
+	VADDSD        X9, X8, X8
+	VCVTSD2SS     X8, X8, X8
+	VMOVSS        X8, 4(DX)
+	ADDQ          BX, AX
+	ADDQ          BX, AX
+	ADDQ          $+8, CX
+	ADDQ          $+8, DX
+	SUBQ          $+2, SI
+	JGE           rows3
+
+single1:
+	ADDQ $+2, SI
+	SUBQ $+1, SI
+	JLT  rowsdone2
+
+rows10:
+	MOVQ    n+24(FP), DI
+	MOVQ    DI, R8
+	VMOVAPS Z7, Z8
+	XORQ    R9, R9
+	SUBQ    $0x00000010, R8
+	JLT     after12
+
+loop11:
+	VMOVUPS (AX)(R9*4), Z9
+	VMAXPS  Z9, Z8, Z8
+	ADDQ    $0x00000010, R9
+	SUBQ    $0x00000010, R8
+	JGE     loop11
+
+after12:
 	ADDQ      $0x00000010, R8
 	TESTQ     R8, R8
-	JEQ       done6
+	JEQ       done13
 	MOVQ      $-1, R10
 	BZHIQ     R8, R10, R10
 	KMOVW     R10, K1
-	VMOVUPS.Z (AX)(R9*4), K1, Z10
-	VBLENDMPS Z10, Z7, K1, Z10
-	VMAXPS    Z10, Z8, Z8
+	VMOVUPS.Z (AX)(R9*4), K1, Z9
+	VBLENDMPS Z9, Z7, K1, Z9
+	VMAXPS    Z9, Z8, Z8
 
-done6:
-	VMAXPS        Z9, Z8, Z8
+done13:
 	VEXTRACTF32X8 $0x01, Z8, Y9
 	VMAXPS        Y8, Y9, Y9
 	VEXTRACTF128  $0x01, Y9, X8
@@ -1514,13 +2010,12 @@ done6:
 	VMULSS        X0, X8, X8
 	VMOVSS        X8, (CX)
 	VBROADCASTSS  X8, Z8
-	VPXORD        Z11, Z11, Z11
-	VPXORD        Z12, Z12, Z12
+	VPXORD        Z13, Z13, Z13
 	XORQ          R8, R8
-	SUBQ          $0x00000020, DI
-	JLT           after8
+	SUBQ          $0x00000010, DI
+	JLT           after15
 
-loop7:
+loop14:
 	VMOVUPS          (AX)(R8*4), Z9
 	VFMSUB213PS      Z8, Z0, Z9
 	VMAXPS           Z9, Z4, Z9
@@ -1529,76 +2024,26 @@ loop7:
 	VRNDSCALEPS      $0x08, Z10, Z10
 	VFMADD231PS      Z2, Z10, Z9
 	VFMADD231PS      Z3, Z10, Z9
-	VBROADCASTSS     const_39506967<>+0(SB), Z13
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
-	VMULPS           Z9, Z9, Z14
-	VFMADD213PS      Z9, Z14, Z13
-	VADDPS           Z6, Z13, Z9
+	VBROADCASTSS     const_39506967<>+0(SB), Z11
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z11
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z11
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z11
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z11
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z11
+	VMULPS           Z9, Z9, Z12
+	VFMADD213PS      Z9, Z12, Z11
+	VADDPS           Z6, Z11, Z9
 	VSCALEFPS        Z10, Z9, Z9
 	VMOVUPS          Z9, (AX)(R8*4)
-	VADDPS           Z9, Z11, Z11
-	VMOVUPS          64(AX)(R8*4), Z9
-	VFMSUB213PS      Z8, Z0, Z9
-	VMAXPS           Z9, Z4, Z9
-	VMINPS           Z9, Z5, Z9
-	VMULPS           Z1, Z9, Z10
-	VRNDSCALEPS      $0x08, Z10, Z10
-	VFMADD231PS      Z2, Z10, Z9
-	VFMADD231PS      Z3, Z10, Z9
-	VBROADCASTSS     const_39506967<>+0(SB), Z13
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
-	VMULPS           Z9, Z9, Z14
-	VFMADD213PS      Z9, Z14, Z13
-	VADDPS           Z6, Z13, Z9
-	VSCALEFPS        Z10, Z9, Z9
-	VMOVUPS          Z9, 64(AX)(R8*4)
-	VADDPS           Z9, Z12, Z12
-	ADDQ             $0x00000020, R8
-	SUBQ             $0x00000020, DI
-	JGE              loop7
-
-after8:
-	ADDQ $0x00000020, DI
-	SUBQ $0x00000010, DI
-	JLT  after10
-
-loop9:
-	VMOVUPS          (AX)(R8*4), Z9
-	VFMSUB213PS      Z8, Z0, Z9
-	VMAXPS           Z9, Z4, Z9
-	VMINPS           Z9, Z5, Z9
-	VMULPS           Z1, Z9, Z10
-	VRNDSCALEPS      $0x08, Z10, Z10
-	VFMADD231PS      Z2, Z10, Z9
-	VFMADD231PS      Z3, Z10, Z9
-	VBROADCASTSS     const_39506967<>+0(SB), Z13
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z13
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z13
-	VMULPS           Z9, Z9, Z14
-	VFMADD213PS      Z9, Z14, Z13
-	VADDPS           Z6, Z13, Z9
-	VSCALEFPS        Z10, Z9, Z9
-	VMOVUPS          Z9, (AX)(R8*4)
-	VADDPS           Z9, Z11, Z11
+	VADDPS           Z9, Z13, Z13
 	ADDQ             $0x00000010, R8
 	SUBQ             $0x00000010, DI
-	JGE              loop9
+	JGE              loop14
 
-after10:
+after15:
 	ADDQ             $0x00000010, DI
 	TESTQ            DI, DI
-	JEQ              done11
+	JEQ              done16
 	MOVQ             $-1, R9
 	BZHIQ            DI, R9, R9
 	KMOVW            R9, K1
@@ -1616,18 +2061,17 @@ after10:
 	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z9, Z10
 	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z9, Z10
 	VFMADD213PS.BCST const_3f000000<>+0(SB), Z9, Z10
-	VMULPS           Z9, Z9, Z13
-	VFMADD213PS      Z9, Z13, Z10
+	VMULPS           Z9, Z9, Z11
+	VFMADD213PS      Z9, Z11, Z10
 	VADDPS           Z6, Z10, Z9
 	VSCALEFPS        Z8, Z9, Z9
 	VMOVUPS          Z9, K1, (AX)(R8*4)
 	VMOVAPS.Z        Z9, K1, Z9
-	VADDPS           Z9, Z11, Z11
+	VADDPS           Z9, Z13, Z13
 
-done11:
-	VADDPS        Z12, Z11, Z11
-	VEXTRACTF32X8 $0x01, Z11, Y9
-	VCVTPS2PD     Y11, Z8
+done16:
+	VEXTRACTF32X8 $0x01, Z13, Y9
+	VCVTPS2PD     Y13, Z8
 	VCVTPS2PD     Y9, Z9
 	VADDPD        Z9, Z8, Z8
 	VEXTRACTF64X4 $0x01, Z8, Y9
@@ -1639,10 +2083,12 @@ done11:
 	VCVTSD2SS     X8, X8, X8
 	VMOVSS        X8, (DX)
 	ADDQ          BX, AX
-	ADDQ          $0x04, CX
-	ADDQ          $0x04, DX
-	DECQ          SI
-	JNE           row1
+	ADDQ          $+4, CX
+	ADDQ          $+4, DX
+	SUBQ          $+1, SI
+	JGE           rows10
+
+rowsdone2:
 	VZEROUPPER
 	RET
 
@@ -1662,227 +2108,385 @@ TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-56
 	MOVQ         ld+16(FP), BX
 	MOVQ         rows+24(FP), SI
 	SHLQ         $0x02, BX
+	SUBQ         $+2, SI
+	JLT          single1
 
-row1:
-	MOVQ         n+32(FP), DI
-	MOVQ         DI, R8
+rows3:
+	LEAQ         (AX)(BX*1), DI
+	LEAQ         (CX)(BX*1), R8
+	MOVQ         n+32(FP), R9
+	MOVQ         R9, R10
 	VBROADCASTSS (DX), Z7
-	VPXORD       Z8, Z8, Z8
+	VBROADCASTSS 4(DX), Z8
 	VPXORD       Z9, Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
-	XORQ         R9, R9
-	SUBQ         $0x00000020, R8
-	JLT          after3
-
-loop2:
-	VMOVUPS          (AX)(R9*4), Z12
-	VFMSUB213PS      Z7, Z0, Z12
-	VMAXPS           Z12, Z4, Z12
-	VMINPS           Z12, Z5, Z12
-	VMULPS           Z1, Z12, Z13
-	VRNDSCALEPS      $0x08, Z13, Z13
-	VFMADD231PS      Z2, Z13, Z12
-	VFMADD231PS      Z3, Z13, Z12
-	VBROADCASTSS     const_39506967<>+0(SB), Z14
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
-	VMULPS           Z12, Z12, Z15
-	VFMADD213PS      Z12, Z15, Z14
-	VADDPS           Z6, Z14, Z12
-	VSCALEFPS        Z13, Z12, Z12
-	VMOVUPS          Z12, (AX)(R9*4)
-	VADDPS           Z12, Z8, Z8
-	VMOVUPS          (CX)(R9*4), Z13
-	VFMADD231PS      Z13, Z12, Z10
-	VMOVUPS          64(AX)(R9*4), Z12
-	VFMSUB213PS      Z7, Z0, Z12
-	VMAXPS           Z12, Z4, Z12
-	VMINPS           Z12, Z5, Z12
-	VMULPS           Z1, Z12, Z13
-	VRNDSCALEPS      $0x08, Z13, Z13
-	VFMADD231PS      Z2, Z13, Z12
-	VFMADD231PS      Z3, Z13, Z12
-	VBROADCASTSS     const_39506967<>+0(SB), Z14
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
-	VMULPS           Z12, Z12, Z15
-	VFMADD213PS      Z12, Z15, Z14
-	VADDPS           Z6, Z14, Z12
-	VSCALEFPS        Z13, Z12, Z12
-	VMOVUPS          Z12, 64(AX)(R9*4)
-	VADDPS           Z12, Z9, Z9
-	VMOVUPS          64(CX)(R9*4), Z13
-	VFMADD231PS      Z13, Z12, Z11
-	ADDQ             $0x00000020, R9
-	SUBQ             $0x00000020, R8
-	JGE              loop2
-
-after3:
-	ADDQ $0x00000020, R8
-	SUBQ $0x00000010, R8
-	JLT  after5
+	VPXORD       Z12, Z12, Z12
+	XORQ         R11, R11
+	SUBQ         $0x00000010, R10
+	JLT          after5
 
 loop4:
-	VMOVUPS          (AX)(R9*4), Z12
-	VFMSUB213PS      Z7, Z0, Z12
-	VMAXPS           Z12, Z4, Z12
-	VMINPS           Z12, Z5, Z12
-	VMULPS           Z1, Z12, Z13
-	VRNDSCALEPS      $0x08, Z13, Z13
-	VFMADD231PS      Z2, Z13, Z12
-	VFMADD231PS      Z3, Z13, Z12
-	VBROADCASTSS     const_39506967<>+0(SB), Z14
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z14
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z14
-	VMULPS           Z12, Z12, Z15
-	VFMADD213PS      Z12, Z15, Z14
-	VADDPS           Z6, Z14, Z12
-	VSCALEFPS        Z13, Z12, Z12
-	VMOVUPS          Z12, (AX)(R9*4)
-	VADDPS           Z12, Z8, Z8
-	VMOVUPS          (CX)(R9*4), Z13
-	VFMADD231PS      Z13, Z12, Z10
-	ADDQ             $0x00000010, R9
-	SUBQ             $0x00000010, R8
+	VMOVUPS          (AX)(R11*4), Z13
+	VFMSUB213PS      Z7, Z0, Z13
+	VMAXPS           Z13, Z4, Z13
+	VMINPS           Z13, Z5, Z13
+	VMULPS           Z1, Z13, Z14
+	VRNDSCALEPS      $0x08, Z14, Z14
+	VFMADD231PS      Z2, Z14, Z13
+	VFMADD231PS      Z3, Z14, Z13
+	VBROADCASTSS     const_39506967<>+0(SB), Z15
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z13, Z15
+	VMULPS           Z13, Z13, Z16
+	VFMADD213PS      Z13, Z16, Z15
+	VADDPS           Z6, Z15, Z13
+	VSCALEFPS        Z14, Z13, Z13
+	VMOVUPS          Z13, (AX)(R11*4)
+	VADDPS           Z13, Z9, Z9
+	VMOVUPS          (CX)(R11*4), Z14
+	VFMADD231PS      Z14, Z13, Z11
+	VMOVUPS          (DI)(R11*4), Z13
+	VFMSUB213PS      Z8, Z0, Z13
+	VMAXPS           Z13, Z4, Z13
+	VMINPS           Z13, Z5, Z13
+	VMULPS           Z1, Z13, Z14
+	VRNDSCALEPS      $0x08, Z14, Z14
+	VFMADD231PS      Z2, Z14, Z13
+	VFMADD231PS      Z3, Z14, Z13
+	VBROADCASTSS     const_39506967<>+0(SB), Z15
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z13, Z15
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z13, Z15
+	VMULPS           Z13, Z13, Z16
+	VFMADD213PS      Z13, Z16, Z15
+	VADDPS           Z6, Z15, Z13
+	VSCALEFPS        Z14, Z13, Z13
+	VMOVUPS          Z13, (DI)(R11*4)
+	VADDPS           Z13, Z10, Z10
+	VMOVUPS          (R8)(R11*4), Z14
+	VFMADD231PS      Z14, Z13, Z12
+	ADDQ             $0x00000010, R11
+	SUBQ             $0x00000010, R10
 	JGE              loop4
 
 after5:
-	ADDQ             $0x00000010, R8
-	TESTQ            R8, R8
+	ADDQ             $0x00000010, R10
+	TESTQ            R10, R10
 	JEQ              done6
-	MOVQ             $-1, R10
-	BZHIQ            R8, R10, R10
-	KMOVW            R10, K1
-	VMOVUPS.Z        (AX)(R9*4), K1, Z12
-	VFMSUB213PS      Z7, Z0, Z12
-	VMAXPS           Z12, Z4, Z12
-	VMINPS           Z12, Z5, Z12
-	VMULPS           Z1, Z12, Z7
+	MOVQ             $-1, R12
+	BZHIQ            R10, R12, R12
+	KMOVW            R12, K1
+	VMOVUPS.Z        (AX)(R11*4), K1, Z13
+	VFMSUB213PS      Z7, Z0, Z13
+	VMAXPS           Z13, Z4, Z13
+	VMINPS           Z13, Z5, Z13
+	VMULPS           Z1, Z13, Z7
 	VRNDSCALEPS      $0x08, Z7, Z7
-	VFMADD231PS      Z2, Z7, Z12
-	VFMADD231PS      Z3, Z7, Z12
+	VFMADD231PS      Z2, Z7, Z13
+	VFMADD231PS      Z3, Z7, Z13
+	VBROADCASTSS     const_39506967<>+0(SB), Z14
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z13, Z14
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z13, Z14
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z13, Z14
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z13, Z14
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z13, Z14
+	VMULPS           Z13, Z13, Z15
+	VFMADD213PS      Z13, Z15, Z14
+	VADDPS           Z6, Z14, Z13
+	VSCALEFPS        Z7, Z13, Z13
+	VMOVUPS          Z13, K1, (AX)(R11*4)
+	VMOVAPS.Z        Z13, K1, Z13
+	VADDPS           Z13, Z9, Z9
+	VMOVUPS.Z        (CX)(R11*4), K1, Z7
+	VFMADD231PS      Z7, Z13, Z11
+	VMOVUPS.Z        (DI)(R11*4), K1, Z7
+	VFMSUB213PS      Z8, Z0, Z7
+	VMAXPS           Z7, Z4, Z7
+	VMINPS           Z7, Z5, Z7
+	VMULPS           Z1, Z7, Z8
+	VRNDSCALEPS      $0x08, Z8, Z8
+	VFMADD231PS      Z2, Z8, Z7
+	VFMADD231PS      Z3, Z8, Z7
 	VBROADCASTSS     const_39506967<>+0(SB), Z13
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z12, Z13
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z12, Z13
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z12, Z13
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z12, Z13
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z12, Z13
-	VMULPS           Z12, Z12, Z14
-	VFMADD213PS      Z12, Z14, Z13
-	VADDPS           Z6, Z13, Z12
-	VSCALEFPS        Z7, Z12, Z12
-	VMOVUPS          Z12, K1, (AX)(R9*4)
-	VMOVAPS.Z        Z12, K1, Z12
-	VADDPS           Z12, Z8, Z8
-	VMOVUPS.Z        (CX)(R9*4), K1, Z7
-	VFMADD231PS      Z7, Z12, Z10
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z7, Z13
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z7, Z13
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z7, Z13
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z7, Z13
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z7, Z13
+	VMULPS           Z7, Z7, Z14
+	VFMADD213PS      Z7, Z14, Z13
+	VADDPS           Z6, Z13, Z7
+	VSCALEFPS        Z8, Z7, Z7
+	VMOVUPS          Z7, K1, (DI)(R11*4)
+	VMOVAPS.Z        Z7, K1, Z7
+	VADDPS           Z7, Z10, Z10
+	VMOVUPS.Z        (R8)(R11*4), K1, Z8
+	VFMADD231PS      Z8, Z7, Z12
 
 done6:
-	VADDPS        Z9, Z8, Z8
-	VEXTRACTF32X8 $0x01, Z8, Y12
-	VCVTPS2PD     Y8, Z7
-	VCVTPS2PD     Y12, Z12
-	VADDPD        Z12, Z7, Z7
-	VEXTRACTF64X4 $0x01, Z7, Y12
-	VADDPD        Y7, Y12, Y12
-	VEXTRACTF128  $0x01, Y12, X7
-	VADDPD        X12, X7, X7
-	VPERMILPD     $0x01, X7, X12
-	VADDSD        X12, X7, X7
-	VADDPS        Z11, Z10, Z10
-	VEXTRACTF32X8 $0x01, Z10, Y13
-	VCVTPS2PD     Y10, Z12
+	VEXTRACTF32X8 $0x01, Z9, Y8
+	VCVTPS2PD     Y9, Z7
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z7, Z7
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VADDPD        Y7, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X7
+	VADDPD        X8, X7, X7
+	VPERMILPD     $0x01, X7, X8
+	VADDSD        X8, X7, X7
+	VEXTRACTF32X8 $0x01, Z11, Y13
+	VCVTPS2PD     Y11, Z8
 	VCVTPS2PD     Y13, Z13
-	VADDPD        Z13, Z12, Z12
-	VEXTRACTF64X4 $0x01, Z12, Y13
-	VADDPD        Y12, Y13, Y13
-	VEXTRACTF128  $0x01, Y13, X12
-	VADDPD        X13, X12, X12
-	VPERMILPD     $0x01, X12, X13
-	VADDSD        X13, X12, X12
+	VADDPD        Z13, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y13
+	VADDPD        Y8, Y13, Y13
+	VEXTRACTF128  $0x01, Y13, X8
+	VADDPD        X13, X8, X8
+	VPERMILPD     $0x01, X8, X13
+	VADDSD        X13, X8, X8
 	VMOVSS        const_3f800000<>+0(SB), X13
 	VCVTSS2SD     X13, X13, X13
 	VDIVSD        X7, X13, X7
-	VMULSD        X7, X12, X12
+	VMULSD        X7, X8, X8
 	VCVTSD2SS     X7, X7, X7
-	VCVTSD2SS     X12, X12, X12
+	VCVTSD2SS     X8, X8, X8
 	VBROADCASTSS  X7, Z7
-	VBROADCASTSS  X12, Z12
-	XORQ          R8, R8
-	SUBQ          $0x00000020, DI
+	VBROADCASTSS  X8, Z8
+	VEXTRACTF32X8 $0x01, Z10, Y14
+	VCVTPS2PD     Y10, Z13
+	VCVTPS2PD     Y14, Z14
+	VADDPD        Z14, Z13, Z13
+	VEXTRACTF64X4 $0x01, Z13, Y14
+	VADDPD        Y13, Y14, Y14
+	VEXTRACTF128  $0x01, Y14, X13
+	VADDPD        X14, X13, X13
+	VPERMILPD     $0x01, X13, X14
+	VADDSD        X14, X13, X13
+	VEXTRACTF32X8 $0x01, Z12, Y15
+	VCVTPS2PD     Y12, Z14
+	VCVTPS2PD     Y15, Z15
+	VADDPD        Z15, Z14, Z14
+	VEXTRACTF64X4 $0x01, Z14, Y15
+	VADDPD        Y14, Y15, Y15
+	VEXTRACTF128  $0x01, Y15, X14
+	VADDPD        X15, X14, X14
+	VPERMILPD     $0x01, X14, X15
+	VADDSD        X15, X14, X14
+	VMOVSS        const_3f800000<>+0(SB), X15
+	VCVTSS2SD     X15, X15, X15
+	VDIVSD        X13, X15, X13
+	VMULSD        X13, X14, X14
+	VCVTSD2SS     X13, X13, X13
+	VCVTSD2SS     X14, X14, X14
+	VBROADCASTSS  X13, Z13
+	VBROADCASTSS  X14, Z14
+	XORQ          R10, R10
+	SUBQ          $0x00000010, R9
 	JLT           after8
 
 loop7:
-	VMOVUPS (AX)(R8*4), Z13
-	VMULPS  Z7, Z13, Z13
-	VMOVUPS Z13, (AX)(R8*4)
-	VMOVUPS (CX)(R8*4), Z14
-	VSUBPS  Z12, Z14, Z14
-	VMULPS  Z0, Z14, Z14
-	VMULPS  Z13, Z14, Z14
-	VMOVUPS Z14, (CX)(R8*4)
-	VMOVUPS 64(AX)(R8*4), Z13
-	VMULPS  Z7, Z13, Z13
-	VMOVUPS Z13, 64(AX)(R8*4)
-	VMOVUPS 64(CX)(R8*4), Z14
-	VSUBPS  Z12, Z14, Z14
-	VMULPS  Z0, Z14, Z14
-	VMULPS  Z13, Z14, Z14
-	VMOVUPS Z14, 64(CX)(R8*4)
-	ADDQ    $0x00000020, R8
-	SUBQ    $0x00000020, DI
+	VMOVUPS (AX)(R10*4), Z15
+	VMULPS  Z7, Z15, Z15
+	VMOVUPS Z15, (AX)(R10*4)
+	VMOVUPS (CX)(R10*4), Z16
+	VSUBPS  Z8, Z16, Z16
+	VMULPS  Z0, Z16, Z16
+	VMULPS  Z15, Z16, Z16
+	VMOVUPS Z16, (CX)(R10*4)
+	VMOVUPS (DI)(R10*4), Z15
+	VMULPS  Z13, Z15, Z15
+	VMOVUPS Z15, (DI)(R10*4)
+	VMOVUPS (R8)(R10*4), Z16
+	VSUBPS  Z14, Z16, Z16
+	VMULPS  Z0, Z16, Z16
+	VMULPS  Z15, Z16, Z16
+	VMOVUPS Z16, (R8)(R10*4)
+	ADDQ    $0x00000010, R10
+	SUBQ    $0x00000010, R9
 	JGE     loop7
 
 after8:
-	ADDQ $0x00000020, DI
-	SUBQ $0x00000010, DI
-	JLT  after10
+	ADDQ      $0x00000010, R9
+	TESTQ     R9, R9
+	JEQ       done9
+	MOVQ      $-1, R11
+	BZHIQ     R9, R11, R11
+	KMOVW     R11, K1
+	VMOVUPS.Z (AX)(R10*4), K1, Z15
+	VMULPS    Z7, Z15, Z15
+	VMOVUPS   Z15, K1, (AX)(R10*4)
+	VMOVUPS.Z (CX)(R10*4), K1, Z7
+	VSUBPS    Z8, Z7, Z7
+	VMULPS    Z0, Z7, Z7
+	VMULPS    Z15, Z7, Z7
+	VMOVUPS   Z7, K1, (CX)(R10*4)
+	VMOVUPS.Z (DI)(R10*4), K1, Z7
+	VMULPS    Z13, Z7, Z7
+	VMOVUPS   Z7, K1, (DI)(R10*4)
+	VMOVUPS.Z (R8)(R10*4), K1, Z8
+	VSUBPS    Z14, Z8, Z8
+	VMULPS    Z0, Z8, Z8
+	VMULPS    Z7, Z8, Z8
+	VMOVUPS   Z8, K1, (R8)(R10*4)
 
-loop9:
-	VMOVUPS (AX)(R8*4), Z13
-	VMULPS  Z7, Z13, Z13
-	VMOVUPS Z13, (AX)(R8*4)
-	VMOVUPS (CX)(R8*4), Z14
-	VSUBPS  Z12, Z14, Z14
-	VMULPS  Z0, Z14, Z14
-	VMULPS  Z13, Z14, Z14
-	VMOVUPS Z14, (CX)(R8*4)
+done9:
+	ADDQ BX, AX
+	ADDQ BX, AX
+	ADDQ BX, CX
+	ADDQ BX, CX
+	ADDQ $+8, DX
+	SUBQ $+2, SI
+	JGE  rows3
+
+single1:
+	ADDQ $+2, SI
+	SUBQ $+1, SI
+	JLT  rowsdone2
+
+rows10:
+	MOVQ         n+32(FP), DI
+	MOVQ         DI, R8
+	VBROADCASTSS (DX), Z7
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	XORQ         R9, R9
+	SUBQ         $0x00000010, R8
+	JLT          after12
+
+loop11:
+	VMOVUPS          (AX)(R9*4), Z8
+	VFMSUB213PS      Z7, Z0, Z8
+	VMAXPS           Z8, Z4, Z8
+	VMINPS           Z8, Z5, Z8
+	VMULPS           Z1, Z8, Z9
+	VRNDSCALEPS      $0x08, Z9, Z9
+	VFMADD231PS      Z2, Z9, Z8
+	VFMADD231PS      Z3, Z9, Z8
+	VBROADCASTSS     const_39506967<>+0(SB), Z10
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z8, Z10
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z8, Z10
+	VMULPS           Z8, Z8, Z11
+	VFMADD213PS      Z8, Z11, Z10
+	VADDPS           Z6, Z10, Z8
+	VSCALEFPS        Z9, Z8, Z8
+	VMOVUPS          Z8, (AX)(R9*4)
+	VADDPS           Z8, Z17, Z17
+	VMOVUPS          (CX)(R9*4), Z9
+	VFMADD231PS      Z9, Z8, Z18
+	ADDQ             $0x00000010, R9
+	SUBQ             $0x00000010, R8
+	JGE              loop11
+
+after12:
+	ADDQ             $0x00000010, R8
+	TESTQ            R8, R8
+	JEQ              done13
+	MOVQ             $-1, R10
+	BZHIQ            R8, R10, R10
+	KMOVW            R10, K1
+	VMOVUPS.Z        (AX)(R9*4), K1, Z8
+	VFMSUB213PS      Z7, Z0, Z8
+	VMAXPS           Z8, Z4, Z8
+	VMINPS           Z8, Z5, Z8
+	VMULPS           Z1, Z8, Z7
+	VRNDSCALEPS      $0x08, Z7, Z7
+	VFMADD231PS      Z2, Z7, Z8
+	VFMADD231PS      Z3, Z7, Z8
+	VBROADCASTSS     const_39506967<>+0(SB), Z9
+	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z8, Z9
+	VFMADD213PS.BCST const_3c088908<>+0(SB), Z8, Z9
+	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z8, Z9
+	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z8, Z9
+	VFMADD213PS.BCST const_3f000000<>+0(SB), Z8, Z9
+	VMULPS           Z8, Z8, Z10
+	VFMADD213PS      Z8, Z10, Z9
+	VADDPS           Z6, Z9, Z8
+	VSCALEFPS        Z7, Z8, Z8
+	VMOVUPS          Z8, K1, (AX)(R9*4)
+	VMOVAPS.Z        Z8, K1, Z8
+	VADDPS           Z8, Z17, Z17
+	VMOVUPS.Z        (CX)(R9*4), K1, Z7
+	VFMADD231PS      Z7, Z8, Z18
+
+done13:
+	VEXTRACTF32X8 $0x01, Z17, Y8
+	VCVTPS2PD     Y17, Z7
+	VCVTPS2PD     Y8, Z8
+	VADDPD        Z8, Z7, Z7
+	VEXTRACTF64X4 $0x01, Z7, Y8
+	VADDPD        Y7, Y8, Y8
+	VEXTRACTF128  $0x01, Y8, X7
+	VADDPD        X8, X7, X7
+	VPERMILPD     $0x01, X7, X8
+	VADDSD        X8, X7, X7
+	VEXTRACTF32X8 $0x01, Z18, Y9
+	VCVTPS2PD     Y18, Z8
+	VCVTPS2PD     Y9, Z9
+	VADDPD        Z9, Z8, Z8
+	VEXTRACTF64X4 $0x01, Z8, Y9
+	VADDPD        Y8, Y9, Y9
+	VEXTRACTF128  $0x01, Y9, X8
+	VADDPD        X9, X8, X8
+	VPERMILPD     $0x01, X8, X9
+	VADDSD        X9, X8, X8
+	VMOVSS        const_3f800000<>+0(SB), X9
+	VCVTSS2SD     X9, X9, X9
+	VDIVSD        X7, X9, X7
+	VMULSD        X7, X8, X8
+	VCVTSD2SS     X7, X7, X7
+	VCVTSD2SS     X8, X8, X8
+	VBROADCASTSS  X7, Z7
+	VBROADCASTSS  X8, Z8
+	XORQ          R8, R8
+	SUBQ          $0x00000010, DI
+	JLT           after15
+
+loop14:
+	VMOVUPS (AX)(R8*4), Z9
+	VMULPS  Z7, Z9, Z9
+	VMOVUPS Z9, (AX)(R8*4)
+	VMOVUPS (CX)(R8*4), Z10
+	VSUBPS  Z8, Z10, Z10
+	VMULPS  Z0, Z10, Z10
+	VMULPS  Z9, Z10, Z10
+	VMOVUPS Z10, (CX)(R8*4)
 	ADDQ    $0x00000010, R8
 	SUBQ    $0x00000010, DI
-	JGE     loop9
+	JGE     loop14
 
-after10:
+after15:
 	ADDQ      $0x00000010, DI
 	TESTQ     DI, DI
-	JEQ       done11
+	JEQ       done16
 	MOVQ      $-1, R9
 	BZHIQ     DI, R9, R9
 	KMOVW     R9, K1
-	VMOVUPS.Z (AX)(R8*4), K1, Z13
-	VMULPS    Z7, Z13, Z13
-	VMOVUPS   Z13, K1, (AX)(R8*4)
+	VMOVUPS.Z (AX)(R8*4), K1, Z9
+	VMULPS    Z7, Z9, Z9
+	VMOVUPS   Z9, K1, (AX)(R8*4)
 	VMOVUPS.Z (CX)(R8*4), K1, Z7
-	VSUBPS    Z12, Z7, Z7
+	VSUBPS    Z8, Z7, Z7
 	VMULPS    Z0, Z7, Z7
-	VMULPS    Z13, Z7, Z7
+	VMULPS    Z9, Z7, Z7
 	VMOVUPS   Z7, K1, (CX)(R8*4)
 
-done11:
+done16:
 	ADDQ BX, AX
 	ADDQ BX, CX
-	ADDQ $0x04, DX
-	DECQ SI
-	JNE  row1
+	ADDQ $+4, DX
+	SUBQ $+1, SI
+	JGE  rows10
+
+rowsdone2:
 	VZEROUPPER
 	RET
 

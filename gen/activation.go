@@ -154,6 +154,57 @@ func (s *simd) spread(v reg.VecVirtual) reg.VecVirtual {
 	return w
 }
 
+// rowPairs is eachRow for two rows at a time and a last one alone: a row is a
+// long chain of operations that wait for each other, and two chains overlap.
+// Pointers and scalars are given to body for each row.
+func (s *simd) rowPairs(pointers []reg.GPVirtual, scalars []reg.GPVirtual, body func(n reg.GPVirtual, rows []softmaxRow)) {
+	ld, left := s.gp("ld"), s.gp("rows")
+	s.SHLQ(U8(2), ld)
+	single, done := s.label("single"), s.label("rowsdone")
+	for _, count := range []int{2, 1} {
+		top := s.label("rows")
+		s.SUBQ(I8(int8(count)), left)
+		s.JLT(LabelRef(map[int]string{2: single, 1: done}[count]))
+		s.Label(top)
+		rows := []softmaxRow{{pointers, scalars, 0}}
+		if count == 2 {
+			second := softmaxRow{scalars: scalars, disp: 4}
+			for _, p := range pointers {
+				next := s.GP64()
+				s.LEAQ(Mem{Base: p, Index: ld, Scale: 1}, next)
+				second.pointers = append(second.pointers, next)
+			}
+			rows = append(rows, second)
+		}
+		body(s.gp("n"), rows) // loops use it up
+		for _, p := range pointers {
+			for range count {
+				s.ADDQ(ld, p)
+			}
+		}
+		for _, p := range scalars {
+			s.ADDQ(I8(int8(4*count)), p)
+		}
+		s.SUBQ(I8(int8(count)), left)
+		s.JGE(LabelRef(top))
+		if count == 2 {
+			s.Label(single)
+			s.ADDQ(I8(2), left)
+		}
+	}
+	s.Label(done)
+	s.ret()
+}
+
+// softmaxRow is one of the rows that rowPairs works on.
+type softmaxRow struct {
+	pointers []reg.GPVirtual // at the row's start
+	scalars  []reg.GPVirtual // with disp, at its number
+	disp     int
+}
+
+func (r softmaxRow) scalar(i int) Mem { return Mem{Base: r.scalars[i], Disp: r.disp} }
+
 // softmax needs no maximum that knows NaN: a NaN stays one as an exponential,
 // and in the sum.
 func (s *simd) softmax() {
@@ -167,13 +218,17 @@ func (s *simd) softmax() {
 	scale := s.broadcast("scale")
 	c := s.expConstants()
 	lowest := s.constantReg(math.Inf(-1))
-	s.eachRow([]reg.GPVirtual{x}, []reg.GPVirtual{shift, sum}, func(n reg.GPVirtual) {
+	s.rowPairs([]reg.GPVirtual{x}, []reg.GPVirtual{shift, sum}, func(n reg.GPVirtual, rows []softmaxRow) {
 		left := s.GP64()
 		s.MOVQ(n, left)
-		best := []reg.VecVirtual{s.copyOf(lowest), s.copyOf(lowest)}
-		s.loop(left, len(best), func(round []at) {
-			for i, p := range round {
-				v := p.load(x)
+		var best, minus []reg.VecVirtual
+		for range rows {
+			best = append(best, s.copyOf(lowest))
+		}
+		s.loop(left, 1, func(round []at) {
+			p := round[0]
+			for i, r := range rows {
+				v := p.load(r.pointers[0])
 				switch {
 				case p.mask == nil:
 				case s.avx512:
@@ -184,20 +239,24 @@ func (s *simd) softmax() {
 				s.VMAXPS(v, best[i], best[i])
 			}
 		})
-		m := s.reduce(s.combine(best, s.VMAXPS), s.VMAXPS)
-		s.VMULSS(scale.AsX(), m.AsX(), m.AsX())
-		s.VMOVSS(m.AsX(), Mem{Base: shift})
-		minus := s.spread(m)
-		acc := s.zeros(2)
-		s.loop(n, len(acc), func(round []at) {
-			for i, p := range round {
-				t := s.expTerm(p, x, x, scale, minus, c)
+		for i, r := range rows {
+			m := s.reduce(best[i], s.VMAXPS)
+			s.VMULSS(scale.AsX(), m.AsX(), m.AsX())
+			s.VMOVSS(m.AsX(), r.scalar(0))
+			minus = append(minus, s.spread(m))
+		}
+		acc := s.zeros(len(rows))
+		s.loop(n, 1, func(round []at) {
+			for i, r := range rows {
+				t := s.expTerm(round[0], r.pointers[0], r.pointers[0], scale, minus[i], c)
 				s.VADDPS(t, acc[i], acc[i])
 			}
 		})
-		total, f := s.total(acc), s.XMM()
-		s.VCVTSD2SS(total.AsX(), total.AsX(), f)
-		s.VMOVSS(f, Mem{Base: sum})
+		for i, r := range rows {
+			total, f := s.totalF64(s.widen(acc[i])), s.XMM()
+			s.VCVTSD2SS(total.AsX(), total.AsX(), f)
+			s.VMOVSS(f, r.scalar(1))
+		}
 	})
 }
 
@@ -212,38 +271,46 @@ func (s *simd) softmaxBackward() {
 	x, dp, shift := s.gp("x"), s.gp("dp"), s.gp("shift")
 	scale := s.broadcast("scale")
 	c := s.expConstants()
-	s.eachRow([]reg.GPVirtual{x, dp}, []reg.GPVirtual{shift}, func(n reg.GPVirtual) {
+	s.rowPairs([]reg.GPVirtual{x, dp}, []reg.GPVirtual{shift}, func(n reg.GPVirtual, rows []softmaxRow) {
 		left := s.GP64()
 		s.MOVQ(n, left)
-		minus := s.vec()
-		s.VBROADCASTSS(Mem{Base: shift}, minus)
-		sum, dot := s.zeros(2), s.zeros(2)
-		s.loop(left, len(sum), func(round []at) {
-			for i, p := range round {
-				t := s.expTerm(p, x, x, scale, minus, c)
+		var minus, inv, delta []reg.VecVirtual
+		for _, r := range rows {
+			v := s.vec()
+			s.VBROADCASTSS(r.scalar(0), v)
+			minus = append(minus, v)
+		}
+		sum, dot := s.zeros(len(rows)), s.zeros(len(rows))
+		s.loop(left, 1, func(round []at) {
+			p := round[0]
+			for i, r := range rows {
+				t := s.expTerm(p, r.pointers[0], r.pointers[0], scale, minus[i], c)
 				s.VADDPS(t, sum[i], sum[i])
-				s.VFMADD231PS(p.load(dp), t, dot[i])
+				s.VFMADD231PS(p.load(r.pointers[1]), t, dot[i])
 			}
 		})
-		total, inner := s.total(sum), s.total(dot)
-		one, f := s.XMM(), s.XMM()
-		s.VMOVSS(s.bits(math.Float32bits(1)), f)
-		s.VCVTSS2SD(f, f, one)
-		s.VDIVSD(total.AsX(), one, total.AsX())
-		s.VMULSD(total.AsX(), inner.AsX(), inner.AsX())
-		s.VCVTSD2SS(total.AsX(), total.AsX(), total.AsX())
-		s.VCVTSD2SS(inner.AsX(), inner.AsX(), inner.AsX())
-		inv, delta := s.spread(total), s.spread(inner)
-		s.loop(n, 2, func(round []at) {
-			for _, a := range round {
-				p := a.load(x)
-				s.VMULPS(inv, p, p)
-				a.store(p, x)
-				v := a.load(dp)
-				s.VSUBPS(delta, v, v)
+		for i := range rows {
+			total, inner := s.totalF64(s.widen(sum[i])), s.totalF64(s.widen(dot[i]))
+			one, f := s.XMM(), s.XMM()
+			s.VMOVSS(s.bits(math.Float32bits(1)), f)
+			s.VCVTSS2SD(f, f, one)
+			s.VDIVSD(total.AsX(), one, total.AsX())
+			s.VMULSD(total.AsX(), inner.AsX(), inner.AsX())
+			s.VCVTSD2SS(total.AsX(), total.AsX(), total.AsX())
+			s.VCVTSD2SS(inner.AsX(), inner.AsX(), inner.AsX())
+			inv, delta = append(inv, s.spread(total)), append(delta, s.spread(inner))
+		}
+		s.loop(n, 1, func(round []at) {
+			for i, r := range rows {
+				a := round[0]
+				p := a.load(r.pointers[0])
+				s.VMULPS(inv[i], p, p)
+				a.store(p, r.pointers[0])
+				v := a.load(r.pointers[1])
+				s.VSUBPS(delta[i], v, v)
 				s.VMULPS(scale, v, v)
 				s.VMULPS(p, v, v)
-				a.store(v, dp)
+				a.store(v, r.pointers[1])
 			}
 		})
 	})
