@@ -26,6 +26,7 @@ import multimae
 import multivit
 
 NOISE = 1e-7  # share of the largest gradient norm below which a gradient is pure rounding
+TIE = 2e-6  # a difference in an L1 loss that float32 may get on the wrong side of 0
 LIMIT, FLOOR = 2.0, 5e-7  # as in package multimae/parity
 OPTIM = {"lr": 0.001, "betas": [0.9, 0.95], "eps": 1e-5, "weight_decay": 0.05}
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
@@ -134,9 +135,10 @@ def forward_of(model, inputs: dict):
     return forward
 
 
-def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, device: str, layers: bool = False) -> dict:
+def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, device: str, layers: bool = False, close: list = None) -> dict:
     """What expected.safetensors holds, all of it as float64 on the CPU; with layers, also the output of every module
-    in the first forward pass, as layer.MODULE."""
+    in the first forward pass, as layer.MODULE. close gets the smallest difference between prediction and target in
+    each step, for every L1 loss."""
     model = build(config)
     model.load_state_dict(weights)
     to = dict(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
@@ -158,6 +160,9 @@ def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, devic
             tokens, preds, losses = forward(to["dtype"])
         for hook in hooks:
             hook.remove()
+        for name, x in preds.items():
+            if close is not None and config["outputs"][name]["loss"] == "l1" and "target." + name in inputs:
+                close.append((x.detach().cpu() - inputs["target." + name]).abs().min().item())
         total = sum(losses.values())
         optimizer.zero_grad()
         total.backward()
@@ -253,7 +258,8 @@ def write(args):
     make_weights(model)
     weights = {k: x.detach() for k, x in model.state_dict().items()}
     inputs = make_inputs(config, present, batch, tokens, size, args.ignore)
-    want = run(config, weights, inputs, steps, "float64", args.device, args.layers)
+    close = []
+    want = run(config, weights, inputs, steps, "float64", args.device, args.layers, close)
     layers = {k: want.pop(k) for k in list(want) if group(k) == "layer"}
     measured = {d: {g: e for g, (e, _) in errors(run(config, weights, inputs, steps, d, args.device), want).items()} for d in dtypes}
 
@@ -271,6 +277,9 @@ def write(args):
     print("  %-10s" % "group" + "".join("%12s" % d for d in dtypes))
     for g in measured["float32"]:
         print("  %-10s" % g + "".join("%12.2e" % measured[d][g] for d in dtypes))
+    if min(close, default=1) < TIE:
+        print("  a prediction and its L1 target differ by %.1e: rounding decides the sign of that gradient, so the steps after it "
+              "may disagree by more than rounding; take another --seed" % min(close), file=sys.stderr)
     if args.results:
         outputs = "+".join(o.get("head", t) for t, o in config["outputs"].items())
         what = os.path.abspath(args.what) if os.path.exists(args.what) else args.what
