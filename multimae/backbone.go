@@ -3,6 +3,7 @@ package multimae
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -18,6 +19,7 @@ type Backbone struct {
 	global  *tensor.Tensor // [1, G, D]
 	inputs  []*inputAdapter
 	encoder *vit.Encoder
+	tapes   sync.Pool // of *tensor.Tape, between calls of Predict and Features
 }
 
 // NewBackbone registers the parameters of a backbone. The heads of the model
@@ -153,8 +155,11 @@ func (m *Backbone) EncodeBlocks(t *tensor.Tape, b *Batch, masks *Masks, drop *nn
 	var tokens []*tensor.Tensor
 	x := m.embed(t, b, l)
 	for i, block := range m.encoder.Blocks {
+		if len(tokens) == len(blocks) {
+			break // nobody wants the rest
+		}
 		x = block.Forward(t, x, drop)
-		if len(tokens) < len(blocks) && blocks[len(tokens)] == i {
+		if blocks[len(tokens)] == i {
 			t.Keep(x)
 			tokens = append(tokens, x)
 		}

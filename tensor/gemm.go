@@ -74,7 +74,8 @@ func packPanels(t *Tape, dst []float32, b matrix, k, n int) {
 	nr, padded := asm.PanelCols(), asm.PackedLen(1, n)
 	kBlocks := blocks(k, blockK)
 	all := blocks(n, nr)
-	t.Parallel(kBlocks*all, func(_, i int) {
+	// Not by Parallel: the panels of a frozen weight outlive a tape that is stopped.
+	t.pool.run(kBlocks*all, func(_, i int) {
 		k0, k1 := block(k, kBlocks, i/all)
 		q := i % all
 		packPanel(dst[k0*padded+q*nr*(k1-k0):], b, k0, k1, q, n)
@@ -181,6 +182,9 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 			}
 		}
 		for part := range parts {
+			if p.t.stopped() { // a task that packs has all rows of C
+				return
+			}
 			from, to := block(t1-t0, parts, part)
 			p.rows(scratch[:lenA], panels, t0+from, t0+to, q0, q1, k0, k1)
 		}

@@ -1,8 +1,12 @@
 package tensor
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"runtime"
+	"slices"
+	"sync/atomic"
 
 	"github.com/gomae/gomae/asm"
 )
@@ -11,6 +15,7 @@ import (
 // time; several tapes may share a pool and, in inference, the parameters.
 type Tape struct {
 	pool    *Pool
+	stop    *atomic.Bool // see StopWith; nil where nothing stops the tape
 	nodes   []node
 	noGrad  bool           // nothing is recorded, as for inference
 	values  arena[float32] // activations that the backward pass needs
@@ -35,15 +40,14 @@ type node struct {
 // NewTape returns a tape that records operations for a backward pass. A nil
 // pool means the calling goroutine alone.
 func NewTape(p *Pool) *Tape {
-	return &Tape{
-		pool:    p,
+	t := &Tape{
 		values:  arena[float32]{min: 1 << 16},
 		ints:    arena[int32]{min: 1 << 12},
 		shapes:  arena[int]{min: 1 << 8},
 		tensors: arena[Tensor]{min: 1 << 6},
-		scratch: make([][]float32, p.Workers()),
-		wide:    make([][]float64, p.Workers()),
 	}
+	t.WorkOn(p)
+	return t
 }
 
 // NewInference returns a tape that records nothing and reuses memory as soon
@@ -53,6 +57,39 @@ func NewInference(p *Pool) *Tape {
 	t.noGrad = true
 	return t
 }
+
+// WorkOn gives the tape another pool, or with nil the calling goroutine alone,
+// and keeps its memory: a tape can serve callers with pools of their own one
+// after another.
+func (t *Tape) WorkOn(p *Pool) {
+	n := p.Workers()
+	t.pool = p
+	t.scratch = slices.Grow(t.scratch[:0], n)[:n]
+	t.wide = slices.Grow(t.wide[:0], n)[:n]
+}
+
+// StopWith makes operations return early once ctx is done: within a few
+// milliseconds, however large they are. What they return from then on is
+// undefined and must be thrown away, and so must gradients, so the caller asks
+// ctx.Err() before it uses anything. Call release when the work is done: the
+// tape then no longer knows ctx. A context that cannot end costs nothing, any
+// other an atomic load for each piece of an operation.
+func (t *Tape) StopWith(ctx context.Context) (release func()) {
+	if ctx.Done() == nil {
+		return func() {}
+	}
+	// A flag for each call: one that is set late must not stop the next.
+	stop := new(atomic.Bool)
+	t.stop = stop
+	off := context.AfterFunc(ctx, func() { stop.Store(true) })
+	return func() {
+		off()
+		t.stop = nil
+	}
+}
+
+// stopped says that nobody wants the results any more.
+func (t *Tape) stopped() bool { return t.stop != nil && t.stop.Load() }
 
 // Recording says whether a backward pass can follow.
 func (t *Tape) Recording() bool { return !t.noGrad }
@@ -261,8 +298,23 @@ func (t *Tape) Reset() {
 // Parallel calls f(worker, i) once for each 0 ≤ i < n, on the workers of the
 // pool, and returns when all calls have. worker is below Workers(); what calls
 // write must not overlap. For results that do not depend on the number of
-// workers, what is computed for i must depend on i alone.
-func (t *Tape) Parallel(n int, f func(worker, i int)) { t.pool.run(n, f) }
+// workers, what is computed for i must depend on i alone. After StopWith some
+// or all of the calls may be left out.
+func (t *Tape) Parallel(n int, f func(worker, i int)) {
+	stop := t.stop
+	if stop == nil {
+		t.pool.run(n, f)
+		return
+	}
+	t.pool.run(n, func(worker, i int) {
+		if runtime.GOARCH == "wasm" {
+			runtime.Gosched() // goroutines are not interrupted there, and stop would not be set
+		}
+		if !stop.Load() {
+			f(worker, i)
+		}
+	})
+}
 
 // each splits 0..n into spans of the given length and calls f for them in
 // parallel.

@@ -1,11 +1,14 @@
 package tensor
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -492,6 +495,69 @@ func TestZeroGrad(t *testing.T) {
 		for x, want := range map[*Tensor][]float32{reached: {10, 15}, passed: {2, 3}, other: {0, 0, 0}} {
 			if !slices.Equal(x.Grad, want) {
 				t.Errorf("gradient %v, want %v", x.Grad, want)
+			}
+		}
+	}
+}
+
+// TestStop: a tape that is stopped computes nothing more, leaves nothing wrong
+// behind in a frozen weight, and computes again when released.
+func TestStop(t *testing.T) {
+	x, w := From(normal(seeded("x"), 50*70), 1, 50, 70), From(normal(seeded("w"), 210*70), 210, 70)
+	run := func(tape *Tape) []float32 {
+		tape.Reset()
+		return slices.Clone(Attention(tape, Linear(tape, x, w, nil), 2).Data)
+	}
+	for _, p := range append(pools(t, 2), nil) {
+		want := run(NewInference(p))
+		w := From(w.Data, w.Shape...)
+		w.Freeze()
+		tape := NewInference(nil)
+		tape.WorkOn(p)
+		ctx, cancel := context.WithCancel(context.Background())
+		release := tape.StopWith(ctx)
+		sameBits(t, "before", run(tape), want)
+		cancel()
+		for !tape.stopped() {
+			runtime.Gosched() // another goroutine sets the flag
+		}
+		calls := atomic.Int64{}
+		tape.Parallel(100, func(int, int) { calls.Add(1) })
+		if calls.Load() != 0 {
+			t.Errorf("%d calls after the stop", calls.Load())
+		}
+		tape.Reset() // which leaves NaN in all memory
+		if y := Attention(tape, Linear(tape, x, w, nil), 2); !allNaN(y.Data) {
+			t.Error("a stopped tape computes")
+		}
+		release()
+		sameBits(t, "after", run(tape), want)
+		sameBits(t, "by the weight that was packed meanwhile", slices.Clone(Linear(tape, x, w, nil).Data), Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
+
+		// The next stop is another one, and one that cannot come is none.
+		tape.StopWith(context.Background())()
+		next, cancel := context.WithCancel(context.Background())
+		release = tape.StopWith(next)
+		sameBits(t, "under the next context", run(tape), want)
+		release()
+		cancel()
+		sameBits(t, "released", run(tape), want)
+	}
+}
+
+// TestWorkOn: a tape keeps its memory from pool to pool.
+func TestWorkOn(t *testing.T) {
+	ps := pools(t, 3, 1)
+	tape := NewTape(nil)
+	for _, p := range []*Pool{ps[0], nil, ps[1], ps[0]} {
+		tape.WorkOn(p)
+		if tape.Workers() != p.Workers() {
+			t.Errorf("%d workers, want %d", tape.Workers(), p.Workers())
+		}
+		for w := range p.Workers() {
+			first := &tape.Scratch(w, 8)[0]
+			if first != &tape.Scratch(w, 4)[0] {
+				t.Errorf("worker %d has no scratch of its own", w)
 			}
 		}
 	}

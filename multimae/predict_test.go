@@ -1,0 +1,327 @@
+package multimae
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gomae/gomae/tensor"
+)
+
+// TestPredict compares every output, from every subset of the modalities and
+// by every kind of masks, with Forward and Unpatch.
+func TestPredict(t *testing.T) {
+	c := smallConfig()
+	m := newModel(t, c)
+	m.Params.Freeze()
+	ctx := context.Background()
+	check := func(what string, b *Batch, o PredictOptions) {
+		t.Helper()
+		p, err := m.Predict(ctx, b, o)
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		masks := o.Masks
+		switch {
+		case masks == nil && o.Visible > 0:
+			masks = p.Masks
+			if masks.Visible != o.Visible || !slices.Equal(masks.Inputs, m.Present(b)) {
+				t.Fatalf("%s: %d tokens of %v", what, masks.Visible, masks.Inputs)
+			}
+		case masks == nil:
+			nh, nw := c.Grid(b.H, b.W)
+			if masks, err = AllVisible(b.Size, m.Present(b), nh*nw); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if fmt.Sprint(*p.Masks) != fmt.Sprint(*masks) {
+			t.Errorf("%s: other masks: %v, want %v", what, *p.Masks, *masks)
+		}
+		preds, err := m.Forward(tensor.NewTape(nil), b, masks, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the calls below must not write to what was returned
+			if len(p.Outputs) != len(c.Outputs) {
+				t.Fatalf("%s: %d outputs", what, len(p.Outputs))
+			}
+			for i := range p.Outputs {
+				o := &p.Outputs[i]
+				if o.Output != &c.Outputs[i] || p.Output(o.Name) != o || o.H != b.H/o.Stride || o.W != b.W/o.Stride {
+					t.Fatalf("%s: output %d is %s of %d×%d", what, i, o.Name, o.H, o.W)
+				}
+				want := m.Unpatch(i, preds[i], b.H, b.W)
+				sameBits(t, what+o.Name, o.Pix, want)
+				n := o.Channels * o.H * o.W
+				for s := range b.Size {
+					sameBits(t, what+o.Name+", a sample", o.Image(s), want[s*n:(s+1)*n])
+				}
+			}
+			if _, err := m.Predict(ctx, newBatch(c, 1, 16, 16, 99, "depth"), PredictOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if p.Output("lidar") != nil {
+			t.Error("an output that is none")
+		}
+	}
+	for _, pool := range pools(t) {
+		for _, s := range subsets(names(c)) {
+			what := fmt.Sprint("inputs ", s, ": ")
+			b := newBatch(c, 3, 24, 16, 3, s...)
+			check(what+"all visible: ", b, PredictOptions{Pool: pool})
+			check(what+"drawn: ", b, PredictOptions{Visible: 4, Seed: 7, Pool: pool})
+			check(what+"given: ", b, PredictOptions{Masks: newMasks(t, c, b, 3, 4, s[:1]...), Pool: pool})
+		}
+	}
+	b := newBatch(c, 2, 16, 16, 3, names(c)...)
+	keep := func(seed uint64) []int32 {
+		p, err := m.Predict(ctx, b, PredictOptions{Visible: 6, Seed: seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Masks.Keep
+	}
+	if !slices.Equal(keep(1), keep(1)) || slices.Equal(keep(1), keep(2)) {
+		t.Error("the seed and nothing else must choose the tokens")
+	}
+	for what, c := range map[string]struct {
+		b    *Batch
+		o    PredictOptions
+		want string
+	}{
+		"nothing":  {&Batch{Size: 1, H: 16, W: 16}, PredictOptions{}, "inputs: no modality"},
+		"size":     {&Batch{Size: 1, H: 15, W: 16}, PredictOptions{}, "image_size: 15×16"},
+		"too many": {b, PredictOptions{Visible: 13}, "num_encoded_tokens: got 13"},
+		"negative": {b, PredictOptions{Visible: -1}, "num_encoded_tokens: got -1"},
+		"both":     {b, PredictOptions{Visible: 1, Masks: newMasks(t, c, b, 3, 4, "rgb")}, "predict: got Masks and Visible"},
+		"masks":    {newBatch(c, 2, 16, 16, 3, "rgb"), PredictOptions{Masks: newMasks(t, c, b, 3, 4, "depth")}, "masks: modality \"depth\""},
+	} {
+		p, err := m.Predict(ctx, c.b, c.o)
+		wantError(t, what, err, c.want)
+		if p != nil {
+			t.Errorf("%s: a prediction with an error", what)
+		}
+	}
+}
+
+// TestIDs compares with the definition, for logits that have equals.
+func TestIDs(t *testing.T) {
+	p := &Predicted{Output: &Output{Channels: 3}, H: 1, W: 4, Pix: []float32{
+		1, 0, 5, -1, 1, 2, 0, -2, 0, 2, 9, -1,
+		float32(math.Inf(-1)), 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 2,
+	}}
+	if got, want := p.IDs(), []int32{0, 1, 2, 0, 1, 0, 2, 2}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestPredictTogether: many callers with batches, masks and pools of their own
+// get what they would get alone, from one set of weights that the first of
+// them pack; and they leave no memory behind.
+func TestPredictTogether(t *testing.T) {
+	c := smallConfig()
+	m := newModel(t, c)
+	ps := pools(t)
+	type call struct {
+		b *Batch
+		o PredictOptions
+	}
+	var calls []call
+	var want []*Prediction
+	for i, s := range subsets(names(c)) {
+		k := call{newBatch(c, 1+i%3, 16, 8*(1+i%2), uint64(i), s...), PredictOptions{Visible: i % 2, Seed: uint64(i)}}
+		p, err := m.Predict(context.Background(), k.b, k.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls, want = append(calls, k), append(want, p)
+	}
+	m.Params.Freeze()
+	round := func(callers int) uint64 {
+		var wg sync.WaitGroup
+		for g := range callers {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				k := calls[g%len(calls)]
+				k.o.Pool = ps[g%len(ps)]
+				p, err := m.Predict(context.Background(), k.b, k.o)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for i := range p.Outputs {
+					sameBits(t, fmt.Sprintf("caller %d, %s", g, p.Outputs[i].Name), p.Outputs[i].Pix, want[g%len(calls)].Outputs[i].Pix)
+				}
+			}()
+		}
+		wg.Wait()
+		for range 2 { // a sync.Pool empties in two rounds
+			runtime.GC()
+		}
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc
+	}
+	before := round(20)
+	if after := round(200); after > before+1<<18 {
+		t.Errorf("%d bytes in use after 20 callers, %d after 200 more", before, after)
+	}
+}
+
+// TestFeatures compares with Encode and EncodeBlocks.
+func TestFeatures(t *testing.T) {
+	c := smallConfig()
+	m := newModel(t, c)
+	ctx := context.Background()
+	g, d := c.NumGlobalTokens, c.Encoder.Dim
+	for _, s := range subsets(names(c)) {
+		b := newBatch(c, 2, 16, 24, 3, s...)
+		all, err := AllVisible(2, s, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, masks := range []*Masks{nil, newMasks(t, c, b, 5, 4, s...)} {
+			f, err := m.Features(ctx, b, FeatureOptions{Masks: masks, Blocks: []int{0, 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last, err := m.Features(ctx, b, FeatureOptions{Masks: masks})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if masks == nil {
+				masks = all
+			}
+			tape := tensor.NewTape(nil)
+			tokens, err := m.Encode(tape, b, masks, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first, err := m.EncodeBlocks(tape, b, masks, nil, []int{0})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fmt.Sprint(*f.Masks) != fmt.Sprint(*masks) || f.Global != g || f.Dim != d || !slices.Equal(f.Blocks, []int{0, 1}) || !slices.Equal(last.Blocks, []int{1}) {
+				t.Errorf("%v: %+v", s, f)
+			}
+			sameBits(t, "first block", f.Tokens[0], first[0].Data)
+			sameBits(t, "last block", f.Tokens[1], tokens.Data)
+			sameBits(t, "the default", last.Tokens[0], tokens.Data)
+			mean, global := f.Mean(1), f.GlobalTokens(1)
+			n := masks.Visible
+			for k, v := range mean {
+				var sum, size float64
+				for j := range n {
+					x := float64(tokens.Data[(k/d*(n+g)+j)*d+k%d])
+					sum += x
+					size += math.Abs(x)
+				}
+				if math.Abs(float64(v)-sum/float64(n)) > 2*u*size/float64(n) {
+					t.Fatalf("%v: mean %d is %v, want %v", s, k, v, sum/float64(n))
+				}
+			}
+			if len(mean) != 2*d || len(global) != 2*g*d {
+				t.Fatalf("%d means, %d values of global tokens", len(mean), len(global))
+			}
+			for b := range 2 {
+				sameBits(t, "global tokens", global[b*g*d:(b+1)*g*d], tokens.Data[(b*(n+g)+n)*d:(b+1)*(n+g)*d])
+			}
+		}
+	}
+	b := newBatch(c, 2, 16, 16, 3, "rgb")
+	for _, blocks := range [][]int{{2}, {-1}, {1, 0}, {0, 0}} {
+		_, err := m.Features(ctx, b, FeatureOptions{Blocks: blocks})
+		wantError(t, fmt.Sprint(blocks), err, "blocks: got ")
+	}
+	_, err := m.Features(ctx, &Batch{Size: 1, H: 16, W: 16}, FeatureOptions{})
+	wantError(t, "nothing", err, "inputs: no modality")
+	_, err = m.Features(ctx, b, FeatureOptions{Masks: newMasks(t, c, b, 3, 4, "depth")})
+	wantError(t, "masks", err, "masks: modality \"depth\"")
+}
+
+// TestPredictEnds ends contexts in the middle of large calls, the first of
+// which pack the weights, and then looks whether the model still predicts.
+func TestPredictEnds(t *testing.T) {
+	c, err := Preset("base", 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, rounds := 16, 7
+	if testing.Short() {
+		c.Encoder.Depth, size, rounds = 2, 4, 3
+	}
+	defer tensor.PoisonReleased(false)() // it takes time, and is no part of a call
+	m, err := NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(1)
+	b := newBatch(c, size, 224, 224, 1, names(c)...)
+	few := newBatch(c, 1, 224, 224, 1, "rgb")
+	want, err := m.Predict(context.Background(), few, PredictOptions{Visible: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Params.Freeze()
+	pool := tensor.NewPool(0)
+	defer pool.Close()
+	goroutines := runtime.NumGoroutine()
+
+	var late []time.Duration
+	for i := range rounds {
+		ctx, cancel := context.WithCancel(context.Background())
+		var at time.Time
+		timer := time.AfterFunc(time.Duration(20+15*i)*time.Millisecond, func() {
+			at = time.Now()
+			cancel()
+		})
+		var err error
+		if o := (PredictOptions{Pool: []*tensor.Pool{pool, nil}[i%2]}); i%3 < 2 {
+			_, err = m.Predict(ctx, b, o)
+		} else {
+			_, err = m.Features(ctx, b, FeatureOptions{Pool: o.Pool})
+		}
+		returned := time.Now()
+		if timer.Stop() {
+			t.Fatalf("the call ended before its context, after %v: %v", returned.Sub(at), err)
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got the error %v, want context.Canceled", err)
+		}
+		<-ctx.Done() // so that at is written
+		late = append(late, returned.Sub(at))
+	}
+	t.Logf("returned after %v", late)
+	slices.Sort(late)
+	if median := late[len(late)/2]; median > 100*time.Millisecond {
+		t.Errorf("returns %v after the end of the context, want at most 100ms", median)
+	}
+	for wait := 0; runtime.NumGoroutine() > goroutines; wait++ {
+		if wait == 100 {
+			t.Errorf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+
+	p, err := m.Predict(context.Background(), few, PredictOptions{Visible: 8, Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Outputs {
+		sameBits(t, p.Outputs[i].Name, p.Outputs[i].Pix, want.Outputs[i].Pix)
+	}
+	ended, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	if _, err := m.Predict(ended, b, PredictOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got the error %v, want context.DeadlineExceeded", err)
+	}
+}
