@@ -50,7 +50,7 @@ type Input struct {
 	ClassEmbDim int    `json:"class_emb_dim,omitempty"` // KindClasses: width of the class embedding
 	// Normalize says how pixels of an image kind reach the model: "imagenet"
 	// (mean and deviation of three-channel colour), "standardize" (robust, per
-	// sample: see data.Standardize) or "none". See Normalization for "".
+	// sample: see images.Standardize) or "none". See Normalization for "".
 	Normalize string `json:"normalize,omitempty"`
 }
 

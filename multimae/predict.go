@@ -53,19 +53,16 @@ func (p *Predicted) Image(b int) []float32 {
 	return p.Pix[b*n : (b+1)*n : (b+1)*n]
 }
 
-// IDs returns the channel with the largest value at each pixel, [B, H, W]: the
-// most probable classes, where the output is a class map. Of equal ones it is
-// the first.
-func (p *Predicted) IDs() []int32 {
-	n := p.H * p.W
-	ids := make([]int32, len(p.Pix)/p.Channels)
-	for b := range len(ids) / max(n, 1) {
-		image, ids := p.Image(b), ids[b*n:(b+1)*n]
-		for c := 1; c < p.Channels; c++ {
-			for i, v := range image[c*n : (c+1)*n] {
-				if v > image[int(ids[i])*n+i] {
-					ids[i] = int32(c)
-				}
+// IDs returns the channel with the largest value at each pixel of sample b,
+// [H, W]: the most probable class, where the output is a class map. Of equal
+// ones it is the first.
+func (p *Predicted) IDs(b int) []int32 {
+	n, image := p.H*p.W, p.Image(b)
+	ids := make([]int32, n)
+	for c := 1; c < p.Channels; c++ {
+		for i, v := range image[c*n : (c+1)*n] {
+			if v > image[int(ids[i])*n+i] {
+				ids[i] = int32(c)
 			}
 		}
 	}

@@ -147,7 +147,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		}
 	}
 	for _, f := range files {
-		if m := s.Maps[f.modality]; m != nil && !sameShape(m, largest) {
+		if m := s.Maps[f.modality]; m != nil && !m.SameShape(largest) {
 			return nil, fmt.Errorf("%s: %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
 				*f.path, m.W, m.H, at, largest.W, largest.H)
 		}
@@ -159,11 +159,4 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		return nil, usagef("no image: give at least one of -rgb, -depth and -semseg, or -scene N")
 	}
 	return s, nil
-}
-
-// sameShape says whether two maps have sides of the same ratio, to the pixel
-// that a smaller one is rounded by.
-func sameShape(small, large *data.Map) bool {
-	d := small.W*large.H - small.H*large.W
-	return max(d, -d) <= max(large.W, large.H)
 }

@@ -4,14 +4,11 @@ import (
 	"fmt"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/images"
 )
 
-// Map is one modality of one sample. Exactly one of Pix and IDs is set.
-type Map struct {
-	C, H, W int       // C is 0 for a class map
-	Pix     []float32 // image kinds: [C, H, W]
-	IDs     []uint8   // class maps: [H, W]; 254 marks padding, 255 ignored pixels
-}
+// Map is one modality of one sample.
+type Map = images.Map
 
 // Sample is one scene before normalisation: colour is 0..1, depth the 16-bit
 // value / 2^16 (also 0..1), class maps hold ids.

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -224,137 +225,6 @@ func TestOutline(t *testing.T) {
 	}
 }
 
-func TestStandardize(t *testing.T) {
-	reference := func(pix []float32) []float64 {
-		s := make([]float64, len(pix))
-		for i, v := range pix {
-			s[i] = float64(v)
-		}
-		x := slices.Clone(s)
-		slices.Sort(s)
-		s = s[int(.1*float64(len(s))):int(.9*float64(len(s)))]
-		var mean, variance float64
-		for _, v := range s {
-			mean += v / float64(len(s))
-		}
-		for _, v := range s {
-			variance += (v - mean) * (v - mean) / float64(len(s)-1)
-		}
-		for i, v := range x {
-			x[i] = (v - mean) / math.Sqrt(variance+1e-6)
-		}
-		return x
-	}
-	r := nn.NewRNG(9)
-	for _, n := range []int{3, 4, 9, 10, 11, 100, 1000, 4096, 50176} {
-		for name, draw := range map[string]func() float32{
-			"uniform":  func() float32 { return r.Float32(0, 1) },
-			"signed":   func() float32 { return r.Float32(-1e4, 1e4) },
-			"steps":    func() float32 { return float32(r.Intn(4)) / 4 },
-			"constant": func() float32 { return 0.25 },
-		} {
-			pix := make([]float32, n)
-			for i := range pix {
-				pix[i] = draw()
-			}
-			want := reference(pix)
-			Standardize(pix)
-			for i, w := range want {
-				if math.Abs(float64(pix[i])-w) > 2e-5*max(1, math.Abs(w)) {
-					t.Fatalf("%s, n = %d: [%d] = %v, want %v", name, n, i, pix[i], w)
-				}
-			}
-		}
-	}
-	for _, few := range [][]float32{{}, {3}, {1, 2}} {
-		Standardize(few)
-		for _, v := range few {
-			if v != v || math.IsInf(float64(v), 0) {
-				t.Errorf("few values give %v", few)
-			}
-		}
-	}
-	keys := []float32{float32(math.Inf(-1)), -2, -1e-40, 0, 1e-40, 2, float32(math.Inf(1))}
-	for i, v := range keys {
-		if unkey(key(v)) != v || i > 0 && key(v) <= key(keys[i-1]) {
-			t.Errorf("key(%v) = %#x is out of order or does not go back", v, key(v))
-		}
-	}
-}
-
-func TestRGB(t *testing.T) {
-	pix := []float32{0, 1, 0.5, 0.25, 1, 0}
-	orig := slices.Clone(pix)
-	NormalizeRGB(pix)
-	if want := (1 - ImageNetMean[0]) / ImageNetStd[0]; abs(pix[1]-want) > 1e-6 {
-		t.Errorf("red 1 → %v, want %v", pix[1], want)
-	}
-	DenormalizeRGB(pix)
-	for i := range pix {
-		if abs(pix[i]-orig[i]) > 1e-6 {
-			t.Errorf("there and back: %v → %v", orig[i], pix[i])
-		}
-	}
-}
-
-func TestResize(t *testing.T) {
-	var z resizer
-	ramp := func(w, h int) *Map {
-		m := &Map{C: 1, H: h, W: w, Pix: make([]float32, w*h)}
-		for i := range m.Pix {
-			m.Pix[i] = (float32(i%w)+0.5)/float32(w) + 10*(float32(i/w)+0.5)/float32(h)
-		}
-		return m
-	}
-	// A linear function survives any resize away from the border, but for the
-	// sampling of the triangle where the ratio is no integer.
-	for _, sz := range [][3]int{{64, 64, 32}, {100, 60, 16}, {30, 20, 64}, {640, 480, 224}} {
-		m := ramp(sz[0], sz[1])
-		out := sz[2]
-		dst := make([]float32, out*out)
-		z.image(dst, m, rect{0, 0, m.W, m.H}, m.W, m.H, out, false)
-		edge := 1 + out/min(m.W, m.H)
-		for y := edge; y < out-edge; y++ {
-			for x := edge; x < out-edge; x++ {
-				want := (float32(x)+0.5)/float32(out) + 10*(float32(y)+0.5)/float32(out)
-				if abs(dst[y*out+x]-want) > 5e-3 {
-					t.Fatalf("%v: (%d,%d) = %v, want %v", sz, x, y, dst[y*out+x], want)
-				}
-			}
-		}
-	}
-	// Without a change of size nothing changes, to the bit.
-	m := ramp(40, 40)
-	dst := make([]float32, 16*16)
-	z.image(dst, m, rect{5, 9, 16, 16}, 40, 40, 16, false)
-	for i, v := range dst {
-		if want := m.Pix[(9+i/16)*40+5+i%16]; v != want {
-			t.Fatalf("crop [%d] = %v, want %v", i, v, want)
-		}
-	}
-	// Antialiasing: a fine checker becomes grey.
-	for i := range m.Pix {
-		m.Pix[i] = float32((i%40 + i/40) & 1)
-	}
-	z.image(dst[:100], m, rect{0, 0, 40, 40}, 40, 40, 10, false)
-	for i, v := range dst[:100] {
-		if abs(v-0.5) > 0.07 {
-			t.Fatalf("reduced checker [%d] = %v", i, v)
-		}
-	}
-	// Reducing [0 1 2 3 4 5 6 7] to 4 by a triangle of half width 2.
-	row := &Map{C: 1, H: 1, W: 8, Pix: []float32{0, 1, 2, 3, 4, 5, 6, 7}}
-	var x taps
-	x.set(0, 8, 4, 8)
-	got := make([]float32, 4)
-	x.row(got, row.Pix, false)
-	for i, w := range []float32{5. / 7, 2.5, 4.5, 44. / 7} {
-		if abs(got[i]-w) > 1e-6 {
-			t.Errorf("triangle: %v at %d, want %v", got[i], i, w)
-		}
-	}
-}
-
 // TestAligned crops samples whose colour, depth and classes say where their
 // pixels came from.
 func TestAligned(t *testing.T) {
@@ -376,14 +246,14 @@ func TestAligned(t *testing.T) {
 	inputs[0].Normalize, inputs[1].Normalize = "none", "none"
 	s := &Sample{Name: "s", Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids, "quarter": quarter}}
 	a := Augment{Crop: true, Flip: true}
-	var z resizer
+	var z images.Resizer
 	flips := 0
 	for seed := range uint64(50) {
 		r := nn.NewRNG(seed)
-		c, flip := a.draw(&r, w, h)
+		c := a.draw(&r, w, h)
 		var b multimae.Batch
-		shape(&b, 2, size, inputs)
-		z.place(&b, 1, s, inputs, c, flip)
+		images.Reshape(&b, 2, size, inputs)
+		z.Place(&b, 1, s.Maps, inputs, c)
 		px := b.Images["rgb"][3*size*size:]
 		dp := b.Images["depth"][size*size:]
 		for i, v := range dp {
@@ -391,10 +261,10 @@ func TestAligned(t *testing.T) {
 				t.Fatalf("crop %v: depth says column %v, rgb %v", c, v, px[i])
 			}
 		}
-		if left, right := px[0], px[size-1]; flip != (left > right) {
-			t.Fatalf("flip %v, but columns run from %v to %v", flip, left, right)
+		if left, right := px[0], px[size-1]; c.Flip != (left > right) {
+			t.Fatalf("flip %v, but columns run from %v to %v", c.Flip, left, right)
 		}
-		if flip {
+		if c.Flip {
 			flips++
 		}
 		side := size / 4
@@ -422,16 +292,16 @@ func TestCrop(t *testing.T) {
 	r := nn.NewRNG(1)
 	for range 2000 {
 		c := a.crop(&r, 100, 60)
-		area, aspect := float64(c.w*c.h)/6000, float64(c.w)/float64(c.h)
-		if c.x < 0 || c.y < 0 || c.x+c.w > 100 || c.y+c.h > 60 || area < 0.19 || area > 1 || aspect < 0.7 || aspect > 1.42 {
+		area, aspect := float64(c.W*c.H)/6000, float64(c.W)/float64(c.H)
+		if c.X < 0 || c.Y < 0 || c.X+c.W > 100 || c.Y+c.H > 60 || area < 0.19 || area > 1 || aspect < 0.7 || aspect > 1.42 {
 			t.Fatalf("crop %+v: area %.3f, aspect %.3f", c, area, aspect)
 		}
 	}
 	a.CropScale, a.CropRatio = [2]float64{1, 1}, [2]float64{1, 1}
-	if got, want := a.crop(&r, 100, 60), (rect{20, 0, 60, 60}); got != want {
+	if got, want := a.crop(&r, 100, 60), (images.Crop{X: 20, W: 60, H: 60, FullW: 100, FullH: 60}); got != want {
 		t.Errorf("what never fits: %+v, want %+v", got, want)
 	}
-	if got, want := a.crop(&r, 60, 101), (rect{0, 20, 60, 60}); got != want {
+	if got, want := a.crop(&r, 60, 101), (images.Crop{Y: 20, W: 60, H: 60, FullW: 60, FullH: 101}); got != want {
 		t.Errorf("what never fits: %+v, want %+v", got, want)
 	}
 }
@@ -439,7 +309,7 @@ func TestCrop(t *testing.T) {
 func TestCollate(t *testing.T) {
 	ds := Scenes(0, 3, 40, 1)
 	s := []*Sample{mustSample(t, ds, 0), mustSample(t, ds, 1)}
-	s[0].Maps["semseg"].IDs[0] = idPadding
+	s[0].Maps["semseg"].IDs[0] = 254
 	b, err := Collate(s, all, 40)
 	if err != nil {
 		t.Fatal(err)
@@ -448,7 +318,7 @@ func TestCollate(t *testing.T) {
 		t.Fatalf("batch of %d: %d×%d", b.Size, b.H, b.W)
 	}
 	rgb := slices.Clone(b.Images["rgb"][4800:])
-	DenormalizeRGB(rgb)
+	images.DenormalizeRGB(rgb)
 	for i, v := range rgb {
 		if abs(v-s[1].Maps["rgb"].Pix[i]) > 1e-5 {
 			t.Fatalf("rgb[%d] = %v, want %v", i, v, s[1].Maps["rgb"].Pix[i])
@@ -456,7 +326,7 @@ func TestCollate(t *testing.T) {
 	}
 	full := all[2]
 	full.Stride = 1
-	if b, err = Collate(s, []multimae.Input{full}, 40); err != nil || b.Classes["semseg"][0] != idIgnore {
+	if b, err = Collate(s, []multimae.Input{full}, 40); err != nil || b.Classes["semseg"][0] != 255 {
 		t.Errorf("padding is not ignored: %v", err)
 	}
 	delete(s[0].Maps, "depth")
@@ -1105,19 +975,6 @@ func BenchmarkScene(b *testing.B) {
 				mustSample(b, ds, i)
 			}
 			b.ReportMetric(float64(b.Elapsed().Microseconds())/1e3/float64(b.N), "ms/scene")
-		})
-	}
-}
-
-func BenchmarkStandardize(b *testing.B) {
-	for _, side := range []int{64, 224} {
-		b.Run(fmt.Sprintf("side=%d", side), func(b *testing.B) {
-			depth := mustSample(b, Scenes(0, 1, side, 1), 0).Maps["depth"].Pix
-			pix := make([]float32, len(depth))
-			for b.Loop() {
-				copy(pix, depth)
-				Standardize(pix)
-			}
 		})
 	}
 }

@@ -7,11 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"image"
-	"image/color"
 	"image/png"
 	"io/fs"
 	"maps"
-	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -381,42 +379,6 @@ func writeSample(dir string, s *Sample) error {
 		}
 	}
 	return nil
-}
-
-// Image is the map as the PNG that WriteFolder writes. Values are clamped to
-// what the format holds; a map of other than 1, 3 or 4 channels is an error.
-func (m *Map) Image() (image.Image, error) {
-	r := image.Rect(0, 0, m.W, m.H)
-	n := m.W * m.H
-	level := func(v, scale, limit float32) float32 {
-		if v = v*scale + 0.5; v > 0 { // false for NaN, too
-			return min(v, limit)
-		}
-		return 0
-	}
-	switch {
-	case m.IDs != nil && len(m.IDs) == n:
-		return &image.Gray{Pix: m.IDs, Stride: m.W, Rect: r}, nil
-	case m.IDs != nil || len(m.Pix) != m.C*n:
-	case m.C == 1:
-		img := image.NewGray16(r)
-		for i, v := range m.Pix {
-			k := uint16(level(v, 65536, math.MaxUint16))
-			img.Pix[2*i], img.Pix[2*i+1] = uint8(k>>8), uint8(k)
-		}
-		return img, nil
-	case m.C == 3 || m.C == 4:
-		img := image.NewNRGBA(r)
-		for i := range n {
-			c := color.NRGBA{A: 255}
-			for k, p := range []*uint8{&c.R, &c.G, &c.B, &c.A}[:m.C] {
-				*p = uint8(level(m.Pix[k*n+i], 255, 255))
-			}
-			img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = c.R, c.G, c.B, c.A
-		}
-		return img, nil
-	}
-	return nil, fmt.Errorf("a map of [%d,%d,%d] with %d values and %d ids does not fit a PNG", m.C, m.H, m.W, len(m.Pix), len(m.IDs))
 }
 
 // Rendered scenes are written by the thousand and are small: speed matters

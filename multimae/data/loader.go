@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -166,7 +167,7 @@ func (l *Loader) Close() {
 
 func (l *Loader) work() {
 	defer l.wg.Done()
-	var z resizer
+	var z images.Resizer
 	for {
 		select {
 		case <-l.ctx.Done():
@@ -197,12 +198,12 @@ func (l *Loader) buffer() *multimae.Batch {
 }
 
 // fill makes batch number k.
-func (l *Loader) fill(z *resizer, b *multimae.Batch, k int) (skipped int, err error) {
+func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) (skipped int, err error) {
 	n := l.ds.Len()
 	epoch := uint64(k / l.per)
 	from := k % l.per * l.c.Batch
 	to := min(from+l.c.Batch, n)
-	shape(b, to-from, l.c.Size, l.c.Inputs)
+	images.Reshape(b, to-from, l.c.Size, l.c.Inputs)
 	order := newPermutation(n, l.c.Seed, epoch)
 	for pos := from; pos < to; pos++ {
 		if err := l.ctx.Err(); err != nil {
@@ -218,9 +219,8 @@ func (l *Loader) fill(z *resizer, b *multimae.Batch, k int) (skipped int, err er
 		}
 		skipped += bad
 		r := nn.NewRNG(l.c.Seed, epoch, uint64(pos))
-		w, h := s.size()
-		c, flip := l.c.Augment.draw(&r, w, h)
-		z.place(b, pos-from, s, l.c.Inputs, c, flip)
+		w, h := images.Size(s.Maps)
+		z.Place(b, pos-from, s.Maps, l.c.Inputs, l.c.Augment.draw(&r, w, h))
 	}
 	return skipped, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
@@ -280,7 +281,7 @@ func (y *tally) distance(pred, pix []float32, pp int, figure string) {
 	for k, v := range pred {
 		e := float64(v - pix[k])
 		if figure == FigurePSNR {
-			e *= float64(data.ImageNetStd[k/pp])
+			e *= float64(images.ImageNetStd[k/pp])
 			y.sum += e * e
 		} else {
 			y.sum += math.Abs(e)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -72,7 +73,7 @@ func slowScore(c *multimae.Config, o *multimae.Output, b *multimae.Batch, masks 
 					case multimae.LossMSE:
 						d := predict(s, ch, y, x) - want
 						mine += d * d / float64(o.Channels)
-						e := d * float64(data.ImageNetStd[ch])
+						e := d * float64(images.ImageNetStd[ch])
 						figure += e * e
 					case multimae.LossL1:
 						mine += math.Abs(predict(s, ch, y, x) - want)

@@ -1,11 +1,13 @@
 package view
 
 import (
+	"context"
 	"fmt"
 	"image"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -34,14 +36,13 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 		side := m.Config.ImageSize
 		o.Tile = min((95+side)/side*side, 224)
 	}
-	t := tensor.NewInference(pool)
 	var masked, single []Section
 	for i, s := range samples {
 		b, err := data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
 		if err != nil {
 			return nil, err
 		}
-		p := &painter{m: m, t: t, b: b, o: o}
+		p := &painter{m: m, pool: pool, b: b, o: o}
 		r := nn.NewRNG(o.Seed, nn.Hash("reconstructions"), uint64(i))
 		section, err := p.masked(&r, s.Name)
 		if err != nil {
@@ -64,10 +65,10 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 
 // painter draws the predictions for one sample.
 type painter struct {
-	m *multimae.Model
-	t *tensor.Tape
-	b *multimae.Batch
-	o ReconstructOptions
+	m    *multimae.Model
+	pool *tensor.Pool
+	b    *multimae.Batch
+	o    ReconstructOptions
 }
 
 func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
@@ -140,66 +141,33 @@ func (p *painter) single(name string) (Section, error) {
 
 // predict returns a picture of each modality that the model predicts.
 func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error) {
-	p.t.Reset()
-	preds, err := p.m.Forward(p.t, p.b, masks, nil)
+	pred, err := p.m.Predict(context.Background(), p.b, multimae.PredictOptions{Masks: masks, Pool: p.pool})
 	if err != nil {
 		return nil, err
 	}
 	pictures := map[string]*image.RGBA{}
-	for i := range p.m.Config.Outputs {
-		out := &p.m.Config.Outputs[i]
+	for i := range pred.Outputs {
+		out := &pred.Outputs[i]
 		if out.Loss == multimae.LossNormMSE || pictures[out.Task] != nil {
 			continue // without the patch's own mean it is no picture
 		}
-		pix := p.m.Unpatch(i, preds[i], p.b.H, p.b.W)
-		h, w := p.b.H/out.Stride, p.b.W/out.Stride
-		if out.Loss == multimae.LossCrossEntropy {
-			pictures[out.Task] = Classes(mostProbable(pix, out.Channels), h, w)
+		if truth := p.b.Images[out.Task]; truth != nil { // one scale for both
+			pictures[out.Task] = images.Pixels(p.m.Config.Input(out.Task), out.Pix, out.H, out.W, truth)
 		} else {
-			pictures[out.Task] = p.picture(p.m.Config.Input(out.Task), pix, h, w)
+			pictures[out.Task] = images.Picture(&p.m.Config.BackboneConfig, out, 0)
 		}
 	}
 	return pictures, nil
-}
-
-func mostProbable(logits []float32, classes int) []int32 {
-	n := len(logits) / classes
-	ids := make([]int32, n)
-	for i := range ids {
-		for k := range classes {
-			if logits[k*n+i] > logits[int(ids[i])*n+i] {
-				ids[i] = int32(k)
-			}
-		}
-	}
-	return ids
 }
 
 // truth is the picture of what the sample has.
 func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	h, w := p.b.H/in.Stride, p.b.W/in.Stride
 	if in.Kind == multimae.KindClasses {
-		return Classes(p.b.Classes[in.Name], h, w)
+		return images.Classes(p.b.Classes[in.Name], h, w)
 	}
-	return p.picture(in, append([]float32(nil), p.b.Images[in.Name]...), h, w)
-}
-
-// picture draws normalised pixels [C, h, w], which it may change.
-func (p *painter) picture(in *multimae.Input, pix []float32, h, w int) *image.RGBA {
-	if in.Channels == 3 {
-		if in.Normalization() == "imagenet" {
-			data.DenormalizeRGB(pix)
-		}
-		return RGB(pix, h, w)
-	}
-	// One scale for truth and prediction; other numbers of channels show their
-	// first.
-	scale := p.b.Images[in.Name]
-	if scale == nil {
-		scale = pix
-	}
-	lo, hi := Range(scale[:h*w], 0.01)
-	return Depth(pix[:h*w], h, w, lo, hi)
+	pix := p.b.Images[in.Name]
+	return images.Pixels(in, pix, h, w, pix)
 }
 
 // paste copies the patches of from that are not masked over to.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
@@ -71,7 +72,7 @@ func newPainter(t *testing.T, m *multimae.Model, s *data.Sample, o ReconstructOp
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &painter{m: m, t: tensor.NewInference(nil), b: b, o: o}
+	return &painter{m: m, b: b, o: o}
 }
 
 // patches calls f for each pixel of a picture with whether its patch is masked.
@@ -160,17 +161,17 @@ func slow(m *multimae.Model, b *multimae.Batch, in *multimae.Input, preds []*ten
 	case "rgb":
 		for c := range 3 {
 			for k := range 32 * 32 {
-				pix[c*1024+k] = pix[c*1024+k]*data.ImageNetStd[c] + data.ImageNetMean[c]
+				pix[c*1024+k] = pix[c*1024+k]*images.ImageNetStd[c] + images.ImageNetMean[c]
 			}
 		}
-		return RGB(pix, side, side)
+		return images.RGB(pix, side, side)
 	case "depth":
 		scale := b.Images["depth"] // that of the truth, where there is one
 		if scale == nil {
 			scale = pix
 		}
-		lo, hi := Range(scale, 0.01)
-		return Depth(pix, side, side, lo, hi)
+		lo, hi := images.Range(scale, 0.01)
+		return images.Depth(pix, side, side, lo, hi)
 	default:
 		ids := make([]int32, side*side)
 		for k := range ids {
@@ -181,7 +182,7 @@ func slow(m *multimae.Model, b *multimae.Batch, in *multimae.Input, preds []*ten
 				}
 			}
 		}
-		return Classes(ids, side, side)
+		return images.Classes(ids, side, side)
 	}
 }
 

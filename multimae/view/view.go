@@ -8,95 +8,14 @@ import (
 	"image/draw"
 	"image/png"
 	"io"
-	"math"
-	"slices"
 
 	"github.com/gomae/gomae/nn"
 )
 
 var (
-	nanColor     = color.RGBA{255, 0, 255, 255}
-	maskColor    = color.RGBA{214, 214, 214, 255}
-	maskEdge     = color.RGBA{224, 224, 224, 255}
-	ignoreColor  = color.RGBA{0, 0, 0, 255}
-	classPalette = newClassPalette()
+	maskColor = color.RGBA{214, 214, 214, 255}
+	maskEdge  = color.RGBA{224, 224, 224, 255}
 )
-
-// RGB returns the picture of pix [3,h,w], planes red, green, blue with values in 0..1. Values outside
-// are clamped; a pixel with a NaN is magenta. Undo a dataset's normalisation first.
-func RGB(pix []float32, h, w int) *image.RGBA {
-	img := newImage("RGB", len(pix), 3, h, w)
-	n := h * w
-	for i := range n {
-		r, g, b := pix[i], pix[n+i], pix[2*n+i]
-		c := color.RGBA{byteOf(r), byteOf(g), byteOf(b), 255}
-		if r != r || g != g || b != b {
-			c = nanColor
-		}
-		set(img, i, c)
-	}
-	return img
-}
-
-// Depth returns the picture of pix [h,w] in the colour map viridis: lo and below dark violet, hi and
-// above yellow, NaN magenta. Viridis is perceptually uniform, so that equal steps in depth look equal,
-// and readable for the colour-blind. If hi is not above lo, every value is drawn in the map's middle.
-// Range finds bounds that outliers do not spoil.
-func Depth(pix []float32, h, w int, lo, hi float32) *image.RGBA {
-	img := newImage("Depth", len(pix), 1, h, w)
-	scale := 1 / (float64(hi) - float64(lo))
-	for i, v := range pix {
-		c := nanColor
-		if v == v {
-			t := 0.5
-			if hi > lo {
-				t = (float64(v) - float64(lo)) * scale
-			}
-			c = viridis(t)
-		}
-		set(img, i, c)
-	}
-	return img
-}
-
-// Range returns bounds for Depth: the values with a share of tail (0 ≤ tail < 0.5) of pix below lo and
-// above hi. NaN and infinities are left out; without any finite value it returns 0, 1.
-func Range(pix []float32, tail float64) (lo, hi float32) {
-	finite := make([]float32, 0, len(pix))
-	for _, v := range pix {
-		if !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) {
-			finite = append(finite, v)
-		}
-	}
-	if len(finite) == 0 {
-		return 0, 1
-	}
-	slices.Sort(finite)
-	k := 0
-	if tail > 0 {
-		k = min(int(tail*float64(len(finite))), (len(finite)-1)/2)
-	}
-	return finite[k], finite[len(finite)-1-k]
-}
-
-// Classes returns the picture of the class ids [h,w]. Each id has one colour in every picture and on
-// every run: a palette of 255 well separated colours, repeated for ids above 255. The ignore id 255 and
-// negative ids are black.
-func Classes(ids []int32, h, w int) *image.RGBA {
-	img := newImage("Classes", len(ids), 1, h, w)
-	for i, id := range ids {
-		set(img, i, ClassColor(id))
-	}
-	return img
-}
-
-// ClassColor returns the colour in which Classes draws an id, for a legend.
-func ClassColor(id int32) color.RGBA {
-	if id < 0 || id == 255 {
-		return ignoreColor
-	}
-	return classPalette[id%255]
-}
 
 // Masked returns a copy of img in which the masked patches, those with a non-zero or true mask value,
 // are a quiet grey. The mask is the row-major grid of patch×patch squares; img's size must be a multiple
@@ -159,20 +78,6 @@ func WritePNG(path string, img image.Image) error {
 	return nil
 }
 
-// newImage checks that n values make channels planes of h×w pixels and returns the blank picture.
-func newImage(what string, n, channels, h, w int) *image.RGBA {
-	if h < 0 || w < 0 || n != channels*h*w {
-		panic(fmt.Sprintf("view: %s: got %d values, want %d x %d x %d", what, n, channels, h, w))
-	}
-	return image.NewRGBA(image.Rect(0, 0, w, h))
-}
-
-// set writes pixel i of an image that newImage made, whose rows lie back to back.
-func set(img *image.RGBA, i int, c color.RGBA) {
-	p := img.Pix[4*i:][:4]
-	p[0], p[1], p[2], p[3] = c.R, c.G, c.B, c.A
-}
-
 func fill(img *image.RGBA, r image.Rectangle, c color.Color) {
 	draw.Draw(img, r, image.NewUniform(c), image.Point{}, draw.Src)
 }
@@ -183,81 +88,4 @@ func copyOf(img image.Image) *image.RGBA {
 	out := image.NewRGBA(image.Rect(0, 0, b.Dx(), b.Dy()))
 	draw.Draw(out, out.Rect, img, b.Min, draw.Src)
 	return out
-}
-
-// byteOf maps 0..1 to 0..255, rounding to nearest; NaN becomes 0.
-func byteOf[F float32 | float64](v F) uint8 {
-	switch {
-	case v >= 1:
-		return 255
-	case v > 0:
-		return uint8(v*255 + 0.5)
-	}
-	return 0
-}
-
-// viridis returns the colour at t, clamped to 0..1: the sixth-degree fit of matplotlib's viridis (CC0)
-// published by Matt Zucker (CC0, https://www.shadertoy.com/view/WlfXRN), within 2% of the table.
-func viridis(t float64) color.RGBA {
-	t = min(max(t, 0), 1)
-	var c [3]uint8
-	for k := range c {
-		v := 0.0
-		for i := len(viridisFit) - 1; i >= 0; i-- {
-			v = v*t + viridisFit[i][k]
-		}
-		c[k] = byteOf(v)
-	}
-	return color.RGBA{c[0], c[1], c[2], 255}
-}
-
-var viridisFit = [7][3]float64{
-	{0.2777273272234177, 0.005407344544966578, 0.3340998053353061},
-	{0.1050930431085774, 1.404613529898575, 1.384590162594685},
-	{-0.3308618287255563, 0.214847559468213, 0.09509516302823659},
-	{-4.634230498983486, -5.799100973351585, -19.33244095627987},
-	{6.228269936347081, 14.17993336680509, 56.69055260068105},
-	{4.776384997670288, -13.74514537774601, -65.35303263337234},
-	{-5.435455855934631, 4.645852612178535, 26.3124352495832},
-}
-
-// newClassPalette returns the colours of the ids 0..254. Hues follow the golden ratio, which keeps any
-// number of consecutive ids far apart on the circle; lightness and chroma alternate, which separates the
-// ids whose hues come close. It works in Oklch, where distance is what the eye sees.
-func newClassPalette() (palette [255]color.RGBA) {
-	lightness := [...]float64{0.66, 0.82, 0.50, 0.74, 0.58, 0.90, 0.42}
-	chroma := [...]float64{0.17, 0.11, 0.15, 0.06}
-	for i := range palette {
-		_, hue := math.Modf(0.08 + float64(i)*(math.Sqrt(5)-1)/2)
-		palette[i] = oklch(lightness[i%len(lightness)], chroma[i%len(chroma)], 2*math.Pi*hue)
-	}
-	return palette
-}
-
-// oklch converts a colour of Björn Ottosson's Oklab in polar form (https://bottosson.github.io/posts/oklab/,
-// public domain) to sRGB, taking chroma away until the colour exists.
-func oklch(l, c, hue float64) color.RGBA {
-	for ; ; c -= 0.005 {
-		a, b := max(c, 0)*math.Cos(hue), max(c, 0)*math.Sin(hue)
-		cube := func(v float64) float64 { return v * v * v }
-		x := cube(l + 0.3963377774*a + 0.2158037573*b)
-		y := cube(l - 0.1055613458*a - 0.0638541728*b)
-		z := cube(l - 0.0894841775*a - 1.2914855480*b)
-		rgb := [3]float64{
-			4.0767416621*x - 3.3077115913*y + 0.2309699292*z,
-			-1.2684380046*x + 2.6097574011*y - 0.3413193965*z,
-			-0.0041960863*x - 0.7034186147*y + 1.7076147010*z,
-		}
-		if c <= 0 || slices.Min(rgb[:]) >= 0 && slices.Max(rgb[:]) <= 1 {
-			return color.RGBA{gamma(rgb[0]), gamma(rgb[1]), gamma(rgb[2]), 255}
-		}
-	}
-}
-
-// gamma applies the sRGB transfer curve to a linear value.
-func gamma(v float64) uint8 {
-	if v <= 0.0031308 {
-		return byteOf(12.92 * v)
-	}
-	return byteOf(1.055*math.Pow(v, 1/2.4) - 0.055)
 }

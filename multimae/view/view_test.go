@@ -5,11 +5,12 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gomae/gomae/multimae/images"
 )
 
 func at(img *image.RGBA, x, y int) color.RGBA { return img.RGBAAt(x, y) }
@@ -22,85 +23,6 @@ func mustPanic(t *testing.T, name string, f func()) {
 		}
 	}()
 	f()
-}
-
-func TestRGB(t *testing.T) {
-	nan := float32(math.NaN())
-	img := RGB([]float32{0, 1, -3, 0.5, 0, 9, nan, 0.25, 1, float32(math.Inf(1)), 0, 1}, 2, 2)
-	for i, want := range []color.RGBA{{0, 0, 255, 255}, {255, 255, 255, 255}, nanColor, {128, 64, 255, 255}} {
-		if got := at(img, i%2, i/2); got != want {
-			t.Errorf("pixel %d: %v, want %v", i, got, want)
-		}
-	}
-	mustPanic(t, "length", func() { RGB(make([]float32, 4), 2, 2) })
-}
-
-// TestDepth compares the colour map with entries of matplotlib's table.
-func TestDepth(t *testing.T) {
-	img := Depth([]float32{2, 3, 4, 5, 6, -7, float32(math.Inf(1)), float32(math.NaN())}, 1, 8, 2, 6)
-	for i, want := range []color.RGBA{{68, 1, 84, 255}, {59, 82, 139, 255}, {33, 145, 140, 255}, {94, 201, 98, 255}, {253, 231, 37, 255}, {68, 1, 84, 255}, {253, 231, 37, 255}} {
-		got := at(img, i, 0)
-		for k, d := range []int{int(got.R) - int(want.R), int(got.G) - int(want.G), int(got.B) - int(want.B)} {
-			if d < -5 || d > 5 {
-				t.Errorf("value %d, channel %d: %v, want about %v", i, k, got, want)
-			}
-		}
-	}
-	if got := at(img, 7, 0); got != nanColor {
-		t.Errorf("NaN: %v", got)
-	}
-	if flat := Depth([]float32{1, 5}, 1, 2, 3, 3); at(flat, 0, 0) != at(flat, 1, 0) || at(flat, 0, 0) != viridis(0.5) {
-		t.Error("an empty range is not drawn in the middle colour")
-	}
-}
-
-func TestRange(t *testing.T) {
-	nan, inf := float32(math.NaN()), float32(math.Inf(1))
-	for _, c := range []struct {
-		pix    []float32
-		tail   float64
-		lo, hi float32
-	}{
-		{nil, 0, 0, 1},
-		{[]float32{nan, inf, -inf}, 0.1, 0, 1},
-		{[]float32{nan, 3, 1, inf, 2}, 0, 1, 3},
-		{[]float32{5}, 0.4, 5, 5},
-		{[]float32{100, 1, 2, 3, 4, 5, 6, 7, 8, -100}, 0.1, 1, 8},
-		{[]float32{1, 2}, 7, 1, 2},
-	} {
-		if lo, hi := Range(c.pix, c.tail); lo != c.lo || hi != c.hi {
-			t.Errorf("%v %v: got %v, %v, want %v, %v", c.pix, c.tail, lo, hi, c.lo, c.hi)
-		}
-	}
-}
-
-func TestClasses(t *testing.T) {
-	img := Classes([]int32{0, 254, 255, -1, 300, math.MaxInt32, math.MinInt32, 45}, 2, 4)
-	if at(img, 2, 0) != ignoreColor || at(img, 3, 0) != ignoreColor || at(img, 2, 1) != ignoreColor {
-		t.Error("ignored ids are not black")
-	}
-	if at(img, 0, 1) != at(img, 3, 1) {
-		t.Error("id 300 does not repeat the colour of 45")
-	}
-	// Close ids occur together, so they must differ most; no two may be alike, nor like black or magenta.
-	distance := func(a, b color.RGBA) float64 {
-		r, g, bl := float64(a.R)-float64(b.R), float64(a.G)-float64(b.G), float64(a.B)-float64(b.B)
-		return math.Sqrt(r*r + g*g + bl*bl)
-	}
-	for i, a := range classPalette {
-		for j, b := range classPalette[:i] {
-			want := 4.0
-			if i-j < 8 {
-				want = 30
-			}
-			if d := distance(a, b); d < want {
-				t.Errorf("ids %d and %d: %v and %v differ by %.1f, want %v", j, i, a, b, d, want)
-			}
-		}
-		if distance(a, ignoreColor) < 60 || distance(a, nanColor) < 60 {
-			t.Errorf("id %d: %v is too like black or magenta", i, a)
-		}
-	}
 }
 
 func TestMasked(t *testing.T) {
@@ -128,7 +50,7 @@ func TestMasked(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
-	src := Classes([]int32{1, 2, 3, 4, 5, 6}, 2, 3)
+	src := images.Classes([]int32{1, 2, 3, 4, 5, 6}, 2, 3)
 	big := Scale(src, 3)
 	if big.Rect != image.Rect(0, 0, 9, 6) {
 		t.Fatalf("bounds %v", big.Rect)
@@ -153,7 +75,7 @@ func TestGrid(t *testing.T) {
 		for _, name := range []string{"rgb", "a modality with a name of much more than the room"} {
 			row := Row{Title: name}
 			for range 2 {
-				row.Tiles = append(row.Tiles, Classes([]int32{id, id, id, id}, 2, 2))
+				row.Tiles = append(row.Tiles, images.Classes([]int32{id, id, id, id}, 2, 2))
 				id++
 			}
 			section.Rows = append(section.Rows, row)
@@ -173,7 +95,7 @@ func TestGrid(t *testing.T) {
 			if k == 9 || k == 11 {
 				want = 0
 			}
-			if got := count[ClassColor(k)]; got != want {
+			if got := count[images.ClassColor(k)]; got != want {
 				t.Errorf("%d a line: tile %d covers %d pixels, want %d", perLine, k, got, want)
 			}
 		}
@@ -197,7 +119,7 @@ func TestGridShape(t *testing.T) {
 	count := func(img *image.RGBA) (n int) {
 		for y := range img.Rect.Dy() {
 			for x := range img.Rect.Dx() {
-				if at(img, x, y) == ClassColor(3) {
+				if at(img, x, y) == images.ClassColor(3) {
 					n++
 				}
 			}
@@ -209,7 +131,7 @@ func TestGridShape(t *testing.T) {
 		for i := range ids {
 			ids[i] = 3
 		}
-		if got := count(Tiles([]Tile{{"", Classes(ids, c.h, c.w)}}, 1, 30)); got != c.want {
+		if got := count(Tiles([]Tile{{"", images.Classes(ids, c.h, c.w)}}, 1, 30)); got != c.want {
 			t.Errorf("%dx%d: covers %d pixels, want %d", c.h, c.w, got, c.want)
 		}
 	}
@@ -229,7 +151,7 @@ func TestClipText(t *testing.T) {
 
 func TestWritePNG(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.png")
-	img := Classes([]int32{1, 2, 3, 255}, 2, 2)
+	img := images.Classes([]int32{1, 2, 3, 255}, 2, 2)
 	if err := WritePNG(path, img); err != nil {
 		t.Fatal(err)
 	}
@@ -260,14 +182,14 @@ func TestWritePNG(t *testing.T) {
 
 func ExampleGrid() {
 	// A 4×4 class map of which three of the four 2×2 patches were masked, and a prediction for it.
-	truth := Classes([]int32{7, 7, 1, 1, 7, 7, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
-	guess := Classes([]int32{7, 7, 1, 1, 7, 7, 7, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
+	truth := images.Classes([]int32{7, 7, 1, 1, 7, 7, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
+	guess := images.Classes([]int32{7, 7, 1, 1, 7, 7, 7, 1, 2, 2, 2, 2, 2, 2, 2, 2}, 4, 4)
 	scene := Section{
 		Title:   "scene 1",
 		Columns: []string{"masked input", "prediction", "truth"},
 		Rows: []Row{
 			{Title: "semseg", Tiles: []image.Image{Masked(truth, []bool{false, true, true, true}, 2), guess, truth}},
-			{Title: "depth", Tiles: []image.Image{nil, Depth(make([]float32, 16), 4, 4, -1, 1)}},
+			{Title: "depth", Tiles: []image.Image{nil, images.Depth(make([]float32, 16), 4, 4, -1, 1)}},
 		},
 	}
 	img := Grid([]Section{scene}, 1, 96)

@@ -1,0 +1,252 @@
+package images
+
+import (
+	"encoding/binary"
+	"fmt"
+	"image"
+	"image/color"
+	"math"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+const (
+	idPadding = 254 // class id of padding in images
+	idIgnore  = 255 // class id of pixels that no loss looks at
+)
+
+// Map is one modality of one view before normalisation: colour is 0..1, depth
+// the 16-bit value / 2^16 (also 0..1), class maps hold ids. Exactly one of Pix
+// and IDs is set.
+type Map struct {
+	C, H, W int       // C is 0 for a class map
+	Pix     []float32 // image kinds: [C, H, W]
+	IDs     []uint8   // class maps: [H, W]; 254 marks padding, 255 ignored pixels
+}
+
+// SameShape says whether two maps have sides of the same ratio, to the pixel
+// that the smaller one is rounded by: only then can they show the same view.
+func (m *Map) SameShape(o *Map) bool {
+	d := m.W*o.H - o.W*m.H
+	return max(d, -d) <= max(m.W, m.H, o.W, o.H)
+}
+
+// Size is the width and height of the largest of maps, to which crops refer.
+func Size(maps map[string]*Map) (w, h int) {
+	for _, m := range maps {
+		w, h = max(w, m.W), max(h, m.H)
+	}
+	return w, h
+}
+
+// Problem is what is wrong with an image, and what to do about it.
+type Problem struct{ Message, Remedy string }
+
+// Error is "message; remedy".
+func (p *Problem) Error() string { return p.Message + "; " + p.Remedy }
+
+// From takes the values of one modality from an image of any size.
+//
+// For 3 channels it may be of any kind; alpha is dropped, grey is repeated.
+// Values are v/255, or v/65535 where the image has more than 8 bits. For 4
+// channels alpha is the last. For one channel it is an image.Gray16 (v/65536)
+// or, unless the modality is standardised per sample, an image.Gray (v/255): 8
+// bits would quantise depth too coarsely. A class map is an image.Gray or
+// image.Paletted whose values are ids below NumClasses, 254 (padding) or 255
+// (ignore).
+//
+// Errors are of type *Problem.
+func From(img image.Image, in *multimae.Input) (*Map, error) {
+	bad := func(remedy, format string, args ...any) (*Map, error) {
+		return nil, &Problem{fmt.Sprintf(format, args...), remedy}
+	}
+	w, h := img.Bounds().Dx(), img.Bounds().Dy()
+	if w < 1 || h < 1 {
+		return bad("give an image that has pixels", "%d×%d pixels", w, h)
+	}
+	if in.Kind == multimae.KindClasses {
+		var pix []uint8
+		var stride int
+		switch img := img.(type) {
+		case *image.Gray:
+			pix, stride = img.Pix, img.Stride
+		case *image.Paletted:
+			pix, stride = img.Pix, img.Stride
+		default:
+			return bad("store class ids as an 8-bit grey PNG without a transparent colour", "a class map as %T, expected *image.Gray or *image.Paletted", img)
+		}
+		out := &Map{H: h, W: w, IDs: make([]uint8, w*h)}
+		for y := range h {
+			copy(out.IDs[y*w:][:w], pix[y*stride:])
+		}
+		if err := checkIDs(out, in); err != nil {
+			return nil, err
+		}
+		return out, nil
+	}
+	out := &Map{C: in.Channels, H: h, W: w}
+	switch out.C {
+	default:
+		return bad("split the modality into several of 1, 3 or 4 channels", "modality %s has %d channels, which no image holds", in.Name, out.C)
+	case 3, 4:
+		out.Pix = make([]float32, out.C*w*h)
+		fillColour(out, img)
+	case 1:
+		out.Pix = make([]float32, w*h)
+		switch img := img.(type) {
+		case *image.Gray16:
+			for y := range h {
+				row := img.Pix[y*img.Stride:]
+				for x := range w {
+					out.Pix[y*w+x] = float32(binary.BigEndian.Uint16(row[2*x:])) * 0x1p-16
+				}
+			}
+		case *image.Gray:
+			if in.Normalization() == "standardize" {
+				return bad("store it as a 16-bit grey PNG, value = depth·65536/range", "8-bit grey as *image.Gray, expected *image.Gray16")
+			}
+			for y := range h {
+				for x, v := range img.Pix[y*img.Stride:][:w] {
+					out.Pix[y*w+x] = unit[v]
+				}
+			}
+		default:
+			return bad("store it as a grey PNG without a transparent colour", "%T, expected one channel: *image.Gray16 or *image.Gray", img)
+		}
+	}
+	return out, nil
+}
+
+// Image is the reverse of From, without loss where 8 bits a colour are enough.
+// Values are clamped to what the image holds; a map of other than 1, 3 or 4
+// channels is an error.
+func (m *Map) Image() (image.Image, error) {
+	r := image.Rect(0, 0, m.W, m.H)
+	n := m.W * m.H
+	level := func(v, scale, limit float32) float32 {
+		if v = v*scale + 0.5; v > 0 { // false for NaN, too
+			return min(v, limit)
+		}
+		return 0
+	}
+	switch {
+	case m.IDs != nil && len(m.IDs) == n:
+		return &image.Gray{Pix: m.IDs, Stride: m.W, Rect: r}, nil
+	case m.IDs != nil || len(m.Pix) != m.C*n:
+	case m.C == 1:
+		img := image.NewGray16(r)
+		for i, v := range m.Pix {
+			k := uint16(level(v, 65536, math.MaxUint16))
+			img.Pix[2*i], img.Pix[2*i+1] = uint8(k>>8), uint8(k)
+		}
+		return img, nil
+	case m.C == 3 || m.C == 4:
+		img := image.NewNRGBA(r)
+		for i := range n {
+			c := color.NRGBA{A: 255}
+			for k, p := range []*uint8{&c.R, &c.G, &c.B, &c.A}[:m.C] {
+				*p = uint8(level(m.Pix[k*n+i], 255, 255))
+			}
+			img.Pix[4*i], img.Pix[4*i+1], img.Pix[4*i+2], img.Pix[4*i+3] = c.R, c.G, c.B, c.A
+		}
+		return img, nil
+	}
+	return nil, fmt.Errorf("a map of [%d,%d,%d] with %d values and %d ids does not fit a PNG", m.C, m.H, m.W, len(m.Pix), len(m.IDs))
+}
+
+// unit[v] is v/255.
+var unit = func() (t [256]float32) {
+	for i := range t {
+		t[i] = float32(i) / 255
+	}
+	return t
+}()
+
+// fillColour fills a map of 3 or 4 channels. Alpha is a channel of its own and
+// never multiplied into colour.
+func fillColour(out *Map, img image.Image) {
+	w, h := out.W, out.H
+	plane := w * h
+	set := func(i int, c color.NRGBA) {
+		out.Pix[i], out.Pix[plane+i], out.Pix[2*plane+i] = unit[c.R], unit[c.G], unit[c.B]
+		if out.C == 4 {
+			out.Pix[3*plane+i] = unit[c.A]
+		}
+	}
+	b := img.Bounds()
+	bytes4 := func(pix []uint8, stride int) {
+		for y := range h {
+			row := pix[y*stride:][:4*w]
+			for x := range w {
+				set(y*w+x, color.NRGBA{row[4*x], row[4*x+1], row[4*x+2], row[4*x+3]})
+			}
+		}
+	}
+	if rgba, ok := img.(*image.RGBA); ok && rgba.Opaque() { // else its colours are multiplied by alpha
+		bytes4(rgba.Pix, rgba.Stride)
+		return
+	}
+	switch img := img.(type) {
+	case *image.NRGBA:
+		bytes4(img.Pix, img.Stride)
+	case *image.Gray:
+		for y := range h {
+			for x, v := range img.Pix[y*img.Stride:][:w] {
+				set(y*w+x, color.NRGBA{v, v, v, 255})
+			}
+		}
+	case *image.YCbCr:
+		for y := range h {
+			for x := range w {
+				i, j := img.YOffset(b.Min.X+x, b.Min.Y+y), img.COffset(b.Min.X+x, b.Min.Y+y)
+				r, g, bl := color.YCbCrToRGB(img.Y[i], img.Cb[j], img.Cr[j])
+				set(y*w+x, color.NRGBA{r, g, bl, 255})
+			}
+		}
+	case *image.Paletted:
+		var table [256]color.NRGBA
+		for i, c := range img.Palette {
+			table[i] = color.NRGBAModel.Convert(c).(color.NRGBA)
+		}
+		for y := range h {
+			for x, v := range img.Pix[y*img.Stride:][:w] {
+				set(y*w+x, table[v])
+			}
+		}
+	default:
+		for y := range h {
+			for x := range w {
+				c := color.NRGBA64Model.Convert(img.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA64)
+				for k, v := range [4]uint16{c.R, c.G, c.B, c.A} {
+					if k < out.C {
+						out.Pix[k*plane+y*w+x] = float32(v) / 65535
+					}
+				}
+			}
+		}
+	}
+}
+
+// checkIDs refuses ids that the model has no class for.
+func checkIDs(out *Map, in *multimae.Input) error {
+	first, count := -1, 0
+	for i, id := range out.IDs {
+		if int(id) >= in.NumClasses && id < idPadding {
+			if count == 0 {
+				first = i
+			}
+			count++
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	more := ""
+	if count > 1 {
+		more = fmt.Sprintf(" (and at %d more pixels)", count-1)
+	}
+	return &Problem{
+		Message: fmt.Sprintf("pixel (%d,%d) has class id %d, outside 0..%d%s", first%out.W, first/out.W, out.IDs[first], in.NumClasses-1, more),
+		Remedy:  fmt.Sprintf("map it to a class, or to %d to ignore it, or raise num_classes", idIgnore),
+	}
+}

@@ -1,0 +1,136 @@
+package images
+
+import (
+	"math"
+	"sync"
+)
+
+// ImageNetMean and ImageNetStd are the mean and deviation of colour, in R, G,
+// B order, that "imagenet" normalisation subtracts and divides by.
+var (
+	ImageNetMean = [3]float32{0.485, 0.456, 0.406}
+	ImageNetStd  = [3]float32{0.229, 0.224, 0.225}
+)
+
+// NormalizeRGB turns colour 0..1, [3, H, W], into what the model expects, in
+// place.
+func NormalizeRGB(pix []float32) {
+	plane := len(pix) / 3
+	for c := range 3 {
+		mean, inv := ImageNetMean[c], 1/ImageNetStd[c]
+		for i, v := range pix[c*plane:][:plane] {
+			pix[c*plane+i] = (v - mean) * inv
+		}
+	}
+}
+
+// DenormalizeRGB undoes NormalizeRGB on [3, H, W], in place. Predictions may
+// leave 0..1; they are not clamped.
+func DenormalizeRGB(pix []float32) {
+	plane := len(pix) / 3
+	for c := range 3 {
+		mean, std := ImageNetMean[c], ImageNetStd[c]
+		for i, v := range pix[c*plane:][:plane] {
+			pix[c*plane+i] = v*std + mean
+		}
+	}
+}
+
+// Standardize subtracts from pix the mean of its middle four fifths and
+// divides by their deviation, in place: of the n sorted values those at
+// [int(0.1n), int(0.9n)) count, the variance is the unbiased one, and 1e-6 is
+// added to it under the root. So neither a few far outliers nor the unit of
+// depth reach the model. Where fewer than two values count (n ≤ 2), the
+// variance is 0 and the mean that of all values.
+func Standardize(pix []float32) {
+	n := len(pix)
+	if n == 0 {
+		return
+	}
+	mean, variance := trimmedMoments(pix)
+	m, inv := float32(mean), float32(1/math.Sqrt(variance+1e-6))
+	for i, v := range pix {
+		pix[i] = (v - m) * inv
+	}
+}
+
+func trimmedMoments(pix []float32) (mean, variance float64) {
+	n := len(pix)
+	lo, hi := int(0.1*float64(n)), int(0.9*float64(n))
+	if hi-lo < 2 {
+		for _, v := range pix {
+			mean += float64(v)
+		}
+		return mean / float64(n), 0
+	}
+	s := sortPool.Get().(*sortScratch)
+	defer sortPool.Put(s)
+	keys := s.sort(pix)[lo:hi]
+	for _, k := range keys {
+		mean += float64(unkey(k))
+	}
+	mean /= float64(len(keys))
+	for _, k := range keys {
+		d := float64(unkey(k)) - mean
+		variance += d * d
+	}
+	return mean, variance / float64(len(keys)-1)
+}
+
+// sortScratch sorts floats by a radix sort of three digits of 11 bits: linear
+// whatever the values (depth maps have long runs of equal ones), and several
+// times faster than comparing.
+type sortScratch struct {
+	a, b []uint32
+	hist [3][2048]uint32
+}
+
+var sortPool = sync.Pool{New: func() any { return new(sortScratch) }}
+
+// sort returns the keys of pix in ascending order. The slice is the scratch's.
+func (s *sortScratch) sort(pix []float32) []uint32 {
+	n := len(pix)
+	if cap(s.a) < n {
+		s.a, s.b = make([]uint32, n), make([]uint32, n)
+	}
+	src, dst := s.a[:n], s.b[:n]
+	for d := range s.hist {
+		clear(s.hist[d][:])
+	}
+	for i, v := range pix {
+		k := key(v)
+		src[i] = k
+		s.hist[0][k&2047]++
+		s.hist[1][k>>11&2047]++
+		s.hist[2][k>>22]++
+	}
+	for d := range s.hist {
+		h := &s.hist[d]
+		shift := uint(11 * d)
+		if h[src[0]>>shift&2047] == uint32(n) {
+			continue // all keys share this digit
+		}
+		sum := uint32(0)
+		for i, c := range h {
+			h[i] = sum
+			sum += c
+		}
+		for _, k := range src {
+			digit := k >> shift & 2047
+			dst[h[digit]] = k
+			h[digit]++
+		}
+		src, dst = dst, src
+	}
+	return src
+}
+
+// key maps floats to integers of the same order.
+func key(v float32) uint32 {
+	b := math.Float32bits(v)
+	return b ^ (uint32(int32(b)>>31) | 1<<31)
+}
+
+func unkey(k uint32) float32 {
+	return math.Float32frombits(k ^ (^uint32(int32(k)>>31) | 1<<31))
+}

@@ -1,0 +1,200 @@
+package images
+
+import (
+	"math"
+	"slices"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// Crop is a rectangle in pixels of an image of FullW×FullH, perhaps mirrored.
+// Maps of other sizes show the same view, so they are cropped in proportion.
+type Crop struct {
+	X, Y, W, H   int
+	FullW, FullH int
+	Flip         bool // left to right
+}
+
+// Square is the largest centred square of a w×h image.
+func Square(w, h int) Crop {
+	s := min(w, h)
+	return Crop{X: (w - s) / 2, Y: (h - s) / 2, W: s, H: s, FullW: w, FullH: h}
+}
+
+// Resizer makes the samples of batches. It keeps scratch, so each goroutine
+// needs one of its own.
+type Resizer struct {
+	tmp  []float32
+	x, y taps
+}
+
+// taps are the weights of one axis of a resize: output j is the sum of
+// weight[j*k+i] · input[first[j]+i] over i < k.
+type taps struct {
+	k      int
+	first  []int
+	weight []float32
+}
+
+// set fills t for resizing the span [at, at+in) of an axis of limit pixels to
+// out pixels by a triangle filter as wide as the output pixel where that is
+// the larger: bilinear when enlarging, antialiased when reducing. Pixels
+// outside the span take no part.
+func (t *taps) set(at, in float64, out, limit int) {
+	scale := in / float64(out)
+	support := max(scale, 1)
+	lo, hi := int(math.Floor(at+1e-6)), int(math.Ceil(at+in-1e-6))
+	lo, hi = max(lo, 0), min(hi, limit)
+	if lo >= hi { // a span of less than a pixel at the border
+		lo, hi = min(lo, limit-1), min(lo, limit-1)+1
+	}
+	t.k = min(int(math.Ceil(2*support))+1, hi-lo)
+	t.first = resize(t.first, out)
+	t.weight = resize(t.weight, out*t.k)
+	for j := range out {
+		centre := at + (float64(j)+0.5)*scale
+		first := min(max(int(math.Floor(centre-support+0.5)), lo), hi-t.k)
+		t.first[j] = first
+		row := t.weight[j*t.k:][:t.k]
+		sum := 0.0
+		for i := range row {
+			w := max(0, 1-math.Abs(float64(first+i)+0.5-centre)/support)
+			row[i] = float32(w)
+			sum += w
+		}
+		if sum == 0 { // centre outside all pixel triangles: nearest pixel
+			i := min(max(int(centre)-first, 0), t.k-1)
+			row[i], sum = 1, 1
+		}
+		for i := range row {
+			row[i] /= float32(sum)
+		}
+	}
+}
+
+// image writes the crop of src, resized to out×out, to dst [C, out, out].
+func (z *Resizer) image(dst []float32, src *Map, c Crop, out int) {
+	sx, sy := float64(src.W)/float64(c.FullW), float64(src.H)/float64(c.FullH)
+	z.x.set(float64(c.X)*sx, float64(c.W)*sx, out, src.W)
+	z.y.set(float64(c.Y)*sy, float64(c.H)*sy, out, src.H)
+	top := z.y.first[0]
+	bottom := z.y.first[out-1] + z.y.k
+	rows := bottom - top
+	z.tmp = resize(z.tmp, rows*out)
+	for ch := range src.C {
+		plane := src.Pix[ch*src.H*src.W:][:src.H*src.W]
+		for y := range rows {
+			z.x.row(z.tmp[y*out:][:out], plane[(top+y)*src.W:][:src.W], c.Flip)
+		}
+		for y := range out {
+			o := dst[(ch*out+y)*out:][:out]
+			in := z.tmp[(z.y.first[y]-top)*out:]
+			clear(o)
+			for i, w := range z.y.weight[y*z.y.k:][:z.y.k] {
+				if w == 0 {
+					continue
+				}
+				for x, v := range in[i*out:][:out] {
+					o[x] += w * v
+				}
+			}
+		}
+	}
+}
+
+func (t *taps) row(dst, src []float32, flip bool) {
+	for j, first := range t.first {
+		sum := float32(0)
+		in := src[first:][:t.k]
+		for i, w := range t.weight[j*t.k:][:t.k] {
+			sum += w * in[i]
+		}
+		if flip {
+			j = len(dst) - 1 - j
+		}
+		dst[j] = sum
+	}
+}
+
+// classes is image for class maps: the nearest pixel to the centre of each
+// output pixel. Padding becomes ignore, the one id that losses know.
+func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
+	cols := resize(z.x.first, out)
+	z.x.first = cols
+	nearest := func(j, at, in, full, n int) int {
+		p := (float64(at) + (float64(j)+0.5)*float64(in)/float64(out)) * float64(n) / float64(full)
+		return min(int(p), n-1)
+	}
+	for j := range out {
+		cols[j] = nearest(j, c.X, c.W, c.FullW, src.W)
+	}
+	if c.Flip {
+		for i, j := 0, out-1; i < j; i, j = i+1, j-1 {
+			cols[i], cols[j] = cols[j], cols[i]
+		}
+	}
+	for y := range out {
+		row := src.IDs[nearest(y, c.Y, c.H, c.FullH, src.H)*src.W:][:src.W]
+		o := dst[y*out:][:out]
+		for x, col := range cols {
+			id := int32(row[col])
+			if id == idPadding {
+				id = idIgnore
+			}
+			o[x] = id
+		}
+	}
+}
+
+// Place writes sample number at of a batch that has room for it: of each input
+// that the batch has the crop, resized to the batch's size over the input's
+// stride and normalised as the model expects. Pixels are averaged or
+// interpolated linearly; of class ids the nearest is taken, and padding becomes
+// ignored. maps must have those inputs, in the right kind.
+func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs []multimae.Input, c Crop) {
+	for i := range inputs {
+		m := &inputs[i]
+		src := maps[m.Name]
+		out := b.W / m.Stride
+		if m.Kind == multimae.KindClasses {
+			if dst, ok := b.Classes[m.Name]; ok {
+				z.classes(dst[at*out*out:][:out*out], src, c, out)
+			}
+			continue
+		}
+		all, ok := b.Images[m.Name]
+		if !ok {
+			continue
+		}
+		n := m.Channels * out * out
+		dst := all[at*n:][:n]
+		z.image(dst, src, c, out)
+		switch m.Normalization() {
+		case "imagenet":
+			NormalizeRGB(dst)
+		case "standardize":
+			Standardize(dst)
+		}
+	}
+}
+
+// Reshape makes b a batch of n samples of these inputs, of size×size pixels,
+// keeping its buffers where they are large enough. The values are undefined.
+func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
+	b.Size, b.H, b.W = n, size, size
+	if b.Images == nil {
+		b.Images, b.Classes = map[string][]float32{}, map[string][]int32{}
+	}
+	for i := range inputs {
+		m := &inputs[i]
+		side := size / m.Stride
+		if m.Kind == multimae.KindClasses {
+			b.Classes[m.Name] = resize(b.Classes[m.Name], n*side*side)
+		} else {
+			b.Images[m.Name] = resize(b.Images[m.Name], n*m.Channels*side*side)
+		}
+	}
+}
+
+// resize returns n values, in the memory of s where that is enough.
+func resize[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
