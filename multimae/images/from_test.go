@@ -1,0 +1,166 @@
+package images
+
+import (
+	"errors"
+	"image"
+	"image/color"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+)
+
+var (
+	rgbIn    = multimae.Input{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1}
+	depthIn  = multimae.Input{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1}
+	greyIn   = multimae.Input{Name: "grey", Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: "none"}
+	rgbaIn   = multimae.Input{Name: "rgba", Kind: multimae.KindImage, Channels: 4, Stride: 1}
+	semsegIn = multimae.Input{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 16, Stride: 2, ClassEmbDim: 2}
+)
+
+// TestFromColour takes one picture in every kind of image, with its corner
+// anywhere, and compares with what the color package says.
+func TestFromColour(t *testing.T) {
+	full := image.Rect(-3, 5, 6, 12)
+	part := image.Rect(-1, 6, 5, 11)
+	palette := color.Palette{color.Black, color.NRGBA{200, 100, 50, 255}, color.NRGBA{9, 200, 80, 128}, color.White}
+	type settable interface {
+		image.Image
+		Set(x, y int, c color.Color)
+		SubImage(r image.Rectangle) image.Image
+	}
+	ycc := image.NewYCbCr(full, image.YCbCrSubsampleRatio420)
+	r := nn.NewRNG(1)
+	for _, pix := range [][]uint8{ycc.Y, ycc.Cb, ycc.Cr} {
+		for i := range pix {
+			pix[i] = uint8(r.Intn(256))
+		}
+	}
+	all := map[string]image.Image{"YCbCr": ycc.SubImage(part)}
+	for name, img := range map[string]settable{
+		"NRGBA": image.NewNRGBA(full), "RGBA": image.NewRGBA(full), "NRGBA64": image.NewNRGBA64(full), "RGBA64": image.NewRGBA64(full),
+		"Gray": image.NewGray(full), "Gray16": image.NewGray16(full), "CMYK": image.NewCMYK(full), "Paletted": image.NewPaletted(full, palette),
+		"opaque RGBA": image.NewRGBA(full),
+	} {
+		for y := full.Min.Y; y < full.Max.Y; y++ {
+			for x := full.Min.X; x < full.Max.X; x++ {
+				c := color.NRGBA{uint8(r.Intn(256)), uint8(r.Intn(256)), uint8(r.Intn(256)), uint8(64 + r.Intn(192))}
+				switch name {
+				case "opaque RGBA":
+					c.A = 255
+				case "Paletted":
+					img.Set(x, y, palette[r.Intn(4)])
+					continue
+				}
+				img.Set(x, y, c)
+			}
+		}
+		all[name] = img.SubImage(part)
+	}
+	for name, img := range all {
+		within := float32(1e-4) // what is multiplied by alpha and divided again loses digits
+		if name == "YCbCr" {
+			within = 1. / 255 // color.YCbCr keeps more than the 8 bits that its conversion is defined by
+		}
+		for _, in := range []*multimae.Input{&rgbIn, &rgbaIn} {
+			m, err := From(img, in)
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if m.C != in.Channels || m.W != 6 || m.H != 5 || m.IDs != nil || len(m.Pix) != m.C*30 {
+				t.Fatalf("%s: [%d,%d,%d]", name, m.C, m.H, m.W)
+			}
+			for i := range 30 {
+				c := color.NRGBA64Model.Convert(img.At(part.Min.X+i%6, part.Min.Y+i/6)).(color.NRGBA64)
+				for k, v := range []uint16{c.R, c.G, c.B, c.A}[:m.C] {
+					if got, want := m.Pix[k*30+i], float32(v)/65535; abs(got-want) > within {
+						t.Fatalf("%s: channel %d of pixel %d is %v, want %v", name, k, i, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestFromGrey: depth, other single channels and class ids.
+func TestFromGrey(t *testing.T) {
+	full := image.Rect(2, 3, 7, 8)
+	part := image.Rect(3, 4, 6, 6)
+	grey, grey16 := image.NewGray(full), image.NewGray16(full)
+	ids := image.NewPaletted(full, color.Palette{color.White, color.Black})
+	for i := range grey.Pix {
+		grey.Pix[i] = uint8(i) % 16
+		ids.Pix[i] = uint8(i) % 16 // beyond the palette too
+		grey16.Pix[2*i], grey16.Pix[2*i+1] = uint8(i), 7
+	}
+	grey.SetGray(4, 5, color.Gray{254})
+	for _, c := range []struct {
+		what string
+		img  image.Image
+		in   *multimae.Input
+		want func(i int) float32 // of the value with number i in the whole image
+	}{
+		{"depth", grey16.SubImage(part), &depthIn, func(i int) float32 { return float32(i*256+7) / 65536 }},
+		{"16-bit grey", grey16.SubImage(part), &greyIn, func(i int) float32 { return float32(i*256+7) / 65536 }},
+		{"grey", grey.SubImage(part), &greyIn, func(i int) float32 { return float32(grey.Pix[i]) / 255 }},
+		{"grey ids", grey.SubImage(part), &semsegIn, func(i int) float32 { return float32(grey.Pix[i]) }},
+		{"palette ids", ids.SubImage(part), &semsegIn, func(i int) float32 { return float32(ids.Pix[i]) }},
+	} {
+		m, err := From(c.img, c.in)
+		if err != nil {
+			t.Fatal(c.what, err)
+		}
+		for i := range 6 {
+			var got float32
+			if c.in.Kind == multimae.KindClasses {
+				got = float32(m.IDs[i])
+			} else {
+				got = m.Pix[i]
+			}
+			if want := c.want((1+i/3)*5 + 1 + i%3); got != want {
+				t.Errorf("%s: value %d is %v, want %v", c.what, i, got, want)
+			}
+		}
+		// And back.
+		back, err := m.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := From(back, c.in)
+		if err != nil || !slices.Equal(again.IDs, m.IDs) || c.what != "grey" && !slices.Equal(again.Pix, m.Pix) { // v/255 is no v/65536
+			t.Errorf("%s: there and back: %v, %v, want %v", c.what, again, err, m)
+		}
+	}
+	if _, err := (&Map{C: 2, H: 1, W: 1, Pix: make([]float32, 2)}).Image(); err == nil {
+		t.Error("two channels as an image: no error")
+	}
+}
+
+func TestFromErrors(t *testing.T) {
+	r := image.Rect(0, 0, 4, 3)
+	wrong := image.NewGray(r)
+	wrong.Pix[6], wrong.Pix[9], wrong.Pix[0], wrong.Pix[1] = 77, 78, 254, 255
+	five := rgbIn
+	five.Channels = 5
+	for _, c := range []struct {
+		img  image.Image
+		in   *multimae.Input
+		want string
+	}{
+		{image.NewGray(image.Rectangle{}), &rgbIn, "0×0 pixels"},
+		{image.NewNRGBA(r), &semsegIn, "a class map as *image.NRGBA"},
+		{image.NewGray16(r), &semsegIn, "a class map as *image.Gray16"},
+		{wrong, &semsegIn, "pixel (2,1) has class id 77, outside 0..15 (and at 1 more pixels)"},
+		{image.NewGray(r), &depthIn, "8-bit grey"},
+		{image.NewNRGBA(r), &depthIn, "*image.NRGBA, expected one channel"},
+		{image.NewNRGBA(r), &five, "modality rgb has 5 channels"},
+	} {
+		m, err := From(c.img, c.in)
+		var p *Problem
+		if m != nil || !errors.As(err, &p) || p.Remedy == "" || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%T for %s: %v, want %q", c.img, c.in.Name, err, c.want)
+		}
+	}
+}
