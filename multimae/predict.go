@@ -89,9 +89,6 @@ func (m *Model) Predict(ctx context.Context, b *Batch, o PredictOptions) (*Predi
 			return err
 		}
 		for i, d := range m.outputs {
-			if ctx.Err() != nil {
-				return nil // infer says so
-			}
 			pred := d.forward(t, tokens, l)
 			p.Outputs = append(p.Outputs, m.images(t, i, pred, b))
 			t.Done(pred)
@@ -221,25 +218,17 @@ func (m *Backbone) allVisible(b *Batch) (*Masks, error) {
 	return AllVisible(b.Size, m.Present(b), nh*nw)
 }
 
-// infer calls f with a tape that ctx stops, and returns f's error or that of
-// ctx. Tapes are kept for the next call; idle ones the garbage collector takes.
+// infer calls f with a tape, until ctx ends. Tapes are kept for the next call;
+// idle ones the garbage collector takes.
 func (m *Backbone) infer(ctx context.Context, pool *tensor.Pool, f func(t *tensor.Tape) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
 	t, ok := m.tapes.Get().(*tensor.Tape)
 	if !ok {
 		t = tensor.NewInference(nil)
 	}
 	t.WorkOn(pool)
-	release := t.StopWith(ctx)
-	err := f(t)
-	release()
+	err := t.Until(ctx, func() error { return f(t) })
 	t.Reset()
 	t.WorkOn(nil) // a pool that is closed need not wait for us to be forgotten
 	m.tapes.Put(t)
-	if err == nil {
-		err = ctx.Err()
-	}
 	return err
 }

@@ -157,7 +157,7 @@ func (a *attention) forwardHead(w, i, next int) {
 	// No tile is higher.
 	var ownShift, sums [16]float32
 	for tiles, b := blocks(a.n, tile), 0; b < tiles; b++ {
-		if a.t.stopped() { // one head of a long sequence takes seconds
+		if a.t.stopping() { // one head of a long sequence takes seconds
 			return
 		}
 		from, to := block(a.n, tiles, b)

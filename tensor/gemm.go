@@ -182,7 +182,7 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 			}
 		}
 		for part := range parts {
-			if p.t.stopped() { // a task that packs has all rows of C
+			if p.t.stopping() { // a task that packs has all rows of C
 				return
 			}
 			from, to := block(t1-t0, parts, part)

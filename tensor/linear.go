@@ -65,9 +65,6 @@ func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
 	if res != nil {
 		e.add, e.ldadd = res.Data, n
 	}
-	if t.stopped() {
-		return // rather than pack the weights of all layers that follow
-	}
 	wt := operand{matrix: rowMajor(w.Data, k).transposed()}
 	if w.frozen {
 		if w.Data == nil && t.Recording() {

@@ -15,7 +15,7 @@ import (
 // time; several tapes may share a pool and, in inference, the parameters.
 type Tape struct {
 	pool    *Pool
-	stop    *atomic.Bool // see StopWith; nil where nothing stops the tape
+	stop    *atomic.Bool // set when the context of Until ends; nil where there is none
 	nodes   []node
 	noGrad  bool           // nothing is recorded, as for inference
 	values  arena[float32] // activations that the backward pass needs
@@ -68,28 +68,45 @@ func (t *Tape) WorkOn(p *Pool) {
 	t.wide = slices.Grow(t.wide[:0], n)[:n]
 }
 
-// StopWith makes operations return early once ctx is done: within a few
-// milliseconds, however large they are. What they return from then on is
-// undefined and must be thrown away, and so must gradients, so the caller asks
-// ctx.Err() before it uses anything. Call release when the work is done: the
-// tape then no longer knows ctx. A context that cannot end costs nothing, any
-// other an atomic load for each piece of an operation.
-func (t *Tape) StopWith(ctx context.Context) (release func()) {
+// Until calls f and returns its error, or that of ctx soon after ctx ends,
+// within a few milliseconds: an operation in progress is cut short, however
+// large, and f does not go on after it. Results, and gradients too, must then be
+// thrown away. A context that cannot end costs nothing, any other an atomic
+// load for each piece of an operation.
+func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
 	if ctx.Done() == nil {
-		return func() {}
+		return f()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	// A flag for each call: one that is set late must not stop the next.
 	stop := new(atomic.Bool)
 	t.stop = stop
 	off := context.AfterFunc(ctx, func() { stop.Store(true) })
-	return func() {
+	defer func() {
 		off()
 		t.stop = nil
+		if r := recover(); r != nil {
+			if _, ok := r.(stopped); !ok {
+				panic(r)
+			}
+			err = ctx.Err()
+		}
+	}()
+	if err := f(); err != nil {
+		return err
 	}
+	return ctx.Err()
 }
 
-// stopped says that nobody wants the results any more.
-func (t *Tape) stopped() bool { return t.stop != nil && t.stop.Load() }
+// stopped is the panic by which operations leave the function that Until
+// called. Without it everything that follows would have to look for results
+// that are none, or take memory for them.
+type stopped struct{}
+
+// stopping says that nobody wants the results any more.
+func (t *Tape) stopping() bool { return t.stop != nil && t.stop.Load() }
 
 // Recording says whether a backward pass can follow.
 func (t *Tape) Recording() bool { return !t.noGrad }
@@ -107,6 +124,9 @@ func (t *Tape) New(shape ...int) *Tensor {
 func (t *Tape) newLike(x *Tensor, cols int) *Tensor { return t.newOf(x.Shape, cols) }
 
 func (t *Tape) newOf(shape []int, cols int) *Tensor {
+	if t.stopping() {
+		panic(stopped{}) // large memory takes long to get
+	}
 	x := &t.tensors.take(1)[0]
 	s := t.shapes.take(len(shape))
 	copy(s, shape)
@@ -298,8 +318,7 @@ func (t *Tape) Reset() {
 // Parallel calls f(worker, i) once for each 0 ≤ i < n, on the workers of the
 // pool, and returns when all calls have. worker is below Workers(); what calls
 // write must not overlap. For results that do not depend on the number of
-// workers, what is computed for i must depend on i alone. After StopWith some
-// or all of the calls may be left out.
+// workers, what is computed for i must depend on i alone.
 func (t *Tape) Parallel(n int, f func(worker, i int)) {
 	stop := t.stop
 	if stop == nil {
@@ -314,6 +333,9 @@ func (t *Tape) Parallel(n int, f func(worker, i int)) {
 			f(worker, i)
 		}
 	})
+	if stop.Load() {
+		panic(stopped{})
+	}
 }
 
 // each splits 0..n into spans of the given length and calls f for them in

@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
@@ -500,9 +501,9 @@ func TestZeroGrad(t *testing.T) {
 	}
 }
 
-// TestStop: a tape that is stopped computes nothing more, leaves nothing wrong
-// behind in a frozen weight, and computes again when released.
-func TestStop(t *testing.T) {
+// TestUntil: when a context ends operations leave the function, complete
+// nothing, and leave nothing wrong behind in a frozen weight.
+func TestUntil(t *testing.T) {
 	x, w := From(normal(seeded("x"), 50*70), 1, 50, 70), From(normal(seeded("w"), 210*70), 210, 70)
 	run := func(tape *Tape) []float32 {
 		tape.Reset()
@@ -515,33 +516,65 @@ func TestStop(t *testing.T) {
 		tape := NewInference(nil)
 		tape.WorkOn(p)
 		ctx, cancel := context.WithCancel(context.Background())
-		release := tape.StopWith(ctx)
-		sameBits(t, "before", run(tape), want)
-		cancel()
-		for !tape.stopped() {
-			runtime.Gosched() // another goroutine sets the flag
+		end := func() {
+			cancel()
+			for !tape.stopping() {
+				runtime.Gosched() // another goroutine sets the flag
+			}
 		}
+		// In the middle of a loop.
 		calls := atomic.Int64{}
-		tape.Parallel(100, func(int, int) { calls.Add(1) })
-		if calls.Load() != 0 {
-			t.Errorf("%d calls after the stop", calls.Load())
+		err := tape.Until(ctx, func() error {
+			sameBits(t, "before", run(tape), want)
+			tape.Parallel(100, func(_, i int) {
+				if calls.Add(1) == 3 {
+					end()
+				}
+			})
+			t.Error("a loop that was cut short returns")
+			return nil
+		})
+		if n := int(calls.Load()); err != context.Canceled || n < 3 || n >= 3+p.Workers() {
+			t.Errorf("error %v after %d calls", err, n)
 		}
-		tape.Reset() // which leaves NaN in all memory
-		if y := Attention(tape, Linear(tape, x, w, nil), 2); !allNaN(y.Data) {
-			t.Error("a stopped tape computes")
+		// An ended context calls nothing.
+		if err := tape.Until(ctx, func() error { t.Error("called"); return nil }); err != context.Canceled {
+			t.Errorf("error %v", err)
 		}
-		release()
+		// Before an operation, and while a weight is packed.
+		for _, op := range []func(){
+			func() { tape.New(3) },
+			func() { linear(tape, make([]float32, 50*210), nil, x, w, nil, nil) },
+		} {
+			ctx, cancel = context.WithCancel(context.Background())
+			if err := tape.Until(ctx, func() error {
+				end()
+				op()
+				t.Error("an operation after the end returns")
+				return nil
+			}); err != context.Canceled {
+				t.Errorf("error %v", err)
+			}
+		}
+		tape.Reset()
+		sameBits(t, "by the weight that was packed meanwhile", Linear(tape, x, w, nil).Data, Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
 		sameBits(t, "after", run(tape), want)
-		sameBits(t, "by the weight that was packed meanwhile", slices.Clone(Linear(tape, x, w, nil).Data), Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
 
-		// The next stop is another one, and one that cannot come is none.
-		tape.StopWith(context.Background())()
+		// Errors and panics of the function are its own; what ends after it, or
+		// never, changes nothing.
+		own := errors.New("own")
 		next, cancel := context.WithCancel(context.Background())
-		release = tape.StopWith(next)
-		sameBits(t, "under the next context", run(tape), want)
-		release()
+		for _, ctx := range []context.Context{next, context.Background()} {
+			if err := tape.Until(ctx, func() error { return own }); err != own {
+				t.Errorf("error %v, want the function's", err)
+			}
+			mustPanic(t, "mine", func() { tape.Until(ctx, func() error { panic("mine") }) })
+			if err := tape.Until(ctx, func() error { sameBits(t, "under the next context", run(tape), want); return nil }); err != nil {
+				t.Error(err)
+			}
+		}
 		cancel()
-		sameBits(t, "released", run(tape), want)
+		sameBits(t, "outside", run(tape), want)
 	}
 }
 
