@@ -90,6 +90,11 @@ func (out Outputs) MarshalJSON() ([]byte, error) {
 // ParseConfig reads and checks a config.json. Its errors name the key and, for
 // an unknown key, the nearest known one.
 func ParseConfig(b []byte) (*Config, error) {
+	// Another model's keys are not to be called misspelled.
+	var kind struct{ Model string }
+	if json.Unmarshal(b, &kind) == nil && kind.Model != "" && kind.Model != model {
+		return nil, errModel(kind.Model)
+	}
 	c := new(Config)
 	if err := strictjson.Unmarshal(b, c); err != nil {
 		return nil, err
@@ -109,6 +114,10 @@ func (c *Config) JSON() []byte {
 	return append(b, '\n')
 }
 
+const model = "multivit" // Config.Model
+
+func errModel(got string) error { return fmt.Errorf("model: got %q, want %q", got, model) }
+
 const (
 	maxClasses = 1 << 16
 	maxWidth   = 1 << 16
@@ -117,11 +126,14 @@ const (
 
 // Check returns an error that names the first key that cannot be used.
 func (c *Config) Check() error {
-	if c.Model != "multivit" {
-		return fmt.Errorf("model: got %q, want \"multivit\"", c.Model)
+	if c.Model != model {
+		return errModel(c.Model)
 	}
 	if err := c.BackboneConfig.Check(); err != nil {
 		return err
+	}
+	if c.Encoder.Depth < 1 {
+		return fmt.Errorf("encoder.depth: got %d, want at least 1, of which the heads see the output", c.Encoder.Depth)
 	}
 	for _, v := range []float64{c.Optim.LR, c.Optim.Betas[0], c.Optim.Betas[1], c.Optim.Eps, c.Optim.WeightDecay} {
 		if v-v != 0 { // NaN and infinities only
@@ -207,7 +219,7 @@ func (c *Config) checkOutput(o *Output) error {
 	switch o.Head {
 	case ConvNeXt:
 		q := o.PredsPerPatch
-		if s := side(q); q < 1 || q > maxWidth || s*s != q {
+		if q < 1 || q > maxWidth || side(q)*side(q) != q {
 			return fmt.Errorf("preds_per_patch: got %d, want a square number such as 16", q)
 		}
 		if o.EmbedDim < 1 || o.EmbedDim > maxWidth || o.EmbedDim%q != 0 {

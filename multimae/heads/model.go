@@ -1,6 +1,7 @@
 package heads
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -117,7 +118,14 @@ func (m *Model) Forward(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) ([]*ten
 // D] with M modalities of n patches each.
 func (m *Model) ForwardTokens(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) ([]*tensor.Tensor, *tensor.Tensor, error) {
 	c := m.Config
+	if err := m.Check(b); err != nil {
+		return nil, nil, err
+	}
 	inputs := m.Present(b)
+	if len(inputs) == 0 {
+		return nil, nil, errors.New("batch: no modality is present")
+	}
+	nh, nw := c.Grid(b.H, b.W)
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
 		for _, task := range o.MainTasks {
@@ -125,14 +133,9 @@ func (m *Model) ForwardTokens(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) (
 				return nil, nil, fmt.Errorf("batch: modality %q is missing, which output %s is computed from", task, o.Name)
 			}
 		}
-		if nh, nw := c.Grid(b.H, b.W); o.Head == DPT && (nh%2 != 0 || nw%2 != 0) {
+		if o.Head == DPT && (nh%2 != 0 || nw%2 != 0) {
 			return nil, nil, fmt.Errorf("batch: %d×%d pixels are %d×%d patches; the head \"dpt\" of output %s needs even numbers of them", b.H, b.W, nh, nw, o.Name)
 		}
-	}
-	nh, nw := c.Grid(b.H, b.W)
-	masks, err := multimae.AllVisible(b.Size, inputs, nh*nw)
-	if err != nil {
-		return nil, nil, err
 	}
 	var blocks []int
 	for _, h := range m.heads {
@@ -141,7 +144,7 @@ func (m *Model) ForwardTokens(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) (
 	blocks = append(blocks, c.Encoder.Depth-1)
 	slices.Sort(blocks)
 	blocks = slices.Compact(blocks)
-	tokens, err := m.EncodeBlocks(t, b, masks, drop, blocks)
+	tokens, err := m.EncodeBlocks(t, b, allVisible(t, b.Size, inputs, nh*nw), drop, blocks)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -154,6 +157,17 @@ func (m *Model) ForwardTokens(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) (
 		preds[i] = h.forward(t, f, drop)
 	}
 	return preds, tokens[len(tokens)-1], nil
+}
+
+// allVisible is multimae.AllVisible in the memory of a tape, with no more than
+// the encoder reads.
+func allVisible(t *tensor.Tape, size int, inputs []string, patches int) *multimae.Masks {
+	n := len(inputs) * patches
+	m := &multimae.Masks{Size: size, Inputs: inputs, Patches: patches, Visible: n, Keep: t.Ints(size * n)}
+	for i := range m.Keep {
+		m.Keep[i] = int32(i % n)
+	}
+	return m
 }
 
 // ChannelsFirst returns a map [B, H, W, C] as [B, C, H, W], and logits as they
