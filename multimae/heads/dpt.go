@@ -47,6 +47,9 @@ func (c conv) forward(t *tensor.Tape, x *tensor.Tensor, stride int) *tensor.Tens
 // residualUnit is x + conv2(ReLU(conv1(ReLU(x)))).
 type residualUnit struct{ conv1, conv2 conv }
 
+// dptUnitTensors is the number of parameters of a head's residual units.
+const dptUnitTensors = 4 * 2 * 4
+
 // forward is done with x.
 func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 	h := tensor.ReLU(t, x)

@@ -39,6 +39,9 @@ func Load(fsys fs.FS) (*Model, error) {
 	n := c.Encoder.Depth
 	for i := range c.Outputs {
 		n += c.Outputs[i].Depth
+		if c.Outputs[i].Head == DPT {
+			n += dptUnitTensors
+		}
 	}
 	if have := len(f.Names()); n > have {
 		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", multimae.ConfigFile, n, f.Label(), have)
