@@ -188,6 +188,61 @@ func TestSecondNames(t *testing.T) {
 		"  missing output_adapters.depth.act_2_postprocess.1.weight [5 5 2 2]")
 }
 
+// TestFromPretrained starts a model from a pre-trained one: its encoder gives
+// the same tokens, heads are as Init left them, and it needs the options.
+func TestFromPretrained(t *testing.T) {
+	folder := os.DirFS("../../testdata/parity/pretrain_small")
+	base, err := multimae.Load(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := nn.OpenSafetensorsFS(folder, multimae.WeightsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := &Config{BackboneConfig: base.Config.BackboneConfig}
+	c.Model = "multivit"
+	c.Outputs = Outputs{{Name: "depth", Head: Segmenter, NumClasses: 3, Loss: LossCrossEntropy, MainTasks: []string{"rgb"}, EmbedDim: 12, Heads: 3}}
+	m, fresh := newModel(t, c), newModel(t, c)
+	if _, err := multimae.LoadWeights(m.Params, f, multimae.LoadOptions{}); err == nil || !strings.Contains(err.Error(), "missing output_adapters.depth.cls_emb [1 3 12]") {
+		t.Errorf("without options: %v", err)
+	}
+	sameParams(t, "after an error", m, fresh)
+	report, err := multimae.LoadWeights(m.Params, f, multimae.LoadOptions{DropOutputs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads := 0
+	for _, p := range m.Params.All() {
+		from := fresh.Params
+		if strings.HasPrefix(p.Name, "output_adapters.") {
+			heads++
+		} else {
+			from = base.Params
+		}
+		sameBits(t, p.Name, p.Data, from.Get(p.Name).Data)
+	}
+	if len(report.Missing) != heads || heads == 0 || len(report.Adapted) != 0 || len(report.Unexpected) != len(f.Names())-(len(m.Params.All())-heads) {
+		t.Errorf("%d parameters of heads; report %+v", heads, report)
+	}
+	m.PositionsChanged()
+	b := newBatch(c, 2, 64, 64, "rgb", "depth")
+	_, got, err := m.ForwardTokens(tensor.NewTape(nil), b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	masks, err := multimae.AllVisible(2, base.Present(b), 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := base.Encode(tensor.NewTape(nil), b, masks, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameBits(t, "tokens", got.Data, want.Data)
+}
+
 func TestLoadErrors(t *testing.T) {
 	small := newModel(t, smallConfig())
 	config := func(set func(c *Config)) []byte { c := smallConfig(); set(c); return c.JSON() }
