@@ -5,6 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/peterbourgon/ff/v3/ffcli"
@@ -16,8 +19,9 @@ import (
 func parityCommand(e *env) *ffcli.Command {
 	fs := new(flag.FlagSet)
 	var (
-		asJSON  = fs.Bool("json", false, "print the reports as JSON")
-		workers = fs.Int("workers", 0, "compute on `N` cores; 0 means all. The result is the same to the bit")
+		asJSON   = fs.Bool("json", false, "print the reports as JSON")
+		markdown = fs.Bool("markdown", false, "print one Markdown table of all folders")
+		workers  = fs.Int("workers", 0, "compute on `N` cores; 0 means all. The result is the same to the bit")
 	)
 	return &ffcli.Command{
 		Name:       "parity",
@@ -29,9 +33,13 @@ passes if its largest relative error is at most twice that of PyTorch's own
 float32 run, or 5e-7; the ratio to the latter is shown. testdata/README.md
 describes the folder. The exit code is 1 unless everything passes.
 
+-markdown shows of each folder and group the largest error with its ratio, in
+bold where it is not what the project aims at: at most PyTorch's own, or 5e-7.
+
 Examples:
   gomae parity testdata/parity/pretrain_tiny
-  GOMAE_SIMD=generic gomae parity testdata/parity/*`,
+  GOMAE_SIMD=generic gomae parity testdata/parity/*
+  gomae parity -markdown testdata/parity/*`,
 		FlagSet: fs,
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) == 0 {
@@ -40,10 +48,13 @@ Examples:
 			if *workers < 0 {
 				return usagef("-workers %d: want 0 or more", *workers)
 			}
+			if *asJSON && *markdown {
+				return usagef("-json -markdown: want one of them")
+			}
 			pool := tensor.NewPool(*workers)
 			defer pool.Close()
 			passed, failed := 0, 0
-			reports := []any{}
+			reports, read := []any{}, []*parity.Report{}
 			for i, dir := range args {
 				if ctx.Err() != nil {
 					return fmt.Errorf("interrupted after %d of %s; run it again", i, count(len(args), "folder"))
@@ -62,16 +73,19 @@ Examples:
 						failed++
 					}
 				}
-				reports = append(reports, r)
-				if !*asJSON {
+				reports, read = append(reports, r), append(read, r)
+				if !*asJSON && !*markdown {
 					e.writeParity(r)
 				}
 			}
-			if *asJSON {
+			switch {
+			case *asJSON:
 				if err := e.writeJSON(reports); err != nil {
 					return err
 				}
-			} else {
+			case *markdown:
+				e.writeParityMarkdown(read)
+			default:
 				fmt.Fprintf(e.stdout, "%d passed, %d failed\n", passed, failed)
 			}
 			if failed > 0 {
@@ -108,4 +122,52 @@ func (e *env) writeParity(r *parity.Report) {
 		}
 	}
 	fmt.Fprintln(e.stdout)
+}
+
+// writeParityMarkdown prints a row for each dump folder and a column for each
+// group of any of them, in the order of computation.
+func (e *env) writeParityMarkdown(reports []*parity.Report) {
+	var groups []string
+	for _, r := range reports {
+		at := 0 // of the next group that has no column yet
+		for _, g := range r.Groups {
+			if i := slices.Index(groups, g.Name); i >= 0 {
+				at = i + 1
+				continue
+			}
+			groups = slices.Insert(groups, at, g.Name)
+			at++
+		}
+	}
+	level, _, _ := tensor.SIMD()
+	fmt.Fprintf(e.stdout, "SIMD level %s; bold: above PyTorch's own error and above %.0e.\n\n", level, parity.Floor)
+	fmt.Fprintf(e.stdout, "| dump | %s | largest ratio |\n", strings.Join(groups, " | "))
+	fmt.Fprintf(e.stdout, "|---|%s---|\n", strings.Repeat("---|", len(groups)))
+	for _, r := range reports {
+		fmt.Fprintf(e.stdout, "| `%s` |", filepath.Base(r.Dir))
+		var largest *parity.Group
+		aim := true
+		for _, name := range groups {
+			i := slices.IndexFunc(r.Groups, func(g parity.Group) bool { return g.Name == name })
+			if i < 0 {
+				fmt.Fprint(e.stdout, " – |")
+				continue
+			}
+			g := &r.Groups[i]
+			fmt.Fprintf(e.stdout, " %s |", bold(fmt.Sprintf("%.1e (%.2f)", g.Error, g.Ratio), !g.MeetsAim()))
+			if largest == nil || g.Ratio > largest.Ratio {
+				largest = g
+			}
+			aim = aim && g.MeetsAim()
+		}
+		fmt.Fprintf(e.stdout, " %s |\n", bold(fmt.Sprintf("%.2f, %s", largest.Ratio, largest.Name), !aim))
+	}
+}
+
+// bold returns Markdown text, in bold if so asked.
+func bold(text string, yes bool) string {
+	if yes {
+		return "**" + text + "**"
+	}
+	return text
 }

@@ -75,6 +75,77 @@ func TestParity(t *testing.T) {
 	}
 }
 
+func TestParityMarkdown(t *testing.T) {
+	const segmenter = "../../testdata/parity/vit_segmenter"
+	code, stdout, stderr := gomae("parity", "-markdown", segmenter, tinyDump)
+	lines := strings.Split(stdout, "\n")
+	if code != 0 || stderr != "" || len(lines) != 7 || lines[6] != "" {
+		t.Fatalf("exit %d, stderr %q\n%s", code, stderr, stdout)
+	}
+	if !regexp.MustCompile("^SIMD level [a-z0-9]+; bold: above PyTorch's own error and above 5e-07\\.$").MatchString(lines[0]) {
+		t.Errorf("above the table stands %q", lines[0])
+	}
+	// The first dump has no encoder, whose column comes first all the same.
+	if lines[2] != "| dump | encoder | out | loss | grad | step0 | step1 | step2 | param | largest ratio |" || lines[3] != "|---|---|---|---|---|---|---|---|---|---|" {
+		t.Errorf("head of the table:\n%s\n%s", lines[2], lines[3])
+	}
+	cell := `(\*\*)?\d\.\de-\d\d \(\d\.\d\d\)(\*\*)? \| `
+	for i, row := range []string{"^\\| `vit_segmenter` \\| – \\| (" + cell + "){7}", "^\\| `pretrain_tiny` \\| (" + cell + "){8}"} {
+		if !regexp.MustCompile(row + `(\*\*)?\d\.\d\d, [a-z0-9]+(\*\*)? \|$`).MatchString(lines[4+i]) {
+			t.Errorf("row %q", lines[4+i])
+		}
+	}
+
+	// What misses the aim is in bold: the cell, and the largest ratio.
+	code, stdout, _ = gomae("parity", "-markdown", damagedDump(t))
+	if code != 1 || !regexp.MustCompile("\\| `damaged` \\|.* \\*\\*\\d\\.\\de[-+]\\d\\d \\(\\d+\\.\\d\\d\\)\\*\\* .* \\*\\*\\d+\\.\\d\\d, [a-z0-9]+\\*\\* \\|\n$").MatchString(stdout) {
+		t.Errorf("exit %d\n%s", code, stdout)
+	}
+	// What cannot be read has no row.
+	none := filepath.Join(t.TempDir(), "none")
+	if code, stdout, stderr = gomae("parity", "-markdown", none, tinyDump); code != 1 || strings.Contains(stdout, "none") || !strings.Contains(stderr, "dump "+none+": ") {
+		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
+	}
+	if code, _, stderr := gomae("parity", "-json", "-markdown", tinyDump); code != 2 || !strings.Contains(stderr, "-json -markdown: want one of them") {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+}
+
+// TestRatioTable checks that the table in testdata/README.md is of the
+// committed dumps and in today's form. Its digits are those of one machine.
+func TestRatioTable(t *testing.T) {
+	b, err := os.ReadFile("../../testdata/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(b), "<!-- begin ratios -->\n")
+	table, _, end := strings.Cut(rest, "<!-- end ratios -->")
+	if !ok || !end {
+		t.Fatal("testdata/README.md has no table between its marks")
+	}
+	var rows []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(.+?)` \\|").FindAllStringSubmatch(table, -1) {
+		rows = append(rows, m[1])
+	}
+	dumps, err := os.ReadDir("../../testdata/parity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, d := range dumps {
+		want = append(want, d.Name())
+	}
+	const anew = "\nwrite it anew with the command above it"
+	if fmt.Sprint(rows) != fmt.Sprint(want) {
+		t.Errorf("the table in testdata/README.md has rows %v, the dumps are %v%s", rows, want, anew)
+	}
+	_, now, _ := gomae("parity", "-markdown", tinyDump)
+	head := strings.SplitAfter(now, "\n")[1:4]
+	if !strings.Contains(table, strings.Join(head, "")) || !strings.HasPrefix(table, "SIMD level avx512; ") {
+		t.Errorf("the table in testdata/README.md does not have the head\n%s%s", strings.Join(head, ""), anew)
+	}
+}
+
 func TestParityJSON(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	code, stdout, _ := gomae("parity", "-json", tinyDump, damagedDump(t), none)

@@ -44,6 +44,10 @@ type Group struct {
 	First string `json:"first,omitempty"`
 }
 
+// MeetsAim says whether the error is what the project aims at: at most that of
+// PyTorch's own float32, or Floor. Passing takes less.
+func (g *Group) MeetsAim() bool { return g.Error <= max(g.Torch, Floor) }
+
 // Report is the result for a dump folder.
 type Report struct {
 	Dir    string  `json:"dir"`

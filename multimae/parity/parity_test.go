@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -53,48 +52,37 @@ func TestDumps(t *testing.T) {
 				for _, workers := range []int{1, 2, 3} {
 					pool := tensor.NewPool(workers)
 					defer pool.Close()
-					r, err := Run(os.DirFS(dir), dir, pool)
+					j, err := judgeDump(os.DirFS(dir), pool) // as Run does
 					if err != nil {
 						t.Fatal(err)
 					}
-					if workers == 1 {
-						for _, g := range r.Groups {
-							t.Logf("%-8s %3d tensors, error %.2g, PyTorch's %.2g, ratio %.2f: %s", g.Name, g.Count, g.Error, g.Torch, g.Ratio, g.Worst)
-						}
+					if first == nil {
+						first = j.results
+					} else if !reflect.DeepEqual(j.results, first) {
+						t.Errorf("%d workers give other bits than one", workers)
 					}
-					for _, g := range r.Groups {
-						if !g.Pass || g.First != "" || g.Ratio > Limit {
-							t.Errorf("%d workers: %+v", workers, g)
-						}
+					if workers > 1 {
+						continue
+					}
+					got, err := j.groups()
+					if err != nil {
+						t.Fatal(err)
 					}
 					var names []string
-					for _, g := range r.Groups {
+					for _, g := range got {
+						t.Logf("%-8s %3d tensors, error %.2g, PyTorch's %.2g, ratio %.2f: %s", g.Name, g.Count, g.Error, g.Torch, g.Ratio, g.Worst)
+						if !g.Pass || g.First != "" || g.Ratio > Limit {
+							t.Errorf("%+v", g)
+						}
 						names = append(names, g.Name)
 					}
-					if fmt.Sprint(names) != groups || !r.Pass() || r.Dir != dir || r.Model != model {
-						t.Errorf("%d workers: report of %s, %s with groups %v, want %v", workers, r.Dir, r.Model, names, groups)
-					}
-					results := results(t, os.DirFS(dir), pool)
-					if first == nil {
-						first = results
-					}
-					if !reflect.DeepEqual(results, first) {
-						t.Errorf("%d workers give other bits than one", workers)
+					if fmt.Sprint(names) != groups || j.model != model {
+						t.Errorf("a %s with groups %v, want a %s with %v", j.model, names, model, groups)
 					}
 				}
 			})
 		}
 	}
-}
-
-// results is what Run compares, tensor by tensor.
-func results(t *testing.T, fsys fs.FS, pool *tensor.Pool) []result {
-	t.Helper()
-	j, err := judgeDump(fsys, pool)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return j.results
 }
 
 // dump is a copy of a committed dump in memory, to be damaged.
@@ -168,17 +156,32 @@ func (d dump) run() (*Report, error) {
 	return Run(d, "x", nil)
 }
 
+// TestRun checks what Run puts around the comparison.
+func TestRun(t *testing.T) {
+	for folder, model := range map[string]string{"pretrain_tiny": "multimae", "vit_linear_token": "multivit"} {
+		r, err := Run(os.DirFS(dumps+folder), "a/b", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Pass() || r.Dir != "a/b" || r.Model != model || len(r.Groups) != 8 {
+			t.Errorf("%s: %+v", folder, r)
+		}
+	}
+}
+
 // TestUndamaged checks the means of the tests below: what they fail on must be
 // the damage.
 func TestUndamaged(t *testing.T) {
-	d := tiny(t)
-	for name := range d.MapFS {
-		if name != "config.json" {
-			d.edit(name, func(map[string]*nn.NamedTensor) {})
+	for _, folder := range []string{"pretrain_tiny", "vit_convnext_depth", "vit_segmenter_multi"} {
+		d := dumpOf(t, folder)
+		for name := range d.MapFS {
+			if name != "config.json" {
+				d.edit(name, func(map[string]*nn.NamedTensor) {})
+			}
 		}
-	}
-	if r, err := d.run(); err != nil || !r.Pass() {
-		t.Errorf("%+v %v", r, err)
+		if r, err := d.run(); err != nil || !r.Pass() {
+			t.Errorf("%s: %+v %v", folder, r, err)
+		}
 	}
 }
 
@@ -397,6 +400,115 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestErrorsMultiViT has dumps of fine-tuning that cannot be compared.
+func TestErrorsMultiViT(t *testing.T) {
+	edit := func(file string, f func(m map[string]*nn.NamedTensor)) func(d dump) {
+		return func(d dump) { d.edit(file, f) }
+	}
+	for _, c := range []struct {
+		what, folder string
+		damage       func(d dump)
+		want         string
+	}{
+		{"another model's configuration", "vit_linear", func(d dump) { d.MapFS["config.json"] = tiny(t).MapFS["config.json"] }, "of its tensors and the model's do not match"},
+		{"said to be pre-training", "vit_linear", func(d dump) { d.replace("config.json", `"multivit"`, `"multimae"`) }, "config.json: outputs: cls: "},
+		{"pre-training said not to be", "pretrain_tiny", func(d dump) { d.replace("config.json", `"multimae"`, `"multivit"`) }, "config.json: outputs: rgb: channels: unknown key"},
+		{"an unknown model", "vit_linear", func(d dump) { d.replace("config.json", `"multivit"`, `"vit"`) }, `config.json: model: got "vit", want "multimae" or "multivit"`},
+		{"no case", "vit_linear", func(d dump) { d.replace("config.json", `"case"`, `"Case"`) }, `config.json: Case: unknown key at the top level; did you mean "case"?`},
+		{"an unknown head", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"segmenter"`, `"segmentor"`) }, `config.json: outputs.semseg.head: got "segmentor"`},
+		{"another head's key", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"embed_dim"`, `"feature_dim"`) }, `config.json: outputs.semseg.feature_dim: not used by the head "segmenter"`},
+		{"another image", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"image_size": [`, `"image": [`) }, "case.image_size: 0×0"},
+		{"another batch", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": 3`) }, `modality "rgb" has 5760 values, want 3×3×24×40`},
+		{"a weight missing", "vit_convnext_depth", edit("model.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "output_adapters.depth.blocks.1.dwconv.bias") }),
+			"missing output_adapters.depth.blocks.1.dwconv.bias [16]"},
+		{"a main task missing", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "in.depth") }), `modality "depth" is missing, which output semseg is computed from`},
+		{"a negative id", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.semseg"].Data.([]int64)[5] = -1 }), "target.semseg: id -1 at index 5 is out of range"},
+		{"ids as floats", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.semseg"].Data = make([]float32, 2*24*40) }), `tensor "target.semseg" has dtype F32`},
+		{"a short target", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["target.semseg"] = &nn.NamedTensor{Name: "target.semseg", Shape: []int{3}, Data: make([]int64, 3)}
+		}), "target of semseg: got 3 ids, want 1920"},
+		{"values as ids", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.depth"].Data = make([]int64, 2*40*24) }), `tensor "target.depth" has dtype I64`},
+		{"one channel for three", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			x := *m["target.depth"]
+			x.Name = "target.normals"
+			m["target.normals"] = &x
+		}), "target of normals: got 1920 values, want 5760"},
+		{"valid for each channel", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["valid.normals"] = &nn.NamedTensor{Name: "valid.normals", Shape: []int{2, 3, 40, 24}, Data: make([]int64, 5760)}
+		}), "target of normals: got 5760 valid pixels, want 1920"},
+		{"valid as floats", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["valid.depth"].Data = make([]float32, 1920) }), `tensor "valid.depth" has dtype F32`},
+		{"no target", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "target.depth") }), `expected.safetensors: nothing here computes "loss.depth"`},
+		{"an expectation of another size", "vit_convnext_depth", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["out.depth"] = &nn.NamedTensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
+		}), "expected.safetensors: out.depth has 3 values, the model gives 1920"},
+		{"a second name expected", "vit_dpt_semseg", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+			const name = "grad.output_adapters.semseg.scratch.layer_rn.0.weight"
+			m[name] = &nn.NamedTensor{Name: name, Shape: []int{1}, Data: []float32{0}}
+		}), `expected.safetensors: nothing here computes "grad.output_adapters.semseg.scratch.layer_rn.0.weight"`},
+	} {
+		d := dumpOf(t, c.folder)
+		c.damage(d)
+		r, err := d.run()
+		if r != nil || err == nil || !strings.HasPrefix(err.Error(), "dump x: ") || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want %q", c.what, err, c.want)
+		}
+	}
+}
+
+// TestFailsMultiViT changes what only a MultiViT has, and wants the groups that
+// see it to fail.
+func TestFailsMultiViT(t *testing.T) {
+	flip := func(name string, i int) func(m map[string]*nn.NamedTensor) {
+		return func(m map[string]*nn.NamedTensor) {
+			v := m[name].Data.([]int64)
+			v[i] = 1 - v[i]
+		}
+	}
+	for _, c := range []struct {
+		what, folder, file string
+		damage             func(m map[string]*nn.NamedTensor)
+		fail               string
+	}{
+		{"a class", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			v := m["target.semseg"].Data.([]int64)
+			v[100] = (v[100] + 1) % 6
+		}, "loss grad step0"},
+		{"an ignored pixel", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+			v := m["target.semseg"].Data.([]int64)
+			v[slices.IndexFunc(v, func(id int64) bool { return id == 255 })] = 0
+		}, "loss grad step0"},
+		{"a valid pixel", "vit_convnext_depth", "inputs.safetensors", flip("valid.normals", 7), "loss grad step0"},
+		{"a weight of a head", "vit_dpt_semseg", "model.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["output_adapters.semseg.head.3.weight"].Data.([]float32)[0] += 0.1
+		}, "out loss grad step0"},
+		{"a unit that nothing uses", "vit_dpt_semseg", "model.safetensors", func(m map[string]*nn.NamedTensor) {
+			m["output_adapters.semseg.scratch.refinenet4.resConfUnit1.conv1.bias"].Data.([]float32)[0]++
+		}, "param"},
+	} {
+		d := dumpOf(t, c.folder)
+		d.edit(c.file, c.damage)
+		r, err := d.run()
+		if err != nil {
+			t.Errorf("%s: %v", c.what, err)
+			continue
+		}
+		var failed []string
+		for _, g := range r.Groups {
+			if !g.Pass {
+				failed = append(failed, g.Name)
+			}
+		}
+		for _, g := range strings.Fields(c.fail) {
+			if !slices.Contains(failed, g) {
+				t.Errorf("%s: group %s passes", c.what, g)
+			}
+		}
+		if c.fail == "param" && len(failed) != 1 {
+			t.Errorf("%s: groups %v fail", c.what, failed)
+		}
+	}
+}
+
 // TestAbsent checks a dump with targets of modalities that are no input, and
 // expectations that leave things out.
 func TestAbsent(t *testing.T) {
@@ -435,6 +547,18 @@ func TestAbsent(t *testing.T) {
 	d.edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.norm_rgb"].Data.([]float32)[5]++ })
 	if _, err := d.run(); err == nil || !strings.Contains(err.Error(), `target.norm_rgb differs from the input, or from another target, of the same task "rgb"`) {
 		t.Errorf("two targets of one task: %v", err)
+	}
+}
+
+// TestMeetsAim: PyTorch's own error or the floor, whichever is more.
+func TestMeetsAim(t *testing.T) {
+	for _, c := range []struct {
+		err, torch float64
+		want       bool
+	}{{4e-7, 1e-8, true}, {5e-7, 0, true}, {6e-7, 4e-7, false}, {6e-7, 6e-7, true}, {7e-6, 6e-6, false}, {beyond, 1, false}} {
+		if g := (Group{Error: c.err, Torch: c.torch}); g.MeetsAim() != c.want {
+			t.Errorf("%+v: %v", g, !c.want)
+		}
 	}
 }
 
