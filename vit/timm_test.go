@@ -128,6 +128,55 @@ func TestFromTimm(t *testing.T) {
 	}
 }
 
+// TestTimmFiles converts weights that timm wrote, there and back.
+func TestTimmFiles(t *testing.T) {
+	for _, file := range []string{"model.safetensors", "model.pth"} {
+		f, err := nn.OpenTensors("../testdata/timm/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		in, err := nn.ReadTensors(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, dropped, err := FromTimm(in)
+		if err != nil || !IsTimm(f.Names()) {
+			t.Fatal(err)
+		}
+		if slices.Sort(dropped); fmt.Sprint(dropped) != "[head.bias head.weight norm.bias norm.weight]" {
+			t.Errorf("%s: dropped %v", file, dropped)
+		}
+		back, dropped, err := ToTimm(out)
+		if err != nil || len(dropped) != 0 || len(back) != len(in)-2 {
+			t.Fatalf("%s: %d tensors of %d, dropped %v, %v", file, len(back), len(in), dropped, err)
+		}
+		const d = 32
+		pos, posBack := find(t, in, "pos_embed"), find(t, back, "pos_embed")
+		for _, x := range back {
+			got, want := x.Data.([]float32), find(t, in, x.Name)
+			switch x.Name {
+			case "cls_token": // its position has become part of it
+				for i, v := range want {
+					if sum := v + pos[i]; got[i] != sum || posBack[i] != 0 {
+						t.Fatalf("%s: token and position %d are %g and %g, want %g and 0", file, i, got[i], posBack[i], sum)
+					}
+				}
+			case "pos_embed":
+				sameBits(t, file+": "+x.Name, got[d:], want[d:])
+			case "norm.weight", "norm.bias":
+				for i, v := range got {
+					if (v == 1) != (x.Name == "norm.weight") || v != 0 && v != 1 {
+						t.Fatalf("%s: %s is %g at %d", file, x.Name, v, i)
+					}
+				}
+			default:
+				sameBits(t, file+": "+x.Name, got, want)
+			}
+		}
+	}
+}
+
 // TestFromTimmNoRow: some models add no position to the class token.
 func TestFromTimmNoRow(t *testing.T) {
 	in := timmViT()
