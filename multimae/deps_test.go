@@ -15,7 +15,7 @@ func TestDependencies(t *testing.T) {
 	}
 	const module = "github.com/gomae/gomae/"
 	out, err := exec.Command(goTool, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}",
-		module+"multimae", module+"multimae/images", module+"vit", module+"nn", module+"tensor").CombinedOutput()
+		module+"multimae", module+"multimae/heads", module+"multimae/images", module+"vit", module+"nn", module+"tensor").CombinedOutput()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
@@ -26,7 +26,7 @@ func TestDependencies(t *testing.T) {
 		case strings.HasPrefix(p, module):
 			own++
 			switch name := strings.TrimPrefix(p, module); name {
-			case "asm", "tensor", "nn", "vit", "multimae", "multimae/images", "multimae/internal/strictjson":
+			case "asm", "tensor", "nn", "vit", "multimae", "multimae/heads", "multimae/images", "multimae/internal/strictjson":
 			default:
 				t.Errorf("the library imports %s of this module, which stands above it", name)
 			}
@@ -35,7 +35,7 @@ func TestDependencies(t *testing.T) {
 			t.Errorf("the library imports %s, want nothing but the standard library, klauspost/cpuid/v2 and golang.org/x/sys", p)
 		}
 	}
-	if own != 7 {
-		t.Errorf("go list names %v, want the seven packages of the library among them", packages)
+	if own != 8 {
+		t.Errorf("go list names %v, want the eight packages of the library among them", packages)
 	}
 }

@@ -127,6 +127,9 @@ func (e *env) writeParity(r *parity.Report) {
 // writeParityMarkdown prints a row for each dump folder and a column for each
 // group of any of them, in the order of computation.
 func (e *env) writeParityMarkdown(reports []*parity.Report) {
+	if len(reports) == 0 {
+		return
+	}
 	var groups []string
 	for _, r := range reports {
 		at := 0 // of the next group that has no column yet
