@@ -201,7 +201,7 @@ func LoadConfig(fsys fs.FS, name string) (*Config, error) {
 // ParseConfig is LoadConfig for bytes in memory.
 func ParseConfig(b []byte) (*Config, error) {
 	c := new(Config)
-	if err := strictjson.Unmarshal(b, c); err != nil {
+	if err := strictjson.Unmarshal(b, model, c); err != nil {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
@@ -248,8 +248,8 @@ func (c *BackboneConfig) CheckImageSize(h, w int) error {
 
 // Check returns an error that names the first key that cannot be used.
 func (c *Config) Check() error {
-	if c.Model != "multimae" {
-		return fmt.Errorf("model: got %q, want \"multimae\"", c.Model)
+	if c.Model != model {
+		return strictjson.ErrModel(c.Model, model)
 	}
 	if err := c.BackboneConfig.Check(); err != nil {
 		return err
@@ -269,7 +269,10 @@ func (c *Config) Check() error {
 	return c.checkTrain()
 }
 
-const maxModalities = 256
+const (
+	model         = "multimae" // Config.Model
+	maxModalities = 256
+)
 
 // Check returns an error that names the first key that cannot be used. It
 // leaves Model to what the backbone is part of.

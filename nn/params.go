@@ -22,6 +22,7 @@ type Params struct {
 	list     []*Param
 	index    map[string]*Param
 	aliases  []alias
+	isAlias  map[string]bool
 	deferred bool
 }
 
@@ -29,12 +30,16 @@ type Params struct {
 type alias struct{ name, of string }
 
 // NewParams returns an empty set.
-func NewParams() *Params { return &Params{index: map[string]*Param{}} }
+func NewParams() *Params { return &Params{index: map[string]*Param{}, isAlias: map[string]bool{}} }
 
 // DeferredParams is NewParams for a model that will be loaded: its parameters
 // have shapes but no memory until Load has seen that the file fits them. A few
 // lines of a configuration may describe a model of any size.
-func DeferredParams() *Params { return &Params{index: map[string]*Param{}, deferred: true} }
+func DeferredParams() *Params {
+	ps := NewParams()
+	ps.deferred = true
+	return ps
+}
 
 // Add registers a parameter of zeros under name; Init will fill it. A name
 // used twice is a mistake of the program and panics.
@@ -79,10 +84,9 @@ func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor 
 
 // Alias says that checkpoints hold the parameter of the name of a second time
 // as name. It is written so; Load takes the first.
-func (ps *Params) Alias(name, of string) { ps.aliases = append(ps.aliases, alias{name, of}) }
-
-func (ps *Params) isAlias(name string) bool {
-	return slices.ContainsFunc(ps.aliases, func(a alias) bool { return a.name == name })
+func (ps *Params) Alias(name, of string) {
+	ps.aliases = append(ps.aliases, alias{name, of})
+	ps.isAlias[name] = true
 }
 
 // All returns the parameters in order. The slice must not be changed.

@@ -332,7 +332,7 @@ func (ps *Params) match(f TensorFile, o LoadOptions) (*LoadReport, map[string][]
 		switch shape, _ := f.Shape(name); {
 		case ignore(name):
 			report.Unexpected = append(report.Unexpected, name)
-		case ps.index[name] == nil && !ps.isAlias(name):
+		case ps.index[name] == nil && !ps.isAlias[name]:
 			problems = append(problems, fmt.Sprintf("unexpected %s %v", clip(name), shape))
 		}
 	}

@@ -90,13 +90,8 @@ func (out Outputs) MarshalJSON() ([]byte, error) {
 // ParseConfig reads and checks a config.json. Its errors name the key and, for
 // an unknown key, the nearest known one.
 func ParseConfig(b []byte) (*Config, error) {
-	// Another model's keys are not to be called misspelled.
-	var kind struct{ Model string }
-	if json.Unmarshal(b, &kind) == nil && kind.Model != "" && kind.Model != model {
-		return nil, errModel(kind.Model)
-	}
 	c := new(Config)
-	if err := strictjson.Unmarshal(b, c); err != nil {
+	if err := strictjson.Unmarshal(b, model, c); err != nil {
 		return nil, err
 	}
 	if err := c.Check(); err != nil {
@@ -116,8 +111,6 @@ func (c *Config) JSON() []byte {
 
 const model = "multivit" // Config.Model
 
-func errModel(got string) error { return fmt.Errorf("model: got %q, want %q", got, model) }
-
 const (
 	maxClasses = 1 << 16
 	maxWidth   = 1 << 16
@@ -127,7 +120,7 @@ const (
 // Check returns an error that names the first key that cannot be used.
 func (c *Config) Check() error {
 	if c.Model != model {
-		return errModel(c.Model)
+		return strictjson.ErrModel(c.Model, model)
 	}
 	if err := c.BackboneConfig.Check(); err != nil {
 		return err

@@ -13,17 +13,25 @@ import (
 	"strings"
 )
 
-// Unmarshal reads the JSON object b into v, a pointer to a struct. An error
-// names an unknown key and the nearest known one.
-func Unmarshal(b []byte, v any) error {
+// Unmarshal reads the JSON object b, whose key "model" must be model, into v, a
+// pointer to a struct. An error names an unknown key and the nearest known one.
+func Unmarshal(b []byte, model string, v any) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return errors.New("is empty; want a JSON object such as the config.json of a run")
+	}
+	// Another model's keys are not to be called misspelled.
+	var kind struct{ Model string }
+	if json.Unmarshal(b, &kind) == nil && kind.Model != "" && kind.Model != model {
+		return ErrModel(kind.Model, model)
 	}
 	if err := checkKeys("", b, reflect.TypeOf(v).Elem()); err != nil {
 		return err
 	}
 	return json.Unmarshal(b, v)
 }
+
+// ErrModel says that a configuration is of another model.
+func ErrModel(got, want string) error { return fmt.Errorf("model: got %q, want %q", got, want) }
 
 // checkKeys compares the keys of a JSON object with the tags of the struct
 // that it will be read into, because encoding/json cannot name a near miss.

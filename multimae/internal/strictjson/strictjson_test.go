@@ -33,7 +33,7 @@ type config struct {
 
 func TestUnmarshal(t *testing.T) {
 	var c config
-	if err := Unmarshal([]byte(`{"list": {"z": {"size": 1}, "a": {"size": 2}}, "width": 3}`), &c); err != nil {
+	if err := Unmarshal([]byte(`{"list": {"z": {"size": 1}, "a": {"size": 2}}, "width": 3}`), "m", &c); err != nil {
 		t.Fatal(err)
 	}
 	if got := fmt.Sprint(c); got != "{{3} [{z 1} {a 2}]}" {
@@ -45,9 +45,10 @@ func TestUnmarshal(t *testing.T) {
 		`{"list": {"z": {"sz": 1}}}`: `list: z: sz: unknown key at list.z; did you mean "size"?`,
 		`{"width": 1, "width": 2}`:   `key "width" stands twice`,
 		`[1]`:                        "want an object",
+		`{"model": "n", "x": 1}`:     `model: got "n", want "m"`,
 		`{"width": `:                 "EOF",
 	} {
-		if err := Unmarshal([]byte(in), new(config)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := Unmarshal([]byte(in), "m", new(config)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", in, err, want)
 		}
 	}
