@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// floor is a line of a file of floors: benchmarks, by a pattern in which *
+// stands for anything, must have at least this share of peak, or a peer's time
+// must be at least this multiple of ours.
+type floor struct {
+	pattern string
+	match   *regexp.Regexp
+	what    string // "%peak" or "ratio"
+	peer    string
+	least   float64
+}
+
+// floorSum is what a comparison with floors says.
+type floorSum struct {
+	Held       int      `json:"held"` // figures at or above their floor
+	Below      []string `json:"below"`
+	Unmeasured int      `json:"unmeasured"` // floors of which nothing was measured
+}
+
+// readFloors reads a file of lines
+//
+//	PATTERN %peak LEAST
+//	PATTERN ratio PEER LEAST
+//
+// and comments that begin with #. known are the names of benchmark functions:
+// a pattern that begins with none of them would never be checked and is an
+// error.
+func readFloors(path string, known []string) ([]floor, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("-floors: %w", err)
+	}
+	defer f.Close()
+	return parseFloors(f, path, known)
+}
+
+func parseFloors(r io.Reader, path string, known []string) (floors []floor, err error) {
+	lines := bufio.NewScanner(r)
+	for n := 1; lines.Scan(); n++ {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) == 0 {
+			continue
+		}
+		fail := func(format string, args ...any) error {
+			return fmt.Errorf("%s:%d: %s", path, n, fmt.Sprintf(format, args...))
+		}
+		fl := floor{pattern: words[0]}
+		switch {
+		case len(words) == 3 && words[1] == "%peak":
+			fl.what = words[1]
+		case len(words) == 4 && words[1] == "ratio":
+			fl.what, fl.peer = words[1], words[2]
+		default:
+			return nil, fail("got %q, want PATTERN %%peak LEAST or PATTERN ratio PEER LEAST", strings.TrimSpace(text))
+		}
+		least := words[len(words)-1]
+		if fl.least, err = strconv.ParseFloat(least, 64); err != nil || !(fl.least > 0) {
+			return nil, fail("least value %q, want a number above 0", least)
+		}
+		if first, _, _ := strings.Cut(fl.pattern, "/"); !strings.Contains(first, "*") && !slices.Contains(known, first) {
+			return nil, fail("%s matches no benchmark; there are %s", fl.pattern, strings.Join(known, ", "))
+		}
+		fl.match = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(fl.pattern), `\*`, ".*") + "$")
+		floors = append(floors, fl)
+	}
+	return floors, lines.Err()
+}
+
+// benchmarkNames are those of the functions of package bench.
+func benchmarkNames(root string) (names []string, err error) {
+	files, err := filepath.Glob(filepath.Join(root, "bench", "*_test.go"))
+	if err != nil {
+		return nil, err
+	}
+	function := regexp.MustCompile(`(?m)^func Benchmark(\w+)\(`)
+	for _, path := range files {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range function.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names, nil
+}
+
+// check holds the tables against floors.
+func (r *report) check(floors []floor) *floorSum {
+	s := &floorSum{Below: []string{}}
+	for _, fl := range floors {
+		measured := false
+		hold := func(t *table, name, what string, v *float64) {
+			if v == nil {
+				return
+			}
+			measured = true
+			if *v >= fl.least {
+				s.Held++
+				return
+			}
+			s.Below = append(s.Below, fmt.Sprintf("%s (%s): %s is %.4g, want at least %.4g", name, t.title(), what, *v, fl.least))
+		}
+		for _, t := range r.Tables {
+			for _, row := range t.Rows {
+				if !fl.match.MatchString(row.Name) {
+					continue
+				}
+				if fl.what == "%peak" && row.Ours != nil {
+					hold(t, row.Name, "% of peak", row.Ours.Share)
+				}
+				for _, f := range row.Peers {
+					if fl.what == "ratio" && f.Peer == fl.peer {
+						hold(t, row.Name, "the time of "+f.who()+" over ours", f.Ratio)
+					}
+				}
+			}
+		}
+		if !measured {
+			s.Unmeasured++
+		}
+	}
+	return s
+}
+
+func (s *floorSum) text(w io.Writer) {
+	for _, b := range s.Below {
+		fmt.Fprintln(w, "below the floor:", b)
+	}
+	fmt.Fprintf(w, "floors: %d figures hold, %d do not, %d floors were not measured\n", s.Held, len(s.Below), s.Unmeasured)
+}
