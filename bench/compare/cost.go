@@ -81,7 +81,7 @@ func costs(tables []*table, all []*measurement, prices map[string]float64) (list
 				r *row
 			}{{ours, ourRow}, {peer, peerRow}} {
 				if x.f != nil {
-					add(x.r.Name, &cost{Machine: t.Machine, Device: fmt.Sprintf("CPU, %d threads", part(x.r.Name, "threads")), Date: x.r.Date}, x.f)
+					add(x.r.Name, &cost{Machine: t.Machine, Device: "CPU" + threadsOf(x.r.Name), Date: x.r.Date}, x.f)
 				}
 			}
 		}

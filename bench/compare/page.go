@@ -70,15 +70,22 @@ func plot(rows []*row) string {
 
 // short is a benchmark's name without the keys.
 func short(name string) string {
+	threads := threadsOf(name)
 	name = strings.NewReplacer("/shape=", " ", "/weights=", " ", "/model=", " ", "/batch=", " batch ", "/heads=", " heads ", "/pass=", " ").Replace(name)
-	name, threads, _ := strings.Cut(name, "/threads=")
-	switch threads {
-	case "":
-		return name
-	case "1":
-		return name + ", 1 thread"
+	name, _, _ = strings.Cut(name, "/threads=")
+	return name + threads
+}
+
+// threadsOf is ", 2 threads" of a benchmark's name, or nothing.
+func threadsOf(name string) string {
+	switch n := part(name, "threads"); n {
+	case 0:
+		return ""
+	case 1:
+		return ", 1 thread"
+	default:
+		return fmt.Sprintf(", %d threads", n)
 	}
-	return name + ", " + threads + " threads"
 }
 
 func escape(s string) string {

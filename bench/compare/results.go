@@ -232,7 +232,7 @@ func split(pattern string, separator byte) (parts []string) {
 }
 
 func (s selector) match(name string) bool {
-	names := strings.Split(name, "/")
+	names := strings.Split("Benchmark"+name, "/") // as go test matches
 	return slices.ContainsFunc(s, func(parts []*regexp.Regexp) bool {
 		if len(parts) > len(names) {
 			return false
@@ -248,9 +248,9 @@ func (s selector) match(name string) bool {
 
 // presets are names for patterns of -bench.
 var presets = map[string]string{
-	"quick": "^Gemm$/^shape=(99x3072x768|99x768x3072|99x768x768|792x3072x768|1568x1024x256|1024x1024x1024)$/packed" +
-		"|^(Forward|TrainStep)$/^model=base$/^batch=8$",
-	"gemm":   "^Gemm$",
-	"models": "^(Forward|TrainStep)$",
+	"quick": "BenchmarkGemm$/^shape=(99x3072x768|99x768x3072|99x768x768|792x3072x768|1568x1024x256|1024x1024x1024)$/packed" +
+		"|Benchmark(Forward|TrainStep)$/^model=base$/^batch=8$",
+	"gemm":   "BenchmarkGemm$",
+	"models": "Benchmark(Forward|TrainStep)$",
 	"all":    ".",
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,7 +95,7 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []string, e
 			after := r.peaks()
 			for _, m := range ms {
 				if t := part(m.name, "threads"); t > 0 && before[t] > 0 {
-					m.Values = append(m.Values, benchfmt.Value{Value: (before[t] + after[t]) / 2, Unit: peakUnit})
+					m.Values = append(m.Values, benchfmt.Value{Value: math.Round((before[t]+after[t])/2*10) / 10, Unit: peakUnit})
 				}
 				for _, c := range r.config {
 					setFile(m.Result, c[0], c[1])
