@@ -210,7 +210,7 @@ func compare(ctx context.Context, root string, args []string, stdout, stderr io.
 	}
 	switch {
 	case *markdown:
-		if err := r.writeMarkdown(root, *readme); err != nil {
+		if err := r.writeMarkdown(*readme); err != nil {
 			return false, err
 		}
 		fmt.Fprint(stdout, r.markdown())

@@ -17,7 +17,7 @@ const (
 	endMark   = "<!-- end benchmarks -->"
 )
 
-// plotPath is where the plot of a machine is stored, below the root.
+// plotPath is where the plot of a machine is, seen from the README.
 func plotPath(machine string) string { return "bench/results/" + machine + ".svg" }
 
 // first are the tables of each machine's best SIMD level.
@@ -101,9 +101,9 @@ func between(text []byte, section string) ([]byte, error) {
 	return slices.Concat(before, []byte(beginMark+"\n"+section), []byte(endMark), after), nil
 }
 
-// writeMarkdown puts the section into a README and the plots beside the
-// results.
-func (r *report) writeMarkdown(root, readme string) error {
+// writeMarkdown puts the section into a README, and the plots where it refers
+// to them.
+func (r *report) writeMarkdown(readme string) error {
 	text, err := os.ReadFile(readme)
 	if err != nil {
 		return fmt.Errorf("-readme: %w", err)
@@ -116,7 +116,11 @@ func (r *report) writeMarkdown(root, readme string) error {
 	}
 	for _, t := range r.first() {
 		if svg := plot(t.Rows); svg != "" {
-			if err := writeFile(filepath.Join(root, plotPath(t.Machine)), []byte(svg)); err != nil {
+			path := filepath.Join(filepath.Dir(readme), plotPath(t.Machine))
+			if err := nn.MkdirAll(filepath.Dir(path)); err != nil {
+				return err
+			}
+			if err := writeFile(path, []byte(svg)); err != nil {
 				return err
 			}
 		}
