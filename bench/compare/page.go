@@ -141,7 +141,7 @@ li.bad{color:var(--bad)}
 </head>
 <body>
 <h1>gomae: benchmarks</h1>
-<p>Medians with confidence intervals at 95 %. A peer's ratio is its time over ours: above 1 we are faster; p is that of Mann-Whitney's U test, and below 0.05 the difference is no accident. Peers run in turn with us, each by its fastest variant; every result is verified before it is timed.</p>
+<p>Medians with confidence intervals at 95 %. A peer's ratio is its time over ours: above 1 we are faster; p is that of Mann-Whitney's U test, and below 0.05 the difference is hardly chance. Peers run in turn with us, each by its fastest variant; every result is verified before it is timed.</p>
 {{range .Tables}}
 <h2>{{title .}}</h2>
 <p class="faint">{{sessions .}}</p>
