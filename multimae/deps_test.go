@@ -7,35 +7,56 @@ import (
 )
 
 // TestDependencies holds what a program that imports the library has to
-// download: two modules, for the CPU's features.
+// download: two modules, for the CPU's features. Its `go mod tidy` also reads
+// the tests of whatever it imports, so they need no others either.
 func TestDependencies(t *testing.T) {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("no go on the PATH: ", err)
 	}
 	const module = "github.com/gomae/gomae/"
-	out, err := exec.Command(goTool, "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}",
-		module+"multimae", module+"multimae/heads", module+"multimae/images", module+"vit", module+"nn", module+"tensor").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go list: %v\n%s", err, out)
+	list := func(args ...string) []string {
+		t.Helper()
+		out, err := exec.Command(goTool, append([]string{"list", "-deps"}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("go list: %v\n%s", err, out)
+		}
+		return strings.Fields(string(out))
 	}
-	packages := strings.Fields(string(out))
-	own := 0
-	for _, p := range packages {
+	needed := func(path string) bool {
+		return strings.HasPrefix(path+"/", "github.com/klauspost/cpuid/v2/") || strings.HasPrefix(path+"/", "golang.org/x/sys/")
+	}
+	var own []string
+	for _, p := range list("-f", "{{if not .Standard}}{{.ImportPath}}{{end}}",
+		module+"multimae", module+"multimae/images", module+"multimae/heads", module+"vit", module+"nn", module+"tensor") {
 		switch {
 		case strings.HasPrefix(p, module):
-			own++
+			own = append(own, p)
 			switch name := strings.TrimPrefix(p, module); name {
-			case "asm", "tensor", "nn", "vit", "multimae", "multimae/heads", "multimae/images", "multimae/internal/strictjson":
+			case "asm", "tensor", "nn", "vit", "multimae", "multimae/images", "multimae/heads", "multimae/internal/strictjson":
 			default:
 				t.Errorf("the library imports %s of this module, which stands above it", name)
 			}
-		case strings.HasPrefix(p, "github.com/klauspost/cpuid/v2"), strings.HasPrefix(p, "golang.org/x/sys/"):
-		default:
+		case !needed(p):
 			t.Errorf("the library imports %s, want nothing but the standard library, klauspost/cpuid/v2 and golang.org/x/sys", p)
 		}
 	}
-	if own != 8 {
-		t.Errorf("go list names %v, want the eight packages of the library among them", packages)
+	if len(own) != 8 {
+		t.Fatalf("go list names %v of this module, want the eight packages of the library", own)
+	}
+	tests := 0
+	for _, p := range list(append([]string{"-test", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, own...)...) {
+		switch {
+		case strings.HasPrefix(p, module):
+			if strings.HasSuffix(p, ".test") {
+				tests++
+			}
+		case strings.HasPrefix(p, "["): // for which test the package before it is compiled
+		case !needed(p):
+			t.Errorf("tests of the library import %s, want nothing but the standard library, klauspost/cpuid/v2 and golang.org/x/sys (internal/stattest may use more)", p)
+		}
+	}
+	if tests < 7 {
+		t.Errorf("go list names the tests of %d packages, want those of the library", tests)
 	}
 }

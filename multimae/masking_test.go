@@ -4,25 +4,13 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
-	"gonum.org/v1/gonum/mat"
-	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distmv"
-	"gonum.org/v1/gonum/stat/distuv"
-
+	"github.com/gomae/gomae/internal/stattest"
 	"github.com/gomae/gomae/nn"
-)
-
-// Seeds are fixed, so a test passes always or never. The limits let a right
-// implementation pass for about 999 in 1000 seeds, and each case counts.
-const (
-	pLimit  = 1e-3
-	ksLimit = 1.95 // of √n·D (Kolmogorov and Smirnov)
 )
 
 // chiSquare tests outcomes, counts by name, against their expected numbers. An
@@ -38,7 +26,7 @@ func chiSquare[K comparable](t *testing.T, what string, got map[K]int, want map[
 	for k, w := range want {
 		x += (float64(got[k]) - w) * (float64(got[k]) - w) / w
 	}
-	if p := (distuv.ChiSquared{K: float64(len(want) - 1)}).Survival(x); p < pLimit {
+	if p := stattest.ChiSquareSurvival(x, len(want)-1); !(p >= stattest.PLimit) {
 		t.Errorf("%s: p = %.2g; got %v, want %v", what, p, got, want)
 	}
 }
@@ -128,78 +116,74 @@ func shares(n, seed int, alphas ...float64) [][]float64 {
 	return s
 }
 
-// TestShares compares the Dirichlet draws with gonum's distribution.
+// meanStdDev returns the mean of x and its standard deviation by the unbiased
+// estimate of the variance.
+func meanStdDev(x []float64) (mean, sd float64) {
+	for _, v := range x {
+		mean += v / float64(len(x))
+	}
+	for _, v := range x {
+		sd += (v - mean) * (v - mean) / float64(len(x)-1)
+	}
+	return mean, math.Sqrt(sd)
+}
+
+// TestShares compares the draws with the moments and the marginals of the
+// Dirichlet distribution.
 func TestShares(t *testing.T) {
 	const n = 20_000
 	for _, alphas := range [][]float64{
 		{1, 1, 1}, {0.5, 2, 5}, {0.2, 0.2}, {10, 20, 30, 40}, {1000, 1000, 1000}, {0.7, 1, 1, 1, 1, 1, 1, 3}, {1e9, 2e8}, {0.5, 1e3, 10},
 	} {
-		want := distmv.NewDirichlet(alphas, rand.NewPCG(1, 2))
-		ours, theirs := shares(n, 1, alphas...), make([][]float64, n)
-		for i := range theirs {
-			theirs[i] = want.Rand(nil)
-		}
-		mean, total := want.Mean(nil), 0.
+		draws := shares(n, 1, alphas...)
+		total := 0.
 		for _, a := range alphas {
 			total += a
 		}
-		var cov mat.SymDense
-		want.CovarianceMatrix(&cov)
-		column := func(s [][]float64, f func(s []float64) float64) []float64 {
+		column := func(f func(s []float64) float64) []float64 {
 			c := make([]float64, n)
 			for i := range c {
-				c[i] = f(s[i])
+				c[i] = f(draws[i])
 			}
 			return c
 		}
+		// A share is Beta distributed, and so is the sum of any shares.
+		marginal := func(x []float64, a float64, what string, args ...any) {
+			t.Helper()
+			cdf := stattest.BetaCDF(a, total-a)
+			if total > 1e6 { // as good as normal
+				mean, sd := a/total, math.Sqrt(a*(total-a)/(total+1))/total
+				cdf = func(v float64) float64 { return stattest.NormalCDF((v - mean) / sd) }
+			}
+			if d := stattest.KS(x, cdf); d > stattest.KSLimit {
+				t.Errorf("%v: %s against Beta: √n·D = %.2f", alphas, fmt.Sprintf(what, args...), d)
+			}
+		}
 		for i, a := range alphas {
-			for j := range i + 1 {
+			for j, b := range alphas[:i+1] {
+				want := -a * b / (total * total * (total + 1))
+				if i == j {
+					want = a * (total - a) / (total * total * (total + 1))
+				}
 				// The mean of these products is the covariance.
-				x := column(ours, func(s []float64) float64 { return (s[i] - mean[i]) * (s[j] - mean[j]) })
-				got, sd := stat.MeanStdDev(x, nil)
-				if z := (got - cov.At(i, j)) / sd * math.Sqrt(n); math.Abs(z) > 4.5 {
-					t.Errorf("%v: covariance %d, %d is %.4g, want %.4g: %.1f standard errors", alphas, i, j, got, cov.At(i, j), z)
+				x := column(func(s []float64) float64 { return (s[i] - a/total) * (s[j] - b/total) })
+				got, sd := meanStdDev(x)
+				if z := (got - want) / sd * math.Sqrt(n); math.Abs(z) > 4.5 {
+					t.Errorf("%v: covariance %d, %d is %.4g, want %.4g: %.1f standard errors", alphas, i, j, got, want, z)
 				}
 			}
-			x := column(ours, func(s []float64) float64 { return s[i] })
-			got, sd := stat.MeanStdDev(x, nil)
-			if z := (got - mean[i]) / sd * math.Sqrt(n); math.Abs(z) > 4 {
-				t.Errorf("%v: mean %d is %.4g, want %.4g: %.1f standard errors", alphas, i, got, mean[i], z)
+			x := column(func(s []float64) float64 { return s[i] })
+			got, sd := meanStdDev(x)
+			if z := (got - a/total) / sd * math.Sqrt(n); math.Abs(z) > 4 {
+				t.Errorf("%v: mean %d is %.4g, want %.4g: %.1f standard errors", alphas, i, got, a/total, z)
 			}
-			y := column(theirs, func(s []float64) float64 { return s[i] })
-			slices.Sort(x)
-			slices.Sort(y)
-			if d := stat.KolmogorovSmirnov(x, nil, y, nil) * math.Sqrt(n/2); d > ksLimit {
-				t.Errorf("%v: share %d against gonum's: √n·D = %.2f", alphas, i, d)
-			}
-			if total > 1e6 {
-				continue // gonum's incomplete beta function does not go that far
-			}
-			// A share is Beta distributed, and so is the sum of any shares.
-			if d := ks(x, distuv.Beta{Alpha: a, Beta: total - a}.CDF); d > ksLimit {
-				t.Errorf("%v: share %d against Beta: √n·D = %.2f", alphas, i, d)
-			}
-			k := (i + 1) % len(alphas)
-			if len(alphas) > 2 {
-				x = column(ours, func(s []float64) float64 { return s[i] + s[k] })
-				slices.Sort(x)
-				if d := ks(x, distuv.Beta{Alpha: a + alphas[k], Beta: total - a - alphas[k]}.CDF); d > ksLimit {
-					t.Errorf("%v: shares %d + %d against Beta: √n·D = %.2f", alphas, i, k, d)
-				}
+			marginal(x, a, "share %d", i)
+			if k := (i + 1) % len(alphas); len(alphas) > 2 {
+				x = column(func(s []float64) float64 { return s[i] + s[k] })
+				marginal(x, a+alphas[k], "shares %d + %d", i, k)
 			}
 		}
 	}
-}
-
-// ks returns √n times the largest distance between the distribution of sorted
-// x and cdf.
-func ks(x []float64, cdf func(float64) float64) float64 {
-	d, n := 0., float64(len(x))
-	for i, v := range x {
-		p := cdf(v)
-		d = max(d, p-float64(i)/n, float64(i+1)/n-p)
-	}
-	return d * math.Sqrt(n)
 }
 
 // TestSmallShares has concentrations for which all Gamma variates would be 0.
@@ -252,7 +236,7 @@ func TestSmallShares(t *testing.T) {
 			continue
 		}
 		for x, k := range below {
-			p := distuv.Beta{Alpha: alphas[0], Beta: total - alphas[0]}.CDF(x)
+			p := stattest.BetaCDF(alphas[0], total-alphas[0])(x)
 			if z := (float64(k) - n*p) / math.Sqrt(n*p*(1-p)+1); math.Abs(z) > 4 {
 				t.Errorf("%v: %d of %d shares are below %g, want %.0f", alphas, k, n, x, n*p)
 			}
@@ -440,7 +424,7 @@ func TestDrawMasks(t *testing.T) {
 		x = append(x, float64(visibleOf(m, b)[0]))
 	}
 	// A share of Dirichlet(1, 1, 1) has mean 1/3 and variance 1/18.
-	mean, sd := stat.MeanStdDev(x, nil)
+	mean, sd := meanStdDev(x)
 	if math.Abs(mean-98./3) > 4*sd/math.Sqrt(2000) || math.Abs(sd/98-math.Sqrt(1./18)) > 0.012 {
 		t.Errorf("%.2f ± %.2f visible tokens, want %.2f ± %.2f", mean, sd, 98./3, 98*math.Sqrt(1./18))
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gomae/gomae/internal/stattest"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -156,8 +157,8 @@ func TestInitialValues(t *testing.T) {
 		for _, v := range data[c.from*n : (c.from+1)*n] {
 			x = append(x, float64(v))
 		}
-		d := ks(x, func(v float64) float64 { return min(max((v+c.bound)/(2*c.bound), 0), 1) })
-		if lo, hi := x[0], x[n-1]; d > ksLimit || lo < -c.bound || hi > c.bound || hi < 0.998*c.bound || lo > -0.998*c.bound {
+		d := stattest.KS(x, stattest.UniformCDF(-c.bound, c.bound))
+		if lo, hi := x[0], x[n-1]; d > stattest.KSLimit || lo < -c.bound || hi > c.bound || hi < 0.998*c.bound || lo > -0.998*c.bound {
 			t.Errorf("%s, part %d: %.5f..%.5f, want ±%.5f; √n·D = %.2f", c.name, c.from, lo, hi, c.bound, d)
 		}
 	}
@@ -172,7 +173,7 @@ func TestInitialValues(t *testing.T) {
 }
 
 func TestTruncatedNormal(t *testing.T) {
-	phi := func(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }
+	phi := stattest.NormalCDF
 	for _, sigma := range []float64{0.02, 1, 3} {
 		r := NewRNG(4)
 		data := make([]float32, 40000)
@@ -186,7 +187,7 @@ func TestTruncatedNormal(t *testing.T) {
 			lo, hi := phi(-2/sigma), phi(2/sigma)
 			x[i] = (phi(float64(v)/sigma) - lo) / (hi - lo)
 		}
-		if d := ks(x, func(v float64) float64 { return v }); d > ksLimit {
+		if d := stattest.KS(x, stattest.UniformCDF(0, 1)); d > stattest.KSLimit {
 			t.Errorf("σ = %g: √n·D = %.2f", sigma, d)
 		}
 	}

@@ -209,6 +209,12 @@ func TestEmbedded(t *testing.T) {
 		t.Errorf("go.sum has become\n%s", got)
 	}
 
+	// Nor does tidying find more to add, although it reads the library's tests.
+	command(append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off"), goTool, "mod", "tidy")
+	if got := read(filepath.Join(dir, "go.sum")); string(got) != strings.Join(sums, "") {
+		t.Errorf("after go mod tidy, go.sum is\n%s", got)
+	}
+
 	node, err := exec.LookPath("node")
 	if err != nil {
 		t.Skip("the program for WebAssembly was not run, for there is no node on the PATH: install Node.js")
