@@ -1,0 +1,57 @@
+// Command gonum times gonum's matrix product in pure Go: see package peers.
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas32"
+
+	"github.com/gomae/gomae/bench/peers"
+)
+
+func main() {
+	os.Exit(peers.Main(func() (peers.Peer, error) {
+		return peers.Peer{Name: "gonum", Install: "go mod download gonum.org/v1/gonum", Start: start}, nil
+	}))
+}
+
+// start limits Go to so many threads: gonum divides a large product among
+// goroutines.
+func start(threads int) (peers.Library, error) {
+	runtime.GOMAXPROCS(threads)
+	return peers.Library{Version: version("gonum.org/v1/gonum"), Compute: compute}, nil
+}
+
+func compute(l *peers.Layer) ([]float32, peers.Measure, error) {
+	matrix := func(rows, cols int, data []float32) blas32.General {
+		return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: data}
+	}
+	x, w, y := matrix(l.M, l.K, l.X), matrix(l.N, l.K, l.W), matrix(l.M, l.N, make([]float32, l.M*l.N))
+	transposed := matrix(l.K, l.N, make([]float32, len(l.W)))
+	for j := range l.N {
+		for p := range l.K {
+			transposed.Data[p*l.N+j] = l.W[j*l.K+p]
+		}
+	}
+	product := func() { blas32.Gemm(blas.NoTrans, blas.Trans, 1, x, w, 0, y) }
+	product()
+	if l.Packed { // the nearest it has to packing is a transposed weight
+		return y.Data, peers.Fastest(product, func() { blas32.Gemm(blas.NoTrans, blas.NoTrans, 1, x, transposed, 0, y) }), nil
+	}
+	return y.Data, peers.Loop(product), nil
+}
+
+// version is that of a module in this build.
+func version(module string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == module {
+				return d.Version
+			}
+		}
+	}
+	return "unknown"
+}
