@@ -21,6 +21,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,6 +113,18 @@ func Loop(f func()) Measure {
 		}
 		return n, time.Since(start), nil
 	}
+}
+
+// ModuleVersion is the version of a module in this build.
+func ModuleVersion(path string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == path {
+				return d.Version
+			}
+		}
+	}
+	return "unknown"
 }
 
 // Fastest is that of the Loops of several functions which is fastest in a short

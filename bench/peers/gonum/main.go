@@ -4,7 +4,6 @@ package main
 import (
 	"os"
 	"runtime"
-	"runtime/debug"
 
 	"gonum.org/v1/gonum/blas"
 	"gonum.org/v1/gonum/blas/blas32"
@@ -22,7 +21,7 @@ func main() {
 // goroutines.
 func start(threads int) (peers.Library, error) {
 	runtime.GOMAXPROCS(threads)
-	return peers.Library{Version: version("gonum.org/v1/gonum"), Compute: compute}, nil
+	return peers.Library{Version: peers.ModuleVersion("gonum.org/v1/gonum"), Compute: compute}, nil
 }
 
 func compute(l *peers.Layer) ([]float32, peers.Measure, error) {
@@ -42,16 +41,4 @@ func compute(l *peers.Layer) ([]float32, peers.Measure, error) {
 		return y.Data, peers.Fastest(product, func() { blas32.Gemm(blas.NoTrans, blas.NoTrans, 1, x, transposed, 0, y) }), nil
 	}
 	return y.Data, peers.Loop(product), nil
-}
-
-// version is that of a module in this build.
-func version(module string) string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, d := range info.Deps {
-			if d.Path == module {
-				return d.Version
-			}
-		}
-	}
-	return "unknown"
 }
