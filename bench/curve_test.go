@@ -1,0 +1,140 @@
+package bench
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// curvePoint is a model of preset base's size with its work.
+type curvePoint struct{ visible, batch, size, modalities int }
+
+// curves say how the time of an image depends on one number, the others being
+// those of the paper: 98 visible patches, 224 pixels, three modalities. For
+// larger images a sixth of the patches stays visible.
+var curves = []struct {
+	of string
+	ns []int
+	at func(n int) curvePoint
+}{
+	{"tokens", []int{49, 98, 196, 294, 392, 588}, func(n int) curvePoint { return curvePoint{n, 1, 224, 3} }},
+	{"batch", []int{1, 2, 4, 8, 16, 32, 64}, func(n int) curvePoint { return curvePoint{98, n, 224, 3} }},
+	{"image-size", []int{112, 160, 224, 320, 448}, func(n int) curvePoint {
+		return curvePoint{3 * (n / 16) * (n / 16) / 6, 1, n, 3}
+	}},
+	{"modalities", []int{1, 2, 3, 4}, func(n int) curvePoint { return curvePoint{98, 1, 224, n} }},
+}
+
+// stepBatch is the largest batch of a training step here, for its memory.
+const stepBatch = 16
+
+// BenchmarkCurve measures points of cost curves; `go run ./bench/curves` fits
+// and draws them. ns/image is the time of one image with all threads, forward
+// or a whole training step.
+func BenchmarkCurve(b *testing.B) {
+	threads := threadCounts()[len(threadCounts())-1]
+	pool := tensor.NewPool(threads)
+	defer pool.Close()
+	for _, curve := range curves {
+		for _, pass := range []string{"forward", "step"} {
+			for _, n := range curve.ns {
+				p := curve.at(n)
+				if pass == "step" && p.batch > stepBatch {
+					continue
+				}
+				b.Run(fmt.Sprintf("of=%s/n=%d/pass=%s/threads=%d", curve.of, n, pass, threads), func(b *testing.B) {
+					x := p.make(b, pass)
+					if pass == "step" {
+						x.train(b, threads, pool)
+					} else {
+						x.forward(b, threads, pool)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*p.batch), "ns/image")
+				})
+			}
+		}
+	}
+}
+
+// config is preset base with other modalities and sizes. All patches count in
+// the losses, so that there are some even where every patch is visible.
+func (p curvePoint) config() (*multimae.Config, error) {
+	c, err := preset("base")
+	if err != nil {
+		return nil, err
+	}
+	c.ImageSize, c.Train.NumEncodedTokens = p.size, p.visible
+	normals, output := c.Inputs[0], c.Outputs[0]
+	normals.Name, normals.Normalize, output.Name, output.Task = "normals", "none", "normals", "normals"
+	c.Inputs = append(c.Inputs, normals)[:p.modalities]
+	var outputs multimae.Outputs
+	for _, o := range append(c.Outputs[:3:3], output)[:p.modalities] {
+		o.LossOnUnmasked = true
+		outputs = append(outputs, o)
+	}
+	c.Outputs = outputs
+	return c, c.Check()
+}
+
+// make returns a model with random images. Models are kept for points that
+// differ in the batch or the visible patches only.
+func (p curvePoint) make(b *testing.B, pass string) *modelCase {
+	model := keep(b, fmt.Sprint("curve ", pass, p.size, p.modalities), "model", func() (*multimae.Model, error) {
+		c, err := p.config()
+		if err != nil {
+			return nil, err
+		}
+		m, err := newModel(c)
+		if err == nil && pass == "forward" {
+			m.Params.Freeze()
+		}
+		return m, err
+	})
+	model.Config.Train.NumEncodedTokens = p.visible
+	x, err := newCase(model, p.images(model.Config))
+	if err == nil && pass == "forward" {
+		err = x.finite()
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return x
+}
+
+// finite checks that all predictions are numbers: that they are the right ones
+// is checked by BenchmarkForward.
+func (x *modelCase) finite() error {
+	pool := tensor.NewPool(0)
+	defer pool.Close()
+	preds, err := x.model.Forward(tensor.NewInference(pool), x.batch, x.masks, nil)
+	if err != nil {
+		return err
+	}
+	for i, p := range preds {
+		if !tensor.Finite(p.Data) {
+			return fmt.Errorf("output %d is not finite", i)
+		}
+	}
+	return nil
+}
+
+func (p curvePoint) images(c *multimae.Config) *multimae.Batch {
+	x := &multimae.Batch{Size: p.batch, H: p.size, W: p.size, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	r := nn.NewRNG(5)
+	for _, in := range c.Inputs {
+		side := p.size / in.Stride
+		if in.Kind == multimae.KindClasses {
+			ids := make([]int32, p.batch*side*side)
+			for i := range ids {
+				ids[i] = int32(r.Intn(in.NumClasses))
+			}
+			x.Classes[in.Name] = ids
+		} else {
+			x.Images[in.Name] = randomTensor(&r, p.batch*in.Channels*side*side).Data
+		}
+	}
+	return x
+}
