@@ -3,6 +3,7 @@
 
     python bench/onnx_bench.py --model base --batch 1,8 --threads 1,2
 
+Results have the names of those benchmarks; which peer and version they are of is said by the lines before them.
 Exports testdata/torch/multimae.py with random weights for one batch size, with the pixels and the masks as inputs,
 into a folder for temporary files that is removed afterwards. ONNX Runtime's predictions are held against PyTorch's
 before they are timed. Of plain attention and of what ONNX makes of PyTorch's fused one the faster is reported.
@@ -12,21 +13,26 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
 
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
 try:
-    import onnxruntime
-    import torch_bench
     import torch
+    import onnxruntime
+    VERSION = tuple(int(n) for n in torch.__version__.split(".")[:2])
+    if VERSION >= (2, 6):
+        import onnxscript  # what torch.onnx exports by
 except ImportError as e:
-    sys.exit("peer onnxruntime is absent (%s); install it with: pip install -r bench/requirements.txt" % e)
+    print("%s\npeer onnxruntime is absent; install it with: pip install -r %s" % (
+        e, os.path.relpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt"))), file=sys.stderr)
+    sys.exit(3)
+import torch_bench
 import multimae
 
 TOLERANCE = 2e-5  # relative error of a prediction
-VERSION = tuple(int(n) for n in torch.__version__.split(".")[:2])
 # ONNX has had GELU as an operator since version 20 of its set and attention since 23; both are worth a tenth.
 OPSET = 23 if VERSION >= (2, 9) else 18 if VERSION >= (2, 6) else 17
 
@@ -82,15 +88,21 @@ def main():
     parser.add_argument("--batch", type=torch_bench.numbers, default=[1, 8], help="samples (1,8)")
     parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
     parser.add_argument("--threads", type=torch_bench.numbers, default=[1, os.cpu_count() or 1], help="threads (1 and all)")
+    parser.add_argument("--bench", type=re.compile, default=re.compile("."), metavar="REGEXP",
+                        help="only benchmarks whose names match, such as Forward/model=base/batch=8 (all)")
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
     parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
     parser.add_argument("--opset", type=int, default=OPSET, help="version of ONNX's set of operators (%d)" % OPSET)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    torch_bench.header(torch=torch.__version__, onnxruntime=onnxruntime.__version__, device="cpu")
+    torch_bench.header(peer="onnxruntime", version=onnxruntime.__version__, torch=torch.__version__, device="cpu")
     failed = False
     for batch in args.batch:
+        names = {n: torch_bench.bench_name("forward", args.model, batch, "threads=%d" % n) for n in args.threads}
+        names = {n: name for n, name in names.items() if args.bench.search(name)}
+        if not names:
+            continue
         work = torch_bench.Work(args.model, batch, args.tokens, args.seed)
         multimae.FUSED_ATTENTION = False
         with torch.no_grad():
@@ -101,13 +113,13 @@ def main():
                 multimae.FUSED_ATTENTION = fused
                 with torch.no_grad():
                     export(work, os.path.join(folder, "fused%d.onnx" % fused), args.opset)
-            for threads in args.threads:
+            for threads, name in names.items():
                 calls = {}
                 for fused in torch_bench.attentions():
                     try:
                         run = session(os.path.join(folder, "fused%d.onnx" % fused), threads)
-                        for (name, x), got in zip(want.items(), run.run(None, feed)):
-                            torch_bench.hold("prediction of " + name, torch_bench.relative(torch.from_numpy(got), x), TOLERANCE)
+                        for (output, x), got in zip(want.items(), run.run(None, feed)):
+                            torch_bench.hold("prediction of " + output, torch_bench.relative(torch.from_numpy(got), x), TOLERANCE)
                         calls["fused attention" if fused else "plain attention"] = lambda run=run: run.run(None, feed)
                     except Exception as e:  # a version may lack an operator
                         print("# no onnxruntime with %s attention: %s: %s" % (
@@ -116,10 +128,10 @@ def main():
                     failed = True
                     continue
                 way = torch_bench.fastest(calls, "cpu") if len(calls) > 1 else next(iter(calls))
-                print("# onnxruntime: opset %d, %s" % (args.opset, way))
+                print("# opset %d, %s" % (args.opset, way))
                 for _ in range(args.count):
                     n, seconds = torch_bench.time_calls(calls[way], args.seconds)
-                    torch_bench.report("forward", args.model, batch, "threads=%d" % threads, "onnxruntime-f32", n, seconds, work.flop()[0])
+                    torch_bench.report(name, batch, n, seconds, work.flop()[0])
     sys.exit(1 if failed else 0)
 
 

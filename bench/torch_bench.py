@@ -4,7 +4,8 @@
     python bench/torch_bench.py --model base --batch 1,8 --threads 1,2 --mode forward,train
     python bench/torch_bench.py --device cuda --compile eager,compile --dtype float32,tf32,bfloat16
 
-The model is testdata/torch/multimae.py with random weights, inputs and masks, which stay the same from call to call.
+Results have the names of those benchmarks; which peer, version and variant they are of is said by the configuration
+lines before them. The model is testdata/torch/multimae.py with random weights, inputs and masks, which stay the same from call to call.
 Forward is all predictions, without gradients; train is forward pass, losses, backward pass and AdamW. PyTorch gets
 its best: only visible patches are projected, and of the ways to compute attention and AdamW the fastest is taken,
 by a short trial of each. Every variant is first held against plain float32, and is not timed if it is off. Compilers
@@ -29,18 +30,28 @@ import itertools
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "testdata", "torch"))
-try:
-    import torch
-except ImportError:
-    sys.exit("peer torch is absent; install it with: pip install -r testdata/torch/requirements.txt")
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def absent(peer: str, error: ImportError):
+    """End with the exit code 3 and the last line that every adapter of a peer has."""
+    print("%s\npeer %s is absent; install it with: pip install -r %s" % (
+        error, peer, os.path.relpath(os.path.join(HERE, "requirements.txt"))), file=sys.stderr)
+    sys.exit(3)
+
 
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
+sys.path.insert(0, os.path.join(HERE, "..", "testdata", "torch"))
+try:
+    import torch
+except ImportError as e:
+    absent("torch", e)
 import multimae
 
 PRECISIONS = {"float32": "f32", "tf32": "tf32", "bfloat16": "bf16"}
@@ -146,7 +157,8 @@ def environment(threads: int) -> dict:
                 settings["OPENBLAS_CORETYPE"] = "SKYLAKEX"
     except OSError:
         pass
-    return {**settings, **os.environ, "GOMAE_BENCH_THREADS": str(threads)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    return {**settings, **inherited, "GOMAE_BENCH_THREADS": str(threads)}
 
 
 def compiled(function, variant: str):
@@ -272,10 +284,14 @@ def header(**settings):
     sys.stdout.flush()
 
 
-def report(mode: str, model: str, batch: int, threads: str, peer: str, calls: int, seconds: float, flop: float):
+def bench_name(mode: str, model: str, batch: int, where: str) -> str:
     bench = {"forward": "Forward", "train": "TrainStep"}[mode]
-    print("Benchmark%s/model=%s/batch=%d/%s/peer=%s\t%8d\t%12.0f ns/op\t%10.3f ms/image\t%10.2f GFLOP/s" % (
-        bench, os.path.basename(os.path.normpath(model)), batch, threads, peer, calls, seconds * 1e9, seconds * 1e3 / batch, flop / seconds / 1e9))
+    return "Benchmark%s/model=%s/batch=%d/%s" % (bench, os.path.basename(os.path.normpath(model)), batch, where)
+
+
+def report(name: str, batch: int, calls: int, seconds: float, flop: float):
+    print("%s\t%8d\t%12.0f ns/op\t%10.3f ms/image\t%10.2f GFLOP/s" % (
+        name, calls, seconds * 1e9, seconds * 1e3 / batch, flop / seconds / 1e9))
     sys.stdout.flush()
 
 
@@ -365,6 +381,27 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
     return result + (way + ", AdamW " + optimizer_name,)
 
 
+def run_for_each(threads: list, args) -> int:
+    """Run this program once for each number of threads; what they print is printed and, with --results, stored."""
+    codes, lines = [], []
+    for n in threads:
+        with subprocess.Popen([sys.executable] + sys.argv, env=environment(n), stdout=subprocess.PIPE, text=True) as child:
+            for line in child.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+        codes.append(child.returncode)
+    if args.results and any(line.startswith("Benchmark") for line in lines):
+        device = torch.cuda.get_device_name() if args.device == "cuda" else machine()
+        name = re.sub("[^a-z0-9]+", "-", device.lower()).strip("-") + "-" + os.path.basename(os.path.normpath(args.model))
+        os.makedirs(args.results, exist_ok=True)
+        path = os.path.join(args.results, name + ".txt")
+        with open(path + ".tmp", "w", encoding="utf-8") as f:
+            f.writelines(lines)
+        os.replace(path + ".tmp", path)
+        print("# stored in " + path, file=sys.stderr)
+    return max(codes)
+
+
 def numbers(text: str) -> list:
     return [int(n) for n in text.split(",")]
 
@@ -384,6 +421,8 @@ def main():
     parser.add_argument("--batch", type=numbers, default=[1, 8], help="samples (1,8)")
     parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
     parser.add_argument("--threads", type=numbers, default=[1, os.cpu_count() or 1], help="threads on a CPU (1 and all)")
+    parser.add_argument("--bench", type=re.compile, default=re.compile("."), metavar="REGEXP",
+                        help="only benchmarks whose names match, such as Forward/model=base/batch=8 (all)")
     parser.add_argument("--mode", type=among(("forward", "train")), default=["forward", "train"], help="forward, train (both)")
     parser.add_argument("--compile", type=among(VARIANTS), default=["eager", "onednn", "compile", "freeze"],
                         help="variants, see above (eager,onednn,compile,freeze)")
@@ -391,46 +430,47 @@ def main():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
     parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
+    parser.add_argument("--results", metavar="FOLDER", help="also write the results to FOLDER/DEVICE-MODEL.txt")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch_bench.py: --device cuda: this torch, %s, finds no CUDA device" % torch.__version__)
 
     if "GOMAE_BENCH_THREADS" not in os.environ:  # a process for each number of threads
-        codes = [
-            subprocess.run([sys.executable] + sys.argv, env=environment(threads), check=False).returncode
-            for threads in (args.threads if args.device == "cpu" else [0])
-        ]
-        sys.exit(max(codes))
+        sys.exit(run_for_each(args.threads if args.device == "cpu" else [0], args))
 
     threads = int(os.environ["GOMAE_BENCH_THREADS"])
     if threads:
         torch.set_num_threads(threads)
-    settings = {"torch": torch.__version__, "device": "cpu"}
+    settings = {"peer": "torch", "version": torch.__version__, "device": "cpu"}
     if args.device == "cuda":
         settings.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
     header(**settings)
     where = "threads=%d" % threads if threads else "device=cuda"
-    done = 0
+    done = failed = 0
     for batch in args.batch:
+        names = {mode: bench_name(mode, args.model, batch, where) for mode in args.mode}
+        names = {mode: name for mode, name in names.items() if args.bench.search(name)}
+        if not names:
+            continue
         work = Work(args.model, batch, args.tokens, args.seed).to(args.device)
-        for mode, dtype, variant in itertools.product(args.mode, args.dtype, args.compile):
+        for mode, dtype, variant in itertools.product(names, args.dtype, args.compile):
             if mode == "train" and variant in FORWARD_ONLY or dtype == "tf32" and args.device == "cpu":
                 continue
             if variant.endswith("onednn") and (dtype != "float32" or args.device != "cpu"):
                 continue
-            peer = "torch-%s-%s" % (variant, PRECISIONS[dtype])
             bench = bench_forward if mode == "forward" else bench_train
             try:
                 for _ in range(args.count):
                     calls, seconds, how = bench(work, variant, dtype, args.device, args.seconds)
-                    print("# %s of %s: %s" % (mode, peer, how))
-                    report(mode, args.model, batch, where, peer, calls, seconds, work.flop()[mode == "train"])
+                    print("# %s\nvariant: %s-%s" % (how, variant, PRECISIONS[dtype]))
+                    report(names[mode], batch, calls, seconds, work.flop()[mode == "train"])
                     done += 1
             except Exception as e:  # whatever a compiler may raise: the other variants go on
-                print("# no %s of %s at batch %d, %s: %s: %s" % (
-                    mode, peer, batch, where, type(e).__name__, str(e).strip().partition("\n")[0][:200]), file=sys.stderr)
-    sys.exit(0 if done else 1)
+                failed += 1
+                print("# no %s in %s of %s: %s: %s" % (
+                    variant, dtype, names[mode], type(e).__name__, str(e).strip().partition("\n")[0][:200]), file=sys.stderr)
+    sys.exit(1 if failed and not done else 0)
 
 
 if __name__ == "__main__":
