@@ -141,12 +141,14 @@ func frozen(b *testing.B, name string, batch int) *modelCase {
 	})
 }
 
-// models runs a benchmark for the presets and batches. Preset large and batch
+// models runs a benchmark for the presets and batches, and for preset tiny with
+// the batch that it is trained with. Preset large and batch
 // 32 run only where -bench names them, as in -bench 'TrainStep/model=base/batch=32'.
 func models(b *testing.B, f func(b *testing.B, preset string, batch int)) {
 	for _, name := range []string{"tiny", "small", "base", "large"} {
-		for _, batch := range []int{1, 8, 32} {
-			if name == "large" && !named("large") || batch == 32 && !named("batch=32") {
+		for _, batch := range []int{1, 8, 16, 32} {
+			switch {
+			case batch == 16 && name != "tiny", batch == 32 && !named("batch=32"), name == "large" && !named("large"):
 				continue
 			}
 			b.Run(fmt.Sprintf("model=%s/batch=%d", name, batch), func(b *testing.B) { f(b, name, batch) })
@@ -197,6 +199,9 @@ func (x *modelCase) train(b *testing.B, threads int, pool *tensor.Pool) {
 	resetPeakMemory()
 	flops := 3 * float64(x.batch.Size) * modelFlops(x.model.Config, x.model.Config.Train.NumEncodedTokens)
 	measure(b, work{flops: flops, threads: threads, images: x.batch.Size}, x.step(b, pool))
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	b.ReportMetric(float64(mem.Sys-mem.HeapReleased)/(1<<20), "MiB-sys")
 	if peak, ok := peakMemory(); ok {
 		b.ReportMetric(peak, "peak-RSS-bytes")
 	}
@@ -223,7 +228,8 @@ func training(b *testing.B, name string, batch int) *modelCase {
 
 // BenchmarkTrainStep is a whole step: masks, forward, losses, backward, norm of
 // the gradient, AdamW. Operations are counted as three times the forward pass.
-// peak-RSS-bytes is the most memory that the process held meanwhile.
+// peak-RSS-bytes is the most memory that the process held meanwhile, MiB-sys what
+// Go has of the system at the end.
 func BenchmarkTrainStep(b *testing.B) {
 	models(b, func(b *testing.B, preset string, batch int) {
 		withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {

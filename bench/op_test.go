@@ -15,7 +15,7 @@ import (
 type op struct {
 	name     string
 	flops    float64 // of the products of its forward pass
-	backward float64 // those of the backward pass in terms of that
+	backward float64 // those of its backward pass in terms of that
 	inputs   [][]int // shapes of what gets a gradient
 	weight   int     // the input that is frozen for the forward pass; 0: none
 	run      func(t *tensor.Tape, in []*tensor.Tensor) *tensor.Tensor
@@ -214,8 +214,8 @@ func relativeError(got, want []float32) float64 {
 	return math.Sqrt(difference / max(norm, 1e-30))
 }
 
-// BenchmarkOp measures operations: their forward pass as in inference, and
-// their backward pass alone.
+// BenchmarkOp measures operations: pass=forward as in inference, pass=backward
+// the forward pass of training with the backward pass.
 func BenchmarkOp(b *testing.B) {
 	for _, o := range ops() {
 		for _, pass := range []string{"forward", "backward"} {
@@ -233,8 +233,7 @@ func BenchmarkOp(b *testing.B) {
 					}
 					t := tensor.NewTape(pool)
 					var dy []float32
-					var last *tensor.Tensor
-					forward := func() {
+					measure(b, work{flops: o.flops * (1 + o.backward), threads: threads}, func() {
 						t.Reset()
 						for _, x := range in {
 							t.ZeroGrad(x)
@@ -243,9 +242,8 @@ func BenchmarkOp(b *testing.B) {
 						if dy == nil {
 							dy = upstreamFor(y)
 						}
-						last = end(t, y, dy)
-					}
-					measure(b, work{flops: o.flops * o.backward, threads: threads, before: forward}, func() { t.Backward(last) })
+						t.Backward(end(t, y, dy))
+					})
 				})
 			})
 		}

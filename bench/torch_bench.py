@@ -396,6 +396,7 @@ def run_for_each(threads: list, args) -> int:
         os.makedirs(args.results, exist_ok=True)
         path = os.path.join(args.results, name + ".txt")
         with open(path + ".tmp", "w", encoding="utf-8") as f:
+            f.write(time.strftime("date: %Y-%m-%d\n", time.gmtime()))
             f.writelines(lines)
         os.replace(path + ".tmp", path)
         print("# stored in " + path, file=sys.stderr)

@@ -4,7 +4,7 @@
 //
 //	go run ./bench/peers/blas -lib onednn     # or openblas
 //	go run ./bench/peers/gonum
-//	go run ./bench/peers/gomlx
+//	cd bench/peers/gomlx && go run .          # a module of its own
 //
 // Results are compared with float64 before they are timed. A library that
 // cannot pack weights ahead is timed under weights=packed all the same: it is

@@ -1,44 +1,121 @@
-// Command gomlx times gomlx's backend in pure Go: see package peers. The program
-// that does is a module of its own, in adapter; this one builds it, from modules
-// that were downloaded before, and runs it with the same flags.
+// Command gomlx times gomlx's backend in pure Go, which it calls simplego: see
+// package peers. It is a module of its own, so that nobody else downloads gomlx.
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"runtime"
+
+	"github.com/gomlx/gomlx/backends"
+	"github.com/gomlx/gomlx/backends/simplego"
+	"github.com/gomlx/gomlx/pkg/core/dtypes"
+	"github.com/gomlx/gomlx/pkg/core/shapes"
+
+	"github.com/gomae/gomae/bench/peers"
 )
 
-func main() { os.Exit(run()) }
+func main() {
+	os.Exit(peers.Main(func() (peers.Peer, error) {
+		return peers.Peer{Name: "gomlx", Start: start}, nil
+	}))
+}
 
-func run() int {
-	_, file, _, _ := runtime.Caller(0)
-	source := filepath.Join(filepath.Dir(file), "adapter")
-	dir, err := os.MkdirTemp("", "gomae-gomlx-")
+func start(threads int) (peers.Library, error) {
+	runtime.GOMAXPROCS(threads)
+	stdout := os.Stdout
+	os.Stdout = os.Stderr // simplego prints what it was told
+	backend, err := simplego.New(fmt.Sprintf("parallelism=%d", threads))
+	os.Stdout = stdout
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return peers.Library{}, err
 	}
-	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "adapter")
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir, build.Env = source, append(os.Environ(), "GOPROXY=off", "GOWORK=off")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n%s", build, err, out)
-		fmt.Fprintf(os.Stderr, "peer gomlx is absent; install it with: go mod download -C %s\n", source)
-		return 3
+	return peers.Library{
+		Version: peers.ModuleVersion("github.com/gomlx/gomlx"), Variant: "simplego",
+		Compute: func(l *peers.Layer) ([]float32, peers.Measure, error) { return compute(backend, l) },
+		Close:   func() error { backend.Finalize(); return nil },
+	}, nil
+}
+
+// compute has no way to pack w ahead, but a transposed one may be faster.
+func compute(backend backends.Backend, l *peers.Layer) ([]float32, peers.Measure, error) {
+	y := make([]float32, l.M*l.N)
+	product, err := compile(backend, l, l.W, false)
+	if err != nil {
+		return nil, nil, err
 	}
-	cmd := exec.Command(program, os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	var exit *exec.ExitError
-	if err := cmd.Run(); errors.As(err, &exit) {
-		return exit.ExitCode()
-	} else if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	out, err := product()
+	if err != nil {
+		return nil, nil, err
 	}
-	return 0
+	if err := backend.BufferToFlatData(out, y); err != nil {
+		return nil, nil, err
+	}
+	// What worked once works again.
+	ways := []func(){func() { release(backend, product) }}
+	if l.Packed {
+		transposed := make([]float32, len(l.W))
+		for j := range l.N {
+			for p := range l.K {
+				transposed[p*l.N+j] = l.W[j*l.K+p]
+			}
+		}
+		other, err := compile(backend, l, transposed, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		ways = append(ways, func() { release(backend, other) })
+	}
+	return y, peers.Fastest(ways...), nil
+}
+
+// release computes once and gives the result's memory back.
+func release(backend backends.Backend, product func() (backends.Buffer, error)) {
+	out, err := product()
+	if err == nil {
+		err = backend.BufferFinalize(out)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// compile returns the product of x [M,K] and w, [N,K] or transposed [K,N].
+func compile(backend backends.Backend, l *peers.Layer, w []float32, transposed bool) (func() (backends.Buffer, error), error) {
+	xShape, wShape, contract := shapes.Make(dtypes.Float32, l.M, l.K), shapes.Make(dtypes.Float32, l.N, l.K), 1
+	if transposed {
+		wShape, contract = shapes.Make(dtypes.Float32, l.K, l.N), 0
+	}
+	b := backend.Builder(l.Name)
+	xOp, err := b.Parameter("x", xShape, nil)
+	if err != nil {
+		return nil, err
+	}
+	wOp, err := b.Parameter("w", wShape, nil)
+	if err != nil {
+		return nil, err
+	}
+	yOp, err := b.DotGeneral(xOp, []int{1}, nil, wOp, []int{contract}, nil)
+	if err != nil {
+		return nil, err
+	}
+	program, err := b.Compile([]backends.Op{yOp}, nil)
+	if err != nil {
+		return nil, err
+	}
+	x, err := backend.BufferFromFlatData(0, l.X, xShape)
+	if err != nil {
+		return nil, err
+	}
+	wBuffer, err := backend.BufferFromFlatData(0, w, wShape)
+	if err != nil {
+		return nil, err
+	}
+	return func() (backends.Buffer, error) {
+		out, err := program.Execute([]backends.Buffer{x, wBuffer}, nil, 0)
+		if err != nil {
+			return nil, err
+		}
+		return out[0], nil
+	}, nil
 }

@@ -1,4 +1,4 @@
-module github.com/gomae/gomae/bench/peers/gomlx/adapter
+module github.com/gomae/gomae/bench/peers/gomlx
 
 go 1.24.3
 
@@ -17,4 +17,4 @@ require (
 	k8s.io/klog/v2 v2.130.1 // indirect
 )
 
-replace github.com/gomae/gomae => ../../../..
+replace github.com/gomae/gomae => ../../..
