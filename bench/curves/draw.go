@@ -44,11 +44,13 @@ func drawPanel(w io.Writer, c *curve) {
 	for _, n := range []float64{first, last} {
 		low, high = min(low, c.at(n)), max(high, c.at(n))
 	}
-	low, high = low/1.3, high*1.3
+	// At least a factor of 6, so that there are two ticks and noise looks small.
+	margin := max(1.3, math.Sqrt(6*low/high))
+	low, high = low/margin, high*margin
 	x := func(n float64) float64 { return left + plotWidth*math.Log(n/first)/math.Log(last/first) }
 	y := func(ns float64) float64 { return top + plotHeight*(1-math.Log(ns/low)/math.Log(high/low)) }
 
-	fmt.Fprintf(w, `<text x="%d" y="20" font-weight="bold">%s: exponent %s</text>`+"\n", left, html.EscapeString(c.name), c.exponentText())
+	fmt.Fprintf(w, `<text x="14" y="20" font-weight="bold">%s: exponent %s</text>`+"\n", html.EscapeString(c.name), c.exponentText())
 	for _, tick := range ticks(low, high) {
 		fmt.Fprintf(w, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="%s"/>`+"\n", left, left+plotWidth, y(tick), y(tick), grey)
 		fmt.Fprintf(w, `<text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left-5, y(tick)+4, tick/1e6)
