@@ -74,15 +74,6 @@ func divRows(x []float32, ld, rows, n int, by []float32) {
 	}
 }
 
-func prefetchRows(x []float32, ld, rows, n int) {
-	switch level {
-	case AVX512:
-		prefetchRowsAVX512(&x[0], ld, rows, n)
-	case AVX2:
-		prefetchRowsAVX2(&x[0], ld, rows, n)
-	}
-}
-
 func addRows(dst, x []float32, rows, ld int) {
 	switch level {
 	case AVX512:

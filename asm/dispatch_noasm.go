@@ -15,8 +15,6 @@ func relu(dst, x []float32)                              { reluGeneric(dst, x) }
 func reluBackward(dst, y, dy []float32)                  { reluBackwardGeneric(dst, y, dy) }
 func divRows(x []float32, ld, rows, n int, by []float32) { divRowsGeneric(x, ld, rows, n, by) }
 
-func prefetchRows(x []float32, ld, rows, n int) {}
-
 func addRows(dst, x []float32, rows, ld int) { addRowsGeneric(dst, x, rows, ld) }
 func dot(x, y []float32) float32             { return dotGeneric(x, y) }
 func maxOf(x []float32) float32              { return maxGeneric(x) }

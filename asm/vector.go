@@ -166,18 +166,6 @@ func divRowsGeneric(x []float32, ld, rows, n int, by []float32) {
 	}
 }
 
-// PrefetchRows asks for rows of n floats at stride ld to be brought into the
-// second-level cache while other work goes on. It changes nothing, and is
-// nothing where there is no assembly.
-func PrefetchRows(x []float32, ld, rows, n int) {
-	if rows <= 0 || n <= 0 {
-		return
-	}
-	mustHold("PrefetchRows stride", ld, n)
-	mustHold("PrefetchRows len(x)", len(x), (rows-1)*ld+n)
-	prefetchRows(x, ld, rows, n)
-}
-
 // Dot returns the inner product of x and y, which have the same length.
 func Dot(x, y []float32) float32 {
 	mustLen("Dot len(y)", len(y), len(x))

@@ -53,13 +53,6 @@ func addRowsAVX2(dst *float32, x *float32, rows int, n int, ld int)
 //go:noescape
 func divRowsAVX2(x *float32, ld int, rows int, n int, by *float32)
 
-// prefetchRowsAVX2 computes, for pointers to the first elements:
-//
-//	for r < rows, j < n { bring x[r*ld+j] into the second-level cache }
-//
-//go:noescape
-func prefetchRowsAVX2(x *float32, ld int, rows int, n int)
-
 // slideRows7AVX2 computes, for pointers to the first elements:
 //
 //	for i < 7, j < n {
@@ -161,13 +154,6 @@ func addRowsAVX512(dst *float32, x *float32, rows int, n int, ld int)
 //
 //go:noescape
 func divRowsAVX512(x *float32, ld int, rows int, n int, by *float32)
-
-// prefetchRowsAVX512 computes, for pointers to the first elements:
-//
-//	for r < rows, j < n { bring x[r*ld+j] into the second-level cache }
-//
-//go:noescape
-func prefetchRowsAVX512(x *float32, ld int, rows int, n int)
 
 // slideRows7AVX512 computes, for pointers to the first elements:
 //

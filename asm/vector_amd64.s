@@ -541,29 +541,6 @@ DATA const_3f800000<>+24(SB)/4, $0x3f800000
 DATA const_3f800000<>+28(SB)/4, $0x3f800000
 GLOBL const_3f800000<>(SB), RODATA|NOPTR, $32
 
-// func prefetchRowsAVX2(x *float32, ld int, rows int, n int)
-// Requires: AVX, MMX+
-TEXT ·prefetchRowsAVX2(SB), NOSPLIT, $0-32
-	MOVQ x+0(FP), AX
-	MOVQ ld+8(FP), CX
-	MOVQ rows+16(FP), DX
-	SHLQ $0x02, CX
-
-row1:
-	MOVQ n+24(FP), BX
-	MOVQ AX, SI
-
-line2:
-	PREFETCHT1 (SI)
-	ADDQ       $+64, SI
-	SUBQ       $+16, BX
-	JGT        line2
-	ADDQ       CX, AX
-	DECQ       DX
-	JNE        row1
-	VZEROUPPER
-	RET
-
 // func slideRows7AVX2(dst *float32, ldd int, a *float32, lda int, b *float32, ldb int, rows int, n int)
 // Requires: AVX, FMA3
 TEXT ·slideRows7AVX2(SB), NOSPLIT, $0-64
@@ -1733,29 +1710,6 @@ done6:
 	ADDQ $0x04, CX
 	DECQ BX
 	JNE  row1
-	VZEROUPPER
-	RET
-
-// func prefetchRowsAVX512(x *float32, ld int, rows int, n int)
-// Requires: AVX, MMX+
-TEXT ·prefetchRowsAVX512(SB), NOSPLIT, $0-32
-	MOVQ x+0(FP), AX
-	MOVQ ld+8(FP), CX
-	MOVQ rows+16(FP), DX
-	SHLQ $0x02, CX
-
-row1:
-	MOVQ n+24(FP), BX
-	MOVQ AX, SI
-
-line2:
-	PREFETCHT1 (SI)
-	ADDQ       $+64, SI
-	SUBQ       $+16, BX
-	JGT        line2
-	ADDQ       CX, AX
-	DECQ       DX
-	JNE        row1
 	VZEROUPPER
 	RET
 

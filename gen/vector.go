@@ -16,7 +16,6 @@ func vectorFamily(s *simd) {
 	s.reluBackward()
 	s.addRows()
 	s.divRows()
-	s.prefetchRows()
 	s.slideRows(7, 1)
 	s.slideRows(1, 4)
 	s.dot()
@@ -116,22 +115,6 @@ func (s *simd) divRows() {
 				p.store(v, x)
 			}
 		})
-	})
-}
-
-// prefetchRows asks for lines by their distance from the row's start, so that
-// a row that begins within a line needs one more.
-func (s *simd) prefetchRows() {
-	s.function("prefetchRows", "(x *float32, ld, rows, n int)", "for r < rows, j < n { bring x[r*ld+j] into the second-level cache }")
-	x := s.gp("x")
-	s.eachRow([]reg.GPVirtual{x}, nil, func(n reg.GPVirtual) {
-		p, top := s.GP64(), s.label("line")
-		s.MOVQ(x, p)
-		s.Label(top)
-		s.PREFETCHT1(Mem{Base: p})
-		s.ADDQ(I8(64), p)
-		s.SUBQ(I8(16), n)
-		s.JGT(LabelRef(top))
 	})
 }
 

@@ -84,7 +84,7 @@ func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 		a.shift = t.Values(a.batch * a.heads * a.n)
 	}
 	if a.n > 0 && a.m > 0 {
-		a.eachHead(a.forwardHead)
+		t.Parallel(a.batch*a.heads, a.forwardHead)
 	} else {
 		clear(a.out.Data)
 	}
@@ -92,44 +92,6 @@ func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 		t.Back(a.backward)
 	}
 	return a.out
-}
-
-// headGroup is how many heads of a sequence a task takes in turn, if there are
-// enough of them: each fetches the next one's rows, which lie thousands of
-// bytes apart.
-const headGroup = 4
-
-// eachHead calls f for every head of every sequence, with the head that the
-// same worker will do next, or −1.
-func (a *attention) eachHead(f func(worker, head, next int)) {
-	all := a.batch * a.heads
-	group := max(1, min(headGroup, all/(2*a.t.Workers())))
-	tasks := blocks(all, group)
-	a.t.Parallel(tasks, func(w, task int) {
-		from, to := block(all, tasks, task)
-		for i := from; i < to; i++ {
-			next := i + 1
-			if next == to {
-				next = -1
-			}
-			f(w, i, next)
-		}
-	})
-}
-
-// prefetch asks for part number p of the parts of a head's rows.
-func (a *attention) prefetch(head, p, parts int) {
-	if head < 0 {
-		return
-	}
-	q, k, v := a.head(head, a.q.Data, a.kv.Data)
-	if from, to := block(a.n, parts, p); from < to {
-		asm.PrefetchRows(q.at(from, 0).data, a.ldq, to-from, a.dh)
-	}
-	if from, to := block(a.m, parts, p); from < to {
-		asm.PrefetchRows(k.at(from, 0).data, a.ldkv, to-from, a.dh)
-		asm.PrefetchRows(v.at(from, 0).data, a.ldkv, to-from, a.dh)
-	}
 }
 
 // pack packs B, [k,n], at the front of *scratch and moves *scratch on.
@@ -145,7 +107,7 @@ func pack(scratch *[]float32, b matrix, k, n int) []float32 {
 // in the first-level cache:
 //
 //	s = q·kᵀ        p = exp(scale·s − max)        out = p·v / sum(p)
-func (a *attention) forwardHead(w, i, next int) {
+func (a *attention) forwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	out := a.output(i, a.out.Data)
 	tile := asm.TileRows()
@@ -161,7 +123,6 @@ func (a *attention) forwardHead(w, i, next int) {
 			return
 		}
 		from, to := block(a.n, tiles, b)
-		a.prefetch(next, b, tiles)
 		shift := ownShift[:]
 		if a.shift != nil {
 			shift = a.shift[i*a.n+from : i*a.n+to]
@@ -200,7 +161,7 @@ func (a *attention) backward() {
 		}
 		return
 	}
-	a.eachHead(a.backwardHead)
+	t.Parallel(a.batch*a.heads, a.backwardHead)
 }
 
 // backwardHead computes p anew, a block of queries at a time:
@@ -211,7 +172,7 @@ func (a *attention) backward() {
 // The forward pass keeps the maximum and not, as others do, the log-sum-exp:
 // rounding that one number would scale a whole row of p, which then no longer
 // sums to 1, and ds would no longer sum to 0.
-func (a *attention) backwardHead(w, i, next int) {
+func (a *attention) backwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	do := a.output(i, a.out.Grad)
 	lds := scoreStride(a.m)
@@ -231,7 +192,6 @@ func (a *attention) backwardHead(w, i, next int) {
 	for part := range parts {
 		from, to := block(a.n, parts, part)
 		rows := to - from
-		a.prefetch(next, part, parts)
 		s := scratch
 		queries := pack(&s, q.at(from, 0), rows, a.dh)
 		outs := pack(&s, do.at(from, 0), rows, a.dh)
