@@ -54,7 +54,7 @@ func fake(kind string) int {
 
 // fakeAdapter is one that runs this binary.
 func fakeAdapter(name string) adapter {
-	return adapter{name: name, does: products, commands: func(program string, _ []string, _ float64) [][]string {
+	return adapter{name: name, does: products, commands: func(_ *adapter, program string, _ []string, _ float64) [][]string {
 		return [][]string{{program, name}}
 	}}
 }
@@ -72,7 +72,7 @@ func fakeRunner(t *testing.T, rounds int, kinds ...string) *runner {
 		r.peers = append(r.peers, fakeAdapter(k))
 	}
 	r.ours = func(string) (*adapter, error) {
-		return &adapter{name: own, commands: func(string, []string, float64) [][]string { return [][]string{{exe, "ours"}} }}, nil
+		return &adapter{name: own, commands: func(*adapter, string, []string, float64) [][]string { return [][]string{{exe, "ours"}} }}, nil
 	}
 	return r
 }
@@ -155,7 +155,7 @@ func TestInterrupt(t *testing.T) {
 func TestOursFails(t *testing.T) {
 	r := fakeRunner(t, 1)
 	ours, _ := r.ours("")
-	ours.commands = func(string, []string, float64) [][]string { return [][]string{{r.python, "crash"}} }
+	ours.commands = func(*adapter, string, []string, float64) [][]string { return [][]string{{r.python, "crash"}} }
 	r.ours = func(string) (*adapter, error) { return ours, nil }
 	if _, _, err := r.run(context.Background()); err == nil || !strings.Contains(err.Error(), "want 4") {
 		t.Errorf("error is %v", err)

@@ -79,7 +79,7 @@ func compare(ctx context.Context, root string, args []string, stdout, stderr io.
 	bench := fs.String("bench", "", "which benchmarks: quick, gemm, models, all, or a `REGEXP` as for go test -bench (quick; with -from, all)")
 	rounds := fs.Int("rounds", 6, "measure each of us `N` times, in turn; a confidence interval takes 6")
 	seconds := fs.Float64("seconds", 1, "for each measurement")
-	peers := fs.String("peers", strings.Join(known, ","), "whom to compare with, a `LIST`; none for us alone")
+	peers := fs.String("peers", strings.Join(known, ","), "whom to compare with, a `LIST`; none for us alone; torch=eager+onednn for some of its variants")
 	python := fs.String("python", "python3", "the interpreter of the peers in Python")
 	save := fs.Bool("save", false, "store the raw results as bench/results/MACHINE/DATE-COMMIT.txt")
 	name := fs.String("name", defaultMachine(), "the machine's `NAME` in the results")
@@ -230,13 +230,22 @@ func compare(ctx context.Context, root string, args []string, stdout, stderr io.
 // choose finds adapters by name.
 func choose(names string, known []string) (chosen []adapter, err error) {
 	for _, n := range strings.FieldsFunc(names, func(r rune) bool { return r == ',' }) {
+		n, variants, only := strings.Cut(n, "=")
 		i := slices.Index(known, n)
 		if i < 0 && n != "none" {
 			return nil, fmt.Errorf("-peers %s: want some of %s, or none", n, strings.Join(known, ", "))
 		}
-		if i >= 0 {
-			chosen = append(chosen, adapters[i])
+		if i < 0 {
+			continue
 		}
+		a := adapters[i]
+		if only {
+			if a.variants == "" || variants == "" {
+				return nil, fmt.Errorf("-peers %s=%s: want the name alone, or torch=VARIANT+VARIANT", n, variants)
+			}
+			a.variants = strings.ReplaceAll(variants, "+", ",")
+		}
+		chosen = append(chosen, a)
 	}
 	return chosen, nil
 }

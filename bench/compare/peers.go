@@ -25,9 +25,11 @@ type adapter struct {
 	name  string
 	does  *regexp.Regexp // names of benchmarks it knows; others are not asked for
 	build string         // folder of a Go program, below the root; empty for a script
+	// variants are those that a peer with several is asked for, by commas.
+	variants string
 	// commands are what to run for a set of benchmarks; the folder is that of
 	// the checkout. program is what was built, or the interpreter.
-	commands func(program string, names []string, seconds float64) [][]string
+	commands func(a *adapter, program string, names []string, seconds float64) [][]string
 }
 
 var (
@@ -39,18 +41,17 @@ var (
 // adapters is the table of peers. To add one, write a program of that kind and
 // add its line.
 var adapters = []adapter{
-	{"onednn", products, "bench/peers/blas", goPeer("-lib", "onednn")},
-	{"openblas", products, "bench/peers/blas", goPeer("-lib", "openblas")},
-	{"gonum", products, "bench/peers/gonum", goPeer()},
-	{"gomlx", products, "bench/peers/gomlx", goPeer()},
-	{"torch", wholeModel, "", script("bench/torch_bench.py", true,
-		"--compile", "eager,onednn,compile,freeze", "--dtype", "float32")},
-	{"onnxruntime", inference, "", script("bench/onnx_bench.py", false)},
+	{"onednn", products, "bench/peers/blas", "", goPeer("-lib", "onednn")},
+	{"openblas", products, "bench/peers/blas", "", goPeer("-lib", "openblas")},
+	{"gonum", products, "bench/peers/gonum", "", goPeer()},
+	{"gomlx", products, "bench/peers/gomlx", "", goPeer()},
+	{"torch", wholeModel, "", "eager,onednn,compile,freeze", script("bench/torch_bench.py", true, "--dtype", "float32")},
+	{"onnxruntime", inference, "", "", script("bench/onnx_bench.py", false)},
 }
 
 // goPeer makes the command of a program on bench/peers.
-func goPeer(args ...string) func(string, []string, float64) [][]string {
-	return func(program string, names []string, seconds float64) [][]string {
+func goPeer(args ...string) func(*adapter, string, []string, float64) [][]string {
+	return func(_ *adapter, program string, names []string, seconds float64) [][]string {
 		quoted := make([]string, len(names))
 		for i, n := range names {
 			quoted[i] = regexp.QuoteMeta(n)
@@ -63,8 +64,8 @@ func goPeer(args ...string) func(string, []string, float64) [][]string {
 
 // script makes the commands of a Python program: one for each model and mode,
 // because the batches asked for differ with them.
-func script(path string, modes bool, args ...string) func(string, []string, float64) [][]string {
-	return func(python string, names []string, seconds float64) (commands [][]string) {
+func script(path string, modes bool, args ...string) func(*adapter, string, []string, float64) [][]string {
+	return func(a *adapter, python string, names []string, seconds float64) (commands [][]string) {
 		var kinds []string // "Forward/model=base"
 		of := map[string][]string{}
 		for _, n := range names {
@@ -81,6 +82,9 @@ func script(path string, modes bool, args ...string) func(string, []string, floa
 				"--threads", list(of[kind], "threads"), "--seconds", fmt.Sprint(seconds)}
 			if modes {
 				c = append(c, "--mode", map[string]string{"Forward": "forward", "TrainStep": "train"}[bench])
+			}
+			if a.variants != "" {
+				c = append(c, "--compile", a.variants)
 			}
 			commands = append(commands, append(c, args...))
 		}
@@ -139,7 +143,7 @@ func (a *adapter) prepare(ctx context.Context, root, dir, python string) (progra
 func (a *adapter) run(ctx context.Context, root, program string, names []string, seconds float64) ([]*measurement, error) {
 	var all []*measurement
 	var errs []error
-	for _, argv := range a.commands(program, names, seconds) {
+	for _, argv := range a.commands(a, program, names, seconds) {
 		ms, err := execute(ctx, root, argv, a.name)
 		all = append(all, slices.DeleteFunc(ms, func(m *measurement) bool { return !slices.Contains(names, m.name) })...)
 		if err != nil {

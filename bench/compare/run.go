@@ -44,7 +44,7 @@ func (r *runner) buildOurs(ctx context.Context, dir string) (*adapter, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("building ./bench: %w\n%s", err, tail(out))
 	}
-	return &adapter{name: own, commands: func(_ string, _ []string, seconds float64) [][]string {
+	return &adapter{name: own, commands: func(_ *adapter, _ string, _ []string, seconds float64) [][]string {
 		return [][]string{{program, "-test.run", "^$", "-test.bench", r.pattern, "-test.count", "1", "-test.benchtime", fmt.Sprint(seconds) + "s"}}
 	}}, nil
 }
@@ -145,7 +145,7 @@ type side struct {
 
 func (s *side) execute(ctx context.Context, r *runner, names []string) ([]*measurement, error) {
 	if s.name == own {
-		return execute(ctx, r.root, s.commands("", nil, r.seconds)[0], own)
+		return execute(ctx, r.root, s.commands(nil, "", nil, r.seconds)[0], own)
 	}
 	return s.run(ctx, r.root, s.program, names, r.seconds)
 }
