@@ -201,18 +201,18 @@ func TestPrepare(t *testing.T) {
 func TestCommands(t *testing.T) {
 	names := []string{"Forward/model=base/batch=8/threads=1", "Forward/model=base/batch=1/threads=2", "TrainStep/model=base/batch=8/threads=2", "Forward/model=tiny/batch=16/threads=1"}
 	var got []string
-	for _, c := range script("t.py", true, "--dtype", "float32")("py", names, 0.5) {
+	for _, c := range script("t.py", true, "--dtype", "float32")(&adapter{variants: "eager,onednn"}, "py", names, 0.5) {
 		got = append(got, strings.Join(c, " "))
 	}
 	want := []string{
-		"py t.py --model base --batch 1,8 --threads 1,2 --seconds 0.5 --mode forward --dtype float32",
-		"py t.py --model base --batch 8 --threads 2 --seconds 0.5 --mode train --dtype float32",
-		"py t.py --model tiny --batch 16 --threads 1 --seconds 0.5 --mode forward --dtype float32",
+		"py t.py --model base --batch 1,8 --threads 1,2 --seconds 0.5 --mode forward --compile eager,onednn --dtype float32",
+		"py t.py --model base --batch 8 --threads 2 --seconds 0.5 --mode train --compile eager,onednn --dtype float32",
+		"py t.py --model tiny --batch 16 --threads 1 --seconds 0.5 --mode forward --compile eager,onednn --dtype float32",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	c := goPeer("-lib", "onednn")("blas", []string{"Gemm/shape=2x3x4/weights=raw/threads=2", "Gemm/shape=2x3x4/weights=raw/threads=1"}, 2)[0]
+	c := goPeer("-lib", "onednn")(nil, "blas", []string{"Gemm/shape=2x3x4/weights=raw/threads=2", "Gemm/shape=2x3x4/weights=raw/threads=1"}, 2)[0]
 	if got := strings.Join(c, " "); got != "blas -lib onednn -bench ^Benchmark(Gemm/shape=2x3x4/weights=raw/threads=2|Gemm/shape=2x3x4/weights=raw/threads=1)$ -threads 1,2 -seconds 2" {
 		t.Errorf("got %s", got)
 	}

@@ -67,7 +67,7 @@ static const char *isa() {
 	case cpu_isa::avx2: return "avx2";
 	case cpu_isa::avx512_core: return "avx512";
 	case cpu_isa::avx512_core_vnni: return "avx512-vnni";
-	case cpu_isa::avx512_core_bf16: return "avx512-bf16";
+	case cpu_isa::avx512_core_bf16: return "avx512";
 	default: return "other";
 	}
 }
