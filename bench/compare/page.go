@@ -22,7 +22,7 @@ const plotStyle = `<style>
 // plot draws shares of peak as an SVG image, a group of bars for each
 // benchmark; it is empty where no row has a share.
 func plot(rows []*row) string {
-	const labels, scale, bar, group, top = 340, 3.2, 14, 8, 22 // pixels; scale is that of a per cent
+	const labels, scale, bar, group, top = 440, 3.2, 14, 8, 22 // pixels; scale is that of a per cent
 	var body strings.Builder
 	var peers []string // of each colour but the first
 	y := top
