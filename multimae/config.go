@@ -149,16 +149,9 @@ func (a Alphas) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads an object in its order.
-func (in *Inputs) UnmarshalJSON(b []byte) error {
-	*in = nil
-	return strictjson.Object(b, func(name string, raw []byte) error {
-		m := Input{Name: name}
-		if err := json.Unmarshal(raw, &m); err != nil {
-			return err
-		}
-		*in = append(*in, m)
-		return nil
-	})
+func (in *Inputs) UnmarshalJSON(b []byte) (err error) {
+	*in, err = strictjson.List(b, func(x *Input) *string { return &x.Name })
+	return err
 }
 
 // MarshalJSON writes an object in order.
@@ -167,16 +160,9 @@ func (in Inputs) MarshalJSON() ([]byte, error) {
 }
 
 // UnmarshalJSON reads an object in its order.
-func (out *Outputs) UnmarshalJSON(b []byte) error {
-	*out = nil
-	return strictjson.Object(b, func(name string, raw []byte) error {
-		o := Output{Name: name}
-		if err := json.Unmarshal(raw, &o); err != nil {
-			return err
-		}
-		*out = append(*out, o)
-		return nil
-	})
+func (out *Outputs) UnmarshalJSON(b []byte) (err error) {
+	*out, err = strictjson.List(b, func(x *Output) *string { return &x.Name })
+	return err
 }
 
 // MarshalJSON writes an object in order.

@@ -128,6 +128,17 @@ func OpenWeights(fsys fs.FS) (nn.TensorFile, error) {
 	return nil, fmt.Errorf("%w, nor is there %s", err, strings.Join(otherWeights, " or "))
 }
 
+// CheckTensors refuses a file of fewer than least tensors, which its model has
+// in any case. A few lines of configuration may describe a model of any size:
+// nn.DeferredParams get memory when the file is seen to have them all, and what
+// is left to bound is their number.
+func CheckTensors(f nn.TensorFile, least int) error {
+	if have := len(f.Names()); least > have {
+		return fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, least, f.Label(), have)
+	}
+	return nil
+}
+
 // LoadFrom returns the model of a configuration with the weights of the size
 // bytes behind r, a file of any format that nn.OpenTensors knows. It is as
 // strict as Load.
@@ -144,11 +155,8 @@ func LoadTensors(c *Config, f nn.TensorFile) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	// A few lines of configuration may describe a model of any size. Parameters
-	// get memory when the file is seen to have them all; what is left to bound is
-	// their number.
-	if n := c.leastTensors(); n > len(f.Names()) {
-		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, n, f.Label(), len(f.Names()))
+	if err := CheckTensors(f, c.leastTensors()); err != nil {
+		return nil, err
 	}
 	m, err := build(c, nn.DeferredParams())
 	if err != nil {

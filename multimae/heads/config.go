@@ -70,16 +70,9 @@ const (
 type Outputs []Output
 
 // UnmarshalJSON reads an object in its order.
-func (out *Outputs) UnmarshalJSON(b []byte) error {
-	*out = nil
-	return strictjson.Object(b, func(name string, raw []byte) error {
-		o := Output{Name: name}
-		if err := json.Unmarshal(raw, &o); err != nil {
-			return err
-		}
-		*out = append(*out, o)
-		return nil
-	})
+func (out *Outputs) UnmarshalJSON(b []byte) (err error) {
+	*out, err = strictjson.List(b, func(x *Output) *string { return &x.Name })
+	return err
 }
 
 // MarshalJSON writes an object in order.

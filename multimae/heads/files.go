@@ -34,8 +34,6 @@ func Load(fsys fs.FS) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// Parameters get memory when the file is seen to have them all; what is left
-	// to bound is their number.
 	n := c.Encoder.Depth
 	for i := range c.Outputs {
 		n += c.Outputs[i].Depth
@@ -43,8 +41,8 @@ func Load(fsys fs.FS) (*Model, error) {
 			n += dptUnitTensors
 		}
 	}
-	if have := len(f.Names()); n > have {
-		return nil, fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", multimae.ConfigFile, n, f.Label(), have)
+	if err := multimae.CheckTensors(f, n); err != nil {
+		return nil, err
 	}
 	m := build(c, nn.DeferredParams())
 	if err := m.Params.Load(f); err != nil {

@@ -92,6 +92,22 @@ func Object(b []byte, f func(name string, raw []byte) error) error {
 	return nil
 }
 
+// List reads a JSON object as a list of its members in file order, and puts
+// the key of each where name says.
+func List[T any](b []byte, name func(*T) *string) ([]T, error) {
+	var list []T
+	err := Object(b, func(key string, raw []byte) error {
+		var x T
+		*name(&x) = key
+		if err := json.Unmarshal(raw, &x); err != nil {
+			return err
+		}
+		list = append(list, x)
+		return nil
+	})
+	return list, err
+}
+
 // MarshalObject returns a JSON object of n members in the order in which at
 // lists them.
 func MarshalObject(n int, at func(int) (string, any)) ([]byte, error) {

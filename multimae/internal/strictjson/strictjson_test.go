@@ -1,7 +1,6 @@
 package strictjson
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -18,12 +17,9 @@ type entry struct {
 
 type entries []entry
 
-func (e *entries) UnmarshalJSON(b []byte) error {
-	return Object(b, func(name string, raw []byte) error {
-		x := entry{Name: name}
-		*e = append(*e, x)
-		return json.Unmarshal(raw, &(*e)[len(*e)-1])
-	})
+func (e *entries) UnmarshalJSON(b []byte) (err error) {
+	*e, err = List(b, func(x *entry) *string { return &x.Name })
+	return err
 }
 
 type config struct {
