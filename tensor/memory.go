@@ -16,6 +16,11 @@ func PoisonReleased(on bool) (restore func()) {
 	return func() { poison = old }
 }
 
+// cacheLine is a cache line, and the widest vector, in floats. A load or store of
+// 16 floats that begins elsewhere touches two lines and takes twice as long: with
+// activations out of step a whole training step takes 2 % longer.
+const cacheLine = 16
+
 // alloc returns zeroed memory that lasts.
 func alloc(n int) []float32 {
 	x := make([]float32, n)
@@ -30,12 +35,13 @@ type arena[T any] struct {
 	chunk  int // in use
 	used   int // of that chunk
 	min    int // least length of a new chunk
+	unit   int // what is handed out begins at a multiple of it
 }
 
 func (a *arena[T]) take(n int) []T {
 	if a.chunk < len(a.chunks) && len(a.chunks[a.chunk])-a.used >= n {
 		s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
-		a.used += n
+		a.use(n)
 		return s
 	}
 	// On to the shortest chunk left that is long enough. To pass over the
@@ -62,8 +68,14 @@ func (a *arena[T]) take(n int) []T {
 		a.chunks = append(a.chunks, c)
 	}
 	a.chunks[next], a.chunks[i] = a.chunks[i], a.chunks[next]
-	a.chunk, a.used = next, n
+	a.chunk, a.used = next, 0
+	a.use(n)
 	return a.chunks[next][:n:n]
+}
+
+// use counts n more as used, and what is left over of the last unit.
+func (a *arena[T]) use(n int) {
+	a.used = min(len(a.chunks[a.chunk]), a.used+blocks(n, a.unit)*a.unit)
 }
 
 // reset takes back everything.

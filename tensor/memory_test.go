@@ -5,10 +5,11 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"testing"
+	"unsafe"
 )
 
 func TestArena(t *testing.T) {
-	a := arena[float32]{min: 8}
+	a := arena[float32]{min: 64, unit: cacheLine}
 	r := rand.New(rand.NewPCG(1, 1))
 	for step := range 50 {
 		var parts [][]float32
@@ -21,6 +22,9 @@ func TestArena(t *testing.T) {
 				p[i] = float32(k)
 			}
 			parts = append(parts, p)
+			if len(p) > 0 && uintptr(unsafe.Pointer(&p[0]))%64 != 0 {
+				t.Fatalf("step %d: %d values begin within a cache line", step, len(p))
+			}
 		}
 		for k, p := range parts {
 			for _, v := range p {
@@ -54,7 +58,7 @@ func TestArenaSteady(t *testing.T) {
 		{"beyond a chunk", 100, 3e7, 0.05, 1.6},
 		{"same", 100, 3e7, 0, 1.3},
 	} {
-		a := arena[struct{}]{min: 1 << 16}
+		a := arena[struct{}]{min: 1 << 16, unit: 1}
 		r := rand.New(rand.NewPCG(2, 3))
 		var most, settled float64
 		held := func() (n float64) {

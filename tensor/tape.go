@@ -41,10 +41,10 @@ type node struct {
 // pool means the calling goroutine alone.
 func NewTape(p *Pool) *Tape {
 	t := &Tape{
-		values:  arena[float32]{min: 1 << 16},
-		ints:    arena[int32]{min: 1 << 12},
-		shapes:  arena[int]{min: 1 << 8},
-		tensors: arena[Tensor]{min: 1 << 6},
+		values:  arena[float32]{min: 1 << 16, unit: cacheLine},
+		ints:    arena[int32]{min: 1 << 12, unit: 1},
+		shapes:  arena[int]{min: 1 << 8, unit: 1},
+		tensors: arena[Tensor]{min: 1 << 6, unit: 1},
 	}
 	t.WorkOn(p)
 	return t
