@@ -19,6 +19,12 @@ TEXT ·gemm1x8AVX2(SB), NOSPLIT, $32-96
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -191,6 +197,14 @@ TEXT ·gemm2x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -346,6 +360,16 @@ TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -528,6 +552,18 @@ TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -734,6 +770,20 @@ TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -963,6 +1013,22 @@ TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -1218,6 +1284,12 @@ TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -1373,6 +1445,14 @@ TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -1567,6 +1647,16 @@ TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -1798,6 +1888,18 @@ TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -2067,6 +2169,20 @@ TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -2373,6 +2489,22 @@ TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -2719,6 +2851,12 @@ TEXT ·gemm1x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -2852,6 +2990,14 @@ TEXT ·gemm2x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -3010,6 +3156,16 @@ TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -3191,6 +3347,18 @@ TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -3396,6 +3564,20 @@ TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -3624,6 +3806,22 @@ TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -3876,6 +4074,24 @@ TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -4151,6 +4367,26 @@ TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -4450,6 +4686,28 @@ TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -4772,6 +5030,30 @@ TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -5118,6 +5400,32 @@ TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -5511,6 +5819,34 @@ TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -5880,6 +6216,36 @@ TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
@@ -6324,6 +6690,38 @@ TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -6739,6 +7137,13 @@ TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-96
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -6894,6 +7299,16 @@ TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -7090,6 +7505,19 @@ TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -7324,6 +7752,22 @@ TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -7597,6 +8041,25 @@ TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -7908,6 +8371,28 @@ TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -8258,6 +8743,31 @@ TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -8646,6 +9156,34 @@ TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -9073,6 +9611,37 @@ TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -9538,6 +10107,40 @@ TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -10042,6 +10645,43 @@ TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -10584,6 +11224,46 @@ TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
@@ -11204,6 +11884,49 @@ TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
 
 part1:
 	MOVQ    ars+24(FP), AX
@@ -11784,6 +12507,52 @@ TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-96
 	MOVQ       AX, 24(SP)
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
+	SHLQ       $0x02, CX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	ADDQ       CX, AX
+	PREFETCHT0 (AX)
+	PREFETCHT0 64(AX)
+	MOVQ       add+80(FP), AX
+	TESTQ      AX, AX
+	JEQ        part1
+	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)

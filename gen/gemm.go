@@ -47,17 +47,24 @@ func (s *simd) gemm(m, vecs int) {
 		s.MOVQ(s.gp(v.param), v.local)
 	}
 
-	// C is not touched before the end: fetch it meanwhile.
-	c, ldc := s.gp("c"), s.gp("ldc")
-	s.SHLQ(U8(2), ldc)
-	for i := 0; i < m; i++ {
-		for d := 0; d < 4*width; d += 64 {
-			s.PREFETCHT0(Mem{Base: c, Disp: d})
-		}
-		if i < m-1 {
-			s.ADDQ(ldc, c)
+	// C and add are not touched before the end: fetch them meanwhile.
+	prefetch := func(base reg.GPVirtual, ld string) {
+		stride := s.gp(ld)
+		s.SHLQ(U8(2), stride)
+		for i := 0; i < m; i++ {
+			for d := 0; d < 4*width; d += 64 {
+				s.PREFETCHT0(Mem{Base: base, Disp: d})
+			}
+			if i < m-1 {
+				s.ADDQ(stride, base)
+			}
 		}
 	}
+	prefetch(s.gp("c"), "ldc")
+	add := s.gp("add")
+	s.TESTQ(add, add)
+	s.JEQ(LabelRef(t.part))
+	prefetch(add, "ldadd")
 
 	s.Label(t.part)
 	ars, acs, panel := s.gp("ars"), s.gp("acs"), s.gp("k")
