@@ -48,23 +48,18 @@ func (s *simd) gemm(m, vecs int) {
 	}
 
 	// C and add are not touched before the end: fetch them meanwhile.
-	prefetch := func(base reg.GPVirtual, ld string) {
-		stride := s.gp(ld)
-		s.SHLQ(U8(2), stride)
-		for i := 0; i < m; i++ {
+	prefetch := func(base, ld reg.GPVirtual) {
+		s.unrollRows(base, ld, m, func(int) {
 			for d := 0; d < 4*width; d += 64 {
 				s.PREFETCHT0(Mem{Base: base, Disp: d})
 			}
-			if i < m-1 {
-				s.ADDQ(stride, base)
-			}
-		}
+		})
 	}
-	prefetch(s.gp("c"), "ldc")
+	prefetch(s.gp("c"), s.gp("ldc"))
 	add := s.gp("add")
 	s.TESTQ(add, add)
 	s.JEQ(LabelRef(t.part))
-	prefetch(add, "ldadd")
+	prefetch(add, s.gp("ldadd"))
 
 	s.Label(t.part)
 	ars, acs, panel := s.gp("ars"), s.gp("acs"), s.gp("k")
@@ -127,6 +122,18 @@ func (s *simd) gemm(m, vecs int) {
 	t.store(acc, masks)
 }
 
+// unrollRows emits what f does for each of m rows, at which base then is. ld is
+// their distance in floats; both registers are consumed.
+func (s *simd) unrollRows(base, ld reg.GPVirtual, m int, f func(i int)) {
+	s.SHLQ(U8(2), ld)
+	for i := 0; i < m; i++ {
+		f(i)
+		if i < m-1 {
+			s.ADDQ(ld, base)
+		}
+	}
+}
+
 // rowAddresses returns the addresses of rows 0 to m-1 at base with a stride in
 // bytes, all relative to base so that one addition moves them together. Index
 // registers hold odd multiples of the stride; the scale gives the others.
@@ -162,15 +169,11 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	s := t.s
 	// each calls f for the places of all accumulators in a matrix.
 	each := func(base, ld reg.GPVirtual, f func(v reg.VecVirtual, mask reg.Register, m Mem)) {
-		s.SHLQ(U8(2), ld)
-		for i := range acc {
+		s.unrollRows(base, ld, len(acc), func(i int) {
 			for v, mask := range masks {
 				f(acc[i][v], mask, Mem{Base: base, Disp: 4 * s.lanes * v})
 			}
-			if i < len(acc)-1 {
-				s.ADDQ(ld, base)
-			}
-		}
+		})
 	}
 	add := func(v reg.VecVirtual, mask reg.Register, m Mem) {
 		x := s.vec()

@@ -41,7 +41,7 @@ type arena[T any] struct {
 func (a *arena[T]) take(n int) []T {
 	if a.chunk < len(a.chunks) && len(a.chunks[a.chunk])-a.used >= n {
 		s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
-		a.use(n)
+		a.used = min(len(a.chunks[a.chunk]), a.used+blocks(n, a.unit)*a.unit)
 		return s
 	}
 	// On to the shortest chunk left that is long enough. To pass over the
@@ -69,13 +69,7 @@ func (a *arena[T]) take(n int) []T {
 	}
 	a.chunks[next], a.chunks[i] = a.chunks[i], a.chunks[next]
 	a.chunk, a.used = next, 0
-	a.use(n)
-	return a.chunks[next][:n:n]
-}
-
-// use counts n more as used, and what is left over of the last unit.
-func (a *arena[T]) use(n int) {
-	a.used = min(len(a.chunks[a.chunk]), a.used+blocks(n, a.unit)*a.unit)
+	return a.take(n) // which now fits
 }
 
 // reset takes back everything.
