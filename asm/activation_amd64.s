@@ -1179,81 +1179,16 @@ rowsdone2:
 // func geluAVX2(dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluAVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ n+16(FP), DX
-	XORQ BX, BX
-	SUBQ $0x00000008, DX
-	JLT  after2
+	MOVQ   dst+0(FP), AX
+	MOVQ   x+8(FP), CX
+	VXORPS Y0, Y0, Y0
+	MOVQ   n+16(FP), DX
+	XORQ   BX, BX
+	SUBQ   $0x00000008, DX
+	JLT    after2
 
 loop1:
-	VMOVUPS      (CX)(BX*4), Y0
-	VANDPS       const_7fffffff<>+0(SB), Y0, Y1
-	VMOVUPS      const_41800000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
-	VADDPS       const_40800000<>+0(SB), Y1, Y2
-	VMOVUPS      const_3f800000<>+0(SB), Y3
-	VDIVPS       Y2, Y3, Y2
-	VMOVUPS      const_c1000000<>+0(SB), Y3
-	VMOVAPS      Y3, Y4
-	VFMADD213PS  const_3f800000<>+0(SB), Y2, Y4
-	VBROADCASTSS const_b8fd61e2<>+0(SB), Y3
-	VFMADD213PS  const_3950dead<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3acdd1ec<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bb6718b3<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bbf6b084<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3d776d52<>+0(SB), Y4, Y3
-	VFMADD213PS  const_be3effd3<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3ec636c6<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bf1b9f1d<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3f415a5e<>+0(SB), Y4, Y3
-	VMULPS       Y2, Y3, Y3
-	VMULPS       Y1, Y1, Y2
-	VMULPS       const_bf000000<>+0(SB), Y2, Y2
-	VMOVUPS      const_c2d10000<>+0(SB), Y4
-	VMAXPS       Y2, Y4, Y2
-	VMOVUPS      const_42b30000<>+0(SB), Y4
-	VMINPS       Y2, Y4, Y2
-	VMULPS       const_3fb8aa3b<>+0(SB), Y2, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFMADD231PS  const_bf318000<>+0(SB), Y4, Y2
-	VFMADD231PS  const_395e8083<>+0(SB), Y4, Y2
-	VBROADCASTSS const_39506967<>+0(SB), Y5
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y2, Y5
-	VFMADD213PS  const_3c088908<>+0(SB), Y2, Y5
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y2, Y5
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y2, Y5
-	VFMADD213PS  const_3f000000<>+0(SB), Y2, Y5
-	VMULPS       Y2, Y2, Y6
-	VFMADD213PS  Y2, Y6, Y5
-	VADDPS       const_3f800000<>+0(SB), Y5, Y2
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y5
-	VPSUBD       Y5, Y4, Y4
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y2, Y2
-	VPADDD       const_0000007f<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VXORPS       Y2, Y2, Y2
-	VMAXPS       Y0, Y2, Y0
-	VFNMADD231PS Y3, Y1, Y0
-	VMOVUPS      Y0, (AX)(BX*4)
-	ADDQ         $0x00000008, BX
-	SUBQ         $0x00000008, DX
-	JGE          loop1
-
-after2:
-	ADDQ         $0x00000008, DX
-	TESTQ        DX, DX
-	JEQ          done3
-	LEAQ         mask_table<>+0(SB), SI
-	MOVQ         $+16, DI
-	SUBQ         DX, DI
-	VMOVUPS      (SI)(DI*4), Y0
-	VMASKMOVPS   (CX)(BX*4), Y0, Y1
+	VMOVUPS      (CX)(BX*4), Y1
 	VANDPS       const_7fffffff<>+0(SB), Y1, Y2
 	VMOVUPS      const_41800000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y2
@@ -1303,10 +1238,74 @@ after2:
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y3, Y3
 	VMULPS       Y3, Y4, Y4
-	VXORPS       Y3, Y3, Y3
-	VMAXPS       Y1, Y3, Y1
+	VMAXPS       Y1, Y0, Y1
 	VFNMADD231PS Y4, Y2, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(BX*4)
+	VMOVUPS      Y1, (AX)(BX*4)
+	ADDQ         $0x00000008, BX
+	SUBQ         $0x00000008, DX
+	JGE          loop1
+
+after2:
+	ADDQ         $0x00000008, DX
+	TESTQ        DX, DX
+	JEQ          done3
+	LEAQ         mask_table<>+0(SB), SI
+	MOVQ         $+16, DI
+	SUBQ         DX, DI
+	VMOVUPS      (SI)(DI*4), Y1
+	VMASKMOVPS   (CX)(BX*4), Y1, Y2
+	VANDPS       const_7fffffff<>+0(SB), Y2, Y3
+	VMOVUPS      const_41800000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y3
+	VADDPS       const_40800000<>+0(SB), Y3, Y4
+	VMOVUPS      const_3f800000<>+0(SB), Y5
+	VDIVPS       Y4, Y5, Y4
+	VMOVUPS      const_c1000000<>+0(SB), Y5
+	VMOVAPS      Y5, Y6
+	VFMADD213PS  const_3f800000<>+0(SB), Y4, Y6
+	VBROADCASTSS const_b8fd61e2<>+0(SB), Y5
+	VFMADD213PS  const_3950dead<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3acdd1ec<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bb6718b3<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bbf6b084<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3d776d52<>+0(SB), Y6, Y5
+	VFMADD213PS  const_be3effd3<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3ec636c6<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bf1b9f1d<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3f415a5e<>+0(SB), Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y3, Y3, Y4
+	VMULPS       const_bf000000<>+0(SB), Y4, Y4
+	VMOVUPS      const_c2d10000<>+0(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMOVUPS      const_42b30000<>+0(SB), Y6
+	VMINPS       Y4, Y6, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y4
+	VCVTPS2DQ    Y6, Y6
+	VPSRAD       $0x01, Y6, Y7
+	VPSUBD       Y7, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VMAXPS       Y2, Y0, Y2
+	VFNMADD231PS Y5, Y3, Y2
+	VMASKMOVPS   Y2, Y1, (AX)(BX*4)
 
 done3:
 	VZEROUPPER
@@ -2495,120 +2494,377 @@ rowsdone2:
 TEXT ·geluAVX512(SB), NOSPLIT, $0-24
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
-	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z0
-	VBROADCASTSS const_bf318000<>+0(SB), Z1
-	VBROADCASTSS const_395e8083<>+0(SB), Z2
-	VBROADCASTSS const_c2d10000<>+0(SB), Z3
-	VBROADCASTSS const_42b30000<>+0(SB), Z4
-	VBROADCASTSS const_3f800000<>+0(SB), Z5
-	VBROADCASTSS const_7fffffff<>+0(SB), Z6
-	VBROADCASTSS const_41800000<>+0(SB), Z7
-	VBROADCASTSS const_40800000<>+0(SB), Z8
-	VBROADCASTSS const_c1000000<>+0(SB), Z9
-	VBROADCASTSS const_bf000000<>+0(SB), Z10
+	VMOVUPS      upper_tail_0<>+0(SB), Z0
+	VMOVUPS      upper_tail_0<>+64(SB), Z1
+	VMOVUPS      upper_tail_1<>+0(SB), Z2
+	VMOVUPS      upper_tail_1<>+64(SB), Z3
+	VMOVUPS      upper_tail_2<>+0(SB), Z4
+	VMOVUPS      upper_tail_2<>+64(SB), Z5
+	VMOVUPS      upper_tail_3<>+0(SB), Z6
+	VMOVUPS      upper_tail_3<>+64(SB), Z7
+	VMOVUPS      upper_tail_4<>+0(SB), Z8
+	VMOVUPS      upper_tail_4<>+64(SB), Z9
+	VMOVUPS      upper_tail_5<>+0(SB), Z10
+	VMOVUPS      upper_tail_5<>+64(SB), Z11
+	VMOVUPS      upper_tail_6<>+0(SB), Z12
+	VMOVUPS      upper_tail_6<>+64(SB), Z13
+	VBROADCASTSS const_7fffffff<>+0(SB), Z14
+	VBROADCASTSS const_40f80000<>+0(SB), Z15
+	VBROADCASTSS const_40800000<>+0(SB), Z16
+	VBROADCASTSS const_3e800000<>+0(SB), Z17
+	VBROADCASTSS const_4b400000<>+0(SB), Z18
+	VPXORD       Z19, Z19, Z19
 	MOVQ         n+16(FP), DX
 	XORQ         BX, BX
 	SUBQ         $0x00000010, DX
 	JLT          after2
 
 loop1:
-	VMOVUPS          (CX)(BX*4), Z11
-	VANDPS           Z6, Z11, Z12
-	VMINPS           Z12, Z7, Z12
-	VADDPS           Z8, Z12, Z13
-	VDIVPS           Z13, Z5, Z13
-	VMOVAPS          Z9, Z15
-	VFMADD213PS      Z5, Z13, Z15
-	VBROADCASTSS     const_b8fd61e2<>+0(SB), Z14
-	VFMADD213PS.BCST const_3950dead<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_3acdd1ec<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_bb6718b3<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_bbf6b084<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_3d776d52<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_be3effd3<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_3ec636c6<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_bf1b9f1d<>+0(SB), Z15, Z14
-	VFMADD213PS.BCST const_3f415a5e<>+0(SB), Z15, Z14
-	VMULPS           Z13, Z14, Z14
-	VMULPS           Z12, Z12, Z13
-	VMULPS           Z10, Z13, Z13
-	VMAXPS           Z13, Z3, Z13
-	VMINPS           Z13, Z4, Z13
-	VMULPS           Z0, Z13, Z15
-	VRNDSCALEPS      $0x08, Z15, Z15
-	VFMADD231PS      Z1, Z15, Z13
-	VFMADD231PS      Z2, Z15, Z13
-	VBROADCASTSS     const_39506967<>+0(SB), Z16
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z13, Z16
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z13, Z16
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z13, Z16
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z13, Z16
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z13, Z16
-	VMULPS           Z13, Z13, Z17
-	VFMADD213PS      Z13, Z17, Z16
-	VADDPS           Z5, Z16, Z13
-	VSCALEFPS        Z15, Z13, Z13
-	VMULPS           Z13, Z14, Z14
-	VPXORD           Z18, Z18, Z18
-	VMAXPS           Z11, Z18, Z11
-	VFNMADD231PS     Z14, Z12, Z11
-	VMOVUPS          Z11, (AX)(BX*4)
-	ADDQ             $0x00000010, BX
-	SUBQ             $0x00000010, DX
-	JGE              loop1
+	VMOVUPS      (CX)(BX*4), Z20
+	VANDPS       Z14, Z20, Z21
+	VMINPS       Z21, Z15, Z21
+	VMOVAPS      Z18, Z23
+	VFMADD231PS  Z16, Z21, Z23
+	VSUBPS       Z18, Z23, Z24
+	VMOVAPS      Z21, Z22
+	VFNMADD231PS Z17, Z24, Z22
+	VMOVAPS      Z23, Z24
+	VPERMI2PS    Z13, Z12, Z24
+	VMOVAPS      Z23, Z25
+	VPERMI2PS    Z11, Z10, Z25
+	VFMADD231PS  Z24, Z22, Z25
+	VMOVAPS      Z23, Z24
+	VPERMI2PS    Z9, Z8, Z24
+	VFMADD231PS  Z25, Z22, Z24
+	VMOVAPS      Z23, Z25
+	VPERMI2PS    Z7, Z6, Z25
+	VFMADD231PS  Z24, Z22, Z25
+	VMOVAPS      Z23, Z24
+	VPERMI2PS    Z5, Z4, Z24
+	VFMADD231PS  Z25, Z22, Z24
+	VMOVAPS      Z23, Z25
+	VPERMI2PS    Z3, Z2, Z25
+	VFMADD231PS  Z24, Z22, Z25
+	VMOVAPS      Z23, Z23
+	VPERMI2PS    Z1, Z0, Z23
+	VFMADD231PS  Z25, Z22, Z23
+	VMAXPS       Z20, Z19, Z20
+	VFNMADD231PS Z23, Z21, Z20
+	VMOVUPS      Z20, (AX)(BX*4)
+	ADDQ         $0x00000010, BX
+	SUBQ         $0x00000010, DX
+	JGE          loop1
 
 after2:
-	ADDQ             $0x00000010, DX
-	TESTQ            DX, DX
-	JEQ              done3
-	MOVQ             $-1, SI
-	BZHIQ            DX, SI, SI
-	KMOVW            SI, K1
-	VMOVUPS.Z        (CX)(BX*4), K1, Z11
-	VANDPS           Z6, Z11, Z6
-	VMINPS           Z6, Z7, Z6
-	VADDPS           Z8, Z6, Z7
-	VDIVPS           Z7, Z5, Z7
-	VMOVAPS          Z9, Z8
-	VFMADD213PS      Z5, Z7, Z8
-	VBROADCASTSS     const_b8fd61e2<>+0(SB), Z9
-	VFMADD213PS.BCST const_3950dead<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3acdd1ec<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bb6718b3<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bbf6b084<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3d776d52<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_be3effd3<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3ec636c6<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bf1b9f1d<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3f415a5e<>+0(SB), Z8, Z9
-	VMULPS           Z7, Z9, Z9
-	VMULPS           Z6, Z6, Z7
-	VMULPS           Z10, Z7, Z7
-	VMAXPS           Z7, Z3, Z7
-	VMINPS           Z7, Z4, Z7
-	VMULPS           Z0, Z7, Z0
-	VRNDSCALEPS      $0x08, Z0, Z0
-	VFMADD231PS      Z1, Z0, Z7
-	VFMADD231PS      Z2, Z0, Z7
-	VBROADCASTSS     const_39506967<>+0(SB), Z1
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z7, Z1
-	VMULPS           Z7, Z7, Z2
-	VFMADD213PS      Z7, Z2, Z1
-	VADDPS           Z5, Z1, Z7
-	VSCALEFPS        Z0, Z7, Z7
-	VMULPS           Z7, Z9, Z9
-	VPXORD           Z19, Z19, Z19
-	VMAXPS           Z11, Z19, Z11
-	VFNMADD231PS     Z9, Z6, Z11
-	VMOVUPS          Z11, K1, (AX)(BX*4)
+	ADDQ         $0x00000010, DX
+	TESTQ        DX, DX
+	JEQ          done3
+	MOVQ         $-1, SI
+	BZHIQ        DX, SI, SI
+	KMOVW        SI, K1
+	VMOVUPS.Z    (CX)(BX*4), K1, Z20
+	VANDPS       Z14, Z20, Z14
+	VMINPS       Z14, Z15, Z14
+	VMOVAPS      Z18, Z15
+	VFMADD231PS  Z16, Z14, Z15
+	VSUBPS       Z18, Z15, Z18
+	VMOVAPS      Z14, Z16
+	VFNMADD231PS Z17, Z18, Z16
+	VMOVAPS      Z15, Z17
+	VPERMI2PS    Z13, Z12, Z17
+	VMOVAPS      Z15, Z12
+	VPERMI2PS    Z11, Z10, Z12
+	VFMADD231PS  Z17, Z16, Z12
+	VMOVAPS      Z15, Z10
+	VPERMI2PS    Z9, Z8, Z10
+	VFMADD231PS  Z12, Z16, Z10
+	VMOVAPS      Z15, Z8
+	VPERMI2PS    Z7, Z6, Z8
+	VFMADD231PS  Z10, Z16, Z8
+	VMOVAPS      Z15, Z6
+	VPERMI2PS    Z5, Z4, Z6
+	VFMADD231PS  Z8, Z16, Z6
+	VMOVAPS      Z15, Z4
+	VPERMI2PS    Z3, Z2, Z4
+	VFMADD231PS  Z6, Z16, Z4
+	VMOVAPS      Z15, Z2
+	VPERMI2PS    Z1, Z0, Z2
+	VFMADD231PS  Z4, Z16, Z2
+	VMAXPS       Z20, Z19, Z20
+	VFNMADD231PS Z2, Z14, Z20
+	VMOVUPS      Z20, K1, (AX)(BX*4)
 
 done3:
 	VZEROUPPER
 	RET
+
+DATA upper_tail_0<>+0(SB)/4, $0x3f000000
+DATA upper_tail_0<>+4(SB)/4, $0x3ecd765d
+DATA upper_tail_0<>+8(SB)/4, $0x3e9df8a2
+DATA upper_tail_0<>+12(SB)/4, $0x3e681100
+DATA upper_tail_0<>+16(SB)/4, $0x3e227686
+DATA upper_tail_0<>+20(SB)/4, $0x3dd85ee9
+DATA upper_tail_0<>+24(SB)/4, $0x3d88d237
+DATA upper_tail_0<>+28(SB)/4, $0x3d241512
+DATA upper_tail_0<>+32(SB)/4, $0x3cba5e7c
+DATA upper_tail_0<>+36(SB)/4, $0x3c484928
+DATA upper_tail_0<>+40(SB)/4, $0x3bcb7a73
+DATA upper_tail_0<>+44(SB)/4, $0x3b434822
+DATA upper_tail_0<>+48(SB)/4, $0x3ab0ef10
+DATA upper_tail_0<>+52(SB)/4, $0x3a17437f
+DATA upper_tail_0<>+56(SB)/4, $0x3973ede5
+DATA upper_tail_0<>+60(SB)/4, $0x38b96cab
+DATA upper_tail_0<>+64(SB)/4, $0x3804d6bd
+DATA upper_tail_0<>+68(SB)/4, $0x373352de
+DATA upper_tail_0<>+72(SB)/4, $0x36640394
+DATA upper_tail_0<>+76(SB)/4, $0x358882b7
+DATA upper_tail_0<>+80(SB)/4, $0x3499e518
+DATA upper_tail_0<>+84(SB)/4, $0x33a350b6
+DATA upper_tail_0<>+88(SB)/4, $0x32a31e7d
+DATA upper_tail_0<>+92(SB)/4, $0x319951af
+DATA upper_tail_0<>+96(SB)/4, $0x30879878
+DATA upper_tail_0<>+100(SB)/4, $0x2f61a614
+DATA upper_tail_0<>+104(SB)/4, $0x2e30a026
+DATA upper_tail_0<>+108(SB)/4, $0x2d020bc5
+DATA upper_tail_0<>+112(SB)/4, $0x2bb41e1b
+DATA upper_tail_0<>+116(SB)/4, $0x2a6a9f1f
+DATA upper_tail_0<>+120(SB)/4, $0x290fb47a
+DATA upper_tail_0<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_0<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_1<>+0(SB)/4, $0xbecc422a
+DATA upper_tail_1<>+4(SB)/4, $0xbec5f95d
+DATA upper_tail_1<>+8(SB)/4, $0xbeb441e8
+DATA upper_tail_1<>+12(SB)/4, $0xbe9a2eaf
+DATA upper_tail_1<>+16(SB)/4, $0xbe77c72c
+DATA upper_tail_1<>+20(SB)/4, $0xbe3b085d
+DATA upper_tail_1<>+24(SB)/4, $0xbe04a043
+DATA upper_tail_1<>+28(SB)/4, $0xbdb0b22a
+DATA upper_tail_1<>+32(SB)/4, $0xbd5d25a2
+DATA upper_tail_1<>+36(SB)/4, $0xbd020170
+DATA upper_tail_1<>+40(SB)/4, $0xbc8f9783
+DATA upper_tail_1<>+44(SB)/4, $0xbc14fd2a
+DATA upper_tail_1<>+48(SB)/4, $0xbb91390a
+DATA upper_tail_1<>+52(SB)/4, $0xbb04f9c7
+DATA upper_tail_1<>+56(SB)/4, $0xba64c4bf
+DATA upper_tail_1<>+60(SB)/4, $0xb9b8dc98
+DATA upper_tail_1<>+64(SB)/4, $0xb90c54c8
+DATA upper_tail_1<>+68(SB)/4, $0xb8482581
+DATA upper_tail_1<>+72(SB)/4, $0xb78614d5
+DATA upper_tail_1<>+76(SB)/4, $0xb6a8c328
+DATA upper_tail_1<>+80(SB)/4, $0xb5c78b53
+DATA upper_tail_1<>+84(SB)/4, $0xb4dda553
+DATA upper_tail_1<>+88(SB)/4, $0xb3e74775
+DATA upper_tail_1<>+92(SB)/4, $0xb2e2b5ad
+DATA upper_tail_1<>+96(SB)/4, $0xb1d0c429
+DATA upper_tail_1<>+100(SB)/4, $0xb0b4987a
+DATA upper_tail_1<>+104(SB)/4, $0xaf92c2d4
+DATA upper_tail_1<>+108(SB)/4, $0xae601437
+DATA upper_tail_1<>+112(SB)/4, $0xad20b36a
+DATA upper_tail_1<>+116(SB)/4, $0xabd8882a
+DATA upper_tail_1<>+120(SB)/4, $0xaa890aa6
+DATA upper_tail_1<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_1<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_2<>+0(SB)/4, $0xa89e7400
+DATA upper_tail_2<>+4(SB)/4, $0x3d45f95d
+DATA upper_tail_2<>+8(SB)/4, $0x3db441e8
+DATA upper_tail_2<>+12(SB)/4, $0x3de74607
+DATA upper_tail_2<>+16(SB)/4, $0x3df7c72c
+DATA upper_tail_2<>+20(SB)/4, $0x3de9ca74
+DATA upper_tail_2<>+24(SB)/4, $0x3dc6f064
+DATA upper_tail_2<>+28(SB)/4, $0x3d9a9be5
+DATA upper_tail_2<>+32(SB)/4, $0x3d5d25a2
+DATA upper_tail_2<>+36(SB)/4, $0x3d12419e
+DATA upper_tail_2<>+40(SB)/4, $0x3cb37d63
+DATA upper_tail_2<>+44(SB)/4, $0x3c4cdc1a
+DATA upper_tail_2<>+48(SB)/4, $0x3bd9d58f
+DATA upper_tail_2<>+52(SB)/4, $0x3b5815e3
+DATA upper_tail_2<>+56(SB)/4, $0x3ac82c27
+DATA upper_tail_2<>+60(SB)/4, $0x3a2d4ece
+DATA upper_tail_2<>+64(SB)/4, $0x398c54c7
+DATA upper_tail_2<>+68(SB)/4, $0x38d4a7d7
+DATA upper_tail_2<>+72(SB)/4, $0x3816d76d
+DATA upper_tail_2<>+76(SB)/4, $0x374867bb
+DATA upper_tail_2<>+80(SB)/4, $0x36796e20
+DATA upper_tail_2<>+84(SB)/4, $0x35917477
+DATA upper_tail_2<>+88(SB)/4, $0x349f0116
+DATA upper_tail_2<>+92(SB)/4, $0x33a2f285
+DATA upper_tail_2<>+96(SB)/4, $0x329c930b
+DATA upper_tail_2<>+100(SB)/4, $0x318d1708
+DATA upper_tail_2<>+104(SB)/4, $0x306e7c64
+DATA upper_tail_2<>+108(SB)/4, $0x2f3d10d9
+DATA upper_tail_2<>+112(SB)/4, $0x2e0c9cca
+DATA upper_tail_2<>+116(SB)/4, $0x2cc43b0d
+DATA upper_tail_2<>+120(SB)/4, $0x2b8079b2
+DATA upper_tail_2<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_2<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_3<>+0(SB)/4, $0x3d882bfa
+DATA upper_tail_3<>+4(SB)/4, $0x3d77777f
+DATA upper_tail_3<>+8(SB)/4, $0x3d3441d5
+DATA upper_tail_3<>+12(SB)/4, $0x3cb3e149
+DATA upper_tail_3<>+16(SB)/4, $0x342faf9d
+DATA upper_tail_3<>+20(SB)/4, $0xbc8c45e8
+DATA upper_tail_3<>+24(SB)/4, $0xbcdd0ada
+DATA upper_tail_3<>+28(SB)/4, $0xbcf2f4e4
+DATA upper_tail_3<>+32(SB)/4, $0xbcdd25af
+DATA upper_tail_3<>+36(SB)/4, $0xbcb00cbb
+DATA upper_tail_3<>+40(SB)/4, $0xbc7b4961
+DATA upper_tail_3<>+44(SB)/4, $0xbc22f510
+DATA upper_tail_3<>+48(SB)/4, $0xbbc1a189
+DATA upper_tail_3<>+52(SB)/4, $0xbb53ee22
+DATA upper_tail_3<>+56(SB)/4, $0xbad6784c
+DATA upper_tail_3<>+60(SB)/4, $0xba493a5b
+DATA upper_tail_3<>+64(SB)/4, $0xb9af693e
+DATA upper_tail_3<>+68(SB)/4, $0xb90e49ae
+DATA upper_tail_3<>+72(SB)/4, $0xb8571484
+DATA upper_tail_3<>+76(SB)/4, $0xb7979d18
+DATA upper_tail_3<>+80(SB)/4, $0xb6c7874c
+DATA upper_tail_3<>+84(SB)/4, $0xb5f54915
+DATA upper_tail_3<>+88(SB)/4, $0xb50ceaac
+DATA upper_tail_3<>+92(SB)/4, $0xb41768b7
+DATA upper_tail_3<>+96(SB)/4, $0xb3183162
+DATA upper_tail_3<>+100(SB)/4, $0xb20f2b4a
+DATA upper_tail_3<>+104(SB)/4, $0xb0fc2a45
+DATA upper_tail_3<>+108(SB)/4, $0xafcff3af
+DATA upper_tail_3<>+112(SB)/4, $0xaea0a0a0
+DATA upper_tail_3<>+116(SB)/4, $0xad687a24
+DATA upper_tail_3<>+120(SB)/4, $0xac1da40a
+DATA upper_tail_3<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_3<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_4<>+0(SB)/4, $0x2c65c4ed
+DATA upper_tail_4<>+4(SB)/4, $0xbc41d94a
+DATA upper_tail_4<>+8(SB)/4, $0xbca53c42
+DATA upper_tail_4<>+12(SB)/4, $0xbcbbe8c4
+DATA upper_tail_4<>+16(SB)/4, $0xbca52f65
+DATA upper_tail_4<>+20(SB)/4, $0xbc600cbe
+DATA upper_tail_4<>+24(SB)/4, $0xbbc6f0b4
+DATA upper_tail_4<>+28(SB)/4, $0x39ce2003
+DATA upper_tail_4<>+32(SB)/4, $0x3b936e37
+DATA upper_tail_4<>+36(SB)/4, $0x3bc91a2a
+DATA upper_tail_4<>+40(SB)/4, $0x3bc2728d
+DATA upper_tail_4<>+44(SB)/4, $0x3b9bc775
+DATA upper_tail_4<>+48(SB)/4, $0x3b59d5b7
+DATA upper_tail_4<>+52(SB)/4, $0x3b082de3
+DATA upper_tail_4<>+56(SB)/4, $0x3a9a4cc6
+DATA upper_tail_4<>+60(SB)/4, $0x3a1fc4a6
+DATA upper_tail_4<>+64(SB)/4, $0x39980666
+DATA upper_tail_4<>+68(SB)/4, $0x3905766e
+DATA upper_tail_4<>+72(SB)/4, $0x3858d4f9
+DATA upper_tail_4<>+76(SB)/4, $0x37a3590d
+DATA upper_tail_4<>+80(SB)/4, $0x36e4a33d
+DATA upper_tail_4<>+84(SB)/4, $0x3614dba7
+DATA upper_tail_4<>+88(SB)/4, $0x353486b9
+DATA upper_tail_4<>+92(SB)/4, $0x344c1816
+DATA upper_tail_4<>+96(SB)/4, $0x33574539
+DATA upper_tail_4<>+100(SB)/4, $0x3253fa7e
+DATA upper_tail_4<>+104(SB)/4, $0x3142fc1f
+DATA upper_tail_4<>+108(SB)/4, $0x30279eb1
+DATA upper_tail_4<>+112(SB)/4, $0x2f06b9ea
+DATA upper_tail_4<>+116(SB)/4, $0x2dca91c1
+DATA upper_tail_4<>+120(SB)/4, $0x2c8e7c94
+DATA upper_tail_4<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_4<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_5<>+0(SB)/4, $0xbc22e037
+DATA upper_tail_5<>+4(SB)/4, $0xbc0a5e30
+DATA upper_tail_5<>+8(SB)/4, $0xbb95ec1f
+DATA upper_tail_5<>+12(SB)/4, $0x39105faf
+DATA upper_tail_5<>+16(SB)/4, $0x3b837628
+DATA upper_tail_5<>+20(SB)/4, $0x3bc375bc
+DATA upper_tail_5<>+24(SB)/4, $0x3bbfcef6
+DATA upper_tail_5<>+28(SB)/4, $0x3b8d1915
+DATA upper_tail_5<>+32(SB)/4, $0x3b13a426
+DATA upper_tail_5<>+36(SB)/4, $0x39f5e815
+DATA upper_tail_5<>+40(SB)/4, $0xba2cd296
+DATA upper_tail_5<>+44(SB)/4, $0xba9284c1
+DATA upper_tail_5<>+48(SB)/4, $0xba90eb79
+DATA upper_tail_5<>+52(SB)/4, $0xba62ce3e
+DATA upper_tail_5<>+56(SB)/4, $0xba17d4b2
+DATA upper_tail_5<>+60(SB)/4, $0xb9b3b759
+DATA upper_tail_5<>+64(SB)/4, $0xb93f5905
+DATA upper_tail_5<>+68(SB)/4, $0xb8b92d32
+DATA upper_tail_5<>+72(SB)/4, $0xb823ff8a
+DATA upper_tail_5<>+76(SB)/4, $0xb7858d74
+DATA upper_tail_5<>+80(SB)/4, $0xb6c8b5c9
+DATA upper_tail_5<>+84(SB)/4, $0xb60b8886
+DATA upper_tail_5<>+88(SB)/4, $0xb533dc07
+DATA upper_tail_5<>+92(SB)/4, $0xb45749ce
+DATA upper_tail_5<>+96(SB)/4, $0xb36f9e5a
+DATA upper_tail_5<>+100(SB)/4, $0xb27843a4
+DATA upper_tail_5<>+104(SB)/4, $0xb16faa31
+DATA upper_tail_5<>+108(SB)/4, $0xb057bdaa
+DATA upper_tail_5<>+112(SB)/4, $0xaf3536bb
+DATA upper_tail_5<>+116(SB)/4, $0xae0e1ce7
+DATA upper_tail_5<>+120(SB)/4, $0xacd036be
+DATA upper_tail_5<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_5<>(SB), RODATA|NOPTR, $128
+
+DATA upper_tail_6<>+0(SB)/4, $0xaf1b6290
+DATA upper_tail_6<>+4(SB)/4, $0x3afc30d1
+DATA upper_tail_6<>+8(SB)/4, $0x3b48a98e
+DATA upper_tail_6<>+12(SB)/4, $0x3b46b50f
+DATA upper_tail_6<>+16(SB)/4, $0x3b03eeea
+DATA upper_tail_6<>+20(SB)/4, $0x3a177581
+DATA upper_tail_6<>+24(SB)/4, $0xba2b296c
+DATA upper_tail_6<>+28(SB)/4, $0xbaab085c
+DATA upper_tail_6<>+32(SB)/4, $0xbab0814c
+DATA upper_tail_6<>+36(SB)/4, $0xba81d6ef
+DATA upper_tail_6<>+40(SB)/4, $0xba06cf7f
+DATA upper_tail_6<>+44(SB)/4, $0xb8fceb69
+DATA upper_tail_6<>+48(SB)/4, $0x38e5dcda
+DATA upper_tail_6<>+52(SB)/4, $0x39485d5c
+DATA upper_tail_6<>+56(SB)/4, $0x393d0af9
+DATA upper_tail_6<>+60(SB)/4, $0x390ae4bf
+DATA upper_tail_6<>+64(SB)/4, $0x38ad4c8a
+DATA upper_tail_6<>+68(SB)/4, $0x383e4016
+DATA upper_tail_6<>+72(SB)/4, $0x37bb35de
+DATA upper_tail_6<>+76(SB)/4, $0x3726f80b
+DATA upper_tail_6<>+80(SB)/4, $0x3687f55a
+DATA upper_tail_6<>+84(SB)/4, $0x35cb2e3c
+DATA upper_tail_6<>+88(SB)/4, $0x350bd679
+DATA upper_tail_6<>+92(SB)/4, $0x3431cbfe
+DATA upper_tail_6<>+96(SB)/4, $0x335145f6
+DATA upper_tail_6<>+100(SB)/4, $0x32646f9b
+DATA upper_tail_6<>+104(SB)/4, $0x31679504
+DATA upper_tail_6<>+108(SB)/4, $0x305a4d2d
+DATA upper_tail_6<>+112(SB)/4, $0x2f3f8a0c
+DATA upper_tail_6<>+116(SB)/4, $0x2e1c8f5d
+DATA upper_tail_6<>+120(SB)/4, $0x2cee9a5f
+DATA upper_tail_6<>+124(SB)/4, $0x00000000
+GLOBL upper_tail_6<>(SB), RODATA|NOPTR, $128
+
+DATA const_40f80000<>+0(SB)/4, $0x40f80000
+DATA const_40f80000<>+4(SB)/4, $0x40f80000
+DATA const_40f80000<>+8(SB)/4, $0x40f80000
+DATA const_40f80000<>+12(SB)/4, $0x40f80000
+DATA const_40f80000<>+16(SB)/4, $0x40f80000
+DATA const_40f80000<>+20(SB)/4, $0x40f80000
+DATA const_40f80000<>+24(SB)/4, $0x40f80000
+DATA const_40f80000<>+28(SB)/4, $0x40f80000
+GLOBL const_40f80000<>(SB), RODATA|NOPTR, $32
+
+DATA const_3e800000<>+0(SB)/4, $0x3e800000
+DATA const_3e800000<>+4(SB)/4, $0x3e800000
+DATA const_3e800000<>+8(SB)/4, $0x3e800000
+DATA const_3e800000<>+12(SB)/4, $0x3e800000
+DATA const_3e800000<>+16(SB)/4, $0x3e800000
+DATA const_3e800000<>+20(SB)/4, $0x3e800000
+DATA const_3e800000<>+24(SB)/4, $0x3e800000
+DATA const_3e800000<>+28(SB)/4, $0x3e800000
+GLOBL const_3e800000<>(SB), RODATA|NOPTR, $32
+
+DATA const_4b400000<>+0(SB)/4, $0x4b400000
+DATA const_4b400000<>+4(SB)/4, $0x4b400000
+DATA const_4b400000<>+8(SB)/4, $0x4b400000
+DATA const_4b400000<>+12(SB)/4, $0x4b400000
+DATA const_4b400000<>+16(SB)/4, $0x4b400000
+DATA const_4b400000<>+20(SB)/4, $0x4b400000
+DATA const_4b400000<>+24(SB)/4, $0x4b400000
+DATA const_4b400000<>+28(SB)/4, $0x4b400000
+GLOBL const_4b400000<>(SB), RODATA|NOPTR, $32
 
 // func geluBackwardAVX512(dst *float32, x *float32, dy *float32, n int)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
@@ -2616,126 +2872,350 @@ TEXT ·geluBackwardAVX512(SB), NOSPLIT, $0-32
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         dy+16(FP), DX
-	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z0
-	VBROADCASTSS const_bf318000<>+0(SB), Z1
-	VBROADCASTSS const_395e8083<>+0(SB), Z2
-	VBROADCASTSS const_c2d10000<>+0(SB), Z3
-	VBROADCASTSS const_42b30000<>+0(SB), Z4
-	VBROADCASTSS const_3f800000<>+0(SB), Z5
-	VBROADCASTSS const_7fffffff<>+0(SB), Z6
-	VBROADCASTSS const_41800000<>+0(SB), Z7
-	VBROADCASTSS const_40800000<>+0(SB), Z8
-	VBROADCASTSS const_c1000000<>+0(SB), Z9
-	VBROADCASTSS const_bf000000<>+0(SB), Z10
-	VBROADCASTSS const_3ecc422a<>+0(SB), Z11
+	VMOVUPS      gelu_slope_0<>+0(SB), Z0
+	VMOVUPS      gelu_slope_0<>+64(SB), Z1
+	VMOVUPS      gelu_slope_1<>+0(SB), Z2
+	VMOVUPS      gelu_slope_1<>+64(SB), Z3
+	VMOVUPS      gelu_slope_2<>+0(SB), Z4
+	VMOVUPS      gelu_slope_2<>+64(SB), Z5
+	VMOVUPS      gelu_slope_3<>+0(SB), Z6
+	VMOVUPS      gelu_slope_3<>+64(SB), Z7
+	VMOVUPS      gelu_slope_4<>+0(SB), Z8
+	VMOVUPS      gelu_slope_4<>+64(SB), Z9
+	VMOVUPS      gelu_slope_5<>+0(SB), Z10
+	VMOVUPS      gelu_slope_5<>+64(SB), Z11
+	VMOVUPS      gelu_slope_6<>+0(SB), Z12
+	VMOVUPS      gelu_slope_6<>+64(SB), Z13
+	VBROADCASTSS const_7fffffff<>+0(SB), Z14
+	VBROADCASTSS const_40f80000<>+0(SB), Z15
+	VBROADCASTSS const_40800000<>+0(SB), Z16
+	VBROADCASTSS const_3e800000<>+0(SB), Z17
+	VBROADCASTSS const_4b400000<>+0(SB), Z18
+	VBROADCASTSS const_3f800000<>+0(SB), Z19
 	MOVQ         n+24(FP), BX
 	XORQ         SI, SI
 	SUBQ         $0x00000010, BX
 	JLT          after2
 
 loop1:
-	VMOVUPS          (CX)(SI*4), Z12
-	VANDPS           Z6, Z12, Z13
-	VMINPS           Z13, Z7, Z13
-	VADDPS           Z8, Z13, Z14
-	VDIVPS           Z14, Z5, Z14
-	VMOVAPS          Z9, Z16
-	VFMADD213PS      Z5, Z14, Z16
-	VBROADCASTSS     const_b8fd61e2<>+0(SB), Z15
-	VFMADD213PS.BCST const_3950dead<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_3acdd1ec<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_bb6718b3<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_bbf6b084<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_3d776d52<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_be3effd3<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_3ec636c6<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_bf1b9f1d<>+0(SB), Z16, Z15
-	VFMADD213PS.BCST const_3f415a5e<>+0(SB), Z16, Z15
-	VMULPS           Z14, Z15, Z15
-	VMULPS           Z13, Z13, Z14
-	VMULPS           Z10, Z14, Z14
-	VMAXPS           Z14, Z3, Z14
-	VMINPS           Z14, Z4, Z14
-	VMULPS           Z0, Z14, Z16
-	VRNDSCALEPS      $0x08, Z16, Z16
-	VFMADD231PS      Z1, Z16, Z14
-	VFMADD231PS      Z2, Z16, Z14
-	VBROADCASTSS     const_39506967<>+0(SB), Z17
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z14, Z17
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z14, Z17
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z14, Z17
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z14, Z17
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z14, Z17
-	VMULPS           Z14, Z14, Z18
-	VFMADD213PS      Z14, Z18, Z17
-	VADDPS           Z5, Z17, Z14
-	VSCALEFPS        Z16, Z14, Z14
-	VMULPS           Z14, Z15, Z15
-	VMULPS           Z11, Z14, Z14
-	VFNMADD231PS     Z14, Z13, Z15
-	VSUBPS           Z15, Z5, Z13
-	VPMOVD2M         Z12, K1
-	VMOVAPS          Z15, K1, Z13
-	VMOVUPS          (DX)(SI*4), Z12
-	VMULPS           Z13, Z12, Z12
-	VMOVUPS          Z12, (AX)(SI*4)
-	ADDQ             $0x00000010, SI
-	SUBQ             $0x00000010, BX
-	JGE              loop1
+	VMOVUPS      (CX)(SI*4), Z20
+	VANDPS       Z14, Z20, Z21
+	VMINPS       Z21, Z15, Z21
+	VMOVAPS      Z18, Z22
+	VFMADD231PS  Z16, Z21, Z22
+	VSUBPS       Z18, Z22, Z23
+	VMOVAPS      Z21, Z21
+	VFNMADD231PS Z17, Z23, Z21
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z13, Z12, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z11, Z10, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z9, Z8, Z23
+	VFMADD231PS  Z24, Z21, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z7, Z6, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z5, Z4, Z23
+	VFMADD231PS  Z24, Z21, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z3, Z2, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z22
+	VPERMI2PS    Z1, Z0, Z22
+	VFMADD231PS  Z24, Z21, Z22
+	VSUBPS       Z22, Z19, Z21
+	VPMOVD2M     Z20, K1
+	VMOVAPS      Z22, K1, Z21
+	VMOVUPS      (DX)(SI*4), Z20
+	VMULPS       Z21, Z20, Z20
+	VMOVUPS      Z20, (AX)(SI*4)
+	ADDQ         $0x00000010, SI
+	SUBQ         $0x00000010, BX
+	JGE          loop1
 
 after2:
-	ADDQ             $0x00000010, BX
-	TESTQ            BX, BX
-	JEQ              done3
-	MOVQ             $-1, DI
-	BZHIQ            BX, DI, DI
-	KMOVW            DI, K1
-	VMOVUPS.Z        (CX)(SI*4), K1, Z12
-	VANDPS           Z6, Z12, Z6
-	VMINPS           Z6, Z7, Z6
-	VADDPS           Z8, Z6, Z7
-	VDIVPS           Z7, Z5, Z7
-	VMOVAPS          Z9, Z8
-	VFMADD213PS      Z5, Z7, Z8
-	VBROADCASTSS     const_b8fd61e2<>+0(SB), Z9
-	VFMADD213PS.BCST const_3950dead<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3acdd1ec<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bb6718b3<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bbf6b084<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3d776d52<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_be3effd3<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3ec636c6<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_bf1b9f1d<>+0(SB), Z8, Z9
-	VFMADD213PS.BCST const_3f415a5e<>+0(SB), Z8, Z9
-	VMULPS           Z7, Z9, Z9
-	VMULPS           Z6, Z6, Z7
-	VMULPS           Z10, Z7, Z7
-	VMAXPS           Z7, Z3, Z7
-	VMINPS           Z7, Z4, Z7
-	VMULPS           Z0, Z7, Z0
-	VRNDSCALEPS      $0x08, Z0, Z0
-	VFMADD231PS      Z1, Z0, Z7
-	VFMADD231PS      Z2, Z0, Z7
-	VBROADCASTSS     const_39506967<>+0(SB), Z1
-	VFMADD213PS.BCST const_3ab743ce<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3c088908<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3d2aa9c1<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3e2aaaaa<>+0(SB), Z7, Z1
-	VFMADD213PS.BCST const_3f000000<>+0(SB), Z7, Z1
-	VMULPS           Z7, Z7, Z2
-	VFMADD213PS      Z7, Z2, Z1
-	VADDPS           Z5, Z1, Z7
-	VSCALEFPS        Z0, Z7, Z7
-	VMULPS           Z7, Z9, Z9
-	VMULPS           Z11, Z7, Z7
-	VFNMADD231PS     Z7, Z6, Z9
-	VSUBPS           Z9, Z5, Z0
-	VPMOVD2M         Z12, K2
-	VMOVAPS          Z9, K2, Z0
-	VMOVUPS.Z        (DX)(SI*4), K1, Z1
-	VMULPS           Z0, Z1, Z1
-	VMOVUPS          Z1, K1, (AX)(SI*4)
+	ADDQ         $0x00000010, BX
+	TESTQ        BX, BX
+	JEQ          done3
+	MOVQ         $-1, DI
+	BZHIQ        BX, DI, DI
+	KMOVW        DI, K1
+	VMOVUPS.Z    (CX)(SI*4), K1, Z20
+	VANDPS       Z14, Z20, Z14
+	VMINPS       Z14, Z15, Z14
+	VMOVAPS      Z18, Z15
+	VFMADD231PS  Z16, Z14, Z15
+	VSUBPS       Z18, Z15, Z16
+	VMOVAPS      Z14, Z14
+	VFNMADD231PS Z17, Z16, Z14
+	VMOVAPS      Z15, Z16
+	VPERMI2PS    Z13, Z12, Z16
+	VMOVAPS      Z15, Z12
+	VPERMI2PS    Z11, Z10, Z12
+	VFMADD231PS  Z16, Z14, Z12
+	VMOVAPS      Z15, Z10
+	VPERMI2PS    Z9, Z8, Z10
+	VFMADD231PS  Z12, Z14, Z10
+	VMOVAPS      Z15, Z8
+	VPERMI2PS    Z7, Z6, Z8
+	VFMADD231PS  Z10, Z14, Z8
+	VMOVAPS      Z15, Z6
+	VPERMI2PS    Z5, Z4, Z6
+	VFMADD231PS  Z8, Z14, Z6
+	VMOVAPS      Z15, Z4
+	VPERMI2PS    Z3, Z2, Z4
+	VFMADD231PS  Z6, Z14, Z4
+	VMOVAPS      Z15, Z2
+	VPERMI2PS    Z1, Z0, Z2
+	VFMADD231PS  Z4, Z14, Z2
+	VSUBPS       Z2, Z19, Z0
+	VPMOVD2M     Z20, K2
+	VMOVAPS      Z2, K2, Z0
+	VMOVUPS.Z    (DX)(SI*4), K1, Z1
+	VMULPS       Z0, Z1, Z1
+	VMOVUPS      Z1, K1, (AX)(SI*4)
 
 done3:
 	VZEROUPPER
 	RET
+
+DATA gelu_slope_0<>+0(SB)/4, $0x3f000000
+DATA gelu_slope_0<>+4(SB)/4, $0x3e9bf806
+DATA gelu_slope_0<>+8(SB)/4, $0x3e07af5c
+DATA gelu_slope_0<>+12(SB)/4, $0x3a4af8ef
+DATA gelu_slope_0<>+16(SB)/4, $0xbdaaa14d
+DATA gelu_slope_0<>+20(SB)/4, $0xbdfb35ff
+DATA gelu_slope_0<>+24(SB)/4, $0xbe028749
+DATA gelu_slope_0<>+28(SB)/4, $0xbde32d40
+DATA gelu_slope_0<>+32(SB)/4, $0xbdae8e03
+DATA gelu_slope_0<>+36(SB)/4, $0xbd7270f2
+DATA gelu_slope_0<>+40(SB)/4, $0xbd1a0e15
+DATA gelu_slope_0<>+44(SB)/4, $0xbcb47316
+DATA gelu_slope_0<>+48(SB)/4, $0xbc43b7ad
+DATA gelu_slope_0<>+52(SB)/4, $0xbbc52d74
+DATA gelu_slope_0<>+56(SB)/4, $0xbb38ed48
+DATA gelu_slope_0<>+60(SB)/4, $0xbaa1b803
+DATA gelu_slope_0<>+64(SB)/4, $0xba04075b
+DATA gelu_slope_0<>+68(SB)/4, $0xb94972a9
+DATA gelu_slope_0<>+72(SB)/4, $0xb88fb750
+DATA gelu_slope_0<>+76(SB)/4, $0xb7bfdf8f
+DATA gelu_slope_0<>+80(SB)/4, $0xb6efcfcc
+DATA gelu_slope_0<>+84(SB)/4, $0xb60c59f0
+DATA gelu_slope_0<>+88(SB)/4, $0xb519e81f
+DATA gelu_slope_0<>+92(SB)/4, $0xb41e27f4
+DATA gelu_slope_0<>+96(SB)/4, $0xb3185642
+DATA gelu_slope_0<>+100(SB)/4, $0xb2099069
+DATA gelu_slope_0<>+104(SB)/4, $0xb0e8f755
+DATA gelu_slope_0<>+108(SB)/4, $0xafb9006d
+DATA gelu_slope_0<>+112(SB)/4, $0xae89cc43
+DATA gelu_slope_0<>+116(SB)/4, $0xad409077
+DATA gelu_slope_0<>+120(SB)/4, $0xabfc7597
+DATA gelu_slope_0<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_0<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_1<>+0(SB)/4, $0xbf4c422a
+DATA gelu_slope_1<>+4(SB)/4, $0xbf3fc992
+DATA gelu_slope_1<>+8(SB)/4, $0xbf1db9ab
+DATA gelu_slope_1<>+12(SB)/4, $0xbedda31c
+DATA gelu_slope_1<>+16(SB)/4, $0xbe77c72d
+DATA gelu_slope_1<>+20(SB)/4, $0xbda3a751
+DATA gelu_slope_1<>+24(SB)/4, $0x3d04a042
+DATA gelu_slope_1<>+28(SB)/4, $0x3dbbbd4c
+DATA gelu_slope_1<>+32(SB)/4, $0x3ddd25a2
+DATA gelu_slope_1<>+36(SB)/4, $0x3dc71234
+DATA gelu_slope_1<>+40(SB)/4, $0x3d9890fb
+DATA gelu_slope_1<>+44(SB)/4, $0x3d4f300f
+DATA gelu_slope_1<>+48(SB)/4, $0x3cfe23d1
+DATA gelu_slope_1<>+52(SB)/4, $0x3c8e5357
+DATA gelu_slope_1<>+56(SB)/4, $0x3c128e0a
+DATA gelu_slope_1<>+60(SB)/4, $0x3b8b5e4e
+DATA gelu_slope_1<>+64(SB)/4, $0x3af5945c
+DATA gelu_slope_1<>+68(SB)/4, $0x3a48eda4
+DATA gelu_slope_1<>+72(SB)/4, $0x3998efc1
+DATA gelu_slope_1<>+76(SB)/4, $0x38d8e2ca
+DATA gelu_slope_1<>+80(SB)/4, $0x380f6c20
+DATA gelu_slope_1<>+84(SB)/4, $0x37310e8b
+DATA gelu_slope_1<>+88(SB)/4, $0x364c2d0d
+DATA gelu_slope_1<>+92(SB)/4, $0x355c114f
+DATA gelu_slope_1<>+96(SB)/4, $0x345dd05e
+DATA gelu_slope_1<>+100(SB)/4, $0x33512a8a
+DATA gelu_slope_1<>+104(SB)/4, $0x323898fe
+DATA gelu_slope_1<>+108(SB)/4, $0x311885b2
+DATA gelu_slope_1<>+112(SB)/4, $0x2fec0766
+DATA gelu_slope_1<>+116(SB)/4, $0x2eab117a
+DATA gelu_slope_1<>+120(SB)/4, $0x2d6853e6
+DATA gelu_slope_1<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_1<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_2<>+0(SB)/4, $0xa9148800
+DATA gelu_slope_2<>+4(SB)/4, $0x3e42e178
+DATA gelu_slope_2<>+8(SB)/4, $0x3ea8fdca
+DATA gelu_slope_2<>+12(SB)/4, $0x3ec6c02e
+DATA gelu_slope_2<>+16(SB)/4, $0x3eb9d561
+DATA gelu_slope_2<>+20(SB)/4, $0x3e8e775f
+DATA gelu_slope_2<>+24(SB)/4, $0x3e2e1258
+DATA gelu_slope_2<>+28(SB)/4, $0x3d90f226
+DATA gelu_slope_2<>+32(SB)/4, $0x2f2a239e
+DATA gelu_slope_2<>+36(SB)/4, $0xbd1b65b8
+DATA gelu_slope_2<>+40(SB)/4, $0xbd49ed10
+DATA gelu_slope_2<>+44(SB)/4, $0xbd367407
+DATA gelu_slope_2<>+48(SB)/4, $0xbd082579
+DATA gelu_slope_2<>+52(SB)/4, $0xbcb141f5
+DATA gelu_slope_2<>+56(SB)/4, $0xbc4e6d88
+DATA gelu_slope_2<>+60(SB)/4, $0xbbd9fd1f
+DATA gelu_slope_2<>+64(SB)/4, $0xbb527f2b
+DATA gelu_slope_2<>+68(SB)/4, $0xbabae784
+DATA gelu_slope_2<>+72(SB)/4, $0xba1932cb
+DATA gelu_slope_2<>+76(SB)/4, $0xb9688057
+DATA gelu_slope_2<>+80(SB)/4, $0xb8a3b044
+DATA gelu_slope_2<>+84(SB)/4, $0xb7d63482
+DATA gelu_slope_2<>+88(SB)/4, $0xb7026ee3
+DATA gelu_slope_2<>+92(SB)/4, $0xb613fd40
+DATA gelu_slope_2<>+96(SB)/4, $0xb51c9309
+DATA gelu_slope_2<>+100(SB)/4, $0xb41a97ba
+DATA gelu_slope_2<>+104(SB)/4, $0xb30e8855
+DATA gelu_slope_2<>+108(SB)/4, $0xb1f5905c
+DATA gelu_slope_2<>+112(SB)/4, $0xb0c5bc76
+DATA gelu_slope_2<>+116(SB)/4, $0xaf94e5c9
+DATA gelu_slope_2<>+120(SB)/4, $0xae51c6ad
+DATA gelu_slope_2<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_2<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_3<>+0(SB)/4, $0x3e882bd8
+DATA gelu_slope_3<>+4(SB)/4, $0x3e6b59b8
+DATA gelu_slope_3<>+8(SB)/4, $0x3e0af2bc
+DATA gelu_slope_3<>+12(SB)/4, $0x3c9bcbd9
+DATA gelu_slope_3<>+16(SB)/4, $0xbda52ea8
+DATA gelu_slope_3<>+20(SB)/4, $0xbe0c26c5
+DATA gelu_slope_3<>+24(SB)/4, $0xbe13d27e
+DATA gelu_slope_3<>+28(SB)/4, $0xbded5213
+DATA gelu_slope_3<>+32(SB)/4, $0xbd936ebb
+DATA gelu_slope_3<>+36(SB)/4, $0xbcfbb8a6
+DATA gelu_slope_3<>+40(SB)/4, $0xbb03a5cf
+DATA gelu_slope_3<>+44(SB)/4, $0x3c4cf49c
+DATA gelu_slope_3<>+48(SB)/4, $0x3c851f1e
+DATA gelu_slope_3<>+52(SB)/4, $0x3c66a742
+DATA gelu_slope_3<>+56(SB)/4, $0x3c22ca68
+DATA gelu_slope_3<>+60(SB)/4, $0x3bc6f3c1
+DATA gelu_slope_3<>+64(SB)/4, $0x3b585851
+DATA gelu_slope_3<>+68(SB)/4, $0x3ad476cd
+DATA gelu_slope_3<>+72(SB)/4, $0x3a3e2a3c
+DATA gelu_slope_3<>+76(SB)/4, $0x399c120a
+DATA gelu_slope_3<>+80(SB)/4, $0x38ebe919
+DATA gelu_slope_3<>+84(SB)/4, $0x3824b5f4
+DATA gelu_slope_3<>+88(SB)/4, $0x3754fc59
+DATA gelu_slope_3<>+92(SB)/4, $0x367f84cd
+DATA gelu_slope_3<>+96(SB)/4, $0x358e6b10
+DATA gelu_slope_3<>+100(SB)/4, $0x3493b2b7
+DATA gelu_slope_3<>+104(SB)/4, $0x338ea5de
+DATA gelu_slope_3<>+108(SB)/4, $0x328069d5
+DATA gelu_slope_3<>+112(SB)/4, $0x3157a75e
+DATA gelu_slope_3<>+116(SB)/4, $0x30290319
+DATA gelu_slope_3<>+120(SB)/4, $0x2ef764be
+DATA gelu_slope_3<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_3<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_4<>+0(SB)/4, $0x2cb6df0c
+DATA gelu_slope_4<>+4(SB)/4, $0xbd8ed734
+DATA gelu_slope_4<>+8(SB)/4, $0xbde603be
+DATA gelu_slope_4<>+12(SB)/4, $0xbde9c1c7
+DATA gelu_slope_4<>+16(SB)/4, $0xbda52f6b
+DATA gelu_slope_4<>+20(SB)/4, $0xbcfd9489
+DATA gelu_slope_4<>+24(SB)/4, $0x3c5fccbb
+DATA gelu_slope_4<>+28(SB)/4, $0x3d228f46
+DATA gelu_slope_4<>+32(SB)/4, $0x3d3849f2
+DATA gelu_slope_4<>+36(SB)/4, $0x3d12f886
+DATA gelu_slope_4<>+40(SB)/4, $0x3caed114
+DATA gelu_slope_4<>+44(SB)/4, $0x3c08821e
+DATA gelu_slope_4<>+48(SB)/4, $0x334b9cf9
+DATA gelu_slope_4<>+52(SB)/4, $0xbb70ea68
+DATA gelu_slope_4<>+56(SB)/4, $0xbb8aec26
+DATA gelu_slope_4<>+60(SB)/4, $0xbb5c7c8d
+DATA gelu_slope_4<>+64(SB)/4, $0xbb0f416f
+DATA gelu_slope_4<>+68(SB)/4, $0xbaa13a34
+DATA gelu_slope_4<>+72(SB)/4, $0xba214cea
+DATA gelu_slope_4<>+76(SB)/4, $0xb9918b0f
+DATA gelu_slope_4<>+80(SB)/4, $0xb8ef08ec
+DATA gelu_slope_4<>+84(SB)/4, $0xb833bbc5
+DATA gelu_slope_4<>+88(SB)/4, $0xb77890f1
+DATA gelu_slope_4<>+92(SB)/4, $0xb69e941f
+DATA gelu_slope_4<>+96(SB)/4, $0xb5bb24ed
+DATA gelu_slope_4<>+100(SB)/4, $0xb4ccac4b
+DATA gelu_slope_4<>+104(SB)/4, $0xb3cfc563
+DATA gelu_slope_4<>+108(SB)/4, $0xb2c406cd
+DATA gelu_slope_4<>+112(SB)/4, $0xb1ac1395
+DATA gelu_slope_4<>+116(SB)/4, $0xb08caba3
+DATA gelu_slope_4<>+120(SB)/4, $0xaf565a45
+DATA gelu_slope_4<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_4<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_5<>+0(SB)/4, $0xbd740c7f
+DATA gelu_slope_5<>+4(SB)/4, $0xbd4388ae
+DATA gelu_slope_5<>+8(SB)/4, $0xbc959131
+DATA gelu_slope_5<>+12(SB)/4, $0x3c6c9419
+DATA gelu_slope_5<>+16(SB)/4, $0x3d13df7a
+DATA gelu_slope_5<>+20(SB)/4, $0x3d242e21
+DATA gelu_slope_5<>+24(SB)/4, $0x3cef70ec
+DATA gelu_slope_5<>+28(SB)/4, $0x3c46edf4
+DATA gelu_slope_5<>+32(SB)/4, $0xbb2bf0fd
+DATA gelu_slope_5<>+36(SB)/4, $0xbc2cb25c
+DATA gelu_slope_5<>+40(SB)/4, $0xbc3f04c5
+DATA gelu_slope_5<>+44(SB)/4, $0xbc0e737c
+DATA gelu_slope_5<>+48(SB)/4, $0xbb98d00f
+DATA gelu_slope_5<>+52(SB)/4, $0xbac08971
+DATA gelu_slope_5<>+56(SB)/4, $0x39a15dca
+DATA gelu_slope_5<>+60(SB)/4, $0x3a71b14c
+DATA gelu_slope_5<>+64(SB)/4, $0x3a68bbab
+DATA gelu_slope_5<>+68(SB)/4, $0x3a2456fa
+DATA gelu_slope_5<>+72(SB)/4, $0x39c10912
+DATA gelu_slope_5<>+76(SB)/4, $0x39457701
+DATA gelu_slope_5<>+80(SB)/4, $0x38b3f009
+DATA gelu_slope_5<>+84(SB)/4, $0x3813fb8c
+DATA gelu_slope_5<>+88(SB)/4, $0x375d868b
+DATA gelu_slope_5<>+92(SB)/4, $0x3697c6d3
+DATA gelu_slope_5<>+96(SB)/4, $0x35bf2c8e
+DATA gelu_slope_5<>+100(SB)/4, $0x34de0aa1
+DATA gelu_slope_5<>+104(SB)/4, $0x33ee6372
+DATA gelu_slope_5<>+108(SB)/4, $0x32ed0b81
+DATA gelu_slope_5<>+112(SB)/4, $0x31daa7e3
+DATA gelu_slope_5<>+116(SB)/4, $0x30bb58ee
+DATA gelu_slope_5<>+120(SB)/4, $0x2f9544e6
+DATA gelu_slope_5<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_5<>(SB), RODATA|NOPTR, $128
+
+DATA gelu_slope_6<>+0(SB)/4, $0xaf606fe0
+DATA gelu_slope_6<>+4(SB)/4, $0x3c774edd
+DATA gelu_slope_6<>+8(SB)/4, $0x3cb8c4aa
+DATA gelu_slope_6<>+12(SB)/4, $0x3c9f1045
+DATA gelu_slope_6<>+16(SB)/4, $0x3c0f07f3
+DATA gelu_slope_6<>+20(SB)/4, $0xbb490254
+DATA gelu_slope_6<>+24(SB)/4, $0xbc2a85ae
+DATA gelu_slope_6<>+28(SB)/4, $0xbc3ae574
+DATA gelu_slope_6<>+32(SB)/4, $0xbbff3737
+DATA gelu_slope_6<>+36(SB)/4, $0xbb375853
+DATA gelu_slope_6<>+40(SB)/4, $0x3a812df4
+DATA gelu_slope_6<>+44(SB)/4, $0x3b2c1e68
+DATA gelu_slope_6<>+48(SB)/4, $0x3b269bd3
+DATA gelu_slope_6<>+52(SB)/4, $0x3ad9b672
+DATA gelu_slope_6<>+56(SB)/4, $0x3a42997f
+DATA gelu_slope_6<>+60(SB)/4, $0x390e6c31
+DATA gelu_slope_6<>+64(SB)/4, $0xb90dacb5
+DATA gelu_slope_6<>+68(SB)/4, $0xb945eb06
+DATA gelu_slope_6<>+72(SB)/4, $0xb91c1772
+DATA gelu_slope_6<>+76(SB)/4, $0xb8c061cd
+DATA gelu_slope_6<>+80(SB)/4, $0xb8491ad9
+DATA gelu_slope_6<>+84(SB)/4, $0xb7b89313
+DATA gelu_slope_6<>+88(SB)/4, $0xb7177d12
+DATA gelu_slope_6<>+92(SB)/4, $0xb660dc4d
+DATA gelu_slope_6<>+96(SB)/4, $0xb59806d2
+DATA gelu_slope_6<>+100(SB)/4, $0xb4bc3ec6
+DATA gelu_slope_6<>+104(SB)/4, $0xb3d64658
+DATA gelu_slope_6<>+108(SB)/4, $0xb2e0e07b
+DATA gelu_slope_6<>+112(SB)/4, $0xb1da19cc
+DATA gelu_slope_6<>+116(SB)/4, $0xb0c3d9ac
+DATA gelu_slope_6<>+120(SB)/4, $0xafa315f7
+DATA gelu_slope_6<>+124(SB)/4, $0x00000000
+GLOBL gelu_slope_6<>(SB), RODATA|NOPTR, $128

@@ -40,6 +40,8 @@ type value struct{ v, tol float64 }
 
 func (w value) ok(got float64) bool {
 	switch v := float64(float32(w.v)); {
+	case math.IsNaN(w.tol): // a product with infinity of what may be rounded to 0
+		return math.IsNaN(got) || math.IsInf(got, 0)
 	case math.IsNaN(v):
 		return math.IsNaN(got)
 	case math.IsInf(v, 0):
@@ -275,6 +277,9 @@ func kernels() []kernel {
 		want: func(s [][]float64) ([][]value, []value) {
 			return [][]value{each(len(s[0]), func(i int) value {
 				d := geluGradRef(s[1][i])
+				if math.Abs(d) < 1e-12 && math.IsInf(s[2][i], 0) {
+					return value{d, math.NaN()}
+				}
 				v := d * s[2][i]
 				return value{v, 2.4e-7*math.Abs(s[2][i]) + tiny}
 			}), nil, nil}, nil
@@ -707,7 +712,7 @@ func TestGELUAccuracy(t *testing.T) {
 			grad = math.Max(grad, math.Abs(float64(d[i])-geluGradRef(float64(x[i]))))
 		}
 		t.Logf("GELU: %.3g absolute, %.3g relative in [-5,0); gradient: %.3g absolute", abs, tail, grad)
-		if abs > 3e-7 || grad > 3e-7 || tail > 2e-6 {
+		if abs > 2.5e-7 || grad > 1.3e-7 || tail > 7.5e-7 {
 			t.Error("too far off")
 		}
 	})
