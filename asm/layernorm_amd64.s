@@ -522,7 +522,7 @@ done16:
 	RET
 
 // func layerNormAVX512(y *float32, x *float32, w *float32, b *float32, n int, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE
 TEXT ·layerNormAVX512(SB), NOSPLIT, $0-56
 	MOVQ       y+0(FP), AX
 	MOVQ       x+8(FP), CX
@@ -585,7 +585,7 @@ done5:
 	VADDPD        Z2, Z1, Z1
 	VEXTRACTF64X4 $0x01, Z1, Y2
 	VADDPD        Y1, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X1
+	VEXTRACTF64X2 $0x01, Y2, X1
 	VADDPD        X2, X1, X1
 	VPERMILPD     $0x01, X1, X2
 	VADDSD        X2, X1, X1
@@ -654,7 +654,7 @@ done10:
 	VADDPD        Z2, Z3, Z3
 	VEXTRACTF64X4 $0x01, Z3, Y2
 	VADDPD        Y3, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X3
+	VEXTRACTF64X2 $0x01, Y2, X3
 	VADDPD        X2, X3, X3
 	VPERMILPD     $0x01, X3, X2
 	VADDSD        X2, X3, X3
@@ -732,7 +732,7 @@ done15:
 	RET
 
 // func layerNormBackwardAVX512(dx *float32, dw *float32, db *float32, dy *float32, x *float32, w *float32, n int, mean float32, rstd float32, accumulate bool)
-// Requires: AVX, AVX512DQ, AVX512F, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·layerNormBackwardAVX512(SB), NOSPLIT, $0-65
 	MOVQ         dx+0(FP), AX
 	MOVQ         dy+24(FP), CX
@@ -841,7 +841,7 @@ done5:
 	VADDPD        Z4, Z3, Z3
 	VEXTRACTF64X4 $0x01, Z3, Y4
 	VADDPD        Y3, Y4, Y4
-	VEXTRACTF128  $0x01, Y4, X3
+	VEXTRACTF64X2 $0x01, Y4, X3
 	VADDPD        X4, X3, X3
 	VPERMILPD     $0x01, X3, X4
 	VADDSD        X4, X3, X3
@@ -855,7 +855,7 @@ done5:
 	VADDPD        Z4, Z5, Z5
 	VEXTRACTF64X4 $0x01, Z5, Y4
 	VADDPD        Y5, Y4, Y4
-	VEXTRACTF128  $0x01, Y4, X5
+	VEXTRACTF64X2 $0x01, Y4, X5
 	VADDPD        X4, X5, X5
 	VPERMILPD     $0x01, X5, X4
 	VADDSD        X4, X5, X5

@@ -18,11 +18,13 @@ func activationFamily(s *simd) {
 
 // expConstants are the numbers exp needs, kept over a loop.
 type expConstants struct {
-	log2e, negLn2Hi, negLn2Lo, lowest, highest, bias, one Op
+	log2e, negLn2Hi, negLn2Lo, lowest, highest Op
+	one, bias                                  Op             // AVX2
+	round, half, sixth, powers                 reg.VecVirtual // AVX-512
 }
 
 // expPolynomial approximates (exp(r)-1-r)/r² for |r| <= ln(2)/2, highest power
-// first. It and the splitting of ln 2 are those of Cephes' expf.
+// first: AVX2's. It and the splitting of ln 2 are those of Cephes' expf.
 var expPolynomial = []float64{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
 
 // expConstants loads them. The bounds are where float32 results are 0 and
@@ -34,25 +36,31 @@ func (s *simd) expConstants() expConstants {
 		negLn2Lo: s.constant(2.12194440e-4),
 		lowest:   s.constant(-104.5),
 		highest:  s.constant(89.5),
-		one:      s.constant(1),
 	}
 	if !s.avx512 {
-		c.bias = s.bits(127)
+		c.one, c.bias = s.constant(1), s.bits(127)
+		return c
 	}
+	powers := make([]uint32, 16)
+	for i := range powers {
+		powers[i] = math.Float32bits(float32(math.Exp2(float64(i) / 16)))
+	}
+	c.powers = s.vec()
+	s.VMOVUPS(s.table("powers", powers), c.powers)
+	c.round = s.constantReg(3 << 18)
+	// exp(r) - 1 - r = r²/2 + r³/6 + r⁴/24, the last for |r| <= h replaced by
+	// what of it is a multiple of r².
+	const h = math.Ln2 / 32
+	c.half, c.sixth = s.constantReg(0.5+h*h/24), s.constantReg(1.0/6)
 	return c
 }
 
-// polynomial evaluates a polynomial at x, highest power first. The coefficients
-// come from memory: registers are scarcer than loads here.
+// polynomial evaluates a polynomial at x, highest power first, with AVX2. The
+// coefficients come from memory: registers are scarcer than loads there.
 func (s *simd) polynomial(coefficients []float64, x reg.VecVirtual) reg.VecVirtual {
 	p := s.constantReg(coefficients[0])
 	for _, f := range coefficients[1:] {
-		m := s.bits(math.Float32bits(float32(f)))
-		if s.avx512 {
-			s.VFMADD213PS_BCST(m, x, p)
-		} else {
-			s.VFMADD213PS(m, x, p)
-		}
+		s.VFMADD213PS(s.constant(f), x, p)
 	}
 	return p
 }
@@ -72,25 +80,33 @@ func (s *simd) operandReg(o Op) reg.VecVirtual {
 func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	s.VMAXPS(t, s.operandReg(c.lowest), t)
 	s.VMINPS(t, s.operandReg(c.highest), t)
-	n := s.vec()
+	n, square := s.vec(), s.vec()
+	if s.avx512 {
+		// n is a multiple of 1/16, so that r is small and a short polynomial
+		// does. The sixteenths are the lowest bits of rounded: an index.
+		rounded, power := s.copyOf(c.round), s.vec()
+		s.VFMADD231PS(c.log2e, t, rounded)
+		s.VSUBPS(c.round, rounded, n)
+		s.VFMADD231PS(c.negLn2Hi, n, t)
+		s.VFMADD231PS(c.negLn2Lo, n, t)
+		s.VPERMPS(c.powers, rounded, power)
+		p := s.copyOf(c.sixth)
+		s.VFMADD213PS(c.half, t, p)
+		s.VMULPS(t, t, square)
+		s.VFMADD213PS(t, square, p)
+		s.VFMADD213PS(power, power, p)
+		s.VSCALEFPS(n, p, t) // which rounds n down
+		return
+	}
 	s.VMULPS(c.log2e, t, n)
 	const nearest = U8(8)
-	if s.avx512 {
-		s.VRNDSCALEPS(nearest, n, n)
-	} else {
-		s.VROUNDPS(nearest, n, n)
-	}
+	s.VROUNDPS(nearest, n, n)
 	s.VFMADD231PS(c.negLn2Hi, n, t)
 	s.VFMADD231PS(c.negLn2Lo, n, t)
 	p := s.polynomial(expPolynomial, t)
-	square := s.vec()
 	s.VMULPS(t, t, square)
 	s.VFMADD213PS(t, square, p)
 	s.VADDPS(c.one, p, t)
-	if s.avx512 {
-		s.VSCALEFPS(n, t, t)
-		return
-	}
 	half := s.vec()
 	s.VCVTPS2DQ(n, n)
 	s.VPSRAD(U8(1), n, half)

@@ -321,16 +321,16 @@ func (s *simd) widen(v reg.VecVirtual) []reg.VecVirtual {
 // totalF64 adds all lanes of vectors of float64.
 func (s *simd) totalF64(v []reg.VecVirtual) reg.VecVirtual {
 	sum := s.combine(v, s.VADDPD)
-	y := s.YMM()
-	if s.avx512 {
+	x, swapped := s.XMM(), s.XMM()
+	if y := s.YMM(); s.avx512 {
 		s.VEXTRACTF64X4(U8(1), sum, y)
 		s.VADDPD(sum.AsY(), y, y)
+		s.VEXTRACTF64X2(U8(1), y, x)
+		s.VADDPD(y.AsX(), x, x)
 	} else {
-		y = sum
+		s.VEXTRACTF128(U8(1), sum, x)
+		s.VADDPD(sum.AsX(), x, x)
 	}
-	x, swapped := s.XMM(), s.XMM()
-	s.VEXTRACTF128(U8(1), y.AsY(), x)
-	s.VADDPD(y.AsX(), x, x)
 	s.VPERMILPD(U8(1), x, swapped)
 	s.VADDSD(swapped, x, x)
 	return x
