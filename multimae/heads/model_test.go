@@ -2,6 +2,7 @@ package heads
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -441,12 +442,18 @@ func TestSteadyStep(t *testing.T) {
 		for range 3 {
 			one()
 		}
+		// The least of a few: a worker's scratch memory grows when it first gets
+		// the part of the work that needs most of it, which may be late.
 		const steps = 4
-		return allocated(func() {
-			for range steps {
-				one()
-			}
-		}) / steps
+		least := uint64(math.MaxUint64)
+		for range 3 {
+			least = min(least, allocated(func() {
+				for range steps {
+					one()
+				}
+			})/steps)
+		}
+		return least
 	}
 	ps := pools(t)[:2]
 	if testing.Short() {
