@@ -19,7 +19,6 @@ func activationFamily(s *simd) {
 // expConstants are the numbers exp needs, kept over a loop.
 type expConstants struct {
 	log2e, negLn2Hi, negLn2Lo, lowest, highest Op
-	one, bias                                  Op             // AVX2
 	round, half, sixth, powers                 reg.VecVirtual // AVX-512
 }
 
@@ -38,7 +37,6 @@ func (s *simd) expConstants() expConstants {
 		highest:  s.constant(89.5),
 	}
 	if !s.avx512 {
-		c.one, c.bias = s.constant(1), s.bits(127)
 		return c
 	}
 	powers := make([]uint32, 16)
@@ -80,16 +78,15 @@ func (s *simd) operandReg(o Op) reg.VecVirtual {
 func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	s.VMAXPS(t, s.operandReg(c.lowest), t)
 	s.VMINPS(t, s.operandReg(c.highest), t)
-	n, square := s.vec(), s.vec()
+	square := s.vec()
 	if s.avx512 {
 		// n is a multiple of 1/16, so that r is small and a short polynomial
-		// does. The sixteenths are the lowest bits of rounded: an index.
-		rounded, power := s.copyOf(c.round), s.vec()
-		s.VFMADD231PS(c.log2e, t, rounded)
-		s.VSUBPS(c.round, rounded, n)
+		// does.
+		n, sixteenths := s.nearest(t, c.log2e, c.round)
 		s.VFMADD231PS(c.negLn2Hi, n, t)
 		s.VFMADD231PS(c.negLn2Lo, n, t)
-		s.VPERMPS(c.powers, rounded, power)
+		power := s.vec()
+		s.VPERMPS(c.powers, sixteenths, power)
 		p := s.copyOf(c.sixth)
 		s.VFMADD213PS(c.half, t, p)
 		s.VMULPS(t, t, square)
@@ -98,6 +95,7 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 		s.VSCALEFPS(n, p, t) // which rounds n down
 		return
 	}
+	n := s.vec()
 	s.VMULPS(c.log2e, t, n)
 	const nearest = U8(8)
 	s.VROUNDPS(nearest, n, n)
@@ -106,16 +104,26 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	p := s.polynomial(expPolynomial, t)
 	s.VMULPS(t, t, square)
 	s.VFMADD213PS(t, square, p)
-	s.VADDPS(c.one, p, t)
+	s.VADDPS(s.constant(1), p, t)
 	half := s.vec()
 	s.VCVTPS2DQ(n, n)
 	s.VPSRAD(U8(1), n, half)
 	s.VPSUBD(half, n, n)
 	for _, e := range []reg.VecVirtual{half, n} {
-		s.VPADDD(c.bias, e, e)
+		s.VPADDD(s.bits(127), e, e)
 		s.VPSLLD(U8(23), e, e)
 		s.VMULPS(e, t, t)
 	}
+}
+
+// nearest returns scale*x rounded to the spacing of numbers of round's size, and
+// a vector whose lowest bits count those spacings. round is 1.5 times a power of
+// two, far above what is rounded.
+func (s *simd) nearest(x reg.VecVirtual, scale Op, round reg.VecVirtual) (n, count reg.VecVirtual) {
+	count, n = s.copyOf(round), s.vec()
+	s.VFMADD231PS(scale, x, count)
+	s.VSUBPS(round, count, n)
+	return n, count
 }
 
 // expTerm stores exp(scale*x - shift) of one vector to dst and returns it with
@@ -344,41 +352,24 @@ var normalTail = []float64{-0.00012082212, 0.000199193786, 0.00157028209, -0.003
 
 const tailK = 4
 
-type geluConstants struct {
-	exp                             expConstants
-	abs, bound, k, negTwoK, negHalf Op
-}
-
-func (s *simd) geluConstants() geluConstants {
-	c := geluConstants{
-		exp:     s.expConstants(),
-		abs:     s.constantBits(0x7fffffff),
-		bound:   s.constant(16),
-		k:       s.constant(tailK),
-		negTwoK: s.constant(-2 * tailK),
-		negHalf: s.constant(-0.5),
-	}
-	return c
-}
-
-// normal, for AVX2, returns z = min(|x|, 16), e = exp(-z²/2) and q = Q(z), the upper tail
-// of the normal distribution. With them GELU(x) = max(x,0) - z*q needs no
-// branch and keeps its relative accuracy for negative x. The bound keeps
-// infinities out of 0*Inf.
-func (s *simd) normal(x reg.VecVirtual, c geluConstants) (z, e, q reg.VecVirtual) {
+// normal, for AVX2, returns z = min(|x|, 16), e = exp(-z²/2) and q = Q(z), the
+// upper tail of the normal distribution. With them GELU(x) = max(x,0) - z*q
+// needs no branch and keeps its relative accuracy for negative x. The bound
+// keeps infinities out of 0*Inf.
+func (s *simd) normal(x reg.VecVirtual) (z, e, q reg.VecVirtual) {
 	z, e = s.vec(), s.vec()
-	s.VANDPS(c.abs, x, z)
-	s.VMINPS(z, s.operandReg(c.bound), z)
+	s.VANDPS(s.constantBits(0x7fffffff), x, z)
+	s.VMINPS(z, s.constantReg(16), z)
 	t, u := s.vec(), s.vec()
-	s.VADDPS(c.k, z, u)
-	s.VDIVPS(u, s.operandReg(c.exp.one), t)
-	u = s.copyOf(s.operandReg(c.negTwoK))
-	s.VFMADD213PS(c.exp.one, t, u)
+	s.VADDPS(s.constant(tailK), z, u)
+	s.VDIVPS(u, s.constantReg(1), t)
+	u = s.constantReg(-2 * tailK)
+	s.VFMADD213PS(s.constant(1), t, u)
 	q = s.polynomial(normalTail, u)
 	s.VMULPS(t, q, q)
 	s.VMULPS(z, z, e)
-	s.VMULPS(c.negHalf, e, e)
-	s.exp(e, c.exp)
+	s.VMULPS(s.constant(-0.5), e, e)
+	s.exp(e, s.expConstants())
 	s.VMULPS(e, q, q)
 	return z, e, q
 }
@@ -394,7 +385,7 @@ const (
 )
 
 // pieceTable returns the coefficients of f, lowest power first, each for all
-// pieces. The last piece is 0: so is f there, and z is bounded to lie in it.
+// pieces. The last piece is 0, as f nearly is there, and z is bounded to lie in it.
 func pieceTable(f func(z float64) float64) (table [pieceDegree + 1][pieces]uint32) {
 	const n = pieceDegree + 1
 	for i := range pieces - 1 {
@@ -435,17 +426,14 @@ func (s *simd) piecewise(name string, f func(z float64) float64) func(x reg.VecV
 	}
 	abs, bound := s.constantBits(0x7fffffff), s.constantReg((pieces-1)*pieceWidth)
 	perUnit, width := s.constantReg(1/pieceWidth), s.constantReg(pieceWidth)
-	// Added to a number, it leaves the nearest integer in the lowest bits.
 	round := s.constantReg(3 << 22)
 	return func(x reg.VecVirtual) (z, y reg.VecVirtual) {
 		z, r := s.vec(), s.vec()
 		s.VANDPS(abs, x, z)
 		s.VMINPS(z, bound, z)
-		index, nearest := s.copyOf(round), s.vec()
-		s.VFMADD231PS(perUnit, z, index)
-		s.VSUBPS(round, index, nearest)
+		n, index := s.nearest(z, perUnit, round)
 		s.VMOVAPS(z, r)
-		s.VFNMADD231PS(width, nearest, r)
+		s.VFNMADD231PS(width, n, r)
 		for k := pieceDegree; k >= 0; k-- {
 			c := s.copyOf(index)
 			s.VPERMI2PS(hi[k], lo[k], c)
@@ -470,9 +458,8 @@ func (s *simd) gelu() {
 	if s.avx512 {
 		tail = s.piecewise("upper_tail", upperTail)
 	} else {
-		c := s.geluConstants()
 		tail = func(x reg.VecVirtual) (z, q reg.VecVirtual) {
-			z, _, q = s.normal(x, c)
+			z, _, q = s.normal(x)
 			return z, q
 		}
 	}
@@ -502,11 +489,9 @@ func (s *simd) geluBackward() {
 			return g
 		}
 	} else {
-		c := s.geluConstants()
-		scale := s.constant(density(0))
 		slope = func(x reg.VecVirtual) reg.VecVirtual {
-			z, e, g := s.normal(x, c)
-			s.VMULPS(scale, e, e)
+			z, e, g := s.normal(x)
+			s.VMULPS(s.constant(density(0)), e, e)
 			s.VFNMADD231PS(e, z, g)
 			return g
 		}

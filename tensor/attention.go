@@ -137,9 +137,9 @@ func (a *attention) forwardHead(w, i int) {
 // scoreStride pads a row of m scores to whole cache lines, and away from
 // multiples of a page, at which rows would compete for one place in the cache.
 func scoreStride(m int) int {
-	ld := (m + 15) &^ 15
+	ld := blocks(m, cacheLine) * cacheLine
 	if ld%1024 == 0 {
-		ld += 16
+		ld += cacheLine
 	}
 	return ld
 }
