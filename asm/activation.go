@@ -26,57 +26,74 @@ func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
 	return float32(s)
 }
 
-// Softmax replaces each row x[r*ld:r*ld+n] of scores by exp(scale*x - shift[r])
-// with shift[r] = scale * the row's maximum, and sets sum[r] to the sum of
-// that: the softmax of scale*x is x/sum. shift and sum have a float for each
-// row; n is at least 1. A row with a NaN gets a NaN as its sum.
+// Softmax replaces each column x[j], x[ld+j], … of rows scores, j < n, by
+// exp(scale*x - shift[j]) with shift[j] = scale * the column's maximum, and sets
+// sum[j] to the sum of that: the softmax of scale*x is x/sum. Columns lie in the
+// lanes of vectors, so neither maximum nor sum goes across lanes. shift and sum
+// have a float for each column; rows is at least 1. A column with a NaN gets a
+// NaN as its sum.
 func Softmax(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
-	if rows <= 0 {
+	if n <= 0 {
 		return
 	}
-	mustHold("Softmax columns", n, 1)
+	mustHold("Softmax rows", rows, 1)
 	mustHold("Softmax stride", ld, n)
 	mustHold("Softmax len(x)", len(x), (rows-1)*ld+n)
-	mustHold("Softmax len(shift)", len(shift), rows)
-	mustHold("Softmax len(sum)", len(sum), rows)
+	mustHold("Softmax len(shift)", len(shift), n)
+	mustHold("Softmax len(sum)", len(sum), n)
 	softmax(x, ld, rows, n, scale, shift, sum)
 }
 
 func softmaxGeneric(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
-	for r := range rows {
-		row := x[r*ld : r*ld+n]
-		shift[r] = scale * maxGeneric(row)
-		sum[r] = expSumGeneric(row, row, scale, shift[r])
+	for j := range n {
+		top := float32(math.Inf(-1))
+		for i := range rows {
+			top = max(top, x[i*ld+j])
+		}
+		shift[j] = scale * top
+		sum[j] = float32(expColumn(x[j:], ld, rows, scale, shift[j]))
 	}
 }
 
+// expColumn replaces a column by exp(scale*x - shift) and returns its sum.
+func expColumn(x []float32, ld, rows int, scale, shift float32) (sum float64) {
+	for i := range rows {
+		e := float32(math.Exp(float64(scale)*float64(x[i*ld]) - float64(shift)))
+		x[i*ld] = e
+		sum += float64(e)
+	}
+	return sum
+}
+
 // SoftmaxBackward is the backward pass of [Softmax] from the scores x and
-// shift that it had and set. With p the softmax of a row and dp its gradient,
+// shift that it had and set. With p the softmax of a column and dp its gradient,
 // it replaces x by p and dp by the gradient of the scores,
 //
 //	scale*(dp - sum p*dp)*p
 //
-// Both are rows of n at stride ld; n is at least 1. They must not overlap.
+// Both have rows of n at stride ld; rows is at least 1. They must not overlap.
 func SoftmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
-	if rows <= 0 {
+	if n <= 0 {
 		return
 	}
-	mustHold("SoftmaxBackward columns", n, 1)
+	mustHold("SoftmaxBackward rows", rows, 1)
 	mustHold("SoftmaxBackward stride", ld, n)
 	mustHold("SoftmaxBackward len(x)", len(x), (rows-1)*ld+n)
 	mustHold("SoftmaxBackward len(dp)", len(dp), (rows-1)*ld+n)
-	mustHold("SoftmaxBackward len(shift)", len(shift), rows)
+	mustHold("SoftmaxBackward len(shift)", len(shift), n)
 	softmaxBackward(x, dp, ld, rows, n, scale, shift)
 }
 
 func softmaxBackwardGeneric(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
-	for r := range rows {
-		p, d := x[r*ld:r*ld+n], dp[r*ld:r*ld+n]
-		inv := 1 / float64(expSumGeneric(p, p, scale, shift[r]))
-		delta := float32(inv * float64(dotGeneric(p, d)))
-		for i := range p {
-			p[i] *= float32(inv)
-			d[i] = scale * (d[i] - delta) * p[i]
+	for j := range n {
+		inv := 1 / expColumn(x[j:], ld, rows, scale, shift[j])
+		delta := 0.0
+		for i := j; i < rows*ld; i += ld {
+			x[i] = float32(inv * float64(x[i]))
+			delta += float64(x[i]) * float64(dp[i])
+		}
+		for i := j; i < rows*ld; i += ld {
+			dp[i] = scale * (dp[i] - float32(delta)) * x[i]
 		}
 	}
 }

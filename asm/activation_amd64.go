@@ -13,10 +13,10 @@ func expSumAVX2(dst *float32, x *float32, scale float32, shift float32, n int) f
 
 // softmaxAVX2 computes, for pointers to the first elements:
 //
-//	for r < rows {
-//		shift[r] = scale * the largest x[r*ld+i], i < n
-//		for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }
-//		sum[r] = sum over i < n of x[r*ld+i]
+//	for j < n {
+//		shift[j] = scale * the largest x[i*ld+j], i < rows
+//		for i < rows { x[i*ld+j] = exp(scale*x[i*ld+j] - shift[j]) }
+//		sum[j] = sum over i < rows of x[i*ld+j]
 //	}
 //
 //go:noescape
@@ -24,11 +24,11 @@ func softmaxAVX2(x *float32, ld int, rows int, n int, scale float32, shift *floa
 
 // softmaxBackwardAVX2 computes, for pointers to the first elements:
 //
-//	for r < rows {
-//		for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }
-//		for i < n { x[r*ld+i] = p[i] / sum of p }
-//		delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]
-//		for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }
+//	for j < n {
+//		for i < rows { p[i] = exp(scale*x[i*ld+j] - shift[j]) }
+//		for i < rows { x[i*ld+j] = p[i] / sum of p }
+//		delta = sum over i < rows of x[i*ld+j]*dp[i*ld+j]
+//		for i < rows { dp[i*ld+j] = scale*(dp[i*ld+j]-delta)*x[i*ld+j] }
 //	}
 //
 //go:noescape
@@ -57,10 +57,10 @@ func expSumAVX512(dst *float32, x *float32, scale float32, shift float32, n int)
 
 // softmaxAVX512 computes, for pointers to the first elements:
 //
-//	for r < rows {
-//		shift[r] = scale * the largest x[r*ld+i], i < n
-//		for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }
-//		sum[r] = sum over i < n of x[r*ld+i]
+//	for j < n {
+//		shift[j] = scale * the largest x[i*ld+j], i < rows
+//		for i < rows { x[i*ld+j] = exp(scale*x[i*ld+j] - shift[j]) }
+//		sum[j] = sum over i < rows of x[i*ld+j]
 //	}
 //
 //go:noescape
@@ -68,11 +68,11 @@ func softmaxAVX512(x *float32, ld int, rows int, n int, scale float32, shift *fl
 
 // softmaxBackwardAVX512 computes, for pointers to the first elements:
 //
-//	for r < rows {
-//		for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }
-//		for i < n { x[r*ld+i] = p[i] / sum of p }
-//		delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]
-//		for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }
+//	for j < n {
+//		for i < rows { p[i] = exp(scale*x[i*ld+j] - shift[j]) }
+//		for i < rows { x[i*ld+j] = p[i] / sum of p }
+//		delta = sum over i < rows of x[i*ld+j]*dp[i*ld+j]
+//		for i < rows { dp[i*ld+j] = scale*(dp[i*ld+j]-delta)*x[i*ld+j] }
 //	}
 //
 //go:noescape

@@ -346,379 +346,489 @@ GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 // Requires: AVX, AVX2, FMA3
 TEXT ·softmaxAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
-	MOVQ         shift+40(FP), CX
-	MOVQ         sum+48(FP), DX
+	MOVQ         ld+8(FP), CX
+	MOVQ         shift+40(FP), DX
+	MOVQ         sum+48(FP), BX
+	SHLQ         $0x02, CX
 	VBROADCASTSS scale+32(FP), Y0
+	MOVQ         n+24(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x00000008, SI
+	JLT          after2
+
+loop1:
 	VBROADCASTSS const_ff800000<>+0(SB), Y1
-	MOVQ         ld+8(FP), BX
-	MOVQ         rows+16(FP), SI
-	SHLQ         $0x02, BX
-	SUBQ         $+2, SI
-	JLT          single1
+	VMOVAPS      Y1, Y2
+	VMOVAPS      Y1, Y3
+	VMOVAPS      Y1, Y4
+	MOVQ         rows+16(FP), R8
+	LEAQ         (AX)(DI*4), R9
+	LEAQ         (CX)(CX*2), R10
+	SUBQ         $0x00000004, R8
+	JLT          after4
 
 rows3:
-	LEAQ    (AX)(BX*1), DI
-	MOVQ    n+24(FP), R8
-	MOVQ    R8, R9
-	VMOVAPS Y1, Y2
-	VMOVAPS Y1, Y3
-	XORQ    R10, R10
-	SUBQ    $0x00000008, R9
-	JLT     after5
+	VMOVUPS (R9), Y5
+	VMAXPS  Y5, Y1, Y1
+	VMOVUPS (R9)(CX*1), Y5
+	VMAXPS  Y5, Y2, Y2
+	VMOVUPS (R9)(CX*2), Y5
+	VMAXPS  Y5, Y3, Y3
+	VMOVUPS (R9)(R10*1), Y5
+	VMAXPS  Y5, Y4, Y4
+	LEAQ    (R9)(CX*4), R9
+	SUBQ    $0x00000004, R8
+	JGE     rows3
 
-loop4:
-	VMOVUPS (AX)(R10*4), Y4
-	VMAXPS  Y4, Y2, Y2
-	VMOVUPS (DI)(R10*4), Y4
-	VMAXPS  Y4, Y3, Y3
-	ADDQ    $0x00000008, R10
-	SUBQ    $0x00000008, R9
-	JGE     loop4
+after4:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after6
 
-after5:
-	ADDQ       $0x00000008, R9
-	TESTQ      R9, R9
-	JEQ        done6
-	LEAQ       mask_table<>+0(SB), R11
-	MOVQ       $+16, R12
-	SUBQ       R9, R12
-	VMOVUPS    (R11)(R12*4), Y4
-	VMASKMOVPS (AX)(R10*4), Y4, Y5
-	VBLENDVPS  Y4, Y5, Y1, Y5
-	VMAXPS     Y5, Y2, Y2
-	VMASKMOVPS (DI)(R10*4), Y4, Y5
-	VBLENDVPS  Y4, Y5, Y1, Y5
-	VMAXPS     Y5, Y3, Y3
+rows5:
+	VMOVUPS (R9), Y5
+	VMAXPS  Y5, Y1, Y1
+	LEAQ    (R9)(CX*1), R9
+	SUBQ    $0x00000001, R8
+	JGE     rows5
 
-done6:
-	VEXTRACTF128 $0x01, Y2, X4
-	VMAXPS       X2, X4, X4
-	VPERMILPD    $0x01, X4, X2
-	VMAXPS       X2, X4, X4
-	VPERMILPS    $0x01, X4, X2
-	VMAXPS       X2, X4, X4
-	VMULSS       X0, X4, X4
-	VMOVSS       X4, (CX)
-	VBROADCASTSS X4, Y2
-	VEXTRACTF128 $0x01, Y3, X4
-	VMAXPS       X3, X4, X4
-	VPERMILPD    $0x01, X4, X3
-	VMAXPS       X3, X4, X4
-	VPERMILPS    $0x01, X4, X3
-	VMAXPS       X3, X4, X4
-	VMULSS       X0, X4, X4
-	VMOVSS       X4, 4(CX)
-	VBROADCASTSS X4, Y3
-	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
-	XORQ         R9, R9
-	SUBQ         $0x00000008, R8
-	JLT          after8
-
-loop7:
-	VMOVUPS      (AX)(R9*4), Y6
-	VFMSUB213PS  Y2, Y0, Y6
-	VMOVUPS      const_c2d10000<>+0(SB), Y7
-	VMAXPS       Y6, Y7, Y6
-	VMOVUPS      const_42b30000<>+0(SB), Y7
-	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y9
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y6
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y6, Y6
-	VMOVUPS      Y6, (AX)(R9*4)
-	VADDPS       Y6, Y4, Y4
-	VMOVUPS      (DI)(R9*4), Y6
-	VFMSUB213PS  Y3, Y0, Y6
-	VMOVUPS      const_c2d10000<>+0(SB), Y7
-	VMAXPS       Y6, Y7, Y6
-	VMOVUPS      const_42b30000<>+0(SB), Y7
-	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y9
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y6
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y6, Y6
-	VMOVUPS      Y6, (DI)(R9*4)
-	VADDPS       Y6, Y5, Y5
-	ADDQ         $0x00000008, R9
-	SUBQ         $0x00000008, R8
-	JGE          loop7
-
-after8:
-	ADDQ         $0x00000008, R8
-	TESTQ        R8, R8
-	JEQ          done9
-	LEAQ         mask_table<>+0(SB), R10
-	MOVQ         $+16, R11
-	SUBQ         R8, R11
-	VMOVUPS      (R10)(R11*4), Y6
-	VMASKMOVPS   (AX)(R9*4), Y6, Y7
-	VFMSUB213PS  Y2, Y0, Y7
-	VMOVUPS      const_c2d10000<>+0(SB), Y2
-	VMAXPS       Y7, Y2, Y7
-	VMOVUPS      const_42b30000<>+0(SB), Y2
-	VMINPS       Y7, Y2, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
-	VMULPS       Y7, Y7, Y2
-	VFMADD213PS  Y7, Y2, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y7
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y2
-	VPSUBD       Y2, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
-	VMASKMOVPS   Y7, Y6, (AX)(R9*4)
-	VANDPS       Y7, Y6, Y7
-	VADDPS       Y7, Y4, Y4
-	VMASKMOVPS   (DI)(R9*4), Y6, Y2
-	VFMSUB213PS  Y3, Y0, Y2
-	VMOVUPS      const_c2d10000<>+0(SB), Y3
-	VMAXPS       Y2, Y3, Y2
-	VMOVUPS      const_42b30000<>+0(SB), Y3
-	VMINPS       Y2, Y3, Y2
-	VMULPS       const_3fb8aa3b<>+0(SB), Y2, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y2
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y2
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y2, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y2, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y2, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y2, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y2, Y8
-	VMULPS       Y2, Y2, Y3
-	VFMADD213PS  Y2, Y3, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y2
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y3
-	VPSUBD       Y3, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y3, Y2, Y2
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y2, Y2
-	VMASKMOVPS   Y2, Y6, (DI)(R9*4)
-	VANDPS       Y2, Y6, Y2
-	VADDPS       Y2, Y5, Y5
-
-done9:
-	VEXTRACTF128 $0x01, Y4, X2
-	VCVTPS2PD    X4, Y3
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y2, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X2
-	VADDPD       X3, X2, X2
-	VPERMILPD    $0x01, X2, X3
-	VADDSD       X3, X2, X2
-	VCVTSD2SS    X2, X2, X2
-	VMOVSS       X2, (DX)
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X5, Y3
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y2, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X2
-	VADDPD       X3, X2, X2
-	VPERMILPD    $0x01, X2, X3
-	VADDSD       X3, X2, X2
-	VCVTSD2SS    X2, X2, X2
-	VMOVSS       X2, 4(DX)
-	ADDQ         BX, AX
-	ADDQ         BX, AX
-	ADDQ         $+8, CX
-	ADDQ         $+8, DX
-	SUBQ         $+2, SI
-	JGE          rows3
-
-single1:
-	ADDQ $+2, SI
-	SUBQ $+1, SI
-	JLT  rowsdone2
-
-rows10:
-	MOVQ    n+24(FP), DI
-	MOVQ    DI, R8
-	VMOVAPS Y1, Y2
-	XORQ    R9, R9
-	SUBQ    $0x00000008, R8
-	JLT     after12
-
-loop11:
-	VMOVUPS (AX)(R9*4), Y3
+after6:
+	ADDQ    $0x00000001, R8
+	VMAXPS  Y4, Y1, Y1
 	VMAXPS  Y3, Y2, Y2
-	ADDQ    $0x00000008, R9
-	SUBQ    $0x00000008, R8
-	JGE     loop11
+	VMAXPS  Y2, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DX)(DI*4)
+	MOVQ    rows+16(FP), R8
+	LEAQ    (AX)(DI*4), R9
+	LEAQ    (CX)(CX*2), R10
+	SUBQ    $0x00000004, R8
+	JLT     after8
 
-after12:
-	ADDQ       $0x00000008, R8
-	TESTQ      R8, R8
-	JEQ        done13
-	LEAQ       mask_table<>+0(SB), R10
-	MOVQ       $+16, R11
-	SUBQ       R8, R11
-	VMOVUPS    (R10)(R11*4), Y3
-	VMASKMOVPS (AX)(R9*4), Y3, Y4
-	VBLENDVPS  Y3, Y4, Y1, Y4
-	VMAXPS     Y4, Y2, Y2
-
-done13:
-	VEXTRACTF128 $0x01, Y2, X3
-	VMAXPS       X2, X3, X3
-	VPERMILPD    $0x01, X3, X2
-	VMAXPS       X2, X3, X3
-	VPERMILPS    $0x01, X3, X2
-	VMAXPS       X2, X3, X3
-	VMULSS       X0, X3, X3
-	VMOVSS       X3, (CX)
-	VBROADCASTSS X3, Y2
-	VXORPS       Y3, Y3, Y3
-	XORQ         R8, R8
-	SUBQ         $0x00000008, DI
-	JLT          after15
-
-loop14:
-	VMOVUPS      (AX)(R8*4), Y4
-	VFMSUB213PS  Y2, Y0, Y4
+rows7:
+	VMOVUPS      (R9), Y4
+	VFMSUB213PS  Y1, Y0, Y4
 	VMOVUPS      const_c2d10000<>+0(SB), Y5
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
 	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y4
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
+	VFMADD213PS  Y4, Y5, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y4
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y5
+	VPSUBD       Y5, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y4, Y4
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y4, Y4
-	VMOVUPS      Y4, (AX)(R8*4)
-	VADDPS       Y4, Y3, Y3
-	ADDQ         $0x00000008, R8
-	SUBQ         $0x00000008, DI
-	JGE          loop14
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VMOVUPS      Y4, (R9)
+	VMOVUPS      (R9)(CX*1), Y5
+	VFMSUB213PS  Y1, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y5, Y7, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y5
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y7
+	VPSUBD       Y7, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VMOVUPS      Y5, (R9)(CX*1)
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      (R9)(CX*2), Y5
+	VFMSUB213PS  Y1, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y5, Y7, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y5
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y7
+	VPSUBD       Y7, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VMOVUPS      Y5, (R9)(CX*2)
+	VADDPS       Y5, Y4, Y4
+	VMOVUPS      (R9)(R10*1), Y5
+	VFMSUB213PS  Y1, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y5, Y7, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y5
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y7
+	VPSUBD       Y7, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VMOVUPS      Y5, (R9)(R10*1)
+	VADDPS       Y5, Y4, Y4
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VADDPD       Y4, Y2, Y2
+	VADDPD       Y5, Y3, Y3
+	LEAQ         (R9)(CX*4), R9
+	SUBQ         $0x00000004, R8
+	JGE          rows7
+
+after8:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after10
+
+rows9:
+	VMOVUPS      (R9), Y4
+	VFMSUB213PS  Y1, Y0, Y4
+	VMOVUPS      const_c2d10000<>+0(SB), Y5
+	VMAXPS       Y4, Y5, Y4
+	VMOVUPS      const_42b30000<>+0(SB), Y5
+	VMINPS       Y4, Y5, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
+	VMULPS       Y4, Y4, Y5
+	VFMADD213PS  Y4, Y5, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y4
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y5
+	VPSUBD       Y5, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VMOVUPS      Y4, (R9)
+	VEXTRACTF128 $0x01, Y4, X5
+	VCVTPS2PD    X4, Y4
+	VCVTPS2PD    X5, Y5
+	VADDPD       Y4, Y2, Y2
+	VADDPD       Y5, Y3, Y3
+	LEAQ         (R9)(CX*1), R9
+	SUBQ         $0x00000001, R8
+	JGE          rows9
+
+after10:
+	ADDQ        $0x00000001, R8
+	VCVTPD2PSY  Y2, X6
+	VCVTPD2PSY  Y3, X1
+	VINSERTF128 $0x01, X1, Y6, Y1
+	VMOVUPS     Y1, (BX)(DI*4)
+	ADDQ        $0x00000008, DI
+	SUBQ        $0x00000008, SI
+	JGE         loop1
+
+after2:
+	ADDQ         $0x00000008, SI
+	TESTQ        SI, SI
+	JEQ          done11
+	LEAQ         mask_table<>+0(SB), R8
+	MOVQ         $+16, R9
+	SUBQ         SI, R9
+	VMOVUPS      (R8)(R9*4), Y1
+	VBROADCASTSS const_ff800000<>+0(SB), Y2
+	VMOVAPS      Y2, Y3
+	VMOVAPS      Y2, Y4
+	VMOVAPS      Y2, Y5
+	MOVQ         rows+16(FP), SI
+	LEAQ         (AX)(DI*4), R8
+	LEAQ         (CX)(CX*2), R9
+	SUBQ         $0x00000004, SI
+	JLT          after13
+
+rows12:
+	VMASKMOVPS (R8), Y1, Y7
+	VMAXPS     Y7, Y2, Y2
+	VMASKMOVPS (R8)(CX*1), Y1, Y7
+	VMAXPS     Y7, Y3, Y3
+	VMASKMOVPS (R8)(CX*2), Y1, Y7
+	VMAXPS     Y7, Y4, Y4
+	VMASKMOVPS (R8)(R9*1), Y1, Y7
+	VMAXPS     Y7, Y5, Y5
+	LEAQ       (R8)(CX*4), R8
+	SUBQ       $0x00000004, SI
+	JGE        rows12
+
+after13:
+	ADDQ $0x00000004, SI
+	SUBQ $0x00000001, SI
+	JLT  after15
+
+rows14:
+	VMASKMOVPS (R8), Y1, Y7
+	VMAXPS     Y7, Y2, Y2
+	LEAQ       (R8)(CX*1), R8
+	SUBQ       $0x00000001, SI
+	JGE        rows14
 
 after15:
-	ADDQ         $0x00000008, DI
-	TESTQ        DI, DI
-	JEQ          done16
-	LEAQ         mask_table<>+0(SB), R9
-	MOVQ         $+16, R10
-	SUBQ         DI, R10
-	VMOVUPS      (R9)(R10*4), Y4
-	VMASKMOVPS   (AX)(R8*4), Y4, Y5
+	ADDQ       $0x00000001, SI
+	VMAXPS     Y5, Y2, Y2
+	VMAXPS     Y4, Y3, Y3
+	VMAXPS     Y3, Y2, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (DX)(DI*4)
+	MOVQ       rows+16(FP), DX
+	LEAQ       (AX)(DI*4), AX
+	LEAQ       (CX)(CX*2), SI
+	SUBQ       $0x00000004, DX
+	JLT        after17
+
+rows16:
+	VMASKMOVPS   (AX), Y1, Y5
 	VFMSUB213PS  Y2, Y0, Y5
-	VMOVUPS      const_c2d10000<>+0(SB), Y2
-	VMAXPS       Y5, Y2, Y5
-	VMOVUPS      const_42b30000<>+0(SB), Y2
-	VMINPS       Y5, Y2, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y2
-	VFMADD213PS  Y5, Y2, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y2
-	VPSUBD       Y2, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y5, Y5
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y5, Y5
-	VMASKMOVPS   Y5, Y4, (AX)(R8*4)
-	VANDPS       Y5, Y4, Y5
-	VADDPS       Y5, Y3, Y3
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y5, Y7, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y5
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y7
+	VPSUBD       Y7, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VMASKMOVPS   Y5, Y1, (AX)
+	VMASKMOVPS   (AX)(CX*1), Y1, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y10
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y8
+	VPSUBD       Y8, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VMASKMOVPS   Y7, Y1, (AX)(CX*1)
+	VADDPS       Y7, Y5, Y5
+	VMASKMOVPS   (AX)(CX*2), Y1, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y10
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y8
+	VPSUBD       Y8, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VMASKMOVPS   Y7, Y1, (AX)(CX*2)
+	VADDPS       Y7, Y5, Y5
+	VMASKMOVPS   (AX)(SI*1), Y1, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y10
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y8
+	VFMADD213PS  Y7, Y8, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y8
+	VPSUBD       Y8, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VMASKMOVPS   Y7, Y1, (AX)(SI*1)
+	VADDPS       Y7, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X6
+	VCVTPS2PD    X5, Y5
+	VCVTPS2PD    X6, Y7
+	VADDPD       Y5, Y3, Y3
+	VADDPD       Y7, Y4, Y4
+	LEAQ         (AX)(CX*4), AX
+	SUBQ         $0x00000004, DX
+	JGE          rows16
 
-done16:
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X3, Y3
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y2, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X2
-	VADDPD       X3, X2, X2
-	VPERMILPD    $0x01, X2, X3
-	VADDSD       X3, X2, X2
-	VCVTSD2SS    X2, X2, X2
-	VMOVSS       X2, (DX)
-	ADDQ         BX, AX
-	ADDQ         $+4, CX
-	ADDQ         $+4, DX
-	SUBQ         $+1, SI
-	JGE          rows10
+after17:
+	ADDQ $0x00000004, DX
+	SUBQ $0x00000001, DX
+	JLT  after19
 
-rowsdone2:
+rows18:
+	VMASKMOVPS   (AX), Y1, Y5
+	VFMSUB213PS  Y2, Y0, Y5
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y5, Y7, Y5
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y5, Y7, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
+	VMULPS       Y5, Y5, Y7
+	VFMADD213PS  Y5, Y7, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y5
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y7
+	VPSUBD       Y7, Y8, Y8
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y5, Y5
+	VMASKMOVPS   Y5, Y1, (AX)
+	VEXTRACTF128 $0x01, Y5, X6
+	VCVTPS2PD    X5, Y5
+	VCVTPS2PD    X6, Y7
+	VADDPD       Y5, Y3, Y3
+	VADDPD       Y7, Y4, Y4
+	LEAQ         (AX)(CX*1), AX
+	SUBQ         $0x00000001, DX
+	JGE          rows18
+
+after19:
+	ADDQ        $0x00000001, DX
+	VCVTPD2PSY  Y3, X6
+	VCVTPD2PSY  Y4, X0
+	VINSERTF128 $0x01, X0, Y6, Y0
+	VMASKMOVPS  Y0, Y1, (BX)(DI*4)
+
+done11:
 	VZEROUPPER
 	RET
 
@@ -737,442 +847,612 @@ GLOBL const_ff800000<>(SB), RODATA|NOPTR, $32
 TEXT ·softmaxBackwardAVX2(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         dp+8(FP), CX
-	MOVQ         shift+48(FP), DX
+	MOVQ         ld+16(FP), DX
+	MOVQ         shift+48(FP), BX
+	SHLQ         $0x02, DX
 	VBROADCASTSS scale+40(FP), Y0
-	MOVQ         ld+16(FP), BX
-	MOVQ         rows+24(FP), SI
-	SHLQ         $0x02, BX
-	SUBQ         $+2, SI
-	JLT          single1
+	MOVQ         n+32(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x00000008, SI
+	JLT          after2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    rows+24(FP), R8
+	LEAQ    (AX)(DI*4), R9
+	LEAQ    (DX)(DX*2), R10
+	LEAQ    (CX)(DI*4), R11
+	LEAQ    (DX)(DX*2), R12
+	SUBQ    $0x00000004, R8
+	JLT     after4
 
 rows3:
-	LEAQ         (AX)(BX*1), DI
-	LEAQ         (CX)(BX*1), R8
-	MOVQ         n+32(FP), R9
-	MOVQ         R9, R10
-	VBROADCASTSS (DX), Y1
-	VBROADCASTSS 4(DX), Y2
-	VXORPS       Y3, Y3, Y3
-	VXORPS       Y4, Y4, Y4
-	VXORPS       Y5, Y5, Y5
-	VXORPS       Y6, Y6, Y6
-	XORQ         R11, R11
-	SUBQ         $0x00000008, R10
-	JLT          after5
-
-loop4:
-	VMOVUPS      (AX)(R11*4), Y7
-	VFMSUB213PS  Y1, Y0, Y7
-	VMOVUPS      const_c2d10000<>+0(SB), Y8
-	VMAXPS       Y7, Y8, Y7
-	VMOVUPS      const_42b30000<>+0(SB), Y8
-	VMINPS       Y7, Y8, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VMOVUPS      (R9), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y9
 	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y6
 	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y10
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y6
 	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VPSRAD       $0x01, Y9, Y7
+	VPSUBD       Y7, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y7, Y7
-	VMOVUPS      Y7, (AX)(R11*4)
-	VADDPS       Y7, Y3, Y3
-	VMOVUPS      (CX)(R11*4), Y8
-	VFMADD231PS  Y8, Y7, Y5
-	VMOVUPS      (DI)(R11*4), Y7
-	VFMSUB213PS  Y2, Y0, Y7
-	VMOVUPS      const_c2d10000<>+0(SB), Y8
-	VMAXPS       Y7, Y8, Y7
-	VMOVUPS      const_42b30000<>+0(SB), Y8
-	VMINPS       Y7, Y8, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VMULPS       Y9, Y6, Y6
+	VMOVUPS      Y6, (R9)
+	VMOVUPS      (R11), Y7
+	VMULPS       Y6, Y7, Y7
+	VMOVUPS      (R9)(DX*1), Y9
+	VFMSUB213PS  Y1, Y0, Y9
+	VMOVUPS      const_c2d10000<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVUPS      const_42b30000<>+0(SB), Y10
+	VMINPS       Y9, Y10, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
+	VMULPS       Y9, Y9, Y10
+	VFMADD213PS  Y9, Y10, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y9
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y10
+	VPSUBD       Y10, Y11, Y11
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y9, Y9
+	VMOVUPS      Y9, (R9)(DX*1)
+	VMOVUPS      (R11)(DX*1), Y10
+	VFMADD231PS  Y10, Y9, Y7
+	VADDPS       Y9, Y6, Y6
+	VMOVUPS      (R9)(DX*2), Y9
+	VFMSUB213PS  Y1, Y0, Y9
+	VMOVUPS      const_c2d10000<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVUPS      const_42b30000<>+0(SB), Y10
+	VMINPS       Y9, Y10, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
+	VMULPS       Y9, Y9, Y10
+	VFMADD213PS  Y9, Y10, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y9
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y10
+	VPSUBD       Y10, Y11, Y11
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y9, Y9
+	VMOVUPS      Y9, (R9)(DX*2)
+	VMOVUPS      (R11)(DX*2), Y10
+	VFMADD231PS  Y10, Y9, Y7
+	VADDPS       Y9, Y6, Y6
+	VMOVUPS      (R9)(R10*1), Y9
+	VFMSUB213PS  Y1, Y0, Y9
+	VMOVUPS      const_c2d10000<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVUPS      const_42b30000<>+0(SB), Y10
+	VMINPS       Y9, Y10, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
+	VMULPS       Y9, Y9, Y10
+	VFMADD213PS  Y9, Y10, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y9
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y10
+	VPSUBD       Y10, Y11, Y11
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y9, Y9
+	VMOVUPS      Y9, (R9)(R10*1)
+	VMOVUPS      (R11)(R12*1), Y10
+	VFMADD231PS  Y10, Y9, Y7
+	VADDPS       Y9, Y6, Y6
+	VEXTRACTF128 $0x01, Y6, X8
+	VCVTPS2PD    X6, Y6
+	VCVTPS2PD    X8, Y9
+	VADDPD       Y6, Y2, Y2
+	VADDPD       Y9, Y3, Y3
+	VEXTRACTF128 $0x01, Y7, X8
+	VCVTPS2PD    X7, Y6
+	VCVTPS2PD    X8, Y7
+	VADDPD       Y6, Y4, Y4
+	VADDPD       Y7, Y5, Y5
+	LEAQ         (R9)(DX*4), R9
+	LEAQ         (R11)(DX*4), R11
+	SUBQ         $0x00000004, R8
+	JGE          rows3
+
+after4:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after6
+
+rows5:
+	VMOVUPS      (R9), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      const_c2d10000<>+0(SB), Y7
+	VMAXPS       Y6, Y7, Y6
+	VMOVUPS      const_42b30000<>+0(SB), Y7
+	VMINPS       Y6, Y7, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y9
 	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y6
 	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y10
+	VMULPS       Y6, Y6, Y7
+	VFMADD213PS  Y6, Y7, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y6
 	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VPSRAD       $0x01, Y9, Y7
+	VPSUBD       Y7, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y7, Y7
-	VMOVUPS      Y7, (DI)(R11*4)
-	VADDPS       Y7, Y4, Y4
-	VMOVUPS      (R8)(R11*4), Y8
-	VFMADD231PS  Y8, Y7, Y6
-	ADDQ         $0x00000008, R11
-	SUBQ         $0x00000008, R10
-	JGE          loop4
+	VMULPS       Y9, Y6, Y6
+	VMOVUPS      Y6, (R9)
+	VMOVUPS      (R11), Y7
+	VMULPS       Y6, Y7, Y7
+	VEXTRACTF128 $0x01, Y6, X8
+	VCVTPS2PD    X6, Y6
+	VCVTPS2PD    X8, Y9
+	VADDPD       Y6, Y2, Y2
+	VADDPD       Y9, Y3, Y3
+	VEXTRACTF128 $0x01, Y7, X8
+	VCVTPS2PD    X7, Y6
+	VCVTPS2PD    X8, Y7
+	VADDPD       Y6, Y4, Y4
+	VADDPD       Y7, Y5, Y5
+	LEAQ         (R9)(DX*1), R9
+	LEAQ         (R11)(DX*1), R11
+	SUBQ         $0x00000001, R8
+	JGE          rows5
 
-after5:
-	ADDQ         $0x00000008, R10
-	TESTQ        R10, R10
-	JEQ          done6
-	LEAQ         mask_table<>+0(SB), R12
-	MOVQ         $+16, R13
-	SUBQ         R10, R13
-	VMOVUPS      (R12)(R13*4), Y7
-	VMASKMOVPS   (AX)(R11*4), Y7, Y8
-	VFMSUB213PS  Y1, Y0, Y8
-	VMOVUPS      const_c2d10000<>+0(SB), Y1
-	VMAXPS       Y8, Y1, Y8
-	VMOVUPS      const_42b30000<>+0(SB), Y1
-	VMINPS       Y8, Y1, Y8
-	VMULPS       const_3fb8aa3b<>+0(SB), Y8, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y8
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y8
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y8, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y8, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y8, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y8, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y8, Y10
-	VMULPS       Y8, Y8, Y1
-	VFMADD213PS  Y8, Y1, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y8
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y1
-	VPSUBD       Y1, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y8, Y8
-	VMASKMOVPS   Y8, Y7, (AX)(R11*4)
-	VANDPS       Y8, Y7, Y8
-	VADDPS       Y8, Y3, Y3
-	VMASKMOVPS   (CX)(R11*4), Y7, Y1
-	VFMADD231PS  Y1, Y8, Y5
-	VMASKMOVPS   (DI)(R11*4), Y7, Y1
-	VFMSUB213PS  Y2, Y0, Y1
-	VMOVUPS      const_c2d10000<>+0(SB), Y2
-	VMAXPS       Y1, Y2, Y1
-	VMOVUPS      const_42b30000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
-	VMULPS       const_3fb8aa3b<>+0(SB), Y1, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y1
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y1
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y1, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y1, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y1, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y1, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y1, Y9
-	VMULPS       Y1, Y1, Y2
-	VFMADD213PS  Y1, Y2, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y1
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y2
-	VPSUBD       Y2, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y2, Y2
-	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y2, Y1, Y1
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y1, Y1
-	VMASKMOVPS   Y1, Y7, (DI)(R11*4)
-	VANDPS       Y1, Y7, Y1
-	VADDPS       Y1, Y4, Y4
-	VMASKMOVPS   (R8)(R11*4), Y7, Y2
-	VFMADD231PS  Y2, Y1, Y6
-
-done6:
-	VEXTRACTF128 $0x01, Y3, X1
-	VCVTPS2PD    X3, Y2
+after6:
+	ADDQ         $0x00000001, R8
+	VBROADCASTSS const_3f800000<>+0(SB), Y1
+	VEXTRACTF128 $0x01, Y1, X6
 	VCVTPS2PD    X1, Y1
-	VADDPD       Y1, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X1
-	VADDPD       X2, X1, X1
-	VPERMILPD    $0x01, X1, X2
-	VADDSD       X2, X1, X1
-	VEXTRACTF128 $0x01, Y5, X2
-	VCVTPS2PD    X5, Y3
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y2, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X2
-	VADDPD       X3, X2, X2
-	VPERMILPD    $0x01, X2, X3
-	VADDSD       X3, X2, X2
-	VMOVSS       const_3f800000<>+0(SB), X3
-	VCVTSS2SD    X3, X3, X3
-	VDIVSD       X1, X3, X1
-	VMULSD       X1, X2, X2
-	VCVTSD2SS    X1, X1, X1
-	VCVTSD2SS    X2, X2, X2
-	VBROADCASTSS X1, Y1
-	VBROADCASTSS X2, Y2
-	VEXTRACTF128 $0x01, Y4, X3
-	VCVTPS2PD    X4, Y4
-	VCVTPS2PD    X3, Y3
-	VADDPD       Y3, Y4, Y4
-	VEXTRACTF128 $0x01, Y4, X3
-	VADDPD       X4, X3, X3
-	VPERMILPD    $0x01, X3, X4
-	VADDSD       X4, X3, X3
-	VEXTRACTF128 $0x01, Y6, X4
-	VCVTPS2PD    X6, Y5
-	VCVTPS2PD    X4, Y4
-	VADDPD       Y4, Y5, Y5
-	VEXTRACTF128 $0x01, Y5, X4
-	VADDPD       X5, X4, X4
-	VPERMILPD    $0x01, X4, X5
-	VADDSD       X5, X4, X4
-	VMOVSS       const_3f800000<>+0(SB), X5
-	VCVTSS2SD    X5, X5, X5
-	VDIVSD       X3, X5, X3
-	VMULSD       X3, X4, X4
-	VCVTSD2SS    X3, X3, X3
-	VCVTSD2SS    X4, X4, X4
-	VBROADCASTSS X3, Y3
-	VBROADCASTSS X4, Y4
-	XORQ         R10, R10
-	SUBQ         $0x00000008, R9
+	VCVTPS2PD    X6, Y6
+	VDIVPD       Y2, Y1, Y2
+	VMULPD       Y2, Y4, Y4
+	VDIVPD       Y3, Y6, Y3
+	VMULPD       Y3, Y5, Y5
+	VCVTPD2PSY   Y2, X8
+	VCVTPD2PSY   Y3, X1
+	VINSERTF128  $0x01, X1, Y8, Y1
+	VCVTPD2PSY   Y4, X8
+	VCVTPD2PSY   Y5, X2
+	VINSERTF128  $0x01, X2, Y8, Y2
+	MOVQ         rows+24(FP), R8
+	LEAQ         (AX)(DI*4), R9
+	LEAQ         (DX)(DX*2), R10
+	LEAQ         (CX)(DI*4), R11
+	LEAQ         (DX)(DX*2), R12
+	SUBQ         $0x00000004, R8
 	JLT          after8
 
-loop7:
-	VMOVUPS (AX)(R10*4), Y5
-	VMULPS  Y1, Y5, Y5
-	VMOVUPS Y5, (AX)(R10*4)
-	VMOVUPS (CX)(R10*4), Y6
-	VSUBPS  Y2, Y6, Y6
-	VMULPS  Y0, Y6, Y6
-	VMULPS  Y5, Y6, Y6
-	VMOVUPS Y6, (CX)(R10*4)
-	VMOVUPS (DI)(R10*4), Y5
-	VMULPS  Y3, Y5, Y5
-	VMOVUPS Y5, (DI)(R10*4)
-	VMOVUPS (R8)(R10*4), Y6
-	VSUBPS  Y4, Y6, Y6
-	VMULPS  Y0, Y6, Y6
-	VMULPS  Y5, Y6, Y6
-	VMOVUPS Y6, (R8)(R10*4)
-	ADDQ    $0x00000008, R10
-	SUBQ    $0x00000008, R9
-	JGE     loop7
-
-after8:
-	ADDQ       $0x00000008, R9
-	TESTQ      R9, R9
-	JEQ        done9
-	LEAQ       mask_table<>+0(SB), R11
-	MOVQ       $+16, R12
-	SUBQ       R9, R12
-	VMOVUPS    (R11)(R12*4), Y5
-	VMASKMOVPS (AX)(R10*4), Y5, Y6
-	VMULPS     Y1, Y6, Y6
-	VMASKMOVPS Y6, Y5, (AX)(R10*4)
-	VMASKMOVPS (CX)(R10*4), Y5, Y1
-	VSUBPS     Y2, Y1, Y1
-	VMULPS     Y0, Y1, Y1
-	VMULPS     Y6, Y1, Y1
-	VMASKMOVPS Y1, Y5, (CX)(R10*4)
-	VMASKMOVPS (DI)(R10*4), Y5, Y1
-	VMULPS     Y3, Y1, Y1
-	VMASKMOVPS Y1, Y5, (DI)(R10*4)
-	VMASKMOVPS (R8)(R10*4), Y5, Y2
-	VSUBPS     Y4, Y2, Y2
-	VMULPS     Y0, Y2, Y2
-	VMULPS     Y1, Y2, Y2
-	VMASKMOVPS Y2, Y5, (R8)(R10*4)
-
-done9:
-	ADDQ BX, AX
-	ADDQ BX, AX
-	ADDQ BX, CX
-	ADDQ BX, CX
-	ADDQ $+8, DX
-	SUBQ $+2, SI
-	JGE  rows3
-
-single1:
-	ADDQ $+2, SI
-	SUBQ $+1, SI
-	JLT  rowsdone2
-
-rows10:
-	MOVQ         n+32(FP), DI
-	MOVQ         DI, R8
-	VBROADCASTSS (DX), Y1
-	VXORPS       Y2, Y2, Y2
-	VXORPS       Y3, Y3, Y3
-	XORQ         R9, R9
-	SUBQ         $0x00000008, R8
-	JLT          after12
-
-loop11:
-	VMOVUPS      (AX)(R9*4), Y4
-	VFMSUB213PS  Y1, Y0, Y4
-	VMOVUPS      const_c2d10000<>+0(SB), Y5
-	VMAXPS       Y4, Y5, Y4
-	VMOVUPS      const_42b30000<>+0(SB), Y5
-	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y4
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y4, Y4
-	VMOVUPS      Y4, (AX)(R9*4)
-	VADDPS       Y4, Y2, Y2
-	VMOVUPS      (CX)(R9*4), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         $0x00000008, R9
-	SUBQ         $0x00000008, R8
-	JGE          loop11
-
-after12:
-	ADDQ         $0x00000008, R8
-	TESTQ        R8, R8
-	JEQ          done13
-	LEAQ         mask_table<>+0(SB), R10
-	MOVQ         $+16, R11
-	SUBQ         R8, R11
-	VMOVUPS      (R10)(R11*4), Y4
-	VMASKMOVPS   (AX)(R9*4), Y4, Y5
-	VFMSUB213PS  Y1, Y0, Y5
-	VMOVUPS      const_c2d10000<>+0(SB), Y1
-	VMAXPS       Y5, Y1, Y5
-	VMOVUPS      const_42b30000<>+0(SB), Y1
-	VMINPS       Y5, Y1, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y7
-	VMULPS       Y5, Y5, Y1
-	VFMADD213PS  Y5, Y1, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y5
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y1
-	VPSUBD       Y1, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y1, Y1
-	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y1, Y5, Y5
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y5, Y5
-	VMASKMOVPS   Y5, Y4, (AX)(R9*4)
-	VANDPS       Y5, Y4, Y5
-	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   (CX)(R9*4), Y4, Y1
-	VFMADD231PS  Y1, Y5, Y3
-
-done13:
-	VEXTRACTF128 $0x01, Y2, X1
-	VCVTPS2PD    X2, Y2
-	VCVTPS2PD    X1, Y1
-	VADDPD       Y1, Y2, Y2
-	VEXTRACTF128 $0x01, Y2, X1
-	VADDPD       X2, X1, X1
-	VPERMILPD    $0x01, X1, X2
-	VADDSD       X2, X1, X1
-	VEXTRACTF128 $0x01, Y3, X2
-	VCVTPS2PD    X3, Y3
-	VCVTPS2PD    X2, Y2
-	VADDPD       Y2, Y3, Y3
-	VEXTRACTF128 $0x01, Y3, X2
-	VADDPD       X3, X2, X2
-	VPERMILPD    $0x01, X2, X3
-	VADDSD       X3, X2, X2
-	VMOVSS       const_3f800000<>+0(SB), X3
-	VCVTSS2SD    X3, X3, X3
-	VDIVSD       X1, X3, X1
-	VMULSD       X1, X2, X2
-	VCVTSD2SS    X1, X1, X1
-	VCVTSD2SS    X2, X2, X2
-	VBROADCASTSS X1, Y1
-	VBROADCASTSS X2, Y2
-	XORQ         R8, R8
-	SUBQ         $0x00000008, DI
-	JLT          after15
-
-loop14:
-	VMOVUPS (AX)(R8*4), Y3
+rows7:
+	VMOVUPS (R9), Y3
 	VMULPS  Y1, Y3, Y3
-	VMOVUPS Y3, (AX)(R8*4)
-	VMOVUPS (CX)(R8*4), Y4
+	VMOVUPS Y3, (R9)
+	VMOVUPS (R11), Y4
 	VSUBPS  Y2, Y4, Y4
 	VMULPS  Y0, Y4, Y4
 	VMULPS  Y3, Y4, Y4
-	VMOVUPS Y4, (CX)(R8*4)
-	ADDQ    $0x00000008, R8
-	SUBQ    $0x00000008, DI
-	JGE     loop14
+	VMOVUPS Y4, (R11)
+	VMOVUPS (R9)(DX*1), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (R9)(DX*1)
+	VMOVUPS (R11)(DX*1), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (R11)(DX*1)
+	VMOVUPS (R9)(DX*2), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (R9)(DX*2)
+	VMOVUPS (R11)(DX*2), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (R11)(DX*2)
+	VMOVUPS (R9)(R10*1), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (R9)(R10*1)
+	VMOVUPS (R11)(R12*1), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (R11)(R12*1)
+	LEAQ    (R9)(DX*4), R9
+	LEAQ    (R11)(DX*4), R11
+	SUBQ    $0x00000004, R8
+	JGE     rows7
+
+after8:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after10
+
+rows9:
+	VMOVUPS (R9), Y3
+	VMULPS  Y1, Y3, Y3
+	VMOVUPS Y3, (R9)
+	VMOVUPS (R11), Y4
+	VSUBPS  Y2, Y4, Y4
+	VMULPS  Y0, Y4, Y4
+	VMULPS  Y3, Y4, Y4
+	VMOVUPS Y4, (R11)
+	LEAQ    (R9)(DX*1), R9
+	LEAQ    (R11)(DX*1), R11
+	SUBQ    $0x00000001, R8
+	JGE     rows9
+
+after10:
+	ADDQ $0x00000001, R8
+	ADDQ $0x00000008, DI
+	SUBQ $0x00000008, SI
+	JGE  loop1
+
+after2:
+	ADDQ       $0x00000008, SI
+	TESTQ      SI, SI
+	JEQ        done11
+	LEAQ       mask_table<>+0(SB), R8
+	MOVQ       $+16, R9
+	SUBQ       SI, R9
+	VMOVUPS    (R8)(R9*4), Y1
+	VMASKMOVPS (BX)(DI*4), Y1, Y2
+	VXORPS     Y3, Y3, Y3
+	VXORPS     Y4, Y4, Y4
+	VXORPS     Y5, Y5, Y5
+	VXORPS     Y6, Y6, Y6
+	MOVQ       rows+24(FP), BX
+	LEAQ       (AX)(DI*4), SI
+	LEAQ       (DX)(DX*2), R8
+	LEAQ       (CX)(DI*4), R9
+	LEAQ       (DX)(DX*2), R10
+	SUBQ       $0x00000004, BX
+	JLT        after13
+
+rows12:
+	VMASKMOVPS   (SI), Y1, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y9
+	VMAXPS       Y7, Y9, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y9
+	VMINPS       Y7, Y9, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y10
+	VROUNDPS     $0x08, Y10, Y10
+	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y11
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y11
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y11
+	VADDPS       const_3f800000<>+0(SB), Y11, Y7
+	VCVTPS2DQ    Y10, Y10
+	VPSRAD       $0x01, Y10, Y9
+	VPSUBD       Y9, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y7, Y7
+	VMASKMOVPS   Y7, Y1, (SI)
+	VMASKMOVPS   (R9), Y1, Y9
+	VMULPS       Y7, Y9, Y9
+	VMASKMOVPS   (SI)(DX*1), Y1, Y10
+	VFMSUB213PS  Y2, Y0, Y10
+	VMOVUPS      const_c2d10000<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVUPS      const_42b30000<>+0(SB), Y11
+	VMINPS       Y10, Y11, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y13
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y13
+	VADDPS       const_3f800000<>+0(SB), Y13, Y10
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y11
+	VPSUBD       Y11, Y12, Y12
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y12, Y10, Y10
+	VMASKMOVPS   Y10, Y1, (SI)(DX*1)
+	VMASKMOVPS   (R9)(DX*1), Y1, Y11
+	VFMADD231PS  Y11, Y10, Y9
+	VADDPS       Y10, Y7, Y7
+	VMASKMOVPS   (SI)(DX*2), Y1, Y10
+	VFMSUB213PS  Y2, Y0, Y10
+	VMOVUPS      const_c2d10000<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVUPS      const_42b30000<>+0(SB), Y11
+	VMINPS       Y10, Y11, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y13
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y13
+	VADDPS       const_3f800000<>+0(SB), Y13, Y10
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y11
+	VPSUBD       Y11, Y12, Y12
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y12, Y10, Y10
+	VMASKMOVPS   Y10, Y1, (SI)(DX*2)
+	VMASKMOVPS   (R9)(DX*2), Y1, Y11
+	VFMADD231PS  Y11, Y10, Y9
+	VADDPS       Y10, Y7, Y7
+	VMASKMOVPS   (SI)(R8*1), Y1, Y10
+	VFMSUB213PS  Y2, Y0, Y10
+	VMOVUPS      const_c2d10000<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVUPS      const_42b30000<>+0(SB), Y11
+	VMINPS       Y10, Y11, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y13
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
+	VMULPS       Y10, Y10, Y11
+	VFMADD213PS  Y10, Y11, Y13
+	VADDPS       const_3f800000<>+0(SB), Y13, Y10
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y11
+	VPSUBD       Y11, Y12, Y12
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y12, Y10, Y10
+	VMASKMOVPS   Y10, Y1, (SI)(R8*1)
+	VMASKMOVPS   (R9)(R10*1), Y1, Y11
+	VFMADD231PS  Y11, Y10, Y9
+	VADDPS       Y10, Y7, Y7
+	VEXTRACTF128 $0x01, Y7, X8
+	VCVTPS2PD    X7, Y7
+	VCVTPS2PD    X8, Y10
+	VADDPD       Y7, Y3, Y3
+	VADDPD       Y10, Y4, Y4
+	VEXTRACTF128 $0x01, Y9, X8
+	VCVTPS2PD    X9, Y7
+	VCVTPS2PD    X8, Y9
+	VADDPD       Y7, Y5, Y5
+	VADDPD       Y9, Y6, Y6
+	LEAQ         (SI)(DX*4), SI
+	LEAQ         (R9)(DX*4), R9
+	SUBQ         $0x00000004, BX
+	JGE          rows12
+
+after13:
+	ADDQ $0x00000004, BX
+	SUBQ $0x00000001, BX
+	JLT  after15
+
+rows14:
+	VMASKMOVPS   (SI), Y1, Y7
+	VFMSUB213PS  Y2, Y0, Y7
+	VMOVUPS      const_c2d10000<>+0(SB), Y9
+	VMAXPS       Y7, Y9, Y7
+	VMOVUPS      const_42b30000<>+0(SB), Y9
+	VMINPS       Y7, Y9, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y10
+	VROUNDPS     $0x08, Y10, Y10
+	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y11
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y11
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y11
+	VMULPS       Y7, Y7, Y9
+	VFMADD213PS  Y7, Y9, Y11
+	VADDPS       const_3f800000<>+0(SB), Y11, Y7
+	VCVTPS2DQ    Y10, Y10
+	VPSRAD       $0x01, Y10, Y9
+	VPSUBD       Y9, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y7, Y7
+	VMASKMOVPS   Y7, Y1, (SI)
+	VMASKMOVPS   (R9), Y1, Y9
+	VMULPS       Y7, Y9, Y9
+	VEXTRACTF128 $0x01, Y7, X8
+	VCVTPS2PD    X7, Y7
+	VCVTPS2PD    X8, Y10
+	VADDPD       Y7, Y3, Y3
+	VADDPD       Y10, Y4, Y4
+	VEXTRACTF128 $0x01, Y9, X8
+	VCVTPS2PD    X9, Y7
+	VCVTPS2PD    X8, Y9
+	VADDPD       Y7, Y5, Y5
+	VADDPD       Y9, Y6, Y6
+	LEAQ         (SI)(DX*1), SI
+	LEAQ         (R9)(DX*1), R9
+	SUBQ         $0x00000001, BX
+	JGE          rows14
 
 after15:
-	ADDQ       $0x00000008, DI
-	TESTQ      DI, DI
-	JEQ        done16
-	LEAQ       mask_table<>+0(SB), R9
-	MOVQ       $+16, R10
-	SUBQ       DI, R10
-	VMOVUPS    (R9)(R10*4), Y3
-	VMASKMOVPS (AX)(R8*4), Y3, Y4
-	VMULPS     Y1, Y4, Y4
-	VMASKMOVPS Y4, Y3, (AX)(R8*4)
-	VMASKMOVPS (CX)(R8*4), Y3, Y1
-	VSUBPS     Y2, Y1, Y1
-	VMULPS     Y0, Y1, Y1
-	VMULPS     Y4, Y1, Y1
-	VMASKMOVPS Y1, Y3, (CX)(R8*4)
+	ADDQ         $0x00000001, BX
+	VBROADCASTSS const_3f800000<>+0(SB), Y2
+	VEXTRACTF128 $0x01, Y2, X7
+	VCVTPS2PD    X2, Y2
+	VCVTPS2PD    X7, Y7
+	VDIVPD       Y3, Y2, Y3
+	VMULPD       Y3, Y5, Y5
+	VDIVPD       Y4, Y7, Y4
+	VMULPD       Y4, Y6, Y6
+	VCVTPD2PSY   Y3, X8
+	VCVTPD2PSY   Y4, X2
+	VINSERTF128  $0x01, X2, Y8, Y2
+	VCVTPD2PSY   Y5, X8
+	VCVTPD2PSY   Y6, X3
+	VINSERTF128  $0x01, X3, Y8, Y3
+	MOVQ         rows+24(FP), BX
+	LEAQ         (AX)(DI*4), AX
+	LEAQ         (DX)(DX*2), SI
+	LEAQ         (CX)(DI*4), CX
+	LEAQ         (DX)(DX*2), DI
+	SUBQ         $0x00000004, BX
+	JLT          after17
 
-done16:
-	ADDQ BX, AX
-	ADDQ BX, CX
-	ADDQ $+4, DX
-	SUBQ $+1, SI
-	JGE  rows10
+rows16:
+	VMASKMOVPS (AX), Y1, Y4
+	VMULPS     Y2, Y4, Y4
+	VMASKMOVPS Y4, Y1, (AX)
+	VMASKMOVPS (CX), Y1, Y5
+	VSUBPS     Y3, Y5, Y5
+	VMULPS     Y0, Y5, Y5
+	VMULPS     Y4, Y5, Y5
+	VMASKMOVPS Y5, Y1, (CX)
+	VMASKMOVPS (AX)(DX*1), Y1, Y4
+	VMULPS     Y2, Y4, Y4
+	VMASKMOVPS Y4, Y1, (AX)(DX*1)
+	VMASKMOVPS (CX)(DX*1), Y1, Y5
+	VSUBPS     Y3, Y5, Y5
+	VMULPS     Y0, Y5, Y5
+	VMULPS     Y4, Y5, Y5
+	VMASKMOVPS Y5, Y1, (CX)(DX*1)
+	VMASKMOVPS (AX)(DX*2), Y1, Y4
+	VMULPS     Y2, Y4, Y4
+	VMASKMOVPS Y4, Y1, (AX)(DX*2)
+	VMASKMOVPS (CX)(DX*2), Y1, Y5
+	VSUBPS     Y3, Y5, Y5
+	VMULPS     Y0, Y5, Y5
+	VMULPS     Y4, Y5, Y5
+	VMASKMOVPS Y5, Y1, (CX)(DX*2)
+	VMASKMOVPS (AX)(SI*1), Y1, Y4
+	VMULPS     Y2, Y4, Y4
+	VMASKMOVPS Y4, Y1, (AX)(SI*1)
+	VMASKMOVPS (CX)(DI*1), Y1, Y5
+	VSUBPS     Y3, Y5, Y5
+	VMULPS     Y0, Y5, Y5
+	VMULPS     Y4, Y5, Y5
+	VMASKMOVPS Y5, Y1, (CX)(DI*1)
+	LEAQ       (AX)(DX*4), AX
+	LEAQ       (CX)(DX*4), CX
+	SUBQ       $0x00000004, BX
+	JGE        rows16
 
-rowsdone2:
+after17:
+	ADDQ $0x00000004, BX
+	SUBQ $0x00000001, BX
+	JLT  after19
+
+rows18:
+	VMASKMOVPS (AX), Y1, Y4
+	VMULPS     Y2, Y4, Y4
+	VMASKMOVPS Y4, Y1, (AX)
+	VMASKMOVPS (CX), Y1, Y5
+	VSUBPS     Y3, Y5, Y5
+	VMULPS     Y0, Y5, Y5
+	VMULPS     Y4, Y5, Y5
+	VMASKMOVPS Y5, Y1, (CX)
+	LEAQ       (AX)(DX*1), AX
+	LEAQ       (CX)(DX*1), CX
+	SUBQ       $0x00000001, BX
+	JGE        rows18
+
+after19:
+	ADDQ $0x00000001, BX
+
+done11:
 	VZEROUPPER
 	RET
 
@@ -1797,11 +2077,13 @@ DATA const_3e2aaaab<>+28(SB)/4, $0x3e2aaaab
 GLOBL const_3e2aaaab<>(SB), RODATA|NOPTR, $32
 
 // func softmaxAVX512(x *float32, ld int, rows int, n int, scale float32, shift *float32, sum *float32)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
-	MOVQ         shift+40(FP), CX
-	MOVQ         sum+48(FP), DX
+	MOVQ         ld+8(FP), CX
+	MOVQ         shift+40(FP), DX
+	MOVQ         sum+48(FP), BX
+	SHLQ         $0x02, CX
 	VBROADCASTSS scale+32(FP), Z0
 	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z1
 	VBROADCASTSS const_bf318000<>+0(SB), Z2
@@ -1812,321 +2094,374 @@ TEXT ·softmaxAVX512(SB), NOSPLIT, $0-56
 	VBROADCASTSS const_49400000<>+0(SB), Z7
 	VBROADCASTSS const_3f000148<>+0(SB), Z8
 	VBROADCASTSS const_3e2aaaab<>+0(SB), Z9
+	MOVQ         n+24(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x00000010, SI
+	JLT          after2
+
+loop1:
 	VBROADCASTSS const_ff800000<>+0(SB), Z10
-	MOVQ         ld+8(FP), BX
-	MOVQ         rows+16(FP), SI
-	SHLQ         $0x02, BX
-	SUBQ         $+2, SI
-	JLT          single1
+	VMOVAPS      Z10, Z11
+	VMOVAPS      Z10, Z12
+	VMOVAPS      Z10, Z13
+	MOVQ         rows+16(FP), R8
+	LEAQ         (AX)(DI*4), R9
+	LEAQ         (CX)(CX*2), R10
+	SUBQ         $0x00000004, R8
+	JLT          after4
 
 rows3:
-	LEAQ    (AX)(BX*1), DI
-	MOVQ    n+24(FP), R8
-	MOVQ    R8, R9
-	VMOVAPS Z10, Z11
-	VMOVAPS Z10, Z12
-	XORQ    R10, R10
-	SUBQ    $0x00000010, R9
-	JLT     after5
+	VMOVUPS (R9), Z14
+	VMAXPS  Z14, Z10, Z10
+	VMOVUPS (R9)(CX*1), Z14
+	VMAXPS  Z14, Z11, Z11
+	VMOVUPS (R9)(CX*2), Z14
+	VMAXPS  Z14, Z12, Z12
+	VMOVUPS (R9)(R10*1), Z14
+	VMAXPS  Z14, Z13, Z13
+	LEAQ    (R9)(CX*4), R9
+	SUBQ    $0x00000004, R8
+	JGE     rows3
 
-loop4:
-	VMOVUPS (AX)(R10*4), Z13
-	VMAXPS  Z13, Z11, Z11
-	VMOVUPS (DI)(R10*4), Z13
-	VMAXPS  Z13, Z12, Z12
-	ADDQ    $0x00000010, R10
-	SUBQ    $0x00000010, R9
-	JGE     loop4
+after4:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after6
 
-after5:
-	ADDQ      $0x00000010, R9
-	TESTQ     R9, R9
-	JEQ       done6
-	MOVQ      $-1, R11
-	BZHIQ     R9, R11, R11
-	KMOVW     R11, K1
-	VMOVUPS.Z (AX)(R10*4), K1, Z13
-	VBLENDMPS Z13, Z10, K1, Z13
-	VMAXPS    Z13, Z11, Z11
-	VMOVUPS.Z (DI)(R10*4), K1, Z13
-	VBLENDMPS Z13, Z10, K1, Z13
-	VMAXPS    Z13, Z12, Z12
+rows5:
+	VMOVUPS (R9), Z14
+	VMAXPS  Z14, Z10, Z10
+	LEAQ    (R9)(CX*1), R9
+	SUBQ    $0x00000001, R8
+	JGE     rows5
 
-done6:
-	VEXTRACTF32X8 $0x01, Z11, Y13
-	VMAXPS        Y11, Y13, Y13
-	VEXTRACTF128  $0x01, Y13, X11
-	VMAXPS        X13, X11, X11
-	VPERMILPD     $0x01, X11, X13
-	VMAXPS        X13, X11, X11
-	VPERMILPS     $0x01, X11, X13
-	VMAXPS        X13, X11, X11
-	VMULSS        X0, X11, X11
-	VMOVSS        X11, (CX)
-	VBROADCASTSS  X11, Z11
-	VEXTRACTF32X8 $0x01, Z12, Y13
-	VMAXPS        Y12, Y13, Y13
-	VEXTRACTF128  $0x01, Y13, X12
-	VMAXPS        X13, X12, X12
-	VPERMILPD     $0x01, X12, X13
-	VMAXPS        X13, X12, X12
-	VPERMILPS     $0x01, X12, X13
-	VMAXPS        X13, X12, X12
-	VMULSS        X0, X12, X12
-	VMOVSS        X12, 4(CX)
-	VBROADCASTSS  X12, Z12
-	VPXORD        Z14, Z14, Z14
-	VPXORD        Z15, Z15, Z15
-	XORQ          R9, R9
-	SUBQ          $0x00000010, R8
-	JLT           after8
+after6:
+	ADDQ    $0x00000001, R8
+	VMAXPS  Z13, Z10, Z10
+	VMAXPS  Z12, Z11, Z11
+	VMAXPS  Z11, Z10, Z10
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VMULPS  Z0, Z10, Z10
+	VMOVUPS Z10, (DX)(DI*4)
+	MOVQ    rows+16(FP), R8
+	LEAQ    (AX)(DI*4), R9
+	LEAQ    (CX)(CX*2), R10
+	SUBQ    $0x00000004, R8
+	JLT     after8
 
-loop7:
-	VMOVUPS     (AX)(R9*4), Z13
-	VFMSUB213PS Z11, Z0, Z13
-	VMAXPS      Z13, Z4, Z13
-	VMINPS      Z13, Z5, Z13
-	VMOVAPS     Z7, Z17
-	VFMADD231PS Z1, Z13, Z17
-	VSUBPS      Z7, Z17, Z18
-	VFMADD231PS Z2, Z18, Z13
-	VFMADD231PS Z3, Z18, Z13
-	VPERMPS     Z6, Z17, Z19
-	VMOVAPS     Z9, Z20
-	VFMADD213PS Z8, Z13, Z20
-	VMULPS      Z13, Z13, Z17
-	VFMADD213PS Z13, Z17, Z20
-	VFMADD213PS Z19, Z19, Z20
-	VSCALEFPS   Z18, Z20, Z13
-	VMOVUPS     Z13, (AX)(R9*4)
-	VADDPS      Z13, Z14, Z14
-	VMOVUPS     (DI)(R9*4), Z13
-	VFMSUB213PS Z12, Z0, Z13
-	VMAXPS      Z13, Z4, Z13
-	VMINPS      Z13, Z5, Z13
-	VMOVAPS     Z7, Z17
-	VFMADD231PS Z1, Z13, Z17
-	VSUBPS      Z7, Z17, Z18
-	VFMADD231PS Z2, Z18, Z13
-	VFMADD231PS Z3, Z18, Z13
-	VPERMPS     Z6, Z17, Z19
-	VMOVAPS     Z9, Z20
-	VFMADD213PS Z8, Z13, Z20
-	VMULPS      Z13, Z13, Z17
-	VFMADD213PS Z13, Z17, Z20
-	VFMADD213PS Z19, Z19, Z20
-	VSCALEFPS   Z18, Z20, Z13
-	VMOVUPS     Z13, (DI)(R9*4)
-	VADDPS      Z13, Z15, Z15
-	ADDQ        $0x00000010, R9
-	SUBQ        $0x00000010, R8
-	JGE         loop7
+rows7:
+	VMOVUPS       (R9), Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z20
+	VFMADD213PS   Z8, Z11, Z20
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z20
+	VFMADD213PS   Z14, Z14, Z20
+	VSCALEFPS     Z13, Z20, Z11
+	VMOVUPS       Z11, (R9)
+	VMOVUPS       (R9)(CX*1), Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z20
+	VMOVAPS       Z9, Z21
+	VFMADD213PS   Z8, Z12, Z21
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z21
+	VFMADD213PS   Z20, Z20, Z21
+	VSCALEFPS     Z14, Z21, Z12
+	VMOVUPS       Z12, (R9)(CX*1)
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       (R9)(CX*2), Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z20
+	VMOVAPS       Z9, Z21
+	VFMADD213PS   Z8, Z12, Z21
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z21
+	VFMADD213PS   Z20, Z20, Z21
+	VSCALEFPS     Z14, Z21, Z12
+	VMOVUPS       Z12, (R9)(CX*2)
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS       (R9)(R10*1), Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z20
+	VMOVAPS       Z9, Z21
+	VFMADD213PS   Z8, Z12, Z21
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z21
+	VFMADD213PS   Z20, Z20, Z21
+	VSCALEFPS     Z14, Z21, Z12
+	VMOVUPS       Z12, (R9)(R10*1)
+	VADDPS        Z12, Z11, Z11
+	VEXTRACTF32X8 $0x01, Z11, Y12
+	VCVTPS2PD     Y11, Z11
+	VCVTPS2PD     Y12, Z12
+	VADDPD        Z11, Z15, Z15
+	VADDPD        Z12, Z16, Z16
+	LEAQ          (R9)(CX*4), R9
+	SUBQ          $0x00000004, R8
+	JGE           rows7
 
 after8:
-	ADDQ        $0x00000010, R8
-	TESTQ       R8, R8
-	JEQ         done9
-	MOVQ        $-1, R10
-	BZHIQ       R8, R10, R10
-	KMOVW       R10, K1
-	VMOVUPS.Z   (AX)(R9*4), K1, Z13
-	VFMSUB213PS Z11, Z0, Z13
-	VMAXPS      Z13, Z4, Z13
-	VMINPS      Z13, Z5, Z13
-	VMOVAPS     Z7, Z11
-	VFMADD231PS Z1, Z13, Z11
-	VSUBPS      Z7, Z11, Z17
-	VFMADD231PS Z2, Z17, Z13
-	VFMADD231PS Z3, Z17, Z13
-	VPERMPS     Z6, Z11, Z18
-	VMOVAPS     Z9, Z19
-	VFMADD213PS Z8, Z13, Z19
-	VMULPS      Z13, Z13, Z11
-	VFMADD213PS Z13, Z11, Z19
-	VFMADD213PS Z18, Z18, Z19
-	VSCALEFPS   Z17, Z19, Z13
-	VMOVUPS     Z13, K1, (AX)(R9*4)
-	VMOVAPS.Z   Z13, K1, Z13
-	VADDPS      Z13, Z14, Z14
-	VMOVUPS.Z   (DI)(R9*4), K1, Z11
-	VFMSUB213PS Z12, Z0, Z11
-	VMAXPS      Z11, Z4, Z11
-	VMINPS      Z11, Z5, Z11
-	VMOVAPS     Z7, Z12
-	VFMADD231PS Z1, Z11, Z12
-	VSUBPS      Z7, Z12, Z13
-	VFMADD231PS Z2, Z13, Z11
-	VFMADD231PS Z3, Z13, Z11
-	VPERMPS     Z6, Z12, Z17
-	VMOVAPS     Z9, Z18
-	VFMADD213PS Z8, Z11, Z18
-	VMULPS      Z11, Z11, Z12
-	VFMADD213PS Z11, Z12, Z18
-	VFMADD213PS Z17, Z17, Z18
-	VSCALEFPS   Z13, Z18, Z11
-	VMOVUPS     Z11, K1, (DI)(R9*4)
-	VMOVAPS.Z   Z11, K1, Z11
-	VADDPS      Z11, Z15, Z15
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after10
 
-done9:
-	VEXTRACTF32X8 $0x01, Z14, Y12
-	VCVTPS2PD     Y14, Z11
-	VCVTPS2PD     Y12, Z12
-	VADDPD        Z12, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y12
-	VADDPD        Y11, Y12, Y12
-	VEXTRACTF64X2 $0x01, Y12, X11
-	VADDPD        X12, X11, X11
-	VPERMILPD     $0x01, X11, X12
-	VADDSD        X12, X11, X11
-	VCVTSD2SS     X11, X11, X11
-	VMOVSS        X11, (DX)
-	VEXTRACTF32X8 $0x01, Z15, Y12
-	VCVTPS2PD     Y15, Z11
-	VCVTPS2PD     Y12, Z12
-	VADDPD        Z12, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y12
-	VADDPD        Y11, Y12, Y12
-	VEXTRACTF64X2 $0x01, Y12, X11
-	VADDPD        X12, X11, X11
-	VPERMILPD     $0x01, X11, X12
-	VADDSD        X12, X11, X11
-	VCVTSD2SS     X11, X11, X11
-	VMOVSS        X11, 4(DX)
-	ADDQ          BX, AX
-	ADDQ          BX, AX
-	ADDQ          $+8, CX
-	ADDQ          $+8, DX
-	SUBQ          $+2, SI
-	JGE           rows3
-
-single1:
-	ADDQ $+2, SI
-	SUBQ $+1, SI
-	JLT  rowsdone2
-
-rows10:
-	MOVQ    n+24(FP), DI
-	MOVQ    DI, R8
-	VMOVAPS Z10, Z11
-	XORQ    R9, R9
-	SUBQ    $0x00000010, R8
-	JLT     after12
-
-loop11:
-	VMOVUPS (AX)(R9*4), Z12
-	VMAXPS  Z12, Z11, Z11
-	ADDQ    $0x00000010, R9
-	SUBQ    $0x00000010, R8
-	JGE     loop11
-
-after12:
-	ADDQ      $0x00000010, R8
-	TESTQ     R8, R8
-	JEQ       done13
-	MOVQ      $-1, R10
-	BZHIQ     R8, R10, R10
-	KMOVW     R10, K1
-	VMOVUPS.Z (AX)(R9*4), K1, Z12
-	VBLENDMPS Z12, Z10, K1, Z12
-	VMAXPS    Z12, Z11, Z11
-
-done13:
+rows9:
+	VMOVUPS       (R9), Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z20
+	VFMADD213PS   Z8, Z11, Z20
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z20
+	VFMADD213PS   Z14, Z14, Z20
+	VSCALEFPS     Z13, Z20, Z11
+	VMOVUPS       Z11, (R9)
 	VEXTRACTF32X8 $0x01, Z11, Y12
-	VMAXPS        Y11, Y12, Y12
-	VEXTRACTF128  $0x01, Y12, X11
-	VMAXPS        X12, X11, X11
-	VPERMILPD     $0x01, X11, X12
-	VMAXPS        X12, X11, X11
-	VPERMILPS     $0x01, X11, X12
-	VMAXPS        X12, X11, X11
-	VMULSS        X0, X11, X11
-	VMOVSS        X11, (CX)
-	VBROADCASTSS  X11, Z11
-	VPXORD        Z16, Z16, Z16
-	XORQ          R8, R8
-	SUBQ          $0x00000010, DI
-	JLT           after15
+	VCVTPS2PD     Y11, Z11
+	VCVTPS2PD     Y12, Z12
+	VADDPD        Z11, Z15, Z15
+	VADDPD        Z12, Z16, Z16
+	LEAQ          (R9)(CX*1), R9
+	SUBQ          $0x00000001, R8
+	JGE           rows9
 
-loop14:
-	VMOVUPS     (AX)(R8*4), Z12
-	VFMSUB213PS Z11, Z0, Z12
-	VMAXPS      Z12, Z4, Z12
-	VMINPS      Z12, Z5, Z12
-	VMOVAPS     Z7, Z13
-	VFMADD231PS Z1, Z12, Z13
-	VSUBPS      Z7, Z13, Z14
-	VFMADD231PS Z2, Z14, Z12
-	VFMADD231PS Z3, Z14, Z12
-	VPERMPS     Z6, Z13, Z15
-	VMOVAPS     Z9, Z17
-	VFMADD213PS Z8, Z12, Z17
-	VMULPS      Z12, Z12, Z13
-	VFMADD213PS Z12, Z13, Z17
-	VFMADD213PS Z15, Z15, Z17
-	VSCALEFPS   Z14, Z17, Z12
-	VMOVUPS     Z12, (AX)(R8*4)
-	VADDPS      Z12, Z16, Z16
-	ADDQ        $0x00000010, R8
-	SUBQ        $0x00000010, DI
-	JGE         loop14
+after10:
+	ADDQ         $0x00000001, R8
+	VCVTPD2PS    Z15, Y17
+	VCVTPD2PS    Z16, Y10
+	VINSERTF32X8 $0x01, Y10, Z17, Z10
+	VMOVUPS      Z10, (BX)(DI*4)
+	ADDQ         $0x00000010, DI
+	SUBQ         $0x00000010, SI
+	JGE          loop1
+
+after2:
+	ADDQ         $0x00000010, SI
+	TESTQ        SI, SI
+	JEQ          done11
+	MOVQ         $-1, R8
+	BZHIQ        SI, R8, R8
+	KMOVW        R8, K1
+	VBROADCASTSS const_ff800000<>+0(SB), Z10
+	VMOVAPS      Z10, Z11
+	VMOVAPS      Z10, Z12
+	VMOVAPS      Z10, Z13
+	MOVQ         rows+16(FP), SI
+	LEAQ         (AX)(DI*4), R8
+	LEAQ         (CX)(CX*2), R9
+	SUBQ         $0x00000004, SI
+	JLT          after13
+
+rows12:
+	VMOVUPS.Z (R8), K1, Z14
+	VMAXPS    Z14, Z10, Z10
+	VMOVUPS.Z (R8)(CX*1), K1, Z14
+	VMAXPS    Z14, Z11, Z11
+	VMOVUPS.Z (R8)(CX*2), K1, Z14
+	VMAXPS    Z14, Z12, Z12
+	VMOVUPS.Z (R8)(R9*1), K1, Z14
+	VMAXPS    Z14, Z13, Z13
+	LEAQ      (R8)(CX*4), R8
+	SUBQ      $0x00000004, SI
+	JGE       rows12
+
+after13:
+	ADDQ $0x00000004, SI
+	SUBQ $0x00000001, SI
+	JLT  after15
+
+rows14:
+	VMOVUPS.Z (R8), K1, Z14
+	VMAXPS    Z14, Z10, Z10
+	LEAQ      (R8)(CX*1), R8
+	SUBQ      $0x00000001, SI
+	JGE       rows14
 
 after15:
-	ADDQ        $0x00000010, DI
-	TESTQ       DI, DI
-	JEQ         done16
-	MOVQ        $-1, R9
-	BZHIQ       DI, R9, R9
-	KMOVW       R9, K1
-	VMOVUPS.Z   (AX)(R8*4), K1, Z12
-	VFMSUB213PS Z11, Z0, Z12
-	VMAXPS      Z12, Z4, Z12
-	VMINPS      Z12, Z5, Z12
-	VMOVAPS     Z7, Z11
-	VFMADD231PS Z1, Z12, Z11
-	VSUBPS      Z7, Z11, Z13
-	VFMADD231PS Z2, Z13, Z12
-	VFMADD231PS Z3, Z13, Z12
-	VPERMPS     Z6, Z11, Z14
-	VMOVAPS     Z9, Z15
-	VFMADD213PS Z8, Z12, Z15
-	VMULPS      Z12, Z12, Z11
-	VFMADD213PS Z12, Z11, Z15
-	VFMADD213PS Z14, Z14, Z15
-	VSCALEFPS   Z13, Z15, Z12
-	VMOVUPS     Z12, K1, (AX)(R8*4)
-	VMOVAPS.Z   Z12, K1, Z12
-	VADDPS      Z12, Z16, Z16
+	ADDQ    $0x00000001, SI
+	VMAXPS  Z13, Z10, Z10
+	VMAXPS  Z12, Z11, Z11
+	VMAXPS  Z11, Z10, Z10
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VMULPS  Z0, Z10, Z10
+	VMOVUPS Z10, K1, (DX)(DI*4)
+	MOVQ    rows+16(FP), DX
+	LEAQ    (AX)(DI*4), AX
+	LEAQ    (CX)(CX*2), SI
+	SUBQ    $0x00000004, DX
+	JLT     after17
 
-done16:
-	VEXTRACTF32X8 $0x01, Z16, Y12
-	VCVTPS2PD     Y16, Z11
+rows16:
+	VMOVUPS.Z     (AX), K1, Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z15
+	VFMADD213PS   Z8, Z11, Z15
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z15
+	VFMADD213PS   Z14, Z14, Z15
+	VSCALEFPS     Z13, Z15, Z11
+	VMOVUPS       Z11, K1, (AX)
+	VMOVUPS.Z     (AX)(CX*1), K1, Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z15
+	VMOVAPS       Z9, Z16
+	VFMADD213PS   Z8, Z12, Z16
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z16
+	VFMADD213PS   Z15, Z15, Z16
+	VSCALEFPS     Z14, Z16, Z12
+	VMOVUPS       Z12, K1, (AX)(CX*1)
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS.Z     (AX)(CX*2), K1, Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z15
+	VMOVAPS       Z9, Z16
+	VFMADD213PS   Z8, Z12, Z16
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z16
+	VFMADD213PS   Z15, Z15, Z16
+	VSCALEFPS     Z14, Z16, Z12
+	VMOVUPS       Z12, K1, (AX)(CX*2)
+	VADDPS        Z12, Z11, Z11
+	VMOVUPS.Z     (AX)(SI*1), K1, Z12
+	VFMSUB213PS   Z10, Z0, Z12
+	VMAXPS        Z12, Z4, Z12
+	VMINPS        Z12, Z5, Z12
+	VMOVAPS       Z7, Z13
+	VFMADD231PS   Z1, Z12, Z13
+	VSUBPS        Z7, Z13, Z14
+	VFMADD231PS   Z2, Z14, Z12
+	VFMADD231PS   Z3, Z14, Z12
+	VPERMPS       Z6, Z13, Z15
+	VMOVAPS       Z9, Z16
+	VFMADD213PS   Z8, Z12, Z16
+	VMULPS        Z12, Z12, Z13
+	VFMADD213PS   Z12, Z13, Z16
+	VFMADD213PS   Z15, Z15, Z16
+	VSCALEFPS     Z14, Z16, Z12
+	VMOVUPS       Z12, K1, (AX)(SI*1)
+	VADDPS        Z12, Z11, Z11
+	VEXTRACTF32X8 $0x01, Z11, Y12
+	VCVTPS2PD     Y11, Z11
 	VCVTPS2PD     Y12, Z12
-	VADDPD        Z12, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y12
-	VADDPD        Y11, Y12, Y12
-	VEXTRACTF64X2 $0x01, Y12, X11
-	VADDPD        X12, X11, X11
-	VPERMILPD     $0x01, X11, X12
-	VADDSD        X12, X11, X11
-	VCVTSD2SS     X11, X11, X11
-	VMOVSS        X11, (DX)
-	ADDQ          BX, AX
-	ADDQ          $+4, CX
-	ADDQ          $+4, DX
-	SUBQ          $+1, SI
-	JGE           rows10
+	VADDPD        Z11, Z18, Z18
+	VADDPD        Z12, Z19, Z19
+	LEAQ          (AX)(CX*4), AX
+	SUBQ          $0x00000004, DX
+	JGE           rows16
 
-rowsdone2:
+after17:
+	ADDQ $0x00000004, DX
+	SUBQ $0x00000001, DX
+	JLT  after19
+
+rows18:
+	VMOVUPS.Z     (AX), K1, Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z15
+	VFMADD213PS   Z8, Z11, Z15
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z15
+	VFMADD213PS   Z14, Z14, Z15
+	VSCALEFPS     Z13, Z15, Z11
+	VMOVUPS       Z11, K1, (AX)
+	VEXTRACTF32X8 $0x01, Z11, Y12
+	VCVTPS2PD     Y11, Z11
+	VCVTPS2PD     Y12, Z12
+	VADDPD        Z11, Z18, Z18
+	VADDPD        Z12, Z19, Z19
+	LEAQ          (AX)(CX*1), AX
+	SUBQ          $0x00000001, DX
+	JGE           rows18
+
+after19:
+	ADDQ         $0x00000001, DX
+	VCVTPD2PS    Z18, Y17
+	VCVTPD2PS    Z19, Y0
+	VINSERTF32X8 $0x01, Y0, Z17, Z0
+	VMOVUPS      Z0, K1, (BX)(DI*4)
+
+done11:
 	VZEROUPPER
 	RET
 
 // func softmaxBackwardAVX512(x *float32, dp *float32, ld int, rows int, n int, scale float32, shift *float32)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-56
 	MOVQ         x+0(FP), AX
 	MOVQ         dp+8(FP), CX
-	MOVQ         shift+48(FP), DX
+	MOVQ         ld+16(FP), DX
+	MOVQ         shift+48(FP), BX
+	SHLQ         $0x02, DX
 	VBROADCASTSS scale+40(FP), Z0
 	VBROADCASTSS const_3fb8aa3b<>+0(SB), Z1
 	VBROADCASTSS const_bf318000<>+0(SB), Z2
@@ -2137,376 +2472,487 @@ TEXT ·softmaxBackwardAVX512(SB), NOSPLIT, $0-56
 	VBROADCASTSS const_49400000<>+0(SB), Z7
 	VBROADCASTSS const_3f000148<>+0(SB), Z8
 	VBROADCASTSS const_3e2aaaab<>+0(SB), Z9
-	MOVQ         ld+16(FP), BX
-	MOVQ         rows+24(FP), SI
-	SHLQ         $0x02, BX
-	SUBQ         $+2, SI
-	JLT          single1
+	MOVQ         n+32(FP), SI
+	XORQ         DI, DI
+	SUBQ         $0x00000010, SI
+	JLT          after2
+
+loop1:
+	VMOVUPS (BX)(DI*4), Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	MOVQ    rows+24(FP), R8
+	LEAQ    (AX)(DI*4), R9
+	LEAQ    (DX)(DX*2), R10
+	LEAQ    (CX)(DI*4), R11
+	LEAQ    (DX)(DX*2), R12
+	SUBQ    $0x00000004, R8
+	JLT     after4
 
 rows3:
-	LEAQ         (AX)(BX*1), DI
-	LEAQ         (CX)(BX*1), R8
-	MOVQ         n+32(FP), R9
-	MOVQ         R9, R10
-	VBROADCASTSS (DX), Z10
-	VBROADCASTSS 4(DX), Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	XORQ         R11, R11
-	SUBQ         $0x00000010, R10
-	JLT          after5
-
-loop4:
-	VMOVUPS     (AX)(R11*4), Z16
-	VFMSUB213PS Z10, Z0, Z16
-	VMAXPS      Z16, Z4, Z16
-	VMINPS      Z16, Z5, Z16
-	VMOVAPS     Z7, Z17
-	VFMADD231PS Z1, Z16, Z17
-	VSUBPS      Z7, Z17, Z18
-	VFMADD231PS Z2, Z18, Z16
-	VFMADD231PS Z3, Z18, Z16
-	VPERMPS     Z6, Z17, Z19
-	VMOVAPS     Z9, Z20
-	VFMADD213PS Z8, Z16, Z20
-	VMULPS      Z16, Z16, Z17
-	VFMADD213PS Z16, Z17, Z20
-	VFMADD213PS Z19, Z19, Z20
-	VSCALEFPS   Z18, Z20, Z16
-	VMOVUPS     Z16, (AX)(R11*4)
-	VADDPS      Z16, Z12, Z12
-	VMOVUPS     (CX)(R11*4), Z17
-	VFMADD231PS Z17, Z16, Z14
-	VMOVUPS     (DI)(R11*4), Z16
-	VFMSUB213PS Z11, Z0, Z16
-	VMAXPS      Z16, Z4, Z16
-	VMINPS      Z16, Z5, Z16
-	VMOVAPS     Z7, Z17
-	VFMADD231PS Z1, Z16, Z17
-	VSUBPS      Z7, Z17, Z18
-	VFMADD231PS Z2, Z18, Z16
-	VFMADD231PS Z3, Z18, Z16
-	VPERMPS     Z6, Z17, Z19
-	VMOVAPS     Z9, Z20
-	VFMADD213PS Z8, Z16, Z20
-	VMULPS      Z16, Z16, Z17
-	VFMADD213PS Z16, Z17, Z20
-	VFMADD213PS Z19, Z19, Z20
-	VSCALEFPS   Z18, Z20, Z16
-	VMOVUPS     Z16, (DI)(R11*4)
-	VADDPS      Z16, Z13, Z13
-	VMOVUPS     (R8)(R11*4), Z17
-	VFMADD231PS Z17, Z16, Z15
-	ADDQ        $0x00000010, R11
-	SUBQ        $0x00000010, R10
-	JGE         loop4
-
-after5:
-	ADDQ        $0x00000010, R10
-	TESTQ       R10, R10
-	JEQ         done6
-	MOVQ        $-1, R12
-	BZHIQ       R10, R12, R12
-	KMOVW       R12, K1
-	VMOVUPS.Z   (AX)(R11*4), K1, Z16
-	VFMSUB213PS Z10, Z0, Z16
-	VMAXPS      Z16, Z4, Z16
-	VMINPS      Z16, Z5, Z16
-	VMOVAPS     Z7, Z10
-	VFMADD231PS Z1, Z16, Z10
-	VSUBPS      Z7, Z10, Z17
-	VFMADD231PS Z2, Z17, Z16
-	VFMADD231PS Z3, Z17, Z16
-	VPERMPS     Z6, Z10, Z18
-	VMOVAPS     Z9, Z19
-	VFMADD213PS Z8, Z16, Z19
-	VMULPS      Z16, Z16, Z10
-	VFMADD213PS Z16, Z10, Z19
-	VFMADD213PS Z18, Z18, Z19
-	VSCALEFPS   Z17, Z19, Z16
-	VMOVUPS     Z16, K1, (AX)(R11*4)
-	VMOVAPS.Z   Z16, K1, Z16
-	VADDPS      Z16, Z12, Z12
-	VMOVUPS.Z   (CX)(R11*4), K1, Z10
-	VFMADD231PS Z10, Z16, Z14
-	VMOVUPS.Z   (DI)(R11*4), K1, Z10
-	VFMSUB213PS Z11, Z0, Z10
-	VMAXPS      Z10, Z4, Z10
-	VMINPS      Z10, Z5, Z10
-	VMOVAPS     Z7, Z11
-	VFMADD231PS Z1, Z10, Z11
-	VSUBPS      Z7, Z11, Z16
-	VFMADD231PS Z2, Z16, Z10
-	VFMADD231PS Z3, Z16, Z10
-	VPERMPS     Z6, Z11, Z17
-	VMOVAPS     Z9, Z18
-	VFMADD213PS Z8, Z10, Z18
-	VMULPS      Z10, Z10, Z11
-	VFMADD213PS Z10, Z11, Z18
-	VFMADD213PS Z17, Z17, Z18
-	VSCALEFPS   Z16, Z18, Z10
-	VMOVUPS     Z10, K1, (DI)(R11*4)
-	VMOVAPS.Z   Z10, K1, Z10
-	VADDPS      Z10, Z13, Z13
-	VMOVUPS.Z   (R8)(R11*4), K1, Z11
-	VFMADD231PS Z11, Z10, Z15
-
-done6:
-	VEXTRACTF32X8 $0x01, Z12, Y11
-	VCVTPS2PD     Y12, Z10
-	VCVTPS2PD     Y11, Z11
-	VADDPD        Z11, Z10, Z10
-	VEXTRACTF64X4 $0x01, Z10, Y11
-	VADDPD        Y10, Y11, Y11
-	VEXTRACTF64X2 $0x01, Y11, X10
-	VADDPD        X11, X10, X10
-	VPERMILPD     $0x01, X10, X11
-	VADDSD        X11, X10, X10
-	VEXTRACTF32X8 $0x01, Z14, Y16
-	VCVTPS2PD     Y14, Z11
-	VCVTPS2PD     Y16, Z16
-	VADDPD        Z16, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y16
-	VADDPD        Y11, Y16, Y16
-	VEXTRACTF64X2 $0x01, Y16, X11
-	VADDPD        X16, X11, X11
-	VPERMILPD     $0x01, X11, X16
-	VADDSD        X16, X11, X11
-	VMOVSS        const_3f800000<>+0(SB), X16
-	VCVTSS2SD     X16, X16, X16
-	VDIVSD        X10, X16, X10
-	VMULSD        X10, X11, X11
-	VCVTSD2SS     X10, X10, X10
-	VCVTSD2SS     X11, X11, X11
-	VBROADCASTSS  X10, Z10
-	VBROADCASTSS  X11, Z11
-	VEXTRACTF32X8 $0x01, Z13, Y17
-	VCVTPS2PD     Y13, Z16
+	VMOVUPS       (R9), Z15
+	VFMSUB213PS   Z10, Z0, Z15
+	VMAXPS        Z15, Z4, Z15
+	VMINPS        Z15, Z5, Z15
+	VMOVAPS       Z7, Z16
+	VFMADD231PS   Z1, Z15, Z16
+	VSUBPS        Z7, Z16, Z17
+	VFMADD231PS   Z2, Z17, Z15
+	VFMADD231PS   Z3, Z17, Z15
+	VPERMPS       Z6, Z16, Z18
+	VMOVAPS       Z9, Z19
+	VFMADD213PS   Z8, Z15, Z19
+	VMULPS        Z15, Z15, Z16
+	VFMADD213PS   Z15, Z16, Z19
+	VFMADD213PS   Z18, Z18, Z19
+	VSCALEFPS     Z17, Z19, Z15
+	VMOVUPS       Z15, (R9)
+	VMOVUPS       (R11), Z16
+	VMULPS        Z15, Z16, Z16
+	VMOVUPS       (R9)(DX*1), Z17
+	VFMSUB213PS   Z10, Z0, Z17
+	VMAXPS        Z17, Z4, Z17
+	VMINPS        Z17, Z5, Z17
+	VMOVAPS       Z7, Z18
+	VFMADD231PS   Z1, Z17, Z18
+	VSUBPS        Z7, Z18, Z19
+	VFMADD231PS   Z2, Z19, Z17
+	VFMADD231PS   Z3, Z19, Z17
+	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z9, Z26
+	VFMADD213PS   Z8, Z17, Z26
+	VMULPS        Z17, Z17, Z18
+	VFMADD213PS   Z17, Z18, Z26
+	VFMADD213PS   Z25, Z25, Z26
+	VSCALEFPS     Z19, Z26, Z17
+	VMOVUPS       Z17, (R9)(DX*1)
+	VMOVUPS       (R11)(DX*1), Z18
+	VFMADD231PS   Z18, Z17, Z16
+	VADDPS        Z17, Z15, Z15
+	VMOVUPS       (R9)(DX*2), Z17
+	VFMSUB213PS   Z10, Z0, Z17
+	VMAXPS        Z17, Z4, Z17
+	VMINPS        Z17, Z5, Z17
+	VMOVAPS       Z7, Z18
+	VFMADD231PS   Z1, Z17, Z18
+	VSUBPS        Z7, Z18, Z19
+	VFMADD231PS   Z2, Z19, Z17
+	VFMADD231PS   Z3, Z19, Z17
+	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z9, Z26
+	VFMADD213PS   Z8, Z17, Z26
+	VMULPS        Z17, Z17, Z18
+	VFMADD213PS   Z17, Z18, Z26
+	VFMADD213PS   Z25, Z25, Z26
+	VSCALEFPS     Z19, Z26, Z17
+	VMOVUPS       Z17, (R9)(DX*2)
+	VMOVUPS       (R11)(DX*2), Z18
+	VFMADD231PS   Z18, Z17, Z16
+	VADDPS        Z17, Z15, Z15
+	VMOVUPS       (R9)(R10*1), Z17
+	VFMSUB213PS   Z10, Z0, Z17
+	VMAXPS        Z17, Z4, Z17
+	VMINPS        Z17, Z5, Z17
+	VMOVAPS       Z7, Z18
+	VFMADD231PS   Z1, Z17, Z18
+	VSUBPS        Z7, Z18, Z19
+	VFMADD231PS   Z2, Z19, Z17
+	VFMADD231PS   Z3, Z19, Z17
+	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z9, Z26
+	VFMADD213PS   Z8, Z17, Z26
+	VMULPS        Z17, Z17, Z18
+	VFMADD213PS   Z17, Z18, Z26
+	VFMADD213PS   Z25, Z25, Z26
+	VSCALEFPS     Z19, Z26, Z17
+	VMOVUPS       Z17, (R9)(R10*1)
+	VMOVUPS       (R11)(R12*1), Z18
+	VFMADD231PS   Z18, Z17, Z16
+	VADDPS        Z17, Z15, Z15
+	VEXTRACTF32X8 $0x01, Z15, Y17
+	VCVTPS2PD     Y15, Z15
 	VCVTPS2PD     Y17, Z17
-	VADDPD        Z17, Z16, Z16
-	VEXTRACTF64X4 $0x01, Z16, Y17
-	VADDPD        Y16, Y17, Y17
-	VEXTRACTF64X2 $0x01, Y17, X16
-	VADDPD        X17, X16, X16
-	VPERMILPD     $0x01, X16, X17
-	VADDSD        X17, X16, X16
-	VEXTRACTF32X8 $0x01, Z15, Y18
-	VCVTPS2PD     Y15, Z17
-	VCVTPS2PD     Y18, Z18
-	VADDPD        Z18, Z17, Z17
-	VEXTRACTF64X4 $0x01, Z17, Y18
-	VADDPD        Y17, Y18, Y18
-	VEXTRACTF64X2 $0x01, Y18, X17
-	VADDPD        X18, X17, X17
-	VPERMILPD     $0x01, X17, X18
-	VADDSD        X18, X17, X17
-	VMOVSS        const_3f800000<>+0(SB), X18
-	VCVTSS2SD     X18, X18, X18
-	VDIVSD        X16, X18, X16
-	VMULSD        X16, X17, X17
-	VCVTSD2SS     X16, X16, X16
-	VCVTSD2SS     X17, X17, X17
-	VBROADCASTSS  X16, Z16
-	VBROADCASTSS  X17, Z17
-	XORQ          R10, R10
-	SUBQ          $0x00000010, R9
+	VADDPD        Z15, Z11, Z11
+	VADDPD        Z17, Z12, Z12
+	VEXTRACTF32X8 $0x01, Z16, Y17
+	VCVTPS2PD     Y16, Z15
+	VCVTPS2PD     Y17, Z16
+	VADDPD        Z15, Z13, Z13
+	VADDPD        Z16, Z14, Z14
+	LEAQ          (R9)(DX*4), R9
+	LEAQ          (R11)(DX*4), R11
+	SUBQ          $0x00000004, R8
+	JGE           rows3
+
+after4:
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after6
+
+rows5:
+	VMOVUPS       (R9), Z15
+	VFMSUB213PS   Z10, Z0, Z15
+	VMAXPS        Z15, Z4, Z15
+	VMINPS        Z15, Z5, Z15
+	VMOVAPS       Z7, Z16
+	VFMADD231PS   Z1, Z15, Z16
+	VSUBPS        Z7, Z16, Z17
+	VFMADD231PS   Z2, Z17, Z15
+	VFMADD231PS   Z3, Z17, Z15
+	VPERMPS       Z6, Z16, Z18
+	VMOVAPS       Z9, Z19
+	VFMADD213PS   Z8, Z15, Z19
+	VMULPS        Z15, Z15, Z16
+	VFMADD213PS   Z15, Z16, Z19
+	VFMADD213PS   Z18, Z18, Z19
+	VSCALEFPS     Z17, Z19, Z15
+	VMOVUPS       Z15, (R9)
+	VMOVUPS       (R11), Z16
+	VMULPS        Z15, Z16, Z16
+	VEXTRACTF32X8 $0x01, Z15, Y17
+	VCVTPS2PD     Y15, Z15
+	VCVTPS2PD     Y17, Z17
+	VADDPD        Z15, Z11, Z11
+	VADDPD        Z17, Z12, Z12
+	VEXTRACTF32X8 $0x01, Z16, Y17
+	VCVTPS2PD     Y16, Z15
+	VCVTPS2PD     Y17, Z16
+	VADDPD        Z15, Z13, Z13
+	VADDPD        Z16, Z14, Z14
+	LEAQ          (R9)(DX*1), R9
+	LEAQ          (R11)(DX*1), R11
+	SUBQ          $0x00000001, R8
+	JGE           rows5
+
+after6:
+	ADDQ          $0x00000001, R8
+	VBROADCASTSS  const_3f800000<>+0(SB), Z10
+	VEXTRACTF32X8 $0x01, Z10, Y15
+	VCVTPS2PD     Y10, Z10
+	VCVTPS2PD     Y15, Z15
+	VDIVPD        Z11, Z10, Z11
+	VMULPD        Z11, Z13, Z13
+	VDIVPD        Z12, Z15, Z12
+	VMULPD        Z12, Z14, Z14
+	VCVTPD2PS     Z11, Y20
+	VCVTPD2PS     Z12, Y10
+	VINSERTF32X8  $0x01, Y10, Z20, Z10
+	VCVTPD2PS     Z13, Y20
+	VCVTPD2PS     Z14, Y15
+	VINSERTF32X8  $0x01, Y15, Z20, Z15
+	MOVQ          rows+24(FP), R8
+	LEAQ          (AX)(DI*4), R9
+	LEAQ          (DX)(DX*2), R10
+	LEAQ          (CX)(DI*4), R11
+	LEAQ          (DX)(DX*2), R12
+	SUBQ          $0x00000004, R8
 	JLT           after8
 
-loop7:
-	VMOVUPS (AX)(R10*4), Z18
-	VMULPS  Z10, Z18, Z18
-	VMOVUPS Z18, (AX)(R10*4)
-	VMOVUPS (CX)(R10*4), Z19
-	VSUBPS  Z11, Z19, Z19
-	VMULPS  Z0, Z19, Z19
-	VMULPS  Z18, Z19, Z19
-	VMOVUPS Z19, (CX)(R10*4)
-	VMOVUPS (DI)(R10*4), Z18
-	VMULPS  Z16, Z18, Z18
-	VMOVUPS Z18, (DI)(R10*4)
-	VMOVUPS (R8)(R10*4), Z19
-	VSUBPS  Z17, Z19, Z19
-	VMULPS  Z0, Z19, Z19
-	VMULPS  Z18, Z19, Z19
-	VMOVUPS Z19, (R8)(R10*4)
-	ADDQ    $0x00000010, R10
-	SUBQ    $0x00000010, R9
-	JGE     loop7
+rows7:
+	VMOVUPS (R9), Z16
+	VMULPS  Z10, Z16, Z16
+	VMOVUPS Z16, (R9)
+	VMOVUPS (R11), Z17
+	VSUBPS  Z15, Z17, Z17
+	VMULPS  Z0, Z17, Z17
+	VMULPS  Z16, Z17, Z17
+	VMOVUPS Z17, (R11)
+	VMOVUPS (R9)(DX*1), Z16
+	VMULPS  Z10, Z16, Z16
+	VMOVUPS Z16, (R9)(DX*1)
+	VMOVUPS (R11)(DX*1), Z17
+	VSUBPS  Z15, Z17, Z17
+	VMULPS  Z0, Z17, Z17
+	VMULPS  Z16, Z17, Z17
+	VMOVUPS Z17, (R11)(DX*1)
+	VMOVUPS (R9)(DX*2), Z16
+	VMULPS  Z10, Z16, Z16
+	VMOVUPS Z16, (R9)(DX*2)
+	VMOVUPS (R11)(DX*2), Z17
+	VSUBPS  Z15, Z17, Z17
+	VMULPS  Z0, Z17, Z17
+	VMULPS  Z16, Z17, Z17
+	VMOVUPS Z17, (R11)(DX*2)
+	VMOVUPS (R9)(R10*1), Z16
+	VMULPS  Z10, Z16, Z16
+	VMOVUPS Z16, (R9)(R10*1)
+	VMOVUPS (R11)(R12*1), Z17
+	VSUBPS  Z15, Z17, Z17
+	VMULPS  Z0, Z17, Z17
+	VMULPS  Z16, Z17, Z17
+	VMOVUPS Z17, (R11)(R12*1)
+	LEAQ    (R9)(DX*4), R9
+	LEAQ    (R11)(DX*4), R11
+	SUBQ    $0x00000004, R8
+	JGE     rows7
 
 after8:
-	ADDQ      $0x00000010, R9
-	TESTQ     R9, R9
-	JEQ       done9
-	MOVQ      $-1, R11
-	BZHIQ     R9, R11, R11
-	KMOVW     R11, K1
-	VMOVUPS.Z (AX)(R10*4), K1, Z18
-	VMULPS    Z10, Z18, Z18
-	VMOVUPS   Z18, K1, (AX)(R10*4)
-	VMOVUPS.Z (CX)(R10*4), K1, Z10
-	VSUBPS    Z11, Z10, Z10
-	VMULPS    Z0, Z10, Z10
-	VMULPS    Z18, Z10, Z10
-	VMOVUPS   Z10, K1, (CX)(R10*4)
-	VMOVUPS.Z (DI)(R10*4), K1, Z10
-	VMULPS    Z16, Z10, Z10
-	VMOVUPS   Z10, K1, (DI)(R10*4)
-	VMOVUPS.Z (R8)(R10*4), K1, Z11
-	VSUBPS    Z17, Z11, Z11
-	VMULPS    Z0, Z11, Z11
-	VMULPS    Z10, Z11, Z11
-	VMOVUPS   Z11, K1, (R8)(R10*4)
+	ADDQ $0x00000004, R8
+	SUBQ $0x00000001, R8
+	JLT  after10
 
-done9:
-	ADDQ BX, AX
-	ADDQ BX, AX
-	ADDQ BX, CX
-	ADDQ BX, CX
-	ADDQ $+8, DX
-	SUBQ $+2, SI
-	JGE  rows3
+rows9:
+	VMOVUPS (R9), Z16
+	VMULPS  Z10, Z16, Z16
+	VMOVUPS Z16, (R9)
+	VMOVUPS (R11), Z17
+	VSUBPS  Z15, Z17, Z17
+	VMULPS  Z0, Z17, Z17
+	VMULPS  Z16, Z17, Z17
+	VMOVUPS Z17, (R11)
+	LEAQ    (R9)(DX*1), R9
+	LEAQ    (R11)(DX*1), R11
+	SUBQ    $0x00000001, R8
+	JGE     rows9
 
-single1:
-	ADDQ $+2, SI
-	SUBQ $+1, SI
-	JLT  rowsdone2
+after10:
+	ADDQ $0x00000001, R8
+	ADDQ $0x00000010, DI
+	SUBQ $0x00000010, SI
+	JGE  loop1
 
-rows10:
-	MOVQ         n+32(FP), DI
-	MOVQ         DI, R8
-	VBROADCASTSS (DX), Z10
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	XORQ         R9, R9
-	SUBQ         $0x00000010, R8
-	JLT          after12
+after2:
+	ADDQ      $0x00000010, SI
+	TESTQ     SI, SI
+	JEQ       done11
+	MOVQ      $-1, R8
+	BZHIQ     SI, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (BX)(DI*4), K1, Z10
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	MOVQ      rows+24(FP), BX
+	LEAQ      (AX)(DI*4), SI
+	LEAQ      (DX)(DX*2), R8
+	LEAQ      (CX)(DI*4), R9
+	LEAQ      (DX)(DX*2), R10
+	SUBQ      $0x00000004, BX
+	JLT       after13
 
-loop11:
-	VMOVUPS     (AX)(R9*4), Z11
-	VFMSUB213PS Z10, Z0, Z11
-	VMAXPS      Z11, Z4, Z11
-	VMINPS      Z11, Z5, Z11
-	VMOVAPS     Z7, Z12
-	VFMADD231PS Z1, Z11, Z12
-	VSUBPS      Z7, Z12, Z13
-	VFMADD231PS Z2, Z13, Z11
-	VFMADD231PS Z3, Z13, Z11
-	VPERMPS     Z6, Z12, Z14
-	VMOVAPS     Z9, Z15
-	VFMADD213PS Z8, Z11, Z15
-	VMULPS      Z11, Z11, Z12
-	VFMADD213PS Z11, Z12, Z15
-	VFMADD213PS Z14, Z14, Z15
-	VSCALEFPS   Z13, Z15, Z11
-	VMOVUPS     Z11, (AX)(R9*4)
-	VADDPS      Z11, Z21, Z21
-	VMOVUPS     (CX)(R9*4), Z12
-	VFMADD231PS Z12, Z11, Z22
-	ADDQ        $0x00000010, R9
-	SUBQ        $0x00000010, R8
-	JGE         loop11
-
-after12:
-	ADDQ        $0x00000010, R8
-	TESTQ       R8, R8
-	JEQ         done13
-	MOVQ        $-1, R10
-	BZHIQ       R8, R10, R10
-	KMOVW       R10, K1
-	VMOVUPS.Z   (AX)(R9*4), K1, Z11
-	VFMSUB213PS Z10, Z0, Z11
-	VMAXPS      Z11, Z4, Z11
-	VMINPS      Z11, Z5, Z11
-	VMOVAPS     Z7, Z10
-	VFMADD231PS Z1, Z11, Z10
-	VSUBPS      Z7, Z10, Z12
-	VFMADD231PS Z2, Z12, Z11
-	VFMADD231PS Z3, Z12, Z11
-	VPERMPS     Z6, Z10, Z13
-	VMOVAPS     Z9, Z14
-	VFMADD213PS Z8, Z11, Z14
-	VMULPS      Z11, Z11, Z10
-	VFMADD213PS Z11, Z10, Z14
-	VFMADD213PS Z13, Z13, Z14
-	VSCALEFPS   Z12, Z14, Z11
-	VMOVUPS     Z11, K1, (AX)(R9*4)
-	VMOVAPS.Z   Z11, K1, Z11
-	VADDPS      Z11, Z21, Z21
-	VMOVUPS.Z   (CX)(R9*4), K1, Z10
-	VFMADD231PS Z10, Z11, Z22
-
-done13:
-	VEXTRACTF32X8 $0x01, Z21, Y11
-	VCVTPS2PD     Y21, Z10
+rows12:
+	VMOVUPS.Z     (SI), K1, Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z15
+	VFMADD213PS   Z8, Z11, Z15
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z15
+	VFMADD213PS   Z14, Z14, Z15
+	VSCALEFPS     Z13, Z15, Z11
+	VMOVUPS       Z11, K1, (SI)
+	VMOVUPS.Z     (R9), K1, Z12
+	VMULPS        Z11, Z12, Z12
+	VMOVUPS.Z     (SI)(DX*1), K1, Z13
+	VFMSUB213PS   Z10, Z0, Z13
+	VMAXPS        Z13, Z4, Z13
+	VMINPS        Z13, Z5, Z13
+	VMOVAPS       Z7, Z14
+	VFMADD231PS   Z1, Z13, Z14
+	VSUBPS        Z7, Z14, Z15
+	VFMADD231PS   Z2, Z15, Z13
+	VFMADD231PS   Z3, Z15, Z13
+	VPERMPS       Z6, Z14, Z16
+	VMOVAPS       Z9, Z17
+	VFMADD213PS   Z8, Z13, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z17
+	VFMADD213PS   Z16, Z16, Z17
+	VSCALEFPS     Z15, Z17, Z13
+	VMOVUPS       Z13, K1, (SI)(DX*1)
+	VMOVUPS.Z     (R9)(DX*1), K1, Z14
+	VFMADD231PS   Z14, Z13, Z12
+	VADDPS        Z13, Z11, Z11
+	VMOVUPS.Z     (SI)(DX*2), K1, Z13
+	VFMSUB213PS   Z10, Z0, Z13
+	VMAXPS        Z13, Z4, Z13
+	VMINPS        Z13, Z5, Z13
+	VMOVAPS       Z7, Z14
+	VFMADD231PS   Z1, Z13, Z14
+	VSUBPS        Z7, Z14, Z15
+	VFMADD231PS   Z2, Z15, Z13
+	VFMADD231PS   Z3, Z15, Z13
+	VPERMPS       Z6, Z14, Z16
+	VMOVAPS       Z9, Z17
+	VFMADD213PS   Z8, Z13, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z17
+	VFMADD213PS   Z16, Z16, Z17
+	VSCALEFPS     Z15, Z17, Z13
+	VMOVUPS       Z13, K1, (SI)(DX*2)
+	VMOVUPS.Z     (R9)(DX*2), K1, Z14
+	VFMADD231PS   Z14, Z13, Z12
+	VADDPS        Z13, Z11, Z11
+	VMOVUPS.Z     (SI)(R8*1), K1, Z13
+	VFMSUB213PS   Z10, Z0, Z13
+	VMAXPS        Z13, Z4, Z13
+	VMINPS        Z13, Z5, Z13
+	VMOVAPS       Z7, Z14
+	VFMADD231PS   Z1, Z13, Z14
+	VSUBPS        Z7, Z14, Z15
+	VFMADD231PS   Z2, Z15, Z13
+	VFMADD231PS   Z3, Z15, Z13
+	VPERMPS       Z6, Z14, Z16
+	VMOVAPS       Z9, Z17
+	VFMADD213PS   Z8, Z13, Z17
+	VMULPS        Z13, Z13, Z14
+	VFMADD213PS   Z13, Z14, Z17
+	VFMADD213PS   Z16, Z16, Z17
+	VSCALEFPS     Z15, Z17, Z13
+	VMOVUPS       Z13, K1, (SI)(R8*1)
+	VMOVUPS.Z     (R9)(R10*1), K1, Z14
+	VFMADD231PS   Z14, Z13, Z12
+	VADDPS        Z13, Z11, Z11
+	VEXTRACTF32X8 $0x01, Z11, Y13
 	VCVTPS2PD     Y11, Z11
-	VADDPD        Z11, Z10, Z10
-	VEXTRACTF64X4 $0x01, Z10, Y11
-	VADDPD        Y10, Y11, Y11
-	VEXTRACTF64X2 $0x01, Y11, X10
-	VADDPD        X11, X10, X10
-	VPERMILPD     $0x01, X10, X11
-	VADDSD        X11, X10, X10
-	VEXTRACTF32X8 $0x01, Z22, Y12
-	VCVTPS2PD     Y22, Z11
-	VCVTPS2PD     Y12, Z12
-	VADDPD        Z12, Z11, Z11
-	VEXTRACTF64X4 $0x01, Z11, Y12
-	VADDPD        Y11, Y12, Y12
-	VEXTRACTF64X2 $0x01, Y12, X11
-	VADDPD        X12, X11, X11
-	VPERMILPD     $0x01, X11, X12
-	VADDSD        X12, X11, X11
-	VMOVSS        const_3f800000<>+0(SB), X12
-	VCVTSS2SD     X12, X12, X12
-	VDIVSD        X10, X12, X10
-	VMULSD        X10, X11, X11
-	VCVTSD2SS     X10, X10, X10
-	VCVTSD2SS     X11, X11, X11
-	VBROADCASTSS  X10, Z10
-	VBROADCASTSS  X11, Z11
-	XORQ          R8, R8
-	SUBQ          $0x00000010, DI
-	JLT           after15
+	VCVTPS2PD     Y13, Z13
+	VADDPD        Z11, Z21, Z21
+	VADDPD        Z13, Z22, Z22
+	VEXTRACTF32X8 $0x01, Z12, Y13
+	VCVTPS2PD     Y12, Z11
+	VCVTPS2PD     Y13, Z12
+	VADDPD        Z11, Z23, Z23
+	VADDPD        Z12, Z24, Z24
+	LEAQ          (SI)(DX*4), SI
+	LEAQ          (R9)(DX*4), R9
+	SUBQ          $0x00000004, BX
+	JGE           rows12
 
-loop14:
-	VMOVUPS (AX)(R8*4), Z12
-	VMULPS  Z10, Z12, Z12
-	VMOVUPS Z12, (AX)(R8*4)
-	VMOVUPS (CX)(R8*4), Z13
-	VSUBPS  Z11, Z13, Z13
-	VMULPS  Z0, Z13, Z13
-	VMULPS  Z12, Z13, Z13
-	VMOVUPS Z13, (CX)(R8*4)
-	ADDQ    $0x00000010, R8
-	SUBQ    $0x00000010, DI
-	JGE     loop14
+after13:
+	ADDQ $0x00000004, BX
+	SUBQ $0x00000001, BX
+	JLT  after15
+
+rows14:
+	VMOVUPS.Z     (SI), K1, Z11
+	VFMSUB213PS   Z10, Z0, Z11
+	VMAXPS        Z11, Z4, Z11
+	VMINPS        Z11, Z5, Z11
+	VMOVAPS       Z7, Z12
+	VFMADD231PS   Z1, Z11, Z12
+	VSUBPS        Z7, Z12, Z13
+	VFMADD231PS   Z2, Z13, Z11
+	VFMADD231PS   Z3, Z13, Z11
+	VPERMPS       Z6, Z12, Z14
+	VMOVAPS       Z9, Z15
+	VFMADD213PS   Z8, Z11, Z15
+	VMULPS        Z11, Z11, Z12
+	VFMADD213PS   Z11, Z12, Z15
+	VFMADD213PS   Z14, Z14, Z15
+	VSCALEFPS     Z13, Z15, Z11
+	VMOVUPS       Z11, K1, (SI)
+	VMOVUPS.Z     (R9), K1, Z12
+	VMULPS        Z11, Z12, Z12
+	VEXTRACTF32X8 $0x01, Z11, Y13
+	VCVTPS2PD     Y11, Z11
+	VCVTPS2PD     Y13, Z13
+	VADDPD        Z11, Z21, Z21
+	VADDPD        Z13, Z22, Z22
+	VEXTRACTF32X8 $0x01, Z12, Y13
+	VCVTPS2PD     Y12, Z11
+	VCVTPS2PD     Y13, Z12
+	VADDPD        Z11, Z23, Z23
+	VADDPD        Z12, Z24, Z24
+	LEAQ          (SI)(DX*1), SI
+	LEAQ          (R9)(DX*1), R9
+	SUBQ          $0x00000001, BX
+	JGE           rows14
 
 after15:
-	ADDQ      $0x00000010, DI
-	TESTQ     DI, DI
-	JEQ       done16
-	MOVQ      $-1, R9
-	BZHIQ     DI, R9, R9
-	KMOVW     R9, K1
-	VMOVUPS.Z (AX)(R8*4), K1, Z12
-	VMULPS    Z10, Z12, Z12
-	VMOVUPS   Z12, K1, (AX)(R8*4)
-	VMOVUPS.Z (CX)(R8*4), K1, Z10
-	VSUBPS    Z11, Z10, Z10
-	VMULPS    Z0, Z10, Z10
-	VMULPS    Z12, Z10, Z10
-	VMOVUPS   Z10, K1, (CX)(R8*4)
+	ADDQ          $0x00000001, BX
+	VBROADCASTSS  const_3f800000<>+0(SB), Z1
+	VEXTRACTF32X8 $0x01, Z1, Y2
+	VCVTPS2PD     Y1, Z1
+	VCVTPS2PD     Y2, Z2
+	VDIVPD        Z21, Z1, Z21
+	VMULPD        Z21, Z23, Z23
+	VDIVPD        Z22, Z2, Z22
+	VMULPD        Z22, Z24, Z24
+	VCVTPD2PS     Z21, Y20
+	VCVTPD2PS     Z22, Y1
+	VINSERTF32X8  $0x01, Y1, Z20, Z1
+	VCVTPD2PS     Z23, Y20
+	VCVTPD2PS     Z24, Y2
+	VINSERTF32X8  $0x01, Y2, Z20, Z2
+	MOVQ          rows+24(FP), BX
+	LEAQ          (AX)(DI*4), AX
+	LEAQ          (DX)(DX*2), SI
+	LEAQ          (CX)(DI*4), CX
+	LEAQ          (DX)(DX*2), DI
+	SUBQ          $0x00000004, BX
+	JLT           after17
 
-done16:
-	ADDQ BX, AX
-	ADDQ BX, CX
-	ADDQ $+4, DX
-	SUBQ $+1, SI
-	JGE  rows10
+rows16:
+	VMOVUPS.Z (AX), K1, Z3
+	VMULPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)
+	VMOVUPS.Z (CX), K1, Z4
+	VSUBPS    Z2, Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, K1, (CX)
+	VMOVUPS.Z (AX)(DX*1), K1, Z3
+	VMULPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)(DX*1)
+	VMOVUPS.Z (CX)(DX*1), K1, Z4
+	VSUBPS    Z2, Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, K1, (CX)(DX*1)
+	VMOVUPS.Z (AX)(DX*2), K1, Z3
+	VMULPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)(DX*2)
+	VMOVUPS.Z (CX)(DX*2), K1, Z4
+	VSUBPS    Z2, Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, K1, (CX)(DX*2)
+	VMOVUPS.Z (AX)(SI*1), K1, Z3
+	VMULPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)(SI*1)
+	VMOVUPS.Z (CX)(DI*1), K1, Z4
+	VSUBPS    Z2, Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, K1, (CX)(DI*1)
+	LEAQ      (AX)(DX*4), AX
+	LEAQ      (CX)(DX*4), CX
+	SUBQ      $0x00000004, BX
+	JGE       rows16
 
-rowsdone2:
+after17:
+	ADDQ $0x00000004, BX
+	SUBQ $0x00000001, BX
+	JLT  after19
+
+rows18:
+	VMOVUPS.Z (AX), K1, Z3
+	VMULPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (AX)
+	VMOVUPS.Z (CX), K1, Z4
+	VSUBPS    Z2, Z4, Z4
+	VMULPS    Z0, Z4, Z4
+	VMULPS    Z3, Z4, Z4
+	VMOVUPS   Z4, K1, (CX)
+	LEAQ      (AX)(DX*1), AX
+	LEAQ      (CX)(DX*1), CX
+	SUBQ      $0x00000001, BX
+	JGE       rows18
+
+after19:
+	ADDQ $0x00000001, BX
+
+done11:
 	VZEROUPPER
 	RET
 

@@ -480,9 +480,9 @@ TEXT ·divRowsAVX2(SB), NOSPLIT, $0-40
 	SHLQ   $0x02, DX
 
 row1:
-	MOVQ         n+24(FP), SI
 	VDIVSS       (CX), X0, X1
 	VBROADCASTSS X1, Y1
+	MOVQ         n+24(FP), SI
 	XORQ         DI, DI
 	SUBQ         $0x00000010, SI
 	JLT          after3
@@ -1663,9 +1663,9 @@ TEXT ·divRowsAVX512(SB), NOSPLIT, $0-40
 	SHLQ   $0x02, DX
 
 row1:
-	MOVQ         n+24(FP), SI
 	VDIVSS       (CX), X0, X1
 	VBROADCASTSS X1, Z1
+	MOVQ         n+24(FP), SI
 	XORQ         DI, DI
 	SUBQ         $0x00000020, SI
 	JLT          after3

@@ -60,8 +60,8 @@ type kernel struct {
 // to their input they can do again.
 func kernels() []kernel {
 	const n = 3072
-	const rows, keys, ld = 14, 99, 112 // attention's scores of 14 queries
-	shift, sum := make([]float32, rows), make([]float32, rows)
+	const keys, queries = 99, 32 // attention's scores of a panel of queries
+	shift, sum := make([]float32, queries), make([]float32, queries)
 	step := asm.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.05, Correction1: 0.1, Correction2Sqrt: 0.2, GradScale: 1}
 	return []kernel{
 		{"add", n, 3, func(v [][]float32) { asm.Add(v[0], v[1], v[2]) }},
@@ -71,17 +71,17 @@ func kernels() []kernel {
 		{"max", n, 1, func(v [][]float32) { v[0][0] = asm.Max(v[0][1:]) }},
 		{"sum-squares", n, 1, func(v [][]float32) { v[0][0] = float32(asm.SumSq(v[0][1:])) }},
 		{"exp-sum", n, 2, func(v [][]float32) { v[0][0] = asm.ExpSum(v[0][1:], v[1][1:], 1, 1) }},
-		{"softmax", rows * ld, 2, func(v [][]float32) {
+		{"softmax", keys * queries, 2, func(v [][]float32) {
 			copy(v[0], v[1])
-			asm.Softmax(v[0], ld, rows, keys, 0.125, shift, sum)
+			asm.Softmax(v[0], queries, keys, queries, 0.125, shift, sum)
 		}},
-		{"softmax-backward", rows * ld, 4, func(v [][]float32) {
+		{"softmax-backward", keys * queries, 4, func(v [][]float32) {
 			copy(v[0], v[2])
 			copy(v[1], v[3])
 			for r := range shift {
 				shift[r] = 0.5
 			}
-			asm.SoftmaxBackward(v[0], v[1], ld, rows, keys, 0.125, shift)
+			asm.SoftmaxBackward(v[0], v[1], queries, keys, queries, 0.125, shift)
 		}},
 		{"gelu", n, 2, func(v [][]float32) { asm.GELU(v[0], v[1]) }},
 		{"gelu-backward", n, 3, func(v [][]float32) { asm.GELUBackward(v[0], v[1], v[2]) }},

@@ -371,10 +371,10 @@ func (x *modelCase) parts(b *testing.B, pool *tensor.Pool) []part {
 			}
 		}}
 	}
-	softmax := inPieces("softmax", scores, 14, func(x, y []float32, rows, cols int) {
-		var shift, sum [14]float32
-		asm.Softmax(x, cols, rows, cols, 0.125, shift[:], sum[:])
-		asm.SoftmaxBackward(x, y, cols, rows, cols, 0.125, shift[:])
+	softmax := inPieces("softmax", scores, 32, func(x, y []float32, queries, keys int) {
+		var shift, sum [32]float32
+		asm.Softmax(x, queries, keys, queries, 0.125, shift[:], sum[:])
+		asm.SoftmaxBackward(x, y, queries, keys, queries, 0.125, shift[:])
 	})
 	gelu := inPieces("gelu", hidden, 11, func(x, y []float32, _, _ int) {
 		asm.GELUBackward(y, x, y)

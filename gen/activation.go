@@ -126,14 +126,13 @@ func (s *simd) nearest(x reg.VecVirtual, scale Op, round reg.VecVirtual) (n, cou
 	return n, count
 }
 
-// expTerm stores exp(scale*x - shift) of one vector to dst and returns it with
-// zeros past the end, ready to be summed.
-func (s *simd) expTerm(p at, dst, x reg.GPVirtual, scale, shift reg.VecVirtual, c expConstants) reg.VecVirtual {
-	t := p.load(x)
+// expTerm replaces a vector in memory by exp(scale*x - shift), which it returns.
+func (s *simd) expTerm(m Mem, mask reg.Register, scale, shift reg.VecVirtual, c expConstants) reg.VecVirtual {
+	t := s.vec()
+	s.loadTo(m, mask, t)
 	s.VFMSUB213PS(shift, scale, t)
 	s.exp(t, c)
-	p.store(t, dst)
-	p.zeroTail(t)
+	s.storeTo(t, mask, m)
 	return t
 }
 
@@ -146,199 +145,138 @@ func (s *simd) expSum() {
 	acc := s.zeros(2)
 	s.loop(s.gp("n"), len(acc), func(round []at) {
 		for i, p := range round {
-			t := s.expTerm(p, dst, x, scale, shift, c)
+			t := p.load(x)
+			s.VFMSUB213PS(shift, scale, t)
+			s.exp(t, c)
+			p.store(t, dst)
+			p.zeroTail(t)
 			s.VADDPS(t, acc[i], acc[i])
 		}
 	})
 	s.returnF32(s.total(acc))
 }
 
-// eachRow emits body once for each of the rows that the parameters ld and rows
-// give, with the pointers at the row's start.
-func (s *simd) eachRow(pointers []reg.GPVirtual, scalars []reg.GPVirtual, body func(n reg.GPVirtual)) {
-	ld, rows := s.gp("ld"), s.gp("rows")
-	s.SHLQ(U8(2), ld)
-	top := s.label("row")
-	s.Label(top)
-	body(s.gp("n")) // loops use it up
-	for _, p := range pointers {
-		s.ADDQ(ld, p)
+// down emits a loop over the rows, whose number is a parameter, of matrices
+// with the stride ld in bytes, at the columns of p: rounds of four rows, then of
+// one. body gets the addresses in each matrix of each row of a round.
+func (s *simd) down(p at, ld reg.GPVirtual, body func(rows [][]Mem), matrices ...reg.GPVirtual) {
+	left := s.gp("rows")
+	var starts []reg.GPVirtual
+	rows := make([][]Mem, 4)
+	for _, m := range matrices {
+		start := s.GP64()
+		s.LEAQ(p.mem(m), start)
+		starts = append(starts, start)
+		for i, row := range s.rowAddresses(start, ld, len(rows)) {
+			rows[i] = append(rows[i], row)
+		}
 	}
-	for _, p := range scalars {
-		s.ADDQ(U8(4), p)
-	}
-	s.DECQ(rows)
-	s.JNE(LabelRef(top))
-	s.ret()
-}
-
-// spread puts the first lane of v, a float32, in all lanes.
-func (s *simd) spread(v reg.VecVirtual) reg.VecVirtual {
-	w := s.vec()
-	s.VBROADCASTSS(v.AsX(), w)
-	return w
-}
-
-// rowPairs is eachRow for two rows at a time and a last one alone: a row is a
-// long chain of operations that wait for each other, and two chains overlap.
-// Pointers and scalars are given to body for each row.
-func (s *simd) rowPairs(pointers []reg.GPVirtual, scalars []reg.GPVirtual, body func(n reg.GPVirtual, rows []softmaxRow)) {
-	ld, left := s.gp("ld"), s.gp("rows")
-	s.SHLQ(U8(2), ld)
-	single, done := s.label("single"), s.label("rowsdone")
-	for _, count := range []int{2, 1} {
-		top := s.label("rows")
-		s.SUBQ(I8(int8(count)), left)
-		s.JLT(LabelRef(map[int]string{2: single, 1: done}[count]))
+	for _, count := range []int{len(rows), 1} {
+		top, after := s.label("rows"), s.label("after")
+		s.SUBQ(U32(count), left)
+		s.JLT(LabelRef(after))
 		s.Label(top)
-		rows := []softmaxRow{{pointers, scalars, 0}}
-		if count == 2 {
-			second := softmaxRow{scalars: scalars, disp: 4}
-			for _, p := range pointers {
-				next := s.GP64()
-				s.LEAQ(Mem{Base: p, Index: ld, Scale: 1}, next)
-				second.pointers = append(second.pointers, next)
-			}
-			rows = append(rows, second)
+		body(rows[:count])
+		for _, start := range starts {
+			s.LEAQ(Mem{Base: start, Index: ld, Scale: uint8(count)}, start)
 		}
-		body(s.gp("n"), rows) // loops use it up
-		for _, p := range pointers {
-			for range count {
-				s.ADDQ(ld, p)
-			}
-		}
-		for _, p := range scalars {
-			s.ADDQ(I8(int8(4*count)), p)
-		}
-		s.SUBQ(I8(int8(count)), left)
+		s.SUBQ(U32(count), left)
 		s.JGE(LabelRef(top))
-		if count == 2 {
-			s.Label(single)
-			s.ADDQ(I8(2), left)
-		}
+		s.Label(after)
+		s.ADDQ(U32(count), left)
 	}
-	s.Label(done)
-	s.ret()
 }
 
-// softmaxRow is one of the rows that rowPairs works on.
-type softmaxRow struct {
-	pointers []reg.GPVirtual // at the row's start
-	scalars  []reg.GPVirtual // with disp, at its number
-	disp     int
-}
-
-func (r softmaxRow) scalar(i int) Mem { return Mem{Base: r.scalars[i], Disp: r.disp} }
-
-// softmax needs no maximum that knows NaN: a NaN stays one as an exponential,
-// and in the sum.
+// softmax takes a vector of columns at a time. Sums of four rows are added up in
+// float64. It needs no maximum that knows NaN: a NaN stays one as an
+// exponential, and in the sum.
 func (s *simd) softmax() {
 	s.function("softmax", "(x *float32, ld, rows, n int, scale float32, shift, sum *float32)",
-		"for r < rows {",
-		"	shift[r] = scale * the largest x[r*ld+i], i < n",
-		"	for i < n { x[r*ld+i] = exp(scale*x[r*ld+i] - shift[r]) }",
-		"	sum[r] = sum over i < n of x[r*ld+i]",
+		"for j < n {",
+		"	shift[j] = scale * the largest x[i*ld+j], i < rows",
+		"	for i < rows { x[i*ld+j] = exp(scale*x[i*ld+j] - shift[j]) }",
+		"	sum[j] = sum over i < rows of x[i*ld+j]",
 		"}")
-	x, shift, sum := s.gp("x"), s.gp("shift"), s.gp("sum")
+	x, ld, shift, sum := s.gp("x"), s.gp("ld"), s.gp("shift"), s.gp("sum")
+	s.SHLQ(U8(2), ld)
 	scale := s.broadcast("scale")
 	c := s.expConstants()
-	lowest := s.constantReg(math.Inf(-1))
-	s.rowPairs([]reg.GPVirtual{x}, []reg.GPVirtual{shift, sum}, func(n reg.GPVirtual, rows []softmaxRow) {
-		left := s.GP64()
-		s.MOVQ(n, left)
-		var best, minus []reg.VecVirtual
-		for range rows {
-			best = append(best, s.copyOf(lowest))
-		}
-		s.loop(left, 1, func(round []at) {
-			p := round[0]
-			for i, r := range rows {
-				v := p.load(r.pointers[0])
-				switch {
-				case p.mask == nil:
-				case s.avx512:
-					s.VBLENDMPS(v, lowest, p.mask, v)
-				default:
-					s.VBLENDVPS(p.mask, v, lowest, v)
-				}
+	s.loop(s.gp("n"), 1, func(round []at) {
+		p := round[0]
+		lowest := s.constantReg(math.Inf(-1))
+		best := []reg.VecVirtual{lowest, s.copyOf(lowest), s.copyOf(lowest), s.copyOf(lowest)}
+		s.down(p, ld, func(rows [][]Mem) {
+			for i, m := range rows {
+				v := s.vec()
+				s.loadTo(m[0], p.mask, v)
 				s.VMAXPS(v, best[i], best[i])
 			}
-		})
-		for i, r := range rows {
-			m := s.reduce(best[i], s.VMAXPS)
-			s.VMULSS(scale.AsX(), m.AsX(), m.AsX())
-			s.VMOVSS(m.AsX(), r.scalar(0))
-			minus = append(minus, s.spread(m))
-		}
-		acc := s.zeros(len(rows))
-		s.loop(n, 1, func(round []at) {
-			for i, r := range rows {
-				t := s.expTerm(round[0], r.pointers[0], r.pointers[0], scale, minus[i], c)
-				s.VADDPS(t, acc[i], acc[i])
+		}, x)
+		minus, total := s.combine(best, s.VMAXPS), s.zeros(2)
+		s.VMULPS(scale, minus, minus)
+		p.store(minus, shift)
+		s.down(p, ld, func(rows [][]Mem) {
+			e := s.expTerm(rows[0][0], p.mask, scale, minus, c)
+			for _, m := range rows[1:] {
+				s.VADDPS(s.expTerm(m[0], p.mask, scale, minus, c), e, e)
 			}
-		})
-		for i, r := range rows {
-			total, f := s.totalF64(s.widen(acc[i])), s.XMM()
-			s.VCVTSD2SS(total.AsX(), total.AsX(), f)
-			s.VMOVSS(f, r.scalar(1))
-		}
+			s.addF64(e, total)
+		}, x)
+		p.store(s.narrow(total), sum)
 	})
+	s.ret()
 }
 
 func (s *simd) softmaxBackward() {
 	s.function("softmaxBackward", "(x, dp *float32, ld, rows, n int, scale float32, shift *float32)",
-		"for r < rows {",
-		"	for i < n { p[i] = exp(scale*x[r*ld+i] - shift[r]) }",
-		"	for i < n { x[r*ld+i] = p[i] / sum of p }",
-		"	delta = sum over i < n of x[r*ld+i]*dp[r*ld+i]",
-		"	for i < n { dp[r*ld+i] = scale*(dp[r*ld+i]-delta)*x[r*ld+i] }",
+		"for j < n {",
+		"	for i < rows { p[i] = exp(scale*x[i*ld+j] - shift[j]) }",
+		"	for i < rows { x[i*ld+j] = p[i] / sum of p }",
+		"	delta = sum over i < rows of x[i*ld+j]*dp[i*ld+j]",
+		"	for i < rows { dp[i*ld+j] = scale*(dp[i*ld+j]-delta)*x[i*ld+j] }",
 		"}")
-	x, dp, shift := s.gp("x"), s.gp("dp"), s.gp("shift")
+	x, dp, ld, shift := s.gp("x"), s.gp("dp"), s.gp("ld"), s.gp("shift")
+	s.SHLQ(U8(2), ld)
 	scale := s.broadcast("scale")
 	c := s.expConstants()
-	s.rowPairs([]reg.GPVirtual{x, dp}, []reg.GPVirtual{shift}, func(n reg.GPVirtual, rows []softmaxRow) {
-		left := s.GP64()
-		s.MOVQ(n, left)
-		var minus, inv, delta []reg.VecVirtual
-		for _, r := range rows {
-			v := s.vec()
-			s.VBROADCASTSS(r.scalar(0), v)
-			minus = append(minus, v)
-		}
-		sum, dot := s.zeros(len(rows)), s.zeros(len(rows))
-		s.loop(left, 1, func(round []at) {
-			p := round[0]
-			for i, r := range rows {
-				t := s.expTerm(p, r.pointers[0], r.pointers[0], scale, minus[i], c)
-				s.VADDPS(t, sum[i], sum[i])
-				s.VFMADD231PS(p.load(r.pointers[1]), t, dot[i])
+	s.loop(s.gp("n"), 1, func(round []at) {
+		p := round[0]
+		minus := p.load(shift)
+		total, inner := s.zeros(2), s.zeros(2)
+		s.down(p, ld, func(rows [][]Mem) {
+			e, d := s.expTerm(rows[0][0], p.mask, scale, minus, c), s.vec()
+			s.loadTo(rows[0][1], p.mask, d)
+			s.VMULPS(e, d, d)
+			for _, m := range rows[1:] {
+				t, v := s.expTerm(m[0], p.mask, scale, minus, c), s.vec()
+				s.loadTo(m[1], p.mask, v)
+				s.VFMADD231PS(v, t, d)
+				s.VADDPS(t, e, e)
 			}
-		})
-		for i := range rows {
-			total, inner := s.totalF64(s.widen(sum[i])), s.totalF64(s.widen(dot[i]))
-			one, f := s.XMM(), s.XMM()
-			s.VMOVSS(s.bits(math.Float32bits(1)), f)
-			s.VCVTSS2SD(f, f, one)
-			s.VDIVSD(total.AsX(), one, total.AsX())
-			s.VMULSD(total.AsX(), inner.AsX(), inner.AsX())
-			s.VCVTSD2SS(total.AsX(), total.AsX(), total.AsX())
-			s.VCVTSD2SS(inner.AsX(), inner.AsX(), inner.AsX())
-			inv, delta = append(inv, s.spread(total)), append(delta, s.spread(inner))
+			s.addF64(e, total)
+			s.addF64(d, inner)
+		}, x, dp)
+		one := s.widen(s.constantReg(1))
+		for i := range total {
+			s.VDIVPD(total[i], one[i], total[i])
+			s.VMULPD(total[i], inner[i], inner[i])
 		}
-		s.loop(n, 1, func(round []at) {
-			for i, r := range rows {
-				a := round[0]
-				p := a.load(r.pointers[0])
-				s.VMULPS(inv[i], p, p)
-				a.store(p, r.pointers[0])
-				v := a.load(r.pointers[1])
-				s.VSUBPS(delta[i], v, v)
-				s.VMULPS(scale, v, v)
-				s.VMULPS(p, v, v)
-				a.store(v, r.pointers[1])
+		inv, delta := s.narrow(total), s.narrow(inner)
+		s.down(p, ld, func(rows [][]Mem) {
+			for _, m := range rows {
+				v, d := s.vec(), s.vec()
+				s.loadTo(m[0], p.mask, v)
+				s.VMULPS(inv, v, v)
+				s.storeTo(v, p.mask, m[0])
+				s.loadTo(m[1], p.mask, d)
+				s.VSUBPS(delta, d, d)
+				s.VMULPS(scale, d, d)
+				s.VMULPS(v, d, d)
+				s.storeTo(d, p.mask, m[1])
 			}
-		})
+		}, x, dp)
 	})
+	s.ret()
 }
 
 // normalTail approximates Q(z)*exp(z²/2)*(z+tailK), Q being the upper tail of

@@ -318,6 +318,29 @@ func (s *simd) widen(v reg.VecVirtual) []reg.VecVirtual {
 	return []reg.VecVirtual{lo, hi}
 }
 
+// addF64 adds the lanes of v to sum, two vectors of float64.
+func (s *simd) addF64(v reg.VecVirtual, sum []reg.VecVirtual) {
+	for i, half := range s.widen(v) {
+		s.VADDPD(half, sum[i], sum[i])
+	}
+}
+
+// narrow is the inverse of widen, with a rounding.
+func (s *simd) narrow(v []reg.VecVirtual) reg.VecVirtual {
+	if s.avx512 {
+		lo, hi, both := s.YMM(), s.YMM(), s.ZMM()
+		s.VCVTPD2PS(v[0], lo)
+		s.VCVTPD2PS(v[1], hi)
+		s.VINSERTF32X8(U8(1), hi, lo.AsZ(), both)
+		return both
+	}
+	lo, hi, both := s.XMM(), s.XMM(), s.YMM()
+	s.VCVTPD2PSY(v[0], lo)
+	s.VCVTPD2PSY(v[1], hi)
+	s.VINSERTF128(U8(1), hi, lo.AsY(), both)
+	return both
+}
+
 // totalF64 adds all lanes of vectors of float64.
 func (s *simd) totalF64(v []reg.VecVirtual) reg.VecVirtual {
 	sum := s.combine(v, s.VADDPD)

@@ -104,18 +104,24 @@ func (s *simd) divRows() {
 	x, by := s.gp("x"), s.gp("by")
 	one := s.XMM()
 	s.VMOVSS(s.bits(math.Float32bits(1)), one)
-	s.eachRow([]reg.GPVirtual{x}, []reg.GPVirtual{by}, func(n reg.GPVirtual) {
-		inv := s.vec()
-		s.VDIVSS(Mem{Base: by}, one, inv.AsX())
-		factor := s.spread(inv)
-		s.loop(n, 2, func(round []at) {
-			for _, p := range round {
-				v := p.load(x)
-				s.VMULPS(factor, v, v)
-				p.store(v, x)
-			}
-		})
+	ld, rows, top := s.gp("ld"), s.gp("rows"), s.label("row")
+	s.SHLQ(U8(2), ld)
+	s.Label(top)
+	inv, factor := s.XMM(), s.vec()
+	s.VDIVSS(Mem{Base: by}, one, inv)
+	s.VBROADCASTSS(inv, factor)
+	s.loop(s.gp("n"), 2, func(round []at) { // which uses n up
+		for _, p := range round {
+			v := p.load(x)
+			s.VMULPS(factor, v, v)
+			p.store(v, x)
+		}
 	})
+	s.ADDQ(ld, x)
+	s.ADDQ(U8(4), by)
+	s.DECQ(rows)
+	s.JNE(LabelRef(top))
+	s.ret()
 }
 
 // addRows keeps two sums per column, of even and of odd rows, and goes down a

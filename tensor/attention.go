@@ -45,9 +45,9 @@ type attention struct {
 	freshQ, freshKV bool
 }
 
-// attentionRows bounds how many queries are taken at a time, and with it the
-// memory of a worker: two blocks of that many rows of scores.
-const attentionRows = 224
+// attentionQueries bounds how many queries the backward pass takes at a time,
+// and with it the memory of a worker: two blocks of that many columns of scores.
+const attentionQueries = 224
 
 func newAttention(t *Tape, q, kv *Tensor, heads, d, ldq, k0, v0, ldkv int) *attention {
 	if heads < 1 {
@@ -103,41 +103,47 @@ func pack(scratch *[]float32, b matrix, k, n int) []float32 {
 	return p
 }
 
-// forwardHead computes, for 11 to 14 queries at a time so that the scores stay
+// forwardHead computes, for a panel of queries at a time so that the scores stay
 // in the first-level cache:
 //
-//	s = q·kᵀ        p = exp(scale·s − max)        out = p·v / sum(p)
+//	sᵀ = k·qᵀ        p = exp(scale·s − max)        out = p·v / sum(p)
+//
+// The scores are transposed, a column for each query: then the lanes of a
+// vector belong to different queries, and neither maximum nor sum has to be
+// taken across them.
 func (a *attention) forwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	out := a.output(i, a.out.Data)
-	tile := asm.TileRows()
-	lds := scoreStride(a.m)
-	scratch := a.t.Scratch(w, asm.PackedLen(a.dh, a.m)+asm.PackedLen(a.m, a.dh)+tile*lds)
-	keys := pack(&scratch, k.transposed(), a.dh, a.m)
+	nr := asm.PanelCols()
+	most := nr + nr/2
+	lds := scoreStride(min(a.n, most))
+	scratch := a.t.Scratch(w, asm.PackedLen(a.dh, a.n)+asm.PackedLen(a.m, a.dh)+a.m*lds+2*most)
+	queries := pack(&scratch, q.transposed(), a.dh, a.n)
 	values := pack(&scratch, v, a.m, a.dh)
-	s := scratch[:tile*lds]
-	// No tile is higher.
-	var ownShift, sums [16]float32
-	for tiles, b := blocks(a.n, tile), 0; b < tiles; b++ {
+	s, shift, sums := scratch[:a.m*lds], scratch[a.m*lds:][:most], scratch[a.m*lds+most:]
+	for from := 0; from < a.n; {
 		if a.t.stopping() { // one head of a long sequence takes seconds
 			return
 		}
-		from, to := block(a.n, tiles, b)
-		shift := ownShift[:]
+		to := from + nr
+		if a.n-to <= nr/2 { // a last panel of half the width goes along
+			to = a.n
+		}
 		if a.shift != nil {
 			shift = a.shift[i*a.n+from : i*a.n+to]
 		}
-		gemmSmall(s, lds, q.at(from, 0), keys, to-from, a.m, a.dh, false)
-		asm.Softmax(s, lds, to-from, a.m, a.scale, shift, sums[:])
-		gemmSmall(out.at(from, 0).data, a.d, matrix{s, lds, 1}, values, to-from, a.dh, a.m, false)
-		asm.DivRows(out.at(from, 0).data, a.d, to-from, a.dh, sums[:])
+		gemmSmall(s, lds, k, queries[from*a.dh:], a.m, to-from, a.dh, false)
+		asm.Softmax(s, lds, a.m, to-from, a.scale, shift, sums)
+		gemmSmall(out.at(from, 0).data, a.d, matrix{s, 1, lds}, values, to-from, a.dh, a.m, false)
+		asm.DivRows(out.at(from, 0).data, a.d, to-from, a.dh, sums)
+		from = to
 	}
 }
 
-// scoreStride pads a row of m scores to whole cache lines, and away from
+// scoreStride pads a row of n scores to whole cache lines, and away from
 // multiples of a page, at which rows would compete for one place in the cache.
-func scoreStride(m int) int {
-	ld := blocks(m, cacheLine) * cacheLine
+func scoreStride(n int) int {
+	ld := blocks(n, cacheLine) * cacheLine
 	if ld%1024 == 0 {
 		ld += cacheLine
 	}
@@ -164,7 +170,8 @@ func (a *attention) backward() {
 	t.Parallel(a.batch*a.heads, a.backwardHead)
 }
 
-// backwardHead computes p anew, a block of queries at a time:
+// backwardHead computes p anew, a block of queries at a time and transposed as
+// in the forward pass:
 //
 //	p = exp(scale·q·kᵀ − max) / sum              dv += pᵀ·do
 //	ds = scale·p∘(do·vᵀ − rowsum(p∘(do·vᵀ)))     dq += ds·k       dk += dsᵀ·q
@@ -175,12 +182,10 @@ func (a *attention) backward() {
 func (a *attention) backwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	do := a.output(i, a.out.Grad)
-	lds := scoreStride(a.m)
-	parts := blocks(a.n, attentionRows)
+	parts := blocks(a.n, attentionQueries)
 	most := blocks(a.n, parts)
-	scratch := a.t.Scratch(w, 2*asm.PackedLen(a.dh, a.m)+asm.PackedLen(a.m, a.dh)+2*asm.PackedLen(most, a.dh)+2*most*lds)
-	keysT := pack(&scratch, k.transposed(), a.dh, a.m)
-	valuesT := pack(&scratch, v.transposed(), a.dh, a.m)
+	lds := scoreStride(most)
+	scratch := a.t.Scratch(w, asm.PackedLen(a.m, a.dh)+2*asm.PackedLen(a.dh, most)+2*asm.PackedLen(most, a.dh)+2*a.m*lds)
 	keys := pack(&scratch, k, a.m, a.dh)
 	var dq, dk, dv matrix
 	if a.dq != nil {
@@ -191,20 +196,23 @@ func (a *attention) backwardHead(w, i int) {
 	}
 	for part := range parts {
 		from, to := block(a.n, parts, part)
-		rows := to - from
+		n := to - from
 		s := scratch
-		queries := pack(&s, q.at(from, 0), rows, a.dh)
-		outs := pack(&s, do.at(from, 0), rows, a.dh)
-		p, ds := s[:rows*lds], s[most*lds:][:rows*lds]
-		gemmSmall(p, lds, q.at(from, 0), keysT, rows, a.m, a.dh, false)
-		gemmSmall(ds, lds, do.at(from, 0), valuesT, rows, a.m, a.dh, false)
-		asm.SoftmaxBackward(p, ds, lds, rows, a.m, a.scale, a.shift[i*a.n+from:])
+		query, grad := q.at(from, 0), do.at(from, 0)
+		queriesT := pack(&s, query.transposed(), a.dh, n)
+		gradsT := pack(&s, grad.transposed(), a.dh, n)
+		queries := pack(&s, query, n, a.dh)
+		grads := pack(&s, grad, n, a.dh)
+		p, ds := s[:a.m*lds], s[a.m*lds:][:a.m*lds]
+		gemmSmall(p, lds, k, queriesT, a.m, n, a.dh, false)
+		gemmSmall(ds, lds, v, gradsT, a.m, n, a.dh, false)
+		asm.SoftmaxBackward(p, ds, lds, a.m, n, a.scale, a.shift[i*a.n+from:])
 		if a.dq != nil {
-			gemmSmall(dq.at(from, 0).data, a.ldq, matrix{ds, lds, 1}, keys, rows, a.dh, a.m, !a.freshQ)
+			gemmSmall(dq.at(from, 0).data, a.ldq, matrix{ds, 1, lds}, keys, n, a.dh, a.m, !a.freshQ)
 		}
 		if a.dkv != nil {
-			gemmSmall(dk.data, a.ldkv, matrix{ds, 1, lds}, queries, a.m, a.dh, rows, !a.freshKV || part > 0)
-			gemmSmall(dv.data, a.ldkv, matrix{p, 1, lds}, outs, a.m, a.dh, rows, !a.freshKV || part > 0)
+			gemmSmall(dk.data, a.ldkv, rowMajor(ds, lds), queries, a.m, a.dh, n, !a.freshKV || part > 0)
+			gemmSmall(dv.data, a.ldkv, rowMajor(p, lds), grads, a.m, a.dh, n, !a.freshKV || part > 0)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // cases are all that the tests of operations run. The sizes are chosen to meet
 // each branch: no row, one row, odd numbers of rows and columns, more rows than
 // a block has (112), sums longer than blockK (768), keys and queries beyond
-// attentionRows (224).
+// attentionQueries (224).
 var cases = sync.OnceValue(func() []*opCase {
 	var all []*opCase
 	add := func(c *opCase) { all = append(all, c) }
