@@ -31,40 +31,31 @@ func BenchmarkPeakFMA(b *testing.B) {
 	})
 }
 
-// BenchmarkGemmTile goes down 9 tiles for each of 8 panels, as a matrix
-// product does, with A row-major in place. The rows of C and A are padded so
-// that they do not all fall into the same cache sets.
-func BenchmarkGemmTile(b *testing.B) {
+// BenchmarkGemmPanel multiplies some rows by 8 panels, as a matrix product does,
+// with A row-major in place. The rows of C and A are padded so that they do not
+// all fall into the same cache sets.
+func BenchmarkGemmPanel(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
-		mr, nr := TileRows(), PanelCols()
-		for _, k := range []int{64, 256, 768} {
-			for _, m := range tileHeights(mr) {
+		nr := PanelCols()
+		for _, k := range []int{32, 64, 256, 768} {
+			for _, m := range []int{1, 4, 7, 14, 99, 196} {
 				for _, w := range []int{nr, nr / 2} {
 					b.Run(fmt.Sprintf("%dx%dx%d", m, w, k), func(b *testing.B) {
-						const tiles, panels = 9, 8
+						const panels = 8
 						lda, ldc := k+16, w*panels+16
-						a, p := make([]float32, tiles*m*lda), make([]float32, panels*k*w)
-						c := make([]float32, tiles*m*ldc)
+						a, p := make([]float32, m*lda), make([]float32, panels*k*w)
+						c := make([]float32, m*ldc)
 						for b.Loop() {
-							for q := 0; q < panels; q++ {
-								for i := 0; i < tiles; i++ {
-									GemmTile(c[i*m*ldc+q*w:], ldc, a[i*m*lda:], lda, 1, p[q*k*w:], w, m, w, k, false, nil, nil, 0)
-								}
+							for q := range panels {
+								GemmPanel(c[q*w:], ldc, a, lda, 1, p[q*k*w:], w, m, w, k, false, nil, nil, 0)
 							}
 						}
-						rate(b, 2*float64(tiles*m)*float64(panels*w)*float64(k), "GFLOP/s")
+						rate(b, 2*float64(m)*float64(panels*w)*float64(k), "GFLOP/s")
 					})
 				}
 			}
 		}
 	})
-}
-
-func tileHeights(mr int) []int {
-	if mr == avx512MR {
-		return []int{1, 2, 4, 7, 11, 14}
-	}
-	return []int{1, mr / 2, mr}
 }
 
 func BenchmarkPackB(b *testing.B) {

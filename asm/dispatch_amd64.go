@@ -271,118 +271,135 @@ func pack(dst, src []float32, k, n, w, rs, cs int) {
 	}
 }
 
-func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+	if level == Generic {
+		gemmPanelGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+		return
+	}
 	acc := 0
 	if accumulate {
 		acc = 1
 	}
-	// With k == 0, a and b may be empty; a missing bias or add is a nil pointer.
-	switch ap, bp := unsafe.SliceData(a), unsafe.SliceData(b); level {
-	case AVX512:
-		gemmTileAVX512(&c[0], ldc, ap, ars, acs, bp, w, m, n, k, acc, unsafe.SliceData(bias), unsafe.SliceData(add), ldadd)
-	case AVX2:
-		gemmTileAVX2(&c[0], ldc, ap, ars, acs, bp, w, m, n, k, acc, unsafe.SliceData(bias), unsafe.SliceData(add), ldadd)
-	default:
-		gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+	// Some tiles are a row higher than the rest.
+	tiles := (m + tileRows(ars, acs) - 1) / tileRows(ars, acs)
+	rows, higher := m/tiles, m%tiles
+	for i, height, count := 0, rows+1, higher; i < m; height, count = rows, tiles-higher {
+		if count == 0 {
+			continue
+		}
+		// With k == 0, a and b may be empty; a missing bias or add is a nil pointer.
+		ap, bp, addp := unsafe.SliceData(a), unsafe.SliceData(b), unsafe.SliceData(add)
+		if k > 0 {
+			ap = &a[i*ars]
+		}
+		if add != nil {
+			addp = &add[i*ldadd]
+		}
+		if level == AVX512 {
+			gemmTilesAVX512(&c[i*ldc], ldc, ap, ars, acs, bp, w, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+		} else {
+			gemmTilesAVX2(&c[i*ldc], ldc, ap, ars, acs, bp, w, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+		}
+		i += height * count
 	}
 }
 
-func gemmTileAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd int) {
+func gemmTilesAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
 	if w == 32 {
 		switch m {
 		case 1:
-			gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 2:
-			gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 3:
-			gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 4:
-			gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 5:
-			gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 6:
-			gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 7:
-			gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 8:
-			gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 9:
-			gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 10:
-			gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 11:
-			gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 12:
-			gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 13:
-			gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 14:
-			gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		}
 		return
 	}
 	switch m {
 	case 1:
-		gemm1x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm1x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 2:
-		gemm2x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm2x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 3:
-		gemm3x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm3x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 4:
-		gemm4x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm4x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 5:
-		gemm5x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm5x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 6:
-		gemm6x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm6x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 7:
-		gemm7x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm7x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 8:
-		gemm8x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm8x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 9:
-		gemm9x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm9x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 10:
-		gemm10x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm10x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 11:
-		gemm11x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm11x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 12:
-		gemm12x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm12x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 13:
-		gemm13x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm13x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 14:
-		gemm14x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm14x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	}
 }
 
-func gemmTileAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd int) {
+func gemmTilesAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
 	if w == 16 {
 		switch m {
 		case 1:
-			gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 2:
-			gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 3:
-			gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 4:
-			gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 5:
-			gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		case 6:
-			gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+			gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 		}
 		return
 	}
 	switch m {
 	case 1:
-		gemm1x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm1x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 2:
-		gemm2x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm2x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 3:
-		gemm3x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm3x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 4:
-		gemm4x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm4x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 5:
-		gemm5x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm5x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 6:
-		gemm6x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd)
+		gemm6x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	}
 }

@@ -4,8 +4,8 @@ package asm
 
 func pack(dst, src []float32, k, n, w, rs, cs int) { packGeneric(dst, src, k, n, w, rs, cs) }
 
-func gemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
-	gemmTileGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+	gemmPanelGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
 }
 
 func add(dst, x, y []float32)                            { addGeneric(dst, x, y) }

@@ -8,8 +8,8 @@ const (
 	avx512MR, avx512NR   = 14, 32
 )
 
-// TileRows returns MR, the most rows [GemmTile] takes: 14 at AVX-512, 6 at
-// AVX2, 4 at Generic.
+// TileRows returns MR, the most rows of C whose sums [GemmPanel] keeps in
+// registers: 14 at AVX-512, 6 at AVX2, 4 at Generic.
 func TileRows() int {
 	switch level {
 	case AVX512:
@@ -56,7 +56,7 @@ func PackedLen(k, n int) int {
 }
 
 // PackB packs the k×n matrix with element (p,j) at b[p*rs+j*cs] into column
-// panels for [GemmTile]. Panel q starts at dst[q*NR*k] and holds k rows of
+// panels for [GemmPanel]. Panel q starts at dst[q*NR*k] and holds k rows of
 // w = PanelWidth(n, q) floats; columns past n are zero. dst needs
 // PackedLen(k, n) floats. cs == 1 (row-major) and rs == 1 (transposed, as
 // weights of a linear layer are stored) are fast.
@@ -110,56 +110,64 @@ func packGeneric(dst, src []float32, k, n, w, rs, cs int) {
 // are added: that costs a pass over C, in the first-level cache, for each.
 const sumLength = 128
 
-// GemmTile computes an m×n tile of a matrix product:
+// GemmPanel computes n columns of a matrix product:
 //
 //	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
 //
-// for i < m <= TileRows(), j < n <= w, p < k; C is added to if accumulate is
-// true and overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is
-// one panel of width w as [PackB] lays it out, w being NR or NR/2; C[i,j] is
-// c[i*ldc+j] and add[i,j] is add[i*ldadd+j]. bias (at least n floats) and add
-// may be nil; add must not overlap c. k may be 0.
+// for i < m, j < n <= w, p < k; C is added to if accumulate is true and
+// overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is one panel of
+// width w as [PackB] lays it out, w being NR or NR/2; C[i,j] is c[i*ldc+j] and
+// add[i,j] is add[i*ldadd+j]. bias (at least n floats) and add may be nil; add
+// must not overlap c. k may be 0.
 //
 // Only the m×n elements of C are written, and nothing beyond column n of C,
-// add and bias is read. Each element is summed in the order of p, 128 products
-// in an accumulator, so its bits do not depend on m, n or its place in the
-// tile.
-func GemmTile(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+// add and bias is read. Rows are taken in tiles of at most TileRows(), all of
+// nearly the same height. Each element is summed in the order of p, 128 products
+// in an accumulator, so its bits do not depend on m, n or its place.
+func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	if m <= 0 || n <= 0 {
 		return
 	}
-	if m > TileRows() {
-		fail("GemmTile rows", m, "at most %d", TileRows())
-	}
 	if nr := PanelCols(); w != nr && w != nr/2 {
-		fail("GemmTile panel width", w, "%d or %d", nr, nr/2)
+		fail("GemmPanel panel width", w, "%d or %d", nr, nr/2)
 	}
 	if n > w {
-		fail("GemmTile columns", n, "at most the panel width %d", w)
+		fail("GemmPanel columns", n, "at most the panel width %d", w)
 	}
-	mustHold("GemmTile k", k, 0)
-	mustHold("GemmTile ldc", ldc, 0)
-	mustHold("GemmTile len(c)", len(c), (m-1)*ldc+n)
+	mustHold("GemmPanel k", k, 0)
+	mustHold("GemmPanel ldc", ldc, 0)
+	mustHold("GemmPanel len(c)", len(c), (m-1)*ldc+n)
 	if k > 0 {
-		mustHold("GemmTile ars", ars, 0)
-		mustHold("GemmTile acs", acs, 0)
-		mustHold("GemmTile len(a)", len(a), (m-1)*ars+(k-1)*acs+1)
-		mustHold("GemmTile len(b)", len(b), k*w)
+		mustHold("GemmPanel ars", ars, 0)
+		mustHold("GemmPanel acs", acs, 0)
+		mustHold("GemmPanel len(a)", len(a), (m-1)*ars+(k-1)*acs+1)
+		mustHold("GemmPanel len(b)", len(b), k*w)
 	}
 	if bias != nil {
-		mustHold("GemmTile len(bias)", len(bias), n)
+		mustHold("GemmPanel len(bias)", len(bias), n)
 	}
 	if add != nil {
-		mustHold("GemmTile ldadd", ldadd, 0)
-		mustHold("GemmTile len(add)", len(add), (m-1)*ldadd+n)
+		mustHold("GemmPanel ldadd", ldadd, 0)
+		mustHold("GemmPanel len(add)", len(add), (m-1)*ldadd+n)
 	}
-	gemmTile(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+	gemmPanel(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
 }
 
-// gemmTileGeneric works on blocks of two rows by four columns, which is what
+// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
+// of a page apart, the lines of a tile that are in use at once compete for one
+// set of the first-level cache, which has 12 places.
+func tileRows(ars, acs int) int {
+	const page, ways = 1024, 12
+	if acs == 1 && ars%page == 0 {
+		return min(TileRows(), ways-1)
+	}
+	return TileRows()
+}
+
+// gemmPanelGeneric works on blocks of two rows by four columns, which is what
 // fits the scalar registers. An odd last row is computed twice and stored
 // once: a second, narrower loop could be compiled to other roundings.
-func gemmTileGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	for i := 0; i < m; i += 2 {
 		i1 := min(i+1, m-1)
 		for j := 0; j < n; j += 4 {

@@ -6,7 +6,7 @@ package asm
 
 // gemm1x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 1, j < n <= 8 {
+//	for i < 1*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -15,11 +15,11 @@ package asm
 //	}
 //
 //go:noescape
-func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm2x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 2, j < n <= 8 {
+//	for i < 2*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -28,11 +28,11 @@ func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm3x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 3, j < n <= 8 {
+//	for i < 3*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -41,11 +41,11 @@ func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm4x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 4, j < n <= 8 {
+//	for i < 4*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -54,11 +54,11 @@ func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm5x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 5, j < n <= 8 {
+//	for i < 5*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -67,11 +67,11 @@ func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm6x8AVX2 computes, for pointers to the first elements:
 //
-//	for i < 6, j < n <= 8 {
+//	for i < 6*tiles, j < n <= 8 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*8+j] // the first is stored and not added, unless acc
 //		}
@@ -80,11 +80,11 @@ func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm1x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 1, j < n <= 16 {
+//	for i < 1*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -93,11 +93,11 @@ func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, 
 //	}
 //
 //go:noescape
-func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm2x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 2, j < n <= 16 {
+//	for i < 2*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -106,11 +106,11 @@ func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm3x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 3, j < n <= 16 {
+//	for i < 3*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -119,11 +119,11 @@ func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm4x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 4, j < n <= 16 {
+//	for i < 4*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -132,11 +132,11 @@ func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm5x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 5, j < n <= 16 {
+//	for i < 5*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -145,11 +145,11 @@ func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm6x16AVX2 computes, for pointers to the first elements:
 //
-//	for i < 6, j < n <= 16 {
+//	for i < 6*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -158,11 +158,11 @@ func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm1x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 1, j < n <= 16 {
+//	for i < 1*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -171,11 +171,11 @@ func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm2x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 2, j < n <= 16 {
+//	for i < 2*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -184,11 +184,11 @@ func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm3x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 3, j < n <= 16 {
+//	for i < 3*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -197,11 +197,11 @@ func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm4x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 4, j < n <= 16 {
+//	for i < 4*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -210,11 +210,11 @@ func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm5x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 5, j < n <= 16 {
+//	for i < 5*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -223,11 +223,11 @@ func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm6x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 6, j < n <= 16 {
+//	for i < 6*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -236,11 +236,11 @@ func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm7x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 7, j < n <= 16 {
+//	for i < 7*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -249,11 +249,11 @@ func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm8x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 8, j < n <= 16 {
+//	for i < 8*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -262,11 +262,11 @@ func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm9x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 9, j < n <= 16 {
+//	for i < 9*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -275,11 +275,11 @@ func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm10x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 10, j < n <= 16 {
+//	for i < 10*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -288,11 +288,11 @@ func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm11x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 11, j < n <= 16 {
+//	for i < 11*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -301,11 +301,11 @@ func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm12x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 12, j < n <= 16 {
+//	for i < 12*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -314,11 +314,11 @@ func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm13x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 13, j < n <= 16 {
+//	for i < 13*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -327,11 +327,11 @@ func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm14x16AVX512 computes, for pointers to the first elements:
 //
-//	for i < 14, j < n <= 16 {
+//	for i < 14*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
 //		}
@@ -340,11 +340,11 @@ func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm1x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 1, j < n <= 32 {
+//	for i < 1*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -353,11 +353,11 @@ func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm2x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 2, j < n <= 32 {
+//	for i < 2*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -366,11 +366,11 @@ func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm3x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 3, j < n <= 32 {
+//	for i < 3*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -379,11 +379,11 @@ func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm4x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 4, j < n <= 32 {
+//	for i < 4*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -392,11 +392,11 @@ func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm5x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 5, j < n <= 32 {
+//	for i < 5*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -405,11 +405,11 @@ func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm6x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 6, j < n <= 32 {
+//	for i < 6*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -418,11 +418,11 @@ func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm7x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 7, j < n <= 32 {
+//	for i < 7*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -431,11 +431,11 @@ func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm8x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 8, j < n <= 32 {
+//	for i < 8*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -444,11 +444,11 @@ func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm9x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 9, j < n <= 32 {
+//	for i < 9*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -457,11 +457,11 @@ func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm10x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 10, j < n <= 32 {
+//	for i < 10*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -470,11 +470,11 @@ func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm11x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 11, j < n <= 32 {
+//	for i < 11*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -483,11 +483,11 @@ func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm12x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 12, j < n <= 32 {
+//	for i < 12*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -496,11 +496,11 @@ func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm13x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 13, j < n <= 32 {
+//	for i < 13*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -509,11 +509,11 @@ func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 
 // gemm14x32AVX512 computes, for pointers to the first elements:
 //
-//	for i < 14, j < n <= 32 {
+//	for i < 14*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
 //		}
@@ -522,4 +522,4 @@ func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)

@@ -4,9 +4,10 @@
 
 #include "textflag.h"
 
-// func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm1x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm1x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm1x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -21,12 +22,12 @@ TEXT ·gemm1x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -43,9 +44,9 @@ part1:
 	MOVQ    8(SP), BX
 	VXORPS  Y0, Y0, Y0
 	TESTQ   SI, SI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (BX), Y1
 	PREFETCHT1   (BX)(DX*1)
 	VBROADCASTSS (AX), Y2
@@ -53,96 +54,144 @@ loop3:
 	ADDQ         CX, AX
 	ADDQ         $0x00000020, BX
 	DECQ         SI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    AX, (SP)
 	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y1
 	VADDPS  Y1, Y0, Y0
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y1
 	VADDPS  Y1, Y0, Y0
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y1
 	VADDPS  Y1, Y0, Y0
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y1
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y1, Y2
 	VADDPS     Y2, Y0, Y0
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y1, Y2
 	VADDPS     Y2, Y0, Y0
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y1, Y2
 	VADDPS     Y2, Y0, Y0
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y1, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
@@ -180,9 +229,10 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm2x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm2x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm2x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -199,14 +249,14 @@ TEXT ·gemm2x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -224,9 +274,9 @@ part1:
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y2
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Y3
@@ -236,16 +286,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000020, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -255,20 +305,20 @@ done2:
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y0, Y0
 	VADDPS  Y2, Y1, Y1
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y2
@@ -277,7 +327,7 @@ nobias7:
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -285,21 +335,45 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Y1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y2
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -309,20 +383,20 @@ edge4:
 	VMASKMOVPS (AX), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y2, Y3
 	VADDPS     Y3, Y0, Y0
 	VADDPS     Y3, Y1, Y1
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y2, Y3
@@ -331,7 +405,7 @@ nobias11:
 	VMASKMOVPS (AX), Y2, Y3
 	VADDPS     Y3, Y1, Y1
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -339,17 +413,42 @@ more10:
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y2, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm3x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -368,7 +467,7 @@ TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -377,7 +476,7 @@ TEXT ·gemm3x8AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -396,9 +495,9 @@ part1:
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y3
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Y4
@@ -410,16 +509,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000020, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -432,21 +531,21 @@ done2:
 	VMOVUPS (AX), Y3
 	VADDPS  Y3, Y2, Y2
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y3
 	VADDPS  Y3, Y0, Y0
 	VADDPS  Y3, Y1, Y1
 	VADDPS  Y3, Y2, Y2
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y3
@@ -458,7 +557,7 @@ nobias7:
 	VMOVUPS (AX), Y3
 	VADDPS  Y3, Y2, Y2
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -468,21 +567,45 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Y2, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y3
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -495,21 +618,21 @@ edge4:
 	VMASKMOVPS (AX), Y3, Y4
 	VADDPS     Y4, Y2, Y2
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y3, Y4
 	VADDPS     Y4, Y0, Y0
 	VADDPS     Y4, Y1, Y1
 	VADDPS     Y4, Y2, Y2
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y3, Y4
@@ -521,7 +644,7 @@ nobias11:
 	VMASKMOVPS (AX), Y3, Y4
 	VADDPS     Y4, Y2, Y2
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -531,17 +654,42 @@ more10:
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y3, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm4x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -562,7 +710,7 @@ TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -573,7 +721,7 @@ TEXT ·gemm4x8AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -594,9 +742,9 @@ part1:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y4
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Y5
@@ -610,16 +758,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000020, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -635,22 +783,22 @@ done2:
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y0, Y0
 	VADDPS  Y4, Y1, Y1
 	VADDPS  Y4, Y2, Y2
 	VADDPS  Y4, Y3, Y3
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y4
@@ -665,7 +813,7 @@ nobias7:
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -677,21 +825,45 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Y3, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y4
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -707,22 +879,22 @@ edge4:
 	VMASKMOVPS (AX), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y4, Y5
 	VADDPS     Y5, Y0, Y0
 	VADDPS     Y5, Y1, Y1
 	VADDPS     Y5, Y2, Y2
 	VADDPS     Y5, Y3, Y3
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y4, Y5
@@ -737,7 +909,7 @@ nobias11:
 	VMASKMOVPS (AX), Y4, Y5
 	VADDPS     Y5, Y3, Y3
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -749,17 +921,42 @@ more10:
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y4, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm5x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -782,7 +979,7 @@ TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -795,7 +992,7 @@ TEXT ·gemm5x8AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -817,9 +1014,9 @@ part1:
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y5
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Y6
@@ -835,16 +1032,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000020, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -863,12 +1060,12 @@ done2:
 	VMOVUPS (AX), Y5
 	VADDPS  Y5, Y4, Y4
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y5
 	VADDPS  Y5, Y0, Y0
 	VADDPS  Y5, Y1, Y1
@@ -876,10 +1073,10 @@ first5:
 	VADDPS  Y5, Y3, Y3
 	VADDPS  Y5, Y4, Y4
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y5
@@ -897,7 +1094,7 @@ nobias7:
 	VMOVUPS (AX), Y5
 	VADDPS  Y5, Y4, Y4
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -911,21 +1108,45 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Y4, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y5
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -944,12 +1165,12 @@ edge4:
 	VMASKMOVPS (AX), Y5, Y6
 	VADDPS     Y6, Y4, Y4
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y5, Y6
 	VADDPS     Y6, Y0, Y0
 	VADDPS     Y6, Y1, Y1
@@ -957,10 +1178,10 @@ first9:
 	VADDPS     Y6, Y3, Y3
 	VADDPS     Y6, Y4, Y4
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y5, Y6
@@ -978,7 +1199,7 @@ nobias11:
 	VMASKMOVPS (AX), Y5, Y6
 	VADDPS     Y6, Y4, Y4
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -992,17 +1213,42 @@ more10:
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y5, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm6x8AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -1027,7 +1273,7 @@ TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -1042,7 +1288,7 @@ TEXT ·gemm6x8AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -1066,9 +1312,9 @@ part1:
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y6
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Y7
@@ -1086,16 +1332,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000020, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000008
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1117,12 +1363,12 @@ done2:
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y6, Y1, Y1
@@ -1131,10 +1377,10 @@ first5:
 	VADDPS  Y6, Y4, Y4
 	VADDPS  Y6, Y5, Y5
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y6
@@ -1155,7 +1401,7 @@ nobias7:
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1171,21 +1417,45 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Y5, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
 	VMOVUPS    (CX)(DX*4), Y6
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1207,12 +1477,12 @@ edge4:
 	VMASKMOVPS (AX), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y6, Y7
 	VADDPS     Y7, Y0, Y0
 	VADDPS     Y7, Y1, Y1
@@ -1221,10 +1491,10 @@ first9:
 	VADDPS     Y7, Y4, Y4
 	VADDPS     Y7, Y5, Y5
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y6, Y7
@@ -1245,7 +1515,7 @@ nobias11:
 	VMASKMOVPS (AX), Y6, Y7
 	VADDPS     Y7, Y5, Y5
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1261,17 +1531,42 @@ more10:
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y6, (AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -1286,12 +1581,12 @@ TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -1309,9 +1604,9 @@ part1:
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	TESTQ   SI, SI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (BX), Y2
 	VMOVUPS      32(BX), Y3
 	PREFETCHT1   (BX)(DX*1)
@@ -1321,16 +1616,16 @@ loop3:
 	ADDQ         CX, AX
 	ADDQ         $0x00000040, BX
 	DECQ         SI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    AX, (SP)
 	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1339,21 +1634,21 @@ done2:
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y2
@@ -1361,22 +1656,46 @@ nobias7:
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1386,7 +1705,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y3
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1395,21 +1714,21 @@ edge4:
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y2, Y4
@@ -1417,24 +1736,49 @@ nobias11:
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y2, (AX)
 	VMASKMOVPS Y1, Y3, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -1451,14 +1795,14 @@ TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -1478,9 +1822,9 @@ part1:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y4
 	VMOVUPS      32(SI), Y5
 	PREFETCHT1   (SI)(DX*1)
@@ -1493,16 +1837,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1516,12 +1860,12 @@ done2:
 	VMOVUPS 32(AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y0, Y0
 	VADDPS  Y4, Y2, Y2
@@ -1529,10 +1873,10 @@ first5:
 	VADDPS  Y4, Y1, Y1
 	VADDPS  Y4, Y3, Y3
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y4
@@ -1545,7 +1889,7 @@ nobias7:
 	VMOVUPS 32(AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1555,15 +1899,39 @@ more6:
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1573,7 +1941,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y5
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1587,12 +1955,12 @@ edge4:
 	VMASKMOVPS 32(AX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
 	VADDPS     Y6, Y2, Y2
@@ -1600,10 +1968,10 @@ first9:
 	VADDPS     Y6, Y1, Y1
 	VADDPS     Y6, Y3, Y3
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y4, Y6
@@ -1616,7 +1984,7 @@ nobias11:
 	VMASKMOVPS 32(AX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1626,17 +1994,42 @@ more10:
 	VMASKMOVPS Y2, Y4, (AX)
 	VMASKMOVPS Y3, Y5, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -1655,7 +2048,7 @@ TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -1664,7 +2057,7 @@ TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -1686,9 +2079,9 @@ part1:
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y6
 	VMOVUPS      32(SI), Y7
 	PREFETCHT1   (SI)(DX*1)
@@ -1704,16 +2097,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1732,12 +2125,12 @@ done2:
 	VMOVUPS 32(AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y6, Y2, Y2
@@ -1747,10 +2140,10 @@ first5:
 	VADDPS  Y6, Y3, Y3
 	VADDPS  Y6, Y5, Y5
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y6
@@ -1768,7 +2161,7 @@ nobias7:
 	VMOVUPS 32(AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1781,15 +2174,39 @@ more6:
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -1799,7 +2216,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y7
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1818,12 +2235,12 @@ edge4:
 	VMASKMOVPS 32(AX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
 	VADDPS     Y8, Y2, Y2
@@ -1833,10 +2250,10 @@ first9:
 	VADDPS     Y8, Y3, Y3
 	VADDPS     Y8, Y5, Y5
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y6, Y8
@@ -1854,7 +2271,7 @@ nobias11:
 	VMASKMOVPS 32(AX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1867,17 +2284,42 @@ more10:
 	VMASKMOVPS Y4, Y6, (AX)
 	VMASKMOVPS Y5, Y7, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -1898,7 +2340,7 @@ TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -1909,7 +2351,7 @@ TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -1934,9 +2376,9 @@ part1:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y8
 	VMOVUPS      32(SI), Y9
 	PREFETCHT1   (SI)(DX*1)
@@ -1955,16 +2397,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1988,12 +2430,12 @@ done2:
 	VMOVUPS 32(AX), Y8
 	VADDPS  Y8, Y7, Y7
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y8
 	VADDPS  Y8, Y0, Y0
 	VADDPS  Y8, Y2, Y2
@@ -2005,10 +2447,10 @@ first5:
 	VADDPS  Y8, Y5, Y5
 	VADDPS  Y8, Y7, Y7
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y8
@@ -2031,7 +2473,7 @@ nobias7:
 	VMOVUPS 32(AX), Y8
 	VADDPS  Y8, Y7, Y7
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2047,15 +2489,39 @@ more6:
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -2065,7 +2531,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y9
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2089,12 +2555,12 @@ edge4:
 	VMASKMOVPS 32(AX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
 	VADDPS     Y10, Y2, Y2
@@ -2106,10 +2572,10 @@ first9:
 	VADDPS     Y10, Y5, Y5
 	VADDPS     Y10, Y7, Y7
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y8, Y10
@@ -2132,7 +2598,7 @@ nobias11:
 	VMASKMOVPS 32(AX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2148,17 +2614,42 @@ more10:
 	VMASKMOVPS Y6, Y8, (AX)
 	VMASKMOVPS Y7, Y9, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -2181,7 +2672,7 @@ TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -2194,7 +2685,7 @@ TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -2221,9 +2712,9 @@ part1:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y10
 	VMOVUPS      32(SI), Y11
 	PREFETCHT1   (SI)(DX*1)
@@ -2245,16 +2736,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2283,12 +2774,12 @@ done2:
 	VMOVUPS 32(AX), Y10
 	VADDPS  Y10, Y9, Y9
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y10
 	VADDPS  Y10, Y0, Y0
 	VADDPS  Y10, Y2, Y2
@@ -2302,10 +2793,10 @@ first5:
 	VADDPS  Y10, Y7, Y7
 	VADDPS  Y10, Y9, Y9
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y10
@@ -2333,7 +2824,7 @@ nobias7:
 	VMOVUPS 32(AX), Y10
 	VADDPS  Y10, Y9, Y9
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2352,15 +2843,39 @@ more6:
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -2370,7 +2885,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y11
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2399,12 +2914,12 @@ edge4:
 	VMASKMOVPS 32(AX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
 	VADDPS     Y12, Y2, Y2
@@ -2418,10 +2933,10 @@ first9:
 	VADDPS     Y12, Y7, Y7
 	VADDPS     Y12, Y9, Y9
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y10, Y12
@@ -2449,7 +2964,7 @@ nobias11:
 	VMASKMOVPS 32(AX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2468,17 +2983,42 @@ more10:
 	VMASKMOVPS Y8, Y10, (AX)
 	VMASKMOVPS Y9, Y11, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-96
+TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -2503,7 +3043,7 @@ TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -2518,7 +3058,7 @@ TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -2548,9 +3088,9 @@ part1:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Y12
 	VMOVUPS      32(SI), Y13
 	PREFETCHT1   (SI)(DX*1)
@@ -2575,16 +3115,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2618,12 +3158,12 @@ done2:
 	VMOVUPS 32(AX), Y12
 	VADDPS  Y12, Y11, Y11
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Y12
 	VADDPS  Y12, Y0, Y0
 	VADDPS  Y12, Y2, Y2
@@ -2639,10 +3179,10 @@ first5:
 	VADDPS  Y12, Y9, Y9
 	VADDPS  Y12, Y11, Y11
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y12
@@ -2675,7 +3215,7 @@ nobias7:
 	VMOVUPS 32(AX), Y12
 	VADDPS  Y12, Y11, Y11
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2697,15 +3237,39 @@ more6:
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	LEAQ       mask_table<>+0(SB), CX
 	MOVQ       $+16, DX
 	SUBQ       AX, DX
@@ -2715,7 +3279,7 @@ edge4:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y13
 	CMPQ       24(SP), $+0
-	JEQ        first9
+	JEQ        first11
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2749,12 +3313,12 @@ edge4:
 	VMASKMOVPS 32(AX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-first9:
+first11:
 	CMPQ       16(SP), $+0
-	JNE        more10
+	JNE        more12
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias11
+	JEQ        nobias13
 	VMASKMOVPS (AX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y14, Y2, Y2
@@ -2770,10 +3334,10 @@ first9:
 	VADDPS     Y14, Y9, Y9
 	VADDPS     Y14, Y11, Y11
 
-nobias11:
+nobias13:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more10
+	JEQ        more12
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y12, Y14
@@ -2806,7 +3370,7 @@ nobias11:
 	VMASKMOVPS 32(AX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-more10:
+more12:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -2828,17 +3392,42 @@ more10:
 	VMASKMOVPS Y10, Y12, (AX)
 	VMASKMOVPS Y11, Y13, 32(AX)
 	CMPQ       16(SP), $+0
-	JEQ        last12
+	JEQ        last14
 	MOVQ       $+1, 24(SP)
-	JMP        part1
+	JMP        part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm1x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm1x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm1x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -2853,12 +3442,12 @@ TEXT ·gemm1x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -2875,9 +3464,9 @@ part1:
 	MOVQ    8(SP), BX
 	VPXORD  Z0, Z0, Z0
 	TESTQ   SI, SI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (BX), Z1
 	PREFETCHT1   (BX)(DX*1)
 	VBROADCASTSS (AX), Z2
@@ -2885,101 +3474,150 @@ loop3:
 	ADDQ         CX, AX
 	ADDQ         $0x00000040, BX
 	DECQ         SI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    AX, (SP)
 	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z1
 	VADDPS  Z1, Z0, Z0
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z1
 	VADDPS  Z1, Z0, Z0
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z1
 	VADDPS  Z1, Z0, Z0
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z1
 	VADDPS    Z1, Z0, Z0
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z1
 	VADDPS    Z1, Z0, Z0
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z1
 	VADDPS    Z1, Z0, Z0
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm2x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm2x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm2x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -2996,14 +3634,14 @@ TEXT ·gemm2x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -3021,9 +3659,9 @@ part1:
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z2
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z3
@@ -3033,16 +3671,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3052,20 +3690,20 @@ done2:
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z0, Z0
 	VADDPS  Z2, Z1, Z1
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z2
@@ -3074,7 +3712,7 @@ nobias7:
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3082,20 +3720,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3105,20 +3767,20 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z1, Z1
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VADDPS    Z2, Z1, Z1
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z2
@@ -3127,7 +3789,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z1, Z1
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3135,17 +3797,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm3x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -3164,7 +3851,7 @@ TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -3173,7 +3860,7 @@ TEXT ·gemm3x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -3192,9 +3879,9 @@ part1:
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z3
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z4
@@ -3206,16 +3893,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3228,21 +3915,21 @@ done2:
 	VMOVUPS (AX), Z3
 	VADDPS  Z3, Z2, Z2
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z3
 	VADDPS  Z3, Z0, Z0
 	VADDPS  Z3, Z1, Z1
 	VADDPS  Z3, Z2, Z2
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z3
@@ -3254,7 +3941,7 @@ nobias7:
 	VMOVUPS (AX), Z3
 	VADDPS  Z3, Z2, Z2
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3264,20 +3951,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3290,21 +4001,21 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z2, Z2
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z0, Z0
 	VADDPS    Z3, Z1, Z1
 	VADDPS    Z3, Z2, Z2
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z3
@@ -3316,7 +4027,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z3
 	VADDPS    Z3, Z2, Z2
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3326,17 +4037,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm4x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -3357,7 +4093,7 @@ TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -3368,7 +4104,7 @@ TEXT ·gemm4x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -3389,9 +4125,9 @@ part1:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z4
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z5
@@ -3405,16 +4141,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3430,22 +4166,22 @@ done2:
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z0, Z0
 	VADDPS  Z4, Z1, Z1
 	VADDPS  Z4, Z2, Z2
 	VADDPS  Z4, Z3, Z3
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z4
@@ -3460,7 +4196,7 @@ nobias7:
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3472,20 +4208,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z3, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3501,22 +4261,22 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z3, Z3
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	VADDPS    Z4, Z1, Z1
 	VADDPS    Z4, Z2, Z2
 	VADDPS    Z4, Z3, Z3
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z4
@@ -3531,7 +4291,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z3, Z3
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3543,17 +4303,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm5x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -3576,7 +4361,7 @@ TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -3589,7 +4374,7 @@ TEXT ·gemm5x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -3611,9 +4396,9 @@ part1:
 	VPXORD  Z3, Z3, Z3
 	VPXORD  Z4, Z4, Z4
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z5
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z6
@@ -3629,16 +4414,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3657,12 +4442,12 @@ done2:
 	VMOVUPS (AX), Z5
 	VADDPS  Z5, Z4, Z4
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z5
 	VADDPS  Z5, Z0, Z0
 	VADDPS  Z5, Z1, Z1
@@ -3670,10 +4455,10 @@ first5:
 	VADDPS  Z5, Z3, Z3
 	VADDPS  Z5, Z4, Z4
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z5
@@ -3691,7 +4476,7 @@ nobias7:
 	VMOVUPS (AX), Z5
 	VADDPS  Z5, Z4, Z4
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3705,20 +4490,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3737,12 +4546,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z5
 	VADDPS    Z5, Z4, Z4
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z5
 	VADDPS    Z5, Z0, Z0
 	VADDPS    Z5, Z1, Z1
@@ -3750,10 +4559,10 @@ first9:
 	VADDPS    Z5, Z3, Z3
 	VADDPS    Z5, Z4, Z4
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z5
@@ -3771,7 +4580,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z5
 	VADDPS    Z5, Z4, Z4
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3785,17 +4594,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm6x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -3820,7 +4654,7 @@ TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -3835,7 +4669,7 @@ TEXT ·gemm6x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -3859,9 +4693,9 @@ part1:
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z5, Z5, Z5
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z6
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z7
@@ -3879,16 +4713,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3910,12 +4744,12 @@ done2:
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z6, Z1, Z1
@@ -3924,10 +4758,10 @@ first5:
 	VADDPS  Z6, Z4, Z4
 	VADDPS  Z6, Z5, Z5
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z6
@@ -3948,7 +4782,7 @@ nobias7:
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3964,20 +4798,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z5, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3999,12 +4857,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z5, Z5
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	VADDPS    Z6, Z1, Z1
@@ -4013,10 +4871,10 @@ first9:
 	VADDPS    Z6, Z4, Z4
 	VADDPS    Z6, Z5, Z5
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z6
@@ -4037,7 +4895,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z5, Z5
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4053,17 +4911,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm7x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -4090,7 +4973,7 @@ TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -4107,7 +4990,7 @@ TEXT ·gemm7x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -4132,9 +5015,9 @@ part1:
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z7
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z8
@@ -4154,16 +5037,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4188,12 +5071,12 @@ done2:
 	VMOVUPS (AX), Z7
 	VADDPS  Z7, Z6, Z6
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z7
 	VADDPS  Z7, Z0, Z0
 	VADDPS  Z7, Z1, Z1
@@ -4203,10 +5086,10 @@ first5:
 	VADDPS  Z7, Z5, Z5
 	VADDPS  Z7, Z6, Z6
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z7
@@ -4230,7 +5113,7 @@ nobias7:
 	VMOVUPS (AX), Z7
 	VADDPS  Z7, Z6, Z6
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4248,20 +5131,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -4286,12 +5193,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z7
 	VADDPS    Z7, Z6, Z6
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z7
 	VADDPS    Z7, Z0, Z0
 	VADDPS    Z7, Z1, Z1
@@ -4301,10 +5208,10 @@ first9:
 	VADDPS    Z7, Z5, Z5
 	VADDPS    Z7, Z6, Z6
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z7
@@ -4328,7 +5235,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z7
 	VADDPS    Z7, Z6, Z6
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4346,17 +5253,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm8x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -4385,7 +5317,7 @@ TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -4404,7 +5336,7 @@ TEXT ·gemm8x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -4431,9 +5363,9 @@ part1:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z8
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z9
@@ -4455,16 +5387,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4492,12 +5424,12 @@ done2:
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z0, Z0
 	VADDPS  Z8, Z1, Z1
@@ -4508,10 +5440,10 @@ first5:
 	VADDPS  Z8, Z6, Z6
 	VADDPS  Z8, Z7, Z7
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z8
@@ -4538,7 +5470,7 @@ nobias7:
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4558,20 +5490,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z7, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -4599,12 +5555,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z7, Z7
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	VADDPS    Z8, Z1, Z1
@@ -4615,10 +5571,10 @@ first9:
 	VADDPS    Z8, Z6, Z6
 	VADDPS    Z8, Z7, Z7
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
@@ -4645,7 +5601,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z7, Z7
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4665,17 +5621,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm9x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -4706,7 +5687,7 @@ TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -4727,7 +5708,7 @@ TEXT ·gemm9x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -4755,9 +5736,9 @@ part1:
 	VPXORD  Z7, Z7, Z7
 	VPXORD  Z8, Z8, Z8
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z9
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z10
@@ -4781,16 +5762,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4821,12 +5802,12 @@ done2:
 	VMOVUPS (AX), Z9
 	VADDPS  Z9, Z8, Z8
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z9
 	VADDPS  Z9, Z0, Z0
 	VADDPS  Z9, Z1, Z1
@@ -4838,10 +5819,10 @@ first5:
 	VADDPS  Z9, Z7, Z7
 	VADDPS  Z9, Z8, Z8
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z9
@@ -4871,7 +5852,7 @@ nobias7:
 	VMOVUPS (AX), Z9
 	VADDPS  Z9, Z8, Z8
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4893,20 +5874,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -4937,12 +5942,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z9
 	VADDPS    Z9, Z8, Z8
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z9
 	VADDPS    Z9, Z0, Z0
 	VADDPS    Z9, Z1, Z1
@@ -4954,10 +5959,10 @@ first9:
 	VADDPS    Z9, Z7, Z7
 	VADDPS    Z9, Z8, Z8
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z9
@@ -4987,7 +5992,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z9
 	VADDPS    Z9, Z8, Z8
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5009,17 +6014,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm10x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -5052,7 +6082,7 @@ TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -5075,7 +6105,7 @@ TEXT ·gemm10x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -5105,9 +6135,9 @@ part1:
 	VPXORD  Z8, Z8, Z8
 	VPXORD  Z9, Z9, Z9
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z10
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z11
@@ -5133,16 +6163,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5176,12 +6206,12 @@ done2:
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z10, Z1, Z1
@@ -5194,10 +6224,10 @@ first5:
 	VADDPS  Z10, Z8, Z8
 	VADDPS  Z10, Z9, Z9
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z10
@@ -5230,7 +6260,7 @@ nobias7:
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5254,20 +6284,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z9, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -5301,12 +6355,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z9, Z9
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	VADDPS    Z10, Z1, Z1
@@ -5319,10 +6373,10 @@ first9:
 	VADDPS    Z10, Z8, Z8
 	VADDPS    Z10, Z9, Z9
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z10
@@ -5355,7 +6409,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z9, Z9
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5379,17 +6433,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm11x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -5424,7 +6503,7 @@ TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -5449,7 +6528,7 @@ TEXT ·gemm11x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -5480,9 +6559,9 @@ part1:
 	VPXORD  Z9, Z9, Z9
 	VPXORD  Z10, Z10, Z10
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z11
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z12
@@ -5510,16 +6589,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5556,12 +6635,12 @@ done2:
 	VMOVUPS (AX), Z11
 	VADDPS  Z11, Z10, Z10
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z11
 	VADDPS  Z11, Z0, Z0
 	VADDPS  Z11, Z1, Z1
@@ -5575,10 +6654,10 @@ first5:
 	VADDPS  Z11, Z9, Z9
 	VADDPS  Z11, Z10, Z10
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z11
@@ -5614,7 +6693,7 @@ nobias7:
 	VMOVUPS (AX), Z11
 	VADDPS  Z11, Z10, Z10
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5640,20 +6719,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -5690,12 +6793,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z11
 	VADDPS    Z11, Z10, Z10
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z11
 	VADDPS    Z11, Z0, Z0
 	VADDPS    Z11, Z1, Z1
@@ -5709,10 +6812,10 @@ first9:
 	VADDPS    Z11, Z9, Z9
 	VADDPS    Z11, Z10, Z10
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z11
@@ -5748,7 +6851,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z11
 	VADDPS    Z11, Z10, Z10
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5774,17 +6877,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm12x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -5821,7 +6949,7 @@ TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -5848,7 +6976,7 @@ TEXT ·gemm12x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -5881,9 +7009,9 @@ part1:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z12
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z13
@@ -5913,16 +7041,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5962,12 +7090,12 @@ done2:
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z0, Z0
 	VADDPS  Z12, Z1, Z1
@@ -5982,10 +7110,10 @@ first5:
 	VADDPS  Z12, Z10, Z10
 	VADDPS  Z12, Z11, Z11
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z12
@@ -6024,7 +7152,7 @@ nobias7:
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6052,20 +7180,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z11, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -6105,12 +7257,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z11, Z11
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	VADDPS    Z12, Z1, Z1
@@ -6125,10 +7277,10 @@ first9:
 	VADDPS    Z12, Z10, Z10
 	VADDPS    Z12, Z11, Z11
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z12
@@ -6167,7 +7319,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z11, Z11
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6195,17 +7347,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm13x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -6244,7 +7421,7 @@ TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -6273,7 +7450,7 @@ TEXT ·gemm13x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -6307,9 +7484,9 @@ part1:
 	VPXORD  Z11, Z11, Z11
 	VPXORD  Z12, Z12, Z12
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z13
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z14
@@ -6341,16 +7518,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6393,12 +7570,12 @@ done2:
 	VMOVUPS (AX), Z13
 	VADDPS  Z13, Z12, Z12
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z13
 	VADDPS  Z13, Z0, Z0
 	VADDPS  Z13, Z1, Z1
@@ -6414,10 +7591,10 @@ first5:
 	VADDPS  Z13, Z11, Z11
 	VADDPS  Z13, Z12, Z12
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z13
@@ -6459,7 +7636,7 @@ nobias7:
 	VMOVUPS (AX), Z13
 	VADDPS  Z13, Z12, Z12
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6489,20 +7666,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -6545,12 +7746,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z13
 	VADDPS    Z13, Z12, Z12
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z13
 	VADDPS    Z13, Z0, Z0
 	VADDPS    Z13, Z1, Z1
@@ -6566,10 +7767,10 @@ first9:
 	VADDPS    Z13, Z11, Z11
 	VADDPS    Z13, Z12, Z12
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z13
@@ -6611,7 +7812,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z13
 	VADDPS    Z13, Z12, Z12
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6641,17 +7842,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm14x16AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -6692,7 +7918,7 @@ TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -6723,7 +7949,7 @@ TEXT ·gemm14x16AVX512(SB), NOSPLIT, $32-96
 	ADDQ       CX, AX
 	PREFETCHT0 (AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -6759,9 +7985,9 @@ part1:
 	VPXORD  Z12, Z12, Z12
 	VPXORD  Z13, Z13, Z13
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z14
 	PREFETCHT1   (SI)(DX*1)
 	VBROADCASTSS (BX), Z15
@@ -6795,16 +8021,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000010
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6850,12 +8076,12 @@ done2:
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z0, Z0
 	VADDPS  Z14, Z1, Z1
@@ -6872,10 +8098,10 @@ first5:
 	VADDPS  Z14, Z12, Z12
 	VADDPS  Z14, Z13, Z13
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z14
@@ -6920,7 +8146,7 @@ nobias7:
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6952,20 +8178,44 @@ more6:
 	ADDQ    CX, AX
 	VMOVUPS Z13, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7011,12 +8261,12 @@ edge4:
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z13, Z13
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	VADDPS    Z14, Z1, Z1
@@ -7033,10 +8283,10 @@ first9:
 	VADDPS    Z14, Z12, Z12
 	VADDPS    Z14, Z13, Z13
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z14
@@ -7081,7 +8331,7 @@ nobias11:
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z13, Z13
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7113,17 +8363,42 @@ more10:
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -7139,13 +8414,13 @@ TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -7163,9 +8438,9 @@ part1:
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	TESTQ   SI, SI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (BX), Z2
 	VMOVUPS      64(BX), Z3
 	PREFETCHT1   (BX)(DX*1)
@@ -7176,16 +8451,16 @@ loop3:
 	ADDQ         CX, AX
 	ADDQ         $0x00000080, BX
 	DECQ         SI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    AX, (SP)
 	MOVQ    BX, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7194,21 +8469,21 @@ done2:
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z2
@@ -7216,22 +8491,46 @@ nobias7:
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7240,7 +8539,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7249,21 +8548,21 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z2
@@ -7271,24 +8570,49 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
 	VMOVUPS Z1, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -7307,7 +8631,7 @@ TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -7316,7 +8640,7 @@ TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -7336,9 +8660,9 @@ part1:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z4
 	VMOVUPS      64(SI), Z5
 	PREFETCHT1   (SI)(DX*1)
@@ -7352,16 +8676,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7375,12 +8699,12 @@ done2:
 	VMOVUPS 64(AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z0, Z0
 	VADDPS  Z4, Z2, Z2
@@ -7388,10 +8712,10 @@ first5:
 	VADDPS  Z4, Z1, Z1
 	VADDPS  Z4, Z3, Z3
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z4
@@ -7404,7 +8728,7 @@ nobias7:
 	VMOVUPS 64(AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7414,15 +8738,39 @@ more6:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7431,7 +8779,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7445,12 +8793,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	VADDPS    Z4, Z2, Z2
@@ -7458,10 +8806,10 @@ first9:
 	VADDPS    Z4, Z1, Z1
 	VADDPS    Z4, Z3, Z3
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z4
@@ -7474,7 +8822,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7484,17 +8832,42 @@ more10:
 	VMOVUPS Z2, K1, (AX)
 	VMOVUPS Z3, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -7516,7 +8889,7 @@ TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -7528,7 +8901,7 @@ TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -7550,9 +8923,9 @@ part1:
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z5, Z5, Z5
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z6
 	VMOVUPS      64(SI), Z7
 	PREFETCHT1   (SI)(DX*1)
@@ -7569,16 +8942,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7597,12 +8970,12 @@ done2:
 	VMOVUPS 64(AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z6, Z2, Z2
@@ -7612,10 +8985,10 @@ first5:
 	VADDPS  Z6, Z3, Z3
 	VADDPS  Z6, Z5, Z5
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z6
@@ -7633,7 +9006,7 @@ nobias7:
 	VMOVUPS 64(AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7646,15 +9019,39 @@ more6:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7663,7 +9060,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7682,12 +9079,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	VADDPS    Z6, Z2, Z2
@@ -7697,10 +9094,10 @@ first9:
 	VADDPS    Z6, Z3, Z3
 	VADDPS    Z6, Z5, Z5
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z6
@@ -7718,7 +9115,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7731,17 +9128,42 @@ more10:
 	VMOVUPS Z4, K1, (AX)
 	VMOVUPS Z5, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000000c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -7766,7 +9188,7 @@ TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -7781,7 +9203,7 @@ TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -7806,9 +9228,9 @@ part1:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z8
 	VMOVUPS      64(SI), Z9
 	PREFETCHT1   (SI)(DX*1)
@@ -7828,16 +9250,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7861,12 +9283,12 @@ done2:
 	VMOVUPS 64(AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z0, Z0
 	VADDPS  Z8, Z2, Z2
@@ -7878,10 +9300,10 @@ first5:
 	VADDPS  Z8, Z5, Z5
 	VADDPS  Z8, Z7, Z7
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z8
@@ -7904,7 +9326,7 @@ nobias7:
 	VMOVUPS 64(AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7920,15 +9342,39 @@ more6:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -7937,7 +9383,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7961,12 +9407,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	VADDPS    Z8, Z2, Z2
@@ -7978,10 +9424,10 @@ first9:
 	VADDPS    Z8, Z5, Z5
 	VADDPS    Z8, Z7, Z7
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
@@ -8004,7 +9450,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8020,17 +9466,42 @@ more10:
 	VMOVUPS Z6, K1, (AX)
 	VMOVUPS Z7, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000010, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -8058,7 +9529,7 @@ TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -8076,7 +9547,7 @@ TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -8103,9 +9574,9 @@ part1:
 	VPXORD  Z8, Z8, Z8
 	VPXORD  Z9, Z9, Z9
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z10
 	VMOVUPS      64(SI), Z11
 	PREFETCHT1   (SI)(DX*1)
@@ -8128,16 +9599,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8166,12 +9637,12 @@ done2:
 	VMOVUPS 64(AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z10, Z2, Z2
@@ -8185,10 +9656,10 @@ first5:
 	VADDPS  Z10, Z7, Z7
 	VADDPS  Z10, Z9, Z9
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z10
@@ -8216,7 +9687,7 @@ nobias7:
 	VMOVUPS 64(AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8235,15 +9706,39 @@ more6:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -8252,7 +9747,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -8281,12 +9776,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	VADDPS    Z10, Z2, Z2
@@ -8300,10 +9795,10 @@ first9:
 	VADDPS    Z10, Z7, Z7
 	VADDPS    Z10, Z9, Z9
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z10
@@ -8331,7 +9826,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8350,17 +9845,42 @@ more10:
 	VMOVUPS Z8, K1, (AX)
 	VMOVUPS Z9, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000014, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -8391,7 +9911,7 @@ TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -8412,7 +9932,7 @@ TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -8442,9 +9962,9 @@ part1:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z12
 	VMOVUPS      64(SI), Z13
 	PREFETCHT1   (SI)(DX*1)
@@ -8470,16 +9990,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8513,12 +10033,12 @@ done2:
 	VMOVUPS 64(AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z0, Z0
 	VADDPS  Z12, Z2, Z2
@@ -8534,10 +10054,10 @@ first5:
 	VADDPS  Z12, Z9, Z9
 	VADDPS  Z12, Z11, Z11
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z12
@@ -8570,7 +10090,7 @@ nobias7:
 	VMOVUPS 64(AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8592,15 +10112,39 @@ more6:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -8609,7 +10153,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -8643,12 +10187,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	VADDPS    Z12, Z2, Z2
@@ -8664,10 +10208,10 @@ first9:
 	VADDPS    Z12, Z9, Z9
 	VADDPS    Z12, Z11, Z11
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z12
@@ -8700,7 +10244,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8722,17 +10266,42 @@ more10:
 	VMOVUPS Z10, K1, (AX)
 	VMOVUPS Z11, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000018, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -8766,7 +10335,7 @@ TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -8790,7 +10359,7 @@ TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -8822,9 +10391,9 @@ part1:
 	VPXORD  Z12, Z12, Z12
 	VPXORD  Z13, Z13, Z13
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z14
 	VMOVUPS      64(SI), Z15
 	PREFETCHT1   (SI)(DX*1)
@@ -8853,16 +10422,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8901,12 +10470,12 @@ done2:
 	VMOVUPS 64(AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z0, Z0
 	VADDPS  Z14, Z2, Z2
@@ -8924,10 +10493,10 @@ first5:
 	VADDPS  Z14, Z11, Z11
 	VADDPS  Z14, Z13, Z13
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z14
@@ -8965,7 +10534,7 @@ nobias7:
 	VMOVUPS 64(AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8990,15 +10559,39 @@ more6:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -9007,7 +10600,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -9046,12 +10639,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	VADDPS    Z14, Z2, Z2
@@ -9069,10 +10662,10 @@ first9:
 	VADDPS    Z14, Z11, Z11
 	VADDPS    Z14, Z13, Z13
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z14
@@ -9110,7 +10703,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9135,17 +10728,42 @@ more10:
 	VMOVUPS Z12, K1, (AX)
 	VMOVUPS Z13, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000001c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -9182,7 +10800,7 @@ TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -9209,7 +10827,7 @@ TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -9244,9 +10862,9 @@ part1:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z16
 	VMOVUPS      64(SI), Z17
 	PREFETCHT1   (SI)(DX*1)
@@ -9278,16 +10896,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9331,12 +10949,12 @@ done2:
 	VMOVUPS 64(AX), Z16
 	VADDPS  Z16, Z15, Z15
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z16
 	VADDPS  Z16, Z0, Z0
 	VADDPS  Z16, Z2, Z2
@@ -9356,10 +10974,10 @@ first5:
 	VADDPS  Z16, Z13, Z13
 	VADDPS  Z16, Z15, Z15
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z16
@@ -9402,7 +11020,7 @@ nobias7:
 	VMOVUPS 64(AX), Z16
 	VADDPS  Z16, Z15, Z15
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9430,15 +11048,39 @@ more6:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -9447,7 +11089,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -9491,12 +11133,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z16
 	VADDPS    Z16, Z0, Z0
 	VADDPS    Z16, Z2, Z2
@@ -9516,10 +11158,10 @@ first9:
 	VADDPS    Z16, Z13, Z13
 	VADDPS    Z16, Z15, Z15
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z16
@@ -9562,7 +11204,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9590,17 +11232,42 @@ more10:
 	VMOVUPS Z14, K1, (AX)
 	VMOVUPS Z15, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000020, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -9640,7 +11307,7 @@ TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -9670,7 +11337,7 @@ TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -9707,9 +11374,9 @@ part1:
 	VPXORD  Z16, Z16, Z16
 	VPXORD  Z17, Z17, Z17
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z18
 	VMOVUPS      64(SI), Z19
 	PREFETCHT1   (SI)(DX*1)
@@ -9744,16 +11411,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9802,12 +11469,12 @@ done2:
 	VMOVUPS 64(AX), Z18
 	VADDPS  Z18, Z17, Z17
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z18
 	VADDPS  Z18, Z0, Z0
 	VADDPS  Z18, Z2, Z2
@@ -9829,10 +11496,10 @@ first5:
 	VADDPS  Z18, Z15, Z15
 	VADDPS  Z18, Z17, Z17
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z18
@@ -9880,7 +11547,7 @@ nobias7:
 	VMOVUPS 64(AX), Z18
 	VADDPS  Z18, Z17, Z17
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -9911,15 +11578,39 @@ more6:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -9928,7 +11619,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -9977,12 +11668,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z18
 	VADDPS    Z18, Z0, Z0
 	VADDPS    Z18, Z2, Z2
@@ -10004,10 +11695,10 @@ first9:
 	VADDPS    Z18, Z15, Z15
 	VADDPS    Z18, Z17, Z17
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z18
@@ -10055,7 +11746,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10086,17 +11777,42 @@ more10:
 	VMOVUPS Z16, K1, (AX)
 	VMOVUPS Z17, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000024, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -10139,7 +11855,7 @@ TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -10172,7 +11888,7 @@ TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -10212,9 +11928,9 @@ part1:
 	VPXORD  Z18, Z18, Z18
 	VPXORD  Z19, Z19, Z19
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z20
 	VMOVUPS      64(SI), Z21
 	PREFETCHT1   (SI)(DX*1)
@@ -10252,16 +11968,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10315,12 +12031,12 @@ done2:
 	VMOVUPS 64(AX), Z20
 	VADDPS  Z20, Z19, Z19
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z20
 	VADDPS  Z20, Z0, Z0
 	VADDPS  Z20, Z2, Z2
@@ -10344,10 +12060,10 @@ first5:
 	VADDPS  Z20, Z17, Z17
 	VADDPS  Z20, Z19, Z19
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z20
@@ -10400,7 +12116,7 @@ nobias7:
 	VMOVUPS 64(AX), Z20
 	VADDPS  Z20, Z19, Z19
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10434,15 +12150,39 @@ more6:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -10451,7 +12191,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -10505,12 +12245,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z20
 	VADDPS    Z20, Z0, Z0
 	VADDPS    Z20, Z2, Z2
@@ -10534,10 +12274,10 @@ first9:
 	VADDPS    Z20, Z17, Z17
 	VADDPS    Z20, Z19, Z19
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z20
@@ -10590,7 +12330,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10624,17 +12364,42 @@ more10:
 	VMOVUPS Z18, K1, (AX)
 	VMOVUPS Z19, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000028, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -10680,7 +12445,7 @@ TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -10716,7 +12481,7 @@ TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -10758,9 +12523,9 @@ part1:
 	VPXORD  Z20, Z20, Z20
 	VPXORD  Z21, Z21, Z21
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z22
 	VMOVUPS      64(SI), Z23
 	PREFETCHT1   (SI)(DX*1)
@@ -10801,16 +12566,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10869,12 +12634,12 @@ done2:
 	VMOVUPS 64(AX), Z22
 	VADDPS  Z22, Z21, Z21
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z22
 	VADDPS  Z22, Z0, Z0
 	VADDPS  Z22, Z2, Z2
@@ -10900,10 +12665,10 @@ first5:
 	VADDPS  Z22, Z19, Z19
 	VADDPS  Z22, Z21, Z21
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z22
@@ -10961,7 +12726,7 @@ nobias7:
 	VMOVUPS 64(AX), Z22
 	VADDPS  Z22, Z21, Z21
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -10998,15 +12763,39 @@ more6:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -11015,7 +12804,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -11074,12 +12863,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z22
 	VADDPS    Z22, Z0, Z0
 	VADDPS    Z22, Z2, Z2
@@ -11105,10 +12894,10 @@ first9:
 	VADDPS    Z22, Z19, Z19
 	VADDPS    Z22, Z21, Z21
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z22
@@ -11166,7 +12955,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -11203,17 +12992,42 @@ more10:
 	VMOVUPS Z20, K1, (AX)
 	VMOVUPS Z21, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x0000002c, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -11262,7 +13076,7 @@ TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -11301,7 +13115,7 @@ TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -11346,9 +13160,9 @@ part1:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z24
 	VMOVUPS      64(SI), Z25
 	PREFETCHT1   (SI)(DX*1)
@@ -11392,16 +13206,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -11465,12 +13279,12 @@ done2:
 	VMOVUPS 64(AX), Z24
 	VADDPS  Z24, Z23, Z23
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z24
 	VADDPS  Z24, Z0, Z0
 	VADDPS  Z24, Z2, Z2
@@ -11498,10 +13312,10 @@ first5:
 	VADDPS  Z24, Z21, Z21
 	VADDPS  Z24, Z23, Z23
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z24
@@ -11564,7 +13378,7 @@ nobias7:
 	VMOVUPS 64(AX), Z24
 	VADDPS  Z24, Z23, Z23
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -11604,15 +13418,39 @@ more6:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -11621,7 +13459,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -11685,12 +13523,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z24
 	VADDPS    Z24, Z0, Z0
 	VADDPS    Z24, Z2, Z2
@@ -11718,10 +13556,10 @@ first9:
 	VADDPS    Z24, Z21, Z21
 	VADDPS    Z24, Z23, Z23
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z24
@@ -11784,7 +13622,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -11824,17 +13662,42 @@ more10:
 	VMOVUPS Z22, K1, (AX)
 	VMOVUPS Z23, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000030, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -11886,7 +13749,7 @@ TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -11928,7 +13791,7 @@ TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -11975,9 +13838,9 @@ part1:
 	VPXORD  Z24, Z24, Z24
 	VPXORD  Z25, Z25, Z25
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z26
 	VMOVUPS      64(SI), Z27
 	PREFETCHT1   (SI)(DX*1)
@@ -12024,16 +13887,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -12102,12 +13965,12 @@ done2:
 	VMOVUPS 64(AX), Z26
 	VADDPS  Z26, Z25, Z25
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z26
 	VADDPS  Z26, Z0, Z0
 	VADDPS  Z26, Z2, Z2
@@ -12137,10 +14000,10 @@ first5:
 	VADDPS  Z26, Z23, Z23
 	VADDPS  Z26, Z25, Z25
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z26
@@ -12208,7 +14071,7 @@ nobias7:
 	VMOVUPS 64(AX), Z26
 	VADDPS  Z26, Z25, Z25
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -12251,15 +14114,39 @@ more6:
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -12268,7 +14155,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -12337,12 +14224,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z26
 	VADDPS    Z26, Z0, Z0
 	VADDPS    Z26, Z2, Z2
@@ -12372,10 +14259,10 @@ first9:
 	VADDPS    Z26, Z23, Z23
 	VADDPS    Z26, Z25, Z25
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z26
@@ -12443,7 +14330,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -12486,17 +14373,42 @@ more10:
 	VMOVUPS Z24, K1, (AX)
 	VMOVUPS Z25, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000034, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET
 
-// func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int)
+// func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-96
+TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-104
+tile1:
 	MOVQ       a+16(FP), AX
 	MOVQ       AX, (SP)
 	MOVQ       b+40(FP), AX
@@ -12551,7 +14463,7 @@ TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 64(AX)
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        part1
+	JEQ        part2
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	PREFETCHT0 (AX)
@@ -12596,7 +14508,7 @@ TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-96
 	PREFETCHT0 (AX)
 	PREFETCHT0 64(AX)
 
-part1:
+part2:
 	MOVQ    ars+24(FP), AX
 	MOVQ    acs+32(FP), CX
 	MOVQ    k+56(FP), DX
@@ -12646,9 +14558,9 @@ part1:
 	VPXORD  Z26, Z26, Z26
 	VPXORD  Z27, Z27, Z27
 	TESTQ   DI, DI
-	JEQ     done2
+	JEQ     done3
 
-loop3:
+loop4:
 	VMOVUPS      (SI), Z28
 	VMOVUPS      64(SI), Z29
 	PREFETCHT1   (SI)(DX*1)
@@ -12698,16 +14610,16 @@ loop3:
 	ADDQ         CX, BX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          loop3
+	JNE          loop4
 
-done2:
+done3:
 	MOVQ    BX, (SP)
 	MOVQ    SI, 8(SP)
 	MOVQ    n+48(FP), AX
 	CMPQ    AX, $0x00000020
-	JNE     edge4
+	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first5
+	JEQ     first6
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -12781,12 +14693,12 @@ done2:
 	VMOVUPS 64(AX), Z28
 	VADDPS  Z28, Z27, Z27
 
-first5:
+first6:
 	CMPQ    16(SP), $+0
-	JNE     more6
+	JNE     more7
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias7
+	JEQ     nobias8
 	VMOVUPS (AX), Z28
 	VADDPS  Z28, Z0, Z0
 	VADDPS  Z28, Z2, Z2
@@ -12818,10 +14730,10 @@ first5:
 	VADDPS  Z28, Z25, Z25
 	VADDPS  Z28, Z27, Z27
 
-nobias7:
+nobias8:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more6
+	JEQ     more7
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z28
@@ -12894,7 +14806,7 @@ nobias7:
 	VMOVUPS 64(AX), Z28
 	VADDPS  Z28, Z27, Z27
 
-more6:
+more7:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -12940,15 +14852,39 @@ more6:
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last8
+	JEQ     last9
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last8:
+last9:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end10
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end10:
 	VZEROUPPER
 	RET
 
-edge4:
+edge5:
 	MOVQ      $-1, CX
 	BZHIQ     AX, CX, CX
 	KMOVW     CX, K1
@@ -12957,7 +14893,7 @@ edge4:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first9
+	JEQ       first11
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -13031,12 +14967,12 @@ edge4:
 	VMOVUPS.Z 64(AX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-first9:
+first11:
 	CMPQ      16(SP), $+0
-	JNE       more10
+	JNE       more12
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias11
+	JEQ       nobias13
 	VMOVUPS.Z (AX), K1, Z28
 	VADDPS    Z28, Z0, Z0
 	VADDPS    Z28, Z2, Z2
@@ -13068,10 +15004,10 @@ first9:
 	VADDPS    Z28, Z25, Z25
 	VADDPS    Z28, Z27, Z27
 
-nobias11:
+nobias13:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more10
+	JEQ       more12
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z28
@@ -13144,7 +15080,7 @@ nobias11:
 	VMOVUPS.Z 64(AX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-more10:
+more12:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -13190,10 +15126,34 @@ more10:
 	VMOVUPS Z26, K1, (AX)
 	VMOVUPS Z27, K2, 64(AX)
 	CMPQ    16(SP), $+0
-	JEQ     last12
+	JEQ     last14
 	MOVQ    $+1, 24(SP)
-	JMP     part1
+	JMP     part2
 
-last12:
+last14:
+	MOVQ   tiles+96(FP), AX
+	DECQ   AX
+	JEQ    end15
+	MOVQ   AX, tiles+96(FP)
+	MOVQ   c+0(FP), AX
+	MOVQ   ldc+8(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, c+0(FP)
+	MOVQ   a+16(FP), AX
+	MOVQ   ars+24(FP), CX
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, a+16(FP)
+	MOVQ   add+80(FP), AX
+	MOVQ   ldadd+88(FP), CX
+	TESTQ  AX, AX
+	JEQ    tile1
+	IMUL3Q $0x00000038, CX, CX
+	ADDQ   CX, AX
+	MOVQ   AX, add+80(FP)
+	JMP    tile1
+
+end15:
 	VZEROUPPER
 	RET

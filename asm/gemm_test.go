@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// tileCase is one call of GemmTile.
-type tileCase struct {
+// panelCase is one call of GemmPanel.
+type panelCase struct {
 	m, n, w, k   int
 	ars, acs     int
 	ldc          int
@@ -16,21 +16,21 @@ type tileCase struct {
 	accumulate   bool // add is c
 	special      bool // with NaN and Inf
 	seed1, seed2 uint64
-	memory       *tileMemory
+	memory       *panelMemory
 }
 
-// tileMemory holds the operands; each ends at a guard page.
-type tileMemory struct{ c, a, b, bias, add []float32 }
+// panelMemory holds the operands; each ends at a guard page.
+type panelMemory struct{ c, a, b, bias, add []float32 }
 
-func newTileMemory(t testing.TB, floats int) *tileMemory {
+func newPanelMemory(t testing.TB, floats int) *panelMemory {
 	g := func() []float32 { return guarded(t, floats) }
-	return &tileMemory{g(), g(), g(), g(), g()}
+	return &panelMemory{g(), g(), g(), g(), g()}
 }
 
 // end returns the last n floats of s.
 func end(s []float32, n int) []float32 { return s[len(s)-n:] }
 
-func (tc tileCase) check(t *testing.T) {
+func (tc panelCase) check(t *testing.T) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(tc.seed1, tc.seed2))
 	fill := func(s []float32) []float32 {
@@ -58,11 +58,11 @@ func (tc tileCase) check(t *testing.T) {
 	}
 	old := append([]float32(nil), c...)
 	oldAdd := append([]float32(nil), add...)
-	GemmTile(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, tc.accumulate, bias, add, ldadd)
+	GemmPanel(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, tc.accumulate, bias, add, ldadd)
 	for i := 0; i < m; i++ {
 		for j := n; j < ldc && i*ldc+j < len(c); j++ {
 			if c[i*ldc+j] != old[i*ldc+j] {
-				t.Fatalf("%+v: wrote (%d,%d), outside the tile", tc, i, j)
+				t.Fatalf("%+v: wrote (%d,%d), outside the columns", tc, i, j)
 			}
 		}
 		for j := 0; j < n; j++ {
@@ -88,34 +88,47 @@ func (tc tileCase) check(t *testing.T) {
 	}
 }
 
-func TestGemmTile(t *testing.T) {
+func TestGemmPanel(t *testing.T) {
 	ks := []int{0, 1, 2, 5, 33, sumLength + 1}
 	if testing.Short() {
 		ks = []int{0, 5, sumLength}
 	}
 	everyLevel(t, func(t *testing.T) {
-		mem := newTileMemory(t, 1<<14)
+		mem := newPanelMemory(t, 1<<15)
 		nr := PanelCols()
-		for m := 1; m <= TileRows(); m++ {
+		check := func(m, n, k, variant int) {
+			tc := panelCase{m: m, n: n, w: nr, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
+				bias: variant&1 != 0, add: variant&2 != 0, accumulate: variant&4 != 0, special: variant == 5 && k > 0}
+			if n <= nr/2 && variant&1 == 0 {
+				tc.w = nr / 2
+			}
+			switch variant % 4 {
+			case 0: // row-major
+				tc.ars, tc.acs = k+1, 1
+			case 1: // packed by PackA
+				tc.ars, tc.acs = 1, m
+			case 2: // neither contiguous
+				tc.ars, tc.acs = 2*k+3, 2
+			case 3: // one row for all
+				tc.ars, tc.acs = 0, 1
+			}
+			if variant >= 8 { // rows a page apart
+				tc.ars, tc.acs = 1024, 1
+			}
+			tc.check(t)
+		}
+		for _, k := range ks {
 			for n := 1; n <= nr; n++ {
-				for _, k := range ks {
-					for variant := 0; variant < 8; variant++ {
-						tc := tileCase{m: m, n: n, w: nr, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
-							bias: variant&1 != 0, add: variant&2 != 0, accumulate: variant&4 != 0, special: variant == 5 && k > 0}
-						if n <= nr/2 && variant&1 == 0 {
-							tc.w = nr / 2
-						}
-						switch variant % 4 {
-						case 0: // row-major
-							tc.ars, tc.acs = k+1, 1
-						case 1: // packed by PackA
-							tc.ars, tc.acs = 1, m
-						case 2: // neither contiguous
-							tc.ars, tc.acs = 2*k+3, 2
-						case 3: // one row for all
-							tc.ars, tc.acs = 0, 1
-						}
-						tc.check(t)
+				for m := 1; m <= TileRows(); m++ { // one tile
+					for variant := range 8 {
+						check(m, n, k, variant)
+					}
+				}
+			}
+			for _, n := range []int{1, nr / 2, nr - 1, nr} { // several
+				for m := TileRows() + 1; m <= 2*TileRows()+3; m++ {
+					for variant := range 12 {
+						check(m, n, k, variant)
 					}
 				}
 			}
@@ -123,13 +136,13 @@ func TestGemmTile(t *testing.T) {
 	})
 }
 
-// TestGemmTileBits checks that the bits of an element do not depend on the
+// TestGemmPanelBits checks that the bits of an element do not depend on the
 // tile it is computed in.
-func TestGemmTileBits(t *testing.T) {
+func TestGemmPanelBits(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		const k = 2*sumLength + 77
 		r := rand.New(rand.NewPCG(5, 6))
-		mr, nr := TileRows(), PanelCols()
+		rows, nr := 2*TileRows()+3, PanelCols()
 		random := func(n int) []float32 {
 			s := make([]float32, n)
 			for i := range s {
@@ -137,16 +150,16 @@ func TestGemmTileBits(t *testing.T) {
 			}
 			return s
 		}
-		a, wide := random(mr*k), random(k*nr)
-		full := make([]float32, mr*nr)
-		GemmTile(full, nr, a, k, 1, wide, nr, mr, nr, k, false, nil, nil, 0)
+		a, wide := random(rows*k), random(k*nr)
+		full := make([]float32, rows*nr)
+		GemmPanel(full, nr, a, k, 1, wide, nr, rows, nr, k, false, nil, nil, 0)
 		narrow := make([]float32, k*nr/2)
 		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
-		for m := 1; m <= mr; m++ {
+		for m := 1; m <= rows; m++ {
 			c := make([]float32, m*nr)
-			for first := 0; first+m <= mr; first++ {
-				GemmTile(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, false, nil, nil, 0)
-				GemmTile(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, false, nil, nil, 0)
+			for first := 0; first+m <= rows; first++ {
+				GemmPanel(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, false, nil, nil, 0)
+				GemmPanel(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, false, nil, nil, 0)
 				for i, v := range c {
 					if v != full[first*nr+i] {
 						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
@@ -228,13 +241,13 @@ func TestPackA(t *testing.T) {
 	})
 }
 
-func FuzzGemmTile(f *testing.F) {
+func FuzzGemmPanel(f *testing.F) {
 	f.Add(uint64(1), uint8(14), uint8(32), uint16(64), uint8(0), uint8(3))
 	f.Add(uint64(2), uint8(3), uint8(5), uint16(9), uint8(7), uint8(0))
 	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8, k uint16, flags, pad uint8) {
 		levels := Supported()
 		defer Use(levels[int(flags>>4)%len(levels)])()
-		tc := tileCase{m: 1 + int(m)%TileRows(), n: 1 + int(n)%PanelCols(), w: PanelCols(), k: int(k) % 300, seed1: seed,
+		tc := panelCase{m: 1 + int(m)%(3*TileRows()), n: 1 + int(n)%PanelCols(), w: PanelCols(), k: int(k) % 300, seed1: seed,
 			bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, special: flags&8 != 0}
 		if tc.n <= tc.w/2 && pad&1 != 0 {
 			tc.w /= 2
@@ -243,7 +256,7 @@ func FuzzGemmTile(f *testing.F) {
 		if pad&2 != 0 {
 			tc.ars, tc.acs = 1+int(pad%3), tc.m*3
 		}
-		tc.memory = newTileMemory(t, 1<<15)
+		tc.memory = newPanelMemory(t, 1<<15)
 		tc.check(t)
 	})
 }
@@ -273,11 +286,10 @@ func TestGemmChecks(t *testing.T) {
 		}
 		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), nr, mr, nr, k}
 		run := func(x call) {
-			GemmTile(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, false, x.bias, x.add, nr)
+			GemmPanel(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, false, x.bias, x.add, nr)
 		}
 		run(good)
 		for what, change := range map[string]func(*call){
-			"rows":        func(x *call) { x.m++ },
 			"panel width": func(x *call) { x.w-- },
 			"columns":     func(x *call) { x.w /= 2 },
 			"k":           func(x *call) { x.k = -1 },
@@ -289,19 +301,19 @@ func TestGemmChecks(t *testing.T) {
 		} {
 			bad := good
 			change(&bad)
-			mustPanic(t, what, "GemmTile "+what, func() { run(bad) })
+			mustPanic(t, what, "GemmPanel "+what, func() { run(bad) })
 		}
 		mustPanic(t, "PackB dst", "PackB len(dst)", func() { PackB(s(3), s(100), k, nr, nr, 1) })
 		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
 		mustPanic(t, "PackA rows", "PackA rows", func() { PackA(s(1000), s(1000), mr+1, k, 1, mr+1) })
 		mustPanic(t, "PanelWidth", "panel number", func() { PanelWidth(nr, 1) })
 		if got := testing.AllocsPerRun(10, func() { run(good) }); got != 0 {
-			t.Errorf("GemmTile allocates %v times", got)
+			t.Errorf("GemmPanel allocates %v times", got)
 		}
 	})
 }
 
-func ExampleGemmTile() {
+func ExampleGemmPanel() {
 	defer Use(Generic)() // tile sizes, and so the panel below, depend on the level
 	a := []float32{
 		1, 2, 3,
@@ -316,7 +328,7 @@ func ExampleGemmTile() {
 	panel := make([]float32, PackedLen(k, n))
 	PackB(panel, b, k, n, n, 1)
 	c := make([]float32, m*n)
-	GemmTile(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, false, []float32{10, 20}, nil, 0)
+	GemmPanel(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, false, []float32{10, 20}, nil, 0)
 	fmt.Println(c)
 	// Output: [14 25 20 31]
 }

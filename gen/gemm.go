@@ -23,15 +23,15 @@ func gemmFamily(s *simd) {
 // before the sum goes to C.
 const sumLength = 128
 
-// gemm emits the tile of m rows by vecs vectors. The accumulators stay in
-// registers for sumLength steps of k; each step loads one row of the B panel
-// and broadcasts m values of A. Broadcasting into a register first beats the
-// broadcasting operand of the multiply-add.
+// gemm emits tiles of m rows by vecs vectors, one below the other. The
+// accumulators stay in registers for sumLength steps of k; each step loads one
+// row of the B panel and broadcasts m values of A. Broadcasting into a register
+// first beats the broadcasting operand of the multiply-add.
 func (s *simd) gemm(m, vecs int) {
 	width := vecs * s.lanes
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
-		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k, acc int, bias, add *float32, ldadd int)",
-		fmt.Sprintf("for i < %d, j < n <= %d {", m, width),
+		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k, acc int, bias, add *float32, ldadd, tiles int)",
+		fmt.Sprintf("for i < %d*tiles, j < n <= %d {", m, width),
 		fmt.Sprintf("	for each %d of k, the last perhaps shorter {", sumLength),
 		"		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*"+fmt.Sprint(width)+"+j] // the first is stored and not added, unless acc",
 		"	}",
@@ -39,7 +39,8 @@ func (s *simd) gemm(m, vecs int) {
 		"	c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil",
 		"}")
 	// What lasts from one part of the sum to the next.
-	t := &gemmTile{s: s, part: s.label("part"), a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8)}
+	t := &gemmTile{s: s, tile: s.label("tile"), part: s.label("part"), a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8)}
+	s.Label(t.tile)
 	for _, v := range []struct {
 		param string
 		local Mem
@@ -157,6 +158,7 @@ func (s *simd) rowAddresses(base, stride reg.GPVirtual, m int) []Mem {
 // gemmTile is a tile being emitted.
 type gemmTile struct {
 	s    *simd
+	tile string // label where a tile begins
 	part string // label where a part of the sum begins
 	a, b Mem    // where the next part starts
 	k    Mem    // products after this part
@@ -213,5 +215,23 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	s.MOVQ(I32(1), t.acc)
 	s.JMP(LabelRef(t.part))
 	s.Label(last)
+	// The parameters move on to the tile below.
+	tiles := s.gp("tiles")
+	end := s.label("end")
+	s.DECQ(tiles)
+	s.JEQ(LabelRef(end))
+	s.MOVQ(tiles, s.param("tiles"))
+	for _, p := range [][2]string{{"c", "ldc"}, {"a", "ars"}, {"add", "ldadd"}} {
+		rows, ld := s.gp(p[0]), s.gp(p[1])
+		if p[0] == "add" {
+			s.TESTQ(rows, rows)
+			s.JEQ(LabelRef(t.tile))
+		}
+		s.IMUL3Q(U32(4*len(acc)), ld, ld)
+		s.ADDQ(ld, rows)
+		s.MOVQ(rows, s.param(p[0]))
+	}
+	s.JMP(LabelRef(t.tile))
+	s.Label(end)
 	s.ret()
 }

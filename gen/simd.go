@@ -109,13 +109,18 @@ func (s *simd) zeros(n int) []reg.VecVirtual {
 
 // broadcast loads a float32 parameter into all lanes.
 func (s *simd) broadcast(param string) reg.VecVirtual {
-	b, err := s.Param(param).Resolve()
+	v := s.vec()
+	s.VBROADCASTSS(s.param(param), v)
+	return v
+}
+
+// param returns where a parameter lies.
+func (s *simd) param(name string) Mem {
+	b, err := s.Param(name).Resolve()
 	if err != nil {
 		panic(err)
 	}
-	v := s.vec()
-	s.VBROADCASTSS(b.Addr, v)
-	return v
+	return b.Addr
 }
 
 // bits returns the address of 32 bytes that repeat the four bytes of b.

@@ -23,8 +23,7 @@ func (m matrix) at(i, p int) matrix { return matrix{m.data[i*m.rs+p*m.cs:], m.rs
 //	  for each blockK of k                   pack B's part, unless it is
 //	    for each blockTiles of the rows      A's part stays in L2
 //	      for each panel of B                32 columns, in L2
-//	        for each tile of the rows        11 to 14 rows, sums in registers
-//	          asm.GemmTile
+//	        asm.GemmPanel                    tiles of up to 14 rows, sums in registers
 //
 // A sum over k is taken in blocks that are added up in order, so its bits
 // depend on k alone: neither on the tasks nor on the place in the matrix.
@@ -35,7 +34,7 @@ const (
 )
 
 // blocks splits n into the fewest parts of at most most, all of nearly equal
-// length: 99 rows are 9 tiles of 11 rather than 7 of 14 and a short one.
+// length: 99 rows are 8 tiles of 12 or 13 rather than 7 of 14 and one of 1.
 func blocks(n, most int) int { return (n + most - 1) / most }
 
 // block returns the bounds of part i of count.
@@ -109,23 +108,12 @@ type multiplication struct {
 	epilogue
 }
 
-// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
-// of a page apart, the lines of a tile that are in use at once compete for one
-// set of the first-level cache, which has 12 places.
-func tileRows(a left) int {
-	const page, ways = 1024, 12
-	if m, ok := a.(matrix); ok && m.inPlace() && m.rs%page == 0 {
-		return min(asm.TileRows(), ways-1)
-	}
-	return asm.TileRows()
-}
-
 // gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
 func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epilogue) {
 	if m == 0 || n == 0 {
 		return
 	}
-	p := &multiplication{t, c, ldc, a, b, m, n, k, blocks(m, tileRows(a)), e}
+	p := &multiplication{t, c, ldc, a, b, m, n, k, blocks(m, asm.TileRows()), e}
 	panels := blocks(n, asm.PanelCols())
 	// A task that packs takes all that its packing serves, and others what
 	// fits the cache; less where there would be too few tasks.
@@ -201,16 +189,20 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 // and panels q0..q1 of C.
 func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 int) {
 	nr, kc, first := asm.PanelCols(), k1-k0, p.row(t0)
-	var tiles [blockTiles]matrix
-	for tile := t0; tile < t1; tile++ {
-		i0, i1 := p.row(tile), p.row(tile+1)
-		tiles[tile-t0] = p.a.tile(scratch[min(len(scratch), (i0-first)*kc):], i0, i1, k0, k1)
+	step := 1 // tiles of a piece of A
+	if p.a.inPlace() {
+		step = t1 - t0
+	}
+	var pieces [blockTiles]matrix
+	for tile := t0; tile < t1; tile += step {
+		i0, i1 := p.row(tile), p.row(tile+step)
+		pieces[tile-t0] = p.a.tile(scratch[min(len(scratch), (i0-first)*kc):], i0, i1, k0, k1)
 	}
 	for q := q0; q < q1; q++ {
 		j := q * nr
-		for tile := t0; tile < t1; tile++ {
-			i, rows := p.row(tile), p.row(tile+1)-p.row(tile)
-			a := tiles[tile-t0]
+		for tile := t0; tile < t1; tile += step {
+			i, rows := p.row(tile), p.row(tile+step)-p.row(tile)
+			a := pieces[tile-t0]
 			c := p.c[i*p.ldc+j:]
 			var bias, add []float32
 			if k1 == p.k { // last: to a sum of the size of add each part would be rounded
@@ -221,7 +213,7 @@ func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 
 					add = p.add[i*p.ldadd+j:]
 				}
 			}
-			asm.GemmTile(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
+			asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
 		}
 	}
 }
@@ -231,16 +223,12 @@ func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 
 // asm.PackB leaves it.
 func gemmSmall(c []float32, ldc int, a matrix, panels []float32, m, n, k int, accumulate bool) {
 	nr := asm.PanelCols()
-	tiles := blocks(m, asm.TileRows())
 	kBlocks := max(1, blocks(k, blockK))
 	for kb := range kBlocks {
 		k0, k1 := block(k, kBlocks, kb)
 		for j := 0; j < n; j += nr {
 			width := asm.PanelWidth(n, j/nr)
-			for tile := range tiles {
-				i0, i1 := block(m, tiles, tile)
-				asm.GemmTile(c[i0*ldc+j:], ldc, a.data[i0*a.rs+k0*a.cs:], a.rs, a.cs, panels[j*k+k0*width:], width, i1-i0, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
-			}
+			asm.GemmPanel(c[j:], ldc, a.data[k0*a.cs:], a.rs, a.cs, panels[j*k+k0*width:], width, m, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type product struct {
 	seed                  string
 }
 
-// chain is how many additions a sum of k products is rounded by: asm.GemmTile
+// chain is how many additions a sum of k products is rounded by: asm.GemmPanel
 // sums up 128 at a time, and a block of k may end with fewer.
 func chain(k int) int { return min(k, 128) + k/128 + k/blockK + 2 }
 
