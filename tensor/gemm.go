@@ -94,6 +94,7 @@ type epilogue struct {
 	add        []float32 // [m,n] with row stride ldadd, or nil
 	ldadd      int
 	gelu       []float32 // [m,n] like C, or nil: receives GELU of what C gets
+	slope      []float32 // [m,n] like C, or nil: C is multiplied by GELU's derivative there
 }
 
 // multiplication is one call of gemm.
@@ -175,12 +176,25 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 			}
 			from, to := block(t1-t0, parts, part)
 			p.rows(scratch[:lenA], panels, t0+from, t0+to, q0, q1, k0, k1)
+			if kb == kBlocks-1 {
+				p.activate(p.row(t0+from), p.row(t0+to), q0*nr, min(q1*nr, p.n))
+			}
 		}
 	}
-	if p.gelu != nil {
-		from, to := q0*nr, min(q1*nr, p.n)
-		for i := p.row(t0); i < p.row(t1); i++ {
-			asm.GELU(p.gelu[i*p.ldc+from:i*p.ldc+to], p.c[i*p.ldc+from:i*p.ldc+to])
+}
+
+// activate applies GELU or its derivative to rows i0..i1 and columns j0..j1 of C
+// while they are in the cache.
+func (p *multiplication) activate(i0, i1, j0, j1 int) {
+	if p.gelu == nil && p.slope == nil {
+		return
+	}
+	for i := i0; i < i1; i++ {
+		from, to := i*p.ldc+j0, i*p.ldc+j1
+		if p.gelu != nil {
+			asm.GELU(p.gelu[from:to], p.c[from:to])
+		} else {
+			asm.GELUBackward(p.c[from:to], p.slope[from:to], p.c[from:to])
 		}
 	}
 }

@@ -38,9 +38,12 @@ func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 	}
 	linear(t, pre, y.Data, x, w, b, nil)
 	if t.Record("linear and GELU", w, y, x, w, b) {
+		y.pre = pre
 		t.Back(func() {
 			dy := y.Grad
-			t.each(len(dy), 1<<13, func(_, i, j int) { asm.GELUBackward(dy[i:j], pre[i:j], dy[i:j]) })
+			if y.pre != nil { // no product that wrote dy has done so
+				t.each(len(dy), 1<<13, func(_, i, j int) { asm.GELUBackward(dy[i:j], pre[i:j], dy[i:j]) })
+			}
 			linearBackward(t, dy, x, w, b)
 		})
 	}
@@ -104,6 +107,10 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		}
 	}
 	if dx, fresh := t.Grad(x); dx != nil {
-		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, epilogue{accumulate: !fresh})
+		e := epilogue{accumulate: !fresh}
+		if x.uses == 1 { // where x is GELU's result, its gradient goes on to that of GELU's input at once
+			e.slope, x.pre = x.pre, nil
+		}
+		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, e)
 	}
 }

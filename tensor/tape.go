@@ -196,6 +196,9 @@ func (t *Tape) Record(op string, of, out *Tensor, inputs ...*Tensor) bool {
 		if x.needsGrad() {
 			out.tracked = true
 		}
+		if x != nil && x.tracked {
+			x.uses++
+		}
 	}
 	t.nodes = append(t.nodes, node{op: op, of: of, out: out})
 	out.tracked = out.tracked && !t.noGrad

@@ -112,6 +112,41 @@ func TestBackwardMidway(t *testing.T) {
 	tape.Reset()
 }
 
+// TestGELUPassedOn: the gradient of GELU's result is that of GELU's input as soon
+// as the only operation that used the result has written it, and not where there
+// are two. A view in between keeps the two steps apart; bits are the same.
+func TestGELUPassedOn(t *testing.T) {
+	const m, n, k = 230, 200, 70 // several blocks of rows and tasks
+	for name, use := range map[string]func(tape *Tape, y, w, v *Tensor) *Tensor{
+		"one":   func(tape *Tape, y, w, _ *Tensor) *Tensor { return Linear(tape, y, w, nil) },
+		"two":   func(tape *Tape, y, w, v *Tensor) *Tensor { return LinearAdd(tape, y, w, nil, Linear(tape, y, v, nil)) },
+		"twice": func(tape *Tape, y, w, _ *Tensor) *Tensor { return LinearAdd(tape, y, w, nil, y) },
+	} {
+		everyLevel(t, func(t *testing.T) {
+			run := func(apart bool) [][]float32 {
+				tape := NewTape(nil)
+				in := []*Tensor{param("x", m, k), param("w1", n, k), param("b1", n), param("w2", n, n), param("w3", n, n)}
+				y := LinearGELU(tape, in[0], in[1], in[2])
+				if apart {
+					y = View(tape, y, m, n)
+				}
+				tape.Backward(project(tape, use(tape, y, in[3], in[4]), ones(m*n)))
+				var grads [][]float32
+				for _, x := range in {
+					grads = append(grads, x.Grad)
+				}
+				return grads
+			}
+			got, want := run(false), run(true)
+			for i := range want {
+				if !slices.Equal(got[i], want[i]) {
+					t.Errorf("%s use: gradient %d differs", name, i)
+				}
+			}
+		})
+	}
+}
+
 // TestAbandoned: a step that is not gone back over, or is given up on the way,
 // leaves nothing behind.
 func TestAbandoned(t *testing.T) {

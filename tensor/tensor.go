@@ -18,10 +18,12 @@ type Tensor struct {
 	Data  []float32 // the product of Shape values
 	Grad  []float32 // nil, or as long as Data
 
-	tracked bool // an operation's output that gradients flow through
-	stale   bool // Grad counts as zero, whatever its values: see Tape.ZeroGrad
-	frozen  bool // Data no longer changes: see Freeze
-	keep    bool // Done does not take it: see Tape.Keep
+	tracked bool      // an operation's output that gradients flow through
+	stale   bool      // Grad counts as zero, whatever its values: see Tape.ZeroGrad
+	frozen  bool      // Data no longer changes: see Freeze
+	keep    bool      // Done does not take it: see Tape.Keep
+	uses    int       // operations that were recorded with it as an input
+	pre     []float32 // of LinearGELU's result: what GELU was taken of, as long as Grad is the gradient of the result
 	panels  struct {
 		once sync.Once
 		data []float32
