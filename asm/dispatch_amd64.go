@@ -271,6 +271,17 @@ func pack(dst, src []float32, k, n, w, rs, cs int) {
 	}
 }
 
+// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
+// of a page apart, the lines of a tile that are in use at once compete for one
+// set of the first-level cache, which has 12 places.
+func tileRows(ars, acs int) int {
+	const page, ways = 1024, 12
+	if acs == 1 && ars%page == 0 {
+		return min(TileRows(), ways-1)
+	}
+	return TileRows()
+}
+
 func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	if level == Generic {
 		gemmPanelGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)

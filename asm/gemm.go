@@ -153,17 +153,6 @@ func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 	gemmPanel(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
 }
 
-// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
-// of a page apart, the lines of a tile that are in use at once compete for one
-// set of the first-level cache, which has 12 places.
-func tileRows(ars, acs int) int {
-	const page, ways = 1024, 12
-	if acs == 1 && ars%page == 0 {
-		return min(TileRows(), ways-1)
-	}
-	return TileRows()
-}
-
 // gemmPanelGeneric works on blocks of two rows by four columns, which is what
 // fits the scalar registers. An odd last row is computed twice and stored
 // once: a second, narrower loop could be compiled to other roundings.
