@@ -17,13 +17,8 @@ func ExpSum(dst, x []float32, scale, shift float32) float32 {
 }
 
 func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
-	var s float64
-	for i, v := range x {
-		e := float32(math.Exp(float64(scale)*float64(v) - float64(shift)))
-		dst[i] = e
-		s += float64(e)
-	}
-	return float32(s)
+	copy(dst, x)
+	return float32(expColumn(dst, 1, len(dst), scale, shift))
 }
 
 // Softmax replaces each column x[j], x[ld+j], … of rows scores, j < n, by

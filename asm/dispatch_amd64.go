@@ -292,11 +292,13 @@ func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 		acc = 1
 	}
 	// Some tiles are a row higher than the rest.
-	tiles := (m + tileRows(ars, acs) - 1) / tileRows(ars, acs)
+	most := tileRows(ars, acs)
+	tiles := (m + most - 1) / most
 	rows, higher := m/tiles, m%tiles
-	for i, height, count := 0, rows+1, higher; i < m; height, count = rows, tiles-higher {
-		if count == 0 {
-			continue
+	for i := 0; i < m; {
+		height, count := rows+1, higher
+		if higher == 0 || i > 0 {
+			height, count = rows, tiles-higher
 		}
 		// With k == 0, a and b may be empty; a missing bias or add is a nil pointer.
 		ap, bp, addp := unsafe.SliceData(a), unsafe.SliceData(b), unsafe.SliceData(add)

@@ -134,7 +134,7 @@ func (a *attention) forwardHead(w, i int) {
 		}
 		gemmSmall(s, lds, k, queries[from*a.dh:], a.m, to-from, a.dh, false)
 		asm.Softmax(s, lds, a.m, to-from, a.scale, shift, sums)
-		gemmSmall(out.at(from, 0).data, a.d, matrix{s, 1, lds}, values, to-from, a.dh, a.m, false)
+		gemmSmall(out.at(from, 0).data, a.d, rowMajor(s, lds).transposed(), values, to-from, a.dh, a.m, false)
 		asm.DivRows(out.at(from, 0).data, a.d, to-from, a.dh, sums)
 		from = to
 	}
@@ -208,7 +208,7 @@ func (a *attention) backwardHead(w, i int) {
 		gemmSmall(ds, lds, v, gradsT, a.m, n, a.dh, false)
 		asm.SoftmaxBackward(p, ds, lds, a.m, n, a.scale, a.shift[i*a.n+from:])
 		if a.dq != nil {
-			gemmSmall(dq.at(from, 0).data, a.ldq, matrix{ds, 1, lds}, keys, n, a.dh, a.m, !a.freshQ)
+			gemmSmall(dq.at(from, 0).data, a.ldq, rowMajor(ds, lds).transposed(), keys, n, a.dh, a.m, !a.freshQ)
 		}
 		if a.dkv != nil {
 			gemmSmall(dk.data, a.ldkv, rowMajor(ds, lds), queries, a.m, a.dh, n, !a.freshKV || part > 0)
