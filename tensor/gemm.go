@@ -63,8 +63,11 @@ func (m matrix) tile(dst []float32, i0, i1, k0, k1 int) matrix {
 	if m.inPlace() {
 		return m.at(i0, k0)
 	}
-	asm.PackA(dst, m.at(i0, k0).data, i1-i0, k1-k0, m.rs, m.cs)
-	return matrix{dst, 1, i1 - i0}
+	n := i1 - i0
+	for p := k0; p < k1; p++ {
+		copy(dst[(p-k0)*n:][:n], m.data[p*m.cs+i0:])
+	}
+	return matrix{dst, 1, n}
 }
 
 // packPanels packs B, [k,n], for gemm: block by block of k, and in each block
@@ -202,33 +205,22 @@ func (p *multiplication) activate(i0, i1, j0, j1 int) {
 // rows adds the block k0..k1 to tiles t0..t1 of the rows, at most blockTiles,
 // and panels q0..q1 of C.
 func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 int) {
-	nr, kc, first := asm.PanelCols(), k1-k0, p.row(t0)
-	step := 1 // tiles of a piece of A
-	if p.a.inPlace() {
-		step = t1 - t0
-	}
-	var pieces [blockTiles]matrix
-	for tile := t0; tile < t1; tile += step {
-		i0, i1 := p.row(tile), p.row(tile+step)
-		pieces[tile-t0] = p.a.tile(scratch[min(len(scratch), (i0-first)*kc):], i0, i1, k0, k1)
-	}
+	nr, kc := asm.PanelCols(), k1-k0
+	i, m := p.row(t0), p.row(t1)-p.row(t0)
+	a := p.a.tile(scratch, i, i+m, k0, k1)
 	for q := q0; q < q1; q++ {
 		j := q * nr
-		for tile := t0; tile < t1; tile += step {
-			i, rows := p.row(tile), p.row(tile+step)-p.row(tile)
-			a := pieces[tile-t0]
-			c := p.c[i*p.ldc+j:]
-			var bias, add []float32
-			if k1 == p.k { // last: to a sum of the size of add each part would be rounded
-				if p.bias != nil {
-					bias = p.bias[j:]
-				}
-				if p.add != nil {
-					add = p.add[i*p.ldadd+j:]
-				}
+		c := p.c[i*p.ldc+j:]
+		var bias, add []float32
+		if k1 == p.k { // last: to a sum of the size of add each part would be rounded
+			if p.bias != nil {
+				bias = p.bias[j:]
 			}
-			asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), rows, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
+			if p.add != nil {
+				add = p.add[i*p.ldadd+j:]
+			}
 		}
+		asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), m, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
 	}
 }
 
