@@ -79,10 +79,10 @@ func BenchmarkPackB(b *testing.B) {
 func BenchmarkPackA(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
 		const k, ld = 128, 784
-		m := TileRows()
+		m := 8 * TileRows()
 		src, dst := make([]float32, k*ld), make([]float32, m*k)
 		for b.Loop() {
-			PackA(dst, src, m, k, 1, ld)
+			PackA(dst, src, m, k, ld)
 		}
 		rate(b, float64(8*m*k), "GB/s")
 	})

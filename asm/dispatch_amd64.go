@@ -250,24 +250,58 @@ func adamW(p, g, m, v []float32, k *adamWScalars) {
 	}
 }
 
-// pack has kernels for rows (cs == 1) and columns (rs == 1) that are contiguous
-// in src; the columns are transposed in blocks of one vector's width.
-func pack(dst, src []float32, k, n, w, rs, cs int) {
+func packA(dst, a []float32, m, k, lda int) {
+	if level == Generic {
+		packAGeneric(dst, a, m, k, lda)
+		return
+	}
+	nr := PanelCols()
+	packRows(dst, a, k, m, m, lda, nr, m%nr)
+}
+
+// packB has kernels for rows (cs == 1) and for columns (rs == 1).
+func packB(dst, b []float32, k, n, rs, cs int) {
+	nr := PanelCols()
 	switch {
-	case level == AVX512 && cs == 1:
-		packRowsAVX512(&dst[0], &src[0], k, n, w, rs)
-	case level == AVX2 && cs == 1:
-		packRowsAVX2(&dst[0], &src[0], k, n, w, rs)
-	case level == AVX512 && rs == 1:
-		for j := 0; j < w; j += 16 {
-			packColsAVX512(&dst[j], &src[j*cs], k, min(n-j, 16), min(w-j, 16), w, cs)
+	case level == Generic || cs != 1 && rs != 1:
+		packBGeneric(dst, b, k, n, rs, cs)
+	case cs == 1:
+		last := n % nr
+		wide := n // columns of panels of full width
+		if last > 0 && last <= nr/2 {
+			wide -= last
 		}
-	case level == AVX2 && rs == 1:
-		for j := 0; j < w; j += 8 {
-			packColsAVX2(&dst[j], &src[j*cs], k, min(n-j, 8), min(w-j, 8), w, cs)
+		if wide > 0 {
+			packRows(dst, b, k, wide, nr, rs, nr*k, min(wide%nr, 1)*nr)
+		}
+		if wide < n {
+			packRows(dst[wide*k:], b[wide:], k, n-wide, nr/2, rs, 0, nr/2)
 		}
 	default:
-		packGeneric(dst, src, k, n, w, rs, cs)
+		for q := 0; q*nr < n; q++ {
+			packCols(dst[q*nr*k:], b[q*nr*cs:], k, min(nr, n-q*nr), PanelWidth(n, q), cs)
+		}
+	}
+}
+
+func packRows(dst, src []float32, k, n, w, rs, step, fill int) {
+	if level == AVX512 {
+		packRowsAVX512(&dst[0], &src[0], k, n, w, rs, step, fill)
+	} else {
+		packRowsAVX2(&dst[0], &src[0], k, n, w, rs, step, fill)
+	}
+}
+
+// packCols transposes one panel in blocks of one vector's width.
+func packCols(dst, src []float32, k, n, w, cs int) {
+	lanes := PanelCols() / 2
+	for j := 0; j < w; j += lanes {
+		d, x, cols, width := &dst[j], &src[j*cs], min(n-j, lanes), min(w-j, lanes)
+		if level == AVX512 {
+			packColsAVX512(d, x, k, cols, width, w, cs)
+		} else {
+			packColsAVX2(d, x, k, cols, width, w, cs)
+		}
 	}
 }
 

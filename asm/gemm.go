@@ -68,40 +68,40 @@ func PackB(dst, b []float32, k, n, rs, cs int) {
 	mustHold("PackB column stride", cs, 0)
 	mustHold("PackB len(dst)", len(dst), PackedLen(k, n))
 	mustHold("PackB len(b)", len(b), (k-1)*rs+(n-1)*cs+1)
-	nr := PanelCols()
-	for q := 0; q*nr < n; q++ {
-		w, cols := PanelWidth(n, q), min(nr, n-q*nr)
-		pack(dst[q*nr*k:q*nr*k+k*w], b[q*nr*cs:], k, cols, w, rs, cs)
-	}
+	packB(dst, b, k, n, rs, cs)
 }
 
-// PackA packs the m×k matrix with element (i,p) at a[i*rs+p*cs] so that the m
-// values of one p are neighbours: dst[p*m+i]. Read the result with ars = 1 and
-// acs = m. m is at most TileRows(). It is meant for rs == 1 (a transposed A);
-// a row-major A needs no packing.
-func PackA(dst, a []float32, m, k, rs, cs int) {
+// PackA copies k rows of m values, at a distance of lda, side by side: the
+// transpose of an m×k matrix A with element (i,p) at a[p*lda+i], so that rows
+// which lie pages apart do not compete for the cache. dst needs m*k floats and
+// is read with ars = 1 and acs = m.
+func PackA(dst, a []float32, m, k, lda int) {
 	if m <= 0 || k <= 0 {
 		return
 	}
-	if m > TileRows() {
-		fail("PackA rows", m, "at most %d", TileRows())
-	}
-	mustHold("PackA row stride", rs, 0)
-	mustHold("PackA column stride", cs, 0)
+	mustHold("PackA row stride", lda, 0)
 	mustHold("PackA len(dst)", len(dst), m*k)
-	mustHold("PackA len(a)", len(a), (m-1)*rs+(k-1)*cs+1)
-	pack(dst[:m*k], a, k, m, m, cs, rs)
+	mustHold("PackA len(a)", len(a), (k-1)*lda+m)
+	packA(dst, a, m, k, lda)
 }
 
-// packGeneric writes dst[p*w+j] = src[p*rs+j*cs] for p < k, j < n, and zeros
-// for n <= j < w.
-func packGeneric(dst, src []float32, k, n, w, rs, cs int) {
-	for p := 0; p < k; p++ {
-		row := dst[p*w : p*w+w]
-		for j := 0; j < n; j++ {
-			row[j] = src[p*rs+j*cs]
+func packAGeneric(dst, a []float32, m, k, lda int) {
+	for p := range k {
+		copy(dst[p*m:p*m+m], a[p*lda:])
+	}
+}
+
+func packBGeneric(dst, b []float32, k, n, rs, cs int) {
+	nr := PanelCols()
+	for q := 0; q*nr < n; q++ {
+		w, cols := PanelWidth(n, q), min(nr, n-q*nr)
+		for p := range k {
+			row := dst[q*nr*k+p*w:][:w]
+			for j := range cols {
+				row[j] = b[p*rs+(q*nr+j)*cs]
+			}
+			clear(row[cols:])
 		}
-		clear(row[n:])
 	}
 }
 

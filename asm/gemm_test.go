@@ -206,7 +206,7 @@ func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
 func TestPackB(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		src, dst := guarded(t, 1<<14), guarded(t, 1<<14)
-		for n := 1; n <= 2*PanelCols()+3; n++ {
+		for n := 1; n <= 3*PanelCols()+3; n++ {
 			for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 33, 50} {
 				for _, s := range [][2]int{{n, 1}, {n + 3, 1}, {1, k}, {1, k + 5}, {2, 2 * k}} {
 					checkPack(t, k, n, s[0], s[1], end(src, (k-1)*s[0]+(n-1)*s[1]+1), end(dst, PackedLen(k, n)))
@@ -218,20 +218,19 @@ func TestPackB(t *testing.T) {
 
 func TestPackA(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
-		src, dst := guarded(t, 1<<12), guarded(t, 1<<12)
-		for m := 1; m <= TileRows(); m++ {
-			for _, k := range []int{1, 2, 8, 15, 16, 17, 40} {
-				for _, s := range [][2]int{{1, m}, {1, m + 9}, {k, 1}, {k + 2, 1}, {3, 3 * m}} {
-					rs, cs := s[0], s[1]
-					a, d := end(src, (m-1)*rs+(k-1)*cs+1), end(dst, m*k)
+		src, dst := guarded(t, 1<<13), guarded(t, 1<<13)
+		for m := 1; m <= 3*PanelCols()+3; m++ {
+			for _, k := range []int{1, 2, 17, 40} {
+				for _, lda := range []int{m, m + 9, 0} {
+					a, d := end(src, (k-1)*lda+m), end(dst, m*k)
 					for i := range a {
 						a[i] = float32(i + 1)
 					}
-					PackA(d, a, m, k, rs, cs)
+					PackA(d, a, m, k, lda)
 					for i := 0; i < m; i++ {
 						for p := 0; p < k; p++ {
-							if d[p*m+i] != a[i*rs+p*cs] {
-								t.Fatalf("m=%d k=%d rs=%d cs=%d: element (%d,%d) is %v, want %v", m, k, rs, cs, i, p, d[p*m+i], a[i*rs+p*cs])
+							if d[p*m+i] != a[p*lda+i] {
+								t.Fatalf("m=%d k=%d lda=%d: element (%d,%d) is %v, want %v", m, k, lda, i, p, d[p*m+i], a[p*lda+i])
 							}
 						}
 					}
@@ -305,7 +304,8 @@ func TestGemmChecks(t *testing.T) {
 		}
 		mustPanic(t, "PackB dst", "PackB len(dst)", func() { PackB(s(3), s(100), k, nr, nr, 1) })
 		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
-		mustPanic(t, "PackA rows", "PackA rows", func() { PackA(s(1000), s(1000), mr+1, k, 1, mr+1) })
+		mustPanic(t, "PackA dst", "PackA len(dst)", func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) })
+		mustPanic(t, "PackA a", "PackA len(a)", func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) })
 		mustPanic(t, "PanelWidth", "panel number", func() { PanelWidth(nr, 1) })
 		if got := testing.AllocsPerRun(10, func() { run(good) }); got != 0 {
 			t.Errorf("GemmPanel allocates %v times", got)

@@ -6,13 +6,14 @@ package asm
 
 // packRowsAVX2 computes, for pointers to the first elements:
 //
+//	width = two vectors
 //	for p < k {
-//		for j < n          { dst[p*w+j] = src[p*rs+j] }
-//		for n <= j < w     { dst[p*w+j] = 0 }
-//	} // w is at most two vectors
+//		for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }
+//		for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }
+//	} // fill < width, or width where n%width is not 0
 //
 //go:noescape
-func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int)
+func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
 
 // packColsAVX2 computes, for pointers to the first elements:
 //
@@ -26,13 +27,14 @@ func packColsAVX2(dst *float32, src *float32, k int, n int, width int, w int, cs
 
 // packRowsAVX512 computes, for pointers to the first elements:
 //
+//	width = two vectors
 //	for p < k {
-//		for j < n          { dst[p*w+j] = src[p*rs+j] }
-//		for n <= j < w     { dst[p*w+j] = 0 }
-//	} // w is at most two vectors
+//		for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }
+//		for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }
+//	} // fill < width, or width where n%width is not 0
 //
 //go:noescape
-func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int)
+func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
 
 // packColsAVX512 computes, for pointers to the first elements:
 //

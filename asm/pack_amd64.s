@@ -4,62 +4,74 @@
 
 #include "textflag.h"
 
-// func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int)
+// func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
 // Requires: AVX, MMX+
-TEXT ·packRowsAVX2(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ w+32(FP), SI
-	MOVQ rs+40(FP), DI
-	SHLQ $0x02, DI
-	MOVQ DI, R8
-	SHLQ $0x04, R8
-	CMPQ BX, $0x00000010
-	JNE  edge1
+TEXT ·packRowsAVX2(SB), NOSPLIT, $0-64
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    k+16(FP), DX
+	MOVQ    rs+40(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    step+48(FP), DI
+	SHLQ    $0x02, BX
+	SHLQ    $0x02, SI
+	SHLQ    $0x02, DI
+	MOVQ    BX, R8
+	SHLQ    $0x04, R8
+	MOVQ    n+24(FP), R9
+	MOVQ    fill+56(FP), R11
+	MOVQ    R9, R10
+	ANDQ    $0x0000000f, R10
+	SUBQ    R10, R9
+	LEAQ    mask_table<>+0(SB), R12
+	MOVQ    $+16, R13
+	SUBQ    R10, R13
+	VMOVUPS (R12)(R13*4), Y0
+	LEAQ    mask_table<>+0(SB), R12
+	MOVQ    $+16, R13
+	SUBQ    R10, R13
+	VMOVUPS 32(R12)(R13*4), Y1
+	LEAQ    mask_table<>+0(SB), R10
+	MOVQ    $+16, R12
+	SUBQ    R11, R12
+	VMOVUPS (R10)(R12*4), Y2
+	LEAQ    mask_table<>+0(SB), R10
+	MOVQ    $+16, R12
+	SUBQ    R11, R12
+	VMOVUPS 32(R10)(R12*4), Y3
 
-loop2:
-	PREFETCHT0 (CX)(R8*1)
-	VMOVUPS    (CX), Y0
-	VMOVUPS    Y0, (AX)
-	VMOVUPS    32(CX), Y0
-	VMOVUPS    Y0, 32(AX)
-	ADDQ       DI, CX
-	LEAQ       (AX)(SI*4), AX
-	DECQ       DX
-	JNE        loop2
-	VZEROUPPER
-	RET
+row1:
+	MOVQ CX, R10
+	MOVQ AX, R12
+	MOVQ R9, R13
+	SUBQ $0x00000010, R13
+	JLT  tail3
 
-edge1:
-	LEAQ    mask_table<>+0(SB), R9
-	MOVQ    $+16, R10
-	SUBQ    BX, R10
-	VMOVUPS (R9)(R10*4), Y0
-	LEAQ    mask_table<>+0(SB), R9
-	MOVQ    $+16, R10
-	SUBQ    BX, R10
-	VMOVUPS 32(R9)(R10*4), Y1
-	LEAQ    mask_table<>+0(SB), BX
-	MOVQ    $+16, R9
-	SUBQ    SI, R9
-	VMOVUPS (BX)(R9*4), Y2
-	LEAQ    mask_table<>+0(SB), BX
-	MOVQ    $+16, R9
-	SUBQ    SI, R9
-	VMOVUPS 32(BX)(R9*4), Y3
+piece2:
+	PREFETCHT0 (R10)(R8*1)
+	VMOVUPS    (R10), Y4
+	VMOVUPS    Y4, (R12)
+	VMOVUPS    32(R10), Y4
+	VMOVUPS    Y4, 32(R12)
+	ADDQ       $0x00000040, R10
+	ADDQ       DI, R12
+	SUBQ       $0x00000010, R13
+	JGE        piece2
 
-loop3:
-	PREFETCHT0 (CX)(R8*1)
-	VMASKMOVPS (CX), Y0, Y4
-	VMASKMOVPS Y4, Y2, (AX)
-	VMASKMOVPS 32(CX), Y1, Y4
-	VMASKMOVPS Y4, Y3, 32(AX)
-	ADDQ       DI, CX
-	LEAQ       (AX)(SI*4), AX
-	DECQ       DX
-	JNE        loop3
+tail3:
+	TESTQ      R11, R11
+	JEQ        next4
+	PREFETCHT0 (R10)(R8*1)
+	VMASKMOVPS (R10), Y0, Y4
+	VMASKMOVPS Y4, Y2, (R12)
+	VMASKMOVPS 32(R10), Y1, Y4
+	VMASKMOVPS Y4, Y3, 32(R12)
+
+next4:
+	ADDQ BX, CX
+	ADDQ SI, AX
+	DECQ DX
+	JNE  row1
 	VZEROUPPER
 	RET
 
@@ -259,62 +271,74 @@ stored4:
 	VZEROUPPER
 	RET
 
-// func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int)
+// func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·packRowsAVX512(SB), NOSPLIT, $0-48
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ k+16(FP), DX
-	MOVQ n+24(FP), BX
-	MOVQ w+32(FP), SI
-	MOVQ rs+40(FP), DI
-	SHLQ $0x02, DI
-	MOVQ DI, R8
-	SHLQ $0x04, R8
-	CMPQ BX, $0x00000020
-	JNE  edge1
+TEXT ·packRowsAVX512(SB), NOSPLIT, $0-64
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  rs+40(FP), BX
+	MOVQ  w+32(FP), SI
+	MOVQ  step+48(FP), DI
+	SHLQ  $0x02, BX
+	SHLQ  $0x02, SI
+	SHLQ  $0x02, DI
+	MOVQ  BX, R8
+	SHLQ  $0x04, R8
+	MOVQ  n+24(FP), R9
+	MOVQ  fill+56(FP), R11
+	MOVQ  R9, R10
+	ANDQ  $0x0000001f, R10
+	SUBQ  R10, R9
+	MOVQ  $-1, R12
+	BZHIQ R10, R12, R12
+	KMOVW R12, K1
+	MOVQ  $-1, R12
+	BZHIQ R10, R12, R12
+	SHRQ  $0x10, R12
+	KMOVW R12, K2
+	MOVQ  $-1, R10
+	BZHIQ R11, R10, R10
+	KMOVW R10, K3
+	MOVQ  $-1, R10
+	BZHIQ R11, R10, R10
+	SHRQ  $0x10, R10
+	KMOVW R10, K4
 
-loop2:
-	PREFETCHT0 (CX)(R8*1)
-	PREFETCHT0 64(CX)(R8*1)
-	VMOVUPS    (CX), Z0
-	VMOVUPS    Z0, (AX)
-	VMOVUPS    64(CX), Z0
-	VMOVUPS    Z0, 64(AX)
-	ADDQ       DI, CX
-	LEAQ       (AX)(SI*4), AX
-	DECQ       DX
-	JNE        loop2
-	VZEROUPPER
-	RET
+row1:
+	MOVQ CX, R10
+	MOVQ AX, R12
+	MOVQ R9, R13
+	SUBQ $0x00000020, R13
+	JLT  tail3
 
-edge1:
-	MOVQ  $-1, R9
-	BZHIQ BX, R9, R9
-	KMOVW R9, K1
-	MOVQ  $-1, R9
-	BZHIQ BX, R9, R9
-	SHRQ  $0x10, R9
-	KMOVW R9, K2
-	MOVQ  $-1, BX
-	BZHIQ SI, BX, BX
-	KMOVW BX, K3
-	MOVQ  $-1, BX
-	BZHIQ SI, BX, BX
-	SHRQ  $0x10, BX
-	KMOVW BX, K4
+piece2:
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	VMOVUPS    (R10), Z0
+	VMOVUPS    Z0, (R12)
+	VMOVUPS    64(R10), Z0
+	VMOVUPS    Z0, 64(R12)
+	ADDQ       $0x00000080, R10
+	ADDQ       DI, R12
+	SUBQ       $0x00000020, R13
+	JGE        piece2
 
-loop3:
-	PREFETCHT0 (CX)(R8*1)
-	PREFETCHT0 64(CX)(R8*1)
-	VMOVUPS.Z  (CX), K1, Z0
-	VMOVUPS    Z0, K3, (AX)
-	VMOVUPS.Z  64(CX), K2, Z0
-	VMOVUPS    Z0, K4, 64(AX)
-	ADDQ       DI, CX
-	LEAQ       (AX)(SI*4), AX
-	DECQ       DX
-	JNE        loop3
+tail3:
+	TESTQ      R11, R11
+	JEQ        next4
+	PREFETCHT0 (R10)(R8*1)
+	PREFETCHT0 64(R10)(R8*1)
+	VMOVUPS.Z  (R10), K1, Z0
+	VMOVUPS    Z0, K3, (R12)
+	VMOVUPS.Z  64(R10), K2, Z0
+	VMOVUPS    Z0, K4, 64(R12)
+
+next4:
+	ADDQ BX, CX
+	ADDQ SI, AX
+	DECQ DX
+	JNE  row1
 	VZEROUPPER
 	RET
 

@@ -10,43 +10,66 @@ func packFamily(s *simd) {
 	s.packCols()
 }
 
-// packRows copies rows of up to two vectors.
+// packRows copies rows in pieces of two vectors.
 func (s *simd) packRows() {
-	s.function("packRows", "(dst, src *float32, k, n, w, rs int)",
+	s.function("packRows", "(dst, src *float32, k, n, w, rs, step, fill int)",
+		"width = two vectors",
 		"for p < k {",
-		"	for j < n          { dst[p*w+j] = src[p*rs+j] }",
-		"	for n <= j < w     { dst[p*w+j] = 0 }",
-		"} // w is at most two vectors")
-	dst, src, k, n, w, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("n"), s.gp("w"), s.gp("rs")
+		"	for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }",
+		"	for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }",
+		"} // fill < width, or width where n%width is not 0")
+	dst, src, k, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("rs")
+	w, step := s.gp("w"), s.gp("step")
 	s.SHLQ(U8(2), rs)
+	s.SHLQ(U8(2), w)
+	s.SHLQ(U8(2), step)
 	// Rows lie pages apart, where no hardware prefetcher follows.
 	ahead := s.GP64()
 	s.MOVQ(rs, ahead)
 	s.SHLQ(U8(4), ahead)
-	rows := func(load, store []reg.Register) {
-		top := s.label("loop")
-		s.Label(top)
+
+	pieces, rest, fill := s.gp("n"), s.GP64(), s.gp("fill")
+	s.MOVQ(pieces, rest)
+	s.ANDQ(U32(2*s.lanes-1), rest)
+	s.SUBQ(rest, pieces) // columns of whole pieces
+	from := []reg.Register{s.tailMask(rest, 0), s.tailMask(rest, 1)}
+	to := []reg.Register{s.tailMask(fill, 0), s.tailMask(fill, 1)}
+
+	x, y, left := s.GP64(), s.GP64(), s.GP64()
+	piece := func(from, to []reg.Register) {
 		for d := 0; d < 8*s.lanes; d += 64 {
-			s.PREFETCHT0(Mem{Base: src, Index: ahead, Scale: 1, Disp: d})
+			s.PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1, Disp: d})
 		}
-		for v := range load {
+		for v := range from {
 			d := 4 * s.lanes * v
-			x := s.vec()
-			s.loadTo(Mem{Base: src, Disp: d}, load[v], x)
-			s.storeTo(x, store[v], Mem{Base: dst, Disp: d})
+			r := s.vec()
+			s.loadTo(Mem{Base: x, Disp: d}, from[v], r)
+			s.storeTo(r, to[v], Mem{Base: y, Disp: d})
 		}
-		s.ADDQ(rs, src)
-		s.LEAQ(Mem{Base: dst, Index: w, Scale: 4}, dst)
-		s.DECQ(k)
-		s.JNE(LabelRef(top))
-		s.ret()
 	}
-	edge := s.label("edge")
-	s.CMPQ(n, U32(2*s.lanes))
-	s.JNE(LabelRef(edge))
-	rows(make([]reg.Register, 2), make([]reg.Register, 2))
-	s.Label(edge)
-	rows([]reg.Register{s.tailMask(n, 0), s.tailMask(n, 1)}, []reg.Register{s.tailMask(w, 0), s.tailMask(w, 1)})
+	row, top, tail, next := s.label("row"), s.label("piece"), s.label("tail"), s.label("next")
+	s.Label(row)
+	s.MOVQ(src, x)
+	s.MOVQ(dst, y)
+	s.MOVQ(pieces, left)
+	s.SUBQ(U32(2*s.lanes), left)
+	s.JLT(LabelRef(tail))
+	s.Label(top)
+	piece(make([]reg.Register, 2), make([]reg.Register, 2))
+	s.ADDQ(U32(8*s.lanes), x)
+	s.ADDQ(step, y)
+	s.SUBQ(U32(2*s.lanes), left)
+	s.JGE(LabelRef(top))
+	s.Label(tail)
+	s.TESTQ(fill, fill)
+	s.JEQ(LabelRef(next))
+	piece(from, to)
+	s.Label(next)
+	s.ADDQ(rs, src)
+	s.ADDQ(w, dst)
+	s.DECQ(k)
+	s.JNE(LabelRef(row))
+	s.ret()
 }
 
 // packCols transposes square blocks of one vector by one vector in registers.

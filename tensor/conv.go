@@ -242,10 +242,7 @@ func (g tapOf) tile(dst []float32, i0, i1, k0, k1 int) matrix {
 		o := dst[(p-k0)*m:][:n*m]
 		clear(o[:lo*m])
 		if lo < hi {
-			from := g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:]
-			for q := range hi - lo {
-				copy(o[(lo+q)*m:][:m], from[q*g.stride*g.c:])
-			}
+			asm.PackA(o[lo*m:], g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:], m, hi-lo, g.stride*g.c)
 		}
 		clear(o[hi*m:])
 		p += n

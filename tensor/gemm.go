@@ -64,30 +64,28 @@ func (m matrix) tile(dst []float32, i0, i1, k0, k1 int) matrix {
 		return m.at(i0, k0)
 	}
 	n := i1 - i0
-	for p := k0; p < k1; p++ {
-		copy(dst[(p-k0)*n:][:n], m.data[p*m.cs+i0:])
-	}
+	asm.PackA(dst, m.at(i0, k0).data, n, k1-k0, m.cs)
 	return matrix{dst, 1, n}
 }
 
 // packPanels packs B, [k,n], for gemm: block by block of k, and in each block
 // panel by panel. dst holds asm.PackedLen(k, n) floats.
 func packPanels(t *Tape, dst []float32, b matrix, k, n int) {
-	nr, padded := asm.PanelCols(), asm.PackedLen(1, n)
-	kBlocks := blocks(k, blockK)
-	all := blocks(n, nr)
+	padded := asm.PackedLen(1, n)
+	kBlocks, all := blocks(k, blockK), blocks(n, asm.PanelCols())
+	groups := blocks(all, taskPanels)
 	// Not by Parallel: the panels of a frozen weight outlive a tape that is stopped.
-	t.pool.run(kBlocks*all, func(_, i int) {
-		k0, k1 := block(k, kBlocks, i/all)
-		q := i % all
-		packPanel(dst[k0*padded+q*nr*(k1-k0):], b, k0, k1, q, n)
+	t.pool.run(kBlocks*groups, func(_, i int) {
+		k0, k1 := block(k, kBlocks, i/groups)
+		q0, q1 := block(all, groups, i%groups)
+		packBlock(dst[k0*padded+q0*asm.PanelCols()*(k1-k0):], b, k0, k1, q0, q1, n)
 	})
 }
 
-// packPanel packs rows k0..k1 of panel q.
-func packPanel(dst []float32, b matrix, k0, k1, q, n int) {
+// packBlock packs rows k0..k1 of panels q0..q1.
+func packBlock(dst []float32, b matrix, k0, k1, q0, q1, n int) {
 	nr := asm.PanelCols()
-	asm.PackB(dst, b.data[k0*b.rs+q*nr*b.cs:], k1-k0, min(nr, n-q*nr), b.rs, b.cs)
+	asm.PackB(dst, b.at(k0, q0*nr).data, k1-k0, min(q1*nr, n)-q0*nr, b.rs, b.cs)
 }
 
 // epilogue is what happens to a product on its way to memory.
@@ -169,8 +167,8 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 			panels = p.b.panels[k0*padded+q0*nr*(k1-k0):]
 		} else {
 			panels = scratch[lenA:]
-			for q := q0; q < q1 && k1 > k0; q++ {
-				packPanel(panels[(q-q0)*nr*(k1-k0):], p.b.matrix, k0, k1, q, p.n)
+			if k1 > k0 {
+				packBlock(panels, p.b.matrix, k0, k1, q0, q1, p.n)
 			}
 		}
 		for part := range parts {
