@@ -307,11 +307,11 @@ func packCols(dst, src []float32, k, n, w, cs int) {
 
 // tileRows is how many rows a tile may have. Where the rows of A lie a multiple
 // of a page apart, the lines of a tile that are in use at once compete for one
-// set of the first-level cache, which has 12 places.
+// set of the first-level cache.
 func tileRows(ars, acs int) int {
-	const page, ways = 1024, 12
+	const page = 1024
 	if acs == 1 && ars%page == 0 {
-		return min(TileRows(), ways-1)
+		return min(TileRows(), cacheWays-1)
 	}
 	return TileRows()
 }
