@@ -305,12 +305,12 @@ func packCols(dst, src []float32, k, n, w, cs int) {
 	}
 }
 
-// tileRows is how many rows a tile may have. Where the rows of A lie a multiple
-// of a page apart, the lines of a tile that are in use at once compete for one
-// set of the first-level cache.
-func tileRows(ars, acs int) int {
+// tileRows is how many rows a tile may have. Where the rows of A or C lie a
+// multiple of a page apart, the lines of a tile that are in use at once compete
+// for one set of the first-level cache.
+func tileRows(ldc, ars, acs int) int {
 	const page = 1024
-	if acs == 1 && ars%page == 0 {
+	if ldc%page == 0 || acs == 1 && ars%page == 0 {
 		return min(TileRows(), cacheWays-1)
 	}
 	return TileRows()
@@ -326,7 +326,7 @@ func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 		acc = 1
 	}
 	// Some tiles are a row higher than the rest.
-	most := tileRows(ars, acs)
+	most := tileRows(ldc, ars, acs)
 	tiles := (m + most - 1) / most
 	rows, higher := m/tiles, m%tiles
 	for i := 0; i < m; {
