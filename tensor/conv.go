@@ -160,7 +160,7 @@ func convSize(op string, n, k, stride, pad int) int {
 
 // window is a matrix gathered from images. Its rows are places of a kernel,
 // rows×cols of them in an image, and its columns the (ky, kx, channel) that the
-// kernel has under it there. Only what a tile needs is ever in memory.
+// kernel has under it there. Only what a block of a product needs is ever in memory.
 type window struct {
 	x                 []float32 // [batch, h, w, c]
 	h, w, c           int
@@ -171,7 +171,7 @@ type window struct {
 
 func (g *window) inPlace() bool { return false }
 
-func (g *window) tile(dst []float32, i0, i1, k0, k1 int) matrix {
+func (g *window) part(dst []float32, i0, i1, k0, k1 int) matrix {
 	n, span := k1-k0, g.kw*g.c
 	for i := i0; i < i1; i++ {
 		row := dst[(i-i0)*n:][:n]
@@ -227,7 +227,7 @@ type tapOf struct {
 	ky, kx int
 }
 
-func (g tapOf) tile(dst []float32, i0, i1, k0, k1 int) matrix {
+func (g tapOf) part(dst []float32, i0, i1, k0, k1 int) matrix {
 	m := i1 - i0
 	for p := k0; p < k1; {
 		image, y, x := p/(g.rows*g.cols), p/g.cols%g.rows*g.stride-g.top+g.ky, p%g.cols

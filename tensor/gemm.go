@@ -48,21 +48,23 @@ type operand struct {
 	panels []float32 // by packPanels; nil: not packed
 }
 
-// left is A: a matrix in memory, or one whose values are gathered tile by tile.
+// left is A: a matrix in memory, or one whose values are gathered block by block.
 type left interface {
-	// tile is rows i0..i1 of columns k0..k1: where they lie, or written to dst.
-	tile(dst []float32, i0, i1, k0, k1 int) matrix
-	// inPlace says that tile has no use for dst.
+	// part is rows i0..i1 of columns k0..k1: where they lie, or written to dst.
+	part(dst []float32, i0, i1, k0, k1 int) matrix
+	// inPlace says that part has no use for dst.
 	inPlace() bool
 }
 
-// A matrix is read in place where the values of a row lie side by side.
+// A matrix is read in place where the values of a row lie side by side; otherwise
+// those of a column must.
 func (m matrix) inPlace() bool { return m.cs == 1 }
 
-func (m matrix) tile(dst []float32, i0, i1, k0, k1 int) matrix {
+func (m matrix) part(dst []float32, i0, i1, k0, k1 int) matrix {
 	if m.inPlace() {
 		return m.at(i0, k0)
 	}
+	mustBe("row stride of a transposed matrix", m.rs, 1)
 	n := i1 - i0
 	asm.PackA(dst, m.at(i0, k0).data, n, k1-k0, m.cs)
 	return matrix{dst, 1, n}
@@ -205,7 +207,7 @@ func (p *multiplication) activate(i0, i1, j0, j1 int) {
 func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 int) {
 	nr, kc := asm.PanelCols(), k1-k0
 	i, m := p.row(t0), p.row(t1)-p.row(t0)
-	a := p.a.tile(scratch, i, i+m, k0, k1)
+	a := p.a.part(scratch, i, i+m, k0, k1)
 	for q := q0; q < q1; q++ {
 		j := q * nr
 		c := p.c[i*p.ldc+j:]
