@@ -136,6 +136,14 @@ func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epil
 		}
 	}
 	groups, parts := blocks(panels, group), blocks(p.tiles, rows)
+	// The same number for each worker: the last of 21 would leave one of two idle.
+	if w := t.Workers(); groups*parts%w != 0 {
+		if parts > 1 {
+			parts = min(p.tiles, blocks(parts, w)*w)
+		} else {
+			groups = min(panels, blocks(groups, w)*w)
+		}
+	}
 	t.Parallel(groups*parts, func(w, task int) {
 		// Rows vary fastest: the panels stay in the cache.
 		q0, q1 := block(panels, groups, task/parts)
