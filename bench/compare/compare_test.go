@@ -554,7 +554,7 @@ func TestReadme(t *testing.T) {
 // TestStoredFloors: the floors of the repository are those of stored results,
 // so these must hold.
 func TestStoredFloors(t *testing.T) {
-	code, out, errs := in(t, "-from", "../results/zen5-2-cores.txt,../results/zen5-2-cores")
+	code, out, errs := in(t, "-from", "../results/zen5-2-cores.txt,../results/zen5-2-cores,../results/zen4-2-cores")
 	if code != 0 || !strings.Contains(out, " 0 do not, 0 floors were not measured") {
 		t.Errorf("exit code %d: %s%s", code, out[max(0, len(out)-300):], errs)
 	}
