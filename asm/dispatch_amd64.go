@@ -255,8 +255,7 @@ func packA(dst, a []float32, m, k, lda int) {
 		packAGeneric(dst, a, m, k, lda)
 		return
 	}
-	nr := PanelCols()
-	packRows(dst, a, k, m, m, lda, nr, m%nr)
+	packRows(dst, a, k, m, m, m, lda, PanelCols())
 }
 
 // packB has kernels for rows (cs == 1) and for columns (rs == 1).
@@ -266,16 +265,13 @@ func packB(dst, b []float32, k, n, rs, cs int) {
 	case level == Generic || cs != 1 && rs != 1:
 		packBGeneric(dst, b, k, n, rs, cs)
 	case cs == 1:
-		last := n % nr
-		wide := n // columns of panels of full width
-		if last > 0 && last <= nr/2 {
-			wide -= last
-		}
+		padded := PackedLen(1, n)
+		wide := padded - padded%nr // columns of panels of full width
 		if wide > 0 {
-			packRows(dst, b, k, wide, nr, rs, nr*k, min(wide%nr, 1)*nr)
+			packRows(dst, b, k, min(n, wide), wide, nr, rs, nr*k)
 		}
-		if wide < n {
-			packRows(dst[wide*k:], b[wide:], k, n-wide, nr/2, rs, 0, nr/2)
+		if wide < padded {
+			packRows(dst[wide*k:], b[wide:], k, n-wide, nr/2, nr/2, rs, 0)
 		}
 	default:
 		for q := 0; q*nr < n; q++ {
@@ -284,11 +280,11 @@ func packB(dst, b []float32, k, n, rs, cs int) {
 	}
 }
 
-func packRows(dst, src []float32, k, n, w, rs, step, fill int) {
+func packRows(dst, src []float32, k, n, padded, w, rs, step int) {
 	if level == AVX512 {
-		packRowsAVX512(&dst[0], &src[0], k, n, w, rs, step, fill)
+		packRowsAVX512(&dst[0], &src[0], k, n, padded, w, rs, step)
 	} else {
-		packRowsAVX2(&dst[0], &src[0], k, n, w, rs, step, fill)
+		packRowsAVX2(&dst[0], &src[0], k, n, padded, w, rs, step)
 	}
 }
 

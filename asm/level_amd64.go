@@ -18,7 +18,7 @@ func detect() ([]Level, string) {
 	return []Level{Generic, AVX2, AVX512}, "CPU has AVX-512 F, BW, DQ, VL"
 }
 
-// cacheWays is how many lines of one set the first-level cache holds. Its sets
-// are told apart by the bits of an address within a page, so as many lines lie
-// a page apart: 8 in 32 KiB, 12 in 48 KiB.
+// cacheWays is how many lines of one set the first-level cache holds. The bits of
+// an address within a page choose the set, so each way is a page: 8 of them are
+// 32 KiB, 12 are 48.
 var cacheWays = max(8, cpuid.CPU.Cache.L1D/4096)

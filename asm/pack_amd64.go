@@ -7,13 +7,12 @@ package asm
 // packRowsAVX2 computes, for pointers to the first elements:
 //
 //	width = two vectors
-//	for p < k {
-//		for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }
-//		for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }
-//	} // fill < width, or width where n%width is not 0
+//	for p < k, q <= n/width, j < width where q*width+j < padded {
+//		dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on
+//	} // padded is at least n and at most the next multiple of width
 //
 //go:noescape
-func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
+func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
 
 // packColsAVX2 computes, for pointers to the first elements:
 //
@@ -28,13 +27,12 @@ func packColsAVX2(dst *float32, src *float32, k int, n int, width int, w int, cs
 // packRowsAVX512 computes, for pointers to the first elements:
 //
 //	width = two vectors
-//	for p < k {
-//		for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }
-//		for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }
-//	} // fill < width, or width where n%width is not 0
+//	for p < k, q <= n/width, j < width where q*width+j < padded {
+//		dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on
+//	} // padded is at least n and at most the next multiple of width
 //
 //go:noescape
-func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
+func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
 
 // packColsAVX512 computes, for pointers to the first elements:
 //

@@ -4,25 +4,26 @@
 
 #include "textflag.h"
 
-// func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
+// func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
 // Requires: AVX, MMX+
 TEXT ·packRowsAVX2(SB), NOSPLIT, $0-64
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
 	MOVQ    k+16(FP), DX
-	MOVQ    rs+40(FP), BX
-	MOVQ    w+32(FP), SI
-	MOVQ    step+48(FP), DI
+	MOVQ    rs+48(FP), BX
+	MOVQ    w+40(FP), SI
+	MOVQ    step+56(FP), DI
 	SHLQ    $0x02, BX
 	SHLQ    $0x02, SI
 	SHLQ    $0x02, DI
 	MOVQ    BX, R8
 	SHLQ    $0x04, R8
 	MOVQ    n+24(FP), R9
-	MOVQ    fill+56(FP), R11
+	MOVQ    padded+32(FP), R11
 	MOVQ    R9, R10
 	ANDQ    $0x0000000f, R10
 	SUBQ    R10, R9
+	SUBQ    R9, R11
 	LEAQ    mask_table<>+0(SB), R12
 	MOVQ    $+16, R13
 	SUBQ    R10, R13
@@ -271,25 +272,26 @@ stored4:
 	VZEROUPPER
 	RET
 
-// func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int, fill int)
+// func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·packRowsAVX512(SB), NOSPLIT, $0-64
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
 	MOVQ  k+16(FP), DX
-	MOVQ  rs+40(FP), BX
-	MOVQ  w+32(FP), SI
-	MOVQ  step+48(FP), DI
+	MOVQ  rs+48(FP), BX
+	MOVQ  w+40(FP), SI
+	MOVQ  step+56(FP), DI
 	SHLQ  $0x02, BX
 	SHLQ  $0x02, SI
 	SHLQ  $0x02, DI
 	MOVQ  BX, R8
 	SHLQ  $0x04, R8
 	MOVQ  n+24(FP), R9
-	MOVQ  fill+56(FP), R11
+	MOVQ  padded+32(FP), R11
 	MOVQ  R9, R10
 	ANDQ  $0x0000001f, R10
 	SUBQ  R10, R9
+	SUBQ  R9, R11
 	MOVQ  $-1, R12
 	BZHIQ R10, R12, R12
 	KMOVW R12, K1

@@ -12,12 +12,11 @@ func packFamily(s *simd) {
 
 // packRows copies rows in pieces of two vectors.
 func (s *simd) packRows() {
-	s.function("packRows", "(dst, src *float32, k, n, w, rs, step, fill int)",
+	s.function("packRows", "(dst, src *float32, k, n, padded, w, rs, step int)",
 		"width = two vectors",
-		"for p < k {",
-		"	for each whole q < n/width, j < width { dst[q*step+p*w+j] = src[p*rs+q*width+j] }",
-		"	for q = n/width, j < fill             { dst[q*step+p*w+j] = src[p*rs+q*width+j], or 0 for j >= n%width }",
-		"} // fill < width, or width where n%width is not 0")
+		"for p < k, q <= n/width, j < width where q*width+j < padded {",
+		"	dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on",
+		"} // padded is at least n and at most the next multiple of width")
 	dst, src, k, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("rs")
 	w, step := s.gp("w"), s.gp("step")
 	s.SHLQ(U8(2), rs)
@@ -28,10 +27,11 @@ func (s *simd) packRows() {
 	s.MOVQ(rs, ahead)
 	s.SHLQ(U8(4), ahead)
 
-	pieces, rest, fill := s.gp("n"), s.GP64(), s.gp("fill")
+	pieces, rest, fill := s.gp("n"), s.GP64(), s.gp("padded")
 	s.MOVQ(pieces, rest)
 	s.ANDQ(U32(2*s.lanes-1), rest)
 	s.SUBQ(rest, pieces) // columns of whole pieces
+	s.SUBQ(pieces, fill) // and those to write after them
 	from := []reg.Register{s.tailMask(rest, 0), s.tailMask(rest, 1)}
 	to := []reg.Register{s.tailMask(fill, 0), s.tailMask(fill, 1)}
 
