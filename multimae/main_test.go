@@ -195,7 +195,7 @@ func step(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (pr
 		t.Fatal(err)
 	}
 	total = Total(tape, losses)
-	tape.Backward(total)
+	m.Params.Backward(tape, total)
 	return preds, losses, total
 }
 

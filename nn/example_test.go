@@ -24,8 +24,8 @@ func Example() {
 		t.Reset()
 		ps.ZeroGrad(t)
 		loss := tensor.RegressionLoss(t, fc.Forward(t, x), y, weights, tensor.L2)
-		t.Backward(loss)
-		opt.Step(t, rate.At(opt.Steps), 0, nn.ClipScale(ps.GradNorm(t), 1))
+		norm := ps.Backward(t, loss)
+		opt.Step(t, rate.At(opt.Steps), 0, nn.ClipScale(norm, 1))
 	}
 	for _, p := range ps.All() {
 		fmt.Printf("%s %v %.2f\n", p.Name, p.Shape, p.Data)

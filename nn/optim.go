@@ -53,6 +53,13 @@ func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 	}
 }
 
+// span is the work a worker takes at a time from a long vector: 128 KiB.
+const span = 1 << 15
+
+func spans(t *tensor.Tape, n int, f func(i, j int)) {
+	t.Parallel((n+span-1)/span, func(_, k int) { f(k*span, min(n, (k+1)*span)) })
+}
+
 // ClipScale is the factor that brings a gradient of the given norm down to
 // most, 1 where it is not above it or most is 0.
 func ClipScale(norm, most float64) float64 {

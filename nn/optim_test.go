@@ -91,27 +91,43 @@ func TestAdamW(t *testing.T) {
 	}
 }
 
-func TestGradNorm(t *testing.T) {
+// TestBackward: the norm is that of the gradients that are left, of weights, of
+// what other operations read, and of what the loss does not depend on.
+func TestBackward(t *testing.T) {
 	var first float64
 	withPool(func(pool *tensor.Pool) {
 		ps := NewParams()
-		ps.Add("a", nil, span+3)
+		w := ps.Add("w", nil, 300, 70)
 		ps.AddFixed("table", nil, 9)
-		ps.Add("b", nil, 7)
+		b := ps.Add("b", nil, 300)
+		x := ps.Add("x", nil, 30, 70)
+		ps.Add("idle", nil, 7)
+		for _, p := range ps.All() {
+			copy(p.Data, normal(p.Name, len(p.Data)))
+		}
 		tape := tensor.NewTape(pool)
-		if n := ps.GradNorm(tape); n != 0 {
+		backward := func() float64 {
+			y := tensor.Linear(tape, x, w, b)
+			weights := make([]float32, 30)
+			for i := range weights {
+				weights[i] = 1
+			}
+			defer tape.Reset()
+			return ps.Backward(tape, tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
+		}
+		if n := backward(); n != 0 {
 			t.Errorf("norm %g without gradients", n)
 		}
 		ps.EnableGrad()
-		want := 0.0
+		ps.Get("idle").Grad[3] = 500
+		backward()
+		got, want := backward(), 0.0 // adds to the gradients
 		for _, p := range ps.All() {
-			copy(p.Grad, normal(p.Name, len(p.Grad)))
 			for _, g := range p.Grad {
 				want += float64(g) * float64(g)
 			}
 		}
-		got := ps.GradNorm(tape)
-		if math.Abs(got-math.Sqrt(want)) > 1e-12*got {
+		if math.Abs(got-math.Sqrt(want)) > 1e-12*got || got < 501 {
 			t.Errorf("norm %v, want %v", got, math.Sqrt(want))
 		}
 		if first == 0 {

@@ -166,18 +166,13 @@ func (ps *Params) mustChange(what string) {
 	}
 }
 
-// GradNorm is the Euclidean norm of all gradients together.
-func (ps *Params) GradNorm(t *tensor.Tape) float64 {
+// Backward is that of the tape, and returns the Euclidean norm of all gradients
+// together.
+func (ps *Params) Backward(t *tensor.Tape, loss *tensor.Tensor) float64 {
+	t.Backward(loss)
 	total := 0.0
 	for _, p := range ps.list {
-		if p.Grad == nil {
-			continue
-		}
-		sums := make([]float64, (len(p.Grad)+span-1)/span)
-		spans(t, len(p.Grad), func(i, j int) { sums[i/span] = tensor.SumSq(p.Grad[i:j]) })
-		for _, s := range sums {
-			total += s
-		}
+		total += t.GradSumSq(p.Tensor)
 	}
 	return math.Sqrt(total)
 }
@@ -205,13 +200,6 @@ func (ps *Params) FirstBad() string {
 		}
 	}
 	return ""
-}
-
-// span is the work a worker takes at a time from a long vector: 128 KiB.
-const span = 1 << 15
-
-func spans(t *tensor.Tape, n int, f func(i, j int)) {
-	t.Parallel((n+span-1)/span, func(_, k int) { f(k*span, min(n, (k+1)*span)) })
 }
 
 // Init fills x with a parameter's initial values.

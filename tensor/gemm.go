@@ -98,6 +98,7 @@ type epilogue struct {
 	ldadd      int
 	gelu       []float32 // [m,n] like C, or nil: receives GELU of what C gets
 	slope      []float32 // [m,n] like C, or nil: C is multiplied by GELU's derivative there
+	rowSq      []float64 // [m] or nil: receives the sum of squares of each row of C
 }
 
 // multiplication is one call of gemm.
@@ -115,6 +116,7 @@ type multiplication struct {
 // gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
 func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epilogue) {
 	if m == 0 || n == 0 {
+		clear(e.rowSq)
 		return
 	}
 	p := &multiplication{t, c, ldc, a, b, m, n, k, blocks(m, asm.TileRows()), e}
@@ -150,6 +152,9 @@ func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epil
 		t0, t1 := block(p.tiles, parts, task%parts)
 		p.task(w, t0, t1, q0, q1)
 	})
+	if e.rowSq != nil && groups > 1 { // no task has had whole rows
+		t.each(m, 16, func(_, i0, i1 int) { p.sumSquares(i0, i1) })
+	}
 }
 
 // row is the first row of a tile.
@@ -188,7 +193,11 @@ func (p *multiplication) task(worker, t0, t1, q0, q1 int) {
 			from, to := block(t1-t0, parts, part)
 			p.rows(scratch[:lenA], panels, t0+from, t0+to, q0, q1, k0, k1)
 			if kb == kBlocks-1 {
-				p.activate(p.row(t0+from), p.row(t0+to), q0*nr, min(q1*nr, p.n))
+				i0, i1, j0, j1 := p.row(t0+from), p.row(t0+to), q0*nr, min(q1*nr, p.n)
+				p.activate(i0, i1, j0, j1)
+				if j1-j0 == p.n {
+					p.sumSquares(i0, i1)
+				}
 			}
 		}
 	}
@@ -207,6 +216,17 @@ func (p *multiplication) activate(i0, i1, j0, j1 int) {
 		} else {
 			asm.GELUBackward(p.c[from:to], p.slope[from:to], p.c[from:to])
 		}
+	}
+}
+
+// sumSquares sums the squares of rows i0..i1 of C. The sum of a row, unlike that
+// of a tile, does not depend on the machine.
+func (p *multiplication) sumSquares(i0, i1 int) {
+	if p.rowSq == nil {
+		return
+	}
+	for i := i0; i < i1; i++ {
+		p.rowSq[i] = asm.SumSq(p.c[i*p.ldc : i*p.ldc+p.n])
 	}
 }
 

@@ -19,6 +19,13 @@ type product struct {
 	seed                  string
 }
 
+func sumSquares(x []float32) (s float64) {
+	for _, v := range x {
+		s += float64(v) * float64(v)
+	}
+	return s
+}
+
 // chain is how many additions a sum of k products is rounded by: asm.GemmPanel
 // sums up 128 at a time, and a block of k may end with fewer.
 func chain(k int) int { return min(k, 128) + k/128 + k/blockK + 2 }
@@ -56,6 +63,7 @@ func (p product) check(t *testing.T, tape *Tape) {
 		e.gelu = make([]float32, len(c))
 		copy(e.gelu, c)
 	}
+	e.rowSq = make([]float64, p.m)
 	ma, mb := matrix{a, p.ars, p.acs}, matrix{b, p.brs, p.bcs}
 	if p.small {
 		panels := make([]float32, asm.PackedLen(p.k, p.n))
@@ -68,6 +76,11 @@ func (p product) check(t *testing.T, tape *Tape) {
 			packPanels(tape, ob.panels, mb, p.k, p.n)
 		}
 		tape.gemm(c, p.ldc, ma, ob, p.m, p.n, p.k, e)
+	}
+	for i, got := range e.rowSq {
+		if want := sumSquares(c[i*p.ldc:][:p.n]); !p.small && !(math.Abs(got-want) <= 1e-13*want) {
+			t.Fatalf("%+v: the squares of row %d sum to %v, want %v", p, i, got, want)
+		}
 	}
 	for i := range c {
 		row, col := i/p.ldc, i%p.ldc

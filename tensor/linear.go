@@ -1,6 +1,10 @@
 package tensor
 
-import "github.com/gomae/gomae/asm"
+import (
+	"slices"
+
+	"github.com/gomae/gomae/asm"
+)
 
 // Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K
 // values (its axes after the first taken as one, so that a convolution whose
@@ -95,7 +99,12 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		// Every task needs all of x.
 		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
 		packPanels(t, b.panels, b.matrix, m, k)
-		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, epilogue{accumulate: !fresh})
+		e := epilogue{accumulate: !fresh}
+		if !w.tracked {
+			w.rowSq = slices.Grow(w.rowSq, n)[:n]
+			e.rowSq = w.rowSq
+		}
+		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, e)
 		t.buffers.give(b.panels)
 	}
 	if b != nil {

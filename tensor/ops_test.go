@@ -259,6 +259,9 @@ func TestOperations(t *testing.T) {
 					bits := [][]float32{y}
 					for i := range x {
 						compare(t, fmt.Sprintf("tracked %v: gradient %d", tracked, i), x[i].Grad, c.grads[i], c.start[i])
+						if got, want := tape.GradSumSq(x[i]), sumSquares(x[i].Grad); !(math.Abs(got-want) <= 1e-13*want) {
+							t.Errorf("tracked %v: the squares of gradient %d sum to %v, want %v", tracked, i, got, want)
+						}
 						sameBits(t, fmt.Sprintf("input %d", i), x[i].Data, c.data[i])
 						bits = append(bits, x[i].Grad)
 					}
@@ -279,13 +282,16 @@ func TestWorkers(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		ps := pools(t, 1, 2, 3, 5)
 		eachCase(t, func(t *testing.T, c *opCase) {
-			want := c.leaves(all)
-			y := c.step(NewTape(nil), want, false)
+			want, alone := c.leaves(all), NewTape(nil)
+			y := c.step(alone, want, false)
 			for _, p := range ps {
-				x := c.leaves(all)
-				sameBits(t, fmt.Sprintf("%d workers: result", p.Workers()), c.step(NewTape(p), x, false), y)
+				x, tape := c.leaves(all), NewTape(p)
+				sameBits(t, fmt.Sprintf("%d workers: result", p.Workers()), c.step(tape, x, false), y)
 				for i := range x {
 					sameBits(t, fmt.Sprintf("%d workers: gradient %d", p.Workers(), i), x[i].Grad, want[i].Grad)
+					if got, want := tape.GradSumSq(x[i]), alone.GradSumSq(want[i]); got != want && want == want {
+						t.Errorf("%d workers: the squares of gradient %d sum to %v, want %v", p.Workers(), i, got, want)
+					}
 				}
 			}
 		})

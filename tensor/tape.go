@@ -223,7 +223,25 @@ func (t *Tape) Grad(x *Tensor) (g []float32, fresh bool) {
 	}
 	fresh = x.stale
 	x.stale = false
+	x.rowSq = x.rowSq[:0]
 	return x.Grad, fresh
+}
+
+// GradSumSq is the sum of the squares of the gradient of x, a leaf, as Backward
+// left it, accumulated in float64; 0 if it has none. What Linear wrote was
+// summed then, in the cache: a norm of all gradients need not read them again.
+func (t *Tape) GradSumSq(x *Tensor) float64 {
+	sums := x.rowSq
+	if len(sums) == 0 {
+		const span = 1 << 13
+		sums = t.scratch64(0, blocks(len(x.Grad), span))
+		t.each(len(x.Grad), span, func(_, i, j int) { sums[i/span] = asm.SumSq(x.Grad[i:j]) })
+	}
+	total := 0.0
+	for _, s := range sums {
+		total += s
+	}
+	return total
 }
 
 // ZeroGrad makes the gradient of x, a leaf, start from zero in the next
@@ -241,7 +259,7 @@ func (t *Tape) ZeroGrad(x *Tensor) {
 func (t *Tape) settle() {
 	for _, x := range t.zeroed {
 		if x.stale {
-			x.stale = false
+			x.stale, x.rowSq = false, x.rowSq[:0]
 			t.each(len(x.Grad), 1<<15, func(_, i, j int) { clear(x.Grad[i:j]) })
 		}
 	}

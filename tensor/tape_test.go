@@ -536,6 +536,42 @@ func TestZeroGrad(t *testing.T) {
 	}
 }
 
+// TestGradSumSq: what Linear summed counts until something else writes the
+// gradient.
+func TestGradSumSq(t *testing.T) {
+	tape := NewTape(pools(t, 2)[0])
+	w := param("w", 40, 30)
+	check := func(what string) {
+		t.Helper()
+		if got, want := tape.GradSumSq(w), sumSquares(w.Grad); !(math.Abs(got-want) <= 1e-13*want) {
+			t.Errorf("%s: sum of squares %v, want %v", what, got, want)
+		}
+		tape.Reset()
+	}
+	back := func(y *Tensor) { tape.Backward(project(tape, y, ones(len(y.Data)))) }
+	check("no gradient yet")
+	back(Linear(tape, param("x", 50, 30), w, nil))
+	check("Linear")
+	y := Linear(tape, param("x", 50, 30), w, nil)
+	back(Linear(tape, y, param("v", 2, 40), nil))
+	check("added to")
+	back(AddScaled(tape, w, w, ones(40)))
+	check("another operation")
+	for _, rows := range []int{3, 0} {
+		tape.ZeroGrad(w)
+		back(Linear(tape, param("x", rows, 30), w, nil))
+		check(fmt.Sprint(rows, " rows"))
+	}
+	back(Linear(tape, param("x", 5, 30), w, nil))
+	tape.Reset()
+	tape.ZeroGrad(w)
+	back(Linear(tape, param("x", 5, 3), param("other", 4, 3), nil))
+	check("not reached")
+	back(Linear(tape, param("x", 5, 30), w, nil))
+	w.Freeze()
+	check("frozen")
+}
+
 // TestUntil: when a context ends operations leave the function, complete
 // nothing, and leave nothing wrong behind in a frozen weight.
 func TestUntil(t *testing.T) {

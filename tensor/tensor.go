@@ -23,6 +23,7 @@ type Tensor struct {
 	frozen  bool      // Data no longer changes: see Freeze
 	keep    bool      // Done does not take it: see Tape.Keep
 	uses    int       // operations that were recorded with it as an input
+	rowSq   []float64 // of a weight of Linear: the sum of squares of each row of Grad; empty: not known
 	pre     []float32 // of LinearGELU's result: what GELU was taken of, as long as Grad is the gradient of the result
 	panels  struct {
 		once sync.Once
@@ -56,7 +57,7 @@ func (x *Tensor) WithGrad() *Tensor {
 // Linear then keeps its own copy of the weight, packed for the machine, so that
 // inference does not pack it at each call. Other goroutines may use x at once.
 func (x *Tensor) Freeze() {
-	x.Grad, x.frozen = nil, true
+	x.Grad, x.rowSq, x.frozen = nil, nil, true
 }
 
 // Pack is Freeze for a weight that nothing but Linear on inference tapes will

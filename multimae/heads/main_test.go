@@ -206,6 +206,6 @@ func step(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, targets 
 	if err != nil {
 		t.Fatal(err)
 	}
-	tape.Backward(multimae.Total(tape, losses))
+	m.Params.Backward(tape, multimae.Total(tape, losses))
 	return preds, losses
 }

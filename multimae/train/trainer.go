@@ -116,8 +116,7 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	if !finite(x.Loss) {
 		return nil, tr.diverged(b, fmt.Sprintf("the loss is %g", x.Loss))
 	}
-	t.Backward(total)
-	if x.GradNorm = m.Params.GradNorm(t); !finite(x.GradNorm) {
+	if x.GradNorm = m.Params.Backward(t, total); !finite(x.GradNorm) {
 		return nil, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", x.GradNorm))
 	}
 	if x.Skipped = c.SkipGrad > 0 && x.GradNorm > c.SkipGrad; !x.Skipped {
