@@ -410,7 +410,7 @@ func TestNearest(t *testing.T) {
 	if got := Nearest(long+"x", []string{"rgb", long}); got != long {
 		t.Errorf("Nearest of a long word has %d bytes", len(got))
 	}
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 10*time.Second { // the square of that length takes minutes
 		t.Errorf("Nearest of long words takes %v", d)
 	}
 }
