@@ -61,7 +61,7 @@ func pretrainCommand(e *env) *ffcli.Command {
 		ShortUsage: "gomae pretrain [flags]",
 		ShortHelp:  "train a MultiMAE",
 		LongHelp: `Trains a model to reconstruct colour, depth and semantics from a sixth of their
-patches. Without flags: a small model on rendered rooms, about three minutes on
+patches. Without flags: a small model on rendered rooms, three to five minutes on
 two cores. Writes config.json and model.safetensors (a model folder), best (the
 model folder of the lowest validation loss), metrics.jsonl, reconstructions.png
 and checkpoints to the folder of the run, and prints how well held-out samples
