@@ -47,17 +47,8 @@ func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 		Correction2Sqrt: math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Steps))),
 	}
 	for k, p := range a.params {
-		spans(t, len(p.Data), func(i, j int) {
-			tensor.AdamW(p.Data[i:j], p.Grad[i:j], a.M[k][i:j], a.V[k][i:j], &s)
-		})
+		tensor.AdamW(t, p.Data, p.Grad, a.M[k], a.V[k], &s)
 	}
-}
-
-// span is the work a worker takes at a time from a long vector: 128 KiB.
-const span = 1 << 15
-
-func spans(t *tensor.Tape, n int, f func(i, j int)) {
-	t.Parallel((n+span-1)/span, func(_, k int) { f(k*span, min(n, (k+1)*span)) })
 }
 
 // ClipScale is the factor that brings a gradient of the given norm down to

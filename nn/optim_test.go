@@ -17,7 +17,7 @@ func TestAdamW(t *testing.T) {
 			a, b := NewParams(), NewParams()
 			a.Add("short", nil, 3)
 			a.AddFixed("table", nil, 5)
-			a.Add("long", nil, 2*span+17)
+			a.Add("long", nil, 2<<15+17)
 			b.Add("other", nil, 1, 40)
 			var all []*Param
 			for _, ps := range []*Params{a, b} {

@@ -100,7 +100,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
 		packPanels(t, b.panels, b.matrix, m, k)
 		e := epilogue{accumulate: !fresh}
-		if !w.tracked {
+		if !w.tracked { // a leaf
 			w.rowSq = slices.Grow(w.rowSq, n)[:n]
 			e.rowSq = w.rowSq
 		}

@@ -7,7 +7,6 @@ type AdamWStep = asm.AdamWStep
 
 // AdamW updates the parameters p and their moments m and v by the gradient g,
 // all of the same length: see asm.AdamW.
-func AdamW(p, g, m, v []float32, s *AdamWStep) { asm.AdamW(p, g, m, v, s) }
-
-// SumSq returns the sum of squares of x, accumulated in float64.
-func SumSq(x []float32) float64 { return asm.SumSq(x) }
+func AdamW(t *Tape, p, g, m, v []float32, s *AdamWStep) {
+	t.each(len(p), 1<<15, func(_, i, j int) { asm.AdamW(p[i:j], g[i:j], m[i:j], v[i:j], s) })
+}

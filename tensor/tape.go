@@ -259,8 +259,8 @@ func (t *Tape) ZeroGrad(x *Tensor) {
 func (t *Tape) settle() {
 	for _, x := range t.zeroed {
 		if x.stale {
-			x.stale, x.rowSq = false, x.rowSq[:0]
-			t.each(len(x.Grad), 1<<15, func(_, i, j int) { clear(x.Grad[i:j]) })
+			g, _ := t.Grad(x)
+			t.each(len(g), 1<<15, func(_, i, j int) { clear(g[i:j]) })
 		}
 	}
 	clear(t.zeroed)

@@ -243,7 +243,7 @@ func TestBlock(t *testing.T) {
 			tape.Backward(tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
 			size := 0.0 // the largest gradient
 			for _, g := range groups {
-				size = max(size, math.Sqrt(tensor.SumSq(g.tensor.Grad)))
+				size = max(size, math.Sqrt(tape.GradSumSq(g.tensor)))
 			}
 			for _, g := range groups {
 				got := 0.0
@@ -252,7 +252,7 @@ func TestBlock(t *testing.T) {
 				}
 				// Rounding is in no direction: it adds up like the gradient's
 				// own components. Key biases have a gradient of rounding only.
-				off := within*math.Sqrt(tensor.SumSq(g.tensor.Grad)) + 24*u*size + 1e-9
+				off := within*math.Sqrt(tape.GradSumSq(g.tensor)) + 24*u*size + 1e-9
 				if !(math.Abs(got-g.want) <= off) {
 					t.Errorf("%s: the gradient of %s is %v in a direction, want %v ± %.2g", what, g.name, got, g.want, off)
 				}
