@@ -9,17 +9,20 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // BenchmarkScene renders rooms, on one thread.
 func BenchmarkScene(b *testing.B) {
 	for _, size := range []int{64, 224} {
 		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			ds := data.Scenes(0, 1<<20, size, 1)
+			ds := scenes.New(0, 1<<20, size, 1)
 			for i := range b.N {
 				if _, err := ds.Sample(i % ds.Len()); err != nil {
 					b.Fatal(err)
@@ -39,7 +42,7 @@ func BenchmarkData(b *testing.B) {
 	const samples, batch = 32, 8
 	b.Run(fmt.Sprintf("of=folder/size=%d/batch=%d", c.ImageSize, batch), func(b *testing.B) {
 		dir := filepath.Join(b.TempDir(), "scenes")
-		if err := data.WriteFolder(context.Background(), dir, data.Scenes(0, samples, c.ImageSize, 1), nil); err != nil {
+		if err := data.WriteFolder(context.Background(), dir, scenes.New(0, samples, c.ImageSize, 1), nil); err != nil {
 			b.Fatal(err)
 		}
 		ds, err := data.OpenFolder(dir, c.Inputs)
@@ -105,8 +108,8 @@ func BenchmarkFile(b *testing.B) {
 				}},
 				{"pth-write", func(f *modelFiles, dir string) (string, error) {
 					path := filepath.Join(dir, "model.pth")
-					return path, nn.WriteFileAtomic(path, func(w io.Writer) error {
-						return nn.WritePth(w, f.trainer.Model.Params.Tensors())
+					return path, atomicfile.Write(path, func(w io.Writer) error {
+						return weights.WritePth(w, f.trainer.Model.Params.Tensors())
 					})
 				}},
 				{"pth-read", func(f *modelFiles, dir string) (string, error) {
@@ -175,7 +178,7 @@ func (f *modelFiles) write(dir string) error {
 	if err := f.trainer.Save(filepath.Join(dir, train.CheckpointName(0))); err != nil {
 		return err
 	}
-	return nn.WriteFileAtomic(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return nn.WritePth(w, m.Params.Tensors()) })
+	return atomicfile.Write(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) })
 }
 
 // same compares the largest parameter.

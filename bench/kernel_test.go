@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/internal/machine"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -34,7 +35,7 @@ func BenchmarkMachine(b *testing.B) {
 		atLevels(b, func(b *testing.B) {
 			for _, threads := range threadCounts() {
 				b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
-					best(b, "GFLOP/s", 1, func() float64 { return tensor.PeakGFLOPSAll(threads, peakTime) })
+					best(b, "GFLOP/s", 1, func() float64 { return machine.PeakGFLOPSAll(threads, peakTime) })
 				})
 			}
 		})
@@ -42,7 +43,7 @@ func BenchmarkMachine(b *testing.B) {
 	b.Run("of=read", func(b *testing.B) {
 		for _, threads := range threadCounts() {
 			b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) {
-				best(b, "GB/s", 1e-9, func() float64 { return tensor.ReadBandwidth(threads, peakTime) })
+				best(b, "GB/s", 1e-9, func() float64 { return machine.ReadBandwidth(threads, peakTime) })
 			})
 		}
 	})

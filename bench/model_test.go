@@ -14,6 +14,7 @@ import (
 	"github.com/gomae/gomae/asm"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -59,14 +60,14 @@ func newModel(c *multimae.Config) (*multimae.Model, error) {
 func preset(name string) (*multimae.Config, error) {
 	classes := 133
 	if name == "tiny" {
-		classes = len(data.SceneClasses)
+		classes = len(scenes.Classes)
 	}
 	return multimae.Preset(name, classes)
 }
 
-// scenes returns a batch of rendered scenes.
-func scenes(c *multimae.Config, batch int) (*multimae.Batch, error) {
-	ds := data.Scenes(0, batch, c.ImageSize, 1)
+// rendered returns a batch of rendered scenes.
+func rendered(c *multimae.Config, batch int) (*multimae.Batch, error) {
+	ds := scenes.New(0, batch, c.ImageSize, 1)
 	var samples []*data.Sample
 	for i := range batch {
 		s, err := ds.Sample(i)
@@ -125,7 +126,7 @@ func frozen(b *testing.B, name string, batch int) *modelCase {
 		return m, err
 	})
 	return keep(b, group, fmt.Sprint("batch ", batch), func() (*modelCase, error) {
-		images, err := scenes(m.Config, batch)
+		images, err := rendered(m.Config, batch)
 		if err != nil {
 			return nil, err
 		}
@@ -218,7 +219,7 @@ func training(b *testing.B, name string, batch int) *modelCase {
 		if err != nil {
 			return nil, err
 		}
-		images, err := scenes(c, batch)
+		images, err := rendered(c, batch)
 		if err != nil {
 			return nil, err
 		}

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gomae/gomae/multimae/internal/strictjson"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/vit"
 )
 

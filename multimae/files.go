@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // The files of a model folder.
@@ -58,15 +60,15 @@ func (m *Model) Save(dir string) error { return SaveFolder(dir, m.Params, m.Conf
 
 // SaveFolder is Save for any model: its parameters and its config.json.
 func SaveFolder(dir string, ps *nn.Params, config []byte) error {
-	if err := nn.MkdirAll(dir); err != nil {
+	if err := atomicfile.MkdirAll(dir); err != nil {
 		return err
 	}
-	if err := nn.WriteFileAtomic(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
-		return nn.WriteSafetensors(w, ps.Tensors(), map[string]string{"format": "pt"})
+	if err := atomicfile.Write(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
+		return weights.WriteSafetensors(w, ps.Tensors(), map[string]string{"format": "pt"})
 	}); err != nil {
 		return err
 	}
-	return nn.WriteFileAtomic(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+	return atomicfile.Write(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(config)
 		return err
 	})

@@ -12,7 +12,8 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -20,7 +21,7 @@ import (
 func folderOf(t testing.TB, m *Model) fstest.MapFS {
 	t.Helper()
 	var b bytes.Buffer
-	if err := nn.WriteSafetensors(&b, m.Params.Tensors(), nil); err != nil {
+	if err := weights.WriteSafetensors(&b, m.Params.Tensors(), nil); err != nil {
 		t.Fatal(err)
 	}
 	return fstest.MapFS{ConfigFile: {Data: m.Config.JSON()}, WeightsFile: {Data: b.Bytes()}}
@@ -49,7 +50,7 @@ func TestSaveLoad(t *testing.T) {
 	if err != nil || len(entries) != 2 || entries[0].Name() != ConfigFile || entries[1].Name() != WeightsFile {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}
-	f, err := nn.OpenSafetensorsFile(filepath.Join(dir, WeightsFile))
+	f, err := weights.OpenSafetensorsFile(filepath.Join(dir, WeightsFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +85,14 @@ func TestSaveLoad(t *testing.T) {
 			if p.Name != w.Name || p.Fixed != w.Fixed {
 				t.Fatalf("%s: parameter %d is %s, want %s", what, i, p.Name, w.Name)
 			}
-			sameBits(t, what+": "+p.Name, p.Data, w.Data)
+			testkit.SameBits(t, what+": "+p.Name, p.Data, w.Data)
 		}
 		preds, err := got.Forward(tensor.NewTape(nil), b, masks, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for i := range preds {
-			sameBits(t, what+": prediction", preds[i].Data, want[i].Data)
+			testkit.SameBits(t, what+": prediction", preds[i].Data, want[i].Data)
 		}
 	}
 }

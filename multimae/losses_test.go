@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -216,7 +217,7 @@ func TestStandardizePatch(t *testing.T) {
 	} {
 		x := slices.Clone(c.x)
 		standardizePatch(x)
-		sameBits(t, fmt.Sprint(c.x), x, c.want)
+		testkit.SameBits(t, fmt.Sprint(c.x), x, c.want)
 	}
 }
 

@@ -2,7 +2,6 @@ package multimae
 
 import (
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,13 +12,6 @@ import (
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
-
-// TestMain fills released memory with NaN in all tests, so that a use after
-// release ends in a comparison that fails.
-func TestMain(m *testing.M) {
-	tensor.PoisonReleased(true)
-	os.Exit(m.Run())
-}
 
 const u = 1.0 / (1 << 24) // the largest relative rounding error of float32
 
@@ -46,21 +38,6 @@ func pools(t *testing.T) []*tensor.Pool {
 		t.Fatalf("a pool of %d workers", ps[2].Workers())
 	}
 	return ps
-}
-
-// sameBits reports the first element in which got is not want.
-func sameBits(t *testing.T, what string, got, want []float32) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
-		return
-	}
-	for i, v := range got {
-		if math.Float32bits(v) != math.Float32bits(want[i]) {
-			t.Errorf("%s: element %d is %v, want the bits of %v", what, i, v, want[i])
-			return
-		}
-	}
 }
 
 // wantError wants an error that begins so.

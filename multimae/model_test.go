@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -124,9 +125,9 @@ func TestForward(t *testing.T) {
 				}
 				near(t, what+o.Name, preds[i].Data, preds64[i])
 				near(t, what+"loss of "+o.Name, losses[i].Data, each64[i:i+1])
-				sameBits(t, what+"Decode of "+o.Name, again[i].Data, preds[i].Data)
-				sameBits(t, what+"inference of "+o.Name, inferred[i].Data, preds[i].Data)
-				sameBits(t, what+"loss in inference of "+o.Name, inferredLosses[i].Data, losses[i].Data)
+				testkit.SameBits(t, what+"Decode of "+o.Name, again[i].Data, preds[i].Data)
+				testkit.SameBits(t, what+"inference of "+o.Name, inferred[i].Data, preds[i].Data)
+				testkit.SameBits(t, what+"loss in inference of "+o.Name, inferredLosses[i].Data, losses[i].Data)
 			}
 			near(t, what+"total", Total(tape, losses).Data, []float64{total64})
 		})
@@ -197,8 +198,8 @@ func TestAbsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range before {
-		sameBits(t, "other targets", after[i].Data, before[i].Data)
-		sameBits(t, "no targets", alone[i].Data, before[i].Data)
+		testkit.SameBits(t, "other targets", after[i].Data, before[i].Data)
+		testkit.SameBits(t, "no targets", alone[i].Data, before[i].Data)
 	}
 	losses, err := m.Losses(tape, alone, b2, masks)
 	if err != nil {
@@ -249,7 +250,7 @@ func TestMasked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameBits(t, "other hidden pixels", after.Data, before.Data)
+	testkit.SameBits(t, "other hidden pixels", after.Data, before.Data)
 	// The order of Keep is the order of tokens, and makes no other difference.
 	swapped := keepMasks(t, names(c), 4, []int32{11, 0, 5}, []int32{9, 2, 3})
 	got, err := m.Encode(tape, b, swapped, nil)
@@ -430,7 +431,7 @@ func TestWorkers(t *testing.T) {
 					if want[name] == nil {
 						want[name] = slices.Clone(v)
 					}
-					sameBits(t, fmt.Sprintf("%s with %d workers at level %s", name, pool.Workers(), level), v, want[name])
+					testkit.SameBits(t, fmt.Sprintf("%s with %d workers at level %s", name, pool.Workers(), level), v, want[name])
 				}
 			}
 		}
@@ -479,7 +480,7 @@ func TestConcurrent(t *testing.T) {
 					return
 				}
 				for k, p := range preds {
-					sameBits(t, c.Outputs[k].Name, p.Data, j.want[k])
+					testkit.SameBits(t, c.Outputs[k].Name, p.Data, j.want[k])
 				}
 			}
 		}()
@@ -509,8 +510,8 @@ func TestDropPath(t *testing.T) {
 	a, d, e := nn.NewRNG(1), nn.NewRNG(1), nn.NewRNG(2)
 	want, none, first, again, other := forward(plain, nil), forward(m, nil), forward(m, &a), forward(m, &d), forward(m, &e)
 	for i := range want {
-		sameBits(t, "no key", none[i].Data, want[i].Data)
-		sameBits(t, "the same key", again[i].Data, first[i].Data)
+		testkit.SameBits(t, "no key", none[i].Data, want[i].Data)
+		testkit.SameBits(t, "the same key", again[i].Data, first[i].Data)
 		if slices.Equal(first[i].Data, none[i].Data) || slices.Equal(first[i].Data, other[i].Data) {
 			t.Errorf("%s: nothing dropped", c.Outputs[i].Name)
 		}

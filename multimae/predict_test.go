@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomae/gomae/internal/poison"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -57,10 +59,10 @@ func TestPredict(t *testing.T) {
 					t.Fatalf("%s: output %d is %s of %d×%d", what, i, o.Name, o.H, o.W)
 				}
 				want := m.Unpatch(i, preds[i], b.H, b.W)
-				sameBits(t, what+o.Name, o.Pix, want)
+				testkit.SameBits(t, what+o.Name, o.Pix, want)
 				n := o.Channels * o.H * o.W
 				for s := range b.Size {
-					sameBits(t, what+o.Name+", a sample", o.Image(s), want[s*n:(s+1)*n])
+					testkit.SameBits(t, what+o.Name+", a sample", o.Image(s), want[s*n:(s+1)*n])
 				}
 			}
 			if _, err := m.Predict(ctx, newBatch(c, 1, 16, 16, 99, "depth"), PredictOptions{}); err != nil {
@@ -160,7 +162,7 @@ func TestPredictTogether(t *testing.T) {
 					return
 				}
 				for i := range p.Outputs {
-					sameBits(t, fmt.Sprintf("caller %d, %s", g, p.Outputs[i].Name), p.Outputs[i].Pix, want[g%len(calls)].Outputs[i].Pix)
+					testkit.SameBits(t, fmt.Sprintf("caller %d, %s", g, p.Outputs[i].Name), p.Outputs[i].Pix, want[g%len(calls)].Outputs[i].Pix)
 				}
 			}()
 		}
@@ -214,9 +216,9 @@ func TestFeatures(t *testing.T) {
 			if fmt.Sprint(*f.Masks) != fmt.Sprint(*masks) || f.Global != g || f.Dim != d || !slices.Equal(f.Blocks, []int{0, 1}) || !slices.Equal(last.Blocks, []int{1}) {
 				t.Errorf("%v: %+v", s, f)
 			}
-			sameBits(t, "first block", f.Tokens[0], first[0].Data)
-			sameBits(t, "last block", f.Tokens[1], tokens.Data)
-			sameBits(t, "the default", last.Tokens[0], tokens.Data)
+			testkit.SameBits(t, "first block", f.Tokens[0], first[0].Data)
+			testkit.SameBits(t, "last block", f.Tokens[1], tokens.Data)
+			testkit.SameBits(t, "the default", last.Tokens[0], tokens.Data)
 			mean, global := f.Mean(1), f.GlobalTokens(1)
 			n := masks.Visible
 			for k, v := range mean {
@@ -234,7 +236,7 @@ func TestFeatures(t *testing.T) {
 				t.Fatalf("%d means, %d values of global tokens", len(mean), len(global))
 			}
 			for b := range 2 {
-				sameBits(t, "global tokens", global[b*g*d:(b+1)*g*d], tokens.Data[(b*(n+g)+n)*d:(b+1)*(n+g)*d])
+				testkit.SameBits(t, "global tokens", global[b*g*d:(b+1)*g*d], tokens.Data[(b*(n+g)+n)*d:(b+1)*(n+g)*d])
 			}
 		}
 	}
@@ -260,7 +262,7 @@ func TestPredictEnds(t *testing.T) {
 	if testing.Short() {
 		c.Encoder.Depth, c.Outputs, size, rounds = 1, c.Outputs[1:2], 4, 3
 	}
-	defer tensor.PoisonReleased(false)() // it takes time, and is no part of a call
+	defer poison.Off()() // it takes time, and is no part of a call
 	m, err := NewModel(c)
 	if err != nil {
 		t.Fatal(err)
@@ -319,7 +321,7 @@ func TestPredictEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range p.Outputs {
-		sameBits(t, p.Outputs[i].Name, p.Outputs[i].Pix, want.Outputs[i].Pix)
+		testkit.SameBits(t, p.Outputs[i].Name, p.Outputs[i].Pix, want.Outputs[i].Pix)
 	}
 	ended, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()

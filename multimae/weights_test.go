@@ -9,18 +9,19 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/vit"
 )
 
 // fileOf is an opened file of tensors.
-func fileOf(t testing.TB, tensors []nn.NamedTensor) nn.TensorFile {
+func fileOf(t testing.TB, tensors []weights.Tensor) weights.File {
 	t.Helper()
 	var b bytes.Buffer
-	if err := nn.WriteSafetensors(&b, tensors, nil); err != nil {
+	if err := weights.WriteSafetensors(&b, tensors, nil); err != nil {
 		t.Fatal(err)
 	}
-	f, err := nn.OpenTensorsAt(bytes.NewReader(b.Bytes()), int64(b.Len()))
+	f, err := weights.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func fileOf(t testing.TB, tensors []nn.NamedTensor) nn.TensorFile {
 func pthOf(t testing.TB, m *Model) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := nn.WritePth(&b, m.Params.Tensors()); err != nil {
+	if err := weights.WritePth(&b, m.Params.Tensors()); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -56,7 +57,7 @@ func TestLoadPth(t *testing.T) {
 			continue
 		}
 		for i, p := range got.Params.All() {
-			sameBits(t, what+": "+p.Name, p.Data, m.Params.All()[i].Data)
+			testkit.SameBits(t, what+": "+p.Name, p.Data, m.Params.All()[i].Data)
 		}
 	}
 	for _, b := range [][]byte{pth, safe} {
@@ -65,7 +66,7 @@ func TestLoadPth(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, p := range got.Params.All() {
-			sameBits(t, p.Name, p.Data, m.Params.All()[i].Data)
+			testkit.SameBits(t, p.Name, p.Data, m.Params.All()[i].Data)
 		}
 	}
 	_, err := Load(fstest.MapFS{ConfigFile: folder[ConfigFile]})
@@ -131,13 +132,13 @@ func TestLoadWeights(t *testing.T) {
 			from := source.Params.Get(p.Name)
 			switch {
 			case !c.read(p.Name):
-				sameBits(t, c.what+": kept "+p.Name, p.Data, fresh.Params.Get(p.Name).Data)
+				testkit.SameBits(t, c.what+": kept "+p.Name, p.Data, fresh.Params.Get(p.Name).Data)
 				continue
 			case strings.HasSuffix(p.Name, ".class_emb.weight"):
-				sameBits(t, c.what+": "+p.Name, p.Data[:len(from.Data)], from.Data)
-				sameBits(t, c.what+": new classes", p.Data[len(from.Data):], fresh.Params.Get(p.Name).Data[len(from.Data):])
+				testkit.SameBits(t, c.what+": "+p.Name, p.Data[:len(from.Data)], from.Data)
+				testkit.SameBits(t, c.what+": new classes", p.Data[len(from.Data):], fresh.Params.Get(p.Name).Data[len(from.Data):])
 			case slices.Equal(p.Shape, from.Shape):
-				sameBits(t, c.what+": "+p.Name, p.Data, from.Data)
+				testkit.SameBits(t, c.what+": "+p.Name, p.Data, from.Data)
 			default: // a table of positions
 				how := vit.Bicubic
 				if strings.HasPrefix(p.Name, "output_adapters.") {
@@ -187,14 +188,14 @@ func TestLoadWeights(t *testing.T) {
 			t.Errorf("%s: %v, want %s", what, err, c.want)
 		}
 		for i, p := range m.Params.All() {
-			sameBits(t, what+": "+p.Name, p.Data, fresh.Params.All()[i].Data)
+			testkit.SameBits(t, what+": "+p.Name, p.Data, fresh.Params.All()[i].Data)
 		}
 	}
 }
 
 // published is the state dict of MultiMAE-B without its values.
 type published struct {
-	nn.TensorFile
+	weights.File
 	names  []string
 	shapes map[string][]int
 }
@@ -225,7 +226,7 @@ func TestConfigOf(t *testing.T) {
 			p.shapes[f[0]] = shape
 		}
 	}
-	same := func(what string, f nn.TensorFile, heads, decoderHeads int, want *Config) {
+	same := func(what string, f weights.File, heads, decoderHeads int, want *Config) {
 		t.Helper()
 		got, err := ConfigOf(f, heads, decoderHeads)
 		if err != nil {
@@ -278,7 +279,7 @@ func TestConfigOf(t *testing.T) {
 		}
 		p.shapes[c.key] = was
 	}
-	odd := fileOf(t, []nn.NamedTensor{{Name: "input_adapters.a.x", Shape: nil, Data: []float32{1}}})
+	odd := fileOf(t, []weights.Tensor{{Name: "input_adapters.a.x", Shape: nil, Data: []float32{1}}})
 	_, err = ConfigOf(odd, 0, 8)
 	wantError(t, "no outputs", err, "safetensors: no configuration follows from it: it has 1 input_adapters and 0 output_adapters")
 }

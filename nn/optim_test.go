@@ -5,6 +5,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -23,7 +24,7 @@ func TestAdamW(t *testing.T) {
 			for _, ps := range []*Params{a, b} {
 				ps.EnableGrad()
 				for _, p := range ps.All() {
-					copy(p.Data, normal(p.Name, len(p.Data)))
+					copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
 				}
 				all = append(all, ps.All()...)
 			}
@@ -49,7 +50,7 @@ func TestAdamW(t *testing.T) {
 				}
 				moved += lr
 				for k, p := range all {
-					copy(p.Grad, normal(fmt.Sprint(p.Name, step), len(p.Grad)))
+					copy(p.Grad, testkit.Normal(fmt.Sprint(p.Name, step), len(p.Grad)))
 					if p.Fixed {
 						continue
 					}
@@ -86,7 +87,7 @@ func TestAdamW(t *testing.T) {
 			if first == nil {
 				first = a.Get("long").Data
 			}
-			sameBits(t, "more workers", a.Get("long").Data, first)
+			testkit.SameBits(t, "more workers", a.Get("long").Data, first)
 		})
 	}
 }
@@ -103,7 +104,7 @@ func TestBackward(t *testing.T) {
 		x := ps.Add("x", nil, 30, 70)
 		ps.Add("idle", nil, 7)
 		for _, p := range ps.All() {
-			copy(p.Data, normal(p.Name, len(p.Data)))
+			copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
 		}
 		tape := tensor.NewTape(pool)
 		backward := func() float64 {

@@ -100,8 +100,7 @@ func (ps *Params) Count() int {
 	n := 0
 	for _, p := range ps.list {
 		if !p.Fixed {
-			size, _ := elements(p.Shape)
-			n += size
+			n += product(p.Shape)
 		}
 	}
 	return n
@@ -241,4 +240,13 @@ func TruncatedNormal(sigma float64) Init {
 			x[i] = float32(v)
 		}
 	}
+}
+
+// product is the number of values of a shape.
+func product(shape []int) int {
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	return n
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/stattest"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -44,8 +45,8 @@ func TestParams(t *testing.T) {
 	if l.Weight != ps.Get("fc.weight").Tensor || l.Bias != ps.Get("fc.bias").Tensor || n.Weight != ps.Get("norm.weight").Tensor || n.Eps != 1e-6 {
 		t.Error("a layer holds other tensors than its parameters")
 	}
-	mustPanic(t, "nn: parameter fc.bias registered twice, want unique names", func() { ps.Add("fc.bias", Zeros, 2) })
-	mustPanic(t, "nn: parameter norm.weight registered twice, want unique names", func() { NewLayerNorm(ps, "norm", 3, 1e-6) })
+	testkit.MustPanic(t, "nn: parameter fc.bias registered twice, want unique names", func() { ps.Add("fc.bias", Zeros, 2) })
+	testkit.MustPanic(t, "nn: parameter norm.weight registered twice, want unique names", func() { NewLayerNorm(ps, "norm", 3, 1e-6) })
 
 	ps.EnableGrad()
 	for _, p := range ps.All() {
@@ -105,13 +106,13 @@ func TestInit(t *testing.T) {
 	ps := set(1, "a", "b", "c", "d", "e")
 	for _, other := range []*Params{set(1, "d", "b", "a", "c"), set(1, "c", "a"), set(1, "e", "b"), set(1, "d")} {
 		for _, p := range other.All() {
-			sameBits(t, p.Name, p.Data, ps.Get(p.Name).Data)
+			testkit.SameBits(t, p.Name, p.Data, ps.Get(p.Name).Data)
 		}
 	}
 	again := set(1, "a", "c")
 	again.Init(2)
 	again.Init(1) // whatever was before
-	sameBits(t, "initialised again", again.Get("a.weight").Data, ps.Get("a.weight").Data)
+	testkit.SameBits(t, "initialised again", again.Get("a.weight").Data, ps.Get("a.weight").Data)
 	seen := map[string]string{}
 	for seed := range uint64(3) {
 		for _, p := range set(seed, "a", "b", "c", "d", "e").All() {
@@ -199,10 +200,10 @@ func TestLayers(t *testing.T) {
 	l, plain := NewLinear(ps, "l", 5, 4, true), NewLinear(ps, "plain", 5, 4, false)
 	norm := NewLayerNorm(ps, "norm", 5, 0.5)
 	for _, p := range ps.All() {
-		copy(p.Data, normal(p.Name, len(p.Data)))
+		copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
 	}
 	const rows = 3
-	x, res := tensor.From(normal("x", rows*5), rows, 5), tensor.From(normal("res", rows*4), rows, 4)
+	x, res := tensor.From(testkit.Normal("x", rows*5), rows, 5), tensor.From(testkit.Normal("res", rows*4), rows, 4)
 	gelu := func(z float64) float64 { return z * 0.5 * math.Erfc(-z/math.Sqrt2) }
 	tape := tensor.NewTape(nil)
 	y, noBias, act, add, h := l.Forward(tape, x), plain.Forward(tape, x), l.ForwardGELU(tape, x), l.ForwardAdd(tape, x, res), norm.Forward(tape, x)

@@ -5,6 +5,8 @@ import (
 	"math"
 	"runtime"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // sum adds up products as float32 would, in some order.
@@ -628,6 +630,6 @@ func TestImagePanics(t *testing.T) {
 		{"tensor: BerHuLoss len(target), got 3, want 40", func() { BerHuLoss(tape, x, ones(3), ones(20)) }},
 		{"tensor: BerHuLoss len(weights), got 3, want 20", func() { BerHuLoss(tape, x, ones(40), ones(3)) }},
 	} {
-		mustPanic(t, c.want, c.f)
+		testkit.MustPanic(t, c.want, c.f)
 	}
 }

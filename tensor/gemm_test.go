@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // product is a matrix product with strides. The reference is the formula.
@@ -121,7 +122,7 @@ func TestGemm(t *testing.T) {
 	if testing.Short() {
 		sizes = sizes[:5]
 	}
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		tape := NewTape(pools(t, 2)[0])
 		for _, s := range sizes {
 			for how := range 48 {

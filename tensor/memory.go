@@ -3,18 +3,9 @@ package tensor
 import (
 	"math"
 	"slices"
+
+	"github.com/gomae/gomae/internal/poison"
 )
-
-// poison makes released memory NaN, so that a use after release is seen.
-var poison bool
-
-// PoisonReleased switches on, for tests, that memory is filled with NaN when a
-// tape takes it back, and returns a function that restores what was before.
-func PoisonReleased(on bool) (restore func()) {
-	old := poison
-	poison = on
-	return func() { poison = old }
-}
 
 // cacheLine is a cache line, and the widest vector, in floats. A load or store of
 // 16 floats that begins elsewhere touches two lines and takes twice as long: with
@@ -74,7 +65,7 @@ func (a *arena[T]) take(n int) []T {
 
 // reset takes back everything.
 func (a *arena[T]) reset() {
-	if f, ok := any(a.chunks).([][]float32); ok && poison {
+	if f, ok := any(a.chunks).([][]float32); ok && poison.On {
 		for i, c := range f[:min(a.chunk+1, len(f))] {
 			if i == a.chunk {
 				c = c[:a.used]
@@ -118,7 +109,7 @@ func (l *freeList) give(b []float32) {
 	if b == nil {
 		return
 	}
-	if poison {
+	if poison.On {
 		fillNaN(b[:cap(b)])
 	}
 	l.free = append(l.free, b)

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"unsafe"
+
+	"github.com/gomae/gomae/internal/poison"
 )
 
 func TestArena(t *testing.T) {
@@ -97,7 +99,7 @@ func TestArenaSteady(t *testing.T) {
 
 // TestFreeListSteady is the same for buffers that come and go in any order.
 func TestFreeListSteady(t *testing.T) {
-	defer PoisonReleased(false)()
+	defer poison.Off()()
 	var l freeList
 	r := rand.New(rand.NewPCG(4, 5))
 	made := map[*float32]bool{}

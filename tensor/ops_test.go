@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // opCase is a computation from some inputs to one result, by the library and
@@ -246,7 +248,7 @@ func TestReference(t *testing.T) {
 // whose gradients are added to and for tracked inputs, whose are fresh; and
 // again on the same tape, whose memory then has been released and is NaN.
 func TestOperations(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		ps := pools(t, 1, 3)
 		eachCase(t, func(t *testing.T, c *opCase) {
 			for k, tracked := range []bool{false, true} {
@@ -262,12 +264,12 @@ func TestOperations(t *testing.T) {
 						if got, want := tape.GradSumSq(x[i]), sumSquares(x[i].Grad); !(math.Abs(got-want) <= 1e-13*want) {
 							t.Errorf("tracked %v: the squares of gradient %d sum to %v, want %v", tracked, i, got, want)
 						}
-						sameBits(t, fmt.Sprintf("input %d", i), x[i].Data, c.data[i])
+						testkit.SameBits(t, fmt.Sprintf("input %d", i), x[i].Data, c.data[i])
 						bits = append(bits, x[i].Grad)
 					}
 					for i := range bits {
 						if round == 1 && !t.Failed() {
-							sameBits(t, fmt.Sprintf("tracked %v: array %d of the second step", tracked, i), bits[i], first[i])
+							testkit.SameBits(t, fmt.Sprintf("tracked %v: array %d of the second step", tracked, i), bits[i], first[i])
 						}
 					}
 					first = bits
@@ -279,16 +281,16 @@ func TestOperations(t *testing.T) {
 
 // TestWorkers: the number of workers changes no bit.
 func TestWorkers(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		ps := pools(t, 1, 2, 3, 5)
 		eachCase(t, func(t *testing.T, c *opCase) {
 			want, alone := c.leaves(all), NewTape(nil)
 			y := c.step(alone, want, false)
 			for _, p := range ps {
 				x, tape := c.leaves(all), NewTape(p)
-				sameBits(t, fmt.Sprintf("%d workers: result", p.Workers()), c.step(tape, x, false), y)
+				testkit.SameBits(t, fmt.Sprintf("%d workers: result", p.Workers()), c.step(tape, x, false), y)
 				for i := range x {
-					sameBits(t, fmt.Sprintf("%d workers: gradient %d", p.Workers(), i), x[i].Grad, want[i].Grad)
+					testkit.SameBits(t, fmt.Sprintf("%d workers: gradient %d", p.Workers(), i), x[i].Grad, want[i].Grad)
 					if got, one := tape.GradSumSq(x[i]), alone.GradSumSq(want[i]); got != one {
 						t.Errorf("%d workers: the squares of gradient %d sum to %v, want %v", p.Workers(), i, got, one)
 					}
@@ -312,15 +314,15 @@ func TestConstants(t *testing.T) {
 		for which := -1; which < len(c.in); which++ {
 			for _, tracked := range []bool{false, true} {
 				x := c.leaves(func(i int) bool { return i == which })
-				sameBits(t, "result", c.step(tape, x, tracked), y)
+				testkit.SameBits(t, "result", c.step(tape, x, tracked), y)
 				for i := range x {
-					sameBits(t, fmt.Sprintf("input %d", i), x[i].Data, c.data[i])
+					testkit.SameBits(t, fmt.Sprintf("input %d", i), x[i].Data, c.data[i])
 					if i != which {
 						if x[i].Grad != nil {
 							t.Errorf("constant %d got a gradient", i)
 						}
 					} else if !tracked {
-						sameBits(t, fmt.Sprintf("gradient %d alone", i), x[i].Grad, want[i].Grad)
+						testkit.SameBits(t, fmt.Sprintf("gradient %d alone", i), x[i].Grad, want[i].Grad)
 					} else {
 						compare(t, fmt.Sprintf("gradient %d alone, tracked", i), x[i].Grad, c.grads[i], c.start[i])
 					}
@@ -333,7 +335,7 @@ func TestConstants(t *testing.T) {
 // TestInference: a tape that records nothing computes the same bits, with
 // frozen inputs too, and again from memory that was released.
 func TestInference(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		p := pools(t, 2)[0]
 		eachCase(t, func(t *testing.T, c *opCase) {
 			y := c.step(NewTape(p), c.leaves(all), false)
@@ -343,12 +345,12 @@ func TestInference(t *testing.T) {
 			}
 			tape := NewInference(p)
 			for range 2 {
-				sameBits(t, "result", c.step(tape, x, false), y)
-				sameBits(t, "result of frozen inputs", c.step(tape, frozen, true), y)
-				sameBits(t, "result of frozen weights", c.step(tape, frozen, false), y)
+				testkit.SameBits(t, "result", c.step(tape, x, false), y)
+				testkit.SameBits(t, "result of frozen inputs", c.step(tape, frozen, true), y)
+				testkit.SameBits(t, "result of frozen weights", c.step(tape, frozen, false), y)
 			}
 			for i := range x {
-				sameBits(t, fmt.Sprintf("gradient %d", i), x[i].Grad, c.start[i])
+				testkit.SameBits(t, fmt.Sprintf("gradient %d", i), x[i].Grad, c.start[i])
 			}
 		})
 	})
@@ -369,8 +371,8 @@ func TestRecordingFrozen(t *testing.T) {
 					x[i].Freeze()
 				}
 			}
-			sameBits(t, "result", c.step(NewTape(nil), x, false), y)
-			sameBits(t, fmt.Sprintf("gradient %d", which), x[which].Grad, want[which].Grad)
+			testkit.SameBits(t, "result", c.step(NewTape(nil), x, false), y)
+			testkit.SameBits(t, fmt.Sprintf("gradient %d", which), x[which].Grad, want[which].Grad)
 		}
 	})
 }
@@ -393,9 +395,9 @@ func TestTapesSharePool(t *testing.T) {
 					continue
 				}
 				x, want := c.leaves(all), c.leaves(all)
-				sameBits(t, c.name, c.step(tape, x, k == 1), c.step(alone, want, k == 1))
+				testkit.SameBits(t, c.name, c.step(tape, x, k == 1), c.step(alone, want, k == 1))
 				for i := range x {
-					sameBits(t, fmt.Sprintf("%s: gradient %d", c.name, i), x[i].Grad, want[i].Grad)
+					testkit.SameBits(t, fmt.Sprintf("%s: gradient %d", c.name, i), x[i].Grad, want[i].Grad)
 				}
 			}
 		}()
@@ -406,7 +408,7 @@ func TestTapesSharePool(t *testing.T) {
 // TestAttentionOfEqualValues: where all values are equal the scores have no
 // gradient, however large they are, which needs probabilities that sum to 1.
 func TestAttentionOfEqualValues(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		const n, d = 20, 8
 		x := New(1, n, 3*d).WithGrad()
 		for i := range x.Data {

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/gomae/gomae/internal/poison"
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // param returns a named leaf with random values and a zero gradient.
@@ -122,7 +125,7 @@ func TestGELUPassedOn(t *testing.T) {
 		"two":   func(tape *Tape, y, w, v *Tensor) *Tensor { return LinearAdd(tape, y, w, nil, Linear(tape, y, v, nil)) },
 		"twice": func(tape *Tape, y, w, _ *Tensor) *Tensor { return LinearAdd(tape, y, w, nil, y) },
 	} {
-		everyLevel(t, func(t *testing.T) {
+		testkit.EachLevel(t, func(t *testing.T) {
 			run := func(apart bool) [][]float32 {
 				tape := NewTape(nil)
 				in := []*Tensor{param("x", m, k), param("w1", n, k), param("b1", n), param("w2", n, n), param("w3", n, n)}
@@ -164,7 +167,7 @@ func TestAbandoned(t *testing.T) {
 	c.step(NewTape(nil), want, false)
 	c.step(tape, x, false)
 	for i := range x {
-		sameBits(t, fmt.Sprintf("gradient %d", i), x[i].Grad, want[i].Grad)
+		testkit.SameBits(t, fmt.Sprintf("gradient %d", i), x[i].Grad, want[i].Grad)
 	}
 	if buffers == 0 {
 		t.Error("the gradient's memory was not taken back")
@@ -192,7 +195,7 @@ func TestReset(t *testing.T) {
 			t.Errorf("recording %v: %s", tape.Recording(), got)
 		}
 	}
-	restore := PoisonReleased(false)
+	restore := poison.Off()
 	tape := NewTape(nil)
 	y := tape.New(1)
 	y.Data[0] = 3
@@ -201,7 +204,7 @@ func TestReset(t *testing.T) {
 		t.Error("memory filled though that was switched off")
 	}
 	restore()
-	if !poison {
+	if !poison.On {
 		t.Error("restore does not restore")
 	}
 }
@@ -221,7 +224,7 @@ func TestDone(t *testing.T) {
 	if &b.Data[0] != &data[0] {
 		t.Error("memory is not used again")
 	}
-	sameBits(t, "from memory used again", b.Data, want)
+	testkit.SameBits(t, "from memory used again", b.Data, want)
 
 	// Leaves, views and other tapes' results are not the tape's to take.
 	v := View(tape, b, 30, 40)
@@ -262,13 +265,13 @@ func TestDone(t *testing.T) {
 	tape = NewTape(nil)
 	a = Linear(tape, x, w, nil)
 	tape.Done(a)
-	sameBits(t, "while recording", a.Data, want)
+	testkit.SameBits(t, "while recording", a.Data, want)
 }
 
 // TestFrozenShared: many goroutines, each with its own tape, use one frozen
 // weight for the first time at once, and others that are not frozen.
 func TestFrozenShared(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		p := pools(t, 3)[0]
 		x, w, b, w2 := param("x", 9, 70), param("w", 90, 70), param("b", 90), param("w2", 5, 90)
 		run := func(t *Tape) []float32 { return Linear(t, LinearGELU(t, x, w, b), w2, nil).Data }
@@ -285,7 +288,7 @@ func TestFrozenShared(t *testing.T) {
 				defer wg.Done()
 				tape := NewInference(p)
 				for range 5 {
-					sameBits(t, fmt.Sprintf("goroutine %d", i), run(tape), want)
+					testkit.SameBits(t, fmt.Sprintf("goroutine %d", i), run(tape), want)
 					tape.Reset()
 				}
 			}()
@@ -302,14 +305,14 @@ func TestFrozenShared(t *testing.T) {
 // TestPack: a packed weight gives the same bits without its values, and a tape
 // that records refuses it.
 func TestPack(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		x, w, b := param("x", 9, 70), param("w", 90, 7, 10), param("b", 90)
 		want := Linear(NewTape(nil), x, w, b).Data
 		w.Pack(NewInference(nil))
 		if w.Data != nil || w.Grad != nil {
 			t.Error("a packed weight keeps its values")
 		}
-		sameBits(t, "packed", Linear(NewInference(nil), x, w, b).Data, want)
+		testkit.SameBits(t, "packed", Linear(NewInference(nil), x, w, b).Data, want)
 		defer func() {
 			if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "packed weight") {
 				t.Errorf("recording: panic %v", r)
@@ -419,7 +422,7 @@ func TestNotANumberLeftOut(t *testing.T) {
 }
 
 func TestFinite(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
 		for _, n := range []int{0, 1, 17, 4096, 4097, 10000} {
 			x := make([]float32, n)
 			for i := range x {
@@ -508,7 +511,7 @@ func TestPanics(t *testing.T) {
 		{"tensor: WeightedSum len(weights), got 2, want 1", func() { WeightedSum(tape, []*Tensor{New(1)}, []float64{1, 2}) }},
 		{"tensor: WeightedSum size of a term, got 6, want 1", func() { WeightedSum(tape, []*Tensor{x}, []float64{1}) }},
 	} {
-		mustPanic(t, c.want, c.f)
+		testkit.MustPanic(t, c.want, c.f)
 	}
 }
 
@@ -596,7 +599,7 @@ func TestUntil(t *testing.T) {
 		// In the middle of a loop.
 		calls := atomic.Int64{}
 		err := tape.Until(ctx, func() error {
-			sameBits(t, "before", run(tape), want)
+			testkit.SameBits(t, "before", run(tape), want)
 			tape.Parallel(100, func(_, i int) {
 				if calls.Add(1) >= 3 {
 					end()
@@ -628,8 +631,8 @@ func TestUntil(t *testing.T) {
 			}
 		}
 		tape.Reset()
-		sameBits(t, "by the weight that was packed meanwhile", Linear(tape, x, w, nil).Data, Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
-		sameBits(t, "after", run(tape), want)
+		testkit.SameBits(t, "by the weight that was packed meanwhile", Linear(tape, x, w, nil).Data, Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
+		testkit.SameBits(t, "after", run(tape), want)
 
 		// Errors and panics of the function are its own; what ends after it, or
 		// never, changes nothing.
@@ -639,13 +642,13 @@ func TestUntil(t *testing.T) {
 			if err := tape.Until(ctx, func() error { return own }); err != own {
 				t.Errorf("error %v, want the function's", err)
 			}
-			mustPanic(t, "mine", func() { tape.Until(ctx, func() error { panic("mine") }) })
-			if err := tape.Until(ctx, func() error { sameBits(t, "under the next context", run(tape), want); return nil }); err != nil {
+			testkit.MustPanic(t, "mine", func() { tape.Until(ctx, func() error { panic("mine") }) })
+			if err := tape.Until(ctx, func() error { testkit.SameBits(t, "under the next context", run(tape), want); return nil }); err != nil {
 				t.Error(err)
 			}
 		}
 		cancel()
-		sameBits(t, "outside", run(tape), want)
+		testkit.SameBits(t, "outside", run(tape), want)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -137,7 +138,7 @@ func wide(x []float32) []float64 {
 // biases and norms too.
 func randomised(ps *nn.Params) {
 	for _, p := range ps.All() {
-		copy(p.Data, normal(p.Name, len(p.Data)))
+		copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
 		for i := range p.Data {
 			if len(p.Shape) == 2 {
 				p.Data[i] /= float32(math.Sqrt(float64(p.Shape[1])))
@@ -175,7 +176,7 @@ func TestBlock(t *testing.T) {
 		b := NewBlock(ps, "b", cfg, c.drop)
 		randomised(ps)
 		ps.EnableGrad()
-		x := tensor.From(normal("x", c.batch*c.n*cfg.Dim), c.batch, c.n, cfg.Dim).WithGrad()
+		x := tensor.From(testkit.Normal("x", c.batch*c.n*cfg.Dim), c.batch, c.n, cfg.Dim).WithGrad()
 		ref, x64 := newReference(cfg, ps), wide(x.Data)
 		rng := nn.NewRNG(5)
 		replay := rng
@@ -183,7 +184,7 @@ func TestBlock(t *testing.T) {
 		if c.drop > 0 {
 			attn, mlp = scales(&replay, c.batch, c.drop), scales(&replay, c.batch, c.drop)
 		}
-		weights := normal("weights", c.batch*c.n) // of the loss, a sum of squares
+		weights := testkit.Normal("weights", c.batch*c.n) // of the loss, a sum of squares
 		want := func() (y []float64, loss float64) {
 			for s, seq := range sequences(x64, c.batch, c.n, cfg.Dim) {
 				for i, row := range ref.block(seq, "b", attn[s], mlp[s]) {
@@ -224,7 +225,7 @@ func TestBlock(t *testing.T) {
 		}
 		for i := range groups {
 			g := &groups[i]
-			g.dir = wide(normal("direction of "+g.name, len(g.data)))
+			g.dir = wide(testkit.Normal("direction of "+g.name, len(g.data)))
 			g.want = along(g.data, g.dir)
 		}
 		for _, level := range asm.Supported() {
@@ -259,7 +260,7 @@ func TestBlock(t *testing.T) {
 			}
 			infer := b.Forward(tensor.NewInference(nil), x, nil)
 			if c.drop == 0 {
-				sameBits(t, what+", inference", infer.Data, y.Data)
+				testkit.SameBits(t, what+", inference", infer.Data, y.Data)
 			}
 			restore()
 		}
@@ -310,7 +311,7 @@ func TestEncoder(t *testing.T) {
 	ps := nn.NewParams()
 	e := NewEncoder(ps, "e", c)
 	randomised(ps)
-	x := tensor.From(normal("x", 2*5*8), 2, 5, 8)
+	x := tensor.From(testkit.Normal("x", 2*5*8), 2, 5, 8)
 	tape := tensor.NewTape(nil)
 	got := e.Forward(tape, x, nil)
 	ref := newReference(c, ps)
@@ -350,7 +351,7 @@ func TestDropPathRates(t *testing.T) {
 func TestDropPath(t *testing.T) {
 	const batch, n, d = 4000, 1, 4
 	cfg := Config{Dim: d, Heads: 1, MLPRatio: 1, QKVBias: true, LayerNormEps: 1e-6}
-	x := tensor.From(slices.Repeat(normal("x", n*d), batch), batch, n, d).WithGrad()
+	x := tensor.From(slices.Repeat(testkit.Normal("x", n*d), batch), batch, n, d).WithGrad()
 	ps := nn.NewParams()
 	always := NewBlock(ps, "b", cfg, 1-1e-12)
 	randomised(ps)
@@ -358,8 +359,8 @@ func TestDropPath(t *testing.T) {
 	r := nn.NewRNG(1)
 	tape := tensor.NewTape(nil)
 	y := always.Forward(tape, x, &r)
-	sameBits(t, "all dropped", y.Data, x.Data)
-	weights := normal("w", batch*n)
+	testkit.SameBits(t, "all dropped", y.Data, x.Data)
+	weights := testkit.Normal("w", batch*n)
 	tape.Backward(tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
 	for i, g := range x.Grad {
 		if want := 2 * float64(weights[i/d]) / d * float64(x.Data[i]); math.Abs(float64(g)-want) > 4*u*math.Abs(want) {
@@ -379,9 +380,9 @@ func TestDropPath(t *testing.T) {
 	*some = Block{always.norm1, always.qkv, always.proj, always.norm2, always.mlp, always.heads, rate}
 	tape = tensor.NewTape(nil)
 	all := some.Forward(tape, x, nil)
-	sameBits(t, "nil drops nothing", all.Data[:d], all.Data[len(all.Data)-d:])
+	testkit.SameBits(t, "nil drops nothing", all.Data[:d], all.Data[len(all.Data)-d:])
 	// One branch: the second would see what the first did.
-	branch := tensor.From(normal("branch", batch*n*d)[:d], 1, 1, d)
+	branch := tensor.From(testkit.Normal("branch", batch*n*d)[:d], 1, 1, d)
 	h := tensor.From(slices.Repeat(branch.Data, batch), batch, n, d)
 	full := some.residual(tape, x, h, some.proj, nil).Data[:d]
 	r = nn.NewRNG(2)
@@ -408,7 +409,7 @@ func TestDropPath(t *testing.T) {
 	}
 	// The same key drops the same samples, another one others.
 	r, again := nn.NewRNG(2), nn.NewRNG(3)
-	sameBits(t, "the same key", some.residual(tape, x, h, some.proj, &r).Data, got)
+	testkit.SameBits(t, "the same key", some.residual(tape, x, h, some.proj, &r).Data, got)
 	if slices.Equal(some.residual(tape, x, h, some.proj, &again).Data, got) {
 		t.Error("another key drops the same samples")
 	}
@@ -418,7 +419,7 @@ func TestMLP(t *testing.T) {
 	ps := nn.NewParams()
 	m := NewMLP(ps, "m", 3, 5)
 	randomised(ps)
-	x, res := tensor.From(normal("x", 6), 2, 3), tensor.From(normal("res", 6), 2, 3)
+	x, res := tensor.From(testkit.Normal("x", 6), 2, 3), tensor.From(testkit.Normal("res", 6), 2, 3)
 	ref := newReference(Config{}, ps)
 	var want []float64
 	for i, row := range ref.linear([][]float64{wide(x.Data[:3]), wide(x.Data[3:])}, "m.fc1") {

@@ -5,6 +5,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // TestSinCos compares with the formula of the published table, element by
@@ -98,7 +100,7 @@ func TestPositionRows(t *testing.T) {
 	for _, c := range []struct{ nh, nw, th, tw int }{
 		{4, 4, 4, 4}, {2, 5, 2, 5}, {4, 4, 7, 7}, {4, 4, 2, 2}, {14, 14, 5, 9}, {3, 3, 12, 2}, {1, 1, 3, 2}, {2, 2, 1, 1}, {5, 5, 5, 6}, {2, 7, 7, 2}, {6, 6, 3, 12},
 	} {
-		table := normal(fmt.Sprint(c), dim*c.nh*c.nw)
+		table := testkit.Normal(fmt.Sprint(c), dim*c.nh*c.nw)
 		for how, kernel := range map[Resampling]func(float64) float64{Bicubic: keys, Bilinear: triangle} {
 			got := PositionRows(table, dim, c.nh, c.nw, c.th, c.tw, how)
 			if len(got) != c.th*c.tw*dim {

@@ -31,9 +31,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gomae/gomae/internal/machine"
 	"github.com/klauspost/cpuid/v2"
-
-	"github.com/gomae/gomae/tensor"
 )
 
 func main() {
@@ -151,7 +150,7 @@ func compare(ctx context.Context, root string, args []string, stdout, stderr io.
 			files = []string{filepath.Join(root, "bench/results")}
 		}
 	} else {
-		if _, _, err := tensor.SIMD(); err != nil {
+		if _, _, err := machine.SIMD(); err != nil {
 			return false, errUsage{err}
 		}
 		now := time.Now()

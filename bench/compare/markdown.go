@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/internal/atomicfile"
 )
 
 const (
@@ -117,7 +117,7 @@ func (r *report) writeMarkdown(readme string) error {
 	for _, t := range r.first() {
 		if svg := plot(t.Rows); svg != "" {
 			path := filepath.Join(filepath.Dir(readme), plotPath(t.Machine))
-			if err := nn.MkdirAll(filepath.Dir(path)); err != nil {
+			if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 				return err
 			}
 			if err := writeFile(path, []byte(svg)); err != nil {
@@ -129,7 +129,7 @@ func (r *report) writeMarkdown(readme string) error {
 }
 
 func writeFile(path string, text []byte) error {
-	return nn.WriteFileAtomic(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		_, err := w.Write(text)
 		return err
 	})

@@ -13,9 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"golang.org/x/perf/benchfmt"
-
-	"github.com/gomae/gomae/nn"
 )
 
 // own is the name of this module among the peers.
@@ -172,10 +171,10 @@ func setFile(r *benchfmt.Result, key, value string) {
 
 // write stores results for readFiles and for benchstat.
 func write(path string, ms []*measurement) error {
-	if err := nn.MkdirAll(filepath.Dir(path)); err != nil {
+	if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return nn.WriteFileAtomic(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		out := benchfmt.NewWriter(w)
 		for _, m := range ms {
 			if err := out.Write(m.Result); err != nil {

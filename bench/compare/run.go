@@ -14,9 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomae/gomae/internal/machine"
 	"golang.org/x/perf/benchfmt"
-
-	"github.com/gomae/gomae/tensor"
 )
 
 var exeSuffix = map[bool]string{true: ".exe"}[runtime.GOOS == "windows"]
@@ -161,7 +160,7 @@ func (r *runner) peaks() map[int]float64 {
 }
 
 func measurePeak(threads int) float64 {
-	return tensor.PeakGFLOPSAll(threads, 100*time.Millisecond)
+	return machine.PeakGFLOPSAll(threads, 100*time.Millisecond)
 }
 
 // configLines are the machine, the commit and the date of a run that begins now.

@@ -22,9 +22,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"gonum.org/v1/gonum/stat"
-
-	"github.com/gomae/gomae/nn"
 )
 
 func main() {
@@ -74,7 +73,7 @@ func run(files []string, svg string, stdin io.Reader, stdout io.Writer) error {
 	if svg == "" {
 		return nil
 	}
-	return nn.WriteFileAtomic(svg, func(w io.Writer) error { return draw(w, curves) })
+	return atomicfile.Write(svg, func(w io.Writer) error { return draw(w, curves) })
 }
 
 // key is a point: the curve's name is that of the benchmark without /n=N.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/tensor"
 )
@@ -21,7 +22,7 @@ import (
 // classes of semantic maps that the benchmarks' models have.
 func classes(preset string) int {
 	if preset == "tiny" {
-		return len(data.SceneClasses)
+		return len(scenes.Classes)
 	}
 	return 133
 }
@@ -126,7 +127,7 @@ func newBench(c *multimae.Config, pool *tensor.Pool) (*bench, error) {
 		return nil, err
 	}
 	m.Init(1)
-	b := &bench{scenes: data.Scenes(0, 1<<20, c.ImageSize, 1)}
+	b := &bench{scenes: scenes.New(0, 1<<20, c.ImageSize, 1)}
 	if b.trainer, err = train.NewTrainer(m, pool); err != nil {
 		return nil, err
 	}

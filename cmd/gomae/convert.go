@@ -17,9 +17,9 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
-	"github.com/gomae/gomae/vit"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // conversion is a call of convert.
@@ -89,13 +89,13 @@ Examples:
 }
 
 // openSource opens a file of weights, or those of a model folder.
-func openSource(path string) (nn.TensorFile, error) {
+func openSource(path string) (weights.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return nn.OpenTensors(path)
+		return weights.Open(path)
 	}
 	f, err := multimae.OpenWeights(os.DirFS(path))
 	if err != nil {
@@ -132,14 +132,14 @@ func (e *env) list(path string) error {
 	}
 	fmt.Fprintf(e.stdout, "%d tensors of %d values\n", len(names), values)
 	switch f := f.(type) {
-	case *nn.PthFile:
+	case *weights.Pth:
 		for _, c := range f.Contents() {
 			fmt.Fprintf(e.stdout, "%s: %s\n", printable(c.Key), c.Text)
 			for _, entry := range c.Entries {
 				fmt.Fprintf(e.stdout, "  %s\n", printable(entry))
 			}
 		}
-	case *nn.SafeFile:
+	case *weights.Safetensors:
 		for _, k := range slices.Sorted(maps.Keys(f.Metadata())) {
 			fmt.Fprintf(e.stdout, "%s: %s\n", printable(k), printable(f.Metadata()[k]))
 		}
@@ -171,7 +171,7 @@ func (e *env) convert(c conversion) error {
 	if err := c.mayWrite(folder); err != nil {
 		return err
 	}
-	tensors, err := nn.ReadTensors(src)
+	tensors, err := weights.ReadAll(src)
 	if err != nil {
 		return err
 	}
@@ -182,11 +182,11 @@ func (e *env) convert(c conversion) error {
 		if err := e.writeFolder(c, src, tensors); err != nil {
 			return err
 		}
-	} else if err := nn.WriteFileAtomic(c.dst, func(w io.Writer) error {
+	} else if err := atomicfile.Write(c.dst, func(w io.Writer) error {
 		if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
-			return nn.WriteSafetensors(w, tensors, metadata)
+			return weights.WriteSafetensors(w, tensors, metadata)
 		}
-		return nn.WritePth(w, tensors)
+		return weights.WritePth(w, tensors)
 	}); err != nil {
 		return err
 	}
@@ -227,18 +227,18 @@ func (c *conversion) mayWrite(folder bool) error {
 }
 
 // rename turns keys into those of another family of models.
-func (e *env) rename(tensors []nn.NamedTensor, src nn.TensorFile, to string) ([]nn.NamedTensor, error) {
+func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]weights.Tensor, error) {
 	if to == "" {
 		return tensors, nil
 	}
-	isTimm := vit.IsTimm(src.Names())
+	isTimm := multimae.IsTimm(src.Names())
 	if isTimm == (to == "timm") {
 		return nil, fmt.Errorf("%s: its keys are not those of %s; gomae convert -list shows them", src.Label(),
 			map[bool]string{true: "a MultiMAE", false: "a timm ViT"}[isTimm])
 	}
-	out, dropped, err := vit.ToTimm(tensors)
+	out, dropped, err := multimae.ToTimm(tensors)
 	if to == "multimae" {
-		out, dropped, err = vit.FromTimm(tensors)
+		out, dropped, err = multimae.FromTimm(tensors)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
@@ -268,7 +268,7 @@ func groups(keys []string) []string {
 
 // writeFolder writes a model folder, once its configuration and weights are
 // known to belong together.
-func (e *env) writeFolder(c conversion, src nn.TensorFile, tensors []nn.NamedTensor) error {
+func (e *env) writeFolder(c conversion, src weights.File, tensors []weights.Tensor) error {
 	config, err := c.configuration(src)
 	if err != nil {
 		return err
@@ -279,19 +279,19 @@ func (e *env) writeFolder(c conversion, src nn.TensorFile, tensors []nn.NamedTen
 	if err := os.MkdirAll(c.dst, 0o777); err != nil {
 		return err
 	}
-	if err := nn.WriteFileAtomic(filepath.Join(c.dst, multimae.WeightsFile), func(w io.Writer) error {
-		return nn.WriteSafetensors(w, tensors, metadata)
+	if err := atomicfile.Write(filepath.Join(c.dst, multimae.WeightsFile), func(w io.Writer) error {
+		return weights.WriteSafetensors(w, tensors, metadata)
 	}); err != nil {
 		return err
 	}
-	return nn.WriteFileAtomic(filepath.Join(c.dst, multimae.ConfigFile), func(w io.Writer) error {
+	return atomicfile.Write(filepath.Join(c.dst, multimae.ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(config.JSON())
 		return err
 	})
 }
 
 // configuration is that of -config, of SRC where that is a folder, or derived.
-func (c *conversion) configuration(src nn.TensorFile) (*multimae.Config, error) {
+func (c *conversion) configuration(src weights.File) (*multimae.Config, error) {
 	if c.config != "" {
 		config, err := multimae.LoadConfig(os.DirFS(filepath.Dir(c.config)), filepath.Base(c.config))
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // ok runs the command and requires success.
@@ -22,14 +22,14 @@ func ok(t *testing.T, args ...string) (stdout, stderr string) {
 	return stdout, stderr
 }
 
-func tensorsOf(t *testing.T, path string) []nn.NamedTensor {
+func tensorsOf(t *testing.T, path string) []weights.Tensor {
 	t.Helper()
-	f, err := nn.OpenTensors(path)
+	f, err := weights.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	list, err := nn.ReadTensors(f)
+	list, err := weights.ReadAll(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestConvertFormats(t *testing.T) {
 }
 
 func TestConvertList(t *testing.T) {
-	stdout, stderr := ok(t, "convert", "-list", "../../nn/testdata/torch1.13_legacy.pth")
+	stdout, stderr := ok(t, "convert", "-list", "../../nn/weights/testdata/torch1.13_legacy.pth")
 	for _, want := range []string{"half_view               F16   [2, 2]\n21 tensors of 254 values\noptimizer: dict, 2 entries\n", "\nepoch: 1599\nargs: Namespace, 12 entries\n  lr=0.0001\n"} {
 		if !strings.Contains(stdout, want) || stderr != "" {
 			t.Errorf("the list lacks %q:\n%s%s", want, stdout, stderr)
@@ -90,7 +90,7 @@ func TestConvertList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = nn.WriteSafetensors(file, []nn.NamedTensor{{Name: "\x1b[2J", Shape: []int{1}, Data: []int64{3}}}, map[string]string{"format": "pt"})
+	err = weights.WriteSafetensors(file, []weights.Tensor{{Name: "\x1b[2J", Shape: []int{1}, Data: []int64{3}}}, map[string]string{"format": "pt"})
 	if err != nil || file.Close() != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestConvertTimm(t *testing.T) {
 	if !strings.Contains(stderr, "left out, having no counterpart: norm.weight, norm.bias\n") {
 		t.Errorf("it says %q", stderr)
 	}
-	want := map[string]nn.NamedTensor{}
+	want := map[string]weights.Tensor{}
 	for _, x := range tensorsOf(t, tinyDump+"/model.safetensors") {
 		want[x.Name] = x
 	}
@@ -155,7 +155,7 @@ func TestConvertErrors(t *testing.T) {
 		{2, "-decoder-heads 0: want 1 to", []string{"-decoder-heads", "0", "a", "b"}},
 		{1, "none.pth", []string{at("none.pth"), at("b.pth")}},
 		{1, "neither a safetensors file nor a PyTorch checkpoint", []string{at("text.pth"), at("b.pth")}},
-		{1, `refused "posix.system"`, []string{"../../nn/testdata/call_system.pth", at("b.pth")}},
+		{1, `refused "posix.system"`, []string{"../../nn/weights/testdata/call_system.pth", at("b.pth")}},
 		{1, "model folder " + at("empty") + ": open model.safetensors: ", []string{at("empty"), at("b.pth")}},
 		{1, "a.pth exists; give another name, or -force", []string{tinyDump, at("a.pth")}},
 		{1, "model holds a model; give another name, or -force", []string{at("a.pth"), at("model")}},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 func dataCommand(e *env) *ffcli.Command {
@@ -43,7 +44,7 @@ func (c *classCount) String() string {
 
 func (c *classCount) Set(s string) error {
 	if s == "scenes" {
-		*c = classCount{len(data.SceneClasses), data.SceneClasses}
+		*c = classCount{len(scenes.Classes), scenes.Classes}
 		return nil
 	}
 	n, err := strconv.Atoi(s)

@@ -14,8 +14,8 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 )
 
-// scenes renders a dataset folder.
-func scenes(t *testing.T, args ...string) string {
+// rendered writes a dataset folder.
+func rendered(t *testing.T, args ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "scenes")
 	if code, _, stderr := gomae(append([]string{"render", "-out", dir, "-n", "8", "-size", "32"}, args...)...); code != 0 {
@@ -41,7 +41,7 @@ func encode(t *testing.T, img image.Image) []byte {
 }
 
 func TestDataCheck(t *testing.T) {
-	dir := scenes(t)
+	dir := rendered(t)
 	code, stdout, stderr := gomae("data", "check", dir, "-classes", "scenes")
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
@@ -54,13 +54,13 @@ func TestDataCheck(t *testing.T) {
 	if code, stdout, _ := gomae("data", "check", dir); code != 0 || strings.Contains(stdout, "floor") {
 		t.Errorf("classes of any dataset: exit %d\n%s", code, stdout)
 	}
-	if code, stdout, _ := gomae("data", "check", scenes(t, "-split", "0.25")); code != 0 || !strings.Contains(stdout, "8 complete samples") {
+	if code, stdout, _ := gomae("data", "check", rendered(t, "-split", "0.25")); code != 0 || !strings.Contains(stdout, "8 complete samples") {
 		t.Errorf("split: exit %d\n%s", code, stdout)
 	}
 }
 
 func TestDataCheckProblems(t *testing.T) {
-	dir := scenes(t)
+	dir := rendered(t)
 	whole, err := os.ReadFile(filepath.Join(dir, "rgb", "scene", "000000.png"))
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestDataCheckProblems(t *testing.T) {
 
 // TestDataCheckInputs: fewer modalities, or those of a model.
 func TestDataCheckInputs(t *testing.T) {
-	dir := scenes(t)
+	dir := rendered(t)
 	if err := os.RemoveAll(filepath.Join(dir, "depth")); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func TestDataCheckInputs(t *testing.T) {
 
 // TestDataCheckFailures: no report can be made.
 func TestDataCheckFailures(t *testing.T) {
-	dir := scenes(t)
+	dir := rendered(t)
 	file := filepath.Join(dir, "rgb", "scene", "000000.png")
 	for _, c := range []struct {
 		args []string

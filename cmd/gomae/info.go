@@ -10,14 +10,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomae/gomae/internal/machine"
 	"github.com/klauspost/cpuid/v2"
 	"github.com/peterbourgon/ff/v3/ffcli"
-
-	"github.com/gomae/gomae/tensor"
 )
 
-// machine is what info reports. Rates are measured.
-type machine struct {
+// machineInfo is what info reports. Rates are measured.
+type machineInfo struct {
 	CPU     string  `json:"cpu"`
 	Threads int     `json:"threads"` // of the CPU that this process may use
 	Workers int     `json:"workers"` // GOMAXPROCS, the default of -workers
@@ -56,17 +55,17 @@ Examples:
 			if *each <= 0 || *each > time.Minute {
 				return usagef("-time %v: want a duration above 0 and up to 1m", *each)
 			}
-			m := machine{
+			m := machineInfo{
 				CPU:     strings.Join(strings.Fields(cmp.Or(cpuid.CPU.BrandName, "unknown "+runtime.GOARCH)), " "),
 				Threads: runtime.NumCPU(), Workers: runtime.GOMAXPROCS(0),
 				Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			}
-			m.SIMD, m.Why, _ = tensor.SIMD()
+			m.SIMD, m.Why, _ = machine.SIMD()
 			for _, f := range []func(){
-				func() { m.PeakOne = tensor.PeakGFLOPS(*each) },
-				func() { m.PeakAll = tensor.PeakGFLOPSAll(m.Workers, *each) },
-				func() { m.ReadOne = tensor.ReadBandwidth(1, *each) / 1e9 },
-				func() { m.ReadAll = tensor.ReadBandwidth(m.Workers, *each) / 1e9 },
+				func() { m.PeakOne = machine.PeakGFLOPS(*each) },
+				func() { m.PeakAll = machine.PeakGFLOPSAll(m.Workers, *each) },
+				func() { m.ReadOne = machine.ReadBandwidth(1, *each) / 1e9 },
+				func() { m.ReadAll = machine.ReadBandwidth(m.Workers, *each) / 1e9 },
 			} {
 				if f(); ctx.Err() != nil {
 					return errors.New("interrupted while measuring; run it again")

@@ -11,7 +11,7 @@ import (
 
 func TestInfo(t *testing.T) {
 	code, stdout, stderr := gomae("info", "-time", "1ms", "-json")
-	var m machine
+	var m machineInfo
 	dec := json.NewDecoder(bytes.NewReader([]byte(stdout)))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&m); err != nil || code != 0 || stderr != "" {

@@ -20,10 +20,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/gomae/gomae/internal/machine"
 	"github.com/peterbourgon/ff/v3/ffcli"
 	"github.com/schollz/progressbar/v3"
-
-	"github.com/gomae/gomae/tensor"
 )
 
 // commands are the subcommands in the order of the help.
@@ -88,7 +87,7 @@ func (e *env) exec(ctx context.Context, cmd *ffcli.Command, args []string) error
 		return err
 	}
 	if name := cmd.FlagSet.Name(); name != "help" && name != "version" {
-		if _, _, err := tensor.SIMD(); err != nil {
+		if _, _, err := machine.SIMD(); err != nil {
 			return usagef("%w", err)
 		}
 	}

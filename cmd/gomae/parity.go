@@ -12,6 +12,7 @@ import (
 
 	"github.com/peterbourgon/ff/v3/ffcli"
 
+	"github.com/gomae/gomae/internal/machine"
 	"github.com/gomae/gomae/multimae/parity"
 	"github.com/gomae/gomae/tensor"
 )
@@ -104,7 +105,7 @@ type unreadable struct {
 
 // writeParity prints the table of one dump folder.
 func (e *env) writeParity(r *parity.Report) {
-	level, _, _ := tensor.SIMD()
+	level, _, _ := machine.SIMD()
 	fmt.Fprintf(e.stdout, "%s (%s, SIMD level %s)\n", r.Dir, r.Model, level)
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "  group\ttensors\terror\tPyTorch float32\tratio\t\tworst tensor")
@@ -142,7 +143,7 @@ func (e *env) writeParityMarkdown(reports []*parity.Report) {
 			at++
 		}
 	}
-	level, _, _ := tensor.SIMD()
+	level, _, _ := machine.SIMD()
 	fmt.Fprintf(e.stdout, "SIMD level %s; bold: above PyTorch's own error and above %.0e.\n\n", level, parity.Floor)
 	fmt.Fprintf(e.stdout, "| dump | %s | largest ratio |\n", strings.Join(groups, " | "))
 	fmt.Fprintf(e.stdout, "|---|%s---|\n", strings.Repeat("---|", len(groups)))

@@ -19,6 +19,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -129,7 +130,7 @@ func (f *pretrainFlags) configuration() (*multimae.Config, error) {
 		switch {
 		case classes > 0:
 		case f.data == scenesData:
-			classes = len(data.SceneClasses)
+			classes = len(scenes.Classes)
 		default:
 			classes = 133
 		}
@@ -176,7 +177,7 @@ func datasets(c *multimae.Config) (trainSet, val data.Dataset, err error) {
 		if in.Name != "rgb" && in.Name != "depth" && in.Name != "semseg" {
 			return nil, nil, fmt.Errorf("inputs.%s: rendered scenes have rgb, depth and semseg only; give a dataset folder with -data", in.Name)
 		}
-		if n := len(data.SceneClasses); in.Kind == multimae.KindClasses && in.NumClasses < n {
+		if n := len(scenes.Classes); in.Kind == multimae.KindClasses && in.NumClasses < n {
 			return nil, nil, fmt.Errorf("inputs.%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, n)
 		}
 	}
@@ -187,7 +188,7 @@ func datasets(c *multimae.Config) (trainSet, val data.Dataset, err error) {
 	// A scene takes less time to render than to train on, so none need come
 	// twice; an epoch is just a number of them.
 	const epoch, heldOut = 1 << 16, 256
-	return data.Scenes(0, epoch, size, c.Train.Seed), data.Scenes(heldScenes, heldOut, size, c.Train.Seed), nil
+	return scenes.New(0, epoch, size, c.Train.Seed), scenes.New(heldScenes, heldOut, size, c.Train.Seed), nil
 }
 
 func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {

@@ -21,7 +21,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/vit"
 )
@@ -30,7 +30,7 @@ import (
 // steps, changed by edit.
 func tinyConfig(t *testing.T, edit func(c *multimae.Config)) (path string) {
 	t.Helper()
-	classes := len(data.SceneClasses)
+	classes := len(scenes.Classes)
 	c := &multimae.Config{
 		BackboneConfig: multimae.BackboneConfig{
 			Model:     "multimae",
@@ -188,7 +188,7 @@ func TestPretrainFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	preset, err := multimae.Preset("tiny", len(data.SceneClasses))
+	preset, err := multimae.Preset("tiny", len(scenes.Classes))
 	if err != nil {
 		t.Fatal(err)
 	}

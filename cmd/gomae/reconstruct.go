@@ -13,6 +13,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/view"
 	"github.com/gomae/gomae/tensor"
 )
@@ -153,7 +154,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		}
 	}
 	if scene >= 0 {
-		return data.Scenes(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		return scenes.New(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
 	}
 	if len(s.Maps) == 0 {
 		return nil, usagef("no image: give at least one of -rgb, -depth and -semseg, or -scene N")

@@ -12,6 +12,7 @@ import (
 	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 func renderCommand(e *env) *ffcli.Command {
@@ -79,7 +80,7 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 	start, done := time.Now(), 0
 	for _, p := range parts {
 		before := done
-		err := data.WriteFolder(ctx, p.dir, data.Scenes(p.first, p.n, size, seed), func(k int) {
+		err := data.WriteFolder(ctx, p.dir, scenes.New(p.first, p.n, size, seed), func(k int) {
 			done = before + k
 			bar.Set(done)
 		})

@@ -11,15 +11,14 @@ import (
 	"image/color"
 	"image/jpeg"
 	"image/png"
-
 	"math"
+
 	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +34,29 @@ var (
 	all      = []multimae.Input{rgbIn, depthIn, semsegIn}
 )
 
+// patterns is a dataset of n samples of size×size pixels, whose values are those
+// that files can hold: colour in steps of 1/255, depth of 2^−16, ids below 16.
+func patterns(first, n, size int, seed uint64) Dataset {
+	ds := &memory{}
+	for i := range n {
+		r := nn.NewRNG(seed, uint64(first+i))
+		rgb := &Map{C: 3, H: size, W: size, Pix: make([]float32, 3*size*size)}
+		depth := &Map{C: 1, H: size, W: size, Pix: make([]float32, size*size)}
+		ids := &Map{H: size, W: size, IDs: make([]uint8, size*size)}
+		for k := range rgb.Pix {
+			rgb.Pix[k] = float32(r.Intn(256)) / 255
+		}
+		for k := range depth.Pix {
+			depth.Pix[k] = float32(1+r.Intn(65534)) / 65536
+			ids.IDs[k] = uint8(r.Intn(16))
+		}
+		ds.s = append(ds.s, &Sample{Name: fmt.Sprintf("scene/%06d", first+i), Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids}})
+	}
+	return ds
+}
+
+func abs(v float32) float32 { return float32(math.Abs(float64(v))) }
+
 func mustSample(t testing.TB, ds Dataset, i int) *Sample {
 	t.Helper()
 	s, err := ds.Sample(i)
@@ -42,187 +64,6 @@ func mustSample(t testing.TB, ds Dataset, i int) *Sample {
 		t.Fatal(err)
 	}
 	return s
-}
-
-func TestScenes(t *testing.T) {
-	a, b := Scenes(0, 40, 48, 7), Scenes(30, 10, 48, 7)
-	want := make([]*Sample, 40)
-	for i := range want {
-		want[i] = mustSample(t, a, i)
-	}
-	t.Run("Deterministic", func(t *testing.T) {
-		var wg sync.WaitGroup
-		for g := range 4 {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				for i := g; i < 10; i += 2 {
-					if s, err := b.Sample(i); err != nil || !reflect.DeepEqual(s, want[30+i]) {
-						t.Errorf("scene %d (%v) is not what it was as number %d of another range", i, err, 30+i)
-					}
-				}
-			}()
-		}
-		wg.Wait()
-		if other := mustSample(t, Scenes(0, 1, 48, 8), 0); reflect.DeepEqual(other.Maps, want[0].Maps) {
-			t.Error("another seed gives the same scene")
-		}
-	})
-	t.Run("Steps", func(t *testing.T) {
-		for _, s := range want {
-			for i, v := range s.Maps["rgb"].Pix {
-				if k := v * 255; !(v >= 0 && v <= 1) || abs(k-float32(math.Round(float64(k)))) > 1e-4 {
-					t.Fatalf("%s: rgb[%d] = %v is not a step of 1/255", s.Name, i, v)
-				}
-			}
-			for i, v := range s.Maps["depth"].Pix {
-				if k := v * 65536; !(v > 0 && v < 1) || k != float32(int(k)) {
-					t.Fatalf("%s: depth[%d] = %v is not a step of 2^-16", s.Name, i, v)
-				}
-			}
-		}
-	})
-	t.Run("Errors", func(t *testing.T) {
-		for _, i := range []int{-1, 40} {
-			if _, err := a.Sample(i); err == nil {
-				t.Errorf("sample %d of 40: no error", i)
-			}
-		}
-		if _, err := Scenes(0, 1, 0, 1).Sample(0); err == nil {
-			t.Error("size 0: no error")
-		}
-	})
-}
-
-// TestSceneBalance keeps scenes worth learning from: no class may be most of
-// the picture, none may be rare, and pictures are neither dark nor washed out.
-func TestSceneBalance(t *testing.T) {
-	const n, size = 200, 32
-	ds := Scenes(0, n, size, 3)
-	var pixels, scenes [16]int
-	for i := range n {
-		s := mustSample(t, ds, i)
-		var seen [16]int
-		for _, id := range s.Maps["semseg"].IDs {
-			seen[id]++
-		}
-		for c, k := range seen {
-			pixels[c] += k
-			if k >= 4 {
-				scenes[c]++
-			}
-		}
-		var sum float64
-		for _, v := range s.Maps["rgb"].Pix {
-			sum += float64(v)
-		}
-		if mean := sum / (3 * size * size); mean < 0.25 || mean > 0.85 {
-			t.Errorf("%s: mean brightness %.2f", s.Name, mean)
-		}
-	}
-	for c, name := range SceneClasses {
-		share := float64(pixels[c]) / (n * size * size)
-		t.Logf("%-9s %5.1f %% of pixels, in %3d of %d scenes", name, 100*share, scenes[c], n)
-		if share > 0.36 || share < 0.004 || scenes[c] < n/4 {
-			t.Errorf("%s: %.1f %% of pixels, in %d of %d scenes", name, 100*share, scenes[c], n)
-		}
-	}
-}
-
-// TestShapes compares each shape's hit with a fine march along the ray.
-func TestShapes(t *testing.T) {
-	inside := func(p *primitive, q vec) bool {
-		r := p.a + p.b*q.y
-		switch p.shape {
-		case shapeSphere:
-			return q.dot(q) <= p.ext.x*p.ext.x
-		case shapeBox:
-			return abs(q.x) <= p.ext.x && abs(q.y) <= p.ext.y && abs(q.z) <= p.ext.z
-		case shapeFrustum:
-			return abs(q.y) <= p.ext.y && q.x*q.x+q.z*q.z <= r*r
-		case shapePyramid:
-			return abs(q.y) <= p.ext.y && abs(q.x) <= r && abs(q.z) <= r
-		}
-		ring := sqrt(q.x*q.x+q.z*q.z) - p.a
-		return ring*ring+q.y*q.y <= p.ext.y*p.ext.y
-	}
-	prims := map[string]primitive{
-		"sphere":   {shape: shapeSphere, ext: vec{.5, .5, .5}},
-		"box":      {shape: shapeBox, ext: vec{.5, .3, .4}},
-		"cylinder": {shape: shapeFrustum, ext: vec{.4, .5, .4}, a: .4},
-		"cone":     {shape: shapeFrustum, ext: vec{.4, .5, .4}, a: .2, b: -.4},
-		"bucket":   {shape: shapeFrustum, ext: vec{.5, .3, .5}, a: .4, b: .3},
-		"pyramid":  {shape: shapePyramid, ext: vec{.4, .5, .4}, a: .2, b: -.4},
-		"torus":    {shape: shapeTorus, ext: vec{.6, .15, .6}, a: .45},
-	}
-	for name, p := range prims {
-		r := nn.NewRNG(1)
-		hits := 0
-		for range 400 {
-			o := vec{r.Float32(-1, 1), r.Float32(-1, 1), r.Float32(-1, 1)}.unit().mul(2)
-			d := vec{r.Float32(-.6, .6), r.Float32(-.6, .6), r.Float32(-.6, .6)}.sub(o).mul(r.Float32(.5, 2))
-			const step = 1. / 1024
-			tolerance := float32(3 * step)
-			if p.shape == shapeTorus { // found to half a millimetre across, so to more along a graze
-				tolerance = 16 * step
-			}
-			want := float32(-1)
-			for i := range 8 * 1024 {
-				if inside(&p, o.add(d.mul(float32(i)*step))) {
-					want = float32(i) * step
-					break
-				}
-			}
-			got, ok := p.hit(o, d)
-			if ok && want >= 0 {
-				hits++
-				if abs(got-want) > tolerance {
-					t.Fatalf("%s: ray %v + t·%v: t = %v, want %v", name, o, d, got, want)
-				}
-				n := p.normal(o.add(d.mul(got)))
-				if l := n.dot(n); abs(l-1) > 1e-3 || n.dot(d) > 0.02*sqrt(d.dot(d)) {
-					t.Fatalf("%s: normal %v of length² %v for a ray along %v", name, n, l, d)
-				}
-			}
-			if ok != (want >= 0) { // a graze may go either way
-				mid := o.add(d.mul(max(got, want)))
-				in := 0
-				for k := range 200 {
-					if inside(&p, mid.add(d.mul(float32(k)*step/8))) {
-						in++
-					}
-				}
-				if in > 60 {
-					t.Fatalf("%s: ray %v + t·%v: hit %v, want %v", name, o, d, ok, want)
-				}
-			}
-		}
-		if hits < 50 {
-			t.Errorf("%s: only %d rays hit", name, hits)
-		}
-	}
-}
-
-// TestOutline makes sure that drawing only within a primitive's outline loses
-// no pixel.
-func TestOutline(t *testing.T) {
-	const size = 24
-	s := new(scene)
-	for k := range uint64(30) {
-		s.compose(nn.NewRNG(5, k))
-		for i := range s.prims {
-			p := &s.prims[i]
-			x0, y0, x1, y1 := s.outline(p, size)
-			o := p.frame.local(s.eye.sub(p.pos))
-			for y := range size {
-				for x := range size {
-					if _, ok := p.hit(o, p.frame.local(s.ray(x, y, size))); ok && (x < x0 || x >= x1 || y < y0 || y >= y1) {
-						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside [%d,%d)×[%d,%d)", k, i, p.shape, x, y, x0, x1, y0, y1)
-					}
-				}
-			}
-		}
-	}
 }
 
 // TestAligned crops samples whose colour, depth and classes say where their
@@ -307,7 +148,7 @@ func TestCrop(t *testing.T) {
 }
 
 func TestCollate(t *testing.T) {
-	ds := Scenes(0, 3, 40, 1)
+	ds := patterns(0, 3, 40, 1)
 	s := []*Sample{mustSample(t, ds, 0), mustSample(t, ds, 1)}
 	s[0].Maps["semseg"].IDs[0] = 254
 	b, err := Collate(s, all, 40)
@@ -418,7 +259,7 @@ func TestLoaderOrder(t *testing.T) {
 // TestLoaderSame is the promise of exact resumes: batch k is the same to the
 // bit for any number of workers and any start.
 func TestLoaderSame(t *testing.T) {
-	ds := Scenes(0, 11, 32, 1)
+	ds := patterns(0, 11, 32, 1)
 	run := func(workers, start, n int) (out []*multimae.Batch) {
 		l := NewLoader(context.Background(), ds, LoaderConfig{
 			Inputs: all, Size: 16, Batch: 3, Seed: 5, Shuffle: true, Workers: workers, Start: start,
@@ -593,7 +434,7 @@ func TestPermutation(t *testing.T) {
 
 func TestFolderRoundTrip(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
-	ds := Scenes(4, 6, 32, 2)
+	ds := patterns(4, 6, 32, 2)
 	var last int
 	if err := WriteFolder(context.Background(), dir, ds, func(done int) { last = done }); err != nil {
 		t.Fatal(err)
@@ -649,7 +490,7 @@ func TestFolderRoundTrip(t *testing.T) {
 func TestOpenSplit(t *testing.T) {
 	write := func(dir string, first, n int) {
 		t.Helper()
-		if err := WriteFolder(context.Background(), dir, Scenes(first, n, 8, 1), nil); err != nil {
+		if err := WriteFolder(context.Background(), dir, patterns(first, n, 8, 1), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -817,7 +658,7 @@ func TestReadImage(t *testing.T) {
 // reading and checking say.
 func TestBadFolders(t *testing.T) {
 	good := t.TempDir()
-	if err := WriteFolder(context.Background(), good, Scenes(0, 3, 16, 1), nil); err != nil {
+	if err := WriteFolder(context.Background(), good, patterns(0, 3, 16, 1), nil); err != nil {
 		t.Fatal(err)
 	}
 	remove := func(name string) func(string) error {
@@ -967,24 +808,12 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-func BenchmarkScene(b *testing.B) {
-	for _, size := range []int{64, 224} {
-		b.Run(fmt.Sprintf("size=%d", size), func(b *testing.B) {
-			ds := Scenes(0, 1<<30, size, 1)
-			for i := range b.N {
-				mustSample(b, ds, i)
-			}
-			b.ReportMetric(float64(b.Elapsed().Microseconds())/1e3/float64(b.N), "ms/scene")
-		})
-	}
-}
-
 // BenchmarkLoader is a batch of eight from samples in memory: resize,
 // standardise and collate.
 func BenchmarkLoader(b *testing.B) {
 	ds := &memory{}
 	for i := range 8 {
-		ds.s = append(ds.s, mustSample(b, Scenes(0, 8, 256, 1), i))
+		ds.s = append(ds.s, mustSample(b, patterns(0, 8, 256, 1), i))
 	}
 	l := NewLoader(b.Context(), ds, LoaderConfig{Inputs: all, Size: 224, Batch: 8, Shuffle: true, Augment: Augment{Crop: true, Flip: true}})
 	defer l.Close()

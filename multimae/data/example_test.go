@@ -6,15 +6,16 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 func ExampleLoader() {
 	inputs := []multimae.Input{
 		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
 		{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-		{Name: "semseg", Kind: multimae.KindClasses, NumClasses: len(data.SceneClasses), Stride: 4},
+		{Name: "semseg", Kind: multimae.KindClasses, NumClasses: len(scenes.Classes), Stride: 4},
 	}
-	l := data.NewLoader(context.Background(), data.Scenes(0, 100, 64, 1), data.LoaderConfig{
+	l := data.NewLoader(context.Background(), scenes.New(0, 100, 64, 1), data.LoaderConfig{
 		Inputs: inputs, Size: 64, Batch: 8, Shuffle: true, Workers: 2,
 		Augment: data.Augment{Crop: true, Flip: true},
 	})

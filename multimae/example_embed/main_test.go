@@ -17,8 +17,8 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // want is what the program prints, to the last digits of float32 arithmetic.
@@ -64,7 +64,7 @@ func TestRun(t *testing.T) {
 // TestSensible compares what the model predicts from colour with the room's
 // true depth and classes.
 func TestSensible(t *testing.T) {
-	s, err := data.Scenes(0, 1, 96, 77).Sample(0)
+	s, err := scenes.New(0, 1, 96, 77).Sample(0)
 	if err != nil {
 		t.Fatal(err)
 	}

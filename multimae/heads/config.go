@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/internal/strictjson"
 	"github.com/gomae/gomae/vit"
 )
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -31,7 +31,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	m.Init(1) // the head; the rest is read
-	f, err := nn.OpenTensors(pretrained + "/model.safetensors")
+	f, err := weights.Open(pretrained + "/model.safetensors")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -13,16 +13,17 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
 // safetensorsOf is a file of tensors.
-func safetensorsOf(t testing.TB, tensors []nn.NamedTensor) []byte {
+func safetensorsOf(t testing.TB, tensors []weights.Tensor) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := nn.WriteSafetensors(&b, tensors, nil); err != nil {
+	if err := weights.WriteSafetensors(&b, tensors, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -45,7 +46,7 @@ func sameParams(t *testing.T, what string, got, want *Model) {
 		if p.Name != w.Name || p.Fixed != w.Fixed {
 			t.Fatalf("%s: parameter %d is %s, want %s", what, i, p.Name, w.Name)
 		}
-		sameBits(t, what+": "+p.Name, p.Data, w.Data)
+		testkit.SameBits(t, what+": "+p.Name, p.Data, w.Data)
 	}
 }
 
@@ -98,7 +99,7 @@ func TestSaveLoad(t *testing.T) {
 		}
 	}
 	var pth bytes.Buffer
-	if err := nn.WritePth(&pth, m.Params.Tensors()); err != nil {
+	if err := weights.WritePth(&pth, m.Params.Tensors()); err != nil {
 		t.Fatal(err)
 	}
 	b := newBatch(c, 2, 32, 64, "rgb", "semseg")
@@ -120,7 +121,7 @@ func TestSaveLoad(t *testing.T) {
 		}
 		sameParams(t, what, got, m)
 		for i, p := range forward(t, got, tensor.NewTape(nil), b, nil) {
-			sameBits(t, what+": prediction", p.Data, want[i].Data)
+			testkit.SameBits(t, what+": prediction", p.Data, want[i].Data)
 		}
 	}
 }
@@ -140,7 +141,7 @@ func TestSecondNames(t *testing.T) {
 			}
 		}
 	}
-	f, err := nn.OpenSafetensorsFS(folder, multimae.WeightsFile)
+	f, err := weights.OpenSafetensorsFS(folder, multimae.WeightsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,14 +152,14 @@ func TestSecondNames(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		sameBits(t, second, got, m.Params.Get(prefix+first).Data)
+		testkit.SameBits(t, second, got, m.Params.Get(prefix+first).Data)
 	}
 	if n := len(m.Params.All()) + len(seconds); len(f.Names()) != n || len(seconds) != 18 {
 		t.Errorf("%d tensors are written, want %d", len(f.Names()), n)
 	}
 
-	edit := func(change func(name string, x *nn.NamedTensor) (keep bool)) []byte {
-		var list []nn.NamedTensor
+	edit := func(change func(name string, x *weights.Tensor) (keep bool)) []byte {
+		var list []weights.Tensor
 		for _, x := range m.Params.Tensors() {
 			if change(strings.TrimPrefix(x.Name, prefix), &x) {
 				list = append(list, x)
@@ -166,13 +167,13 @@ func TestSecondNames(t *testing.T) {
 		}
 		return safetensorsOf(t, list)
 	}
-	folder[multimae.WeightsFile].Data = edit(func(name string, _ *nn.NamedTensor) bool { return seconds[name] == "" })
+	folder[multimae.WeightsFile].Data = edit(func(name string, _ *weights.Tensor) bool { return seconds[name] == "" })
 	got, err := Load(folder)
 	if err != nil {
 		t.Fatalf("without second names: %v", err)
 	}
 	sameParams(t, "without second names", got, m)
-	folder[multimae.WeightsFile].Data = edit(func(name string, x *nn.NamedTensor) bool {
+	folder[multimae.WeightsFile].Data = edit(func(name string, x *weights.Tensor) bool {
 		if seconds[name] != "" {
 			x.Data = make([]float32, len(x.Data.([]float32)))
 		}
@@ -182,7 +183,7 @@ func TestSecondNames(t *testing.T) {
 		t.Fatalf("second names of other values: %v", err)
 	}
 	sameParams(t, "second names of other values", got, m)
-	folder[multimae.WeightsFile].Data = edit(func(name string, _ *nn.NamedTensor) bool { return name != "act_2_postprocess.1.weight" })
+	folder[multimae.WeightsFile].Data = edit(func(name string, _ *weights.Tensor) bool { return name != "act_2_postprocess.1.weight" })
 	_, err = Load(folder)
 	wantError(t, "only the second name", err, "safetensors: model.safetensors: 1 of its tensors and the model's do not match; use the config.json that belongs to the file:\n"+
 		"  missing output_adapters.depth.act_2_postprocess.1.weight [5 5 2 2]")
@@ -196,7 +197,7 @@ func TestFromPretrained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := nn.OpenSafetensorsFS(folder, multimae.WeightsFile)
+	f, err := weights.OpenSafetensorsFS(folder, multimae.WeightsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestFromPretrained(t *testing.T) {
 		} else {
 			from = base.Params
 		}
-		sameBits(t, p.Name, p.Data, from.Get(p.Name).Data)
+		testkit.SameBits(t, p.Name, p.Data, from.Get(p.Name).Data)
 	}
 	if len(report.Missing) != heads || heads == 0 || len(report.Adapted) != 0 || len(report.Unexpected) != len(f.Names())-(len(m.Params.All())-heads) {
 		t.Errorf("%d parameters of heads; report %+v", heads, report)
@@ -240,7 +241,7 @@ func TestFromPretrained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameBits(t, "tokens", got.Data, want.Data)
+	testkit.SameBits(t, "tokens", got.Data, want.Data)
 }
 
 func TestLoadErrors(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -194,7 +195,7 @@ func TestNoTarget(t *testing.T) {
 		if absent := o.Name == "token" || o.Name == "depth"; absent != (some[i] == nil) || all[i] == nil {
 			t.Errorf("%s: loss %v of all, %v of some", o.Name, all[i], some[i])
 		} else if !absent {
-			sameBits(t, o.Name, some[i].Data, all[i].Data)
+			testkit.SameBits(t, o.Name, some[i].Data, all[i].Data)
 		}
 	}
 	none, err := m.Losses(tape, preds, &Targets{})

@@ -2,7 +2,6 @@ package heads
 
 import (
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,28 +12,6 @@ import (
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
-
-// TestMain fills released memory with NaN in all tests, so that a use after
-// release ends in a comparison that fails.
-func TestMain(m *testing.M) {
-	tensor.PoisonReleased(true)
-	os.Exit(m.Run())
-}
-
-// sameBits reports the first element in which got is not want.
-func sameBits(t *testing.T, what string, got, want []float32) {
-	t.Helper()
-	if len(got) != len(want) {
-		t.Errorf("%s: %d values, want %d", what, len(got), len(want))
-		return
-	}
-	for i, v := range got {
-		if math.Float32bits(v) != math.Float32bits(want[i]) {
-			t.Errorf("%s: element %d is %v, want the bits of %v", what, i, v, want[i])
-			return
-		}
-	}
-}
 
 // wantError wants an error that begins so.
 func wantError(t *testing.T, what string, err error, prefix string) {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -79,7 +80,7 @@ func TestMainTokens(t *testing.T) {
 				}
 			}
 		}
-		sameBits(t, fmt.Sprint(tasks), got.Data, want)
+		testkit.SameBits(t, fmt.Sprint(tasks), got.Data, want)
 	}
 }
 
@@ -132,7 +133,7 @@ func TestChannelsFirst(t *testing.T) {
 	logits := tensor.New(2, 3)
 	logits.Data[4] = 7
 	got = ChannelsFirst(logits)
-	sameBits(t, "logits", got, logits.Data)
+	testkit.SameBits(t, "logits", got, logits.Data)
 	if got[0] = 1; logits.Data[0] != 0 {
 		t.Error("logits are not a copy")
 	}
@@ -209,7 +210,7 @@ func TestInference(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, p := range preds {
-			sameBits(t, what+": "+m.Config.Outputs[i].Name, p.Data, want[i])
+			testkit.SameBits(t, what+": "+m.Config.Outputs[i].Name, p.Data, want[i])
 		}
 		if slices.ContainsFunc(tokens.Data, func(v float32) bool { return v != v }) {
 			t.Errorf("%s: tokens have been released", what)
@@ -239,7 +240,7 @@ func TestInference(t *testing.T) {
 	wg.Wait()
 	for _, r := range results {
 		for i, p := range r {
-			sameBits(t, "at once: "+m.Config.Outputs[i].Name, p.Data, results[0][i].Data)
+			testkit.SameBits(t, "at once: "+m.Config.Outputs[i].Name, p.Data, results[0][i].Data)
 		}
 		if r == nil {
 			t.Error("no result")
@@ -272,11 +273,11 @@ func TestWorkers(t *testing.T) {
 			continue
 		}
 		for i, o := range c.Outputs {
-			sameBits(t, fmt.Sprintf("%d workers: prediction of %s", k+1, o.Name), ps[i].Data, preds[i])
-			sameBits(t, fmt.Sprintf("%d workers: loss of %s", k+1, o.Name), ls[i].Data, losses[i])
+			testkit.SameBits(t, fmt.Sprintf("%d workers: prediction of %s", k+1, o.Name), ps[i].Data, preds[i])
+			testkit.SameBits(t, fmt.Sprintf("%d workers: loss of %s", k+1, o.Name), ls[i].Data, losses[i])
 		}
 		for i, p := range m.Params.All() {
-			sameBits(t, fmt.Sprintf("%d workers: gradient of %s", k+1, p.Name), p.Grad, grads[i])
+			testkit.SameBits(t, fmt.Sprintf("%d workers: gradient of %s", k+1, p.Name), p.Grad, grads[i])
 		}
 	}
 }
@@ -325,9 +326,9 @@ func TestDropout(t *testing.T) {
 	plain := forward(t, m, tensor.NewTape(nil), b, nil)
 	one, again, other := run(1), run(1), run(2)
 	for i, o := range c.Outputs {
-		sameBits(t, "the same seed: "+o.Name, again[i], one[i])
+		testkit.SameBits(t, "the same seed: "+o.Name, again[i], one[i])
 		if o.Name != "classes" {
-			sameBits(t, "no dropout: "+o.Name, one[i], plain[i].Data)
+			testkit.SameBits(t, "no dropout: "+o.Name, one[i], plain[i].Data)
 			continue
 		}
 		if d := distance(one[i], plain[i].Data); d < 0.01 {
@@ -366,9 +367,9 @@ func TestDropPath(t *testing.T) {
 		return forward(t, m, tensor.NewTape(nil), b, &drop)[0].Data
 	}
 	want := forward(t, plain, tensor.NewTape(nil), b, nil)[0].Data
-	sameBits(t, "no source", forward(t, m, tensor.NewTape(nil), b, nil)[0].Data, want)
-	sameBits(t, "no rate", run(plain, 1), want)
-	sameBits(t, "the same seed", run(m, 1), run(m, 1))
+	testkit.SameBits(t, "no source", forward(t, m, tensor.NewTape(nil), b, nil)[0].Data, want)
+	testkit.SameBits(t, "no rate", run(plain, 1), want)
+	testkit.SameBits(t, "the same seed", run(m, 1), run(m, 1))
 	if d := distance(run(m, 1), want); d < 0.01 {
 		t.Errorf("drop-path changes the prediction by %g", d)
 	}
@@ -422,7 +423,7 @@ func TestTraining(t *testing.T) {
 			t.Errorf("the loss of %s goes from %g to %g only", o.Name, first[i], last[i])
 		}
 	}
-	sameBits(t, "an unused unit", unit.Data, before)
+	testkit.SameBits(t, "an unused unit", unit.Data, before)
 }
 
 // TestSteadyStep checks that a training step, once its memory is there,

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
@@ -20,7 +20,7 @@ func TestTimm(t *testing.T) {
 	folder := os.DirFS("../../testdata/timm")
 	read := func(file, name string) []float64 {
 		t.Helper()
-		f, err := nn.OpenSafetensorsFS(folder, file)
+		f, err := weights.OpenSafetensorsFS(folder, file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -49,16 +49,16 @@ func TestTimm(t *testing.T) {
 	b := &multimae.Batch{Size: 2, H: 32, W: 32, Images: map[string][]float32{"rgb": float32s(read("inputs.safetensors", "in.rgb"))}}
 	features, logits := read("expected.safetensors", "features"), read("expected.safetensors", "logits")
 	for _, file := range []string{"model.safetensors", "model.pth"} {
-		f, err := nn.OpenTensorsFS(folder, file)
+		f, err := weights.OpenFS(folder, file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		given, err := nn.ReadTensors(f)
+		given, err := weights.ReadAll(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		converted, dropped, err := vit.FromTimm(given)
+		converted, dropped, err := multimae.FromTimm(given)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,8 +72,8 @@ func TestTimm(t *testing.T) {
 				converted = append(converted, x)
 			}
 		}
-		weights := safetensorsOf(t, converted)
-		w, err := nn.OpenTensorsAt(bytes.NewReader(weights), int64(len(weights)))
+		file := safetensorsOf(t, converted)
+		w, err := weights.NewReader(bytes.NewReader(file), int64(len(file)))
 		if err != nil {
 			t.Fatal(err)
 		}

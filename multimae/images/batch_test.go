@@ -14,10 +14,11 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 func config() *multimae.BackboneConfig {
-	c, err := multimae.Preset("tiny", len(data.SceneClasses))
+	c, err := multimae.Preset("tiny", len(scenes.Classes))
 	if err != nil {
 		panic(err)
 	}
@@ -27,7 +28,7 @@ func config() *multimae.BackboneConfig {
 // scene is a rendered room as maps and as images. Maps are cut to w×h pixels.
 func scene(t *testing.T, w, h int) (*data.Sample, map[string]image.Image) {
 	t.Helper()
-	s, err := data.Scenes(3, 1, max(w, h), 1).Sample(0)
+	s, err := scenes.New(3, 1, max(w, h), 1).Sample(0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,12 @@ import (
 	"slices"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
 // openMultiMAE reads a dump of pre-training.
-func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error) {
+func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subject, error) {
 	m, err := multimae.Load(fsys)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error
 }
 
 // readInputs makes a batch of the inputs and targets of a dump.
-func readInputs(m *multimae.Model, c *caseJSON, f *nn.SafeFile) (*multimae.Batch, *multimae.Masks, error) {
+func readInputs(m *multimae.Model, c *caseJSON, f *weights.Safetensors) (*multimae.Batch, *multimae.Masks, error) {
 	h, w := c.ImageSize[0], c.ImageSize[1]
 	if err := m.Config.CheckImageSize(h, w); err != nil {
 		return nil, nil, fmt.Errorf("case.%w", err)

@@ -5,12 +5,12 @@ import (
 	"io/fs"
 
 	"github.com/gomae/gomae/multimae/heads"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
 // openMultiViT reads a dump of fine-tuning.
-func openMultiViT(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error) {
+func openMultiViT(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subject, error) {
 	m, err := heads.Load(fsys)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs *nn.SafeFile) (*subject, error
 }
 
 // readTargets reads what a dump has of target.OUTPUT and valid.OUTPUT.
-func readTargets(c *heads.Config, f *nn.SafeFile) (*heads.Targets, error) {
+func readTargets(c *heads.Config, f *weights.Safetensors) (*heads.Targets, error) {
 	t := &heads.Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]

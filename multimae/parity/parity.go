@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -106,7 +107,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("%s: %w", multimae.ConfigFile, err)
 	}
-	open, ok := map[string]func(fs.FS, *caseJSON, *nn.SafeFile) (*subject, error){"multimae": openMultiMAE, "multivit": openMultiViT}[head.Model]
+	open, ok := map[string]func(fs.FS, *caseJSON, *weights.Safetensors) (*subject, error){"multimae": openMultiMAE, "multivit": openMultiViT}[head.Model]
 	if !ok {
 		return nil, fmt.Errorf("%s: model: got %q, want \"multimae\" or \"multivit\"", multimae.ConfigFile, head.Model)
 	}
@@ -117,7 +118,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err := json.Unmarshal(head.Case, &c); err != nil {
 		return nil, fmt.Errorf("%s: case: %w", multimae.ConfigFile, err)
 	}
-	inputs, err := nn.OpenSafetensorsFS(fsys, "inputs.safetensors")
+	inputs, err := weights.OpenSafetensorsFS(fsys, "inputs.safetensors")
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +127,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	expected, err := nn.OpenSafetensorsFS(fsys, "expected.safetensors")
+	expected, err := weights.OpenSafetensorsFS(fsys, "expected.safetensors")
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +153,7 @@ type subject struct {
 }
 
 // readInput adds an input to a batch.
-func readInput(b *multimae.Batch, in *multimae.Input, f *nn.SafeFile, key string) error {
+func readInput(b *multimae.Batch, in *multimae.Input, f *weights.Safetensors, key string) error {
 	if in.Kind == multimae.KindClasses {
 		classes, err := f.Int64(key)
 		if err != nil {
@@ -171,7 +172,7 @@ func readInput(b *multimae.Batch, in *multimae.Input, f *nn.SafeFile, key string
 }
 
 // readPresent makes a batch of the inputs of a dump and returns their names.
-func readPresent(inputs multimae.Inputs, c *caseJSON, f *nn.SafeFile) (*multimae.Batch, []string, error) {
+func readPresent(inputs multimae.Inputs, c *caseJSON, f *weights.Safetensors) (*multimae.Batch, []string, error) {
 	b := &multimae.Batch{Size: c.Batch, H: c.ImageSize[0], W: c.ImageSize[1], Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	var names []string
 	for i := range inputs {
@@ -186,7 +187,7 @@ func readPresent(inputs multimae.Inputs, c *caseJSON, f *nn.SafeFile) (*multimae
 	return b, names, nil
 }
 
-func ids(f *nn.SafeFile, key string) ([]int32, error) {
+func ids(f *weights.Safetensors, key string) ([]int32, error) {
 	wide, err := f.Int64(key)
 	if err != nil {
 		return nil, err
@@ -204,7 +205,7 @@ func ids(f *nn.SafeFile, key string) ([]int32, error) {
 // judge compares tensors with those of expected.safetensors.
 type judge struct {
 	model   string
-	f       *nn.SafeFile
+	f       *weights.Safetensors
 	torch   map[string]float64
 	results []result
 	seen    map[string]bool

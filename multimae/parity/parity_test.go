@@ -16,16 +16,9 @@ import (
 
 	"github.com/gomae/gomae/asm"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
-
-// TestMain fills released memory with NaN in all tests, so that a use after
-// release ends in a comparison that fails.
-func TestMain(m *testing.M) {
-	tensor.PoisonReleased(true)
-	os.Exit(m.Run())
-}
 
 const dumps = "../../testdata/parity/"
 
@@ -107,13 +100,13 @@ func dumpOf(t *testing.T, folder string) dump {
 }
 
 // edit writes a file anew with what f makes of its tensors.
-func (d dump) edit(file string, f func(map[string]*nn.NamedTensor)) {
+func (d dump) edit(file string, f func(map[string]*weights.Tensor)) {
 	d.t.Helper()
-	s, err := nn.OpenSafetensorsFS(d, file)
+	s, err := weights.OpenSafetensorsFS(d, file)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	tensors := map[string]*nn.NamedTensor{}
+	tensors := map[string]*weights.Tensor{}
 	for _, name := range s.Names() {
 		var data any
 		switch s.DType(name) {
@@ -128,16 +121,16 @@ func (d dump) edit(file string, f func(map[string]*nn.NamedTensor)) {
 			d.t.Fatal(err)
 		}
 		shape, _ := s.Shape(name)
-		tensors[name] = &nn.NamedTensor{Name: name, Shape: shape, Data: data}
+		tensors[name] = &weights.Tensor{Name: name, Shape: shape, Data: data}
 	}
 	f(tensors)
-	var list []nn.NamedTensor
+	var list []weights.Tensor
 	for _, v := range tensors {
 		list = append(list, *v)
 	}
-	slices.SortFunc(list, func(a, b nn.NamedTensor) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(list, func(a, b weights.Tensor) int { return strings.Compare(a.Name, b.Name) })
 	var b bytes.Buffer
-	if err := nn.WriteSafetensors(&b, list, nil); err != nil {
+	if err := weights.WriteSafetensors(&b, list, nil); err != nil {
 		d.t.Fatal(err)
 	}
 	d.MapFS[file].Data = b.Bytes()
@@ -176,7 +169,7 @@ func TestUndamaged(t *testing.T) {
 		d := dumpOf(t, folder)
 		for name := range d.MapFS {
 			if name != "config.json" {
-				d.edit(name, func(map[string]*nn.NamedTensor) {})
+				d.edit(name, func(map[string]*weights.Tensor) {})
 			}
 		}
 		if r, err := d.run(); err != nil || !r.Pass() {
@@ -188,8 +181,8 @@ func TestUndamaged(t *testing.T) {
 // TestFails changes one number and wants the groups that see it to fail, and
 // the first tensor and element to be named.
 func TestFails(t *testing.T) {
-	set := func(name string, element int, f func(v float64) float64) func(m map[string]*nn.NamedTensor) {
-		return func(m map[string]*nn.NamedTensor) {
+	set := func(name string, element int, f func(v float64) float64) func(m map[string]*weights.Tensor) {
+		return func(m map[string]*weights.Tensor) {
 			switch x := m[name].Data.(type) {
 			case []float32:
 				for i, v := range x {
@@ -212,7 +205,7 @@ func TestFails(t *testing.T) {
 	const all = -1
 	for _, c := range []struct {
 		what, file string
-		damage     func(m map[string]*nn.NamedTensor)
+		damage     func(m map[string]*weights.Tensor)
 		fail       string // groups: at least these, or exactly where only the expectation is wrong
 		first      string // of the first group
 	}{
@@ -221,12 +214,12 @@ func TestFails(t *testing.T) {
 		{"a position", "model.safetensors", set("output_adapters.semseg.pos_emb", 5, times(1.01)), "out loss grad param", "out.semseg: element "},
 		{"a NaN weight", "model.safetensors", set("encoder.0.norm1.weight", 0, to(math.NaN())),
 			"encoder out loss grad step0 step1 step2 param", "encoder: element 0 is NaN, want "},
-		{"an input", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"an input", "inputs.safetensors", func(m map[string]*weights.Tensor) {
 			for _, name := range []string{"in.rgb", "target.rgb", "target.norm_rgb"} {
 				set(name, all, times(1.0001))(m)
 			}
 		}, "encoder out loss grad", "encoder: element "},
-		{"a class", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a class", "inputs.safetensors", func(m map[string]*weights.Tensor) {
 			for _, name := range []string{"in.semseg", "target.semseg"} {
 				v := m[name].Data.([]int64)
 				v[7] = (v[7] + 1) % 5
@@ -237,14 +230,14 @@ func TestFails(t *testing.T) {
 		{"an expected gradient", "expected.safetensors", set("grad.encoder.0.norm1.bias", 3, times(1.01)), "grad", "grad.encoder.0.norm1.bias: element 3 is "},
 		{"the sign of a gradient", "expected.safetensors", set("grad.input_adapters.semseg.class_emb.weight", all, times(-1)),
 			"grad", "grad.input_adapters.semseg.class_emb.weight: element "},
-		{"a gradient of rounding only", "expected.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a gradient of rounding only", "expected.safetensors", func(m map[string]*weights.Tensor) {
 			for i := range 16 { // the key biases
 				set("grad.output_adapters.rgb.decoder.kv.bias", i, add(1e-4))(m)
 			}
 		}, "grad", "grad.output_adapters.rgb.decoder.kv.bias: element "},
 		{"the loss of a step", "expected.safetensors", set("step2.loss", 0, times(1.000001)), "step2", "step2.loss: element 0 is "},
 		{"a parameter at the end", "expected.safetensors", set("param.global_tokens", 2, add(1e-3)), "param", "param.global_tokens: element 2 is "},
-		{"two tensors", "expected.safetensors", func(m map[string]*nn.NamedTensor) { // the earlier is named, the worse counts
+		{"two tensors", "expected.safetensors", func(m map[string]*weights.Tensor) { // the earlier is named, the worse counts
 			set("out.rgb", 7, add(0.1))(m)
 			set("out.semseg", 0, add(10))(m)
 		}, "out", "out.rgb: element 7 is "},
@@ -298,7 +291,7 @@ func TestFails(t *testing.T) {
 // TestErrors has dumps that cannot be compared: the error names the file and
 // what is wrong with it.
 func TestErrors(t *testing.T) {
-	edit := func(file string, f func(m map[string]*nn.NamedTensor)) func(d dump) {
+	edit := func(file string, f func(m map[string]*weights.Tensor)) func(d dump) {
 		return func(d dump) { d.edit(file, f) }
 	}
 	for _, c := range []struct {
@@ -320,7 +313,7 @@ func TestErrors(t *testing.T) {
 			f := d.MapFS["expected.safetensors"]
 			f.Data = f.Data[:len(f.Data)/2]
 		}, "safetensors: expected.safetensors: "},
-		{"empty expectations", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) { clear(m) }), "expected.safetensors: holds no tensor"},
+		{"empty expectations", edit("expected.safetensors", func(m map[string]*weights.Tensor) { clear(m) }), "expected.safetensors: holds no tensor"},
 		{"a model folder", func(d dump) {
 			var c map[string]any
 			json.Unmarshal(d.MapFS["config.json"].Data, &c)
@@ -339,55 +332,55 @@ func TestErrors(t *testing.T) {
 		{"another batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": 3`) }, `modality "rgb" has 6144 values, want 3×3×32×32`},
 		{"no batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": -2`) }, "batch: got -2 samples"},
 		{"an unknown key", func(d dump) { d.replace("config.json", `"mlp_ratio"`, `"mlp_ration"`) }, `did you mean "mlp_ratio"?`},
-		{"a weight missing", edit("model.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "encoder.0.attn.proj.bias") }), "missing encoder.0.attn.proj.bias [32]"},
-		{"no ids_keep", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "ids_keep") }), `inputs.safetensors: no tensor "ids_keep"`},
-		{"no ids_restore", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "ids_restore") }), `inputs.safetensors: no tensor "ids_restore"`},
-		{"no mask", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "mask.depth") }), `inputs.safetensors: no tensor "mask.depth"`},
-		{"no modality", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a weight missing", edit("model.safetensors", func(m map[string]*weights.Tensor) { delete(m, "encoder.0.attn.proj.bias") }), "missing encoder.0.attn.proj.bias [32]"},
+		{"no ids_keep", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "ids_keep") }), `inputs.safetensors: no tensor "ids_keep"`},
+		{"no ids_restore", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "ids_restore") }), `inputs.safetensors: no tensor "ids_restore"`},
+		{"no mask", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "mask.depth") }), `inputs.safetensors: no tensor "mask.depth"`},
+		{"no modality", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			for _, name := range []string{"in.rgb", "in.depth", "in.semseg"} {
 				delete(m, name)
 			}
 		}), "inputs: no modality is present"},
-		{"fewer modalities than ids", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "in.semseg") }), "ids_restore: got 96 ids, want one for each of 2·32 tokens"},
-		{"a mask that disagrees", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"fewer modalities than ids", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "in.semseg") }), "ids_restore: got 96 ids, want one for each of 2·32 tokens"},
+		{"a mask that disagrees", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v := m["mask.semseg"].Data.([]int64)
 			v[17] = 1 - v[17]
 		}), "mask.semseg: value 17 disagrees with ids_keep"},
-		{"a short mask", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["mask.rgb"] = &nn.NamedTensor{Name: "mask.rgb", Shape: []int{2, 4}, Data: make([]int64, 8)}
+		{"a short mask", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
+			m["mask.rgb"] = &weights.Tensor{Name: "mask.rgb", Shape: []int{2, 4}, Data: make([]int64, 8)}
 		}), "mask.rgb has 8 values, want 2×16"},
-		{"ids that disagree", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"ids that disagree", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v, seen := m["ids_restore"].Data.([]int64), m["ids_keep"].Data.([]int64)[0]
 			v[seen], v[(seen+1)%48] = v[(seen+1)%48], v[seen]
 		}), "ids_restore: sample 0 has position"},
-		{"a token kept twice", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a token kept twice", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v := m["ids_keep"].Data.([]int64)
 			v[9] = v[8]
 		}), "ids_keep: sample 1 has token"},
-		{"an id that is no token", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_keep"].Data.([]int64)[3] = 48 }), "ids_keep: sample 0 has token 48, want each of 0..47"},
-		{"a negative id", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_keep"].Data.([]int64)[3] = -1 }), "ids_keep: id -1 at index 3 is out of range"},
-		{"an id beyond 32 bits", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["ids_restore"].Data.([]int64)[5] = 1 << 40 }), "ids_restore: id 1099511627776 at index 5"},
-		{"a class beyond", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"an id that is no token", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["ids_keep"].Data.([]int64)[3] = 48 }), "ids_keep: sample 0 has token 48, want each of 0..47"},
+		{"a negative id", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["ids_keep"].Data.([]int64)[3] = -1 }), "ids_keep: id -1 at index 3 is out of range"},
+		{"an id beyond 32 bits", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["ids_restore"].Data.([]int64)[5] = 1 << 40 }), "ids_restore: id 1099511627776 at index 5"},
+		{"a class beyond", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			m["in.semseg"].Data.([]int64)[4], m["target.semseg"].Data.([]int64)[4] = 5, 5
 		}), `modality "semseg": id 5 at index 4, want 0..4`},
-		{"a class far beyond", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a class far beyond", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			m["in.semseg"].Data.([]int64)[4], m["target.semseg"].Data.([]int64)[4] = 1<<32, 1<<32
 		}), `modality "semseg": id `},
-		{"a target that is not the input", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.depth"].Data.([]float32)[0]++ }), `target.depth differs from the input`},
-		{"classes as floats", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a target that is not the input", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["target.depth"].Data.([]float32)[0]++ }), `target.depth differs from the input`},
+		{"classes as floats", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			m["in.semseg"].Data = make([]float32, 128)
 		}), `tensor "in.semseg" has dtype F32`},
-		{"an image as integers", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"an image as integers", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			m["in.depth"].Data = make([]int64, 2048)
 		}), `tensor "in.depth" has dtype I64`},
-		{"an unknown expectation", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["grad.encoder.2.norm1.bias"] = &nn.NamedTensor{Name: "grad.encoder.2.norm1.bias", Shape: []int{1}, Data: []float32{0}}
+		{"an unknown expectation", edit("expected.safetensors", func(m map[string]*weights.Tensor) {
+			m["grad.encoder.2.norm1.bias"] = &weights.Tensor{Name: "grad.encoder.2.norm1.bias", Shape: []int{1}, Data: []float32{0}}
 		}), `expected.safetensors: nothing here computes "grad.encoder.2.norm1.bias"`},
-		{"a step left out", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "step1.loss") }), `expected.safetensors: nothing here computes "step2.loss"`},
-		{"an expectation of another size", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["out.depth"] = &nn.NamedTensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
+		{"a step left out", edit("expected.safetensors", func(m map[string]*weights.Tensor) { delete(m, "step1.loss") }), `expected.safetensors: nothing here computes "step2.loss"`},
+		{"an expectation of another size", edit("expected.safetensors", func(m map[string]*weights.Tensor) {
+			m["out.depth"] = &weights.Tensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
 		}), "expected.safetensors: out.depth has 3 values, the model gives 2048"},
-		{"integers expected", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"integers expected", edit("expected.safetensors", func(m map[string]*weights.Tensor) {
 			m["loss.rgb"].Data = []int64{1}
 		}), `expected.safetensors: tensor "loss.rgb" has dtype I64`},
 	} {
@@ -402,7 +395,7 @@ func TestErrors(t *testing.T) {
 
 // TestErrorsMultiViT has dumps of fine-tuning that cannot be compared.
 func TestErrorsMultiViT(t *testing.T) {
-	edit := func(file string, f func(m map[string]*nn.NamedTensor)) func(d dump) {
+	edit := func(file string, f func(m map[string]*weights.Tensor)) func(d dump) {
 		return func(d dump) { d.edit(file, f) }
 	}
 	for _, c := range []struct {
@@ -419,31 +412,31 @@ func TestErrorsMultiViT(t *testing.T) {
 		{"another head's key", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"embed_dim"`, `"feature_dim"`) }, `config.json: outputs.semseg.feature_dim: not used by the head "segmenter"`},
 		{"another image", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"image_size": [`, `"image": [`) }, "case.image_size: 0×0"},
 		{"another batch", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": 3`) }, `modality "rgb" has 5760 values, want 3×3×24×40`},
-		{"a weight missing", "vit_convnext_depth", edit("model.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "output_adapters.depth.blocks.1.dwconv.bias") }),
+		{"a weight missing", "vit_convnext_depth", edit("model.safetensors", func(m map[string]*weights.Tensor) { delete(m, "output_adapters.depth.blocks.1.dwconv.bias") }),
 			"missing output_adapters.depth.blocks.1.dwconv.bias [16]"},
-		{"a main task missing", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "in.depth") }), `modality "depth" is missing, which output semseg is computed from`},
-		{"a negative id", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.semseg"].Data.([]int64)[5] = -1 }), "target.semseg: id -1 at index 5 is out of range"},
-		{"ids as floats", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.semseg"].Data = make([]float32, 2*24*40) }), `tensor "target.semseg" has dtype F32`},
-		{"a short target", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["target.semseg"] = &nn.NamedTensor{Name: "target.semseg", Shape: []int{3}, Data: make([]int64, 3)}
+		{"a main task missing", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "in.depth") }), `modality "depth" is missing, which output semseg is computed from`},
+		{"a negative id", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["target.semseg"].Data.([]int64)[5] = -1 }), "target.semseg: id -1 at index 5 is out of range"},
+		{"ids as floats", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["target.semseg"].Data = make([]float32, 2*24*40) }), `tensor "target.semseg" has dtype F32`},
+		{"a short target", "vit_segmenter_multi", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
+			m["target.semseg"] = &weights.Tensor{Name: "target.semseg", Shape: []int{3}, Data: make([]int64, 3)}
 		}), "target of semseg: got 3 ids, want 1920"},
-		{"values as ids", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.depth"].Data = make([]int64, 2*40*24) }), `tensor "target.depth" has dtype I64`},
-		{"one channel for three", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"values as ids", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["target.depth"].Data = make([]int64, 2*40*24) }), `tensor "target.depth" has dtype I64`},
+		{"one channel for three", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			x := *m["target.depth"]
 			x.Name = "target.normals"
 			m["target.normals"] = &x
 		}), "target of normals: got 1920 values, want 5760"},
-		{"valid for each channel", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["valid.normals"] = &nn.NamedTensor{Name: "valid.normals", Shape: []int{2, 3, 40, 24}, Data: make([]int64, 5760)}
+		{"valid for each channel", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
+			m["valid.normals"] = &weights.Tensor{Name: "valid.normals", Shape: []int{2, 3, 40, 24}, Data: make([]int64, 5760)}
 		}), "target of normals: got 5760 valid pixels, want 1920"},
-		{"valid as floats", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["valid.depth"].Data = make([]float32, 1920) }), `tensor "valid.depth" has dtype F32`},
-		{"no target", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { delete(m, "target.depth") }), `expected.safetensors: nothing here computes "loss.depth"`},
-		{"an expectation of another size", "vit_convnext_depth", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
-			m["out.depth"] = &nn.NamedTensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
+		{"valid as floats", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["valid.depth"].Data = make([]float32, 1920) }), `tensor "valid.depth" has dtype F32`},
+		{"no target", "vit_convnext_depth", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "target.depth") }), `expected.safetensors: nothing here computes "loss.depth"`},
+		{"an expectation of another size", "vit_convnext_depth", edit("expected.safetensors", func(m map[string]*weights.Tensor) {
+			m["out.depth"] = &weights.Tensor{Name: "out.depth", Shape: []int{3}, Data: make([]float32, 3)}
 		}), "expected.safetensors: out.depth has 3 values, the model gives 1920"},
-		{"a second name expected", "vit_dpt_semseg", edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a second name expected", "vit_dpt_semseg", edit("expected.safetensors", func(m map[string]*weights.Tensor) {
 			const name = "grad.output_adapters.semseg.scratch.layer_rn.0.weight"
-			m[name] = &nn.NamedTensor{Name: name, Shape: []int{1}, Data: []float32{0}}
+			m[name] = &weights.Tensor{Name: name, Shape: []int{1}, Data: []float32{0}}
 		}), `expected.safetensors: nothing here computes "grad.output_adapters.semseg.scratch.layer_rn.0.weight"`},
 	} {
 		d := dumpOf(t, c.folder)
@@ -458,30 +451,30 @@ func TestErrorsMultiViT(t *testing.T) {
 // TestFailsMultiViT changes what only a MultiViT has, and wants the groups that
 // see it to fail.
 func TestFailsMultiViT(t *testing.T) {
-	flip := func(name string, i int) func(m map[string]*nn.NamedTensor) {
-		return func(m map[string]*nn.NamedTensor) {
+	flip := func(name string, i int) func(m map[string]*weights.Tensor) {
+		return func(m map[string]*weights.Tensor) {
 			v := m[name].Data.([]int64)
 			v[i] = 1 - v[i]
 		}
 	}
 	for _, c := range []struct {
 		what, folder, file string
-		damage             func(m map[string]*nn.NamedTensor)
+		damage             func(m map[string]*weights.Tensor)
 		fail               string
 	}{
-		{"a class", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a class", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v := m["target.semseg"].Data.([]int64)
 			v[100] = (v[100] + 1) % 6
 		}, "loss grad step0"},
-		{"an ignored pixel", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"an ignored pixel", "vit_segmenter_multi", "inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v := m["target.semseg"].Data.([]int64)
 			v[slices.IndexFunc(v, func(id int64) bool { return id == 255 })] = 0
 		}, "loss grad step0"},
 		{"a valid pixel", "vit_convnext_depth", "inputs.safetensors", flip("valid.normals", 7), "loss grad step0"},
-		{"a weight of a head", "vit_dpt_semseg", "model.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a weight of a head", "vit_dpt_semseg", "model.safetensors", func(m map[string]*weights.Tensor) {
 			m["output_adapters.semseg.head.3.weight"].Data.([]float32)[0] += 0.1
 		}, "out loss grad step0"},
-		{"a unit that nothing uses", "vit_dpt_semseg", "model.safetensors", func(m map[string]*nn.NamedTensor) {
+		{"a unit that nothing uses", "vit_dpt_semseg", "model.safetensors", func(m map[string]*weights.Tensor) {
 			m["output_adapters.semseg.scratch.refinenet4.resConfUnit1.conv1.bias"].Data.([]float32)[0]++
 		}, "param"},
 	} {
@@ -522,18 +515,18 @@ func TestAbsent(t *testing.T) {
 			}
 		}
 	}
-	d.edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) {
+	d.edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 		for _, name := range []string{"in.rgb", "in.semseg", "mask.rgb", "mask.semseg"} {
 			delete(m, name)
 		}
-		m["ids_keep"] = &nn.NamedTensor{Name: "ids_keep", Shape: []int{2, 8}, Data: keep}
-		m["ids_restore"] = &nn.NamedTensor{Name: "ids_restore", Shape: []int{2, 16}, Data: restore}
+		m["ids_keep"] = &weights.Tensor{Name: "ids_keep", Shape: []int{2, 8}, Data: keep}
+		m["ids_restore"] = &weights.Tensor{Name: "ids_restore", Shape: []int{2, 16}, Data: restore}
 		mask := m["mask.depth"].Data.([]int64)
 		for i := range mask {
 			mask[i] = int64(i / 8 % 2)
 		}
 	})
-	d.edit("expected.safetensors", func(m map[string]*nn.NamedTensor) {
+	d.edit("expected.safetensors", func(m map[string]*weights.Tensor) {
 		for name := range m {
 			if name != "loss.rgb" && name != "loss.norm_rgb" && name != "loss.depth" {
 				delete(m, name)
@@ -544,7 +537,7 @@ func TestAbsent(t *testing.T) {
 	if err != nil || len(r.Groups) != 1 || r.Groups[0].Count != 3 || r.Pass() { // of other masks
 		t.Fatalf("%+v %v", r, err)
 	}
-	d.edit("inputs.safetensors", func(m map[string]*nn.NamedTensor) { m["target.norm_rgb"].Data.([]float32)[5]++ })
+	d.edit("inputs.safetensors", func(m map[string]*weights.Tensor) { m["target.norm_rgb"].Data.([]float32)[5]++ })
 	if _, err := d.run(); err == nil || !strings.Contains(err.Error(), `target.norm_rgb differs from the input, or from another target, of the same task "rgb"`) {
 		t.Errorf("two targets of one task: %v", err)
 	}
@@ -577,7 +570,7 @@ func TestNoise(t *testing.T) {
 		{"a small parameter", result{group: "param", name: "bias", diff: 8e-7, norm: 9e-8}, 80. / 9},
 		{"a loss of zero", result{group: "loss", name: "loss.rgb"}, 0},
 	} {
-		j := &judge{f: new(nn.SafeFile), torch: map[string]float64{"grad": 1e-6, "param": 1e-6}, results: []result{
+		j := &judge{f: new(weights.Safetensors), torch: map[string]float64{"grad": 1e-6, "param": 1e-6}, results: []result{
 			{group: "grad", name: "large", diff: 1e-12, norm: 4}, c.last,
 		}}
 		groups, err := j.groups()

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/heads"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // TestTorch has the official libraries read what this project writes, and
@@ -37,7 +38,7 @@ func TestTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	pth := filepath.Join(dir, "model.pth")
-	if err := nn.WriteFileAtomic(pth, func(w io.Writer) error { return nn.WritePth(w, m.Params.Tensors()) }); err != nil {
+	if err := atomicfile.Write(pth, func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) }); err != nil {
 		t.Fatal(err)
 	}
 	// Both must be what PyTorch once wrote.
@@ -52,7 +53,7 @@ func TestTorch(t *testing.T) {
 	}
 	weight := m.Params.Get("encoder.0.attn.qkv.weight").Data
 	var one bytes.Buffer
-	if err := nn.WriteSafetensors(&one, []nn.NamedTensor{{Name: "x", Shape: []int{len(weight)}, Data: weight}}, nil); err != nil {
+	if err := weights.WriteSafetensors(&one, []weights.Tensor{{Name: "x", Shape: []int{len(weight)}, Data: weight}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	raw := one.Bytes()[one.Len()-4*len(weight):]

@@ -11,7 +11,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -61,10 +62,10 @@ func (s *summing) Write(b []byte) (int, error) {
 // Save writes a checkpoint. It appears under path only when complete, and ends
 // with a checksum.
 func (tr *Trainer) Save(path string) error {
-	return nn.WriteFileAtomic(path, func(w io.Writer) error {
+	return atomicfile.Write(path, func(w io.Writer) error {
 		s := &summing{w: w, sum: make([]byte, checksumSize)}
-		list := append(tr.tensors(), nn.NamedTensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
-		return nn.WriteSafetensors(s, list, map[string]string{
+		list := append(tr.tensors(), weights.Tensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
+		return weights.WriteSafetensors(s, list, map[string]string{
 			metaStep: strconv.Itoa(tr.step), "gomae_optimizer_steps": strconv.Itoa(tr.opt.Steps),
 		})
 	})
@@ -74,7 +75,7 @@ func (tr *Trainer) Save(path string) error {
 const metaStep = "gomae_step"
 
 // tensors lists the state under the keys of a checkpoint.
-func (tr *Trainer) tensors() []nn.NamedTensor {
+func (tr *Trainer) tensors() []weights.Tensor {
 	list := tr.Model.Params.Tensors()
 	for i := range list {
 		list[i].Name = "model." + list[i].Name
@@ -87,8 +88,8 @@ func (tr *Trainer) tensors() []nn.NamedTensor {
 	}
 	for i, p := range tr.opt.Params() {
 		list = append(list,
-			nn.NamedTensor{Name: "optimizer.m." + p.Name, Shape: p.Shape, Data: tr.opt.M[i]},
-			nn.NamedTensor{Name: "optimizer.v." + p.Name, Shape: p.Shape, Data: tr.opt.V[i]})
+			weights.Tensor{Name: "optimizer.m." + p.Name, Shape: p.Shape, Data: tr.opt.M[i]},
+			weights.Tensor{Name: "optimizer.v." + p.Name, Shape: p.Shape, Data: tr.opt.V[i]})
 	}
 	return list
 }
@@ -113,7 +114,7 @@ func (tr *Trainer) Restore(path string) error {
 	if err := verify(path); err != nil {
 		return err
 	}
-	f, err := nn.OpenSafetensorsFile(path)
+	f, err := weights.OpenSafetensorsFile(path)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
@@ -109,7 +110,7 @@ func TestEvaluate(t *testing.T) {
 	for range 12 {
 		step(t, tr, b)
 	}
-	trainSet, val := data.Scenes(0, 30, 16, 2), data.Scenes(70, 48, 16, 3)
+	trainSet, val := scenes.New(0, 30, 16, 2), scenes.New(70, 48, 16, 3)
 	o := EvaluateOptions{Samples: 12, Seed: 5}
 	trivial, err := NewTrivial(context.Background(), c, trainSet, EvaluateOptions{Samples: 7}, 2)
 	if err != nil {
@@ -122,7 +123,7 @@ func TestEvaluate(t *testing.T) {
 
 	// What the averages are.
 	var some []*data.Sample
-	all := scenes(t, trainSet)
+	all := samples(t, trainSet)
 	for k := range 7 {
 		some = append(some, all[k*30/7])
 	}
@@ -144,7 +145,7 @@ func TestEvaluate(t *testing.T) {
 
 	// The samples, masks and predictions.
 	var held []*data.Sample
-	for k, s := range scenes(t, val) {
+	for k, s := range samples(t, val) {
 		if k%4 == 0 {
 			held = append(held, s)
 		}
@@ -232,7 +233,7 @@ func TestEvaluateParts(t *testing.T) {
 	c := tinyConfig()
 	tr := newTrainer(t, c, nil)
 	ctx := context.Background()
-	val := data.Scenes(0, 40, 16, 4)
+	val := scenes.New(0, 40, 16, 4)
 	trivial, err := NewTrivial(ctx, c, val, EvaluateOptions{Samples: 40}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -271,7 +272,7 @@ func TestEvaluateParts(t *testing.T) {
 	if _, _, err := evaluate(bad, EvaluateOptions{Samples: 40, SkipBad: true}); err == nil || err.Error() != "evaluate: none of 40 samples can be used" {
 		t.Errorf("none left: %v", err)
 	}
-	if _, _, err := evaluate(data.Scenes(0, 0, 16, 1), EvaluateOptions{Samples: 40}); err == nil {
+	if _, _, err := evaluate(scenes.New(0, 0, 16, 1), EvaluateOptions{Samples: 40}); err == nil {
 		t.Error("no samples: no error")
 	}
 

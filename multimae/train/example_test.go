@@ -5,12 +5,13 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 )
 
 // A loop of one's own: a small model begins to learn two scenes by heart.
 func ExampleTrainer() {
-	c, err := multimae.Preset("tiny", len(data.SceneClasses))
+	c, err := multimae.Preset("tiny", len(scenes.Classes))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -30,9 +31,9 @@ func ExampleTrainer() {
 	}
 
 	var samples []*data.Sample
-	scenes := data.Scenes(0, 2, c.ImageSize, 1)
-	for i := range scenes.Len() {
-		s, err := scenes.Sample(i)
+	rooms := scenes.New(0, 2, c.ImageSize, 1)
+	for i := range rooms.Len() {
+		s, err := rooms.Sample(i)
 		if err != nil {
 			fmt.Println(err)
 			return

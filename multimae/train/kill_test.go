@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // killedDir is the variable with the folder of the run that this binary is to
@@ -48,7 +48,7 @@ func killedOptions(dir string) Options {
 	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
 	c.Optim.LR, c.Train.WarmupSteps = 0.1, 40 // the best model is one in the middle
 	c.Train.Steps, c.Train.SaveEvery, c.Train.ValEvery, c.Train.LogEvery = 40, 1, 3, 1
-	return Options{Config: c, Dir: dir, Train: data.Scenes(0, 40, 20, 1), Val: data.Scenes(100, 6, 16, 1)}
+	return Options{Config: c, Dir: dir, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1)}
 }
 
 // TestKilledProcesses kills processes at random moments, many of them while

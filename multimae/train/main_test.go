@@ -8,21 +8,15 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
-// TestMain fills released memory with NaN in all tests, so that a use after
-// release ends in a comparison that fails.
-func TestMain(m *testing.M) {
-	tensor.PoisonReleased(true)
-	os.Exit(m.Run())
-}
-
 // tinyConfig has all modalities and losses in 12 tokens.
 func tinyConfig() *multimae.Config {
-	classes := len(data.SceneClasses)
+	classes := len(scenes.Classes)
 	c := &multimae.Config{
 		BackboneConfig: multimae.BackboneConfig{
 			Model:     "multimae",
@@ -71,15 +65,15 @@ func newTrainer(t *testing.T, c *multimae.Config, pool *tensor.Pool) *Trainer {
 // someBatch returns samples of scenes that nothing else uses.
 func someBatch(t *testing.T, c *multimae.Config, n int) *multimae.Batch {
 	t.Helper()
-	b, err := data.Collate(scenes(t, data.Scenes(500, n, c.ImageSize, 9)), c.Inputs, c.ImageSize)
+	b, err := data.Collate(samples(t, scenes.New(500, n, c.ImageSize, 9)), c.Inputs, c.ImageSize)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-// scenes returns all samples of a dataset.
-func scenes(t *testing.T, ds data.Dataset) (all []*data.Sample) {
+// samples returns all samples of a dataset.
+func samples(t *testing.T, ds data.Dataset) (all []*data.Sample) {
 	t.Helper()
 	for i := range ds.Len() {
 		s, err := ds.Sample(i)

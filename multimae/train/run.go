@@ -14,10 +14,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/view"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -199,7 +200,7 @@ func (r *run) open() error {
 	}
 	_, err = os.Stat(r.Dir)
 	r.created = errors.Is(err, fs.ErrNotExist)
-	if err := nn.MkdirAll(r.Dir); err != nil {
+	if err := atomicfile.MkdirAll(r.Dir); err != nil {
 		return fmt.Errorf("making the folder of the run: %w; give another -out", err)
 	}
 	metrics, busy, err := openMetrics(r.path(MetricsFile))
@@ -259,7 +260,7 @@ func (r *run) vacant() error {
 }
 
 // sweep removes what a process that was killed while saving left behind: the
-// temporary files of nn.WriteFileAtomic, each as large as what it was to be.
+// temporary files of atomicfile.Write, each as large as what it was to be.
 func (r *run) sweep() {
 	for _, dir := range []string{r.Dir, r.path(BestDir)} {
 		entries, _ := os.ReadDir(dir)
@@ -348,7 +349,7 @@ func (r *run) restore(m *multimae.Model) error {
 // one was damaged: then, as where they are gone, the next validation is the
 // best. It may be replaced again, by the same step that was.
 func (r *run) loadBest(errs *[]error) {
-	f, err := nn.OpenSafetensorsFile(r.path(BestDir, multimae.WeightsFile))
+	f, err := weights.OpenSafetensorsFile(r.path(BestDir, multimae.WeightsFile))
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			*errs = append(*errs, fmt.Errorf("%w; the next validation will replace it", err))
@@ -527,7 +528,7 @@ func (r *run) save() error {
 
 // writeConfig writes the first half of a model folder.
 func (r *run) writeConfig(dir string) error {
-	return nn.WriteFileAtomic(filepath.Join(dir, multimae.ConfigFile), func(w io.Writer) error {
+	return atomicfile.Write(filepath.Join(dir, multimae.ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(r.Config.JSON())
 		return err
 	})
@@ -540,8 +541,8 @@ const metaLoss = "gomae_val_loss"
 func (r *run) writeWeights(dir string, metadata map[string]string) error {
 	about := map[string]string{"format": "pt", metaStep: strconv.Itoa(r.trainer.Steps())}
 	maps.Copy(about, metadata)
-	return nn.WriteFileAtomic(filepath.Join(dir, multimae.WeightsFile), func(w io.Writer) error {
-		return nn.WriteSafetensors(w, r.trainer.Model.Params.Tensors(), about)
+	return atomicfile.Write(filepath.Join(dir, multimae.WeightsFile), func(w io.Writer) error {
+		return weights.WriteSafetensors(w, r.trainer.Model.Params.Tensors(), about)
 	})
 }
 
@@ -557,7 +558,7 @@ func (r *run) saveBest(e *Evaluation) error {
 		return err
 	}
 	dir := r.path(BestDir)
-	err := nn.MkdirAll(dir)
+	err := atomicfile.MkdirAll(dir)
 	if err == nil {
 		err = r.writeConfig(dir)
 	}

@@ -18,7 +18,8 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // options are those of a run of 12 steps: validations at 4, 8 and 12,
@@ -27,7 +28,7 @@ func options(dir string) Options {
 	c := tinyConfig()
 	return Options{
 		Config: c, Dir: dir, Workers: 1,
-		Train: data.Scenes(0, 40, 20, 1), Val: data.Scenes(100, 6, 16, 1),
+		Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1),
 	}
 }
 
@@ -424,7 +425,7 @@ func TestRefused(t *testing.T) {
 		{"no train", func(o *Options) { o.Config.Train = multimae.Train{} }, "does not say how to train"},
 		{"tokens", func(o *Options) { o.Config.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13, but the inputs have only 12 patches"},
 		{"batch", func(o *Options) { o.Config.Train.Batch = 41 }, "train.batch: got 41, but there are only 40 samples"},
-		{"empty validation", func(o *Options) { o.Val = data.Scenes(0, 0, 16, 1) }, "the dataset for validation has no samples"},
+		{"empty validation", func(o *Options) { o.Val = scenes.New(0, 0, 16, 1) }, "the dataset for validation has no samples"},
 		{"first sample", func(o *Options) {
 			o.Train = &broken{Dataset: o.Train, err: missing, bad: func(int) bool { return true }}
 		}, missing.Error()},
@@ -854,7 +855,7 @@ func TestBest(t *testing.T) {
 		t.Fatalf("best %+v, want %+v, in the middle", r.Best, best)
 	}
 	want := resultsAt(t, straight, 16)
-	f, err := nn.OpenSafetensorsFile(filepath.Join(straight, bestWeights))
+	f, err := weights.OpenSafetensorsFile(filepath.Join(straight, bestWeights))
 	if err != nil {
 		t.Fatal(err)
 	}

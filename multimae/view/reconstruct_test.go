@@ -11,6 +11,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
@@ -20,7 +21,7 @@ import (
 // that is no picture.
 func tinyModel(t *testing.T) *multimae.Model {
 	t.Helper()
-	classes := len(data.SceneClasses)
+	classes := len(scenes.Classes)
 	c := &multimae.Config{
 		BackboneConfig: multimae.BackboneConfig{
 			Model:     "multimae",
@@ -54,7 +55,7 @@ func tinyModel(t *testing.T) *multimae.Model {
 
 func scene(t *testing.T, modalities ...string) *data.Sample {
 	t.Helper()
-	s, err := data.Scenes(7, 1, 40, 1).Sample(0)
+	s, err := scenes.New(7, 1, 40, 1).Sample(0)
 	if err != nil {
 		t.Fatal(err)
 	}

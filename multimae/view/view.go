@@ -9,7 +9,7 @@ import (
 	"image/png"
 	"io"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/internal/atomicfile"
 )
 
 var (
@@ -71,7 +71,7 @@ func WritePNG(path string, img image.Image) error {
 	if img == nil || img.Bounds().Empty() {
 		return errors.New("view: writing " + path + ": the image has no pixels")
 	}
-	err := nn.WriteFileAtomic(path, func(w io.Writer) error { return png.Encode(w, img) })
+	err := atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, img) })
 	if err != nil {
 		return fmt.Errorf("view: %w", err)
 	}

@@ -1,4 +1,4 @@
-package nn
+package atomicfile
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 	"syscall"
 )
 
-// WriteFileAtomic writes a file so that path holds, at every moment and after a crash, either what it
+// Write writes a file so that path holds, at every moment and after a crash, either what it
 // held before or everything write produced. It writes to a temporary file in the same folder (buffered,
 // so write may make small writes), forces it to the disk, renames it over path, and forces the folder's
 // entry to the disk. On any error, a full disk or a panic in write included, the temporary file is
@@ -22,7 +22,7 @@ import (
 // A new file gets the permissions the umask leaves of 0666; a replaced one keeps its own. A symbolic
 // link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is written to
 // directly: renaming over it would destroy it.
-func WriteFileAtomic(path string, write func(io.Writer) error) error {
+func Write(path string, write func(io.Writer) error) error {
 	target, mode, special, err := atomicTarget(path)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func writeBuffered(f *os.File, write func(io.Writer) error) error {
 	return w.Flush()
 }
 
-// MkdirAll creates a folder, and those it is in, so that they are there after a crash, as what WriteFileAtomic
+// MkdirAll creates a folder, and those it is in, so that they are there after a crash, as what Write
 // writes is. It does nothing where the folder exists.
 func MkdirAll(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {

@@ -1,8 +1,11 @@
-package data
+package scenes
 
 import (
 	"math"
+	"slices"
 	"sync"
+
+	"github.com/gomae/gomae/multimae/data"
 )
 
 type vec struct{ x, y, z float32 }
@@ -292,9 +295,9 @@ func sign(v float32) float32 {
 }
 
 // render fills the maps of a size×size picture.
-func (s *scene) render(size int) *Sample {
+func (s *scene) render(size int) *data.Sample {
 	n := size * size
-	s.depth, s.prim, s.color = grow(s.depth, n), grow(s.prim, n), grow(s.color, n)
+	s.depth, s.prim, s.color = slices.Grow(s.depth[:0], n)[:n], slices.Grow(s.prim[:0], n)[:n], slices.Grow(s.color[:0], n)[:n]
 	s.traceRoom(size)
 	for i := range s.prims {
 		s.trace(i, size)
@@ -525,11 +528,11 @@ func (s *scene) blocks(i int, o, d vec, dist2 float32) bool {
 }
 
 // quantise makes the maps, in the steps that PNG files have.
-func (s *scene) quantise(size int) *Sample {
+func (s *scene) quantise(size int) *data.Sample {
 	n := size * size
-	rgb := &Map{C: 3, H: size, W: size, Pix: make([]float32, 3*n)}
-	depth := &Map{C: 1, H: size, W: size, Pix: make([]float32, n)}
-	ids := &Map{H: size, W: size, IDs: make([]uint8, n)}
+	rgb := &data.Map{C: 3, H: size, W: size, Pix: make([]float32, 3*n)}
+	depth := &data.Map{C: 1, H: size, W: size, Pix: make([]float32, n)}
+	ids := &data.Map{H: size, W: size, IDs: make([]uint8, n)}
 	mean := float32(0)
 	for _, c := range s.color {
 		// What is brighter than white does not make the rest dark.
@@ -549,7 +552,7 @@ func (s *scene) quantise(size int) *Sample {
 			ids.IDs[i] = [3]uint8{classFloor, classWall, classCeiling}[-1-k]
 		}
 	}
-	return &Sample{Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids}}
+	return &data.Sample{Maps: map[string]*data.Map{"rgb": rgb, "depth": depth, "semseg": ids}}
 }
 
 // Patterns of materials.

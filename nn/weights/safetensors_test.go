@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"bytes"
@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
+	"testing/fstest"
+
+	"github.com/gomae/gomae/internal/atomicfile"
 )
 
 // safeBytes builds a file from a raw header and data, well-formed or not.
@@ -21,11 +24,11 @@ func safeBytes(header string, data ...byte) []byte {
 	return append(append(b, header...), data...)
 }
 
-func openBytes(b []byte) (*SafeFile, error) {
+func openBytes(b []byte) (*Safetensors, error) {
 	return OpenSafetensors(bytes.NewReader(b), int64(len(b)))
 }
 
-func mustOpen(t *testing.T, b []byte) *SafeFile {
+func mustOpen(t *testing.T, b []byte) *Safetensors {
 	t.Helper()
 	f, err := openBytes(b)
 	if err != nil {
@@ -44,7 +47,7 @@ func TestSafetensorsRoundTrip(t *testing.T) {
 	f64 := []float64{math.Pi, math.Float64frombits(0x7ff4000000000123), math.Inf(-1), 1e300}
 	i64 := []int64{math.MinInt64, -1, 0, math.MaxInt64}
 	u8 := []uint8{0, 1, 255, 7, 9, 3}
-	want := []NamedTensor{
+	want := []Tensor{
 		{"z.weight", []int{len(f32)}, f32},
 		{"a", []int{2, 3}, u8},
 		{"naïve \"quoted\" <name>", []int{2, 2}, f64},
@@ -298,8 +301,8 @@ func TestSafetensorsFalseSize(t *testing.T) {
 func TestOpenSafetensorsFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.safetensors")
-	err := WriteFileAtomic(path, func(w io.Writer) error {
-		return WriteSafetensors(w, []NamedTensor{{"x", []int{2}, []float32{1, 2}}}, nil)
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		return WriteSafetensors(w, []Tensor{{"x", []int{2}, []float32{1, 2}}}, nil)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -325,7 +328,7 @@ func TestOpenSafetensorsFile(t *testing.T) {
 }
 
 func TestWriteSafetensorsRefuses(t *testing.T) {
-	for name, list := range map[string][]NamedTensor{
+	for name, list := range map[string][]Tensor{
 		"name twice":   {{"x", nil, []uint8{1}}, {"x", nil, []uint8{1}}},
 		"reserved":     {{"__metadata__", nil, []uint8{1}}},
 		"not UTF-8":    {{"\xff", nil, []uint8{1}}},
@@ -359,7 +362,7 @@ func (w *limitedWriter) Write(p []byte) (int, error) {
 }
 
 func TestWriteSafetensorsFullDisk(t *testing.T) {
-	list := []NamedTensor{{"x", []int{100000}, make([]float32, 100000)}, {"y", []int{9}, make([]uint8, 9)}}
+	list := []Tensor{{"x", []int{100000}, make([]float32, 100000)}, {"y", []int{9}, make([]uint8, 9)}}
 	var out bytes.Buffer
 	if err := WriteSafetensors(&out, list, nil); err != nil {
 		t.Fatal(err)
@@ -374,100 +377,6 @@ func TestWriteSafetensorsFullDisk(t *testing.T) {
 	}
 }
 
-func folder(t *testing.T, dir string) []string {
-	t.Helper()
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, e := range list {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-func TestWriteFileAtomic(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	put := func(s string) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
-	}
-	check := func(want string) {
-		t.Helper()
-		if b, err := os.ReadFile(path); err != nil || string(b) != want {
-			t.Errorf("the file holds %q (%v), want %q", b, err, want)
-		}
-		if names := folder(t, dir); !reflect.DeepEqual(names, []string{"f"}) {
-			t.Errorf("the folder holds %q", names)
-		}
-	}
-	if err := WriteFileAtomic(path, put("old")); err != nil {
-		t.Fatal(err)
-	}
-	check("old")
-
-	// A failing writer, after more bytes than any buffer holds, leaves the old file and no debris.
-	err := WriteFileAtomic(path, func(w io.Writer) error {
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			return err
-		}
-		return errFull
-	})
-	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), path) {
-		t.Errorf("got %v", err)
-	}
-	check("old")
-
-	func() { // so does a panic
-		defer func() {
-			if recover() == nil {
-				t.Error("the panic was swallowed")
-			}
-		}()
-		WriteFileAtomic(path, func(w io.Writer) error { panic("write") })
-	}()
-	check("old")
-
-	if err := WriteFileAtomic(path, put("new")); err != nil {
-		t.Fatal(err)
-	}
-	check("new")
-
-	if runtime.GOOS != "windows" {
-		if err := os.Chmod(path, 0o640); err != nil {
-			t.Fatal(err)
-		}
-		if err := WriteFileAtomic(path, put("kept")); err != nil {
-			t.Fatal(err)
-		}
-		check("kept")
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-			t.Errorf("permissions %v (%v), want 0640 kept", info.Mode(), err)
-		}
-		link := filepath.Join(t.TempDir(), "link")
-		if err := os.Symlink(path, link); err != nil {
-			t.Fatal(err)
-		}
-		if err := WriteFileAtomic(link, put("through a link")); err != nil {
-			t.Fatal(err)
-		}
-		check("through a link")
-		if err := WriteFileAtomic(os.DevNull, put("gone")); err != nil {
-			t.Fatal(err)
-		}
-		if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
-			t.Errorf("%s was replaced", os.DevNull)
-		}
-	}
-	if err := WriteFileAtomic(dir, put("x")); err == nil {
-		t.Error("a folder was written")
-	}
-	if err := WriteFileAtomic(filepath.Join(dir, "none", "f"), put("x")); err == nil {
-		t.Error("a file in a missing folder was written")
-	}
-}
-
 // FuzzSafetensors: any bytes are refused or fully readable, and what is readable survives a round trip.
 func FuzzSafetensors(f *testing.F) {
 	for _, c := range safeMalformed {
@@ -476,7 +385,7 @@ func FuzzSafetensors(f *testing.F) {
 		}
 	}
 	var good bytes.Buffer
-	err := WriteSafetensors(&good, []NamedTensor{{"x", []int{1, 2}, []float32{1, 2}}, {"n", []int{1}, []int64{-3}}, {"b", nil, []uint8{7}}}, map[string]string{"k": "v"})
+	err := WriteSafetensors(&good, []Tensor{{"x", []int{1, 2}, []float32{1, 2}}, {"n", []int{1}, []int64{-3}}, {"b", nil, []uint8{7}}}, map[string]string{"k": "v"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -487,13 +396,13 @@ func FuzzSafetensors(f *testing.F) {
 		if err != nil {
 			return
 		}
-		var list []NamedTensor
+		var list []Tensor
 		for _, name := range file.Names() {
 			shape, ok := file.Shape(name)
 			if !ok {
 				t.Fatalf("%q is listed but has no shape", name)
 			}
-			nt := NamedTensor{Name: name, Shape: shape}
+			nt := Tensor{Name: name, Shape: shape}
 			if v, err := file.Float32(name); err == nil {
 				nt.Data = v
 				if _, err := file.Float64(name); err != nil {
@@ -520,7 +429,7 @@ func FuzzSafetensors(f *testing.F) {
 func BenchmarkSafetensorsRead(b *testing.B) {
 	n := 4 << 20
 	var out bytes.Buffer
-	if err := WriteSafetensors(&out, []NamedTensor{{"x", []int{n}, make([]float32, n)}}, nil); err != nil {
+	if err := WriteSafetensors(&out, []Tensor{{"x", []int{n}, make([]float32, n)}}, nil); err != nil {
 		b.Fatal(err)
 	}
 	f, err := openBytes(out.Bytes())
@@ -538,7 +447,7 @@ func BenchmarkSafetensorsRead(b *testing.B) {
 
 func ExampleWriteSafetensors() {
 	var file bytes.Buffer
-	err := WriteSafetensors(&file, []NamedTensor{
+	err := WriteSafetensors(&file, []Tensor{
 		{Name: "fc.weight", Shape: []int{2, 2}, Data: []float32{1, 2, 3, 4}},
 	}, map[string]string{"format": "pt"})
 	if err != nil {
@@ -556,4 +465,55 @@ func ExampleWriteSafetensors() {
 		fmt.Println(name, f.DType(name), shape, values, err)
 	}
 	// Output: fc.weight F32 [2 2] [1 2 3 4] <nil>
+}
+
+func safetensorsOf(t *testing.T, tensors ...Tensor) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := WriteSafetensors(&b, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestOpenSafetensorsFSErrors(t *testing.T) {
+	good := safetensorsOf(t, Tensor{"a", []int{2}, make([]float32, 2)})
+	fsys := fstest.MapFS{"cut.safetensors": {Data: good[:len(good)-1]}, "empty.safetensors": {}, "folder/x": {}, "good.safetensors": {Data: good}}
+	for _, wrap := range []func(fs.FS) fs.FS{func(f fs.FS) fs.FS { return f }, func(f fs.FS) fs.FS { return streams{f} }} {
+		for name, want := range map[string]string{
+			"cut.safetensors":   "safetensors: cut.safetensors: ",
+			"empty.safetensors": "safetensors: empty.safetensors: 0 bytes is too short",
+			"none.safetensors":  "open none.safetensors: ",
+			"folder":            "folder: not a regular file",
+			"../x":              "open ../x: ",
+		} {
+			if f, err := OpenSafetensorsFS(wrap(fsys), name); f != nil || !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("%s: %v, want %q", name, err, want)
+			}
+		}
+		f, err := OpenSafetensorsFS(wrap(fsys), "good.safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v, err := f.Float32("a"); err != nil || len(v) != 2 {
+			t.Errorf("%v %v", v, err)
+		}
+		if _, err := f.Float32("b"); err == nil || !strings.HasPrefix(err.Error(), "safetensors: good.safetensors: ") {
+			t.Errorf("a tensor that is not there: %v", err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// streams hides that files can be read at random.
+type streams struct{ fs.FS }
+
+func (s streams) Open(name string) (fs.File, error) {
+	f, err := s.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return struct{ fs.File }{f}, nil
 }

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"archive/zip"
@@ -61,20 +61,20 @@ var (
 	}()
 )
 
-// PthFile is an opened PyTorch checkpoint, as torch.save writes it (.pth, .pt, .bin). Its tensors are those of the
+// Pth is an opened PyTorch checkpoint, as torch.save writes it (.pth, .pt, .bin). Its tensors are those of the
 // state dict: see OpenPth. Values are read on demand. Its methods may be called from several goroutines at once if
 // the underlying reader allows it, which *os.File does.
-type PthFile struct {
+type Pth struct {
 	r        io.ReaderAt
-	closer   io.Closer // nil unless OpenTensors opened the file
+	closer   io.Closer // nil unless Open opened the file
 	label    string
 	names    []string
 	entries  map[string]*pthTensor
-	contents []PthContent
+	contents []Content
 }
 
-// PthContent describes what a checkpoint holds beside the tensors.
-type PthContent struct {
+// Content describes what a checkpoint holds beside the tensors.
+type Content struct {
 	Key     string   // such as "epoch", or "model.KEY" for what is no tensor in the state dict
 	Text    string   // a scalar's value, otherwise type and size
 	Entries []string // of a dictionary or Namespace such as args: "name=value", up to 1000
@@ -119,7 +119,7 @@ type pthPart struct {
 // argparse.Namespace, numpy scalars, paths, torch devices and dtypes) is refused by its name, as are files cut off,
 // views that leave their storage and counts that the file cannot hold. Memory use is bounded by a small multiple of
 // the pickle actually present.
-func OpenPth(r io.ReaderAt, size int64) (*PthFile, error) {
+func OpenPth(r io.ReaderAt, size int64) (*Pth, error) {
 	label := "pth"
 	if n, ok := r.(interface{ Name() string }); ok {
 		label = "pth: " + n.Name()
@@ -134,9 +134,9 @@ func isPth(head []byte) bool {
 		bytes.HasPrefix(head, []byte("L"+pthMagic[:14])) // one of protocol 0
 }
 
-func openPth(r io.ReaderAt, size int64, label string) (*PthFile, error) {
-	f := &PthFile{r: r, label: label, entries: map[string]*pthTensor{}}
-	fail := func(err error) (*PthFile, error) { return nil, fmt.Errorf("%s: %w", label, err) }
+func openPth(r io.ReaderAt, size int64, label string) (*Pth, error) {
+	f := &Pth{r: r, label: label, entries: map[string]*pthTensor{}}
+	fail := func(err error) (*Pth, error) { return nil, fmt.Errorf("%s: %w", label, err) }
 	// A wrong size must not make later reads allocate for bytes that are not there.
 	var head, last [2]byte
 	if size < int64(len(head)) {
@@ -167,10 +167,10 @@ func openPth(r io.ReaderAt, size int64, label string) (*PthFile, error) {
 	for _, name := range f.names {
 		t := f.entries[name]
 		if t.count > 0 && t.storage.at == nil && t.storage.entry == nil {
-			return fail(fmt.Errorf("tensor %s: its storage %s is not in the file; it is cut off or damaged: fetch it again", clip(name), clip(t.storage.key)))
+			return fail(fmt.Errorf("tensor %s: its storage %s is not in the file; it is cut off or damaged: fetch it again", Quote(name), Quote(t.storage.key)))
 		}
 		if limit -= int64(t.count) * int64(safeSizes[t.dtype]); limit < 0 {
-			return fail(fmt.Errorf("tensor %s: with shape %v the tensors are more than %d times as large as the file; save them as .contiguous()", clip(name), t.shape, pthExpansion))
+			return fail(fmt.Errorf("tensor %s: with shape %v the tensors are more than %d times as large as the file; save them as .contiguous()", Quote(name), t.shape, pthExpansion))
 		}
 	}
 	return f, nil
@@ -188,7 +188,7 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 		entries[e.Name] = e
 		if _, name, ok := strings.Cut(e.Name, "/"); ok && name == "data.pkl" {
 			if pickle != nil {
-				return nil, fmt.Errorf("both %s and %s are in the archive; a PyTorch checkpoint has one data.pkl", clip(pickle.Name), clip(e.Name))
+				return nil, fmt.Errorf("both %s and %s are in the archive; a PyTorch checkpoint has one data.pkl", Quote(pickle.Name), Quote(e.Name))
 			}
 			pickle = e
 		}
@@ -206,7 +206,7 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 			return nil, err
 		}
 		if string(b) != "little" {
-			return nil, fmt.Errorf("byte order %s; save it again on a little-endian machine", clip(string(b)))
+			return nil, fmt.Errorf("byte order %s; save it again on a little-endian machine", Quote(string(b)))
 		}
 	}
 	b, err := zipBytes(r, size, pickle, math.MaxInt64)
@@ -217,7 +217,7 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 	u.names, u.persistent, u.extern = pthNames, load, rebuild
 	top, err := u.next()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", clip(pickle.Name), err)
+		return nil, fmt.Errorf("%s: %w", Quote(pickle.Name), err)
 	}
 	inflated := size*pthExpansion + pthAllowance
 	for _, s := range storages {
@@ -227,7 +227,7 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 			continue // an error only if the state dict needs it
 		}
 		if want := s.count * int64(safeSizes[s.dtype]); e.UncompressedSize64 < uint64(want) {
-			return nil, fmt.Errorf("entry %s has %d bytes, but the checkpoint says %d of %s; it is damaged", clip(name), e.UncompressedSize64, s.count, s.dtype)
+			return nil, fmt.Errorf("entry %s has %d bytes, but the checkpoint says %d of %s; it is damaged", Quote(name), e.UncompressedSize64, s.count, s.dtype)
 		}
 		if e.Method == zip.Store {
 			if s.at, err = zipSection(r, size, e); err != nil {
@@ -236,7 +236,7 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 			continue
 		}
 		if e.UncompressedSize64 > uint64(inflated) {
-			return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; pack it again without compression", clip(name), e.UncompressedSize64, size)
+			return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; pack it again without compression", Quote(name), e.UncompressedSize64, size)
 		}
 		inflated -= int64(e.UncompressedSize64)
 		s.entry = e
@@ -248,10 +248,10 @@ func openPthZip(r io.ReaderAt, size int64, storages map[string]*pthStorage, load
 func zipSection(r io.ReaderAt, size int64, e *zip.File) (*io.SectionReader, error) {
 	off, err := e.DataOffset()
 	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w; the file is damaged", clip(e.Name), err)
+		return nil, fmt.Errorf("entry %s: %w; the file is damaged", Quote(e.Name), err)
 	}
 	if n := e.UncompressedSize64; off > size || n > uint64(size-off) || n != e.CompressedSize64 {
-		return nil, fmt.Errorf("entry %s: %d bytes at %d, but the file has %d; it is cut off or damaged: fetch it again", clip(e.Name), n, off, size)
+		return nil, fmt.Errorf("entry %s: %d bytes at %d, but the file has %d; it is cut off or damaged: fetch it again", Quote(e.Name), n, off, size)
 	}
 	return io.NewSectionReader(r, off, int64(e.UncompressedSize64)), nil
 }
@@ -260,7 +260,7 @@ func zipSection(r io.ReaderAt, size int64, e *zip.File) (*io.SectionReader, erro
 func zipBytes(r io.ReaderAt, size int64, e *zip.File, limit uint64) ([]byte, error) {
 	n := e.UncompressedSize64
 	if n > limit || n > uint64(size*pthExpansion+pthAllowance) {
-		return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; it is damaged, or pack it again without compression", clip(e.Name), n, size)
+		return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; it is damaged, or pack it again without compression", Quote(e.Name), n, size)
 	}
 	var from io.Reader
 	if e.Method == zip.Store {
@@ -272,7 +272,7 @@ func zipBytes(r io.ReaderAt, size int64, e *zip.File, limit uint64) ([]byte, err
 	} else {
 		rc, err := e.Open()
 		if err != nil {
-			return nil, fmt.Errorf("entry %s: %w", clip(e.Name), err)
+			return nil, fmt.Errorf("entry %s: %w", Quote(e.Name), err)
 		}
 		defer rc.Close()
 		from = rc
@@ -289,7 +289,7 @@ func zipBytes(r io.ReaderAt, size int64, e *zip.File, limit uint64) ([]byte, err
 		err = zip.ErrChecksum
 	}
 	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w; the file is damaged: fetch it again", clip(e.Name), err)
+		return nil, fmt.Errorf("entry %s: %w; the file is damaged: fetch it again", Quote(e.Name), err)
 	}
 	return b, nil
 }
@@ -342,11 +342,11 @@ func openPthLegacy(r io.ReaderAt, size int64, storages map[string]*pthStorage, l
 		case s == nil:
 			return nil, fmt.Errorf("storage %s belongs to no tensor; the file is damaged", pickleText(k))
 		case s.at != nil:
-			return nil, fmt.Errorf("storage %s is listed twice; the file is damaged", clip(key))
+			return nil, fmt.Errorf("storage %s is listed twice; the file is damaged", Quote(key))
 		}
 		var b [8]byte
 		if size-at < 8 {
-			return nil, fmt.Errorf("storage %s: the file ends before it; fetch it again", clip(key))
+			return nil, fmt.Errorf("storage %s: the file ends before it; fetch it again", Quote(key))
 		}
 		if err := readFullAt(r, b[:], at); err != nil {
 			return nil, err
@@ -356,9 +356,9 @@ func openPthLegacy(r io.ReaderAt, size int64, storages map[string]*pthStorage, l
 		n := int64(binary.LittleEndian.Uint64(b[:]))
 		switch {
 		case n < 0 || n > (size-at)/width:
-			return nil, fmt.Errorf("storage %s: %d values of %s, but only %d bytes follow; the file is cut off: fetch it again", clip(key), n, s.dtype, size-at)
+			return nil, fmt.Errorf("storage %s: %d values of %s, but only %d bytes follow; the file is cut off: fetch it again", Quote(key), n, s.dtype, size-at)
 		case n != s.count:
-			return nil, fmt.Errorf("storage %s: %d values, but the checkpoint says %d; the file is damaged", clip(key), n, s.count)
+			return nil, fmt.Errorf("storage %s: %d values, but the checkpoint says %d; the file is damaged", Quote(key), n, s.count)
 		}
 		s.at = io.NewSectionReader(r, at, n*width)
 		at += n * width
@@ -378,7 +378,7 @@ func persistentStorage(storages map[string]*pthStorage, id any, size int64) (any
 	key, ok := parts[2].(string)
 	count, ok2 := parts[4].(int64)
 	if dtype == "" || !ok || !ok2 || count < 0 || count > (size*pthExpansion+pthAllowance)/int64(safeSizes[dtype]) {
-		return nil, fmt.Errorf("storage %s: %s elements of %s in a file of %d bytes; it is cut off or damaged", clip(key), pickleText(parts[4]), pickleText(parts[1]), size)
+		return nil, fmt.Errorf("storage %s: %s elements of %s in a file of %d bytes; it is cut off or damaged", Quote(key), pickleText(parts[4]), pickleText(parts[1]), size)
 	}
 	s := storages[key]
 	if s == nil {
@@ -386,18 +386,18 @@ func persistentStorage(storages map[string]*pthStorage, id any, size int64) (any
 		storages[key] = s
 	}
 	if s.dtype != dtype || s.count != count {
-		return nil, fmt.Errorf("storage %s: %d of %s and also %d of %s; the file is damaged", clip(key), s.count, s.dtype, count, dtype)
+		return nil, fmt.Errorf("storage %s: %d of %s and also %d of %s; the file is damaged", Quote(key), s.count, s.dtype, count, dtype)
 	}
 	part := pthPart{s, 0, count}
 	if len(parts) > 5 && parts[5] != nil {
 		view := sequence(parts[5])
 		if len(view) != 3 {
-			return nil, fmt.Errorf("storage %s: a view that is none; the file is damaged", clip(key))
+			return nil, fmt.Errorf("storage %s: a view that is none; the file is damaged", Quote(key))
 		}
 		from, ok := view[1].(int64)
 		n, ok2 := view[2].(int64)
 		if !ok || !ok2 || from < 0 || n < 0 || from > count || n > count-from {
-			return nil, fmt.Errorf("storage %s: a view of %s elements at %s leaves its %d; the file is damaged", clip(key), pickleText(view[2]), pickleText(view[1]), count)
+			return nil, fmt.Errorf("storage %s: a view of %s elements at %s leaves its %d; the file is damaged", Quote(key), pickleText(view[2]), pickleText(view[1]), count)
 		}
 		part.base, part.count = from, n
 	}
@@ -470,7 +470,7 @@ func rebuild(name string, args []any) (any, error) {
 		}
 	}
 	if end >= elements {
-		return nil, fmt.Errorf("shape %v with strides %v at %d leaves its storage %s of %d elements; the file is damaged", t.shape, t.stride, offset, clip(part.key), elements)
+		return nil, fmt.Errorf("shape %v with strides %v at %d leaves its storage %s of %d elements; the file is damaged", t.shape, t.stride, offset, Quote(part.key), elements)
 	}
 	return t, nil
 }
@@ -499,7 +499,7 @@ func pthInts(what string, v any) ([]int, error) {
 }
 
 // take finds the state dict and describes the rest.
-func (f *PthFile) take(top any) error {
+func (f *Pth) take(top any) error {
 	all, ok := top.(*pyDict)
 	if !ok {
 		return fmt.Errorf("holds a %s; want a dictionary of tensors, or one with such a dictionary as \"model\"", pickleText(top))
@@ -525,7 +525,7 @@ func (f *PthFile) take(top any) error {
 			case !isString:
 				return fmt.Errorf("key %s of the state dict is no string; it is no state dict", pickleText(k))
 			case f.entries[name] != nil:
-				return fmt.Errorf("tensor %s is given twice; the file is damaged", clip(name))
+				return fmt.Errorf("tensor %s is given twice; the file is damaged", Quote(name))
 			}
 			f.names = append(f.names, name)
 			f.entries[name] = t
@@ -566,8 +566,8 @@ func (d *pyDict) hasTensor() bool {
 	return slices.ContainsFunc(d.values, func(v any) bool { _, ok := v.(*pthTensor); return ok })
 }
 
-func describe(key string, v any) PthContent {
-	c := PthContent{Key: key, Text: pickleText(v)}
+func describe(key string, v any) Content {
+	c := Content{Key: key, Text: pickleText(v)}
 	if o, ok := v.(*pyObject); ok {
 		v = o.state
 	}
@@ -585,10 +585,10 @@ func describe(key string, v any) PthContent {
 }
 
 // Label is how errors call the file: "pth: " and its name.
-func (f *PthFile) Label() string { return f.label }
+func (f *Pth) Label() string { return f.label }
 
-// Close closes the file if OpenTensors or OpenTensorsFS opened it, and does nothing otherwise.
-func (f *PthFile) Close() error {
+// Close closes the file if Open or OpenFS opened it, and does nothing otherwise.
+func (f *Pth) Close() error {
 	if f.closer == nil {
 		return nil
 	}
@@ -596,14 +596,14 @@ func (f *PthFile) Close() error {
 }
 
 // Names returns the names of the state dict's tensors in its order. The slice is the caller's.
-func (f *PthFile) Names() []string { return slices.Clone(f.names) }
+func (f *Pth) Names() []string { return slices.Clone(f.names) }
 
 // Contents describes what the checkpoint holds beside its tensors, in its order. The slice is the caller's.
-func (f *PthFile) Contents() []PthContent { return slices.Clone(f.contents) }
+func (f *Pth) Contents() []Content { return slices.Clone(f.contents) }
 
 // Shape returns the shape of a tensor, empty for a scalar, and whether the state dict has the tensor. The slice is
 // the caller's.
-func (f *PthFile) Shape(name string) ([]int, bool) {
+func (f *Pth) Shape(name string) ([]int, bool) {
 	t, ok := f.entries[name]
 	if !ok {
 		return nil, false
@@ -613,27 +613,27 @@ func (f *PthFile) Shape(name string) ([]int, bool) {
 
 // DType returns the name that safetensors has for a tensor's element type ("F32", "I64", …), "" if the state dict
 // lacks the tensor.
-func (f *PthFile) DType(name string) string {
+func (f *Pth) DType(name string) string {
 	if t := f.entries[name]; t != nil {
 		return t.dtype
 	}
 	return ""
 }
 
-// Float32 reads a floating-point tensor in row-major order: see SafeFile.Float32.
-func (f *PthFile) Float32(name string) ([]float32, error) { return f.values(name).newFloat32() }
+// Float32 reads a floating-point tensor in row-major order: see Safetensors.Float32.
+func (f *Pth) Float32(name string) ([]float32, error) { return f.values(name).newFloat32() }
 
 // ReadFloat32 is Float32 into dst, whose length must be the tensor's element count. After an error dst may be partly
 // written.
-func (f *PthFile) ReadFloat32(name string, dst []float32) error { return f.values(name).float32(dst) }
+func (f *Pth) ReadFloat32(name string, dst []float32) error { return f.values(name).float32(dst) }
 
-// Float64 reads a floating-point tensor in row-major order: see SafeFile.Float64.
-func (f *PthFile) Float64(name string) ([]float64, error) { return f.values(name).float64() }
+// Float64 reads a floating-point tensor in row-major order: see Safetensors.Float64.
+func (f *Pth) Float64(name string) ([]float64, error) { return f.values(name).float64() }
 
-// Int64 reads an integer or boolean tensor in row-major order: see SafeFile.Int64.
-func (f *PthFile) Int64(name string) ([]int64, error) { return f.values(name).int64() }
+// Int64 reads an integer or boolean tensor in row-major order: see Safetensors.Int64.
+func (f *Pth) Int64(name string) ([]int64, error) { return f.values(name).int64() }
 
-func (f *PthFile) values(name string) tensorValues {
+func (f *Pth) values(name string) tensorValues {
 	t := f.entries[name]
 	if t == nil {
 		return tensorValues{label: f.label, name: name}
@@ -728,7 +728,7 @@ func (s *pthStorage) open() (io.ReaderAt, error) {
 // multiples of 64 bytes, as torch.save has them. Nothing is written before every name, shape and type has been checked.
 //
 // Use it inside WriteFileAtomic to write a file.
-func WritePth(w io.Writer, tensors []NamedTensor) error {
+func WritePth(w io.Writer, tensors []Tensor) error {
 	if err := checkTensors(tensors); err != nil {
 		return fmt.Errorf("pth: %w", err)
 	}
@@ -796,7 +796,7 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 }
 
 // pthPickle is the pickle of {"model": OrderedDict([(name, tensor), …])} in protocol 2. Tensor i is all of storage i.
-func pthPickle(tensors []NamedTensor) []byte {
+func pthPickle(tensors []Tensor) []byte {
 	b := []byte("\x80\x02}")
 	str := func(s string) {
 		b = binary.LittleEndian.AppendUint32(append(b, 'X'), uint32(len(s)))

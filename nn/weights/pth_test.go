@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"archive/zip"
@@ -18,11 +18,13 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/gomae/gomae/internal/atomicfile"
 )
 
-func mustOpenTensors(t testing.TB, path string) TensorFile {
+func mustOpenTensors(t testing.TB, path string) File {
 	t.Helper()
-	f, err := OpenTensors(path)
+	f, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,9 +32,9 @@ func mustOpenTensors(t testing.TB, path string) TensorFile {
 	return f
 }
 
-func mustReadTensors(t testing.TB, f TensorFile) []NamedTensor {
+func mustReadTensors(t testing.TB, f File) []Tensor {
 	t.Helper()
-	list, err := ReadTensors(f)
+	list, err := ReadAll(f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,7 @@ func mustReadTensors(t testing.TB, f TensorFile) []NamedTensor {
 }
 
 // sameTensors compares names, shapes, types and every bit.
-func sameTensors(t *testing.T, what string, got, want []NamedTensor) {
+func sameTensors(t *testing.T, what string, got, want []Tensor) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Errorf("%s: %d tensors, want %d", what, len(got), len(want))
@@ -59,8 +61,8 @@ func sameTensors(t *testing.T, what string, got, want []NamedTensor) {
 	}
 }
 
-func sorted(list []NamedTensor) []NamedTensor {
-	slices.SortFunc(list, func(a, b NamedTensor) int { return strings.Compare(a.Name, b.Name) })
+func sorted(list []Tensor) []Tensor {
+	slices.SortFunc(list, func(a, b Tensor) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
 
@@ -75,7 +77,7 @@ func TestPthOfTorch(t *testing.T) {
 	for _, path := range files {
 		f := mustOpenTensors(t, path)
 		if strings.HasSuffix(path, "_unsigned.pth") {
-			sameTensors(t, path, mustReadTensors(t, f), []NamedTensor{{"u16", []int{2}, []int64{1, 65535}}, {"u32", []int{1}, []int64{1<<32 - 1}}})
+			sameTensors(t, path, mustReadTensors(t, f), []Tensor{{"u16", []int{2}, []int64{1, 65535}}, {"u32", []int{1}, []int64{1<<32 - 1}}})
 			if d := f.DType("u16") + f.DType("u32"); d != "U16U32" {
 				t.Errorf("%s: %s", path, d)
 			}
@@ -96,7 +98,7 @@ func TestPthContents(t *testing.T) {
 		for _, kind := range []string{"", "_legacy", "_protocol5"} {
 			path := "testdata/torch" + version + kind + ".pth"
 			var got []string
-			for _, c := range mustOpenTensors(t, path).(*PthFile).Contents() {
+			for _, c := range mustOpenTensors(t, path).(*Pth).Contents() {
 				got = append(got, c.Key+": "+c.Text)
 				for _, e := range c.Entries {
 					if c.Key == "args" || c.Key == "scaler" {
@@ -132,11 +134,11 @@ seed: bytes, 2`
 				t.Errorf("%s: contents\n%s\nwant\n%s", path, s, want)
 			}
 		}
-		c := mustOpenTensors(t, "testdata/torch"+version+"_parallel.pth").(*PthFile).Contents()
+		c := mustOpenTensors(t, "testdata/torch"+version+"_parallel.pth").(*Pth).Contents()
 		if got := fmt.Sprint(c); got != "[{rng_state tensor, U8 [2] []}]" {
 			t.Errorf("contents %s", got)
 		}
-		if c := mustOpenTensors(t, "testdata/torch"+version+"_bare.pth").(*PthFile).Contents(); len(c) != 0 {
+		if c := mustOpenTensors(t, "testdata/torch"+version+"_bare.pth").(*Pth).Contents(); len(c) != 0 {
 			t.Errorf("contents %v", c)
 		}
 	}
@@ -144,7 +146,7 @@ seed: bytes, 2`
 
 // TestPthOfDump: one dump in three formats.
 func TestPthOfDump(t *testing.T) {
-	dir := "../testdata/parity/vit_linear/"
+	dir := "../../testdata/parity/vit_linear/"
 	want := mustReadTensors(t, mustOpenTensors(t, dir+"model.safetensors"))
 	if len(want) != 32 {
 		t.Fatalf("%d tensors", len(want))
@@ -208,7 +210,7 @@ func dictOf(items ...string) string {
 	return s + "d"
 }
 
-func openPthBytes(b []byte) (*PthFile, error) { return OpenPth(bytes.NewReader(b), int64(len(b))) }
+func openPthBytes(b []byte) (*Pth, error) { return OpenPth(bytes.NewReader(b), int64(len(b))) }
 
 const two = "\x00\x00\x80\x3f\x00\x00\x00\x40" // 1 and 2
 
@@ -228,7 +230,7 @@ func TestPthProtocol0(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
-		sameTensors(t, what, mustReadTensors(t, f), []NamedTensor{{"w", []int{2}, []float32{1, 2}}})
+		sameTensors(t, what, mustReadTensors(t, f), []Tensor{{"w", []int{2}, []float32{1, 2}}})
 	}
 }
 
@@ -281,7 +283,7 @@ func TestPthCompressed(t *testing.T) {
 // TestPthRefused: no name is resolved that is not on the list, by whatever instruction it comes.
 func TestPthRefused(t *testing.T) {
 	for path, want := range map[string]string{"testdata/call_system.pth": `refused "posix.system"`, "testdata/call_eval.pth": `refused "__builtin__.eval"`} {
-		if f, err := OpenTensors(path); f != nil || err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "pth: "+path+": ") {
+		if f, err := Open(path); f != nil || err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "pth: "+path+": ") {
 			t.Errorf("%s: %v, want %s", path, err, want)
 		}
 	}
@@ -302,7 +304,7 @@ func TestPthRefused(t *testing.T) {
 			"(tR.",
 	} {
 		for format, file := range map[string][]byte{"zip": zipOf(t, zip.Store, pickle), "old": legacyOf(pickle, "]."), "magic": []byte("\x80\x02" + pickle)} {
-			_, err := OpenTensorsAt(bytes.NewReader(file), int64(len(file)))
+			_, err := NewReader(bytes.NewReader(file), int64(len(file)))
 			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("refused %q", name)) {
 				t.Errorf("%s in %s: %v", name, format, err)
 			}
@@ -558,7 +560,7 @@ func TestPthFalseSize(t *testing.T) {
 }
 
 func TestPthReadErrors(t *testing.T) {
-	f := mustOpenTensors(t, "testdata/torch2.13.pth").(*PthFile)
+	f := mustOpenTensors(t, "testdata/torch2.13.pth").(*Pth)
 	for what, err := range map[string]error{
 		"missing": f.ReadFloat32("none", nil),
 		"length":  f.ReadFloat32("f32", make([]float32, 2)),
@@ -591,14 +593,14 @@ func TestOpenTensors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"a.pth": "*nn.SafeFile 21", "b.safetensors": "*nn.PthFile 1", "c": "*nn.PthFile 1", "d": "not a regular file", "none": "none: ", "e": "safetensors: NAME: 0 bytes is too short",
+		"a.pth": "*weights.Safetensors 21", "b.safetensors": "*nn.Pth 1", "c": "*nn.Pth 1", "d": "not a regular file", "none": "none: ", "e": "safetensors: NAME: 0 bytes is too short",
 		"f": "weights: NAME: neither a safetensors file nor a PyTorch checkpoint; it begins with \"<!DOCTYPE html><\"", "g": "safetensors: NAME: 5 bytes is too short", "h": "safetensors: NAME: header",
 	} {
 		path := filepath.Join(dir, name)
-		f1, err1 := OpenTensors(path)
-		f2, err2 := OpenTensorsFS(files, name)
-		f3, err3 := OpenTensorsFS(streams{files}, name)
-		for i, f := range []TensorFile{f1, f2, f3} {
+		f1, err1 := Open(path)
+		f2, err2 := OpenFS(files, name)
+		f3, err3 := OpenFS(streams{files}, name)
+		for i, f := range []File{f1, f2, f3} {
 			got := fmt.Sprint([]error{err1, err2, err3}[i])
 			if f != nil {
 				got = fmt.Sprintf("%T %d", f, len(f.Names()))
@@ -615,19 +617,19 @@ func TestOpenTensors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	f, err := OpenTensorsAt(file, int64(len(zipped)))
+	f, err := NewReader(file, int64(len(zipped)))
 	if err != nil || f.Label() != "pth: "+file.Name() {
 		t.Errorf("%v %v", f, err)
 	}
 }
 
 // roundTensors is what both writers can write.
-func roundTensors() []NamedTensor {
+func roundTensors() []Tensor {
 	f32 := make([]float32, 3*safeChunk/4+5)
 	for i := range f32 {
 		f32[i] = math.Float32frombits(uint32(i) * 2654435761)
 	}
-	return []NamedTensor{
+	return []Tensor{
 		{"encoder.weight", []int{len(f32)}, f32},
 		{"a", []int{2, 3}, []uint8{0, 1, 255, 7, 9, 3}},
 		{"naïve \"quoted\" 'name'\n", []int{2, 1, 2}, []float64{math.Pi, math.Float64frombits(0x7ff4000000000123), math.Inf(-1), 1e300}},
@@ -682,7 +684,7 @@ func TestWritePth(t *testing.T) {
 		}
 	}
 	var none bytes.Buffer
-	if err := WritePth(&none, []NamedTensor{{"x", []int{3}, []float32{1}}}); err == nil || none.Len() > 0 {
+	if err := WritePth(&none, []Tensor{{"x", []int{3}, []float32{1}}}); err == nil || none.Len() > 0 {
 		t.Errorf("a wrong shape: %v, %d bytes written", err, none.Len())
 	}
 	if err := WritePth(&none, nil); err != nil {
@@ -702,7 +704,7 @@ func TestWritePthTorch(t *testing.T) {
 		t.Skipf("no PyTorch for python3 (%v); install it with: pip install torch, or apt install python3-torch\n%s", err, out)
 	}
 	path := filepath.Join(t.TempDir(), "w.pth")
-	if err := WriteFileAtomic(path, func(w io.Writer) error { return WritePth(w, roundTensors()) }); err != nil {
+	if err := atomicfile.Write(path, func(w io.Writer) error { return WritePth(w, roundTensors()) }); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("python3", "-c", `
@@ -728,85 +730,21 @@ for k, v in d["model"].items():
 	}
 }
 
-func TestLoadWith(t *testing.T) {
-	file := func(tensors ...NamedTensor) TensorFile { return mustOpen(t, safetensorsOf(t, tensors...)) }
-	weight := NamedTensor{"fc.weight", []int{2, 3}, []float32{1, 2, 3, 4, 5, 6}}
-	all := LoadOptions{
-		Keep:   func(name string) bool { return name == "fc.bias" },
-		Ignore: func(key string) bool { return strings.HasPrefix(key, "head.") },
-		Adapt: func(name string, from []int, data []float32, want []int) []float32 {
-			if name != "pos_emb" || len(from) != 1 {
-				return nil
-			}
-			return []float32{data[0], data[0], data[1], data[1]}
-		},
-	}
-	ps := model("")
-	bias := slices.Clone(ps.Get("fc.bias").Data)
-	r, err := ps.LoadWith(file(weight, NamedTensor{"pos_emb", []int{2}, []float32{8, 9}}, NamedTensor{"head.w", nil, []int64{1}}), all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprintf("%+v", *r); got != "{Missing:[fc.bias] Unexpected:[head.w] Adapted:[{Name:pos_emb From:[2] To:[1 2 2]}]}" {
-		t.Errorf("report %s", got)
-	}
-	if got := fmt.Sprint(ps.Get("fc.weight").Data, ps.Get("pos_emb").Data); got != "[1 2 3 4 5 6] [8 8 9 9]" {
-		t.Errorf("read %s", got)
-	}
-	sameBits(t, "kept", ps.Get("fc.bias").Data, bias)
-
-	// Ignored keys count as missing.
-	ignored := LoadOptions{Ignore: func(string) bool { return true }, Keep: func(string) bool { return true }}
-	if r, err := model("").LoadWith(file(weight), ignored); err != nil || fmt.Sprint(*r) != "{[fc.weight fc.bias pos_emb] [fc.weight] []}" {
-		t.Errorf("%+v %v", r, err)
-	}
-	table := NamedTensor{"pos_emb", []int{1, 2, 2}, make([]float32, 4)}
-	for what, c := range map[string]struct {
-		file TensorFile
-		o    LoadOptions
-		want string
-	}{
-		"not covered": {file(NamedTensor{"fc.weight", []int{6}, make([]float32, 6)}, NamedTensor{"tail", nil, []float32{1}}), all,
-			"3 of its tensors and the model's do not match; use the config.json that belongs to the file:\n  fc.weight has shape [6], the model wants [2 3]\n  missing pos_emb [1 2 2]\n  unexpected \"tail\" []"},
-		"strict":                      {file(weight, table), LoadOptions{}, "missing fc.bias [2]"},
-		"read error":                  {broken{file(weight, table, NamedTensor{"fc.bias", []int{2}, make([]float32, 2)})}, LoadOptions{}, "broken"},
-		"read error of another shape": {broken{file(weight, NamedTensor{"pos_emb", []int{2}, make([]float32, 2)}, NamedTensor{"fc.bias", []int{2}, make([]float32, 2)})}, all, "broken"},
-	} {
-		ps := model("")
-		if _, err := ps.LoadWith(c.file, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %s", what, err, c.want)
-		}
-		for _, p := range model("").All() {
-			sameBits(t, what+": "+p.Name, ps.Get(p.Name).Data, p.Data)
-		}
-	}
-}
-
-// broken cannot read the position table.
-type broken struct{ TensorFile }
-
-func (b broken) ReadFloat32(name string, dst []float32) error {
-	if name == "pos_emb" {
-		return errors.New("broken")
-	}
-	return b.TensorFile.ReadFloat32(name, dst)
-}
-
 // readAll opens and reads any bytes: each tensor is read or refused, and what is read can be written.
 func readAll(t *testing.T, b []byte) {
-	f, err := OpenTensorsAt(bytes.NewReader(b), int64(len(b)))
+	f, err := NewReader(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		if len(err.Error()) > 2000 {
 			t.Fatalf("an error of %d bytes", len(err.Error()))
 		}
 		return
 	}
-	if p, ok := f.(*PthFile); ok {
+	if p, ok := f.(*Pth); ok {
 		if n := len(fmt.Sprint(p.Contents())); n > 1<<20 {
 			t.Fatalf("contents of %d bytes", n)
 		}
 	}
-	list, err := ReadTensors(f)
+	list, err := ReadAll(f)
 	if err != nil {
 		return
 	}
@@ -900,6 +838,6 @@ func FuzzPickle(f *testing.F) {
 			t.Fatalf("a description of %d bytes", len(s))
 		}
 		describe("x", v)
-		(&PthFile{entries: map[string]*pthTensor{}}).take(v)
+		(&Pth{entries: map[string]*pthTensor{}}).take(v)
 	})
 }

@@ -1,4 +1,4 @@
-package vit
+package multimae
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 	"math"
 	"strings"
 
-	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
 // Keys of a ViT as timm, DeiT and MAE name them (Wightman's
@@ -46,7 +46,7 @@ func IsTimm(names []string) bool {
 // has none), the decoder of an MAE. A block or an embedding that computes
 // something else, by further parameters, is an error. Values are float32 or
 // float64 and shared where they do not change.
-func FromTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err error) {
+func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[timmPos], given[timmPatch+"weight"]
 	if pos == nil || patch == nil {
@@ -101,7 +101,7 @@ func FromTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err 
 	out = append(out, timmTensor(rgbAdapter+"pos_emb", []int{1, d, n, n}, grid, isDouble(pos)))
 	for _, what := range []string{"weight", "bias"} {
 		if t := given[timmPatch+what]; t != nil {
-			out = append(out, nn.NamedTensor{Name: rgbAdapter + "proj." + what, Shape: t.Shape, Data: t.Data})
+			out = append(out, weights.Tensor{Name: rgbAdapter + "proj." + what, Shape: t.Shape, Data: t.Data})
 		}
 	}
 	for _, t := range in {
@@ -110,7 +110,7 @@ func FromTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err 
 		case isBlock && block == "":
 			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", t.Name)
 		case isBlock:
-			out = append(out, nn.NamedTensor{Name: "encoder." + block, Shape: t.Shape, Data: t.Data})
+			out = append(out, weights.Tensor{Name: "encoder." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == timmPos || t.Name == timmTokens[0] || t.Name == timmTokens[1] || t.Name == timmPatch+"weight" || t.Name == timmPatch+"bias":
 		case hasAnyPrefix(t.Name, "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.", "decoder_") || t.Name == "mask_token":
 			dropped = append(dropped, t.Name)
@@ -127,7 +127,7 @@ func FromTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err 
 // the last block, norm.weight is made of ones and norm.bias of zeros. dropped
 // are the keys that have no part in it: other input adapters and all output
 // adapters.
-func ToTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err error) {
+func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[rgbAdapter+"pos_emb"], given[rgbAdapter+"proj.weight"]
 	if pos == nil || patch == nil {
@@ -163,7 +163,7 @@ func ToTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err er
 	out = append(out, timmTensor(timmPos, []int{1, tokens + n, d}, table, isDouble(pos)))
 	for _, what := range []string{"weight", "bias"} {
 		if t := given[rgbAdapter+"proj."+what]; t != nil {
-			out = append(out, nn.NamedTensor{Name: timmPatch + what, Shape: t.Shape, Data: t.Data})
+			out = append(out, weights.Tensor{Name: timmPatch + what, Shape: t.Shape, Data: t.Data})
 		}
 	}
 	for _, t := range in {
@@ -172,7 +172,7 @@ func ToTimm(in []nn.NamedTensor) (out []nn.NamedTensor, dropped []string, err er
 		case isBlock && block == "":
 			return nil, nil, fmt.Errorf("%s has no counterpart in timm's ViT, which would compute something else without it", t.Name)
 		case isBlock:
-			out = append(out, nn.NamedTensor{Name: "blocks." + block, Shape: t.Shape, Data: t.Data})
+			out = append(out, weights.Tensor{Name: "blocks." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == "global_tokens" || strings.HasPrefix(t.Name, rgbAdapter):
 		default:
 			dropped = append(dropped, t.Name)
@@ -198,8 +198,8 @@ func blockKey(name, prefix string) (key string, ok bool) {
 	return "", ok
 }
 
-func byName(list []nn.NamedTensor) map[string]*nn.NamedTensor {
-	m := make(map[string]*nn.NamedTensor, len(list))
+func byName(list []weights.Tensor) map[string]*weights.Tensor {
+	m := make(map[string]*weights.Tensor, len(list))
 	for i := range list {
 		m[list[i].Name] = &list[i]
 	}
@@ -207,7 +207,7 @@ func byName(list []nn.NamedTensor) map[string]*nn.NamedTensor {
 }
 
 // timmValues are a tensor's numbers, which float64 holds exactly.
-func timmValues(t *nn.NamedTensor) ([]float64, error) {
+func timmValues(t *weights.Tensor) ([]float64, error) {
 	switch d := t.Data.(type) {
 	case []float64:
 		return append([]float64{}, d...), nil
@@ -221,18 +221,18 @@ func timmValues(t *nn.NamedTensor) ([]float64, error) {
 	return nil, errors.New(t.Name + " holds no floating-point numbers")
 }
 
-func isDouble(t *nn.NamedTensor) bool { _, ok := t.Data.([]float64); return ok }
+func isDouble(t *weights.Tensor) bool { _, ok := t.Data.([]float64); return ok }
 
 // timmTensor is the inverse of timmValues.
-func timmTensor(name string, shape []int, v []float64, double bool) nn.NamedTensor {
+func timmTensor(name string, shape []int, v []float64, double bool) weights.Tensor {
 	if double {
-		return nn.NamedTensor{Name: name, Shape: shape, Data: v}
+		return weights.Tensor{Name: name, Shape: shape, Data: v}
 	}
 	f := make([]float32, len(v))
 	for i, x := range v {
 		f[i] = float32(x)
 	}
-	return nn.NamedTensor{Name: name, Shape: shape, Data: f}
+	return weights.Tensor{Name: name, Shape: shape, Data: f}
 }
 
 // root returns n where x = n², else 0.

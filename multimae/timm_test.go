@@ -1,4 +1,4 @@
-package vit
+package multimae
 
 import (
 	"fmt"
@@ -6,19 +6,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/vit"
 )
 
 // timmViT is a ViT of width 8 with two blocks on 3×3 patches of 2 pixels.
-func timmViT(tokens ...string) []nn.NamedTensor {
+func timmViT(tokens ...string) []weights.Tensor {
 	const d, n = 8, 3
-	var list []nn.NamedTensor
+	var list []weights.Tensor
 	add := func(name string, shape ...int) {
 		count := 1
 		for _, s := range shape {
 			count *= s
 		}
-		list = append(list, nn.NamedTensor{Name: name, Shape: shape, Data: normal(name, count)})
+		list = append(list, weights.Tensor{Name: name, Shape: shape, Data: testkit.Normal(name, count)})
 	}
 	for _, name := range tokens {
 		add(name, 1, 1, d)
@@ -28,7 +31,7 @@ func timmViT(tokens ...string) []nn.NamedTensor {
 	add("patch_embed.proj.bias", d)
 	for i := range 2 {
 		ps := nn.NewParams()
-		NewEncoder(ps, "", Config{Dim: d, Depth: 1, Heads: 2, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6})
+		vit.NewEncoder(ps, "", vit.Config{Dim: d, Depth: 1, Heads: 2, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6})
 		for _, p := range ps.All() {
 			_, key, _ := strings.Cut(strings.TrimPrefix(p.Name, "."), ".")
 			add(fmt.Sprintf("blocks.%d.%s", i, key), p.Shape...)
@@ -39,7 +42,7 @@ func timmViT(tokens ...string) []nn.NamedTensor {
 	return list
 }
 
-func find(t *testing.T, list []nn.NamedTensor, name string) []float32 {
+func find(t *testing.T, list []weights.Tensor, name string) []float32 {
 	t.Helper()
 	for _, x := range list {
 		if x.Name == name {
@@ -53,8 +56,8 @@ func find(t *testing.T, list []nn.NamedTensor, name string) []float32 {
 func TestFromTimm(t *testing.T) {
 	for _, tokens := range [][]string{{"cls_token"}, {"cls_token", "dist_token"}, {}} {
 		in := timmViT(tokens...)
-		in = append(in, nn.NamedTensor{Name: "head.weight", Shape: []int{1}, Data: []float32{1}}, nn.NamedTensor{Name: "decoder_blocks.0.norm1.weight", Shape: []int{1}, Data: []float32{1}},
-			nn.NamedTensor{Name: "mask_token", Shape: []int{1}, Data: []float32{1}})
+		in = append(in, weights.Tensor{Name: "head.weight", Shape: []int{1}, Data: []float32{1}}, weights.Tensor{Name: "decoder_blocks.0.norm1.weight", Shape: []int{1}, Data: []float32{1}},
+			weights.Tensor{Name: "mask_token", Shape: []int{1}, Data: []float32{1}})
 		out, dropped, err := FromTimm(in)
 		if err != nil {
 			t.Fatal(err)
@@ -71,7 +74,7 @@ func TestFromTimm(t *testing.T) {
 					want[i*8+c] = v + pos[i*8+c]
 				}
 			}
-			sameBits(t, "global_tokens", find(t, out, "global_tokens"), want)
+			testkit.SameBits(t, "global_tokens", find(t, out, "global_tokens"), want)
 			if out[0].Name != "global_tokens" || !slices.Equal(out[0].Shape, []int{1, k, 8}) {
 				t.Errorf("first comes %s %v", out[0].Name, out[0].Shape)
 			}
@@ -84,11 +87,11 @@ func TestFromTimm(t *testing.T) {
 				}
 			}
 		}
-		sameBits(t, "projection", find(t, out, "input_adapters.rgb.proj.weight"), find(t, in, "patch_embed.proj.weight"))
-		sameBits(t, "block", find(t, out, "encoder.1.mlp.fc2.weight"), find(t, in, "blocks.1.mlp.fc2.weight"))
+		testkit.SameBits(t, "projection", find(t, out, "input_adapters.rgb.proj.weight"), find(t, in, "patch_embed.proj.weight"))
+		testkit.SameBits(t, "block", find(t, out, "encoder.1.mlp.fc2.weight"), find(t, in, "blocks.1.mlp.fc2.weight"))
 		// The keys are those of an encoder here.
 		ps := nn.NewParams()
-		NewEncoder(ps, "encoder", Config{Dim: 8, Depth: 2, Heads: 2, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6})
+		vit.NewEncoder(ps, "encoder", vit.Config{Dim: 8, Depth: 2, Heads: 2, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6})
 		for _, p := range ps.All() {
 			if len(find(t, out, p.Name)) != len(p.Data) {
 				t.Errorf("%s has another size", p.Name)
@@ -99,11 +102,11 @@ func TestFromTimm(t *testing.T) {
 		}
 
 		// Back: only the sum of token and position stays one.
-		vit, dropped, err := ToTimm(append(out, nn.NamedTensor{Name: "output_adapters.rgb.mask_token", Shape: []int{1}, Data: []float32{1}}))
+		timm, dropped, err := ToTimm(append(out, weights.Tensor{Name: "output_adapters.rgb.mask_token", Shape: []int{1}, Data: []float32{1}}))
 		if err != nil || len(dropped) != 1 {
 			t.Fatal(dropped, err)
 		}
-		back, _, err := FromTimm(vit)
+		back, _, err := FromTimm(timm)
 		if err != nil || len(back) != len(out) {
 			t.Fatal(err)
 		}
@@ -111,18 +114,18 @@ func TestFromTimm(t *testing.T) {
 			if back[i].Name != out[i].Name || !slices.Equal(back[i].Shape, out[i].Shape) {
 				t.Errorf("%s %v came back as %s %v", out[i].Name, out[i].Shape, back[i].Name, back[i].Shape)
 			}
-			sameBits(t, out[i].Name, back[i].Data.([]float32), out[i].Data.([]float32))
+			testkit.SameBits(t, out[i].Name, back[i].Data.([]float32), out[i].Data.([]float32))
 		}
 		for _, x := range timmViT(tokens...) {
-			got := find(t, vit, x.Name)
+			got := find(t, timm, x.Name)
 			switch {
 			case x.Name == "norm.weight" && (got[0] != 1 || len(got) != 8) || x.Name == "norm.bias" && got[7] != 0:
 				t.Errorf("%s is %v", x.Name, got)
 			case x.Name == "pos_embed":
-				sameBits(t, x.Name, got[k*8:], pos[k*8:])
-				sameBits(t, x.Name, got[:k*8], make([]float32, k*8))
+				testkit.SameBits(t, x.Name, got[k*8:], pos[k*8:])
+				testkit.SameBits(t, x.Name, got[:k*8], make([]float32, k*8))
 			case strings.HasPrefix(x.Name, "blocks."):
-				sameBits(t, x.Name, got, x.Data.([]float32))
+				testkit.SameBits(t, x.Name, got, x.Data.([]float32))
 			}
 		}
 	}
@@ -131,12 +134,12 @@ func TestFromTimm(t *testing.T) {
 // TestTimmFiles converts weights that timm wrote, there and back.
 func TestTimmFiles(t *testing.T) {
 	for _, file := range []string{"model.safetensors", "model.pth"} {
-		f, err := nn.OpenTensors("../testdata/timm/" + file)
+		f, err := weights.Open("../testdata/timm/" + file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		in, err := nn.ReadTensors(f)
+		in, err := weights.ReadAll(f)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +166,7 @@ func TestTimmFiles(t *testing.T) {
 					}
 				}
 			case "pos_embed":
-				sameBits(t, file+": "+x.Name, got[d:], want[d:])
+				testkit.SameBits(t, file+": "+x.Name, got[d:], want[d:])
 			case "norm.weight", "norm.bias":
 				for i, v := range got {
 					if (v == 1) != (x.Name == "norm.weight") || v != 0 && v != 1 {
@@ -171,7 +174,7 @@ func TestTimmFiles(t *testing.T) {
 					}
 				}
 			default:
-				sameBits(t, file+": "+x.Name, got, want)
+				testkit.SameBits(t, file+": "+x.Name, got, want)
 			}
 		}
 	}
@@ -180,40 +183,40 @@ func TestTimmFiles(t *testing.T) {
 // TestFromTimmNoRow: some models add no position to the class token.
 func TestFromTimmNoRow(t *testing.T) {
 	in := timmViT()
-	token := normal("cls", 8)
-	out, _, err := FromTimm(append(in, nn.NamedTensor{Name: "cls_token", Shape: []int{1, 1, 8}, Data: token}))
+	token := testkit.Normal("cls", 8)
+	out, _, err := FromTimm(append(in, weights.Tensor{Name: "cls_token", Shape: []int{1, 1, 8}, Data: token}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	sameBits(t, "global_tokens", find(t, out, "global_tokens"), token)
+	testkit.SameBits(t, "global_tokens", find(t, out, "global_tokens"), token)
 }
 
 func TestTimmErrors(t *testing.T) {
-	one := func(name string, shape ...int) nn.NamedTensor {
+	one := func(name string, shape ...int) weights.Tensor {
 		n := 1
 		for _, s := range shape {
 			n *= s
 		}
-		return nn.NamedTensor{Name: name, Shape: shape, Data: make([]float32, n)}
+		return weights.Tensor{Name: name, Shape: shape, Data: make([]float32, n)}
 	}
 	pos, patch := one("pos_embed", 1, 10, 8), one("patch_embed.proj.weight", 8, 3, 2, 2)
 	table, proj := one("input_adapters.rgb.pos_emb", 1, 8, 3, 3), one("input_adapters.rgb.proj.weight", 8, 3, 2, 2)
 	for _, c := range []struct {
-		convert func([]nn.NamedTensor) ([]nn.NamedTensor, []string, error)
-		in      []nn.NamedTensor
+		convert func([]weights.Tensor) ([]weights.Tensor, []string, error)
+		in      []weights.Tensor
 		want    string
 	}{
 		{FromTimm, nil, "no timm ViT"},
-		{FromTimm, []nn.NamedTensor{one("pos_embed", 1, 10), patch}, "pos_embed has shape [1 10]"},
-		{FromTimm, []nn.NamedTensor{{Name: "pos_embed", Shape: []int{1, 1, 1}, Data: []int64{1}}, patch}, "no floating-point"},
-		{FromTimm, []nn.NamedTensor{pos, patch}, "pos_embed has 10 rows, want those of 0 tokens and a square"},
-		{FromTimm, []nn.NamedTensor{pos, patch, one("cls_token", 1, 1, 7)}, "cls_token has shape [1 1 7]"},
-		{FromTimm, []nn.NamedTensor{pos, patch, one("cls_token", 1, 1, 8), one("blocks.0.ls1.gamma", 8)}, "blocks.0.ls1.gamma has no counterpart"},
-		{FromTimm, []nn.NamedTensor{pos, patch, one("cls_token", 1, 1, 8), one("reg_token", 1, 4, 8)}, "reg_token has no counterpart"},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 10), patch}, "pos_embed has shape [1 10]"},
+		{FromTimm, []weights.Tensor{{Name: "pos_embed", Shape: []int{1, 1, 1}, Data: []int64{1}}, patch}, "no floating-point"},
+		{FromTimm, []weights.Tensor{pos, patch}, "pos_embed has 10 rows, want those of 0 tokens and a square"},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 7)}, "cls_token has shape [1 1 7]"},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("blocks.0.ls1.gamma", 8)}, "blocks.0.ls1.gamma has no counterpart"},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("reg_token", 1, 4, 8)}, "reg_token has no counterpart"},
 		{ToTimm, nil, "no MultiMAE of RGB images"},
-		{ToTimm, []nn.NamedTensor{one("input_adapters.rgb.pos_emb", 8, 3, 3), proj}, "has shape [8 3 3]"},
-		{ToTimm, []nn.NamedTensor{table, proj, one("global_tokens", 1, 3, 8)}, "global_tokens has shape [1 3 8]"},
-		{ToTimm, []nn.NamedTensor{table, proj, one("encoder.0.other", 8)}, "encoder.0.other has no counterpart"},
+		{ToTimm, []weights.Tensor{one("input_adapters.rgb.pos_emb", 8, 3, 3), proj}, "has shape [8 3 3]"},
+		{ToTimm, []weights.Tensor{table, proj, one("global_tokens", 1, 3, 8)}, "global_tokens has shape [1 3 8]"},
+		{ToTimm, []weights.Tensor{table, proj, one("encoder.0.other", 8)}, "encoder.0.other has no counterpart"},
 	} {
 		if out, _, err := c.convert(c.in); out != nil || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %s", err, c.want)

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"bytes"
@@ -39,10 +39,10 @@ var safeSizes = map[string]int{
 	"U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }
 
-// SafeFile is an opened safetensors file. The header has been parsed and checked in full; tensor data
+// Safetensors is an opened safetensors file. The header has been parsed and checked in full; tensor data
 // is read on demand, straight into the caller's slice. Its methods may be called from several
 // goroutines at once if the underlying reader allows it, which *os.File does.
-type SafeFile struct {
+type Safetensors struct {
 	r        io.ReaderAt
 	closer   io.Closer // nil unless OpenSafetensorsFile opened the file
 	label    string    // how errors call this file
@@ -61,7 +61,7 @@ type safeEntry struct {
 }
 
 // OpenSafetensorsFile opens and checks the safetensors file at path. The caller must Close it.
-func OpenSafetensorsFile(path string) (*SafeFile, error) {
+func OpenSafetensorsFile(path string) (*Safetensors, error) {
 	file, size, err := openRegular(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
@@ -82,7 +82,7 @@ func OpenSafetensorsFile(path string) (*SafeFile, error) {
 // than 100 MB, JSON that is not an object of the format, names given twice, unknown dtypes, shapes
 // whose size overflows or differs from the bytes given, and data that overlaps, leaves holes, or does
 // not end with the file. Memory use is bounded by a small multiple of the header actually present.
-func OpenSafetensors(r io.ReaderAt, size int64) (*SafeFile, error) {
+func OpenSafetensors(r io.ReaderAt, size int64) (*Safetensors, error) {
 	label := "safetensors"
 	if n, ok := r.(interface{ Name() string }); ok {
 		label = "safetensors: " + n.Name()
@@ -90,8 +90,8 @@ func OpenSafetensors(r io.ReaderAt, size int64) (*SafeFile, error) {
 	return openSafetensors(r, size, label)
 }
 
-func openSafetensors(r io.ReaderAt, size int64, label string) (*SafeFile, error) {
-	f := &SafeFile{r: r, label: label}
+func openSafetensors(r io.ReaderAt, size int64, label string) (*Safetensors, error) {
+	f := &Safetensors{r: r, label: label}
 	if size < 8 {
 		return nil, fmt.Errorf("%s: %d bytes is too short for a safetensors file; it may be empty or cut off: fetch or write it again", f.label, size)
 	}
@@ -139,7 +139,7 @@ func readFullAt(r io.ReaderAt, p []byte, off int64) error {
 
 // parseHeader fills entries (offsets still relative to the data), names (in header order) and metadata.
 // It walks tokens instead of unmarshalling, since encoding/json silently keeps the last of two equal keys.
-func (f *SafeFile) parseHeader(header []byte) error {
+func (f *Safetensors) parseHeader(header []byte) error {
 	if !utf8.Valid(header) {
 		return errors.New("not valid UTF-8; this is not a safetensors file")
 	}
@@ -205,7 +205,7 @@ func (p safeParser) delim(want json.Delim, what string) error {
 		return err
 	}
 	if t != want {
-		return fmt.Errorf("%s: got %s, want %q", what, clip(t), want.String())
+		return fmt.Errorf("%s: got %s, want %q", what, Quote(t), want.String())
 	}
 	return nil
 }
@@ -222,7 +222,7 @@ func (p safeParser) object(what string, member func(key string) error) error {
 		}
 		key, ok := t.(string)
 		if !ok {
-			return fmt.Errorf("%s: got key %s, want a string", what, clip(t))
+			return fmt.Errorf("%s: got key %s, want a string", what, Quote(t))
 		}
 		if err := member(key); err != nil {
 			return err
@@ -238,7 +238,7 @@ func (p safeParser) str(what string) (string, error) {
 	}
 	s, ok := t.(string)
 	if !ok {
-		return "", fmt.Errorf("%s: got %s, want a string", what, clip(t))
+		return "", fmt.Errorf("%s: got %s, want a string", what, Quote(t))
 	}
 	return s, nil
 }
@@ -256,11 +256,11 @@ func (p safeParser) ints(what string, limit int) ([]int64, error) {
 		}
 		num, ok := t.(json.Number)
 		if !ok {
-			return nil, fmt.Errorf("%s: got %s, want a number", what, clip(t))
+			return nil, fmt.Errorf("%s: got %s, want a number", what, Quote(t))
 		}
 		v, err := strconv.ParseInt(num.String(), 10, 64)
 		if err != nil || v < 0 {
-			return nil, fmt.Errorf("%s: got %s, want an integer in [0, 2^63)", what, clip(t))
+			return nil, fmt.Errorf("%s: got %s, want an integer in [0, 2^63)", what, Quote(t))
 		}
 		if len(list) == limit {
 			return nil, fmt.Errorf("%s: more than %d numbers", what, limit)
@@ -288,7 +288,7 @@ func (p safeParser) entry() (safeEntry, error) {
 			twice = offsets != nil
 			offsets, err = p.ints(key, 2)
 		default:
-			return fmt.Errorf("unknown key %s; an entry has dtype, shape and data_offsets", clip(key))
+			return fmt.Errorf("unknown key %s; an entry has dtype, shape and data_offsets", Quote(key))
 		}
 		if err == nil && twice {
 			err = fmt.Errorf("key %q is given twice", key)
@@ -303,7 +303,7 @@ func (p safeParser) entry() (safeEntry, error) {
 	}
 	size, ok := safeSizes[e.dtype]
 	if !ok {
-		return e, fmt.Errorf("unknown dtype %s; save it as F32", clip(e.dtype))
+		return e, fmt.Errorf("unknown dtype %s; save it as F32", Quote(e.dtype))
 	}
 	e.shape = make([]int, len(dims))
 	for i, d := range dims {
@@ -347,8 +347,9 @@ func elements(shape []int) (int, bool) {
 	return product, true
 }
 
-// clip quotes an untrusted value for an error message, shortened so that a hostile file cannot flood a terminal.
-func clip(v any) string {
+// Quote returns a value that came out of a file, such as the name of a tensor, for an error message: quoted and
+// shortened, so that a hostile file cannot flood a terminal.
+func Quote(v any) string {
 	s := fmt.Sprint(v)
 	if len(s) > 60 {
 		s = s[:60] + "…"
@@ -358,7 +359,7 @@ func clip(v any) string {
 
 // place turns relative offsets into absolute ones, sorts names by them, and checks that the tensors
 // tile the bytes from data to size exactly.
-func (f *SafeFile) place(data, size int64) error {
+func (f *Safetensors) place(data, size int64) error {
 	sort.SliceStable(f.names, func(i, j int) bool {
 		a, b := f.entries[f.names[i]], f.entries[f.names[j]]
 		if a.begin != b.begin {
@@ -375,7 +376,7 @@ func (f *SafeFile) place(data, size int64) error {
 		case e.begin < next:
 			return fmt.Errorf("tensor %q starts at byte %d of the data, inside %q which ends at %d; the file is damaged", name, e.begin, previous, next)
 		case e.begin > next:
-			return fmt.Errorf("tensor %q starts at byte %d of the data, leaving a hole after %s which ends at %d; the file is damaged", name, e.begin, clip(previous), next)
+			return fmt.Errorf("tensor %q starts at byte %d of the data, leaving a hole after %s which ends at %d; the file is damaged", name, e.begin, Quote(previous), next)
 		}
 		next, previous = e.end, name
 		e.begin += data
@@ -389,7 +390,7 @@ func (f *SafeFile) place(data, size int64) error {
 }
 
 // Close closes the file if OpenSafetensorsFile opened it, and does nothing otherwise.
-func (f *SafeFile) Close() error {
+func (f *Safetensors) Close() error {
 	if f.closer == nil {
 		return nil
 	}
@@ -397,18 +398,18 @@ func (f *SafeFile) Close() error {
 }
 
 // Label is how errors call the file: "safetensors: " and its name.
-func (f *SafeFile) Label() string { return f.label }
+func (f *Safetensors) Label() string { return f.label }
 
 // Names returns the tensors' names in the order of their data, which is the order they were written in.
 // The slice is the caller's.
-func (f *SafeFile) Names() []string { return slices.Clone(f.names) }
+func (f *Safetensors) Names() []string { return slices.Clone(f.names) }
 
 // Metadata returns the file's "__metadata__" entries; nil if the file has none. The map must not be changed.
-func (f *SafeFile) Metadata() map[string]string { return f.metadata }
+func (f *Safetensors) Metadata() map[string]string { return f.metadata }
 
 // Shape returns the shape of a tensor, empty for a scalar, and whether the file has the tensor.
 // The slice is the caller's.
-func (f *SafeFile) Shape(name string) ([]int, bool) {
+func (f *Safetensors) Shape(name string) ([]int, bool) {
 	e, ok := f.entries[name]
 	if !ok {
 		return nil, false
@@ -417,25 +418,27 @@ func (f *SafeFile) Shape(name string) ([]int, bool) {
 }
 
 // DType returns the format's name for a tensor's element type ("F32", "I64", …), "" if the file lacks the tensor.
-func (f *SafeFile) DType(name string) string { return f.entries[name].dtype }
+func (f *Safetensors) DType(name string) string { return f.entries[name].dtype }
 
 // Float32 reads a floating-point tensor in row-major order. F32 keeps every bit, NaN payloads included;
 // F16 and BF16 widen exactly; F64 is rounded to nearest even. Integer tensors are an error: see Int64.
-func (f *SafeFile) Float32(name string) ([]float32, error) { return f.values(name).newFloat32() }
+func (f *Safetensors) Float32(name string) ([]float32, error) { return f.values(name).newFloat32() }
 
 // ReadFloat32 is Float32 into dst, whose length must be the tensor's element count. After an error dst may be partly written.
-func (f *SafeFile) ReadFloat32(name string, dst []float32) error { return f.values(name).float32(dst) }
+func (f *Safetensors) ReadFloat32(name string, dst []float32) error {
+	return f.values(name).float32(dst)
+}
 
 // Float64 reads a floating-point tensor in row-major order. F64 keeps every bit; narrower types widen
 // exactly, except that a signalling NaN becomes a quiet one. Integer tensors are an error: see Int64.
-func (f *SafeFile) Float64(name string) ([]float64, error) { return f.values(name).float64() }
+func (f *Safetensors) Float64(name string) ([]float64, error) { return f.values(name).float64() }
 
 // Int64 reads an integer or boolean tensor (0 and 1) in row-major order. A U64 value above 2^63−1 and a
 // boolean byte that is neither 0 nor 1 are errors. Floating-point tensors are an error: see Float32.
-func (f *SafeFile) Int64(name string) ([]int64, error) { return f.values(name).int64() }
+func (f *Safetensors) Int64(name string) ([]int64, error) { return f.values(name).int64() }
 
 // values is what reading a tensor's values takes.
-func (f *SafeFile) values(name string) tensorValues {
+func (f *Safetensors) values(name string) tensorValues {
 	e := f.entries[name]
 	return tensorValues{f.label, name, e.dtype, e.shape, e.count, func(convert func(i int, b []byte) error) error {
 		return chunks(f.r, e.begin, e.end, safeSizes[e.dtype], convert)
@@ -593,6 +596,9 @@ var (
 	intDTypes   = []string{"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 )
 
+// IsFloat reports whether ReadFloat32 and Float64 of a File read tensors of that dtype.
+func IsFloat(dtype string) bool { return slices.Contains(floatDTypes, dtype) }
+
 // chunks reads the bytes of a contiguous tensor of elements of size bytes piece by piece; i is the index of the first
 // element in b.
 func chunks(r io.ReaderAt, begin, end int64, size int, convert func(i int, b []byte) error) error {
@@ -633,8 +639,8 @@ func widenF16(h uint16) uint32 {
 	return sign | exp<<23 | (frac&0x3ff)<<13
 }
 
-// NamedTensor is one tensor to write.
-type NamedTensor struct {
+// Tensor is one tensor to write.
+type Tensor struct {
 	Name  string
 	Shape []int // row-major; empty for a scalar
 	// Data holds the product of Shape values as []float32 (F32), []float64 (F64), []int64 (I64) or []uint8 (U8).
@@ -647,7 +653,7 @@ type NamedTensor struct {
 // header and one buffer, whatever the tensors' size.
 //
 // Use it inside WriteFileAtomic to write a file.
-func WriteSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]string) error {
+func WriteSafetensors(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	header, err := safeHeader(tensors, metadata)
 	if err != nil {
 		return fmt.Errorf("safetensors: %w", err)
@@ -667,7 +673,7 @@ func WriteSafetensors(w io.Writer, tensors []NamedTensor, metadata map[string]st
 }
 
 // safeHeader checks the tensors and returns the padded JSON header.
-func safeHeader(tensors []NamedTensor, metadata map[string]string) ([]byte, error) {
+func safeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	header := []byte{'{'}
 	if len(metadata) > 0 {
 		for key, value := range metadata {
@@ -713,7 +719,7 @@ func safeHeader(tensors []NamedTensor, metadata map[string]string) ([]byte, erro
 }
 
 // checkTensors returns an error unless names, shapes and types can be written.
-func checkTensors(tensors []NamedTensor) error {
+func checkTensors(tensors []Tensor) error {
 	seen := make(map[string]bool, len(tensors))
 	for _, t := range tensors {
 		if t.Name == safeMetadataKey || seen[t.Name] {

@@ -1,9 +1,10 @@
-package data
+package scenes
 
 import (
 	"fmt"
 	"math"
 
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -27,26 +28,29 @@ const (
 	classRing
 )
 
-// SceneClasses are the names of the class ids of rendered scenes: the index is
+// Classes are the names of the class ids of rendered scenes: the index is
 // the id. A class is a shape; colour, texture, size and place tell nothing
 // about it.
-var SceneClasses = []string{
+var Classes = []string{
 	"floor", "wall", "ceiling", "rug", "picture", "window", "door", "table",
 	"chair", "lamp", "box", "ball", "cylinder", "cone", "pyramid", "ring",
 }
 
-// Scenes is a dataset of n ray-traced rooms of size×size pixels with the
+// New returns a dataset of n ray-traced rooms of size×size pixels with the
 // modalities rgb, depth and semseg, aligned to the pixel. Sample i is scene
 // number first+i, named "scene/%06d" after it, and depends on that number,
 // size and seed only; the size changes the sampling, not the scene.
 //
 // rgb is in steps of 1/255. Depth is the distance along the camera's axis
-// divided by 16 m, in steps of 2^−16. Semseg holds indices of SceneClasses.
+// divided by 16 m, in steps of 2^−16. Semseg holds indices of Classes.
 // Scenes are the same on every run; machines whose compilers fuse
 // multiplication and addition may differ in a pixel here and there.
-func Scenes(first, n, size int, seed uint64) Dataset {
+func New(first, n, size int, seed uint64) data.Dataset {
 	return &scenes{first, max(n, 0), size, seed}
 }
+
+// maxSize bounds what a scene takes to render: 64 megapixels.
+const maxSize = 8000
 
 type scenes struct {
 	first, n, size int
@@ -55,12 +59,12 @@ type scenes struct {
 
 func (d *scenes) Len() int { return d.n }
 
-func (d *scenes) Sample(i int) (*Sample, error) {
+func (d *scenes) Sample(i int) (*data.Sample, error) {
 	if i < 0 || i >= d.n {
-		return nil, fmt.Errorf("data: scene %d of %d", i, d.n)
+		return nil, fmt.Errorf("scenes: scene %d of %d", i, d.n)
 	}
-	if d.size < 1 || d.size*d.size > maxPixels {
-		return nil, fmt.Errorf("data: scenes of %d×%d pixels", d.size, d.size)
+	if d.size < 1 || d.size > maxSize {
+		return nil, fmt.Errorf("scenes: scenes of %d×%d pixels", d.size, d.size)
 	}
 	s := scenePool.Get().(*scene)
 	defer scenePool.Put(s)

@@ -1,4 +1,4 @@
-package nn
+package weights
 
 import (
 	"bufio"
@@ -365,7 +365,7 @@ func (u *unpickler) step(op byte) error {
 			v, ok = v.SetString(s, 10)
 		}
 		if !ok {
-			return fmt.Errorf("%s is no number", clip(s))
+			return fmt.Errorf("%s is no number", Quote(s))
 		}
 		return u.make(v)
 	case 'G': // BINFLOAT, the one that is big-endian
@@ -381,7 +381,7 @@ func (u *unpickler) step(op byte) error {
 		}
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%s is no number", clip(s))
+			return fmt.Errorf("%s is no number", Quote(s))
 		}
 		return u.push(v)
 
@@ -405,12 +405,12 @@ func (u *unpickler) step(op byte) error {
 		}
 		if op == 'S' {
 			if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '\'' && s[0] != '"' {
-				return fmt.Errorf("%s is no string", clip(s))
+				return fmt.Errorf("%s is no string", Quote(s))
 			}
 			s = s[1 : len(s)-1]
 		}
 		if strings.Contains(s, `\`) {
-			return fmt.Errorf("string %s has escapes; save it with protocol 2", clip(s))
+			return fmt.Errorf("string %s has escapes; save it with protocol 2", Quote(s))
 		}
 		return u.push(s)
 
@@ -588,7 +588,7 @@ func (u *unpickler) index(op, one, four byte) (uint64, error) {
 	}
 	i, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("memo number %s", clip(s))
+		return 0, fmt.Errorf("memo number %s", Quote(s))
 	}
 	return i, nil
 }
@@ -641,7 +641,7 @@ func (u *unpickler) globalLines() (pyName, error) {
 func (u *unpickler) global(module, name string) (pyName, error) {
 	full := pickleModule(module) + "." + name
 	if pickleNames[full] == 0 && u.names[full] == 0 {
-		return "", fmt.Errorf("refused %s: a checkpoint may hold tensors and plain values, and nothing of it is ever executed; if you trust it, load it in Python and save its state_dict alone", clip(module+"."+name))
+		return "", fmt.Errorf("refused %s: a checkpoint may hold tensors and plain values, and nothing of it is ever executed; if you trust it, load it in Python and save its state_dict alone", Quote(module+"."+name))
 	}
 	return pyName(full), nil
 }
