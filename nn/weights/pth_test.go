@@ -593,7 +593,7 @@ func TestOpenTensors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"a.pth": "*weights.Safetensors 21", "b.safetensors": "*nn.Pth 1", "c": "*nn.Pth 1", "d": "not a regular file", "none": "none: ", "e": "safetensors: NAME: 0 bytes is too short",
+		"a.pth": "*weights.Safetensors 21", "b.safetensors": "*weights.Pth 1", "c": "*weights.Pth 1", "d": "not a regular file", "none": "none: ", "e": "safetensors: NAME: 0 bytes is too short",
 		"f": "weights: NAME: neither a safetensors file nor a PyTorch checkpoint; it begins with \"<!DOCTYPE html><\"", "g": "safetensors: NAME: 5 bytes is too short", "h": "safetensors: NAME: header",
 	} {
 		path := filepath.Join(dir, name)
