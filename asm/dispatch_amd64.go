@@ -265,17 +265,10 @@ func packB(dst, b []float32, k, n, rs, cs int) {
 	case level == Generic || cs != 1 && rs != 1:
 		packBGeneric(dst, b, k, n, rs, cs)
 	case cs == 1:
-		padded := PackedLen(1, n)
-		wide := padded - padded%nr // columns of panels of full width
-		if wide > 0 {
-			packRows(dst, b, k, min(n, wide), wide, nr, rs, nr*k)
-		}
-		if wide < padded {
-			packRows(dst[wide*k:], b[wide:], k, n-wide, nr/2, nr/2, rs, 0)
-		}
+		packRows(dst, b, k, n, PackedLen(1, n), nr, rs, nr*k)
 	default:
 		for q := 0; q*nr < n; q++ {
-			packCols(dst[q*nr*k:], b[q*nr*cs:], k, min(nr, n-q*nr), PanelWidth(n, q), cs)
+			packCols(dst[q*nr*k:], b[q*nr*cs:], k, min(nr, n-q*nr), nr, cs)
 		}
 	}
 }
@@ -288,15 +281,19 @@ func packRows(dst, src []float32, k, n, padded, w, rs, step int) {
 	}
 }
 
-// packCols transposes one panel in blocks of one vector's width.
+// packCols transposes the n columns of one panel in two halves, each as wide as a
+// vector. The second may be all padding.
 func packCols(dst, src []float32, k, n, w, cs int) {
-	lanes := PanelCols() / 2
+	lanes := w / 2
 	for j := 0; j < w; j += lanes {
-		d, x, cols, width := &dst[j], &src[j*cs], min(n-j, lanes), min(w-j, lanes)
+		x, cols := &src[0], 0
+		if j < n {
+			x, cols = &src[j*cs], min(n-j, lanes)
+		}
 		if level == AVX512 {
-			packColsAVX512(d, x, k, cols, width, w, cs)
+			packColsAVX512(&dst[j], x, k, cols, w, cs)
 		} else {
-			packColsAVX2(d, x, k, cols, width, w, cs)
+			packColsAVX2(&dst[j], x, k, cols, w, cs)
 		}
 	}
 }
@@ -312,9 +309,9 @@ func tileRows(ldc, ars, acs int) int {
 	return TileRows()
 }
 
-func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	if level == Generic {
-		gemmPanelGeneric(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+		gemmPanelGeneric(c, ldc, a, ars, acs, b, m, n, k, accumulate, bias, add, ldadd)
 		return
 	}
 	acc := 0
@@ -339,110 +336,60 @@ func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 			addp = &add[i*ldadd]
 		}
 		if level == AVX512 {
-			gemmTilesAVX512(&c[i*ldc], ldc, ap, ars, acs, bp, w, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+			gemmTilesAVX512(&c[i*ldc], ldc, ap, ars, acs, bp, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
 		} else {
-			gemmTilesAVX2(&c[i*ldc], ldc, ap, ars, acs, bp, w, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+			gemmTilesAVX2(&c[i*ldc], ldc, ap, ars, acs, bp, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
 		}
 		i += height * count
 	}
 }
 
-func gemmTilesAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
-	if w == 32 {
-		switch m {
-		case 1:
-			gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 2:
-			gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 3:
-			gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 4:
-			gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 5:
-			gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 6:
-			gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 7:
-			gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 8:
-			gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 9:
-			gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 10:
-			gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 11:
-			gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 12:
-			gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 13:
-			gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 14:
-			gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		}
-		return
-	}
+func gemmTilesAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
 	switch m {
 	case 1:
-		gemm1x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 2:
-		gemm2x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 3:
-		gemm3x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 4:
-		gemm4x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 5:
-		gemm5x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 6:
-		gemm6x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 7:
-		gemm7x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 8:
-		gemm8x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 9:
-		gemm9x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 10:
-		gemm10x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 11:
-		gemm11x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 12:
-		gemm12x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 13:
-		gemm13x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 14:
-		gemm14x16AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	}
 }
 
-func gemmTilesAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, w, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
-	if w == 16 {
-		switch m {
-		case 1:
-			gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 2:
-			gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 3:
-			gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 4:
-			gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 5:
-			gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		case 6:
-			gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
-		}
-		return
-	}
+func gemmTilesAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
 	switch m {
 	case 1:
-		gemm1x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 2:
-		gemm2x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 3:
-		gemm3x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 4:
-		gemm4x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 5:
-		gemm5x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	case 6:
-		gemm6x8AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
 	}
 }

@@ -32,32 +32,19 @@ func PanelCols() int {
 	return genericNR
 }
 
-// PanelWidth returns the stored width w of panel q of an n-column matrix: NR,
-// or NR/2 for a last panel with at most NR/2 columns.
-func PanelWidth(n, q int) int {
-	nr := PanelCols()
-	left := n - q*nr
-	if q < 0 || left <= 0 {
-		fail("panel number", q, "0 <= q < %d", (n+nr-1)/nr)
-	}
-	if left <= nr/2 {
-		return nr / 2
-	}
-	return nr
-}
-
-// PackedLen returns the floats [PackB] writes for a k×n matrix.
+// PackedLen returns the floats [PackB] writes for a k×n matrix: panels are as
+// wide as PanelCols(), the last one too.
 func PackedLen(k, n int) int {
 	if k <= 0 || n <= 0 {
 		return 0
 	}
-	q := (n - 1) / PanelCols()
-	return k * (q*PanelCols() + PanelWidth(n, q))
+	nr := PanelCols()
+	return k * ((n + nr - 1) / nr * nr)
 }
 
 // PackB packs the k×n matrix with element (p,j) at b[p*rs+j*cs] into column
-// panels for [GemmPanel]. Panel q starts at dst[q*NR*k] and holds k rows of
-// w = PanelWidth(n, q) floats; columns past n are zero. dst needs
+// panels for [GemmPanel]. Panel q starts at dst[q*NR*k] and holds k rows of NR
+// floats, where NR is PanelCols(); columns past n are zero. dst needs
 // PackedLen(k, n) floats. cs == 1 (row-major) and rs == 1 (transposed, as
 // weights of a linear layer are stored) are fast.
 func PackB(dst, b []float32, k, n, rs, cs int) {
@@ -94,9 +81,9 @@ func packAGeneric(dst, a []float32, m, k, lda int) {
 func packBGeneric(dst, b []float32, k, n, rs, cs int) {
 	nr := PanelCols()
 	for q := 0; q*nr < n; q++ {
-		w, cols := PanelWidth(n, q), min(nr, n-q*nr)
+		cols := min(nr, n-q*nr)
 		for p := range k {
-			row := dst[q*nr*k+p*w:][:w]
+			row := dst[(q*k+p)*nr:][:nr]
 			for j := range cols {
 				row[j] = b[p*rs+(q*nr+j)*cs]
 			}
@@ -114,9 +101,9 @@ const sumLength = 128
 //
 //	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
 //
-// for i < m, j < n <= w, p < k; C is added to if accumulate is true and
-// overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is one panel of
-// width w as [PackB] lays it out, w being NR or NR/2; C[i,j] is c[i*ldc+j] and
+// for i < m, j < n <= PanelCols(), p < k; C is added to if accumulate is true and
+// overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is one panel as
+// [PackB] lays it out; C[i,j] is c[i*ldc+j] and
 // add[i,j] is add[i*ldadd+j]. bias (at least n floats) and add may be nil; add
 // must not overlap c. k may be 0.
 //
@@ -124,15 +111,13 @@ const sumLength = 128
 // add and bias is read. Rows are taken in tiles of at most TileRows(), all of
 // nearly the same height. Each element is summed in the order of p, 128 products
 // in an accumulator, so its bits do not depend on m, n or its place.
-func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
 	if m <= 0 || n <= 0 {
 		return
 	}
-	if nr := PanelCols(); w != nr && w != nr/2 {
-		fail("GemmPanel panel width", w, "%d or %d", nr, nr/2)
-	}
-	if n > w {
-		fail("GemmPanel columns", n, "at most the panel width %d", w)
+	nr := PanelCols()
+	if n > nr {
+		fail("GemmPanel columns", n, "at most the panel width %d", nr)
 	}
 	mustHold("GemmPanel k", k, 0)
 	mustHold("GemmPanel ldc", ldc, 0)
@@ -141,7 +126,7 @@ func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 		mustHold("GemmPanel ars", ars, 0)
 		mustHold("GemmPanel acs", acs, 0)
 		mustHold("GemmPanel len(a)", len(a), (m-1)*ars+(k-1)*acs+1)
-		mustHold("GemmPanel len(b)", len(b), k*w)
+		mustHold("GemmPanel len(b)", len(b), k*nr)
 	}
 	if bias != nil {
 		mustHold("GemmPanel len(bias)", len(bias), n)
@@ -150,13 +135,14 @@ func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, w i
 		mustHold("GemmPanel ldadd", ldadd, 0)
 		mustHold("GemmPanel len(add)", len(add), (m-1)*ldadd+n)
 	}
-	gemmPanel(c, ldc, a, ars, acs, b, w, m, n, k, accumulate, bias, add, ldadd)
+	gemmPanel(c, ldc, a, ars, acs, b, m, n, k, accumulate, bias, add, ldadd)
 }
 
 // gemmPanelGeneric works on blocks of two rows by four columns, which is what
 // fits the scalar registers. An odd last row is computed twice and stored
 // once: a second, narrower loop could be compiled to other roundings.
-func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, w int, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+	nr := PanelCols()
 	for i := 0; i < m; i += 2 {
 		i1 := min(i+1, m-1)
 		for j := 0; j < n; j += 4 {
@@ -173,7 +159,7 @@ func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float
 					a0, a1 := a[ia], a[ib]
 					ia += acs
 					ib += acs
-					r := b[p*w+j : p*w+j+4 : p*w+j+4]
+					r := b[p*nr+j : p*nr+j+4 : p*nr+j+4]
 					s00 += a0 * r[0]
 					s01 += a0 * r[1]
 					s02 += a0 * r[2]

@@ -9,7 +9,7 @@ import (
 
 // panelCase is one call of GemmPanel.
 type panelCase struct {
-	m, n, w, k   int
+	m, n, k      int
 	ars, acs     int
 	ldc          int
 	bias, add    bool
@@ -39,11 +39,11 @@ func (tc panelCase) check(t *testing.T) {
 		}
 		return s
 	}
-	m, n, w, k, ldc, mem := tc.m, tc.n, tc.w, tc.k, tc.ldc, tc.memory
+	m, n, k, ldc, nr, mem := tc.m, tc.n, tc.k, tc.ldc, PanelCols(), tc.memory
 	c := fill(end(mem.c, (m-1)*ldc+n))
 	var a, b, bias, add []float32
 	if k > 0 {
-		a, b = fill(end(mem.a, (m-1)*tc.ars+(k-1)*tc.acs+1)), fill(end(mem.b, k*w))
+		a, b = fill(end(mem.a, (m-1)*tc.ars+(k-1)*tc.acs+1)), fill(end(mem.b, k*nr))
 		if tc.special {
 			a[r.IntN(len(a))] = specials[r.IntN(3)]
 		}
@@ -58,7 +58,7 @@ func (tc panelCase) check(t *testing.T) {
 	}
 	old := append([]float32(nil), c...)
 	oldAdd := append([]float32(nil), add...)
-	GemmPanel(c, ldc, a, tc.ars, tc.acs, b, w, m, n, k, tc.accumulate, bias, add, ldadd)
+	GemmPanel(c, ldc, a, tc.ars, tc.acs, b, m, n, k, tc.accumulate, bias, add, ldadd)
 	for i := 0; i < m; i++ {
 		for j := n; j < ldc && i*ldc+j < len(c); j++ {
 			if c[i*ldc+j] != old[i*ldc+j] {
@@ -69,7 +69,7 @@ func (tc panelCase) check(t *testing.T) {
 			var v, abs float64
 			term := func(f float64) { v += f; abs += math.Abs(f) }
 			for p := 0; p < k; p++ {
-				term(float64(a[i*tc.ars+p*tc.acs]) * float64(b[p*w+j]))
+				term(float64(a[i*tc.ars+p*tc.acs]) * float64(b[p*nr+j]))
 			}
 			if bias != nil {
 				term(float64(bias[j]))
@@ -97,11 +97,8 @@ func TestGemmPanel(t *testing.T) {
 		mem := newPanelMemory(t, 1<<15)
 		nr := PanelCols()
 		check := func(m, n, k, variant int) {
-			tc := panelCase{m: m, n: n, w: nr, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
+			tc := panelCase{m: m, n: n, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
 				bias: variant&1 != 0, add: variant&2 != 0, accumulate: variant&4 != 0, special: variant == 5 && k > 0}
-			if n <= nr/2 && variant&1 == 0 {
-				tc.w = nr / 2
-			}
 			switch variant % 4 {
 			case 0: // row-major
 				tc.ars, tc.acs = k+1, 1
@@ -155,14 +152,14 @@ func TestGemmPanelBits(t *testing.T) {
 		}
 		a, wide := random(rows*k), random(k*nr)
 		full := make([]float32, rows*nr)
-		GemmPanel(full, nr, a, k, 1, wide, nr, rows, nr, k, false, nil, nil, 0)
-		narrow := make([]float32, k*nr/2)
+		GemmPanel(full, nr, a, k, 1, wide, rows, nr, k, false, nil, nil, 0)
+		narrow := make([]float32, PackedLen(k, nr/2))
 		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
 		for m := 1; m <= rows; m++ {
 			c := make([]float32, m*nr)
 			for first := 0; first+m <= rows; first++ {
-				GemmPanel(c, nr, a[first*k:], k, 1, wide, nr, m, nr, k, false, nil, nil, 0)
-				GemmPanel(c[nr/2:], nr, a[first*k:], k, 1, narrow, nr/2, m, nr/2-1, k, false, nil, nil, 0)
+				GemmPanel(c, nr, a[first*k:], k, 1, wide, m, nr, k, false, nil, nil, 0)
+				GemmPanel(c[nr/2:], nr, a[first*k:], k, 1, narrow, m, nr/2-1, k, false, nil, nil, 0)
 				for i, v := range c {
 					if v != full[first*nr+i] {
 						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
@@ -184,12 +181,11 @@ func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
 	PackB(dst, b, k, n, rs, cs)
 	nr, i := PanelCols(), 0
 	for q := 0; q*nr < n; q++ {
-		w := PanelWidth(n, q)
 		if i != q*nr*k {
 			t.Fatalf("panel %d at %d", q, i)
 		}
 		for p := 0; p < k; p++ {
-			for j := q * nr; j < q*nr+w; j++ {
+			for j := q * nr; j < q*nr+nr; j++ {
 				want := float32(0)
 				if j < n {
 					want = b[p*rs+j*cs]
@@ -249,11 +245,8 @@ func FuzzGemmPanel(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8, k uint16, flags, pad uint8) {
 		levels := Supported()
 		defer Use(levels[int(flags>>4)%len(levels)])()
-		tc := panelCase{m: 1 + int(m)%(3*TileRows()), n: 1 + int(n)%PanelCols(), w: PanelCols(), k: int(k) % 300, seed1: seed,
+		tc := panelCase{m: 1 + int(m)%(3*TileRows()), n: 1 + int(n)%PanelCols(), k: int(k) % 300, seed1: seed,
 			bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, special: flags&8 != 0}
-		if tc.n <= tc.w/2 && pad&1 != 0 {
-			tc.w /= 2
-		}
 		tc.ldc, tc.ars, tc.acs = tc.n+int(pad%7), tc.k+int(pad%5), 1
 		if pad&2 != 0 {
 			tc.ars, tc.acs = 1+int(pad%3), tc.m*3
@@ -284,22 +277,21 @@ func TestGemmChecks(t *testing.T) {
 		s := func(n int) []float32 { return make([]float32, n) }
 		type call struct {
 			c, a, b, bias, add []float32
-			w, m, n, k         int
+			m, n, k            int
 		}
-		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), nr, mr, nr, k}
+		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), mr, nr, k}
 		run := func(x call) {
-			GemmPanel(x.c, nr, x.a, k, 1, x.b, x.w, x.m, x.n, x.k, false, x.bias, x.add, nr)
+			GemmPanel(x.c, nr, x.a, k, 1, x.b, x.m, x.n, x.k, false, x.bias, x.add, nr)
 		}
 		run(good)
 		for what, change := range map[string]func(*call){
-			"panel width": func(x *call) { x.w-- },
-			"columns":     func(x *call) { x.w /= 2 },
-			"k":           func(x *call) { x.k = -1 },
-			"len(c)":      func(x *call) { x.c = x.c[1:] },
-			"len(a)":      func(x *call) { x.a = x.a[1:] },
-			"len(b)":      func(x *call) { x.b = x.b[1:] },
-			"len(bias)":   func(x *call) { x.bias = x.bias[1:] },
-			"len(add)":    func(x *call) { x.add = x.add[1:] },
+			"columns":   func(x *call) { x.n++ },
+			"k":         func(x *call) { x.k = -1 },
+			"len(c)":    func(x *call) { x.c = x.c[1:] },
+			"len(a)":    func(x *call) { x.a = x.a[1:] },
+			"len(b)":    func(x *call) { x.b = x.b[1:] },
+			"len(bias)": func(x *call) { x.bias = x.bias[1:] },
+			"len(add)":  func(x *call) { x.add = x.add[1:] },
 		} {
 			bad := good
 			change(&bad)
@@ -309,7 +301,6 @@ func TestGemmChecks(t *testing.T) {
 		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
 		mustPanic(t, "PackA dst", "PackA len(dst)", func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) })
 		mustPanic(t, "PackA a", "PackA len(a)", func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) })
-		mustPanic(t, "PanelWidth", "panel number", func() { PanelWidth(nr, 1) })
 		if got := testing.AllocsPerRun(10, func() { run(good) }); got != 0 {
 			t.Errorf("GemmPanel allocates %v times", got)
 		}
@@ -331,7 +322,7 @@ func ExampleGemmPanel() {
 	panel := make([]float32, PackedLen(k, n))
 	PackB(panel, b, k, n, n, 1)
 	c := make([]float32, m*n)
-	GemmPanel(c, n, a, k, 1, panel, PanelWidth(n, 0), m, n, k, false, []float32{10, 20}, nil, 0)
+	GemmPanel(c, n, a, k, 1, panel, m, n, k, false, []float32{10, 20}, nil, 0)
 	fmt.Println(c)
 	// Output: [14 25 20 31]
 }

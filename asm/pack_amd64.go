@@ -17,12 +17,12 @@ func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, r
 // packColsAVX2 computes, for pointers to the first elements:
 //
 //	for p < k {
-//		for j < n          { dst[p*w+j] = src[p+j*cs] }
-//		for n <= j < width { dst[p*w+j] = 0 }
-//	} // width is at most one vector
+//		for j < n         { dst[p*w+j] = src[p+j*cs] }
+//		for n <= j < lanes { dst[p*w+j] = 0 }
+//	} // n is at most lanes, the floats of a vector, and may be 0
 //
 //go:noescape
-func packColsAVX2(dst *float32, src *float32, k int, n int, width int, w int, cs int)
+func packColsAVX2(dst *float32, src *float32, k int, n int, w int, cs int)
 
 // packRowsAVX512 computes, for pointers to the first elements:
 //
@@ -37,9 +37,9 @@ func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int,
 // packColsAVX512 computes, for pointers to the first elements:
 //
 //	for p < k {
-//		for j < n          { dst[p*w+j] = src[p+j*cs] }
-//		for n <= j < width { dst[p*w+j] = 0 }
-//	} // width is at most one vector
+//		for j < n         { dst[p*w+j] = src[p+j*cs] }
+//		for n <= j < lanes { dst[p*w+j] = 0 }
+//	} // n is at most lanes, the floats of a vector, and may be 0
 //
 //go:noescape
-func packColsAVX512(dst *float32, src *float32, k int, n int, width int, w int, cs int)
+func packColsAVX512(dst *float32, src *float32, k int, n int, w int, cs int)

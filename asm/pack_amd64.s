@@ -110,27 +110,26 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func packColsAVX2(dst *float32, src *float32, k int, n int, width int, w int, cs int)
+// func packColsAVX2(dst *float32, src *float32, k int, n int, w int, cs int)
 // Requires: AVX, CMOV
-TEXT ·packColsAVX2(SB), NOSPLIT, $0-56
+TEXT ·packColsAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ width+32(FP), SI
-	MOVQ w+40(FP), DI
-	MOVQ cs+48(FP), R8
+	MOVQ w+32(FP), SI
+	MOVQ cs+40(FP), DI
+	SHLQ $0x02, SI
 	SHLQ $0x02, DI
-	SHLQ $0x02, R8
 
 loop1:
-	MOVQ       $0x00000008, R9
-	CMPQ       DX, R9
-	CMOVQLT    DX, R9
-	LEAQ       mask_table<>+0(SB), R10
-	MOVQ       $+16, R11
-	SUBQ       R9, R11
-	VMOVUPS    (R10)(R11*4), Y0
+	MOVQ       $0x00000008, R8
+	CMPQ       DX, R8
+	CMOVQLT    DX, R8
+	LEAQ       mask_table<>+0(SB), R9
+	MOVQ       $+16, R10
+	SUBQ       R8, R10
+	VMOVUPS    (R9)(R10*4), Y0
 	VXORPS     Y1, Y1, Y1
 	VXORPS     Y2, Y2, Y2
 	VXORPS     Y3, Y3, Y3
@@ -139,38 +138,40 @@ loop1:
 	VXORPS     Y6, Y6, Y6
 	VXORPS     Y7, Y7, Y7
 	VXORPS     Y8, Y8, Y8
-	MOVQ       CX, R10
-	VMASKMOVPS (R10), Y0, Y1
+	MOVQ       CX, R9
+	CMPQ       BX, $0x00000000
+	JLE        loaded2
+	VMASKMOVPS (R9), Y0, Y1
 	CMPQ       BX, $0x00000001
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y2
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y2
 	CMPQ       BX, $0x00000002
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y3
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y3
 	CMPQ       BX, $0x00000003
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y4
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y4
 	CMPQ       BX, $0x00000004
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y5
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y5
 	CMPQ       BX, $0x00000005
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y6
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y6
 	CMPQ       BX, $0x00000006
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y7
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y7
 	CMPQ       BX, $0x00000007
-	JLE        loaded3
-	ADDQ       R8, R10
-	VMASKMOVPS (R10), Y0, Y8
+	JLE        loaded2
+	ADDQ       DI, R9
+	VMASKMOVPS (R9), Y0, Y8
 
-loaded3:
+loaded2:
 	ADDQ       $0x00000020, CX
 	VUNPCKLPS  Y2, Y1, Y0
 	VUNPCKHPS  Y2, Y1, Y9
@@ -196,77 +197,38 @@ loaded3:
 	VPERM2F128 $0x31, Y7, Y3, Y6
 	VPERM2F128 $0x20, Y8, Y4, Y10
 	VPERM2F128 $0x31, Y8, Y4, Y8
-	CMPQ       SI, $0x00000008
-	JNE        narrow5
 	VMOVUPS    Y0, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000001
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000001
+	JLE        stored3
 	VMOVUPS    Y9, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000002
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000002
+	JLE        stored3
 	VMOVUPS    Y2, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000003
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000003
+	JLE        stored3
 	VMOVUPS    Y10, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000004
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000004
+	JLE        stored3
 	VMOVUPS    Y11, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000005
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000005
+	JLE        stored3
 	VMOVUPS    Y12, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000006
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000006
+	JLE        stored3
 	VMOVUPS    Y6, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000007
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000007
+	JLE        stored3
 	VMOVUPS    Y8, (AX)
-	ADDQ       DI, AX
-	JMP        stored4
+	ADDQ       SI, AX
 
-narrow5:
-	LEAQ       mask_table<>+0(SB), R10
-	MOVQ       $+16, R11
-	SUBQ       SI, R11
-	VMOVUPS    (R10)(R11*4), Y1
-	VMASKMOVPS Y0, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000001
-	JLE        stored4
-	VMASKMOVPS Y9, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000002
-	JLE        stored4
-	VMASKMOVPS Y2, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000003
-	JLE        stored4
-	VMASKMOVPS Y10, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000004
-	JLE        stored4
-	VMASKMOVPS Y11, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000005
-	JLE        stored4
-	VMASKMOVPS Y12, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000006
-	JLE        stored4
-	VMASKMOVPS Y6, Y1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000007
-	JLE        stored4
-	VMASKMOVPS Y8, Y1, (AX)
-	ADDQ       DI, AX
-
-stored4:
+stored3:
 	SUBQ $0x00000008, DX
 	JGT  loop1
 	VZEROUPPER
@@ -344,26 +306,25 @@ next4:
 	VZEROUPPER
 	RET
 
-// func packColsAVX512(dst *float32, src *float32, k int, n int, width int, w int, cs int)
+// func packColsAVX512(dst *float32, src *float32, k int, n int, w int, cs int)
 // Requires: AVX, AVX512F, BMI2, CMOV
-TEXT ·packColsAVX512(SB), NOSPLIT, $0-56
+TEXT ·packColsAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst+0(FP), AX
 	MOVQ src+8(FP), CX
 	MOVQ k+16(FP), DX
 	MOVQ n+24(FP), BX
-	MOVQ width+32(FP), SI
-	MOVQ w+40(FP), DI
-	MOVQ cs+48(FP), R8
+	MOVQ w+32(FP), SI
+	MOVQ cs+40(FP), DI
+	SHLQ $0x02, SI
 	SHLQ $0x02, DI
-	SHLQ $0x02, R8
 
 loop1:
-	MOVQ      $0x00000010, R9
-	CMPQ      DX, R9
-	CMOVQLT   DX, R9
-	MOVQ      $-1, R10
-	BZHIQ     R9, R10, R10
-	KMOVW     R10, K1
+	MOVQ      $0x00000010, R8
+	CMPQ      DX, R8
+	CMOVQLT   DX, R8
+	MOVQ      $-1, R9
+	BZHIQ     R8, R9, R9
+	KMOVW     R9, K1
 	VPXORD    Z0, Z0, Z0
 	VPXORD    Z1, Z1, Z1
 	VPXORD    Z2, Z2, Z2
@@ -380,70 +341,72 @@ loop1:
 	VPXORD    Z13, Z13, Z13
 	VPXORD    Z14, Z14, Z14
 	VPXORD    Z15, Z15, Z15
-	MOVQ      CX, R10
-	VMOVUPS.Z (R10), K1, Z0
+	MOVQ      CX, R9
+	CMPQ      BX, $0x00000000
+	JLE       loaded2
+	VMOVUPS.Z (R9), K1, Z0
 	CMPQ      BX, $0x00000001
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z1
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z1
 	CMPQ      BX, $0x00000002
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z2
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z2
 	CMPQ      BX, $0x00000003
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z3
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z3
 	CMPQ      BX, $0x00000004
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z4
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z4
 	CMPQ      BX, $0x00000005
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z5
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z5
 	CMPQ      BX, $0x00000006
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z6
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z6
 	CMPQ      BX, $0x00000007
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z7
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z7
 	CMPQ      BX, $0x00000008
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z8
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z8
 	CMPQ      BX, $0x00000009
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z9
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z9
 	CMPQ      BX, $0x0000000a
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z10
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z10
 	CMPQ      BX, $0x0000000b
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z11
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z11
 	CMPQ      BX, $0x0000000c
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z12
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z12
 	CMPQ      BX, $0x0000000d
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z13
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z13
 	CMPQ      BX, $0x0000000e
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z14
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z14
 	CMPQ      BX, $0x0000000f
-	JLE       loaded3
-	ADDQ      R8, R10
-	VMOVUPS.Z (R10), K1, Z15
+	JLE       loaded2
+	ADDQ      DI, R9
+	VMOVUPS.Z (R9), K1, Z15
 
-loaded3:
+loaded2:
 	ADDQ       $0x00000040, CX
 	VUNPCKLPS  Z1, Z0, Z16
 	VUNPCKHPS  Z1, Z0, Z17
@@ -509,140 +472,70 @@ loaded3:
 	VSHUFF32X4 $0x88, Z15, Z23, Z7
 	VSHUFF32X4 $0xdd, Z27, Z19, Z11
 	VSHUFF32X4 $0xdd, Z15, Z23, Z15
-	CMPQ       SI, $0x00000010
-	JNE        narrow5
 	VMOVUPS    Z0, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000001
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000001
+	JLE        stored3
 	VMOVUPS    Z1, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000002
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000002
+	JLE        stored3
 	VMOVUPS    Z2, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000003
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000003
+	JLE        stored3
 	VMOVUPS    Z3, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000004
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000004
+	JLE        stored3
 	VMOVUPS    Z4, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000005
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000005
+	JLE        stored3
 	VMOVUPS    Z5, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000006
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000006
+	JLE        stored3
 	VMOVUPS    Z6, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000007
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000007
+	JLE        stored3
 	VMOVUPS    Z7, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000008
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000008
+	JLE        stored3
 	VMOVUPS    Z8, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x00000009
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x00000009
+	JLE        stored3
 	VMOVUPS    Z9, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000a
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000a
+	JLE        stored3
 	VMOVUPS    Z10, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000b
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000b
+	JLE        stored3
 	VMOVUPS    Z11, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000c
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000c
+	JLE        stored3
 	VMOVUPS    Z12, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000d
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000d
+	JLE        stored3
 	VMOVUPS    Z13, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000e
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000e
+	JLE        stored3
 	VMOVUPS    Z14, (AX)
-	ADDQ       DI, AX
-	CMPQ       R9, $0x0000000f
-	JLE        stored4
+	ADDQ       SI, AX
+	CMPQ       R8, $0x0000000f
+	JLE        stored3
 	VMOVUPS    Z15, (AX)
-	ADDQ       DI, AX
-	JMP        stored4
+	ADDQ       SI, AX
 
-narrow5:
-	MOVQ    $-1, R10
-	BZHIQ   SI, R10, R10
-	KMOVW   R10, K1
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000001
-	JLE     stored4
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000002
-	JLE     stored4
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000003
-	JLE     stored4
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000004
-	JLE     stored4
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000005
-	JLE     stored4
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000006
-	JLE     stored4
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000007
-	JLE     stored4
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000008
-	JLE     stored4
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x00000009
-	JLE     stored4
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000a
-	JLE     stored4
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000b
-	JLE     stored4
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000c
-	JLE     stored4
-	VMOVUPS Z12, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000d
-	JLE     stored4
-	VMOVUPS Z13, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000e
-	JLE     stored4
-	VMOVUPS Z14, K1, (AX)
-	ADDQ    DI, AX
-	CMPQ    R9, $0x0000000f
-	JLE     stored4
-	VMOVUPS Z15, K1, (AX)
-	ADDQ    DI, AX
-
-stored4:
+stored3:
 	SUBQ $0x00000010, DX
 	JGT  loop1
 	VZEROUPPER

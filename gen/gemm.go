@@ -12,23 +12,25 @@ func gemmFamily(s *simd) {
 	if s.avx512 {
 		rows = 14
 	}
-	for vecs := 1; vecs <= 2; vecs++ {
-		for m := 1; m <= rows; m++ {
-			s.gemm(m, vecs)
-		}
+	for m := 1; m <= rows; m++ {
+		s.gemm(m)
 	}
 }
 
-// sumLength is asm's constant of the same name: how many products are summed up
-// before the sum goes to C.
-const sumLength = 128
+const (
+	// sumLength is asm's constant of the same name: how many products are summed up
+	// before the sum goes to C.
+	sumLength = 128
+	// gemmVecs is the width of a tile, and of a panel of B, in vectors.
+	gemmVecs = 2
+)
 
-// gemm emits tiles of m rows by vecs vectors, one below the other. The
-// accumulators stay in registers for sumLength steps of k; each step loads one
-// row of the B panel and broadcasts m values of A. Broadcasting into a register
-// first beats the broadcasting operand of the multiply-add.
-func (s *simd) gemm(m, vecs int) {
-	width := vecs * s.lanes
+// gemm emits tiles of m rows, one below the other. The accumulators stay in
+// registers for sumLength steps of k; each step loads one row of the B panel and
+// broadcasts m values of A. Broadcasting into a register first beats the
+// broadcasting operand of the multiply-add.
+func (s *simd) gemm(m int) {
+	width := gemmVecs * s.lanes
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
 		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k, acc int, bias, add *float32, ldadd, tiles int)",
 		fmt.Sprintf("for i < %d*tiles, j < n <= %d {", m, width),
@@ -80,14 +82,14 @@ func (s *simd) gemm(m, vecs int) {
 
 	acc := make([][]reg.VecVirtual, m)
 	for i := range acc {
-		acc[i] = s.zeros(vecs)
+		acc[i] = s.zeros(gemmVecs)
 	}
 	done, top := s.label("done"), s.label("loop")
 	s.TESTQ(k, k)
 	s.JEQ(LabelRef(done))
 	s.Label(top)
 	var bv []reg.VecVirtual
-	for v := 0; v < vecs; v++ {
+	for v := 0; v < gemmVecs; v++ {
 		bv = append(bv, s.vec())
 		s.VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes * v}, bv[v])
 	}
@@ -97,7 +99,7 @@ func (s *simd) gemm(m, vecs int) {
 	for i := 0; i < m; i++ {
 		av := s.vec()
 		s.VBROADCASTSS(row[i], av)
-		for v := 0; v < vecs; v++ {
+		for v := 0; v < gemmVecs; v++ {
 			s.VFMADD231PS(bv[v], av, acc[i][v])
 		}
 	}
@@ -114,10 +116,10 @@ func (s *simd) gemm(m, vecs int) {
 	edge := s.label("edge")
 	s.CMPQ(n, U32(width))
 	s.JNE(LabelRef(edge))
-	t.store(acc, make([]reg.Register, vecs))
+	t.store(acc, make([]reg.Register, gemmVecs))
 	s.Label(edge)
 	var masks []reg.Register
-	for v := 0; v < vecs; v++ {
+	for v := 0; v < gemmVecs; v++ {
 		masks = append(masks, s.tailMask(n, v))
 	}
 	t.store(acc, masks)

@@ -74,16 +74,16 @@ func (s *simd) packRows() {
 
 // packCols transposes square blocks of one vector by one vector in registers.
 func (s *simd) packCols() {
-	s.function("packCols", "(dst, src *float32, k, n, width, w, cs int)",
+	s.function("packCols", "(dst, src *float32, k, n, w, cs int)",
 		"for p < k {",
-		"	for j < n          { dst[p*w+j] = src[p+j*cs] }",
-		"	for n <= j < width { dst[p*w+j] = 0 }",
-		"} // width is at most one vector")
+		"	for j < n         { dst[p*w+j] = src[p+j*cs] }",
+		"	for n <= j < lanes { dst[p*w+j] = 0 }",
+		"} // n is at most lanes, the floats of a vector, and may be 0")
 	dst, src, k := s.gp("dst"), s.gp("src"), s.gp("k")
-	n, width, w, cs := s.gp("n"), s.gp("width"), s.gp("w"), s.gp("cs")
+	n, w, cs := s.gp("n"), s.gp("w"), s.gp("cs")
 	s.SHLQ(U8(2), w)
 	s.SHLQ(U8(2), cs)
-	top, done := s.label("loop"), s.label("done")
+	top := s.label("loop")
 	s.Label(top)
 	left := s.GP64()
 	s.MOVQ(U32(s.lanes), left)
@@ -96,9 +96,9 @@ func (s *simd) packCols() {
 	p := s.GP64()
 	s.MOVQ(src, p)
 	for j := range x {
+		s.CMPQ(n, U32(j))
+		s.JLE(LabelRef(loaded))
 		if j > 0 {
-			s.CMPQ(n, U32(j))
-			s.JLE(LabelRef(loaded))
 			s.ADDQ(cs, p)
 		}
 		s.loadTo(Mem{Base: p}, loadMask, x[j])
@@ -108,27 +108,17 @@ func (s *simd) packCols() {
 
 	y := s.transpose(x)
 	stored := s.label("stored")
-	store := func(mask reg.Register) {
-		for i := range y {
-			if i > 0 {
-				s.CMPQ(left, U32(i))
-				s.JLE(LabelRef(stored))
-			}
-			s.storeTo(y[i], mask, Mem{Base: dst})
-			s.ADDQ(w, dst)
+	for i := range y {
+		if i > 0 {
+			s.CMPQ(left, U32(i))
+			s.JLE(LabelRef(stored))
 		}
+		s.VMOVUPS(y[i], Mem{Base: dst})
+		s.ADDQ(w, dst)
 	}
-	narrow := s.label("narrow")
-	s.CMPQ(width, U32(s.lanes))
-	s.JNE(LabelRef(narrow))
-	store(nil)
-	s.JMP(LabelRef(stored))
-	s.Label(narrow)
-	store(s.tailMask(width, 0))
 	s.Label(stored)
 	s.SUBQ(U32(s.lanes), k)
 	s.JGT(LabelRef(top))
-	s.Label(done)
 	s.ret()
 }
 

@@ -115,20 +115,16 @@ func (a *attention) forwardHead(w, i int) {
 	q, k, v := a.head(i, a.q.Data, a.kv.Data)
 	out := a.output(i, a.out.Data)
 	nr := asm.PanelCols()
-	most := nr + nr/2
-	lds := scoreStride(min(a.n, most))
-	scratch := a.t.Scratch(w, asm.PackedLen(a.dh, a.n)+asm.PackedLen(a.m, a.dh)+a.m*lds+2*most)
+	lds := scoreStride(min(a.n, nr))
+	scratch := a.t.Scratch(w, asm.PackedLen(a.dh, a.n)+asm.PackedLen(a.m, a.dh)+a.m*lds+2*nr)
 	queries := pack(&scratch, q.transposed(), a.dh, a.n)
 	values := pack(&scratch, v, a.m, a.dh)
-	s, shift, sums := scratch[:a.m*lds], scratch[a.m*lds:][:most], scratch[a.m*lds+most:]
-	for from := 0; from < a.n; {
+	s, shift, sums := scratch[:a.m*lds], scratch[a.m*lds:][:nr], scratch[a.m*lds+nr:]
+	for from := 0; from < a.n; from += nr {
 		if a.t.stopping() { // one head of a long sequence takes seconds
 			return
 		}
-		to := from + nr
-		if a.n-to <= nr/2 { // a last panel of half the width goes along
-			to = a.n
-		}
+		to := min(from+nr, a.n)
 		if a.shift != nil {
 			shift = a.shift[i*a.n+from : i*a.n+to]
 		}
@@ -136,7 +132,6 @@ func (a *attention) forwardHead(w, i int) {
 		asm.Softmax(s, lds, a.m, to-from, a.scale, shift, sums)
 		gemmSmall(out.at(from, 0).data, a.d, rowMajor(s, lds).transposed(), values, to-from, a.dh, a.m, false)
 		asm.DivRows(out.at(from, 0).data, a.d, to-from, a.dh, sums)
-		from = to
 	}
 }
 

@@ -248,7 +248,7 @@ func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 
 				add = p.add[i*p.ldadd+j:]
 			}
 		}
-		asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], asm.PanelWidth(p.n, q), m, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
+		asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], m, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
 	}
 }
 
@@ -261,8 +261,7 @@ func gemmSmall(c []float32, ldc int, a matrix, panels []float32, m, n, k int, ac
 	for kb := range kBlocks {
 		k0, k1 := block(k, kBlocks, kb)
 		for j := 0; j < n; j += nr {
-			width := asm.PanelWidth(n, j/nr)
-			asm.GemmPanel(c[j:], ldc, a.data[k0*a.cs:], a.rs, a.cs, panels[j*k+k0*width:], width, m, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
+			asm.GemmPanel(c[j:], ldc, a.data[k0*a.cs:], a.rs, a.cs, panels[j*k+k0*nr:], m, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
 		}
 	}
 }
