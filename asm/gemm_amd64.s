@@ -66,7 +66,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -75,21 +75,21 @@ done3:
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y2
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y2
@@ -97,21 +97,23 @@ nobias8:
 	VMOVUPS 32(AX), Y2
 	VADDPS  Y2, Y1, Y1
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Y0, (AX)
 	VMOVUPS Y1, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -132,7 +134,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -146,7 +148,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y3
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -155,21 +157,21 @@ edge5:
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y2, Y4
@@ -177,44 +179,13 @@ nobias13:
 	VMASKMOVPS 32(AX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS Y0, Y2, (AX)
 	VMASKMOVPS Y1, Y3, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 DATA mask_table<>+0(SB)/4, $0xffffffff
 DATA mask_table<>+4(SB)/4, $0xffffffff
@@ -321,7 +292,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -335,12 +306,12 @@ done3:
 	VMOVUPS 32(AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y4
 	VADDPS  Y4, Y0, Y0
 	VADDPS  Y4, Y2, Y2
@@ -348,10 +319,10 @@ first6:
 	VADDPS  Y4, Y1, Y1
 	VADDPS  Y4, Y3, Y3
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y4
@@ -364,7 +335,7 @@ nobias8:
 	VMOVUPS 32(AX), Y4
 	VADDPS  Y4, Y3, Y3
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -373,15 +344,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Y2, (AX)
 	VMOVUPS Y3, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -402,7 +375,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -416,7 +389,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y5
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -430,12 +403,12 @@ edge5:
 	VMASKMOVPS 32(AX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
 	VADDPS     Y6, Y2, Y2
@@ -443,10 +416,10 @@ first11:
 	VADDPS     Y6, Y1, Y1
 	VADDPS     Y6, Y3, Y3
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y4, Y6
@@ -459,7 +432,7 @@ nobias13:
 	VMASKMOVPS 32(AX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -468,38 +441,7 @@ more12:
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y4, (AX)
 	VMASKMOVPS Y3, Y5, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 // func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -581,7 +523,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -600,12 +542,12 @@ done3:
 	VMOVUPS 32(AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y6
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y6, Y2, Y2
@@ -615,10 +557,10 @@ first6:
 	VADDPS  Y6, Y3, Y3
 	VADDPS  Y6, Y5, Y5
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y6
@@ -636,7 +578,7 @@ nobias8:
 	VMOVUPS 32(AX), Y6
 	VADDPS  Y6, Y5, Y5
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -648,15 +590,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Y4, (AX)
 	VMOVUPS Y5, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -677,7 +621,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -691,7 +635,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y7
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -710,12 +654,12 @@ edge5:
 	VMASKMOVPS 32(AX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
 	VADDPS     Y8, Y2, Y2
@@ -725,10 +669,10 @@ first11:
 	VADDPS     Y8, Y3, Y3
 	VADDPS     Y8, Y5, Y5
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y6, Y8
@@ -746,7 +690,7 @@ nobias13:
 	VMASKMOVPS 32(AX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -758,38 +702,7 @@ more12:
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y6, (AX)
 	VMASKMOVPS Y5, Y7, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 // func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -881,7 +794,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -905,12 +818,12 @@ done3:
 	VMOVUPS 32(AX), Y8
 	VADDPS  Y8, Y7, Y7
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y8
 	VADDPS  Y8, Y0, Y0
 	VADDPS  Y8, Y2, Y2
@@ -922,10 +835,10 @@ first6:
 	VADDPS  Y8, Y5, Y5
 	VADDPS  Y8, Y7, Y7
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y8
@@ -948,7 +861,7 @@ nobias8:
 	VMOVUPS 32(AX), Y8
 	VADDPS  Y8, Y7, Y7
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -963,15 +876,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Y6, (AX)
 	VMOVUPS Y7, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -992,7 +907,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -1006,7 +921,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y9
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1030,12 +945,12 @@ edge5:
 	VMASKMOVPS 32(AX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
 	VADDPS     Y10, Y2, Y2
@@ -1047,10 +962,10 @@ first11:
 	VADDPS     Y10, Y5, Y5
 	VADDPS     Y10, Y7, Y7
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y8, Y10
@@ -1073,7 +988,7 @@ nobias13:
 	VMASKMOVPS 32(AX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1088,38 +1003,7 @@ more12:
 	ADDQ       CX, AX
 	VMASKMOVPS Y6, Y8, (AX)
 	VMASKMOVPS Y7, Y9, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 // func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -1220,7 +1104,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1249,12 +1133,12 @@ done3:
 	VMOVUPS 32(AX), Y10
 	VADDPS  Y10, Y9, Y9
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y10
 	VADDPS  Y10, Y0, Y0
 	VADDPS  Y10, Y2, Y2
@@ -1268,10 +1152,10 @@ first6:
 	VADDPS  Y10, Y7, Y7
 	VADDPS  Y10, Y9, Y9
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y10
@@ -1299,7 +1183,7 @@ nobias8:
 	VMOVUPS 32(AX), Y10
 	VADDPS  Y10, Y9, Y9
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1317,15 +1201,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Y8, (AX)
 	VMOVUPS Y9, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -1346,7 +1232,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -1360,7 +1246,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y11
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1389,12 +1275,12 @@ edge5:
 	VMASKMOVPS 32(AX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
 	VADDPS     Y12, Y2, Y2
@@ -1408,10 +1294,10 @@ first11:
 	VADDPS     Y12, Y7, Y7
 	VADDPS     Y12, Y9, Y9
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y10, Y12
@@ -1439,7 +1325,7 @@ nobias13:
 	VMASKMOVPS 32(AX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1457,38 +1343,7 @@ more12:
 	ADDQ       CX, AX
 	VMASKMOVPS Y8, Y10, (AX)
 	VMASKMOVPS Y9, Y11, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 // func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -1599,7 +1454,7 @@ done3:
 	CMPQ    AX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1633,12 +1488,12 @@ done3:
 	VMOVUPS 32(AX), Y12
 	VADDPS  Y12, Y11, Y11
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Y12
 	VADDPS  Y12, Y0, Y0
 	VADDPS  Y12, Y2, Y2
@@ -1654,10 +1509,10 @@ first6:
 	VADDPS  Y12, Y9, Y9
 	VADDPS  Y12, Y11, Y11
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Y12
@@ -1690,7 +1545,7 @@ nobias8:
 	VMOVUPS 32(AX), Y12
 	VADDPS  Y12, Y11, Y11
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1711,15 +1566,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Y10, (AX)
 	VMOVUPS Y11, 32(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -1740,7 +1597,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -1754,7 +1611,7 @@ edge5:
 	SUBQ       AX, DX
 	VMOVUPS    32(CX)(DX*4), Y13
 	CMPQ       24(SP), $+0
-	JEQ        first11
+	JEQ        first12
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1788,12 +1645,12 @@ edge5:
 	VMASKMOVPS 32(AX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-first11:
+first12:
 	CMPQ       16(SP), $+0
-	JNE        more12
+	JNE        more13
 	MOVQ       bias+72(FP), AX
 	TESTQ      AX, AX
-	JEQ        nobias13
+	JEQ        nobias14
 	VMASKMOVPS (AX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y14, Y2, Y2
@@ -1809,10 +1666,10 @@ first11:
 	VADDPS     Y14, Y9, Y9
 	VADDPS     Y14, Y11, Y11
 
-nobias13:
+nobias14:
 	MOVQ       add+80(FP), AX
 	TESTQ      AX, AX
-	JEQ        more12
+	JEQ        more13
 	MOVQ       ldadd+88(FP), CX
 	SHLQ       $0x02, CX
 	VMASKMOVPS (AX), Y12, Y14
@@ -1845,7 +1702,7 @@ nobias13:
 	VMASKMOVPS 32(AX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-more12:
+more13:
 	MOVQ       c+0(FP), AX
 	MOVQ       ldc+8(FP), CX
 	SHLQ       $0x02, CX
@@ -1866,38 +1723,7 @@ more12:
 	ADDQ       CX, AX
 	VMASKMOVPS Y10, Y12, (AX)
 	VMASKMOVPS Y11, Y13, 32(AX)
-	CMPQ       16(SP), $+0
-	JEQ        last14
-	MOVQ       $+1, 24(SP)
-	JMP        part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP        next6
 
 // func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -1964,7 +1790,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -1973,21 +1799,21 @@ done3:
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z2
@@ -1995,21 +1821,23 @@ nobias8:
 	VMOVUPS 64(AX), Z2
 	VADDPS  Z2, Z1, Z1
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -2030,7 +1858,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -2043,7 +1871,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -2052,21 +1880,21 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z2
@@ -2074,44 +1902,13 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS Z0, K1, (AX)
 	VMOVUPS Z1, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -2189,7 +1986,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2203,12 +2000,12 @@ done3:
 	VMOVUPS 64(AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z4
 	VADDPS  Z4, Z0, Z0
 	VADDPS  Z4, Z2, Z2
@@ -2216,10 +2013,10 @@ first6:
 	VADDPS  Z4, Z1, Z1
 	VADDPS  Z4, Z3, Z3
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z4
@@ -2232,7 +2029,7 @@ nobias8:
 	VMOVUPS 64(AX), Z4
 	VADDPS  Z4, Z3, Z3
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2241,15 +2038,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -2270,7 +2069,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -2283,7 +2082,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -2297,12 +2096,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	VADDPS    Z4, Z2, Z2
@@ -2310,10 +2109,10 @@ first11:
 	VADDPS    Z4, Z1, Z1
 	VADDPS    Z4, Z3, Z3
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z4
@@ -2326,7 +2125,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2335,38 +2134,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
 	VMOVUPS Z3, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -2455,7 +2223,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2474,12 +2242,12 @@ done3:
 	VMOVUPS 64(AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z6
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z6, Z2, Z2
@@ -2489,10 +2257,10 @@ first6:
 	VADDPS  Z6, Z3, Z3
 	VADDPS  Z6, Z5, Z5
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z6
@@ -2510,7 +2278,7 @@ nobias8:
 	VMOVUPS 64(AX), Z6
 	VADDPS  Z6, Z5, Z5
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2522,15 +2290,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -2551,7 +2321,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -2564,7 +2334,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -2583,12 +2353,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	VADDPS    Z6, Z2, Z2
@@ -2598,10 +2368,10 @@ first11:
 	VADDPS    Z6, Z3, Z3
 	VADDPS    Z6, Z5, Z5
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z6
@@ -2619,7 +2389,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2631,38 +2401,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
 	VMOVUPS Z5, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -2763,7 +2502,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2787,12 +2526,12 @@ done3:
 	VMOVUPS 64(AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z8
 	VADDPS  Z8, Z0, Z0
 	VADDPS  Z8, Z2, Z2
@@ -2804,10 +2543,10 @@ first6:
 	VADDPS  Z8, Z5, Z5
 	VADDPS  Z8, Z7, Z7
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z8
@@ -2830,7 +2569,7 @@ nobias8:
 	VMOVUPS 64(AX), Z8
 	VADDPS  Z8, Z7, Z7
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2845,15 +2584,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -2874,7 +2615,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -2887,7 +2628,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -2911,12 +2652,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	VADDPS    Z8, Z2, Z2
@@ -2928,10 +2669,10 @@ first11:
 	VADDPS    Z8, Z5, Z5
 	VADDPS    Z8, Z7, Z7
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z8
@@ -2954,7 +2695,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -2969,38 +2710,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
 	VMOVUPS Z7, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3112,7 +2822,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3141,12 +2851,12 @@ done3:
 	VMOVUPS 64(AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z10
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z10, Z2, Z2
@@ -3160,10 +2870,10 @@ first6:
 	VADDPS  Z10, Z7, Z7
 	VADDPS  Z10, Z9, Z9
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z10
@@ -3191,7 +2901,7 @@ nobias8:
 	VMOVUPS 64(AX), Z10
 	VADDPS  Z10, Z9, Z9
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3209,15 +2919,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -3238,7 +2950,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -3251,7 +2963,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3280,12 +2992,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	VADDPS    Z10, Z2, Z2
@@ -3299,10 +3011,10 @@ first11:
 	VADDPS    Z10, Z7, Z7
 	VADDPS    Z10, Z9, Z9
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z10
@@ -3330,7 +3042,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3348,38 +3060,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
 	VMOVUPS Z9, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3503,7 +3184,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3537,12 +3218,12 @@ done3:
 	VMOVUPS 64(AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z12
 	VADDPS  Z12, Z0, Z0
 	VADDPS  Z12, Z2, Z2
@@ -3558,10 +3239,10 @@ first6:
 	VADDPS  Z12, Z9, Z9
 	VADDPS  Z12, Z11, Z11
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z12
@@ -3594,7 +3275,7 @@ nobias8:
 	VMOVUPS 64(AX), Z12
 	VADDPS  Z12, Z11, Z11
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3615,15 +3296,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -3644,7 +3327,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -3657,7 +3340,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -3691,12 +3374,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	VADDPS    Z12, Z2, Z2
@@ -3712,10 +3395,10 @@ first11:
 	VADDPS    Z12, Z9, Z9
 	VADDPS    Z12, Z11, Z11
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z12
@@ -3748,7 +3431,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3769,38 +3452,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
 	VMOVUPS Z11, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3935,7 +3587,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -3974,12 +3626,12 @@ done3:
 	VMOVUPS 64(AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z14
 	VADDPS  Z14, Z0, Z0
 	VADDPS  Z14, Z2, Z2
@@ -3997,10 +3649,10 @@ first6:
 	VADDPS  Z14, Z11, Z11
 	VADDPS  Z14, Z13, Z13
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z14
@@ -4038,7 +3690,7 @@ nobias8:
 	VMOVUPS 64(AX), Z14
 	VADDPS  Z14, Z13, Z13
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4062,15 +3714,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -4091,7 +3745,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -4104,7 +3758,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -4143,12 +3797,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	VADDPS    Z14, Z2, Z2
@@ -4166,10 +3820,10 @@ first11:
 	VADDPS    Z14, Z11, Z11
 	VADDPS    Z14, Z13, Z13
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z14
@@ -4207,7 +3861,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4231,38 +3885,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
 	VMOVUPS Z13, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -4409,7 +4032,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4453,12 +4076,12 @@ done3:
 	VMOVUPS 64(AX), Z16
 	VADDPS  Z16, Z15, Z15
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z16
 	VADDPS  Z16, Z0, Z0
 	VADDPS  Z16, Z2, Z2
@@ -4478,10 +4101,10 @@ first6:
 	VADDPS  Z16, Z13, Z13
 	VADDPS  Z16, Z15, Z15
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z16
@@ -4524,7 +4147,7 @@ nobias8:
 	VMOVUPS 64(AX), Z16
 	VADDPS  Z16, Z15, Z15
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4551,15 +4174,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -4580,7 +4205,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -4593,7 +4218,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -4637,12 +4262,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z16
 	VADDPS    Z16, Z0, Z0
 	VADDPS    Z16, Z2, Z2
@@ -4662,10 +4287,10 @@ first11:
 	VADDPS    Z16, Z13, Z13
 	VADDPS    Z16, Z15, Z15
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z16
@@ -4708,7 +4333,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4735,38 +4360,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z14, K1, (AX)
 	VMOVUPS Z15, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -4924,7 +4518,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -4973,12 +4567,12 @@ done3:
 	VMOVUPS 64(AX), Z18
 	VADDPS  Z18, Z17, Z17
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z18
 	VADDPS  Z18, Z0, Z0
 	VADDPS  Z18, Z2, Z2
@@ -5000,10 +4594,10 @@ first6:
 	VADDPS  Z18, Z15, Z15
 	VADDPS  Z18, Z17, Z17
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z18
@@ -5051,7 +4645,7 @@ nobias8:
 	VMOVUPS 64(AX), Z18
 	VADDPS  Z18, Z17, Z17
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5081,15 +4675,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -5110,7 +4706,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -5123,7 +4719,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -5172,12 +4768,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z18
 	VADDPS    Z18, Z0, Z0
 	VADDPS    Z18, Z2, Z2
@@ -5199,10 +4795,10 @@ first11:
 	VADDPS    Z18, Z15, Z15
 	VADDPS    Z18, Z17, Z17
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z18
@@ -5250,7 +4846,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5280,38 +4876,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z16, K1, (AX)
 	VMOVUPS Z17, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -5481,7 +5046,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5535,12 +5100,12 @@ done3:
 	VMOVUPS 64(AX), Z20
 	VADDPS  Z20, Z19, Z19
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z20
 	VADDPS  Z20, Z0, Z0
 	VADDPS  Z20, Z2, Z2
@@ -5564,10 +5129,10 @@ first6:
 	VADDPS  Z20, Z17, Z17
 	VADDPS  Z20, Z19, Z19
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z20
@@ -5620,7 +5185,7 @@ nobias8:
 	VMOVUPS 64(AX), Z20
 	VADDPS  Z20, Z19, Z19
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5653,15 +5218,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -5682,7 +5249,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -5695,7 +5262,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -5749,12 +5316,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z20
 	VADDPS    Z20, Z0, Z0
 	VADDPS    Z20, Z2, Z2
@@ -5778,10 +5345,10 @@ first11:
 	VADDPS    Z20, Z17, Z17
 	VADDPS    Z20, Z19, Z19
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z20
@@ -5834,7 +5401,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -5867,38 +5434,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z18, K1, (AX)
 	VMOVUPS Z19, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -6079,7 +5615,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6138,12 +5674,12 @@ done3:
 	VMOVUPS 64(AX), Z22
 	VADDPS  Z22, Z21, Z21
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z22
 	VADDPS  Z22, Z0, Z0
 	VADDPS  Z22, Z2, Z2
@@ -6169,10 +5705,10 @@ first6:
 	VADDPS  Z22, Z19, Z19
 	VADDPS  Z22, Z21, Z21
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z22
@@ -6230,7 +5766,7 @@ nobias8:
 	VMOVUPS 64(AX), Z22
 	VADDPS  Z22, Z21, Z21
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6266,15 +5802,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -6295,7 +5833,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -6308,7 +5846,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -6367,12 +5905,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z22
 	VADDPS    Z22, Z0, Z0
 	VADDPS    Z22, Z2, Z2
@@ -6398,10 +5936,10 @@ first11:
 	VADDPS    Z22, Z19, Z19
 	VADDPS    Z22, Z21, Z21
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z22
@@ -6459,7 +5997,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6495,38 +6033,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z20, K1, (AX)
 	VMOVUPS Z21, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -6719,7 +6226,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6783,12 +6290,12 @@ done3:
 	VMOVUPS 64(AX), Z24
 	VADDPS  Z24, Z23, Z23
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z24
 	VADDPS  Z24, Z0, Z0
 	VADDPS  Z24, Z2, Z2
@@ -6816,10 +6323,10 @@ first6:
 	VADDPS  Z24, Z21, Z21
 	VADDPS  Z24, Z23, Z23
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z24
@@ -6882,7 +6389,7 @@ nobias8:
 	VMOVUPS 64(AX), Z24
 	VADDPS  Z24, Z23, Z23
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -6921,15 +6428,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -6950,7 +6459,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -6963,7 +6472,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7027,12 +6536,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z24
 	VADDPS    Z24, Z0, Z0
 	VADDPS    Z24, Z2, Z2
@@ -7060,10 +6569,10 @@ first11:
 	VADDPS    Z24, Z21, Z21
 	VADDPS    Z24, Z23, Z23
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z24
@@ -7126,7 +6635,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7165,38 +6674,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z22, K1, (AX)
 	VMOVUPS Z23, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -7400,7 +6878,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7469,12 +6947,12 @@ done3:
 	VMOVUPS 64(AX), Z26
 	VADDPS  Z26, Z25, Z25
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z26
 	VADDPS  Z26, Z0, Z0
 	VADDPS  Z26, Z2, Z2
@@ -7504,10 +6982,10 @@ first6:
 	VADDPS  Z26, Z23, Z23
 	VADDPS  Z26, Z25, Z25
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z26
@@ -7575,7 +7053,7 @@ nobias8:
 	VMOVUPS 64(AX), Z26
 	VADDPS  Z26, Z25, Z25
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7617,15 +7095,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -7646,7 +7126,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -7659,7 +7139,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -7728,12 +7208,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z26
 	VADDPS    Z26, Z0, Z0
 	VADDPS    Z26, Z2, Z2
@@ -7763,10 +7243,10 @@ first11:
 	VADDPS    Z26, Z23, Z23
 	VADDPS    Z26, Z25, Z25
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z26
@@ -7834,7 +7314,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -7876,38 +7356,7 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z24, K1, (AX)
 	VMOVUPS Z25, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6
 
 // func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -8123,7 +7572,7 @@ done3:
 	CMPQ    AX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
-	JEQ     first6
+	JEQ     first7
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8197,12 +7646,12 @@ done3:
 	VMOVUPS 64(AX), Z28
 	VADDPS  Z28, Z27, Z27
 
-first6:
+first7:
 	CMPQ    16(SP), $+0
-	JNE     more7
+	JNE     more8
 	MOVQ    bias+72(FP), AX
 	TESTQ   AX, AX
-	JEQ     nobias8
+	JEQ     nobias9
 	VMOVUPS (AX), Z28
 	VADDPS  Z28, Z0, Z0
 	VADDPS  Z28, Z2, Z2
@@ -8234,10 +7683,10 @@ first6:
 	VADDPS  Z28, Z25, Z25
 	VADDPS  Z28, Z27, Z27
 
-nobias8:
+nobias9:
 	MOVQ    add+80(FP), AX
 	TESTQ   AX, AX
-	JEQ     more7
+	JEQ     more8
 	MOVQ    ldadd+88(FP), CX
 	SHLQ    $0x02, CX
 	VMOVUPS (AX), Z28
@@ -8310,7 +7759,7 @@ nobias8:
 	VMOVUPS 64(AX), Z28
 	VADDPS  Z28, Z27, Z27
 
-more7:
+more8:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8355,15 +7804,17 @@ more7:
 	ADDQ    CX, AX
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last9
-	MOVQ    $+1, 24(SP)
-	JMP     part2
 
-last9:
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
 	MOVQ   tiles+96(FP), AX
 	DECQ   AX
-	JEQ    end10
+	JEQ    end11
 	MOVQ   AX, tiles+96(FP)
 	MOVQ   c+0(FP), AX
 	MOVQ   ldc+8(FP), CX
@@ -8384,7 +7835,7 @@ last9:
 	MOVQ   AX, add+80(FP)
 	JMP    tile1
 
-end10:
+end11:
 	VZEROUPPER
 	RET
 
@@ -8397,7 +7848,7 @@ edge5:
 	SHRQ      $0x10, CX
 	KMOVW     CX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first11
+	JEQ       first12
 	MOVQ      c+0(FP), AX
 	MOVQ      ldc+8(FP), CX
 	SHLQ      $0x02, CX
@@ -8471,12 +7922,12 @@ edge5:
 	VMOVUPS.Z 64(AX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-first11:
+first12:
 	CMPQ      16(SP), $+0
-	JNE       more12
+	JNE       more13
 	MOVQ      bias+72(FP), AX
 	TESTQ     AX, AX
-	JEQ       nobias13
+	JEQ       nobias14
 	VMOVUPS.Z (AX), K1, Z28
 	VADDPS    Z28, Z0, Z0
 	VADDPS    Z28, Z2, Z2
@@ -8508,10 +7959,10 @@ first11:
 	VADDPS    Z28, Z25, Z25
 	VADDPS    Z28, Z27, Z27
 
-nobias13:
+nobias14:
 	MOVQ      add+80(FP), AX
 	TESTQ     AX, AX
-	JEQ       more12
+	JEQ       more13
 	MOVQ      ldadd+88(FP), CX
 	SHLQ      $0x02, CX
 	VMOVUPS.Z (AX), K1, Z28
@@ -8584,7 +8035,7 @@ nobias13:
 	VMOVUPS.Z 64(AX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-more12:
+more13:
 	MOVQ    c+0(FP), AX
 	MOVQ    ldc+8(FP), CX
 	SHLQ    $0x02, CX
@@ -8629,35 +8080,4 @@ more12:
 	ADDQ    CX, AX
 	VMOVUPS Z26, K1, (AX)
 	VMOVUPS Z27, K2, 64(AX)
-	CMPQ    16(SP), $+0
-	JEQ     last14
-	MOVQ    $+1, 24(SP)
-	JMP     part2
-
-last14:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end15
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end15:
-	VZEROUPPER
-	RET
+	JMP     next6

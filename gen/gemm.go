@@ -113,16 +113,19 @@ func (s *simd) gemm(m int) {
 
 	// Masked stores are slow, with AVX2 very, so a full tile does without.
 	n := s.gp("n")
-	edge := s.label("edge")
+	edge, next := s.label("edge"), s.label("next")
 	s.CMPQ(n, U32(width))
 	s.JNE(LabelRef(edge))
 	t.store(acc, make([]reg.Register, gemmVecs))
+	s.Label(next)
+	t.next(m)
 	s.Label(edge)
 	var masks []reg.Register
 	for v := 0; v < gemmVecs; v++ {
 		masks = append(masks, s.tailMask(n, v))
 	}
 	t.store(acc, masks)
+	s.JMP(LabelRef(next))
 }
 
 // unrollRows emits what f does for each of m rows, at which base then is. ld is
@@ -167,8 +170,8 @@ type gemmTile struct {
 	acc  Mem    // not 0: C holds a sum
 }
 
-// store brings the accumulators to C and goes back for the next part of the
-// sum or, after the last one, adds bias and add and returns.
+// store brings the accumulators to C, and with the last part of the sum adds bias
+// and add.
 func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	s := t.s
 	// each calls f for the places of all accumulators in a matrix.
@@ -211,6 +214,12 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 
 	s.Label(more)
 	each(s.gp("c"), s.gp("ldc"), func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
+}
+
+// next goes back for the next part of the sum or, after the last one, for the tile
+// below. After the last tile it returns. Tiles have m rows.
+func (t *gemmTile) next(m int) {
+	s := t.s
 	last := s.label("last")
 	s.CMPQ(t.k, I8(0))
 	s.JEQ(LabelRef(last))
@@ -229,7 +238,7 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 			s.TESTQ(rows, rows)
 			s.JEQ(LabelRef(t.tile))
 		}
-		s.IMUL3Q(U32(4*len(acc)), ld, ld)
+		s.IMUL3Q(U32(4*m), ld, ld)
 		s.ADDQ(ld, rows)
 		s.MOVQ(rows, s.param(p[0]))
 	}
