@@ -13,8 +13,8 @@ type AdamWStep struct {
 	GradScale       float64 // factor on the gradient: clipping, averaging
 }
 
-// adamWScalars are what the loop needs of a step. The generators know the
-// order of the fields.
+// adamWScalars are what the loop needs of a step. The assembly reads them by the
+// names that the generator finds here.
 type adamWScalars struct {
 	gradScale    float32
 	keep         float32 // 1 - LR*WeightDecay

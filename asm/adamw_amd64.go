@@ -6,7 +6,6 @@ package asm
 
 // adamWAVX2 computes, for pointers to the first elements:
 //
-//	s = the fields of adamWScalars
 //	for i < n {
 //		d := s.gradScale*grad[i]
 //		m[i] = s.beta1*m[i] + s.rest1*d
@@ -15,11 +14,10 @@ package asm
 //	}
 //
 //go:noescape
-func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, scalars *float32, n int)
+func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, s *adamWScalars, n int)
 
 // adamWAVX512 computes, for pointers to the first elements:
 //
-//	s = the fields of adamWScalars
 //	for i < n {
 //		d := s.gradScale*grad[i]
 //		m[i] = s.beta1*m[i] + s.rest1*d
@@ -28,4 +26,4 @@ func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, scalars *float
 //	}
 //
 //go:noescape
-func adamWAVX512(p *float32, grad *float32, m *float32, v *float32, scalars *float32, n int)
+func adamWAVX512(p *float32, grad *float32, m *float32, v *float32, s *adamWScalars, n int)

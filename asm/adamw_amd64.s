@@ -4,14 +4,14 @@
 
 #include "textflag.h"
 
-// func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, scalars *float32, n int)
+// func adamWAVX2(p *float32, grad *float32, m *float32, v *float32, s *adamWScalars, n int)
 // Requires: AVX, FMA3
 TEXT ·adamWAVX2(SB), NOSPLIT, $0-48
 	MOVQ         p+0(FP), AX
 	MOVQ         grad+8(FP), CX
 	MOVQ         m+16(FP), DX
 	MOVQ         v+24(FP), BX
-	MOVQ         scalars+32(FP), SI
+	MOVQ         s+32(FP), SI
 	VBROADCASTSS (SI), Y0
 	VBROADCASTSS 4(SI), Y1
 	VBROADCASTSS 8(SI), Y2
@@ -114,14 +114,14 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func adamWAVX512(p *float32, grad *float32, m *float32, v *float32, scalars *float32, n int)
+// func adamWAVX512(p *float32, grad *float32, m *float32, v *float32, s *adamWScalars, n int)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·adamWAVX512(SB), NOSPLIT, $0-48
 	MOVQ         p+0(FP), AX
 	MOVQ         grad+8(FP), CX
 	MOVQ         m+16(FP), DX
 	MOVQ         v+24(FP), BX
-	MOVQ         scalars+32(FP), SI
+	MOVQ         s+32(FP), SI
 	VBROADCASTSS (SI), Z0
 	VBROADCASTSS 4(SI), Z1
 	VBROADCASTSS 8(SI), Z2

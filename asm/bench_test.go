@@ -46,7 +46,7 @@ func BenchmarkGemmPanel(b *testing.B) {
 					c := make([]float32, m*ldc)
 					for b.Loop() {
 						for q := range panels {
-							GemmPanel(c[q*nr:], ldc, a, lda, 1, p[q*k*nr:], m, nr, k, false, nil, nil, 0)
+							GemmPanel(&GemmArgs{M: m, N: nr, K: k, C: c[q*nr:], LDC: ldc, A: a, ARS: lda, ACS: 1, B: p[q*k*nr:]})
 						}
 					}
 					rate(b, 2*float64(m)*float64(panels*nr)*float64(k), "GFLOP/s")

@@ -242,9 +242,9 @@ func layerNormBackward(dx, dw, db, dy, x, w []float32, mean, rstd float32, accum
 func adamW(p, g, m, v []float32, k *adamWScalars) {
 	switch level {
 	case AVX512:
-		adamWAVX512(&p[0], &g[0], &m[0], &v[0], &k.gradScale, len(p))
+		adamWAVX512(&p[0], &g[0], &m[0], &v[0], k, len(p))
 	case AVX2:
-		adamWAVX2(&p[0], &g[0], &m[0], &v[0], &k.gradScale, len(p))
+		adamWAVX2(&p[0], &g[0], &m[0], &v[0], k, len(p))
 	default:
 		adamWGeneric(p, g, m, v, k)
 	}
@@ -298,98 +298,122 @@ func packCols(dst, src []float32, k, n, w, cs int) {
 	}
 }
 
+// gemmTiles is what a GEMM kernel is given: tiles of one height, one below the other.
+// The generator finds the fields by these names. A kernel moves c, a and add down and
+// counts tiles down.
+type gemmTiles struct {
+	tiles     int // at least 1
+	n, k      int
+	c         *float32
+	ldc       int
+	a         *float32
+	ars, acs  int
+	b         *float32
+	acc       int // 1: c is added to, 0: it is overwritten
+	bias, add *float32
+	ldadd     int
+}
+
 // tileRows is how many rows a tile may have. Where the rows of A or C lie a
 // multiple of a page apart, the lines of a tile that are in use at once compete
 // for one set of the first-level cache.
-func tileRows(ldc, ars, acs int) int {
+func tileRows(g *GemmArgs) int {
 	const page = 1024
-	if ldc%page == 0 || acs == 1 && ars%page == 0 {
+	if g.LDC%page == 0 || g.ACS == 1 && g.ARS%page == 0 {
 		return min(TileRows(), cacheWays-1)
 	}
 	return TileRows()
 }
 
-func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
+func gemmPanel(g *GemmArgs) {
 	if level == Generic {
-		gemmPanelGeneric(c, ldc, a, ars, acs, b, m, n, k, accumulate, bias, add, ldadd)
+		gemmPanelGeneric(g)
 		return
 	}
-	acc := 0
-	if accumulate {
-		acc = 1
+	// Field by field: the compiler would copy a composite literal, 16 bytes at a time
+	// right after it has written each half. Such loads wait for the stores, which
+	// costs a product of one row and k = 32 a quarter of its speed.
+	var t gemmTiles
+	t.n, t.k, t.ldc = g.N, g.K, g.LDC
+	t.ars, t.acs, t.ldadd = g.ARS, g.ACS, g.LDAdd
+	// With K == 0, A and B may be empty; a missing Bias or Add is a nil pointer.
+	t.a, t.b, t.bias = unsafe.SliceData(g.A), unsafe.SliceData(g.B), unsafe.SliceData(g.Bias)
+	if g.Accumulate {
+		t.acc = 1
 	}
 	// Some tiles are a row higher than the rest.
-	most := tileRows(ldc, ars, acs)
-	tiles := (m + most - 1) / most
-	rows, higher := m/tiles, m%tiles
-	for i := 0; i < m; {
-		height, count := rows+1, higher
+	most := tileRows(g)
+	tiles := (g.M + most - 1) / most
+	rows, higher := g.M/tiles, g.M%tiles
+	for i := 0; i < g.M; {
+		height := rows + 1
+		t.tiles = higher
 		if higher == 0 || i > 0 {
-			height, count = rows, tiles-higher
+			height, t.tiles = rows, tiles-higher
 		}
-		// With k == 0, a and b may be empty; a missing bias or add is a nil pointer.
-		ap, bp, addp := unsafe.SliceData(a), unsafe.SliceData(b), unsafe.SliceData(add)
-		if k > 0 {
-			ap = &a[i*ars]
+		count := t.tiles
+		t.c = &g.C[i*g.LDC]
+		if g.K > 0 {
+			t.a = &g.A[i*g.ARS]
 		}
-		if add != nil {
-			addp = &add[i*ldadd]
+		if g.Add != nil {
+			t.add = &g.Add[i*g.LDAdd]
 		}
 		if level == AVX512 {
-			gemmTilesAVX512(&c[i*ldc], ldc, ap, ars, acs, bp, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+			gemmAVX512(height, &t)
 		} else {
-			gemmTilesAVX2(&c[i*ldc], ldc, ap, ars, acs, bp, height, n, k, acc, unsafe.SliceData(bias), addp, ldadd, count)
+			gemmAVX2(height, &t)
 		}
 		i += height * count
 	}
 }
 
-func gemmTilesAVX512(c *float32, ldc int, a *float32, ars, acs int, b *float32, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
-	switch m {
+func gemmAVX512(height int, t *gemmTiles) {
+	switch height {
 	case 1:
-		gemm1x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm1x32AVX512(t)
 	case 2:
-		gemm2x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm2x32AVX512(t)
 	case 3:
-		gemm3x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm3x32AVX512(t)
 	case 4:
-		gemm4x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm4x32AVX512(t)
 	case 5:
-		gemm5x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm5x32AVX512(t)
 	case 6:
-		gemm6x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm6x32AVX512(t)
 	case 7:
-		gemm7x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm7x32AVX512(t)
 	case 8:
-		gemm8x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm8x32AVX512(t)
 	case 9:
-		gemm9x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm9x32AVX512(t)
 	case 10:
-		gemm10x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm10x32AVX512(t)
 	case 11:
-		gemm11x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm11x32AVX512(t)
 	case 12:
-		gemm12x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm12x32AVX512(t)
 	case 13:
-		gemm13x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm13x32AVX512(t)
 	case 14:
-		gemm14x32AVX512(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm14x32AVX512(t)
 	}
 }
 
-func gemmTilesAVX2(c *float32, ldc int, a *float32, ars, acs int, b *float32, m, n, k, acc int, bias, add *float32, ldadd, tiles int) {
-	switch m {
+func gemmAVX2(height int, t *gemmTiles) {
+	switch height {
 	case 1:
-		gemm1x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm1x16AVX2(t)
 	case 2:
-		gemm2x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm2x16AVX2(t)
 	case 3:
-		gemm3x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm3x16AVX2(t)
 	case 4:
-		gemm4x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm4x16AVX2(t)
 	case 5:
-		gemm5x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm5x16AVX2(t)
 	case 6:
-		gemm6x16AVX2(c, ldc, a, ars, acs, b, n, k, acc, bias, add, ldadd, tiles)
+		gemm6x16AVX2(t)
 	}
 }

@@ -6,9 +6,7 @@ func packA(dst, a []float32, m, k, lda int) { packAGeneric(dst, a, m, k, lda) }
 
 func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, cs) }
 
-func gemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
-	gemmPanelGeneric(c, ldc, a, ars, acs, b, m, n, k, accumulate, bias, add, ldadd)
-}
+func gemmPanel(g *GemmArgs) { gemmPanelGeneric(g) }
 
 func add(dst, x, y []float32)                            { addGeneric(dst, x, y) }
 func axpy(dst, x []float32, a float32)                   { axpyGeneric(dst, x, a) }

@@ -97,68 +97,81 @@ func packBGeneric(dst, b []float32, k, n, rs, cs int) {
 // are added: that costs a pass over C, in the first-level cache, for each.
 const sumLength = 128
 
-// GemmPanel computes n columns of a matrix product:
+// GemmArgs describes a call of [GemmPanel]. No slice may overlap C.
+type GemmArgs struct {
+	M, N, K int // rows and columns of C, N at most PanelCols(), and products in each sum
+
+	C   []float32 // element (i,j) is C[i*LDC+j]
+	LDC int
+
+	A        []float32 // element (i,p) is A[i*ARS+p*ACS]; not read if K is 0
+	ARS, ACS int
+
+	B []float32 // a panel of K rows as [PackB] lays it out; not read if K is 0
+
+	Accumulate bool      // the result is added to C instead of overwriting it
+	Bias       []float32 // N floats that are added to each row; nil: none
+	Add        []float32 // a matrix that is added, with element (i,j) at Add[i*LDAdd+j]; nil: none
+	LDAdd      int
+}
+
+// GemmPanel computes N columns of a matrix product:
 //
-//	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ bias[j])  (+ add[i,j])
+//	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ Bias[j])  (+ Add[i,j])
 //
-// for i < m, j < n <= PanelCols(), p < k; C is added to if accumulate is true and
-// overwritten otherwise. Element (i,p) of A is a[i*ars+p*acs]; b is one panel as
-// [PackB] lays it out; C[i,j] is c[i*ldc+j] and
-// add[i,j] is add[i*ldadd+j]. bias (at least n floats) and add may be nil; add
-// must not overlap c. k may be 0.
+// for i < M, j < N, p < K. K may be 0. Only these elements of C are written, and
+// nothing beyond column N of C, Add and Bias is read. g is not changed.
 //
-// Only the m×n elements of C are written, and nothing beyond column n of C,
-// add and bias is read. Rows are taken in tiles of at most TileRows(), all of
-// nearly the same height. Each element is summed in the order of p, 128 products
-// in an accumulator, so its bits do not depend on m, n or its place.
-func GemmPanel(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
-	if m <= 0 || n <= 0 {
+// Rows are taken in tiles of at most TileRows(), all of nearly the same height.
+// Each element is summed in the order of p, 128 products in an accumulator, so its
+// bits do not depend on M, N or its place.
+func GemmPanel(g *GemmArgs) {
+	if g.M <= 0 || g.N <= 0 {
 		return
 	}
-	nr := PanelCols()
-	if n > nr {
-		fail("GemmPanel columns", n, "at most the panel width %d", nr)
+	if nr := PanelCols(); g.N > nr {
+		fail("GemmPanel N", g.N, "at most PanelCols() = %d", nr)
 	}
-	mustHold("GemmPanel k", k, 0)
-	mustHold("GemmPanel ldc", ldc, 0)
-	mustHold("GemmPanel len(c)", len(c), (m-1)*ldc+n)
-	if k > 0 {
-		mustHold("GemmPanel ars", ars, 0)
-		mustHold("GemmPanel acs", acs, 0)
-		mustHold("GemmPanel len(a)", len(a), (m-1)*ars+(k-1)*acs+1)
-		mustHold("GemmPanel len(b)", len(b), k*nr)
+	mustHold("GemmPanel K", g.K, 0)
+	mustHold("GemmPanel LDC", g.LDC, 0)
+	mustHold("GemmPanel len(C)", len(g.C), (g.M-1)*g.LDC+g.N)
+	if g.K > 0 {
+		mustHold("GemmPanel ARS", g.ARS, 0)
+		mustHold("GemmPanel ACS", g.ACS, 0)
+		mustHold("GemmPanel len(A)", len(g.A), (g.M-1)*g.ARS+(g.K-1)*g.ACS+1)
+		mustHold("GemmPanel len(B)", len(g.B), g.K*PanelCols())
 	}
-	if bias != nil {
-		mustHold("GemmPanel len(bias)", len(bias), n)
+	if g.Bias != nil {
+		mustHold("GemmPanel len(Bias)", len(g.Bias), g.N)
 	}
-	if add != nil {
-		mustHold("GemmPanel ldadd", ldadd, 0)
-		mustHold("GemmPanel len(add)", len(add), (m-1)*ldadd+n)
+	if g.Add != nil {
+		mustHold("GemmPanel LDAdd", g.LDAdd, 0)
+		mustHold("GemmPanel len(Add)", len(g.Add), (g.M-1)*g.LDAdd+g.N)
 	}
-	gemmPanel(c, ldc, a, ars, acs, b, m, n, k, accumulate, bias, add, ldadd)
+	gemmPanel(g)
 }
 
 // gemmPanelGeneric works on blocks of two rows by four columns, which is what
 // fits the scalar registers. An odd last row is computed twice and stored
 // once: a second, narrower loop could be compiled to other roundings.
-func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float32, m, n, k int, accumulate bool, bias []float32, add []float32, ldadd int) {
-	nr := PanelCols()
-	for i := 0; i < m; i += 2 {
-		i1 := min(i+1, m-1)
-		for j := 0; j < n; j += 4 {
+func gemmPanelGeneric(g *GemmArgs) {
+	a, b, c, k, nr := g.A, g.B, g.C, g.K, PanelCols()
+	for i := 0; i < g.M; i += 2 {
+		i1 := min(i+1, g.M-1)
+		for j := 0; j < g.N; j += 4 {
 			var s [2][4]float32
-			if accumulate {
+			if g.Accumulate {
 				for r := i; r <= i1; r++ {
-					copy(s[r-i][:], c[r*ldc+j:r*ldc+min(j+4, n)])
+					copy(s[r-i][:], c[r*g.LDC+j:r*g.LDC+min(j+4, g.N)])
 				}
 			}
-			ia, ib := i*ars, i1*ars
+			ia, ib := i*g.ARS, i1*g.ARS
 			for p0 := 0; p0 < k; p0 += sumLength {
 				var s00, s01, s02, s03, s10, s11, s12, s13 float32
 				for p := p0; p < min(k, p0+sumLength); p++ {
 					a0, a1 := a[ia], a[ib]
-					ia += acs
-					ib += acs
+					ia += g.ACS
+					ib += g.ACS
 					r := b[p*nr+j : p*nr+j+4 : p*nr+j+4]
 					s00 += a0 * r[0]
 					s01 += a0 * r[1]
@@ -177,15 +190,15 @@ func gemmPanelGeneric(c []float32, ldc int, a []float32, ars, acs int, b []float
 				}
 			}
 			for r := i; r <= i1; r++ {
-				for q := j; q < min(j+4, n); q++ {
+				for q := j; q < min(j+4, g.N); q++ {
 					v := s[r-i][q-j]
-					if bias != nil {
-						v += bias[q]
+					if g.Bias != nil {
+						v += g.Bias[q]
 					}
-					if add != nil {
-						v += add[r*ldadd+q]
+					if g.Add != nil {
+						v += g.Add[r*g.LDAdd+q]
 					}
-					c[r*ldc+q] = v
+					c[r*g.LDC+q] = v
 				}
 			}
 		}

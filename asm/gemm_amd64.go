@@ -15,7 +15,7 @@ package asm
 //	}
 //
 //go:noescape
-func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm1x16AVX2(t *gemmTiles)
 
 // gemm2x16AVX2 computes, for pointers to the first elements:
 //
@@ -28,7 +28,7 @@ func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm2x16AVX2(t *gemmTiles)
 
 // gemm3x16AVX2 computes, for pointers to the first elements:
 //
@@ -41,7 +41,7 @@ func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm3x16AVX2(t *gemmTiles)
 
 // gemm4x16AVX2 computes, for pointers to the first elements:
 //
@@ -54,7 +54,7 @@ func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm4x16AVX2(t *gemmTiles)
 
 // gemm5x16AVX2 computes, for pointers to the first elements:
 //
@@ -67,7 +67,7 @@ func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm5x16AVX2(t *gemmTiles)
 
 // gemm6x16AVX2 computes, for pointers to the first elements:
 //
@@ -80,7 +80,7 @@ func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm6x16AVX2(t *gemmTiles)
 
 // gemm1x32AVX512 computes, for pointers to the first elements:
 //
@@ -93,7 +93,7 @@ func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32,
 //	}
 //
 //go:noescape
-func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm1x32AVX512(t *gemmTiles)
 
 // gemm2x32AVX512 computes, for pointers to the first elements:
 //
@@ -106,7 +106,7 @@ func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm2x32AVX512(t *gemmTiles)
 
 // gemm3x32AVX512 computes, for pointers to the first elements:
 //
@@ -119,7 +119,7 @@ func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm3x32AVX512(t *gemmTiles)
 
 // gemm4x32AVX512 computes, for pointers to the first elements:
 //
@@ -132,7 +132,7 @@ func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm4x32AVX512(t *gemmTiles)
 
 // gemm5x32AVX512 computes, for pointers to the first elements:
 //
@@ -145,7 +145,7 @@ func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm5x32AVX512(t *gemmTiles)
 
 // gemm6x32AVX512 computes, for pointers to the first elements:
 //
@@ -158,7 +158,7 @@ func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm6x32AVX512(t *gemmTiles)
 
 // gemm7x32AVX512 computes, for pointers to the first elements:
 //
@@ -171,7 +171,7 @@ func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm7x32AVX512(t *gemmTiles)
 
 // gemm8x32AVX512 computes, for pointers to the first elements:
 //
@@ -184,7 +184,7 @@ func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm8x32AVX512(t *gemmTiles)
 
 // gemm9x32AVX512 computes, for pointers to the first elements:
 //
@@ -197,7 +197,7 @@ func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm9x32AVX512(t *gemmTiles)
 
 // gemm10x32AVX512 computes, for pointers to the first elements:
 //
@@ -210,7 +210,7 @@ func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float3
 //	}
 //
 //go:noescape
-func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm10x32AVX512(t *gemmTiles)
 
 // gemm11x32AVX512 computes, for pointers to the first elements:
 //
@@ -223,7 +223,7 @@ func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm11x32AVX512(t *gemmTiles)
 
 // gemm12x32AVX512 computes, for pointers to the first elements:
 //
@@ -236,7 +236,7 @@ func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm12x32AVX512(t *gemmTiles)
 
 // gemm13x32AVX512 computes, for pointers to the first elements:
 //
@@ -249,7 +249,7 @@ func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm13x32AVX512(t *gemmTiles)
 
 // gemm14x32AVX512 computes, for pointers to the first elements:
 //
@@ -262,4 +262,4 @@ func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float
 //	}
 //
 //go:noescape
-func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+func gemm14x32AVX512(t *gemmTiles)

@@ -4,105 +4,107 @@
 
 #include "textflag.h"
 
-// func gemm1x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm1x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), AX
-	MOVQ    $+128, SI
-	CMPQ    AX, SI
-	CMOVQLT AX, SI
-	SUBQ    SI, AX
-	MOVQ    AX, 16(SP)
-	MOVQ    (SP), AX
-	MOVQ    8(SP), BX
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), CX
+	MOVQ    $+128, DI
+	CMPQ    CX, DI
+	CMOVQLT CX, DI
+	SUBQ    DI, CX
+	MOVQ    CX, 16(SP)
+	MOVQ    (SP), CX
+	MOVQ    8(SP), SI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
-	TESTQ   SI, SI
+	TESTQ   DI, DI
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (BX), Y2
-	VMOVUPS      32(BX), Y3
-	PREFETCHT1   (BX)(DX*1)
-	VBROADCASTSS (AX), Y4
+	VMOVUPS      (SI), Y2
+	VMOVUPS      32(SI), Y3
+	PREFETCHT1   (SI)(BX*1)
+	VBROADCASTSS (CX), Y4
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
-	ADDQ         CX, AX
-	ADDQ         $0x00000040, BX
-	DECQ         SI
+	ADDQ         DX, CX
+	ADDQ         $0x00000040, SI
+	DECQ         DI
 	JNE          loop4
 
 done3:
-	MOVQ    AX, (SP)
-	MOVQ    BX, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    CX, (SP)
+	MOVQ    SI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y2
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y2
 	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
+	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y2
+	VMOVUPS (CX), Y2
 	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
+	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y2
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y2
 	VADDPS  Y2, Y0, Y0
-	VMOVUPS 32(AX), Y2
+	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -111,27 +113,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -139,52 +133,52 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y2
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y3
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y2
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y3
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y2, Y4
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
-	VMASKMOVPS 32(AX), Y3, Y4
+	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y2, Y4
+	VMASKMOVPS (CX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
-	VMASKMOVPS 32(AX), Y3, Y4
+	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y2, Y4
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
-	VMASKMOVPS 32(AX), Y3, Y4
+	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y2, (AX)
-	VMASKMOVPS Y1, Y3, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y2, (CX)
+	VMASKMOVPS Y1, Y3, 32(CX)
 	JMP        next6
 
 DATA mask_table<>+0(SB)/4, $0xffffffff
@@ -221,129 +215,131 @@ DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
 
-// func gemm2x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm2x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Y4
-	VMOVUPS      32(SI), Y5
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (BX), Y6
+	VMOVUPS      (DI), Y4
+	VMOVUPS      32(DI), Y5
+	PREFETCHT1   (DI)(BX*1)
+	VBROADCASTSS (SI), Y6
 	VFMADD231PS  Y4, Y6, Y0
 	VFMADD231PS  Y5, Y6, Y1
-	VBROADCASTSS (BX)(AX*1), Y6
+	VBROADCASTSS (SI)(CX*1), Y6
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
-	ADDQ         CX, BX
-	ADDQ         $0x00000040, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000040, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y4
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
-	VMOVUPS 32(AX), Y4
+	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y2, Y2
-	VMOVUPS 32(AX), Y4
+	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y3, Y3
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y4
+	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	VADDPS  Y4, Y2, Y2
-	VMOVUPS 32(AX), Y4
+	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y1, Y1
 	VADDPS  Y4, Y3, Y3
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y4
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
-	VMOVUPS 32(AX), Y4
+	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y4
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y2, Y2
-	VMOVUPS 32(AX), Y4
+	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y3, Y3
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -352,27 +348,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -380,216 +368,218 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y4
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y5
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y4
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y5
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y4, Y6
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
-	VMASKMOVPS 32(AX), Y5, Y6
+	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y4, Y6
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y2, Y2
-	VMASKMOVPS 32(AX), Y5, Y6
+	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y4, Y6
+	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
 	VADDPS     Y6, Y2, Y2
-	VMASKMOVPS 32(AX), Y5, Y6
+	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y1, Y1
 	VADDPS     Y6, Y3, Y3
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y4, Y6
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
-	VMASKMOVPS 32(AX), Y5, Y6
+	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y4, Y6
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y2, Y2
-	VMASKMOVPS 32(AX), Y5, Y6
+	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y4, (AX)
-	VMASKMOVPS Y1, Y5, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y4, (AX)
-	VMASKMOVPS Y3, Y5, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y4, (CX)
+	VMASKMOVPS Y1, Y5, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y2, Y4, (CX)
+	VMASKMOVPS Y3, Y5, 32(CX)
 	JMP        next6
 
-// func gemm3x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm3x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Y6
-	VMOVUPS      32(SI), Y7
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (BX), Y8
+	VMOVUPS      (DI), Y6
+	VMOVUPS      32(DI), Y7
+	PREFETCHT1   (DI)(BX*1)
+	VBROADCASTSS (SI), Y8
 	VFMADD231PS  Y6, Y8, Y0
 	VFMADD231PS  Y7, Y8, Y1
-	VBROADCASTSS (BX)(AX*1), Y8
+	VBROADCASTSS (SI)(CX*1), Y8
 	VFMADD231PS  Y6, Y8, Y2
 	VFMADD231PS  Y7, Y8, Y3
-	VBROADCASTSS (BX)(AX*2), Y8
+	VBROADCASTSS (SI)(CX*2), Y8
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
-	ADDQ         CX, BX
-	ADDQ         $0x00000040, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000040, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y6
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y0, Y0
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y2, Y2
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y5, Y5
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y6
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y6, Y2, Y2
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y1, Y1
 	VADDPS  Y6, Y3, Y3
 	VADDPS  Y6, Y5, Y5
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y6
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y0, Y0
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y2, Y2
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y4, Y4
-	VMOVUPS 32(AX), Y6
+	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y5, Y5
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -598,27 +588,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -626,135 +608,137 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y6
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y7
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y6
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y7
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y6, Y8
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y6, Y8
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y2, Y2
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y6, Y8
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y4, Y4
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y6, Y8
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
 	VADDPS     Y8, Y2, Y2
 	VADDPS     Y8, Y4, Y4
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y1, Y1
 	VADDPS     Y8, Y3, Y3
 	VADDPS     Y8, Y5, Y5
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y6, Y8
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y6, Y8
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y2, Y2
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y6, Y8
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y4, Y4
-	VMASKMOVPS 32(AX), Y7, Y8
+	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y6, (AX)
-	VMASKMOVPS Y1, Y7, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y6, (AX)
-	VMASKMOVPS Y3, Y7, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y6, (AX)
-	VMASKMOVPS Y5, Y7, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y6, (CX)
+	VMASKMOVPS Y1, Y7, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y2, Y6, (CX)
+	VMASKMOVPS Y3, Y7, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y4, Y6, (CX)
+	VMASKMOVPS Y5, Y7, 32(CX)
 	JMP        next6
 
-// func gemm4x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm4x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -763,119 +747,119 @@ part2:
 	VXORPS  Y5, Y5, Y5
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Y8
-	VMOVUPS      32(SI), Y9
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (BX), Y10
+	VMOVUPS      (DI), Y8
+	VMOVUPS      32(DI), Y9
+	PREFETCHT1   (DI)(BX*1)
+	VBROADCASTSS (SI), Y10
 	VFMADD231PS  Y8, Y10, Y0
 	VFMADD231PS  Y9, Y10, Y1
-	VBROADCASTSS (BX)(AX*1), Y10
+	VBROADCASTSS (SI)(CX*1), Y10
 	VFMADD231PS  Y8, Y10, Y2
 	VFMADD231PS  Y9, Y10, Y3
-	VBROADCASTSS (BX)(AX*2), Y10
+	VBROADCASTSS (SI)(CX*2), Y10
 	VFMADD231PS  Y8, Y10, Y4
 	VFMADD231PS  Y9, Y10, Y5
-	VBROADCASTSS (BX)(R8*1), Y10
+	VBROADCASTSS (SI)(R9*1), Y10
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
-	ADDQ         CX, BX
-	ADDQ         $0x00000040, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000040, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y8
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y0, Y0
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y2, Y2
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y4, Y4
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y7, Y7
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y8
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y0, Y0
 	VADDPS  Y8, Y2, Y2
 	VADDPS  Y8, Y4, Y4
 	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y1, Y1
 	VADDPS  Y8, Y3, Y3
 	VADDPS  Y8, Y5, Y5
 	VADDPS  Y8, Y7, Y7
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y8
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y0, Y0
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y2, Y2
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y4, Y4
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y6, Y6
-	VMOVUPS 32(AX), Y8
+	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y7, Y7
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -884,27 +868,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -912,154 +888,156 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y8
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y9
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y8
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y9
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y8, Y10
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y2, Y2
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y4, Y4
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y6, Y6
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y8, Y10
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
 	VADDPS     Y10, Y2, Y2
 	VADDPS     Y10, Y4, Y4
 	VADDPS     Y10, Y6, Y6
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y1, Y1
 	VADDPS     Y10, Y3, Y3
 	VADDPS     Y10, Y5, Y5
 	VADDPS     Y10, Y7, Y7
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y8, Y10
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y2, Y2
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y4, Y4
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y8, Y10
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y6, Y6
-	VMASKMOVPS 32(AX), Y9, Y10
+	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y8, (AX)
-	VMASKMOVPS Y1, Y9, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y8, (AX)
-	VMASKMOVPS Y3, Y9, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y8, (AX)
-	VMASKMOVPS Y5, Y9, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y8, (AX)
-	VMASKMOVPS Y7, Y9, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y8, (CX)
+	VMASKMOVPS Y1, Y9, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y2, Y8, (CX)
+	VMASKMOVPS Y3, Y9, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y4, Y8, (CX)
+	VMASKMOVPS Y5, Y9, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y6, Y8, (CX)
+	VMASKMOVPS Y7, Y9, 32(CX)
 	JMP        next6
 
-// func gemm5x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm5x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -1070,82 +1048,82 @@ part2:
 	VXORPS  Y7, Y7, Y7
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Y10
-	VMOVUPS      32(SI), Y11
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (BX), Y12
+	VMOVUPS      (DI), Y10
+	VMOVUPS      32(DI), Y11
+	PREFETCHT1   (DI)(BX*1)
+	VBROADCASTSS (SI), Y12
 	VFMADD231PS  Y10, Y12, Y0
 	VFMADD231PS  Y11, Y12, Y1
-	VBROADCASTSS (BX)(AX*1), Y12
+	VBROADCASTSS (SI)(CX*1), Y12
 	VFMADD231PS  Y10, Y12, Y2
 	VFMADD231PS  Y11, Y12, Y3
-	VBROADCASTSS (BX)(AX*2), Y12
+	VBROADCASTSS (SI)(CX*2), Y12
 	VFMADD231PS  Y10, Y12, Y4
 	VFMADD231PS  Y11, Y12, Y5
-	VBROADCASTSS (BX)(R8*1), Y12
+	VBROADCASTSS (SI)(R9*1), Y12
 	VFMADD231PS  Y10, Y12, Y6
 	VFMADD231PS  Y11, Y12, Y7
-	VBROADCASTSS (BX)(AX*4), Y12
+	VBROADCASTSS (SI)(CX*4), Y12
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
-	ADDQ         CX, BX
-	ADDQ         $0x00000040, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000040, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y10
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y0, Y0
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y2, Y2
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y4, Y4
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y6, Y6
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y7, Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y8, Y8
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y9, Y9
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y10
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y0, Y0
 	VADDPS  Y10, Y2, Y2
 	VADDPS  Y10, Y4, Y4
 	VADDPS  Y10, Y6, Y6
 	VADDPS  Y10, Y8, Y8
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y1, Y1
 	VADDPS  Y10, Y3, Y3
 	VADDPS  Y10, Y5, Y5
@@ -1153,54 +1131,54 @@ first7:
 	VADDPS  Y10, Y9, Y9
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y10
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y0, Y0
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y2, Y2
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y4, Y4
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y6, Y6
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y7, Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y8, Y8
-	VMOVUPS 32(AX), Y10
+	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y9, Y9
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y8, (AX)
-	VMOVUPS Y9, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -1209,27 +1187,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -1237,57 +1207,57 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y10
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y11
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y10
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y11
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y10, Y12
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y2, Y2
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y4, Y4
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y6, Y6
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y7, Y7
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y8, Y8
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y10, Y12
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
 	VADDPS     Y12, Y2, Y2
 	VADDPS     Y12, Y4, Y4
 	VADDPS     Y12, Y6, Y6
 	VADDPS     Y12, Y8, Y8
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y1, Y1
 	VADDPS     Y12, Y3, Y3
 	VADDPS     Y12, Y5, Y5
@@ -1295,116 +1265,118 @@ first12:
 	VADDPS     Y12, Y9, Y9
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y10, Y12
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y2, Y2
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y4, Y4
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y6, Y6
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y7, Y7
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y10, Y12
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y8, Y8
-	VMASKMOVPS 32(AX), Y11, Y12
+	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y10, (AX)
-	VMASKMOVPS Y1, Y11, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y10, (AX)
-	VMASKMOVPS Y3, Y11, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y10, (AX)
-	VMASKMOVPS Y5, Y11, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y10, (AX)
-	VMASKMOVPS Y7, Y11, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y8, Y10, (AX)
-	VMASKMOVPS Y9, Y11, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y10, (CX)
+	VMASKMOVPS Y1, Y11, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y2, Y10, (CX)
+	VMASKMOVPS Y3, Y11, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y4, Y10, (CX)
+	VMASKMOVPS Y5, Y11, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y6, Y10, (CX)
+	VMASKMOVPS Y7, Y11, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y8, Y10, (CX)
+	VMASKMOVPS Y9, Y11, 32(CX)
 	JMP        next6
 
-// func gemm6x16AVX2(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm6x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-104
+TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000040, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000040, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	VXORPS  Y2, Y2, Y2
@@ -1417,91 +1389,91 @@ part2:
 	VXORPS  Y9, Y9, Y9
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Y12
-	VMOVUPS      32(SI), Y13
-	PREFETCHT1   (SI)(DX*1)
-	VBROADCASTSS (BX), Y14
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	PREFETCHT1   (DI)(BX*1)
+	VBROADCASTSS (SI), Y14
 	VFMADD231PS  Y12, Y14, Y0
 	VFMADD231PS  Y13, Y14, Y1
-	VBROADCASTSS (BX)(AX*1), Y14
+	VBROADCASTSS (SI)(CX*1), Y14
 	VFMADD231PS  Y12, Y14, Y2
 	VFMADD231PS  Y13, Y14, Y3
-	VBROADCASTSS (BX)(AX*2), Y14
+	VBROADCASTSS (SI)(CX*2), Y14
 	VFMADD231PS  Y12, Y14, Y4
 	VFMADD231PS  Y13, Y14, Y5
-	VBROADCASTSS (BX)(R8*1), Y14
+	VBROADCASTSS (SI)(R9*1), Y14
 	VFMADD231PS  Y12, Y14, Y6
 	VFMADD231PS  Y13, Y14, Y7
-	VBROADCASTSS (BX)(AX*4), Y14
+	VBROADCASTSS (SI)(CX*4), Y14
 	VFMADD231PS  Y12, Y14, Y8
 	VFMADD231PS  Y13, Y14, Y9
-	VBROADCASTSS (BX)(R9*1), Y14
+	VBROADCASTSS (SI)(R10*1), Y14
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
-	ADDQ         CX, BX
-	ADDQ         $0x00000040, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000040, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000010
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000010
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y12
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y0, Y0
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y2, Y2
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y4, Y4
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y6, Y6
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y7, Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y8, Y8
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y9, Y9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y10, Y10
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y11, Y11
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Y12
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y0, Y0
 	VADDPS  Y12, Y2, Y2
 	VADDPS  Y12, Y4, Y4
 	VADDPS  Y12, Y6, Y6
 	VADDPS  Y12, Y8, Y8
 	VADDPS  Y12, Y10, Y10
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y1, Y1
 	VADDPS  Y12, Y3, Y3
 	VADDPS  Y12, Y5, Y5
@@ -1510,62 +1482,62 @@ first7:
 	VADDPS  Y12, Y11, Y11
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Y12
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y0, Y0
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y1, Y1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y2, Y2
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y3, Y3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y4, Y4
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y5, Y5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y6, Y6
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y7, Y7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y8, Y8
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y9, Y9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Y12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y10, Y10
-	VMOVUPS 32(AX), Y12
+	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y11, Y11
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Y0, (AX)
-	VMOVUPS Y1, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y2, (AX)
-	VMOVUPS Y3, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y4, (AX)
-	VMOVUPS Y5, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y6, (AX)
-	VMOVUPS Y7, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y8, (AX)
-	VMOVUPS Y9, 32(AX)
-	ADDQ    CX, AX
-	VMOVUPS Y10, (AX)
-	VMOVUPS Y11, 32(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Y0, (CX)
+	VMOVUPS Y1, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y2, (CX)
+	VMOVUPS Y3, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y4, (CX)
+	VMOVUPS Y5, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y6, (CX)
+	VMOVUPS Y7, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y8, (CX)
+	VMOVUPS Y9, 32(CX)
+	ADDQ    DX, CX
+	VMOVUPS Y10, (CX)
+	VMOVUPS Y11, 32(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -1574,27 +1546,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -1602,63 +1566,63 @@ end11:
 	RET
 
 edge5:
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    (CX)(DX*4), Y12
-	LEAQ       mask_table<>+0(SB), CX
-	MOVQ       $+16, DX
-	SUBQ       AX, DX
-	VMOVUPS    32(CX)(DX*4), Y13
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    (DX)(BX*4), Y12
+	LEAQ       mask_table<>+0(SB), DX
+	MOVQ       $+16, BX
+	SUBQ       CX, BX
+	VMOVUPS    32(DX)(BX*4), Y13
 	CMPQ       24(SP), $+0
 	JEQ        first12
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y12, Y14
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y2, Y2
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y4, Y4
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y6, Y6
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y7, Y7
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y8, Y8
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y9, Y9
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y10, Y10
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
 first12:
 	CMPQ       16(SP), $+0
 	JNE        more13
-	MOVQ       bias+72(FP), AX
-	TESTQ      AX, AX
+	MOVQ       80(AX), CX
+	TESTQ      CX, CX
 	JEQ        nobias14
-	VMASKMOVPS (AX), Y12, Y14
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y14, Y2, Y2
 	VADDPS     Y14, Y4, Y4
 	VADDPS     Y14, Y6, Y6
 	VADDPS     Y14, Y8, Y8
 	VADDPS     Y14, Y10, Y10
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y1, Y1
 	VADDPS     Y14, Y3, Y3
 	VADDPS     Y14, Y5, Y5
@@ -1667,377 +1631,168 @@ first12:
 	VADDPS     Y14, Y11, Y11
 
 nobias14:
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        more13
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS (AX), Y12, Y14
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y1, Y1
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y2, Y2
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y3, Y3
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y4, Y4
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y5, Y5
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y6, Y6
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y7, Y7
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y8, Y8
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y9, Y9
-	ADDQ       CX, AX
-	VMASKMOVPS (AX), Y12, Y14
+	ADDQ       DX, CX
+	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y10, Y10
-	VMASKMOVPS 32(AX), Y13, Y14
+	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
 more13:
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	VMASKMOVPS Y0, Y12, (AX)
-	VMASKMOVPS Y1, Y13, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y12, (AX)
-	VMASKMOVPS Y3, Y13, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y12, (AX)
-	VMASKMOVPS Y5, Y13, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y12, (AX)
-	VMASKMOVPS Y7, Y13, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y8, Y12, (AX)
-	VMASKMOVPS Y9, Y13, 32(AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y10, Y12, (AX)
-	VMASKMOVPS Y11, Y13, 32(AX)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	VMASKMOVPS Y0, Y12, (CX)
+	VMASKMOVPS Y1, Y13, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y2, Y12, (CX)
+	VMASKMOVPS Y3, Y13, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y4, Y12, (CX)
+	VMASKMOVPS Y5, Y13, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y6, Y12, (CX)
+	VMASKMOVPS Y7, Y13, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y8, Y12, (CX)
+	VMASKMOVPS Y9, Y13, 32(CX)
+	ADDQ       DX, CX
+	VMASKMOVPS Y10, Y12, (CX)
+	VMASKMOVPS Y11, Y13, 32(CX)
 	JMP        next6
 
-// func gemm1x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm1x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), AX
-	MOVQ    $+128, SI
-	CMPQ    AX, SI
-	CMOVQLT AX, SI
-	SUBQ    SI, AX
-	MOVQ    AX, 16(SP)
-	MOVQ    (SP), AX
-	MOVQ    8(SP), BX
-	VPXORD  Z0, Z0, Z0
-	VPXORD  Z1, Z1, Z1
-	TESTQ   SI, SI
-	JEQ     done3
-
-loop4:
-	VMOVUPS      (BX), Z2
-	VMOVUPS      64(BX), Z3
-	PREFETCHT1   (BX)(DX*1)
-	PREFETCHT1   64(BX)(DX*1)
-	VBROADCASTSS (AX), Z4
-	VFMADD231PS  Z2, Z4, Z0
-	VFMADD231PS  Z3, Z4, Z1
-	ADDQ         CX, AX
-	ADDQ         $0x00000080, BX
-	DECQ         SI
-	JNE          loop4
-
-done3:
-	MOVQ    AX, (SP)
-	MOVQ    BX, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
-	JNE     edge5
-	CMPQ    24(SP), $+0
-	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z2, Z1, Z1
-
-first7:
-	CMPQ    16(SP), $+0
-	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
-	JEQ     nobias9
-	VMOVUPS (AX), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z2, Z1, Z1
-
-nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
-	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z2
-	VADDPS  Z2, Z0, Z0
-	VMOVUPS 64(AX), Z2
-	VADDPS  Z2, Z1, Z1
-
-more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-
-next6:
-	CMPQ 16(SP), $+0
-	JEQ  last10
-	MOVQ $+1, 24(SP)
-	JMP  part2
-
-last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
-	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
-	JEQ    tile1
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
-	JMP    tile1
-
-end11:
-	VZEROUPPER
-	RET
-
-edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
-	CMPQ      24(SP), $+0
-	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z2
-	VADDPS    Z2, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z2
-	VADDPS    Z2, Z1, Z1
-
-first12:
-	CMPQ      16(SP), $+0
-	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
-	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z2
-	VADDPS    Z2, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z2
-	VADDPS    Z2, Z1, Z1
-
-nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
-	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z2
-	VADDPS    Z2, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z2
-	VADDPS    Z2, Z1, Z1
-
-more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	JMP     next6
-
-// func gemm2x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-104
-tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
-	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-
-part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
-	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), CX
 	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
+	CMPQ    CX, DI
+	CMOVQLT CX, DI
+	SUBQ    DI, CX
+	MOVQ    CX, 16(SP)
+	MOVQ    (SP), CX
 	MOVQ    8(SP), SI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
-	VPXORD  Z2, Z2, Z2
-	VPXORD  Z3, Z3, Z3
 	TESTQ   DI, DI
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z4
-	VMOVUPS      64(SI), Z5
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z6
-	VFMADD231PS  Z4, Z6, Z0
-	VFMADD231PS  Z5, Z6, Z1
-	VBROADCASTSS (BX)(AX*1), Z6
-	VFMADD231PS  Z4, Z6, Z2
-	VFMADD231PS  Z5, Z6, Z3
-	ADDQ         CX, BX
+	VMOVUPS      (SI), Z2
+	VMOVUPS      64(SI), Z3
+	PREFETCHT1   (SI)(BX*1)
+	PREFETCHT1   64(SI)(BX*1)
+	VBROADCASTSS (CX), Z4
+	VFMADD231PS  Z2, Z4, Z0
+	VFMADD231PS  Z3, Z4, Z1
+	ADDQ         DX, CX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
+	MOVQ    CX, (SP)
 	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z3, Z3
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(CX), Z2
+	VADDPS  Z2, Z1, Z1
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z0, Z0
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z1, Z1
-	VADDPS  Z4, Z3, Z3
+	VMOVUPS (CX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(CX), Z2
+	VADDPS  Z2, Z1, Z1
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z0, Z0
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z4
-	VADDPS  Z4, Z2, Z2
-	VMOVUPS 64(AX), Z4
-	VADDPS  Z4, Z3, Z3
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z2
+	VADDPS  Z2, Z0, Z0
+	VMOVUPS 64(CX), Z2
+	VADDPS  Z2, Z1, Z1
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -2046,27 +1801,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	MOVQ   32(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	MOVQ   96(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -2074,222 +1821,429 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z4
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(CX), K2, Z2
+	VADDPS    Z2, Z1, Z1
+
+first12:
+	CMPQ      16(SP), $+0
+	JNE       more13
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
+	JEQ       nobias14
+	VMOVUPS.Z (CX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(CX), K2, Z2
+	VADDPS    Z2, Z1, Z1
+
+nobias14:
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
+	JEQ       more13
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z2
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z 64(CX), K2, Z2
+	VADDPS    Z2, Z1, Z1
+
+more13:
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	JMP     next6
+
+// func gemm2x32AVX512(t *gemmTiles)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
+tile1:
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
+	JEQ        part2
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+
+part2:
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
+	SHLQ    $0x02, CX
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	TESTQ   R8, R8
+	JEQ     done3
+
+loop4:
+	VMOVUPS      (DI), Z4
+	VMOVUPS      64(DI), Z5
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
+	JNE          loop4
+
+done3:
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
+	JNE     edge5
+	CMPQ    24(SP), $+0
+	JEQ     first7
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z3, Z3
+
+first7:
+	CMPQ    16(SP), $+0
+	JNE     more8
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
+	JEQ     nobias9
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	VADDPS  Z4, Z3, Z3
+
+nobias9:
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
+	JEQ     more8
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z0, Z0
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z1, Z1
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z4
+	VADDPS  Z4, Z2, Z2
+	VMOVUPS 64(CX), Z4
+	VADDPS  Z4, Z3, Z3
+
+more8:
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+
+next6:
+	CMPQ 16(SP), $+0
+	JEQ  last10
+	MOVQ $+1, 24(SP)
+	JMP  part2
+
+last10:
+	DECQ   (AX)
+	JEQ    end11
+	MOVQ   32(AX), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
+	JEQ    tile1
+	MOVQ   96(AX), CX
+	IMUL3Q $0x00000008, CX, CX
+	ADDQ   CX, 88(AX)
+	JMP    tile1
+
+end11:
+	VZEROUPPER
+	RET
+
+edge5:
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
+	CMPQ      24(SP), $+0
+	JEQ       first12
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z4
+	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z4
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z4
+	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z4
+	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	VADDPS    Z4, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z4
+	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z1, Z1
 	VADDPS    Z4, Z3, Z3
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z4
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z4
+	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z4
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z4
+	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
 	JMP     next6
 
-// func gemm3x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm3x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z5, Z5, Z5
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z6
-	VMOVUPS      64(SI), Z7
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z8
+	VMOVUPS      (DI), Z6
+	VMOVUPS      64(DI), Z7
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z8
 	VFMADD231PS  Z6, Z8, Z0
 	VFMADD231PS  Z7, Z8, Z1
-	VBROADCASTSS (BX)(AX*1), Z8
+	VBROADCASTSS (SI)(CX*1), Z8
 	VFMADD231PS  Z6, Z8, Z2
 	VFMADD231PS  Z7, Z8, Z3
-	VBROADCASTSS (BX)(AX*2), Z8
+	VBROADCASTSS (SI)(CX*2), Z8
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z6
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z0, Z0
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z2, Z2
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z4, Z4
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z5, Z5
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z6
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z6, Z2, Z2
 	VADDPS  Z6, Z4, Z4
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z1, Z1
 	VADDPS  Z6, Z3, Z3
 	VADDPS  Z6, Z5, Z5
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z6
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z0, Z0
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z2, Z2
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z6
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z4, Z4
-	VMOVUPS 64(AX), Z6
+	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z5, Z5
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -2298,27 +2252,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -2326,142 +2272,144 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z6
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z6
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z6
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z6
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	VADDPS    Z6, Z2, Z2
 	VADDPS    Z6, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z1, Z1
 	VADDPS    Z6, Z3, Z3
 	VADDPS    Z6, Z5, Z5
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z6
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z6
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z6
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z6
+	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
 	JMP     next6
 
-// func gemm4x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm4x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -2470,120 +2418,120 @@ part2:
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z8
-	VMOVUPS      64(SI), Z9
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z10
+	VMOVUPS      (DI), Z8
+	VMOVUPS      64(DI), Z9
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z10
 	VFMADD231PS  Z8, Z10, Z0
 	VFMADD231PS  Z9, Z10, Z1
-	VBROADCASTSS (BX)(AX*1), Z10
+	VBROADCASTSS (SI)(CX*1), Z10
 	VFMADD231PS  Z8, Z10, Z2
 	VFMADD231PS  Z9, Z10, Z3
-	VBROADCASTSS (BX)(AX*2), Z10
+	VBROADCASTSS (SI)(CX*2), Z10
 	VFMADD231PS  Z8, Z10, Z4
 	VFMADD231PS  Z9, Z10, Z5
-	VBROADCASTSS (BX)(R8*1), Z10
+	VBROADCASTSS (SI)(R9*1), Z10
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z8
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z0, Z0
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z2, Z2
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z4, Z4
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z6, Z6
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z7, Z7
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z8
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z0, Z0
 	VADDPS  Z8, Z2, Z2
 	VADDPS  Z8, Z4, Z4
 	VADDPS  Z8, Z6, Z6
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z1, Z1
 	VADDPS  Z8, Z3, Z3
 	VADDPS  Z8, Z5, Z5
 	VADDPS  Z8, Z7, Z7
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z8
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z0, Z0
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z2, Z2
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z4, Z4
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z8
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z6, Z6
-	VMOVUPS 64(AX), Z8
+	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z7, Z7
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -2592,27 +2540,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -2620,163 +2560,165 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z8
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z8
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	VADDPS    Z8, Z2, Z2
 	VADDPS    Z8, Z4, Z4
 	VADDPS    Z8, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z1, Z1
 	VADDPS    Z8, Z3, Z3
 	VADDPS    Z8, Z5, Z5
 	VADDPS    Z8, Z7, Z7
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z8
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z8
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z8
+	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
 	JMP     next6
 
-// func gemm5x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm5x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -2787,83 +2729,83 @@ part2:
 	VPXORD  Z7, Z7, Z7
 	VPXORD  Z8, Z8, Z8
 	VPXORD  Z9, Z9, Z9
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z10
-	VMOVUPS      64(SI), Z11
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z12
+	VMOVUPS      (DI), Z10
+	VMOVUPS      64(DI), Z11
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z12
 	VFMADD231PS  Z10, Z12, Z0
 	VFMADD231PS  Z11, Z12, Z1
-	VBROADCASTSS (BX)(AX*1), Z12
+	VBROADCASTSS (SI)(CX*1), Z12
 	VFMADD231PS  Z10, Z12, Z2
 	VFMADD231PS  Z11, Z12, Z3
-	VBROADCASTSS (BX)(AX*2), Z12
+	VBROADCASTSS (SI)(CX*2), Z12
 	VFMADD231PS  Z10, Z12, Z4
 	VFMADD231PS  Z11, Z12, Z5
-	VBROADCASTSS (BX)(R8*1), Z12
+	VBROADCASTSS (SI)(R9*1), Z12
 	VFMADD231PS  Z10, Z12, Z6
 	VFMADD231PS  Z11, Z12, Z7
-	VBROADCASTSS (BX)(AX*4), Z12
+	VBROADCASTSS (SI)(CX*4), Z12
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z10
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z0, Z0
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z2, Z2
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z4, Z4
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z6, Z6
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z8, Z8
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z9, Z9
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z10
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z10, Z2, Z2
 	VADDPS  Z10, Z4, Z4
 	VADDPS  Z10, Z6, Z6
 	VADDPS  Z10, Z8, Z8
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z1, Z1
 	VADDPS  Z10, Z3, Z3
 	VADDPS  Z10, Z5, Z5
@@ -2871,54 +2813,54 @@ first7:
 	VADDPS  Z10, Z9, Z9
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z10
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z0, Z0
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z2, Z2
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z4, Z4
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z6, Z6
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z10
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z8, Z8
-	VMOVUPS 64(AX), Z10
+	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z9, Z9
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -2927,27 +2869,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -2955,56 +2889,56 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z10
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z10
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	VADDPS    Z10, Z2, Z2
 	VADDPS    Z10, Z4, Z4
 	VADDPS    Z10, Z6, Z6
 	VADDPS    Z10, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z1, Z1
 	VADDPS    Z10, Z3, Z3
 	VADDPS    Z10, Z5, Z5
@@ -3012,128 +2946,130 @@ first12:
 	VADDPS    Z10, Z9, Z9
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z10
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z10
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z10
+	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
 	JMP     next6
 
-// func gemm6x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm6x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -3146,92 +3082,92 @@ part2:
 	VPXORD  Z9, Z9, Z9
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z12
-	VMOVUPS      64(SI), Z13
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z14
+	VMOVUPS      (DI), Z12
+	VMOVUPS      64(DI), Z13
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z14
 	VFMADD231PS  Z12, Z14, Z0
 	VFMADD231PS  Z13, Z14, Z1
-	VBROADCASTSS (BX)(AX*1), Z14
+	VBROADCASTSS (SI)(CX*1), Z14
 	VFMADD231PS  Z12, Z14, Z2
 	VFMADD231PS  Z13, Z14, Z3
-	VBROADCASTSS (BX)(AX*2), Z14
+	VBROADCASTSS (SI)(CX*2), Z14
 	VFMADD231PS  Z12, Z14, Z4
 	VFMADD231PS  Z13, Z14, Z5
-	VBROADCASTSS (BX)(R8*1), Z14
+	VBROADCASTSS (SI)(R9*1), Z14
 	VFMADD231PS  Z12, Z14, Z6
 	VFMADD231PS  Z13, Z14, Z7
-	VBROADCASTSS (BX)(AX*4), Z14
+	VBROADCASTSS (SI)(CX*4), Z14
 	VFMADD231PS  Z12, Z14, Z8
 	VFMADD231PS  Z13, Z14, Z9
-	VBROADCASTSS (BX)(R9*1), Z14
+	VBROADCASTSS (SI)(R10*1), Z14
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z12
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z0, Z0
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z2, Z2
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z4, Z4
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z6, Z6
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z8, Z8
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z10, Z10
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z11, Z11
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z12
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z0, Z0
 	VADDPS  Z12, Z2, Z2
 	VADDPS  Z12, Z4, Z4
 	VADDPS  Z12, Z6, Z6
 	VADDPS  Z12, Z8, Z8
 	VADDPS  Z12, Z10, Z10
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z1, Z1
 	VADDPS  Z12, Z3, Z3
 	VADDPS  Z12, Z5, Z5
@@ -3240,62 +3176,62 @@ first7:
 	VADDPS  Z12, Z11, Z11
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z12
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z0, Z0
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z2, Z2
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z4, Z4
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z6, Z6
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z8, Z8
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z12
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z10, Z10
-	VMOVUPS 64(AX), Z12
+	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z11, Z11
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -3304,27 +3240,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -3332,62 +3260,62 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z12
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z12
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	VADDPS    Z12, Z2, Z2
 	VADDPS    Z12, Z4, Z4
 	VADDPS    Z12, Z6, Z6
 	VADDPS    Z12, Z8, Z8
 	VADDPS    Z12, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z1, Z1
 	VADDPS    Z12, Z3, Z3
 	VADDPS    Z12, Z5, Z5
@@ -3396,142 +3324,144 @@ first12:
 	VADDPS    Z12, Z11, Z11
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z12
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z12
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z12
+	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
 	JMP     next6
 
-// func gemm7x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm7x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -3546,93 +3476,93 @@ part2:
 	VPXORD  Z11, Z11, Z11
 	VPXORD  Z12, Z12, Z12
 	VPXORD  Z13, Z13, Z13
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z14
-	VMOVUPS      64(SI), Z15
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z16
+	VMOVUPS      (DI), Z14
+	VMOVUPS      64(DI), Z15
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z16
 	VFMADD231PS  Z14, Z16, Z0
 	VFMADD231PS  Z15, Z16, Z1
-	VBROADCASTSS (BX)(AX*1), Z16
+	VBROADCASTSS (SI)(CX*1), Z16
 	VFMADD231PS  Z14, Z16, Z2
 	VFMADD231PS  Z15, Z16, Z3
-	VBROADCASTSS (BX)(AX*2), Z16
+	VBROADCASTSS (SI)(CX*2), Z16
 	VFMADD231PS  Z14, Z16, Z4
 	VFMADD231PS  Z15, Z16, Z5
-	VBROADCASTSS (BX)(R8*1), Z16
+	VBROADCASTSS (SI)(R9*1), Z16
 	VFMADD231PS  Z14, Z16, Z6
 	VFMADD231PS  Z15, Z16, Z7
-	VBROADCASTSS (BX)(AX*4), Z16
+	VBROADCASTSS (SI)(CX*4), Z16
 	VFMADD231PS  Z14, Z16, Z8
 	VFMADD231PS  Z15, Z16, Z9
-	VBROADCASTSS (BX)(R9*1), Z16
+	VBROADCASTSS (SI)(R10*1), Z16
 	VFMADD231PS  Z14, Z16, Z10
 	VFMADD231PS  Z15, Z16, Z11
-	VBROADCASTSS (BX)(R8*2), Z16
+	VBROADCASTSS (SI)(R9*2), Z16
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z14
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z0, Z0
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z2, Z2
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z4, Z4
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z6, Z6
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z8, Z8
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z10, Z10
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z12, Z12
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z13, Z13
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z14
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z0, Z0
 	VADDPS  Z14, Z2, Z2
 	VADDPS  Z14, Z4, Z4
@@ -3640,7 +3570,7 @@ first7:
 	VADDPS  Z14, Z8, Z8
 	VADDPS  Z14, Z10, Z10
 	VADDPS  Z14, Z12, Z12
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z1, Z1
 	VADDPS  Z14, Z3, Z3
 	VADDPS  Z14, Z5, Z5
@@ -3650,70 +3580,70 @@ first7:
 	VADDPS  Z14, Z13, Z13
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z14
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z0, Z0
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z2, Z2
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z4, Z4
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z6, Z6
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z8, Z8
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z10, Z10
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z14
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z12, Z12
-	VMOVUPS 64(AX), Z14
+	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z13, Z13
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -3722,27 +3652,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -3750,60 +3672,60 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z14
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z14
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	VADDPS    Z14, Z2, Z2
 	VADDPS    Z14, Z4, Z4
@@ -3811,7 +3733,7 @@ first12:
 	VADDPS    Z14, Z8, Z8
 	VADDPS    Z14, Z10, Z10
 	VADDPS    Z14, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z1, Z1
 	VADDPS    Z14, Z3, Z3
 	VADDPS    Z14, Z5, Z5
@@ -3821,157 +3743,159 @@ first12:
 	VADDPS    Z14, Z13, Z13
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z14
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z14
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z14
+	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
 	JMP     next6
 
-// func gemm8x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm8x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -3988,101 +3912,101 @@ part2:
 	VPXORD  Z13, Z13, Z13
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z16
-	VMOVUPS      64(SI), Z17
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z18
+	VMOVUPS      (DI), Z16
+	VMOVUPS      64(DI), Z17
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z18
 	VFMADD231PS  Z16, Z18, Z0
 	VFMADD231PS  Z17, Z18, Z1
-	VBROADCASTSS (BX)(AX*1), Z18
+	VBROADCASTSS (SI)(CX*1), Z18
 	VFMADD231PS  Z16, Z18, Z2
 	VFMADD231PS  Z17, Z18, Z3
-	VBROADCASTSS (BX)(AX*2), Z18
+	VBROADCASTSS (SI)(CX*2), Z18
 	VFMADD231PS  Z16, Z18, Z4
 	VFMADD231PS  Z17, Z18, Z5
-	VBROADCASTSS (BX)(R8*1), Z18
+	VBROADCASTSS (SI)(R9*1), Z18
 	VFMADD231PS  Z16, Z18, Z6
 	VFMADD231PS  Z17, Z18, Z7
-	VBROADCASTSS (BX)(AX*4), Z18
+	VBROADCASTSS (SI)(CX*4), Z18
 	VFMADD231PS  Z16, Z18, Z8
 	VFMADD231PS  Z17, Z18, Z9
-	VBROADCASTSS (BX)(R9*1), Z18
+	VBROADCASTSS (SI)(R10*1), Z18
 	VFMADD231PS  Z16, Z18, Z10
 	VFMADD231PS  Z17, Z18, Z11
-	VBROADCASTSS (BX)(R8*2), Z18
+	VBROADCASTSS (SI)(R9*2), Z18
 	VFMADD231PS  Z16, Z18, Z12
 	VFMADD231PS  Z17, Z18, Z13
-	VBROADCASTSS (BX)(R10*1), Z18
+	VBROADCASTSS (SI)(R11*1), Z18
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z16
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z0, Z0
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z2, Z2
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z4, Z4
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z6, Z6
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z8, Z8
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z10, Z10
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z12, Z12
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z14, Z14
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z15, Z15
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z16
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z0, Z0
 	VADDPS  Z16, Z2, Z2
 	VADDPS  Z16, Z4, Z4
@@ -4091,7 +4015,7 @@ first7:
 	VADDPS  Z16, Z10, Z10
 	VADDPS  Z16, Z12, Z12
 	VADDPS  Z16, Z14, Z14
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z1, Z1
 	VADDPS  Z16, Z3, Z3
 	VADDPS  Z16, Z5, Z5
@@ -4102,78 +4026,78 @@ first7:
 	VADDPS  Z16, Z15, Z15
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z16
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z0, Z0
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z2, Z2
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z4, Z4
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z6, Z6
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z8, Z8
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z10, Z10
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z12, Z12
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z16
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z14, Z14
-	VMOVUPS 64(AX), Z16
+	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z15, Z15
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -4182,27 +4106,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -4210,65 +4126,65 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z16
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z16
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z0, Z0
 	VADDPS    Z16, Z2, Z2
 	VADDPS    Z16, Z4, Z4
@@ -4277,7 +4193,7 @@ first12:
 	VADDPS    Z16, Z10, Z10
 	VADDPS    Z16, Z12, Z12
 	VADDPS    Z16, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z1, Z1
 	VADDPS    Z16, Z3, Z3
 	VADDPS    Z16, Z5, Z5
@@ -4288,171 +4204,173 @@ first12:
 	VADDPS    Z16, Z15, Z15
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z16
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z16
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z16
+	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
 	JMP     next6
 
-// func gemm9x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm9x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -4471,109 +4389,109 @@ part2:
 	VPXORD  Z15, Z15, Z15
 	VPXORD  Z16, Z16, Z16
 	VPXORD  Z17, Z17, Z17
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z18
-	VMOVUPS      64(SI), Z19
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z20
+	VMOVUPS      (DI), Z18
+	VMOVUPS      64(DI), Z19
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z20
 	VFMADD231PS  Z18, Z20, Z0
 	VFMADD231PS  Z19, Z20, Z1
-	VBROADCASTSS (BX)(AX*1), Z20
+	VBROADCASTSS (SI)(CX*1), Z20
 	VFMADD231PS  Z18, Z20, Z2
 	VFMADD231PS  Z19, Z20, Z3
-	VBROADCASTSS (BX)(AX*2), Z20
+	VBROADCASTSS (SI)(CX*2), Z20
 	VFMADD231PS  Z18, Z20, Z4
 	VFMADD231PS  Z19, Z20, Z5
-	VBROADCASTSS (BX)(R8*1), Z20
+	VBROADCASTSS (SI)(R9*1), Z20
 	VFMADD231PS  Z18, Z20, Z6
 	VFMADD231PS  Z19, Z20, Z7
-	VBROADCASTSS (BX)(AX*4), Z20
+	VBROADCASTSS (SI)(CX*4), Z20
 	VFMADD231PS  Z18, Z20, Z8
 	VFMADD231PS  Z19, Z20, Z9
-	VBROADCASTSS (BX)(R9*1), Z20
+	VBROADCASTSS (SI)(R10*1), Z20
 	VFMADD231PS  Z18, Z20, Z10
 	VFMADD231PS  Z19, Z20, Z11
-	VBROADCASTSS (BX)(R8*2), Z20
+	VBROADCASTSS (SI)(R9*2), Z20
 	VFMADD231PS  Z18, Z20, Z12
 	VFMADD231PS  Z19, Z20, Z13
-	VBROADCASTSS (BX)(R10*1), Z20
+	VBROADCASTSS (SI)(R11*1), Z20
 	VFMADD231PS  Z18, Z20, Z14
 	VFMADD231PS  Z19, Z20, Z15
-	VBROADCASTSS (BX)(AX*8), Z20
+	VBROADCASTSS (SI)(CX*8), Z20
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z18
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z0, Z0
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z2, Z2
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z4, Z4
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z6, Z6
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z8, Z8
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z10, Z10
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z12, Z12
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z14, Z14
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z16, Z16
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z17, Z17
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z18
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z0, Z0
 	VADDPS  Z18, Z2, Z2
 	VADDPS  Z18, Z4, Z4
@@ -4583,7 +4501,7 @@ first7:
 	VADDPS  Z18, Z12, Z12
 	VADDPS  Z18, Z14, Z14
 	VADDPS  Z18, Z16, Z16
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z1, Z1
 	VADDPS  Z18, Z3, Z3
 	VADDPS  Z18, Z5, Z5
@@ -4595,86 +4513,86 @@ first7:
 	VADDPS  Z18, Z17, Z17
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z18
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z0, Z0
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z2, Z2
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z4, Z4
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z6, Z6
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z8, Z8
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z10, Z10
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z12, Z12
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z14, Z14
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z18
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z16, Z16
-	VMOVUPS 64(AX), Z18
+	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z17, Z17
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -4683,27 +4601,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -4711,70 +4621,70 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z18
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z18
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z0, Z0
 	VADDPS    Z18, Z2, Z2
 	VADDPS    Z18, Z4, Z4
@@ -4784,7 +4694,7 @@ first12:
 	VADDPS    Z18, Z12, Z12
 	VADDPS    Z18, Z14, Z14
 	VADDPS    Z18, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z1, Z1
 	VADDPS    Z18, Z3, Z3
 	VADDPS    Z18, Z5, Z5
@@ -4796,186 +4706,188 @@ first12:
 	VADDPS    Z18, Z17, Z17
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z18
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z18
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z18
+	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
 	JMP     next6
 
-// func gemm10x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm10x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
-	LEAQ    (R10)(AX*2), R11
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
+	LEAQ    (R11)(CX*2), R12
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -4996,117 +4908,117 @@ part2:
 	VPXORD  Z17, Z17, Z17
 	VPXORD  Z18, Z18, Z18
 	VPXORD  Z19, Z19, Z19
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z20
-	VMOVUPS      64(SI), Z21
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z22
+	VMOVUPS      (DI), Z20
+	VMOVUPS      64(DI), Z21
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z22
 	VFMADD231PS  Z20, Z22, Z0
 	VFMADD231PS  Z21, Z22, Z1
-	VBROADCASTSS (BX)(AX*1), Z22
+	VBROADCASTSS (SI)(CX*1), Z22
 	VFMADD231PS  Z20, Z22, Z2
 	VFMADD231PS  Z21, Z22, Z3
-	VBROADCASTSS (BX)(AX*2), Z22
+	VBROADCASTSS (SI)(CX*2), Z22
 	VFMADD231PS  Z20, Z22, Z4
 	VFMADD231PS  Z21, Z22, Z5
-	VBROADCASTSS (BX)(R8*1), Z22
+	VBROADCASTSS (SI)(R9*1), Z22
 	VFMADD231PS  Z20, Z22, Z6
 	VFMADD231PS  Z21, Z22, Z7
-	VBROADCASTSS (BX)(AX*4), Z22
+	VBROADCASTSS (SI)(CX*4), Z22
 	VFMADD231PS  Z20, Z22, Z8
 	VFMADD231PS  Z21, Z22, Z9
-	VBROADCASTSS (BX)(R9*1), Z22
+	VBROADCASTSS (SI)(R10*1), Z22
 	VFMADD231PS  Z20, Z22, Z10
 	VFMADD231PS  Z21, Z22, Z11
-	VBROADCASTSS (BX)(R8*2), Z22
+	VBROADCASTSS (SI)(R9*2), Z22
 	VFMADD231PS  Z20, Z22, Z12
 	VFMADD231PS  Z21, Z22, Z13
-	VBROADCASTSS (BX)(R10*1), Z22
+	VBROADCASTSS (SI)(R11*1), Z22
 	VFMADD231PS  Z20, Z22, Z14
 	VFMADD231PS  Z21, Z22, Z15
-	VBROADCASTSS (BX)(AX*8), Z22
+	VBROADCASTSS (SI)(CX*8), Z22
 	VFMADD231PS  Z20, Z22, Z16
 	VFMADD231PS  Z21, Z22, Z17
-	VBROADCASTSS (BX)(R11*1), Z22
+	VBROADCASTSS (SI)(R12*1), Z22
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z20
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z0, Z0
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z2, Z2
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z4, Z4
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z6, Z6
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z8, Z8
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z10, Z10
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z12, Z12
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z14, Z14
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z16, Z16
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z18, Z18
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z19, Z19
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z20
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z0, Z0
 	VADDPS  Z20, Z2, Z2
 	VADDPS  Z20, Z4, Z4
@@ -5117,7 +5029,7 @@ first7:
 	VADDPS  Z20, Z14, Z14
 	VADDPS  Z20, Z16, Z16
 	VADDPS  Z20, Z18, Z18
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z1, Z1
 	VADDPS  Z20, Z3, Z3
 	VADDPS  Z20, Z5, Z5
@@ -5130,94 +5042,94 @@ first7:
 	VADDPS  Z20, Z19, Z19
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z20
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z0, Z0
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z2, Z2
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z4, Z4
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z6, Z6
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z8, Z8
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z10, Z10
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z12, Z12
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z14, Z14
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z16, Z16
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z20
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z18, Z18
-	VMOVUPS 64(AX), Z20
+	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z19, Z19
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	VMOVUPS Z19, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -5226,27 +5138,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -5254,75 +5158,75 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z20
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z20
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z0, Z0
 	VADDPS    Z20, Z2, Z2
 	VADDPS    Z20, Z4, Z4
@@ -5333,7 +5237,7 @@ first12:
 	VADDPS    Z20, Z14, Z14
 	VADDPS    Z20, Z16, Z16
 	VADDPS    Z20, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z1, Z1
 	VADDPS    Z20, Z3, Z3
 	VADDPS    Z20, Z5, Z5
@@ -5346,200 +5250,202 @@ first12:
 	VADDPS    Z20, Z19, Z19
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z20
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z20
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z20
+	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, K1, (AX)
-	VMOVUPS Z19, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, K1, (CX)
+	VMOVUPS Z19, K2, 64(CX)
 	JMP     next6
 
-// func gemm11x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm11x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
-	LEAQ    (R10)(AX*2), R11
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
+	LEAQ    (R11)(CX*2), R12
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -5562,125 +5468,125 @@ part2:
 	VPXORD  Z19, Z19, Z19
 	VPXORD  Z20, Z20, Z20
 	VPXORD  Z21, Z21, Z21
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z22
-	VMOVUPS      64(SI), Z23
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z24
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z24
 	VFMADD231PS  Z22, Z24, Z0
 	VFMADD231PS  Z23, Z24, Z1
-	VBROADCASTSS (BX)(AX*1), Z24
+	VBROADCASTSS (SI)(CX*1), Z24
 	VFMADD231PS  Z22, Z24, Z2
 	VFMADD231PS  Z23, Z24, Z3
-	VBROADCASTSS (BX)(AX*2), Z24
+	VBROADCASTSS (SI)(CX*2), Z24
 	VFMADD231PS  Z22, Z24, Z4
 	VFMADD231PS  Z23, Z24, Z5
-	VBROADCASTSS (BX)(R8*1), Z24
+	VBROADCASTSS (SI)(R9*1), Z24
 	VFMADD231PS  Z22, Z24, Z6
 	VFMADD231PS  Z23, Z24, Z7
-	VBROADCASTSS (BX)(AX*4), Z24
+	VBROADCASTSS (SI)(CX*4), Z24
 	VFMADD231PS  Z22, Z24, Z8
 	VFMADD231PS  Z23, Z24, Z9
-	VBROADCASTSS (BX)(R9*1), Z24
+	VBROADCASTSS (SI)(R10*1), Z24
 	VFMADD231PS  Z22, Z24, Z10
 	VFMADD231PS  Z23, Z24, Z11
-	VBROADCASTSS (BX)(R8*2), Z24
+	VBROADCASTSS (SI)(R9*2), Z24
 	VFMADD231PS  Z22, Z24, Z12
 	VFMADD231PS  Z23, Z24, Z13
-	VBROADCASTSS (BX)(R10*1), Z24
+	VBROADCASTSS (SI)(R11*1), Z24
 	VFMADD231PS  Z22, Z24, Z14
 	VFMADD231PS  Z23, Z24, Z15
-	VBROADCASTSS (BX)(AX*8), Z24
+	VBROADCASTSS (SI)(CX*8), Z24
 	VFMADD231PS  Z22, Z24, Z16
 	VFMADD231PS  Z23, Z24, Z17
-	VBROADCASTSS (BX)(R11*1), Z24
+	VBROADCASTSS (SI)(R12*1), Z24
 	VFMADD231PS  Z22, Z24, Z18
 	VFMADD231PS  Z23, Z24, Z19
-	VBROADCASTSS (BX)(R9*2), Z24
+	VBROADCASTSS (SI)(R10*2), Z24
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z22
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z0, Z0
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z2, Z2
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z4, Z4
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z6, Z6
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z8, Z8
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z10, Z10
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z12, Z12
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z14, Z14
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z16, Z16
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z18, Z18
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z20, Z20
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z21, Z21
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z22
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z0, Z0
 	VADDPS  Z22, Z2, Z2
 	VADDPS  Z22, Z4, Z4
@@ -5692,7 +5598,7 @@ first7:
 	VADDPS  Z22, Z16, Z16
 	VADDPS  Z22, Z18, Z18
 	VADDPS  Z22, Z20, Z20
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z1, Z1
 	VADDPS  Z22, Z3, Z3
 	VADDPS  Z22, Z5, Z5
@@ -5706,102 +5612,102 @@ first7:
 	VADDPS  Z22, Z21, Z21
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z22
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z0, Z0
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z2, Z2
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z4, Z4
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z6, Z6
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z8, Z8
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z10, Z10
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z12, Z12
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z14, Z14
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z16, Z16
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z18, Z18
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z22
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z20, Z20
-	VMOVUPS 64(AX), Z22
+	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z21, Z21
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	VMOVUPS Z19, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, (CX)
+	VMOVUPS Z21, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -5810,27 +5716,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -5838,80 +5736,80 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z22
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z22
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z0, Z0
 	VADDPS    Z22, Z2, Z2
 	VADDPS    Z22, Z4, Z4
@@ -5923,7 +5821,7 @@ first12:
 	VADDPS    Z22, Z16, Z16
 	VADDPS    Z22, Z18, Z18
 	VADDPS    Z22, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z1, Z1
 	VADDPS    Z22, Z3, Z3
 	VADDPS    Z22, Z5, Z5
@@ -5937,215 +5835,217 @@ first12:
 	VADDPS    Z22, Z21, Z21
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z22
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z22
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z22
+	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, K1, (AX)
-	VMOVUPS Z19, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, K1, (AX)
-	VMOVUPS Z21, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, K1, (CX)
+	VMOVUPS Z19, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, K1, (CX)
+	VMOVUPS Z21, K2, 64(CX)
 	JMP     next6
 
-// func gemm12x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm12x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
-	LEAQ    (R10)(AX*2), R11
-	LEAQ    (R11)(AX*2), R12
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
+	LEAQ    (R11)(CX*2), R12
+	LEAQ    (R12)(CX*2), R13
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -6170,133 +6070,133 @@ part2:
 	VPXORD  Z21, Z21, Z21
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z24
-	VMOVUPS      64(SI), Z25
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z26
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z26
 	VFMADD231PS  Z24, Z26, Z0
 	VFMADD231PS  Z25, Z26, Z1
-	VBROADCASTSS (BX)(AX*1), Z26
+	VBROADCASTSS (SI)(CX*1), Z26
 	VFMADD231PS  Z24, Z26, Z2
 	VFMADD231PS  Z25, Z26, Z3
-	VBROADCASTSS (BX)(AX*2), Z26
+	VBROADCASTSS (SI)(CX*2), Z26
 	VFMADD231PS  Z24, Z26, Z4
 	VFMADD231PS  Z25, Z26, Z5
-	VBROADCASTSS (BX)(R8*1), Z26
+	VBROADCASTSS (SI)(R9*1), Z26
 	VFMADD231PS  Z24, Z26, Z6
 	VFMADD231PS  Z25, Z26, Z7
-	VBROADCASTSS (BX)(AX*4), Z26
+	VBROADCASTSS (SI)(CX*4), Z26
 	VFMADD231PS  Z24, Z26, Z8
 	VFMADD231PS  Z25, Z26, Z9
-	VBROADCASTSS (BX)(R9*1), Z26
+	VBROADCASTSS (SI)(R10*1), Z26
 	VFMADD231PS  Z24, Z26, Z10
 	VFMADD231PS  Z25, Z26, Z11
-	VBROADCASTSS (BX)(R8*2), Z26
+	VBROADCASTSS (SI)(R9*2), Z26
 	VFMADD231PS  Z24, Z26, Z12
 	VFMADD231PS  Z25, Z26, Z13
-	VBROADCASTSS (BX)(R10*1), Z26
+	VBROADCASTSS (SI)(R11*1), Z26
 	VFMADD231PS  Z24, Z26, Z14
 	VFMADD231PS  Z25, Z26, Z15
-	VBROADCASTSS (BX)(AX*8), Z26
+	VBROADCASTSS (SI)(CX*8), Z26
 	VFMADD231PS  Z24, Z26, Z16
 	VFMADD231PS  Z25, Z26, Z17
-	VBROADCASTSS (BX)(R11*1), Z26
+	VBROADCASTSS (SI)(R12*1), Z26
 	VFMADD231PS  Z24, Z26, Z18
 	VFMADD231PS  Z25, Z26, Z19
-	VBROADCASTSS (BX)(R9*2), Z26
+	VBROADCASTSS (SI)(R10*2), Z26
 	VFMADD231PS  Z24, Z26, Z20
 	VFMADD231PS  Z25, Z26, Z21
-	VBROADCASTSS (BX)(R12*1), Z26
+	VBROADCASTSS (SI)(R13*1), Z26
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z24
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z0, Z0
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z2, Z2
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z4, Z4
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z6, Z6
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z8, Z8
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z10, Z10
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z12, Z12
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z14, Z14
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z16, Z16
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z18, Z18
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z20, Z20
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z22, Z22
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z23, Z23
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z24
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z0, Z0
 	VADDPS  Z24, Z2, Z2
 	VADDPS  Z24, Z4, Z4
@@ -6309,7 +6209,7 @@ first7:
 	VADDPS  Z24, Z18, Z18
 	VADDPS  Z24, Z20, Z20
 	VADDPS  Z24, Z22, Z22
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z1, Z1
 	VADDPS  Z24, Z3, Z3
 	VADDPS  Z24, Z5, Z5
@@ -6324,110 +6224,110 @@ first7:
 	VADDPS  Z24, Z23, Z23
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z24
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z0, Z0
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z2, Z2
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z4, Z4
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z6, Z6
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z8, Z8
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z10, Z10
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z12, Z12
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z14, Z14
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z16, Z16
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z18, Z18
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z20, Z20
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z24
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z22, Z22
-	VMOVUPS 64(AX), Z24
+	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z23, Z23
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	VMOVUPS Z19, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, (CX)
+	VMOVUPS Z21, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, (CX)
+	VMOVUPS Z23, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -6436,27 +6336,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -6464,85 +6356,85 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z24
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z24
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z0, Z0
 	VADDPS    Z24, Z2, Z2
 	VADDPS    Z24, Z4, Z4
@@ -6555,7 +6447,7 @@ first12:
 	VADDPS    Z24, Z18, Z18
 	VADDPS    Z24, Z20, Z20
 	VADDPS    Z24, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z1, Z1
 	VADDPS    Z24, Z3, Z3
 	VADDPS    Z24, Z5, Z5
@@ -6570,229 +6462,231 @@ first12:
 	VADDPS    Z24, Z23, Z23
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z24
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z24
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z24
+	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, K1, (AX)
-	VMOVUPS Z19, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, K1, (AX)
-	VMOVUPS Z21, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, K1, (AX)
-	VMOVUPS Z23, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, K1, (CX)
+	VMOVUPS Z19, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, K1, (CX)
+	VMOVUPS Z21, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, K1, (CX)
+	VMOVUPS Z23, K2, 64(CX)
 	JMP     next6
 
-// func gemm13x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm13x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
-	LEAQ    (R10)(AX*2), R11
-	LEAQ    (R11)(AX*2), R12
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
+	LEAQ    (R11)(CX*2), R12
+	LEAQ    (R12)(CX*2), R13
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -6819,141 +6713,141 @@ part2:
 	VPXORD  Z23, Z23, Z23
 	VPXORD  Z24, Z24, Z24
 	VPXORD  Z25, Z25, Z25
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z26
-	VMOVUPS      64(SI), Z27
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z28
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z28
 	VFMADD231PS  Z26, Z28, Z0
 	VFMADD231PS  Z27, Z28, Z1
-	VBROADCASTSS (BX)(AX*1), Z28
+	VBROADCASTSS (SI)(CX*1), Z28
 	VFMADD231PS  Z26, Z28, Z2
 	VFMADD231PS  Z27, Z28, Z3
-	VBROADCASTSS (BX)(AX*2), Z28
+	VBROADCASTSS (SI)(CX*2), Z28
 	VFMADD231PS  Z26, Z28, Z4
 	VFMADD231PS  Z27, Z28, Z5
-	VBROADCASTSS (BX)(R8*1), Z28
+	VBROADCASTSS (SI)(R9*1), Z28
 	VFMADD231PS  Z26, Z28, Z6
 	VFMADD231PS  Z27, Z28, Z7
-	VBROADCASTSS (BX)(AX*4), Z28
+	VBROADCASTSS (SI)(CX*4), Z28
 	VFMADD231PS  Z26, Z28, Z8
 	VFMADD231PS  Z27, Z28, Z9
-	VBROADCASTSS (BX)(R9*1), Z28
+	VBROADCASTSS (SI)(R10*1), Z28
 	VFMADD231PS  Z26, Z28, Z10
 	VFMADD231PS  Z27, Z28, Z11
-	VBROADCASTSS (BX)(R8*2), Z28
+	VBROADCASTSS (SI)(R9*2), Z28
 	VFMADD231PS  Z26, Z28, Z12
 	VFMADD231PS  Z27, Z28, Z13
-	VBROADCASTSS (BX)(R10*1), Z28
+	VBROADCASTSS (SI)(R11*1), Z28
 	VFMADD231PS  Z26, Z28, Z14
 	VFMADD231PS  Z27, Z28, Z15
-	VBROADCASTSS (BX)(AX*8), Z28
+	VBROADCASTSS (SI)(CX*8), Z28
 	VFMADD231PS  Z26, Z28, Z16
 	VFMADD231PS  Z27, Z28, Z17
-	VBROADCASTSS (BX)(R11*1), Z28
+	VBROADCASTSS (SI)(R12*1), Z28
 	VFMADD231PS  Z26, Z28, Z18
 	VFMADD231PS  Z27, Z28, Z19
-	VBROADCASTSS (BX)(R9*2), Z28
+	VBROADCASTSS (SI)(R10*2), Z28
 	VFMADD231PS  Z26, Z28, Z20
 	VFMADD231PS  Z27, Z28, Z21
-	VBROADCASTSS (BX)(R12*1), Z28
+	VBROADCASTSS (SI)(R13*1), Z28
 	VFMADD231PS  Z26, Z28, Z22
 	VFMADD231PS  Z27, Z28, Z23
-	VBROADCASTSS (BX)(R8*4), Z28
+	VBROADCASTSS (SI)(R9*4), Z28
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z26
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z0, Z0
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z2, Z2
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z4, Z4
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z6, Z6
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z8, Z8
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z10, Z10
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z12, Z12
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z14, Z14
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z16, Z16
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z18, Z18
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z20, Z20
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z22, Z22
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z23, Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z24, Z24
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z25, Z25
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z26
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z0, Z0
 	VADDPS  Z26, Z2, Z2
 	VADDPS  Z26, Z4, Z4
@@ -6967,7 +6861,7 @@ first7:
 	VADDPS  Z26, Z20, Z20
 	VADDPS  Z26, Z22, Z22
 	VADDPS  Z26, Z24, Z24
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z1, Z1
 	VADDPS  Z26, Z3, Z3
 	VADDPS  Z26, Z5, Z5
@@ -6983,118 +6877,118 @@ first7:
 	VADDPS  Z26, Z25, Z25
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z26
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z0, Z0
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z2, Z2
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z4, Z4
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z6, Z6
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z8, Z8
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z10, Z10
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z12, Z12
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z14, Z14
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z16, Z16
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z18, Z18
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z20, Z20
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z22, Z22
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z23, Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z26
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z24, Z24
-	VMOVUPS 64(AX), Z26
+	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z25, Z25
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	VMOVUPS Z19, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, (CX)
+	VMOVUPS Z21, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, (CX)
+	VMOVUPS Z23, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z24, (CX)
+	VMOVUPS Z25, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -7103,27 +6997,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -7131,90 +7017,90 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z26
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z23, Z23
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z26
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z0, Z0
 	VADDPS    Z26, Z2, Z2
 	VADDPS    Z26, Z4, Z4
@@ -7228,7 +7114,7 @@ first12:
 	VADDPS    Z26, Z20, Z20
 	VADDPS    Z26, Z22, Z22
 	VADDPS    Z26, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z1, Z1
 	VADDPS    Z26, Z3, Z3
 	VADDPS    Z26, Z5, Z5
@@ -7244,244 +7130,246 @@ first12:
 	VADDPS    Z26, Z25, Z25
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z26
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z23, Z23
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z26
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z26
+	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, K1, (AX)
-	VMOVUPS Z19, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, K1, (AX)
-	VMOVUPS Z21, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, K1, (AX)
-	VMOVUPS Z23, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, K1, (AX)
-	VMOVUPS Z25, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, K1, (CX)
+	VMOVUPS Z19, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, K1, (CX)
+	VMOVUPS Z21, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, K1, (CX)
+	VMOVUPS Z23, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z24, K1, (CX)
+	VMOVUPS Z25, K2, 64(CX)
 	JMP     next6
 
-// func gemm14x32AVX512(c *float32, ldc int, a *float32, ars int, acs int, b *float32, n int, k int, acc int, bias *float32, add *float32, ldadd int, tiles int)
+// func gemm14x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-104
+TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-8
+	MOVQ t+0(FP), AX
+
 tile1:
-	MOVQ       a+16(FP), AX
-	MOVQ       AX, (SP)
-	MOVQ       b+40(FP), AX
-	MOVQ       AX, 8(SP)
-	MOVQ       k+56(FP), AX
-	MOVQ       AX, 16(SP)
-	MOVQ       acc+64(FP), AX
-	MOVQ       AX, 24(SP)
-	MOVQ       c+0(FP), AX
-	MOVQ       ldc+8(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	MOVQ       add+80(FP), AX
-	TESTQ      AX, AX
+	MOVQ       40(AX), CX
+	MOVQ       CX, (SP)
+	MOVQ       64(AX), CX
+	MOVQ       CX, 8(SP)
+	MOVQ       16(AX), CX
+	MOVQ       CX, 16(SP)
+	MOVQ       72(AX), CX
+	MOVQ       CX, 24(SP)
+	MOVQ       24(AX), CX
+	MOVQ       32(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	MOVQ       88(AX), CX
+	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       ldadd+88(FP), CX
-	SHLQ       $0x02, CX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
-	ADDQ       CX, AX
-	PREFETCHT0 (AX)
-	PREFETCHT0 64(AX)
+	MOVQ       96(AX), DX
+	SHLQ       $0x02, DX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
+	ADDQ       DX, CX
+	PREFETCHT0 (CX)
+	PREFETCHT0 64(CX)
 
 part2:
-	MOVQ    ars+24(FP), AX
-	MOVQ    acs+32(FP), CX
-	MOVQ    k+56(FP), DX
-	SHLQ    $0x02, AX
+	MOVQ    48(AX), CX
+	MOVQ    56(AX), DX
+	MOVQ    16(AX), BX
 	SHLQ    $0x02, CX
-	IMUL3Q  $0x00000080, DX, DX
-	MOVQ    16(SP), BX
-	MOVQ    $+128, DI
-	CMPQ    BX, DI
-	CMOVQLT BX, DI
-	SUBQ    DI, BX
-	MOVQ    BX, 16(SP)
-	MOVQ    (SP), BX
-	MOVQ    8(SP), SI
-	LEAQ    (AX)(AX*2), R8
-	LEAQ    (R8)(AX*2), R9
-	LEAQ    (R9)(AX*2), R10
-	LEAQ    (R10)(AX*2), R11
-	LEAQ    (R11)(AX*2), R12
-	LEAQ    (R12)(AX*2), R13
+	SHLQ    $0x02, DX
+	IMUL3Q  $0x00000080, BX, BX
+	MOVQ    16(SP), SI
+	MOVQ    $+128, R8
+	CMPQ    SI, R8
+	CMOVQLT SI, R8
+	SUBQ    R8, SI
+	MOVQ    SI, 16(SP)
+	MOVQ    (SP), SI
+	MOVQ    8(SP), DI
+	LEAQ    (CX)(CX*2), R9
+	LEAQ    (R9)(CX*2), R10
+	LEAQ    (R10)(CX*2), R11
+	LEAQ    (R11)(CX*2), R12
+	LEAQ    (R12)(CX*2), R13
+	LEAQ    (R13)(CX*2), R14
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	VPXORD  Z2, Z2, Z2
@@ -7510,149 +7398,149 @@ part2:
 	VPXORD  Z25, Z25, Z25
 	VPXORD  Z26, Z26, Z26
 	VPXORD  Z27, Z27, Z27
-	TESTQ   DI, DI
+	TESTQ   R8, R8
 	JEQ     done3
 
 loop4:
-	VMOVUPS      (SI), Z28
-	VMOVUPS      64(SI), Z29
-	PREFETCHT1   (SI)(DX*1)
-	PREFETCHT1   64(SI)(DX*1)
-	VBROADCASTSS (BX), Z30
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	PREFETCHT1   (DI)(BX*1)
+	PREFETCHT1   64(DI)(BX*1)
+	VBROADCASTSS (SI), Z30
 	VFMADD231PS  Z28, Z30, Z0
 	VFMADD231PS  Z29, Z30, Z1
-	VBROADCASTSS (BX)(AX*1), Z30
+	VBROADCASTSS (SI)(CX*1), Z30
 	VFMADD231PS  Z28, Z30, Z2
 	VFMADD231PS  Z29, Z30, Z3
-	VBROADCASTSS (BX)(AX*2), Z30
+	VBROADCASTSS (SI)(CX*2), Z30
 	VFMADD231PS  Z28, Z30, Z4
 	VFMADD231PS  Z29, Z30, Z5
-	VBROADCASTSS (BX)(R8*1), Z30
+	VBROADCASTSS (SI)(R9*1), Z30
 	VFMADD231PS  Z28, Z30, Z6
 	VFMADD231PS  Z29, Z30, Z7
-	VBROADCASTSS (BX)(AX*4), Z30
+	VBROADCASTSS (SI)(CX*4), Z30
 	VFMADD231PS  Z28, Z30, Z8
 	VFMADD231PS  Z29, Z30, Z9
-	VBROADCASTSS (BX)(R9*1), Z30
+	VBROADCASTSS (SI)(R10*1), Z30
 	VFMADD231PS  Z28, Z30, Z10
 	VFMADD231PS  Z29, Z30, Z11
-	VBROADCASTSS (BX)(R8*2), Z30
+	VBROADCASTSS (SI)(R9*2), Z30
 	VFMADD231PS  Z28, Z30, Z12
 	VFMADD231PS  Z29, Z30, Z13
-	VBROADCASTSS (BX)(R10*1), Z30
+	VBROADCASTSS (SI)(R11*1), Z30
 	VFMADD231PS  Z28, Z30, Z14
 	VFMADD231PS  Z29, Z30, Z15
-	VBROADCASTSS (BX)(AX*8), Z30
+	VBROADCASTSS (SI)(CX*8), Z30
 	VFMADD231PS  Z28, Z30, Z16
 	VFMADD231PS  Z29, Z30, Z17
-	VBROADCASTSS (BX)(R11*1), Z30
+	VBROADCASTSS (SI)(R12*1), Z30
 	VFMADD231PS  Z28, Z30, Z18
 	VFMADD231PS  Z29, Z30, Z19
-	VBROADCASTSS (BX)(R9*2), Z30
+	VBROADCASTSS (SI)(R10*2), Z30
 	VFMADD231PS  Z28, Z30, Z20
 	VFMADD231PS  Z29, Z30, Z21
-	VBROADCASTSS (BX)(R12*1), Z30
+	VBROADCASTSS (SI)(R13*1), Z30
 	VFMADD231PS  Z28, Z30, Z22
 	VFMADD231PS  Z29, Z30, Z23
-	VBROADCASTSS (BX)(R8*4), Z30
+	VBROADCASTSS (SI)(R9*4), Z30
 	VFMADD231PS  Z28, Z30, Z24
 	VFMADD231PS  Z29, Z30, Z25
-	VBROADCASTSS (BX)(R13*1), Z30
+	VBROADCASTSS (SI)(R14*1), Z30
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
-	ADDQ         CX, BX
-	ADDQ         $0x00000080, SI
-	DECQ         DI
+	ADDQ         DX, SI
+	ADDQ         $0x00000080, DI
+	DECQ         R8
 	JNE          loop4
 
 done3:
-	MOVQ    BX, (SP)
-	MOVQ    SI, 8(SP)
-	MOVQ    n+48(FP), AX
-	CMPQ    AX, $0x00000020
+	MOVQ    SI, (SP)
+	MOVQ    DI, 8(SP)
+	MOVQ    8(AX), CX
+	CMPQ    CX, $0x00000020
 	JNE     edge5
 	CMPQ    24(SP), $+0
 	JEQ     first7
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z28
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z0, Z0
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z2, Z2
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z4, Z4
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z6, Z6
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z8, Z8
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z10, Z10
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z12, Z12
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z14, Z14
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z16, Z16
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z18, Z18
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z20, Z20
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z22, Z22
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z23, Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z24, Z24
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z25, Z25
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z26, Z26
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z27, Z27
 
 first7:
 	CMPQ    16(SP), $+0
 	JNE     more8
-	MOVQ    bias+72(FP), AX
-	TESTQ   AX, AX
+	MOVQ    80(AX), CX
+	TESTQ   CX, CX
 	JEQ     nobias9
-	VMOVUPS (AX), Z28
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z0, Z0
 	VADDPS  Z28, Z2, Z2
 	VADDPS  Z28, Z4, Z4
@@ -7667,7 +7555,7 @@ first7:
 	VADDPS  Z28, Z22, Z22
 	VADDPS  Z28, Z24, Z24
 	VADDPS  Z28, Z26, Z26
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z1, Z1
 	VADDPS  Z28, Z3, Z3
 	VADDPS  Z28, Z5, Z5
@@ -7684,126 +7572,126 @@ first7:
 	VADDPS  Z28, Z27, Z27
 
 nobias9:
-	MOVQ    add+80(FP), AX
-	TESTQ   AX, AX
+	MOVQ    88(AX), CX
+	TESTQ   CX, CX
 	JEQ     more8
-	MOVQ    ldadd+88(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS (AX), Z28
+	MOVQ    96(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z0, Z0
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z1, Z1
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z2, Z2
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z3, Z3
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z4, Z4
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z5, Z5
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z6, Z6
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z7, Z7
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z8, Z8
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z9, Z9
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z10, Z10
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z11, Z11
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z12, Z12
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z13, Z13
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z14, Z14
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z15, Z15
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z16, Z16
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z17, Z17
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z18, Z18
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z19, Z19
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z20, Z20
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z21, Z21
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z22, Z22
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z23, Z23
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z24, Z24
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z25, Z25
-	ADDQ    CX, AX
-	VMOVUPS (AX), Z28
+	ADDQ    DX, CX
+	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z26, Z26
-	VMOVUPS 64(AX), Z28
+	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z27, Z27
 
 more8:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z26, (AX)
-	VMOVUPS Z27, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, (CX)
+	VMOVUPS Z1, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, (CX)
+	VMOVUPS Z3, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, (CX)
+	VMOVUPS Z5, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, (CX)
+	VMOVUPS Z7, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, (CX)
+	VMOVUPS Z9, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, (CX)
+	VMOVUPS Z11, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, (CX)
+	VMOVUPS Z13, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, (CX)
+	VMOVUPS Z15, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, (CX)
+	VMOVUPS Z17, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, (CX)
+	VMOVUPS Z19, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, (CX)
+	VMOVUPS Z21, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, (CX)
+	VMOVUPS Z23, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z24, (CX)
+	VMOVUPS Z25, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z26, (CX)
+	VMOVUPS Z27, 64(CX)
 
 next6:
 	CMPQ 16(SP), $+0
@@ -7812,27 +7700,19 @@ next6:
 	JMP  part2
 
 last10:
-	MOVQ   tiles+96(FP), AX
-	DECQ   AX
+	DECQ   (AX)
 	JEQ    end11
-	MOVQ   AX, tiles+96(FP)
-	MOVQ   c+0(FP), AX
-	MOVQ   ldc+8(FP), CX
+	MOVQ   32(AX), CX
 	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, c+0(FP)
-	MOVQ   a+16(FP), AX
-	MOVQ   ars+24(FP), CX
+	ADDQ   CX, 24(AX)
+	MOVQ   48(AX), CX
 	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, a+16(FP)
-	MOVQ   add+80(FP), AX
-	MOVQ   ldadd+88(FP), CX
-	TESTQ  AX, AX
+	ADDQ   CX, 40(AX)
+	CMPQ   88(AX), $+0
 	JEQ    tile1
+	MOVQ   96(AX), CX
 	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, AX
-	MOVQ   AX, add+80(FP)
+	ADDQ   CX, 88(AX)
 	JMP    tile1
 
 end11:
@@ -7840,95 +7720,95 @@ end11:
 	RET
 
 edge5:
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	KMOVW     CX, K1
-	MOVQ      $-1, CX
-	BZHIQ     AX, CX, CX
-	SHRQ      $0x10, CX
-	KMOVW     CX, K2
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	KMOVW     DX, K1
+	MOVQ      $-1, DX
+	BZHIQ     CX, DX, DX
+	SHRQ      $0x10, DX
+	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
 	JEQ       first12
-	MOVQ      c+0(FP), AX
-	MOVQ      ldc+8(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z28
+	MOVQ      24(AX), CX
+	MOVQ      32(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z23, Z23
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z25, Z25
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z26, Z26
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
 first12:
 	CMPQ      16(SP), $+0
 	JNE       more13
-	MOVQ      bias+72(FP), AX
-	TESTQ     AX, AX
+	MOVQ      80(AX), CX
+	TESTQ     CX, CX
 	JEQ       nobias14
-	VMOVUPS.Z (AX), K1, Z28
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z0, Z0
 	VADDPS    Z28, Z2, Z2
 	VADDPS    Z28, Z4, Z4
@@ -7943,7 +7823,7 @@ first12:
 	VADDPS    Z28, Z22, Z22
 	VADDPS    Z28, Z24, Z24
 	VADDPS    Z28, Z26, Z26
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z1, Z1
 	VADDPS    Z28, Z3, Z3
 	VADDPS    Z28, Z5, Z5
@@ -7960,124 +7840,124 @@ first12:
 	VADDPS    Z28, Z27, Z27
 
 nobias14:
-	MOVQ      add+80(FP), AX
-	TESTQ     AX, AX
+	MOVQ      88(AX), CX
+	TESTQ     CX, CX
 	JEQ       more13
-	MOVQ      ldadd+88(FP), CX
-	SHLQ      $0x02, CX
-	VMOVUPS.Z (AX), K1, Z28
+	MOVQ      96(AX), DX
+	SHLQ      $0x02, DX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z0, Z0
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z1, Z1
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z2, Z2
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z3, Z3
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z4, Z4
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z5, Z5
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z6, Z6
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z7, Z7
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z8, Z8
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z9, Z9
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z10, Z10
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z11, Z11
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z12, Z12
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z13, Z13
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z14, Z14
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z15, Z15
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z16, Z16
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z17, Z17
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z18, Z18
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z19, Z19
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z20, Z20
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z21, Z21
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z22, Z22
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z23, Z23
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z24, Z24
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z25, Z25
-	ADDQ      CX, AX
-	VMOVUPS.Z (AX), K1, Z28
+	ADDQ      DX, CX
+	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z26, Z26
-	VMOVUPS.Z 64(AX), K2, Z28
+	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
 more13:
-	MOVQ    c+0(FP), AX
-	MOVQ    ldc+8(FP), CX
-	SHLQ    $0x02, CX
-	VMOVUPS Z0, K1, (AX)
-	VMOVUPS Z1, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VMOVUPS Z3, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VMOVUPS Z5, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VMOVUPS Z7, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VMOVUPS Z9, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VMOVUPS Z11, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VMOVUPS Z13, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, K1, (AX)
-	VMOVUPS Z15, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, K1, (AX)
-	VMOVUPS Z17, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, K1, (AX)
-	VMOVUPS Z19, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, K1, (AX)
-	VMOVUPS Z21, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, K1, (AX)
-	VMOVUPS Z23, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, K1, (AX)
-	VMOVUPS Z25, K2, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z26, K1, (AX)
-	VMOVUPS Z27, K2, 64(AX)
+	MOVQ    24(AX), CX
+	MOVQ    32(AX), DX
+	SHLQ    $0x02, DX
+	VMOVUPS Z0, K1, (CX)
+	VMOVUPS Z1, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z2, K1, (CX)
+	VMOVUPS Z3, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z4, K1, (CX)
+	VMOVUPS Z5, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z6, K1, (CX)
+	VMOVUPS Z7, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z8, K1, (CX)
+	VMOVUPS Z9, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z10, K1, (CX)
+	VMOVUPS Z11, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z12, K1, (CX)
+	VMOVUPS Z13, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z14, K1, (CX)
+	VMOVUPS Z15, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z16, K1, (CX)
+	VMOVUPS Z17, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z18, K1, (CX)
+	VMOVUPS Z19, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z20, K1, (CX)
+	VMOVUPS Z21, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z22, K1, (CX)
+	VMOVUPS Z23, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z24, K1, (CX)
+	VMOVUPS Z25, K2, 64(CX)
+	ADDQ    DX, CX
+	VMOVUPS Z26, K1, (CX)
+	VMOVUPS Z27, K2, 64(CX)
 	JMP     next6

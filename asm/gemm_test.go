@@ -58,7 +58,10 @@ func (tc panelCase) check(t *testing.T) {
 	}
 	old := append([]float32(nil), c...)
 	oldAdd := append([]float32(nil), add...)
-	GemmPanel(c, ldc, a, tc.ars, tc.acs, b, m, n, k, tc.accumulate, bias, add, ldadd)
+	GemmPanel(&GemmArgs{
+		M: m, N: n, K: k, C: c, LDC: ldc, A: a, ARS: tc.ars, ACS: tc.acs, B: b,
+		Accumulate: tc.accumulate, Bias: bias, Add: add, LDAdd: ldadd,
+	})
 	for i := 0; i < m; i++ {
 		for j := n; j < ldc && i*ldc+j < len(c); j++ {
 			if c[i*ldc+j] != old[i*ldc+j] {
@@ -152,14 +155,14 @@ func TestGemmPanelBits(t *testing.T) {
 		}
 		a, wide := random(rows*k), random(k*nr)
 		full := make([]float32, rows*nr)
-		GemmPanel(full, nr, a, k, 1, wide, rows, nr, k, false, nil, nil, 0)
+		GemmPanel(&GemmArgs{M: rows, N: nr, K: k, C: full, LDC: nr, A: a, ARS: k, ACS: 1, B: wide})
 		narrow := make([]float32, PackedLen(k, nr/2))
 		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
 		for m := 1; m <= rows; m++ {
 			c := make([]float32, m*nr)
 			for first := 0; first+m <= rows; first++ {
-				GemmPanel(c, nr, a[first*k:], k, 1, wide, m, nr, k, false, nil, nil, 0)
-				GemmPanel(c[nr/2:], nr, a[first*k:], k, 1, narrow, m, nr/2-1, k, false, nil, nil, 0)
+				GemmPanel(&GemmArgs{M: m, N: nr, K: k, C: c, LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: wide})
+				GemmPanel(&GemmArgs{M: m, N: nr/2 - 1, K: k, C: c[nr/2:], LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: narrow})
 				for i, v := range c {
 					if v != full[first*nr+i] {
 						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
@@ -275,33 +278,35 @@ func TestGemmChecks(t *testing.T) {
 		mr, nr := TileRows(), PanelCols()
 		const k = 4
 		s := func(n int) []float32 { return make([]float32, n) }
-		type call struct {
-			c, a, b, bias, add []float32
-			m, n, k            int
+		good := GemmArgs{
+			M: mr, N: nr, K: k, C: s(mr * nr), LDC: nr, A: s(mr * k), ARS: k, ACS: 1, B: s(k * nr),
+			Bias: s(nr), Add: s(mr * nr), LDAdd: nr,
 		}
-		good := call{s(mr * nr), s(mr * k), s(k * nr), s(nr), s(mr * nr), mr, nr, k}
-		run := func(x call) {
-			GemmPanel(x.c, nr, x.a, k, 1, x.b, x.m, x.n, x.k, false, x.bias, x.add, nr)
-		}
-		run(good)
-		for what, change := range map[string]func(*call){
-			"columns":   func(x *call) { x.n++ },
-			"k":         func(x *call) { x.k = -1 },
-			"len(c)":    func(x *call) { x.c = x.c[1:] },
-			"len(a)":    func(x *call) { x.a = x.a[1:] },
-			"len(b)":    func(x *call) { x.b = x.b[1:] },
-			"len(bias)": func(x *call) { x.bias = x.bias[1:] },
-			"len(add)":  func(x *call) { x.add = x.add[1:] },
+		GemmPanel(&good)
+		for what, change := range map[string]func(*GemmArgs){
+			"N":         func(g *GemmArgs) { g.N++ },
+			"K":         func(g *GemmArgs) { g.K = -1 },
+			"LDC":       func(g *GemmArgs) { g.LDC = -1 },
+			"ARS":       func(g *GemmArgs) { g.ARS = -1 },
+			"ACS":       func(g *GemmArgs) { g.ACS = -1 },
+			"LDAdd":     func(g *GemmArgs) { g.LDAdd = -1 },
+			"len(C)":    func(g *GemmArgs) { g.C = g.C[1:] },
+			"len(A)":    func(g *GemmArgs) { g.A = g.A[1:] },
+			"len(B)":    func(g *GemmArgs) { g.B = g.B[1:] },
+			"len(Bias)": func(g *GemmArgs) { g.Bias = g.Bias[1:] },
+			"len(Add)":  func(g *GemmArgs) { g.Add = g.Add[1:] },
 		} {
 			bad := good
 			change(&bad)
-			mustPanic(t, what, "GemmPanel "+what, func() { run(bad) })
+			mustPanic(t, what, "GemmPanel "+what, func() { GemmPanel(&bad) })
 		}
 		mustPanic(t, "PackB dst", "PackB len(dst)", func() { PackB(s(3), s(100), k, nr, nr, 1) })
 		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
 		mustPanic(t, "PackA dst", "PackA len(dst)", func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) })
 		mustPanic(t, "PackA a", "PackA len(a)", func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) })
-		if got := testing.AllocsPerRun(10, func() { run(good) }); got != 0 {
+		if got := testing.AllocsPerRun(10, func() {
+			GemmPanel(&GemmArgs{M: mr, N: nr, K: k, C: good.C, LDC: nr, A: good.A, ARS: k, ACS: 1, B: good.B, Bias: good.Bias})
+		}); got != 0 {
 			t.Errorf("GemmPanel allocates %v times", got)
 		}
 	})
@@ -322,7 +327,13 @@ func ExampleGemmPanel() {
 	panel := make([]float32, PackedLen(k, n))
 	PackB(panel, b, k, n, n, 1)
 	c := make([]float32, m*n)
-	GemmPanel(c, n, a, k, 1, panel, m, n, k, false, []float32{10, 20}, nil, 0)
+	GemmPanel(&GemmArgs{
+		M: m, N: n, K: k,
+		C: c, LDC: n,
+		A: a, ARS: k, ACS: 1,
+		B:    panel,
+		Bias: []float32{10, 20},
+	})
 	fmt.Println(c)
 	// Output: [14 25 20 31]
 }

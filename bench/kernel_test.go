@@ -165,7 +165,7 @@ func BenchmarkKernel(b *testing.B) {
 				panel, y := make([]float32, asm.PackedLen(depth, n)), tensor.New(m, n)
 				asm.PackB(panel, w.Data, depth, n, 1, depth)
 				tile := func() {
-					asm.GemmPanel(y.Data, n, x.Data, depth+16, 1, panel, m, n, depth, false, nil, nil, 0)
+					asm.GemmPanel(&asm.GemmArgs{M: m, N: n, K: depth, C: y.Data, LDC: n, A: x.Data, ARS: depth + 16, ACS: 1, B: panel})
 				}
 				tile()
 				for i := range m {

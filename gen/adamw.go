@@ -1,28 +1,25 @@
 package main
 
-import (
-	. "github.com/mmcloughlin/avo/operand"
-	"github.com/mmcloughlin/avo/reg"
-)
+import "github.com/mmcloughlin/avo/reg"
 
 func adamWFamily(s *simd) {
-	s.function("adamW", "(p, grad, m, v, scalars *float32, n int)",
-		"s = the fields of adamWScalars",
+	s.function("adamW", "(p, grad, m, v *float32, s *adamWScalars, n int)",
 		"for i < n {",
 		"	d := s.gradScale*grad[i]",
 		"	m[i] = s.beta1*m[i] + s.rest1*d",
 		"	v[i] = s.beta2*v[i] + s.rest2*d*d",
 		"	p[i] = s.keep*p[i] - s.stepSize*m[i]/(sqrt(v[i])*s.invCorr2 + s.eps)",
 		"}")
-	p, g, m, v, scalars := s.gp("p"), s.gp("grad"), s.gp("m"), s.gp("v"), s.gp("scalars")
-	field := func(i int) reg.VecVirtual {
+	p, g, m, v := s.gp("p"), s.gp("grad"), s.gp("m"), s.gp("v")
+	scalars := s.fields("s")
+	scalar := func(name string) reg.VecVirtual {
 		x := s.vec()
-		s.VBROADCASTSS(Mem{Base: scalars, Disp: 4 * i}, x)
+		s.VBROADCASTSS(scalars(name), x)
 		return x
 	}
-	gradScale, keep := field(0), field(1)
-	beta1, rest1, beta2, rest2 := field(2), field(3), field(4), field(5)
-	invCorr2, eps, stepSize := field(6), field(7), field(8)
+	gradScale, keep := scalar("gradScale"), scalar("keep")
+	beta1, rest1, beta2, rest2 := scalar("beta1"), scalar("rest1"), scalar("beta2"), scalar("rest2")
+	invCorr2, eps, stepSize := scalar("invCorr2"), scalar("eps"), scalar("stepSize")
 	s.loop(s.gp("n"), 1, func(round []at) {
 		for _, a := range round {
 			d := a.load(g)

@@ -32,7 +32,7 @@ const (
 func (s *simd) gemm(m int) {
 	width := gemmVecs * s.lanes
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
-		"(c *float32, ldc int, a *float32, ars, acs int, b *float32, n, k, acc int, bias, add *float32, ldadd, tiles int)",
+		"(t *gemmTiles)",
 		fmt.Sprintf("for i < %d*tiles, j < n <= %d {", m, width),
 		fmt.Sprintf("	for each %d of k, the last perhaps shorter {", sumLength),
 		"		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*"+fmt.Sprint(width)+"+j] // the first is stored and not added, unless acc",
@@ -41,13 +41,16 @@ func (s *simd) gemm(m int) {
 		"	c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil",
 		"}")
 	// What lasts from one part of the sum to the next.
-	t := &gemmTile{s: s, tile: s.label("tile"), part: s.label("part"), a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8)}
+	t := &gemmTile{
+		s: s, m: m, field: s.fields("t"), tile: s.label("tile"), part: s.label("part"),
+		a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8),
+	}
 	s.Label(t.tile)
 	for _, v := range []struct {
-		param string
+		field string
 		local Mem
 	}{{"a", t.a}, {"b", t.b}, {"k", t.k}, {"acc", t.acc}} {
-		s.MOVQ(s.gp(v.param), v.local)
+		s.MOVQ(t.load(v.field), v.local)
 	}
 
 	// C and add are not touched before the end: fetch them meanwhile.
@@ -58,14 +61,14 @@ func (s *simd) gemm(m int) {
 			}
 		})
 	}
-	prefetch(s.gp("c"), s.gp("ldc"))
-	add := s.gp("add")
+	prefetch(t.load("c"), t.load("ldc"))
+	add := t.load("add")
 	s.TESTQ(add, add)
 	s.JEQ(LabelRef(t.part))
-	prefetch(add, s.gp("ldadd"))
+	prefetch(add, t.load("ldadd"))
 
 	s.Label(t.part)
-	ars, acs, panel := s.gp("ars"), s.gp("acs"), s.gp("k")
+	ars, acs, panel := t.load("ars"), t.load("acs"), t.load("k")
 	s.SHLQ(U8(2), ars)
 	s.SHLQ(U8(2), acs)
 	s.IMUL3Q(U32(4*width), panel, panel) // bytes of this panel: the distance to the next
@@ -112,13 +115,13 @@ func (s *simd) gemm(m int) {
 	s.MOVQ(b, t.b)
 
 	// Masked stores are slow, with AVX2 very, so a full tile does without.
-	n := s.gp("n")
+	n := t.load("n")
 	edge, next := s.label("edge"), s.label("next")
 	s.CMPQ(n, U32(width))
 	s.JNE(LabelRef(edge))
 	t.store(acc, make([]reg.Register, gemmVecs))
 	s.Label(next)
-	t.next(m)
+	t.next()
 	s.Label(edge)
 	var masks []reg.Register
 	for v := 0; v < gemmVecs; v++ {
@@ -162,12 +165,14 @@ func (s *simd) rowAddresses(base, stride reg.GPVirtual, m int) []Mem {
 
 // gemmTile is a tile being emitted.
 type gemmTile struct {
-	s    *simd
-	tile string // label where a tile begins
-	part string // label where a part of the sum begins
-	a, b Mem    // where the next part starts
-	k    Mem    // products after this part
-	acc  Mem    // not 0: C holds a sum
+	s     *simd
+	m     int                   // rows
+	field func(name string) Mem // of the kernel's argument
+	tile  string                // label where a tile begins
+	part  string                // label where a part of the sum begins
+	a, b  Mem                   // where the next part starts
+	k     Mem                   // products after this part
+	acc   Mem                   // not 0: C holds a sum
 }
 
 // store brings the accumulators to C, and with the last part of the sum adds bias
@@ -191,12 +196,12 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	first, more, noBias := s.label("first"), s.label("more"), s.label("nobias")
 	s.CMPQ(t.acc, I8(0))
 	s.JEQ(LabelRef(first))
-	each(s.gp("c"), s.gp("ldc"), add)
+	each(t.load("c"), t.load("ldc"), add)
 	s.Label(first)
 	s.CMPQ(t.k, I8(0))
 	s.JNE(LabelRef(more))
 
-	bias := s.gp("bias")
+	bias := t.load("bias")
 	s.TESTQ(bias, bias)
 	s.JEQ(LabelRef(noBias))
 	for v, mask := range masks {
@@ -207,18 +212,25 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 		}
 	}
 	s.Label(noBias)
-	rows := s.gp("add")
+	rows := t.load("add")
 	s.TESTQ(rows, rows)
 	s.JEQ(LabelRef(more))
-	each(rows, s.gp("ldadd"), add)
+	each(rows, t.load("ldadd"), add)
 
 	s.Label(more)
-	each(s.gp("c"), s.gp("ldc"), func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
+	each(t.load("c"), t.load("ldc"), func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
+}
+
+// load loads a field of the kernel's argument.
+func (t *gemmTile) load(field string) reg.GPVirtual {
+	r := t.s.GP64()
+	t.s.MOVQ(t.field(field), r)
+	return r
 }
 
 // next goes back for the next part of the sum or, after the last one, for the tile
-// below. After the last tile it returns. Tiles have m rows.
-func (t *gemmTile) next(m int) {
+// below. After the last tile it returns.
+func (t *gemmTile) next() {
 	s := t.s
 	last := s.label("last")
 	s.CMPQ(t.k, I8(0))
@@ -226,21 +238,17 @@ func (t *gemmTile) next(m int) {
 	s.MOVQ(I32(1), t.acc)
 	s.JMP(LabelRef(t.part))
 	s.Label(last)
-	// The parameters move on to the tile below.
-	tiles := s.gp("tiles")
 	end := s.label("end")
-	s.DECQ(tiles)
+	s.DECQ(t.field("tiles"))
 	s.JEQ(LabelRef(end))
-	s.MOVQ(tiles, s.param("tiles"))
 	for _, p := range [][2]string{{"c", "ldc"}, {"a", "ars"}, {"add", "ldadd"}} {
-		rows, ld := s.gp(p[0]), s.gp(p[1])
 		if p[0] == "add" {
-			s.TESTQ(rows, rows)
+			s.CMPQ(t.field("add"), I8(0))
 			s.JEQ(LabelRef(t.tile))
 		}
-		s.IMUL3Q(U32(4*m), ld, ld)
-		s.ADDQ(ld, rows)
-		s.MOVQ(rows, s.param(p[0]))
+		down := t.load(p[1])
+		s.IMUL3Q(U32(4*t.m), down, down)
+		s.ADDQ(down, t.field(p[0]))
 	}
 	s.JMP(LabelRef(t.tile))
 	s.Label(end)

@@ -11,6 +11,10 @@ package main
 import (
 	"flag"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"go/types"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,10 +51,14 @@ func main() {
 
 // generate writes every family's assembly and stubs to dir.
 func generate(dir string) error {
+	asm, err := asmTypes("../asm")
+	if err != nil {
+		return err
+	}
 	for _, f := range families {
 		ctx := build.NewContext()
 		ctx.ConstraintExpr("amd64,!purego")
-		for _, s := range newSIMDs(ctx) {
+		for _, s := range newSIMDs(ctx, asm) {
 			f.emit(s)
 		}
 		file, err := ctx.Result()
@@ -78,6 +86,23 @@ func generate(dir string) error {
 		}
 	}
 	return nil
+}
+
+// asmTypes returns package asm with the types that kernels are given pointers to.
+func asmTypes(dir string) (*types.Package, error) {
+	fset := token.NewFileSet()
+	var files []*ast.File
+	for _, name := range []string{"adamw.go", "dispatch_amd64.go"} {
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	// Other files, imports and functions, whose absence are the errors, do not matter.
+	conf := types.Config{IgnoreFuncBodies: true, Error: func(error) {}}
+	pkg, _ := conf.Check("asm", fset, files, nil)
+	return pkg, nil
 }
 
 // checkRegisters rejects AVX2 kernels that use a register only AVX-512 has:

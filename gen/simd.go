@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"go/types"
 	"math"
 
 	"github.com/mmcloughlin/avo/attr"
 	"github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/gotypes"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -18,14 +20,15 @@ type simd struct {
 	lanes  int // floats in a vector register
 	labels int // labels made in the current function
 	tables map[string]Mem
+	asm    *types.Package // for the structs that kernels are given
 }
 
 // newSIMDs returns a context for each instruction set, writing to one file.
-func newSIMDs(ctx *build.Context) []*simd {
+func newSIMDs(ctx *build.Context, asm *types.Package) []*simd {
 	tables := map[string]Mem{}
 	return []*simd{
-		{Context: ctx, lanes: 8, tables: tables},
-		{Context: ctx, lanes: 16, tables: tables, avx512: true},
+		{Context: ctx, lanes: 8, tables: tables, asm: asm},
+		{Context: ctx, lanes: 16, tables: tables, asm: asm, avx512: true},
 	}
 }
 
@@ -36,7 +39,11 @@ func (s *simd) function(name, signature string, doc ...string) {
 	s.labels = 0
 	s.Function(name)
 	s.Attributes(attr.NOSPLIT)
-	s.SignatureExpr("func" + signature)
+	sig, err := gotypes.ParseSignatureInPackage(s.asm, "func"+signature)
+	if err != nil {
+		panic(fmt.Sprintf("gen: signature of %s: %v", name, err))
+	}
+	s.Signature(sig)
 	s.Doc(append([]string{name + " computes, for pointers to the first elements:", ""}, indent(doc)...)...)
 	s.Pragma("noescape")
 }
@@ -121,6 +128,19 @@ func (s *simd) param(name string) Mem {
 		panic(err)
 	}
 	return b.Addr
+}
+
+// fields loads a parameter that points to a struct and returns a function that
+// tells where a field of it lies.
+func (s *simd) fields(param string) func(name string) Mem {
+	pointed := s.Dereference(s.Param(param))
+	return func(name string) Mem {
+		b, err := pointed.Field(name).Resolve()
+		if err != nil {
+			panic(fmt.Sprintf("gen: field %s of %s: %v", name, param, err))
+		}
+		return b.Addr
+	}
 }
 
 // bits returns the address of 32 bytes that repeat the four bytes of b.
@@ -262,9 +282,6 @@ func (s *simd) loop(n reg.GPVirtual, unroll int, body func(round []at)) {
 	idx := s.GP64()
 	s.XORQ(idx, idx)
 	for _, u := range []int{unroll, 1} {
-		if u == 1 && unroll == 1 && u != unroll {
-			continue
-		}
 		top, after := s.label("loop"), s.label("after")
 		s.SUBQ(U32(u*s.lanes), n)
 		s.JLT(LabelRef(after))

@@ -248,7 +248,15 @@ func (p *multiplication) rows(scratch, panels []float32, t0, t1, q0, q1, k0, k1 
 				add = p.add[i*p.ldadd+j:]
 			}
 		}
-		asm.GemmPanel(c, p.ldc, a.data, a.rs, a.cs, panels[(q-q0)*nr*kc:], m, min(nr, p.n-j), kc, p.accumulate || k0 > 0, bias, add, p.ldadd)
+		asm.GemmPanel(&asm.GemmArgs{
+			M: m, N: min(nr, p.n-j), K: kc,
+			C: c, LDC: p.ldc,
+			A: a.data, ARS: a.rs, ACS: a.cs,
+			B:          panels[(q-q0)*nr*kc:],
+			Accumulate: p.accumulate || k0 > 0,
+			Bias:       bias,
+			Add:        add, LDAdd: p.ldadd,
+		})
 	}
 }
 
@@ -261,7 +269,13 @@ func gemmSmall(c []float32, ldc int, a matrix, panels []float32, m, n, k int, ac
 	for kb := range kBlocks {
 		k0, k1 := block(k, kBlocks, kb)
 		for j := 0; j < n; j += nr {
-			asm.GemmPanel(c[j:], ldc, a.data[k0*a.cs:], a.rs, a.cs, panels[j*k+k0*nr:], m, min(nr, n-j), k1-k0, accumulate || kb > 0, nil, nil, 0)
+			asm.GemmPanel(&asm.GemmArgs{
+				M: m, N: min(nr, n-j), K: k1 - k0,
+				C: c[j:], LDC: ldc,
+				A: a.data[k0*a.cs:], ARS: a.rs, ACS: a.cs,
+				B:          panels[j*k+k0*nr:],
+				Accumulate: accumulate || kb > 0,
+			})
 		}
 	}
 }
