@@ -26,4 +26,4 @@
 // generator. Run go generate here after changing them.
 package asm
 
-//go:generate go -C ../gen run . -out ../asm
+//go:generate go -C ../gen test . -run TestFamilies -generate
