@@ -90,12 +90,10 @@ func BenchmarkPackA(b *testing.B) {
 // The metric is elements, in billions a second.
 func BenchmarkKernels(b *testing.B) {
 	const n = 3072
-	ks := kernels()
 	benchLevels(b, func(b *testing.B) {
-		for i := range ks {
-			k := &ks[i]
+		for _, k := range kernels {
 			b.Run(k.name, func(b *testing.B) {
-				s := make([][]float32, len(k.args))
+				s := make([][]float32, len(k.operands))
 				for i := range s {
 					s[i] = make([]float32, n)
 					for j := range s[i] {

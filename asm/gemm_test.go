@@ -4,19 +4,18 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
+	"slices"
 	"testing"
 )
 
 // panelCase is one call of GemmPanel.
 type panelCase struct {
-	m, n, k      int
-	ars, acs     int
-	ldc          int
-	bias, add    bool
-	accumulate   bool // add is c
-	special      bool // with NaN and Inf
-	seed1, seed2 uint64
-	memory       *panelMemory
+	m, n, k               int
+	ars, acs, ldc         int
+	bias, add, accumulate bool
+	special               bool // one element of A is NaN or infinite
+	seed                  uint64
 }
 
 // panelMemory holds the operands; each ends at a guard page.
@@ -30,113 +29,131 @@ func newPanelMemory(t testing.TB, floats int) *panelMemory {
 // end returns the last n floats of s.
 func end(s []float32, n int) []float32 { return s[len(s)-n:] }
 
-func (tc panelCase) check(t *testing.T) {
+// check compares with float64, and checks that nothing else in C was written.
+func (c panelCase) check(t *testing.T, mem *panelMemory) {
 	t.Helper()
-	r := rand.New(rand.NewPCG(tc.seed1, tc.seed2))
+	r := rand.New(rand.NewPCG(c.seed, uint64(c.m*1000+c.n)))
 	fill := func(s []float32) []float32 {
 		for i := range s {
 			s[i] = float32(r.NormFloat64())
 		}
 		return s
 	}
-	m, n, k, ldc, nr, mem := tc.m, tc.n, tc.k, tc.ldc, PanelCols(), tc.memory
-	c := fill(end(mem.c, (m-1)*ldc+n))
-	var a, b, bias, add []float32
-	if k > 0 {
-		a, b = fill(end(mem.a, (m-1)*tc.ars+(k-1)*tc.acs+1)), fill(end(mem.b, k*nr))
-		if tc.special {
-			a[r.IntN(len(a))] = specials[r.IntN(3)]
+	nr := PanelCols()
+	g := GemmArgs{
+		M: c.m, N: c.n, K: c.k,
+		C: fill(end(mem.c, (c.m-1)*c.ldc+c.n)), LDC: c.ldc,
+		ARS: c.ars, ACS: c.acs,
+		Accumulate: c.accumulate,
+	}
+	if c.k > 0 {
+		g.A, g.B = fill(end(mem.a, (c.m-1)*c.ars+(c.k-1)*c.acs+1)), fill(end(mem.b, c.k*nr))
+		if c.special {
+			g.A[r.IntN(len(g.A))] = []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1))}[r.IntN(3)]
 		}
 	}
-	if tc.bias {
-		bias = fill(end(mem.bias, n))
+	if c.bias {
+		g.Bias = fill(end(mem.bias, c.n))
 	}
-	ldadd := 0
-	if tc.add {
-		ldadd = n + 3
-		add = fill(end(mem.add, (m-1)*ldadd+n))
+	if c.add {
+		g.LDAdd = c.n + 3
+		g.Add = fill(end(mem.add, (c.m-1)*g.LDAdd+c.n))
 	}
-	old := append([]float32(nil), c...)
-	oldAdd := append([]float32(nil), add...)
-	GemmPanel(&GemmArgs{
-		M: m, N: n, K: k, C: c, LDC: ldc, A: a, ARS: tc.ars, ACS: tc.acs, B: b,
-		Accumulate: tc.accumulate, Bias: bias, Add: add, LDAdd: ldadd,
-	})
-	for i := 0; i < m; i++ {
-		for j := n; j < ldc && i*ldc+j < len(c); j++ {
-			if c[i*ldc+j] != old[i*ldc+j] {
-				t.Fatalf("%+v: wrote (%d,%d), outside the columns", tc, i, j)
+	old, given := slices.Clone(g.C), g
+	GemmPanel(&g)
+	if !reflect.DeepEqual(g, given) { // which compares slices by their place before their contents
+		t.Fatalf("%+v: the arguments changed", c)
+	}
+	for i := range c.m {
+		for j := c.n; j < c.ldc && i*c.ldc+j < len(g.C); j++ {
+			if g.C[i*c.ldc+j] != old[i*c.ldc+j] {
+				t.Fatalf("%+v: wrote (%d,%d), outside the columns", c, i, j)
 			}
 		}
-		for j := 0; j < n; j++ {
+		for j := range c.n {
 			var v, abs float64
 			term := func(f float64) { v += f; abs += math.Abs(f) }
-			for p := 0; p < k; p++ {
-				term(float64(a[i*tc.ars+p*tc.acs]) * float64(b[p*nr+j]))
+			for p := range c.k {
+				term(float64(g.A[i*c.ars+p*c.acs]) * float64(g.B[p*nr+j]))
 			}
-			if bias != nil {
-				term(float64(bias[j]))
+			if c.bias {
+				term(float64(g.Bias[j]))
 			}
-			if add != nil {
-				term(float64(oldAdd[i*ldadd+j]))
+			if c.add {
+				term(float64(g.Add[i*g.LDAdd+j]))
 			}
-			if tc.accumulate {
-				term(float64(old[i*ldc+j]))
+			if c.accumulate {
+				term(float64(old[i*c.ldc+j]))
 			}
-			want := value{v, float64(min(k, sumLength)+k/sumLength+4) * u * abs}
-			if got := float64(c[i*ldc+j]); !want.ok(got) {
-				t.Fatalf("%+v: element (%d,%d): got %v, want %v within %v", tc, i, j, got, v, want.tol)
+			want := value{v, float64(min(c.k, sumLength)+c.k/sumLength+4) * u * abs}
+			if got := float64(g.C[i*c.ldc+j]); !want.ok(got) {
+				t.Fatalf("%+v: element (%d,%d): got %v, want %v within %v", c, i, j, got, v, want.tol)
 			}
 		}
 	}
 }
 
 func TestGemmPanel(t *testing.T) {
+	// Where the rows of A lie.
+	type layout func(m, k int) (ars, acs int)
+	rowMajor := func(_, k int) (int, int) { return k + 1, 1 }
+	packed := func(m, _ int) (int, int) { return 1, m } // by PackA
+	strided := func(_, k int) (int, int) { return 2*k + 3, 2 }
+	oneRow := func(_, _ int) (int, int) { return 0, 1 }   // for all rows of C
+	pages := func(_, _ int) (int, int) { return 1024, 1 } // a page apart, for which tiles are lower
 	ks := []int{0, 1, 2, 5, 33, sumLength + 1}
 	if testing.Short() {
 		ks = []int{0, 5, sumLength}
 	}
-	everyLevel(t, func(t *testing.T) {
-		mem := newPanelMemory(t, 1<<15)
-		nr := PanelCols()
-		check := func(m, n, k, variant int) {
-			tc := panelCase{m: m, n: n, k: k, ldc: n + variant%3, memory: mem, seed1: uint64(m*100 + n), seed2: uint64(k*10 + variant),
-				bias: variant&1 != 0, add: variant&2 != 0, accumulate: variant&4 != 0, special: variant == 5 && k > 0}
-			switch variant % 4 {
-			case 0: // row-major
-				tc.ars, tc.acs = k+1, 1
-			case 1: // packed by PackA
-				tc.ars, tc.acs = 1, m
-			case 2: // neither contiguous
-				tc.ars, tc.acs = 2*k+3, 2
-			case 3: // one row for all
-				tc.ars, tc.acs = 0, 1
-			}
-			if variant >= 8 && variant != 9 { // rows of A a page apart
-				tc.ars, tc.acs = 1024, 1
-			}
-			if variant >= 9 { // those of C
-				tc.ldc = 1024
-			}
-			tc.check(t)
-		}
-		for _, k := range ks {
-			for n := 1; n <= nr; n++ {
-				for m := 1; m <= TileRows(); m++ { // one tile
-					for variant := range 8 {
-						check(m, n, k, variant)
+	for _, v := range []struct {
+		name   string
+		a      layout
+		ldc    int // 0: n and pad
+		pad    int
+		call   panelCase
+		single bool // also one tile at every height, with any number of columns
+	}{
+		{"row-major", rowMajor, 0, 0, panelCase{}, true},
+		{"packed, bias", packed, 0, 1, panelCase{bias: true}, true},
+		{"strided, add", strided, 0, 2, panelCase{add: true}, true},
+		{"one row, bias, add", oneRow, 0, 0, panelCase{bias: true, add: true}, true},
+		{"row-major, accumulate", rowMajor, 0, 1, panelCase{accumulate: true}, true},
+		{"packed, bias, accumulate, NaN and Inf", packed, 0, 2, panelCase{bias: true, accumulate: true, special: true}, true},
+		{"strided, add, accumulate", strided, 0, 0, panelCase{add: true, accumulate: true}, true},
+		{"one row, bias, add, accumulate", oneRow, 0, 1, panelCase{bias: true, add: true, accumulate: true}, true},
+		{"pages of A", pages, 0, 2, panelCase{}, false},
+		{"packed, pages of C, bias", packed, 1024, 0, panelCase{bias: true}, false},
+		{"pages of A and C, add", pages, 1024, 0, panelCase{add: true}, false},
+		{"pages of A and C, bias, add", pages, 1024, 0, panelCase{bias: true, add: true}, false},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			everyLevel(t, func(t *testing.T) {
+				mem := newPanelMemory(t, 1<<15)
+				check := func(m, n, k int) {
+					c := v.call
+					c.m, c.n, c.k, c.ldc, c.seed = m, n, k, n+v.pad, uint64(k)
+					if v.ldc > 0 {
+						c.ldc = v.ldc
+					}
+					c.ars, c.acs = v.a(m, k)
+					c.check(t, mem)
+				}
+				nr := PanelCols()
+				for _, k := range ks {
+					for n := 1; n <= nr && v.single; n++ {
+						for m := 1; m <= TileRows(); m++ {
+							check(m, n, k)
+						}
+					}
+					for _, n := range []int{1, nr / 2, nr - 1, nr} {
+						for m := TileRows() + 1; m <= 2*TileRows()+3; m++ { // several tiles
+							check(m, n, k)
+						}
 					}
 				}
-			}
-			for _, n := range []int{1, nr / 2, nr - 1, nr} { // several
-				for m := TileRows() + 1; m <= 2*TileRows()+3; m++ {
-					for variant := range 12 {
-						check(m, n, k, variant)
-					}
-				}
-			}
-		}
-	})
+			})
+		})
+	}
 }
 
 // TestGemmPanelBits checks that the bits of an element do not depend on the
@@ -153,16 +170,16 @@ func TestGemmPanelBits(t *testing.T) {
 			}
 			return s
 		}
-		a, wide := random(rows*k), random(k*nr)
+		a, panel := random(rows*k), random(k*nr)
 		full := make([]float32, rows*nr)
-		GemmPanel(&GemmArgs{M: rows, N: nr, K: k, C: full, LDC: nr, A: a, ARS: k, ACS: 1, B: wide})
-		narrow := make([]float32, PackedLen(k, nr/2))
-		PackB(narrow, wide[nr/2:], k, nr/2, nr, 1)
+		GemmPanel(&GemmArgs{M: rows, N: nr, K: k, C: full, LDC: nr, A: a, ARS: k, ACS: 1, B: panel})
+		right := make([]float32, PackedLen(k, nr/2)) // the right half, as a panel of its own
+		PackB(right, panel[nr/2:], k, nr/2, nr, 1)
 		for m := 1; m <= rows; m++ {
 			c := make([]float32, m*nr)
 			for first := 0; first+m <= rows; first++ {
-				GemmPanel(&GemmArgs{M: m, N: nr, K: k, C: c, LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: wide})
-				GemmPanel(&GemmArgs{M: m, N: nr/2 - 1, K: k, C: c[nr/2:], LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: narrow})
+				GemmPanel(&GemmArgs{M: m, N: nr, K: k, C: c, LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: panel})
+				GemmPanel(&GemmArgs{M: m, N: nr/2 - 1, K: k, C: c[nr/2:], LDC: nr, A: a[first*k:], ARS: k, ACS: 1, B: right})
 				for i, v := range c {
 					if v != full[first*nr+i] {
 						t.Fatalf("%d rows from row %d: element %d is %v, not %v", m, first, i, v, full[first*nr+i])
@@ -173,7 +190,8 @@ func TestGemmPanelBits(t *testing.T) {
 	})
 }
 
-func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
+// checkPackB packs b into dst, which is exactly as long as PackedLen says.
+func checkPackB(t *testing.T, k, n, rs, cs int, b, dst []float32) {
 	t.Helper()
 	for i := range b {
 		b[i] = float32(i + 1)
@@ -183,12 +201,9 @@ func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
 	}
 	PackB(dst, b, k, n, rs, cs)
 	nr, i := PanelCols(), 0
-	for q := 0; q*nr < n; q++ {
-		if i != q*nr*k {
-			t.Fatalf("panel %d at %d", q, i)
-		}
-		for p := 0; p < k; p++ {
-			for j := q * nr; j < q*nr+nr; j++ {
+	for j0 := 0; j0 < n; j0 += nr {
+		for p := range k {
+			for j := j0; j < j0+nr; j++ {
 				want := float32(0)
 				if j < n {
 					want = b[p*rs+j*cs]
@@ -206,70 +221,95 @@ func checkPack(t *testing.T, k, n, rs, cs int, b, dst []float32) {
 }
 
 func TestPackB(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
-		src, dst := guarded(t, 1<<14), guarded(t, 1<<14)
-		for n := 1; n <= 3*PanelCols()+3; n++ {
-			for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 33, 50} {
-				for _, s := range [][2]int{{n, 1}, {n + 3, 1}, {1, k}, {1, k + 5}, {2, 2 * k}} {
-					checkPack(t, k, n, s[0], s[1], end(src, (k-1)*s[0]+(n-1)*s[1]+1), end(dst, PackedLen(k, n)))
+	for _, layout := range []struct {
+		name    string
+		strides func(k, n int) (rs, cs int)
+	}{
+		{"rows", func(_, n int) (int, int) { return n, 1 }},
+		{"rows with gaps", func(_, n int) (int, int) { return n + 3, 1 }},
+		{"columns", func(k, _ int) (int, int) { return 1, k }},
+		{"columns with gaps", func(k, _ int) (int, int) { return 1, k + 5 }},
+		{"neither contiguous", func(k, _ int) (int, int) { return 2, 2 * k }},
+	} {
+		t.Run(layout.name, func(t *testing.T) {
+			everyLevel(t, func(t *testing.T) {
+				src, dst := guarded(t, 1<<14), guarded(t, 1<<14)
+				for n := 1; n <= 3*PanelCols()+3; n++ {
+					for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 33, 50} {
+						rs, cs := layout.strides(k, n)
+						checkPackB(t, k, n, rs, cs, end(src, (k-1)*rs+(n-1)*cs+1), end(dst, PackedLen(k, n)))
+					}
 				}
-			}
-		}
-	})
+			})
+		})
+	}
 }
 
 func TestPackA(t *testing.T) {
-	everyLevel(t, func(t *testing.T) {
-		src, dst := guarded(t, 1<<13), guarded(t, 1<<13)
-		for m := 1; m <= 3*PanelCols()+3; m++ {
-			for _, k := range []int{1, 2, 17, 40} {
-				for _, lda := range []int{m, m + 9, 0} {
-					a, d := end(src, (k-1)*lda+m), end(dst, m*k)
-					for i := range a {
-						a[i] = float32(i + 1)
-					}
-					PackA(d, a, m, k, lda)
-					for i := 0; i < m; i++ {
-						for p := 0; p < k; p++ {
-							if d[p*m+i] != a[p*lda+i] {
-								t.Fatalf("m=%d k=%d lda=%d: element (%d,%d) is %v, want %v", m, k, lda, i, p, d[p*m+i], a[p*lda+i])
-							}
-						}
+	for _, layout := range []struct {
+		name string
+		lda  func(m int) int
+	}{
+		{"rows", func(m int) int { return m }},
+		{"rows with gaps", func(m int) int { return m + 9 }},
+		{"one row for all", func(int) int { return 0 }},
+	} {
+		t.Run(layout.name, func(t *testing.T) {
+			everyLevel(t, func(t *testing.T) {
+				src, dst := guarded(t, 1<<13), guarded(t, 1<<13)
+				for m := 1; m <= 3*PanelCols()+3; m++ {
+					for _, k := range []int{1, 2, 17, 40} {
+						lda := layout.lda(m)
+						checkPackA(t, m, k, lda, end(src, (k-1)*lda+m), end(dst, m*k))
 					}
 				}
+			})
+		})
+	}
+}
+
+func checkPackA(t *testing.T, m, k, lda int, a, dst []float32) {
+	t.Helper()
+	for i := range a {
+		a[i] = float32(i + 1)
+	}
+	PackA(dst, a, m, k, lda)
+	for i := range m {
+		for p := range k {
+			if dst[p*m+i] != a[p*lda+i] {
+				t.Fatalf("m=%d k=%d lda=%d: element (%d,%d) is %v, want %v", m, k, lda, i, p, dst[p*m+i], a[p*lda+i])
 			}
 		}
-	})
+	}
 }
 
 func FuzzGemmPanel(f *testing.F) {
 	f.Add(uint64(1), uint8(14), uint8(32), uint16(64), uint8(0), uint8(3))
 	f.Add(uint64(2), uint8(3), uint8(5), uint16(9), uint8(7), uint8(0))
 	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8, k uint16, flags, pad uint8) {
-		levels := Supported()
-		defer Use(levels[int(flags>>4)%len(levels)])()
-		tc := panelCase{m: 1 + int(m)%(3*TileRows()), n: 1 + int(n)%PanelCols(), k: int(k) % 300, seed1: seed,
-			bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, special: flags&8 != 0}
-		tc.ldc, tc.ars, tc.acs = tc.n+int(pad%7), tc.k+int(pad%5), 1
-		if pad&2 != 0 {
-			tc.ars, tc.acs = 1+int(pad%3), tc.m*3
+		defer useOneOf(flags >> 4)()
+		c := panelCase{
+			m: 1 + int(m)%(3*TileRows()), n: 1 + int(n)%PanelCols(), k: int(k) % 300, seed: seed,
+			bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, special: flags&8 != 0,
 		}
-		tc.memory = newPanelMemory(t, 1<<15)
-		tc.check(t)
+		c.ldc, c.ars, c.acs = c.n+int(pad%7), c.k+int(pad%5), 1
+		if pad&2 != 0 {
+			c.ars, c.acs = 1+int(pad%3), c.m*3
+		}
+		c.check(t, newPanelMemory(t, 1<<16))
 	})
 }
 
 func FuzzPackB(f *testing.F) {
 	f.Add(uint8(16), uint8(33), uint8(0), uint8(2))
 	f.Fuzz(func(t *testing.T, k8, n8, flags, pad uint8) {
-		levels := Supported()
-		defer Use(levels[int(flags>>4)%len(levels)])()
+		defer useOneOf(flags >> 4)()
 		k, n := 1+int(k8), 1+int(n8)
 		rs, cs := n+int(pad), 1
 		if flags&1 != 0 {
 			rs, cs = 1, k+int(pad)
 		}
-		checkPack(t, k, n, rs, cs, guarded(t, (k-1)*rs+(n-1)*cs+1), guarded(t, PackedLen(k, n)))
+		checkPackB(t, k, n, rs, cs, guarded(t, (k-1)*rs+(n-1)*cs+1), guarded(t, PackedLen(k, n)))
 	})
 }
 
@@ -283,31 +323,53 @@ func TestGemmChecks(t *testing.T) {
 			Bias: s(nr), Add: s(mr * nr), LDAdd: nr,
 		}
 		GemmPanel(&good)
-		for what, change := range map[string]func(*GemmArgs){
-			"N":         func(g *GemmArgs) { g.N++ },
-			"K":         func(g *GemmArgs) { g.K = -1 },
-			"LDC":       func(g *GemmArgs) { g.LDC = -1 },
-			"ARS":       func(g *GemmArgs) { g.ARS = -1 },
-			"ACS":       func(g *GemmArgs) { g.ACS = -1 },
-			"LDAdd":     func(g *GemmArgs) { g.LDAdd = -1 },
-			"len(C)":    func(g *GemmArgs) { g.C = g.C[1:] },
-			"len(A)":    func(g *GemmArgs) { g.A = g.A[1:] },
-			"len(B)":    func(g *GemmArgs) { g.B = g.B[1:] },
-			"len(Bias)": func(g *GemmArgs) { g.Bias = g.Bias[1:] },
-			"len(Add)":  func(g *GemmArgs) { g.Add = g.Add[1:] },
-		} {
-			bad := good
-			change(&bad)
-			mustPanic(t, what, "GemmPanel "+what, func() { GemmPanel(&bad) })
+		panel := func(change func(g *GemmArgs)) func() {
+			return func() {
+				bad := good
+				change(&bad)
+				GemmPanel(&bad)
+			}
 		}
-		mustPanic(t, "PackB dst", "PackB len(dst)", func() { PackB(s(3), s(100), k, nr, nr, 1) })
-		mustPanic(t, "PackB b", "PackB len(b)", func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) })
-		mustPanic(t, "PackA dst", "PackA len(dst)", func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) })
-		mustPanic(t, "PackA a", "PackA len(a)", func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) })
-		if got := testing.AllocsPerRun(10, func() {
-			GemmPanel(&GemmArgs{M: mr, N: nr, K: k, C: good.C, LDC: nr, A: good.A, ARS: k, ACS: 1, B: good.B, Bias: good.Bias})
-		}); got != 0 {
-			t.Errorf("GemmPanel allocates %v times", got)
+		for key, run := range map[string]func(){
+			"GemmPanel N":         panel(func(g *GemmArgs) { g.N++ }),
+			"GemmPanel K":         panel(func(g *GemmArgs) { g.K = -1 }),
+			"GemmPanel LDC":       panel(func(g *GemmArgs) { g.LDC = -1 }),
+			"GemmPanel ARS":       panel(func(g *GemmArgs) { g.ARS = -1 }),
+			"GemmPanel ACS":       panel(func(g *GemmArgs) { g.ACS = -1 }),
+			"GemmPanel LDAdd":     panel(func(g *GemmArgs) { g.LDAdd = -1 }),
+			"GemmPanel len(C)":    panel(func(g *GemmArgs) { g.C = g.C[1:] }),
+			"GemmPanel len(A)":    panel(func(g *GemmArgs) { g.A = g.A[1:] }),
+			"GemmPanel len(B)":    panel(func(g *GemmArgs) { g.B = g.B[1:] }),
+			"GemmPanel len(Bias)": panel(func(g *GemmArgs) { g.Bias = g.Bias[1:] }),
+			"GemmPanel len(Add)":  panel(func(g *GemmArgs) { g.Add = g.Add[1:] }),
+			"PackB row stride":    func() { PackB(s(k*nr), s(k*nr), k, nr, -1, 1) },
+			"PackB column stride": func() { PackB(s(k*nr), s(k*nr), k, nr, nr, -1) },
+			"PackB len(dst)":      func() { PackB(s(k*nr-1), s(k*nr), k, nr, nr, 1) },
+			"PackB len(b)":        func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) },
+			"PackA row stride":    func() { PackA(s(mr*k), s(mr*k), mr, k, -1) },
+			"PackA len(dst)":      func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) },
+			"PackA len(a)":        func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) },
+		} {
+			t.Run(key, func(t *testing.T) { mustPanic(t, key, run) })
+		}
+	})
+}
+
+func TestGemmNoAllocation(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		m, n := 2*TileRows()+1, PanelCols()
+		const k = 4
+		a, b, c, packed := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n), make([]float32, m*k)
+		for name, run := range map[string]func(){
+			"GemmPanel": func() { GemmPanel(&GemmArgs{M: m, N: n, K: k, C: c, LDC: n, A: a, ARS: k, ACS: 1, B: b}) },
+			"PackA":     func() { PackA(packed, a, m, k, m) },
+			"PackB":     func() { PackB(b, a, k, TileRows(), TileRows(), 1) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				if got := testing.AllocsPerRun(10, run); got > 0 {
+					t.Errorf("allocates %v times", got)
+				}
+			})
 		}
 	})
 }

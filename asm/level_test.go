@@ -1,71 +1,78 @@
 package asm
 
 import (
-	"reflect"
 	"strings"
 	"testing"
 )
 
 func TestChoose(t *testing.T) {
 	all := []Level{Generic, AVX2, AVX512}
+	const hardware = "CPU has this and that"
 	for _, c := range []struct {
+		name      string
 		wish      string
 		supported []Level
 		level     Level
-		problem   string
+		names     string // what the error names besides variable, value and choices; "": no error
 	}{
-		{"", all, AVX512, ""},
-		{"avx512", all, AVX512, ""},
-		{"avx2", all, AVX2, ""},
-		{"generic", all, Generic, ""},
-		{"avx512", all[:2], AVX2, "not supported"},
-		{"avx2", all[:1], Generic, "not supported"},
-		{"AVX2", all, AVX512, "unknown"},
-		{"sse", all[:2], AVX2, "unknown"},
+		{"none", "", all, AVX512, ""},
+		{"the best", "avx512", all, AVX512, ""},
+		{"a lower one", "avx2", all, AVX2, ""},
+		{"the lowest", "generic", all, Generic, ""},
+		{"AVX-512 on a CPU with AVX2", "avx512", all[:2], AVX2, hardware},
+		{"AVX2 on a CPU without", "avx2", all[:1], Generic, hardware},
+		{"upper case", "AVX2", all, AVX512, "unknown"},
+		{"another instruction set", "sse", all[:2], AVX2, "unknown"},
 	} {
-		level, why, err := choose(c.wish, c.supported, "CPU has it")
-		if level != c.level {
-			t.Errorf("%q of %v: level %v, want %v", c.wish, c.supported, level, c.level)
-		}
-		if why == "" {
-			t.Errorf("%q: no reason", c.wish)
-		}
-		if c.problem == "" {
-			if err != nil {
-				t.Errorf("%q of %v: %v", c.wish, c.supported, err)
+		t.Run(c.name, func(t *testing.T) {
+			level, why, err := choose(c.wish, c.supported, hardware)
+			if level != c.level {
+				t.Errorf("level %v, want %v", level, c.level)
 			}
-			continue
-		}
-		if err == nil {
-			t.Errorf("%q of %v: no error", c.wish, c.supported)
-			continue
-		}
-		for _, part := range []string{"GOMAE_SIMD", c.wish, "generic", c.problem} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("error %q lacks %q", err, part)
+			if why == "" {
+				t.Error("no reason")
 			}
-		}
+			if c.names == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			for _, part := range []string{"GOMAE_SIMD", c.wish, "generic", c.names} {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("error %q lacks %q", err, part)
+				}
+			}
+		})
 	}
 }
 
 func TestUse(t *testing.T) {
 	before := Current()
 	for _, l := range Supported() {
-		restore := Use(l)
-		if Current() != l {
-			t.Errorf("Use(%v) leaves %v", l, Current())
-		}
-		restore()
+		t.Run(l.String(), func(t *testing.T) {
+			restore := Use(l)
+			if Current() != l {
+				t.Errorf("the level is %v", Current())
+			}
+			restore()
+			if Current() != before {
+				t.Errorf("the level is %v after restoring %v", Current(), before)
+			}
+		})
 	}
-	if Current() != before {
-		t.Errorf("level is %v after restoring %v", Current(), before)
-	}
-	mustPanic(t, "Use(7)", "level", func() { Use(7) })
+	t.Run("no level", func(t *testing.T) { mustPanic(t, "level", func() { Use(7) }) })
+}
+
+func TestSupported(t *testing.T) {
 	if s := Supported(); s[0] != Generic {
 		t.Errorf("Supported() = %v, want generic first", s)
 	}
 	Supported()[0] = AVX512
-	if !reflect.DeepEqual(Supported()[0], Generic) {
+	if Supported()[0] != Generic {
 		t.Error("Supported returns its own memory")
 	}
 	if Why() == "" {
