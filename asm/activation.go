@@ -2,12 +2,12 @@ package asm
 
 import "math"
 
-// ExpSum computes dst[i] = exp(scale*x[i] - shift) and returns the sum of dst.
-// Both have the same length; dst may be x. Exponentials too small for a
-// float32 are 0, too large +Inf; NaN is carried.
+// ExpSum computes dst[i] = exp(scale*x[i] - shift) and returns the sum of dst. Both have the same
+// length; dst may be x. Exponentials that are too small for a float32 become 0, those too large
+// +Inf; NaN stays NaN.
 //
-// For softmax take shift = scale*Max(x). To recompute the probabilities in a
-// backward pass take shift = the stored log-sum-exp.
+// For softmax take shift = scale*Max(x). To recompute the probabilities in a backward pass take
+// shift = the stored log-sum-exp.
 func ExpSum(dst, x []float32, scale, shift float32) float32 {
 	mustLen("ExpSum len(x)", len(x), len(dst))
 	if len(dst) == 0 {
@@ -21,12 +21,12 @@ func expSumGeneric(dst, x []float32, scale, shift float32) float32 {
 	return float32(expColumn(dst, 1, len(dst), scale, shift))
 }
 
-// Softmax replaces each column x[j], x[ld+j], … of rows scores, j < n, by
-// exp(scale*x - shift[j]) with shift[j] = scale * the column's maximum, and sets
-// sum[j] to the sum of that: the softmax of scale*x is x/sum. Columns lie in the
-// lanes of vectors, so neither maximum nor sum goes across lanes. shift and sum
-// have a float for each column; rows is at least 1. A column with a NaN gets a
-// NaN as its sum.
+// Softmax replaces each column x[j], x[ld+j], … of rows scores, j < n, by exp(scale*x - shift[j])
+// with shift[j] = scale * the column's maximum, and sets sum[j] to the sum of the new column. The
+// softmax of scale*x is then x/sum. Rows have stride ld; rows is at least 1. shift and sum have at
+// least n floats. If a column contains NaN, its sum is NaN.
+//
+// Each column has a lane of its own, so neither maximum nor sum crosses lanes.
 func Softmax(x []float32, ld, rows, n int, scale float32, shift, sum []float32) {
 	if n <= 0 {
 		return
@@ -60,13 +60,13 @@ func expColumn(x []float32, ld, rows int, scale, shift float32) (sum float64) {
 	return sum
 }
 
-// SoftmaxBackward is the backward pass of [Softmax] from the scores x and
-// shift that it had and set. With p the softmax of a column and dp its gradient,
-// it replaces x by p and dp by the gradient of the scores,
+// SoftmaxBackward is the backward pass of [Softmax]. It takes the scores x that Softmax was given
+// and the shift that it set. With p the softmax of a column and dp the gradient of p, it replaces x
+// by p, and dp by the gradient of the scores,
 //
 //	scale*(dp - sum p*dp)*p
 //
-// Both have rows of n at stride ld; rows is at least 1. They must not overlap.
+// Both have rows of n floats at stride ld; rows is at least 1. They must not overlap.
 func SoftmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []float32) {
 	if n <= 0 {
 		return
@@ -93,10 +93,10 @@ func softmaxBackwardGeneric(x, dp []float32, ld, rows, n int, scale float32, shi
 	}
 }
 
-// GELU computes dst[i] = x[i]*Phi(x[i]), Phi being the normal distribution
-// function: the exact GELU, not its tanh approximation (Hendrycks and Gimpel,
-// https://arxiv.org/abs/1606.08415). Both have the same length; dst may be x.
-// NaN is carried; the limits +Inf and -0 are given for +Inf and -Inf.
+// GELU computes dst[i] = x[i]*Phi(x[i]), where Phi is the distribution function of the normal
+// distribution. This is the exact GELU, not its tanh approximation (Hendrycks and Gimpel,
+// https://arxiv.org/abs/1606.08415). Both have the same length; dst may be x. NaN stays NaN; +Inf
+// gives +Inf and -Inf gives -0.
 func GELU(dst, x []float32) {
 	mustLen("GELU len(x)", len(x), len(dst))
 	if len(dst) > 0 {
@@ -106,15 +106,15 @@ func GELU(dst, x []float32) {
 
 func geluGeneric(dst, x []float32) {
 	for i, v := range x {
-		// The bound, beyond which Phi is 0 in float32, turns -Inf*0 into -0.
+		// Below -20 Phi is 0 in float32. The bound makes -Inf*0 a -0 and not a NaN.
 		z := math.Max(float64(v), -20)
-		dst[i] = float32(z * phi(z))
+		dst[i] = float32(z * normalCDF(z))
 	}
 }
 
-// GELUBackward computes dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])), the
-// gradient of [GELU]; phi is the normal density. All have the same length; dst
-// may be dy or x.
+// GELUBackward computes dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])), the backward pass of [GELU],
+// where Phi' is the density of the normal distribution. All have the same length; dst may be x or
+// dy.
 func GELUBackward(dst, x, dy []float32) {
 	mustLen("GELUBackward len(x)", len(x), len(dst))
 	mustLen("GELUBackward len(dy)", len(dy), len(dst))
@@ -127,11 +127,11 @@ func geluBackwardGeneric(dst, x, dy []float32) {
 	const invSqrt2Pi = 0.3989422804014326779399460599343819
 	for i, v := range x {
 		z := math.Min(math.Max(float64(v), -20), 20)
-		d := phi(z) + z*invSqrt2Pi*math.Exp(-0.5*z*z)
+		d := normalCDF(z) + z*invSqrt2Pi*math.Exp(-0.5*z*z)
 		dst[i] = dy[i] * float32(d)
 	}
 }
 
-// phi is the normal distribution function. Erfc keeps its relative accuracy
-// in the negative tail, where 1+Erf would cancel.
-func phi(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }
+// normalCDF is Phi, the distribution function of the normal distribution. Erfc keeps its relative
+// accuracy in the negative tail, where 1+Erf would cancel.
+func normalCDF(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }

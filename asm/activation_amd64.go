@@ -36,14 +36,14 @@ func softmaxBackwardAVX2(x *float32, dp *float32, ld int, rows int, n int, scale
 
 // geluAVX2 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = x[i]*Phi(x[i]) }
+//	for i < n { dst[i] = x[i]*Phi(x[i]) } // Phi is the normal distribution function
 //
 //go:noescape
 func geluAVX2(dst *float32, x *float32, n int)
 
 // geluBackwardAVX2 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])) }
+//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function
 //
 //go:noescape
 func geluBackwardAVX2(dst *float32, x *float32, dy *float32, n int)
@@ -80,14 +80,14 @@ func softmaxBackwardAVX512(x *float32, dp *float32, ld int, rows int, n int, sca
 
 // geluAVX512 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = x[i]*Phi(x[i]) }
+//	for i < n { dst[i] = x[i]*Phi(x[i]) } // Phi is the normal distribution function
 //
 //go:noescape
 func geluAVX512(dst *float32, x *float32, n int)
 
 // geluBackwardAVX512 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])) }
+//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function
 //
 //go:noescape
 func geluBackwardAVX512(dst *float32, x *float32, dy *float32, n int)

@@ -28,8 +28,8 @@ func TestExpAccuracy(t *testing.T) {
 	})
 }
 
-// TestGELUAccuracy measures absolute errors over the range where they differ
-// from those of the identity and of zero.
+// TestGELUAccuracy measures absolute errors over the range where they differ from those of the
+// identity and of zero.
 func TestGELUAccuracy(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		const n = 1 << 16
@@ -56,9 +56,9 @@ func TestGELUAccuracy(t *testing.T) {
 	})
 }
 
-// checkSoftmax runs Softmax and SoftmaxBackward on columns whose last row ends
-// at a guard page, with pad floats between the rows that must stay as they are,
-// against float64. With a NaN in one column, that column alone must become NaN.
+// checkSoftmax runs Softmax and SoftmaxBackward on columns whose last row ends at a guard page,
+// with pad floats between the rows that must stay as they are, against float64. With a NaN in one
+// column, that column alone must become NaN.
 func checkSoftmax(t *testing.T, r *rand.Rand, rows, n, pad int, withNaN bool) {
 	t.Helper()
 	ld, scale := n+pad, float32(0.125)
@@ -112,8 +112,7 @@ func checkSoftmax(t *testing.T, r *rand.Rand, rows, n, pad int, withNaN bool) {
 			delta += p[i] / total * float64(dp[i*ld+col])
 			size += p[i] / total * math.Abs(float64(dp[i*ld+col]))
 		}
-		// exp of an argument t is off by its own rounding and that of t; sums
-		// run in four chains.
+		// exp of an argument t is off by its own rounding and that of t; sums run in four chains.
 		chain := float64(rows/4 + 6)
 		relative := func(i int) float64 { return u * (4 + 2*math.Abs(math.Log(math.Max(p[i], 1e-38)))) }
 		if e := math.Abs(float64(sum[col]) - total); !(e <= total*u*(chain+8)) {

@@ -2,7 +2,7 @@ package asm
 
 import "math"
 
-// AdamWStep holds the numbers of one [AdamW] step.
+// AdamWStep holds the hyperparameters of one [AdamW] step.
 type AdamWStep struct {
 	LR              float64 // learning rate
 	Beta1, Beta2    float64 // decay of the first and second moment
@@ -13,8 +13,8 @@ type AdamWStep struct {
 	GradScale       float64 // factor on the gradient: clipping, averaging
 }
 
-// adamWScalars are what the loop needs of a step. The assembly reads them by the
-// names that the generator finds here.
+// adamWScalars is what the loop needs of a step. The generator looks up where the fields lie by
+// their names.
 type adamWScalars struct {
 	gradScale    float32
 	keep         float32 // 1 - LR*WeightDecay
@@ -25,9 +25,9 @@ type adamWScalars struct {
 	stepSize     float32 // LR/Correction1
 }
 
-// AdamW updates the parameters p and their moments m and v with the gradient g
-// (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, in the form of
-// torch.optim.AdamW). All slices have the same length; g is unchanged.
+// AdamW updates the parameters p and their moments m and v with the gradient g (Loshchilov and
+// Hutter, https://arxiv.org/abs/1711.05101, in the form of torch.optim.AdamW). All slices have the
+// same length; g is unchanged.
 //
 //	g' = GradScale*g
 //	m  = Beta1*m + (1-Beta1)*g'
@@ -40,7 +40,7 @@ func AdamW(p, g, m, v []float32, s *AdamWStep) {
 	if len(p) == 0 {
 		return
 	}
-	// Rounded once, here: 1-float32(0.999) would be off in the fifth digit.
+	// Each is rounded to float32 only here: 1-float32(0.999) would be off in the fifth digit.
 	k := adamWScalars{
 		gradScale: float32(s.GradScale),
 		keep:      float32(1 - s.LR*s.WeightDecay),
@@ -64,6 +64,5 @@ func adamWGeneric(p, g, m, v []float32, k *adamWScalars) {
 	}
 }
 
-// sqrt32 is correctly rounded: the compiler turns it into one float32
-// instruction.
+// sqrt32 returns the correctly rounded root. The compiler turns it into one float32 instruction.
 func sqrt32(x float32) float32 { return float32(math.Sqrt(float64(x))) }

@@ -31,9 +31,8 @@ func BenchmarkPeakFMA(b *testing.B) {
 	})
 }
 
-// BenchmarkGemmPanel multiplies some rows by 8 panels, as a matrix product does,
-// with A row-major in place. The rows of C and A are padded so that they do not
-// all fall into the same cache sets.
+// BenchmarkGemmPanel multiplies some rows by 8 panels, as a matrix product does, with A row-major
+// in place. The rows of C and A are padded so that they do not all fall into the same cache sets.
 func BenchmarkGemmPanel(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
 		nr := PanelCols()
@@ -86,8 +85,8 @@ func BenchmarkPackA(b *testing.B) {
 	})
 }
 
-// BenchmarkKernels runs on 3072 floats, which stay in the first-level cache.
-// The metric is elements, in billions a second.
+// BenchmarkKernels runs on 3072 floats, which stay in the first-level cache. The metric is
+// elements, in billions a second.
 func BenchmarkKernels(b *testing.B) {
 	const n = 3072
 	benchLevels(b, func(b *testing.B) {

@@ -4,9 +4,9 @@ package asm
 
 import "unsafe"
 
-// The dispatch is by branches, not through function variables: behind a
-// variable the compiler cannot see that pointers do not escape, and callers'
-// buffers would move to the heap. Lengths have been checked and are not zero.
+// The functions of this file call the kernel of the current level. They branch instead of calling
+// through a variable: there the compiler could not see that pointers do not escape, and buffers of
+// callers would move to the heap. Lengths have been checked and are not zero.
 
 func add(dst, x, y []float32) {
 	switch level {
@@ -86,7 +86,7 @@ func addRows(dst, x []float32, rows, ld int) {
 }
 
 func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
-	const tile = 7 // rows of dst that the larger kernel takes
+	const tile = 7 // rows of dst that the larger kernel computes
 	if level == Generic {
 		slideRowsGeneric(dst, ldd, a, lda, b, ldb, m, rows, n)
 		return
@@ -258,7 +258,7 @@ func packA(dst, a []float32, m, k, lda int) {
 	packRows(dst, a, k, m, m, m, lda, PanelCols())
 }
 
-// packB has kernels for rows (cs == 1) and for columns (rs == 1).
+// packB has kernels for a matrix that lies by rows (cs == 1) or by columns (rs == 1).
 func packB(dst, b []float32, k, n, rs, cs int) {
 	nr := PanelCols()
 	switch {
@@ -281,8 +281,8 @@ func packRows(dst, src []float32, k, n, padded, w, rs, step int) {
 	}
 }
 
-// packCols transposes the n columns of one panel in two halves, each as wide as a
-// vector. The second may be all padding.
+// packCols transposes one panel, of which n columns are not padding, in two halves as wide as a
+// vector. The second half may be all padding.
 func packCols(dst, src []float32, k, n, w, cs int) {
 	lanes := w / 2
 	for j := 0; j < w; j += lanes {
@@ -298,9 +298,9 @@ func packCols(dst, src []float32, k, n, w, cs int) {
 	}
 }
 
-// gemmTiles is what a GEMM kernel is given: tiles of one height, one below the other.
-// The generator finds the fields by these names. A kernel moves c, a and add down and
-// counts tiles down.
+// gemmTiles is the argument of a GEMM kernel: tiles of one height, one below the other. The
+// generator looks up where the fields lie by their names. A kernel changes tiles, c, a and add: at
+// the end they describe the last tile.
 type gemmTiles struct {
 	tiles     int // at least 1
 	n, k      int
@@ -314,11 +314,10 @@ type gemmTiles struct {
 	ldadd     int
 }
 
-// tileRows is how many rows a tile may have. Where the rows of A or C lie a
-// multiple of a page apart, the lines of a tile that are in use at once compete
-// for one set of the first-level cache.
+// tileRows returns the most rows that a tile may have. If the rows of A or C lie a multiple of a
+// page apart, one cache line of each competes for the same set of the first-level cache.
 func tileRows(g *GemmArgs) int {
-	const page = 1024
+	const page = 1024 // floats
 	if g.LDC%page == 0 || g.ACS == 1 && g.ARS%page == 0 {
 		return min(TileRows(), cacheWays-1)
 	}
@@ -330,9 +329,9 @@ func gemmPanel(g *GemmArgs) {
 		gemmPanelGeneric(g)
 		return
 	}
-	// Field by field: the compiler would copy a composite literal, 16 bytes at a time
-	// right after it has written each half. Such loads wait for the stores, which
-	// costs a product of one row and k = 32 a quarter of its speed.
+	// Field by field: the compiler would copy a composite literal, 16 bytes at a time right after
+	// it has written each half. Such loads wait for the stores, which costs a product of one row
+	// and k = 32 a quarter of its speed.
 	var t gemmTiles
 	t.n, t.k, t.ldc = g.N, g.K, g.LDC
 	t.ars, t.acs, t.ldadd = g.ARS, g.ACS, g.LDAdd
@@ -341,7 +340,7 @@ func gemmPanel(g *GemmArgs) {
 	if g.Accumulate {
 		t.acc = 1
 	}
-	// Some tiles are a row higher than the rest.
+	// All tiles have the same height, or some of them a row more.
 	most := tileRows(g)
 	tiles := (g.M + most - 1) / most
 	rows, higher := g.M/tiles, g.M%tiles

@@ -1,15 +1,15 @@
 package asm
 
-// Tile sizes per level: MR rows by NR columns fill the registers with
-// accumulators and leave two for B and one or two for A.
+// Tile sizes per level. MR rows by NR columns fill the registers with accumulators and leave two
+// for B and one or two for A.
 const (
 	genericMR, genericNR = 4, 8
 	avx2MR, avx2NR       = 6, 16
 	avx512MR, avx512NR   = 14, 32
 )
 
-// TileRows returns MR, the most rows of C whose sums [GemmPanel] keeps in
-// registers: 14 at AVX-512, 6 at AVX2, 4 at Generic.
+// TileRows returns MR, the most rows of C whose sums [GemmPanel] keeps in registers: 14 at AVX-512,
+// 6 at AVX2, 4 at Generic.
 func TileRows() int {
 	switch level {
 	case AVX512:
@@ -20,8 +20,7 @@ func TileRows() int {
 	return genericMR
 }
 
-// PanelCols returns NR, the columns of a packed panel: 32 at AVX-512, 16 at
-// AVX2, 8 at Generic.
+// PanelCols returns NR, the columns of a packed panel: 32 at AVX-512, 16 at AVX2, 8 at Generic.
 func PanelCols() int {
 	switch level {
 	case AVX512:
@@ -32,8 +31,8 @@ func PanelCols() int {
 	return genericNR
 }
 
-// PackedLen returns the floats [PackB] writes for a k×n matrix: panels are as
-// wide as PanelCols(), the last one too.
+// PackedLen returns the number of floats that [PackB] writes for a k×n matrix. Every panel, the
+// last one too, is PanelCols() wide.
 func PackedLen(k, n int) int {
 	if k <= 0 || n <= 0 {
 		return 0
@@ -42,11 +41,10 @@ func PackedLen(k, n int) int {
 	return k * ((n + nr - 1) / nr * nr)
 }
 
-// PackB packs the k×n matrix with element (p,j) at b[p*rs+j*cs] into column
-// panels for [GemmPanel]. Panel q starts at dst[q*NR*k] and holds k rows of NR
-// floats, where NR is PanelCols(); columns past n are zero. dst needs
-// PackedLen(k, n) floats. cs == 1 (row-major) and rs == 1 (transposed, as
-// weights of a linear layer are stored) are fast.
+// PackB packs the k×n matrix with element (p,j) at b[p*rs+j*cs] into column panels for [GemmPanel].
+// Panel q starts at dst[q*NR*k] and holds k rows of NR floats, where NR is PanelCols(); columns
+// past n are zero. dst needs PackedLen(k, n) floats. cs == 1 (row-major) and rs == 1 (transposed,
+// as weights of a linear layer are stored) are fast.
 func PackB(dst, b []float32, k, n, rs, cs int) {
 	if k <= 0 || n <= 0 {
 		return
@@ -58,10 +56,9 @@ func PackB(dst, b []float32, k, n, rs, cs int) {
 	packB(dst, b, k, n, rs, cs)
 }
 
-// PackA copies k rows of m values, at a distance of lda, side by side: the
-// transpose of an m×k matrix A with element (i,p) at a[p*lda+i], so that rows
-// which lie pages apart do not compete for the cache. dst needs m*k floats and
-// is read with ars = 1 and acs = m.
+// PackA copies A, an m×k matrix that is stored transposed, with element (i,p) at a[p*lda+i]. Rows
+// of a that lie pages apart compete for the same place in the cache; in dst they are adjacent:
+// element (i,p) is dst[p*m+i]. dst needs m*k floats.
 func PackA(dst, a []float32, m, k, lda int) {
 	if m <= 0 || k <= 0 {
 		return
@@ -92,9 +89,9 @@ func packBGeneric(dst, b []float32, k, n, rs, cs int) {
 	}
 }
 
-// sumLength is how many products are summed up in one accumulator. The rounding
-// errors of a sum grow with its length, so a long one is cut up and the parts
-// are added: that costs a pass over C, in the first-level cache, for each.
+// sumLength is how many products one accumulator sums up. The rounding error of a sum grows with
+// its length, so a longer sum is cut into parts, which are added to C one after the other. Each
+// part costs a pass over the tile of C, which is then in the first-level cache.
 const sumLength = 128
 
 // GemmArgs describes a call of [GemmPanel]. No slice may overlap C.
@@ -119,12 +116,12 @@ type GemmArgs struct {
 //
 //	C[i,j] = (C[i,j] +)  sum_p A[i,p]*B[p,j]  (+ Bias[j])  (+ Add[i,j])
 //
-// for i < M, j < N, p < K. K may be 0. Only these elements of C are written, and
-// nothing beyond column N of C, Add and Bias is read. g is not changed.
+// for i < M, j < N, p < K. K may be 0. Only these elements of C are written, and nothing beyond
+// column N of C, Add and Bias is read. g is not changed.
 //
-// Rows are taken in tiles of at most TileRows(), all of nearly the same height.
-// Each element is summed in the order of p, 128 products in an accumulator, so its
-// bits do not depend on M, N or its place.
+// Rows are taken in tiles of at most TileRows(), all of nearly the same height. Each element is
+// summed in the order of p, 128 products in an accumulator, so its bits do not depend on M, N or
+// its place.
 func GemmPanel(g *GemmArgs) {
 	if g.M <= 0 || g.N <= 0 {
 		return
@@ -151,9 +148,8 @@ func GemmPanel(g *GemmArgs) {
 	gemmPanel(g)
 }
 
-// gemmPanelGeneric works on blocks of two rows by four columns, which is what
-// fits the scalar registers. An odd last row is computed twice and stored
-// once: a second, narrower loop could be compiled to other roundings.
+// gemmPanelGeneric works on blocks of two rows by four columns, which fit the scalar registers. An
+// odd last row is computed twice: the compiler could round a second, narrower loop differently.
 func gemmPanelGeneric(g *GemmArgs) {
 	a, b, c, k, nr := g.A, g.B, g.C, g.K, PanelCols()
 	for i := 0; i < g.M; i += 2 {

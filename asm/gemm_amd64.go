@@ -6,9 +6,10 @@ package asm
 
 // gemm1x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 1*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -19,9 +20,10 @@ func gemm1x16AVX2(t *gemmTiles)
 
 // gemm2x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 2*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -32,9 +34,10 @@ func gemm2x16AVX2(t *gemmTiles)
 
 // gemm3x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 3*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -45,9 +48,10 @@ func gemm3x16AVX2(t *gemmTiles)
 
 // gemm4x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 4*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -58,9 +62,10 @@ func gemm4x16AVX2(t *gemmTiles)
 
 // gemm5x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 5*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -71,9 +76,10 @@ func gemm5x16AVX2(t *gemmTiles)
 
 // gemm6x16AVX2 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 6*tiles, j < n <= 16 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -84,9 +90,10 @@ func gemm6x16AVX2(t *gemmTiles)
 
 // gemm1x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 1*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -97,9 +104,10 @@ func gemm1x32AVX512(t *gemmTiles)
 
 // gemm2x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 2*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -110,9 +118,10 @@ func gemm2x32AVX512(t *gemmTiles)
 
 // gemm3x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 3*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -123,9 +132,10 @@ func gemm3x32AVX512(t *gemmTiles)
 
 // gemm4x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 4*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -136,9 +146,10 @@ func gemm4x32AVX512(t *gemmTiles)
 
 // gemm5x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 5*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -149,9 +160,10 @@ func gemm5x32AVX512(t *gemmTiles)
 
 // gemm6x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 6*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -162,9 +174,10 @@ func gemm6x32AVX512(t *gemmTiles)
 
 // gemm7x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 7*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -175,9 +188,10 @@ func gemm7x32AVX512(t *gemmTiles)
 
 // gemm8x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 8*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -188,9 +202,10 @@ func gemm8x32AVX512(t *gemmTiles)
 
 // gemm9x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 9*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -201,9 +216,10 @@ func gemm9x32AVX512(t *gemmTiles)
 
 // gemm10x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 10*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -214,9 +230,10 @@ func gemm10x32AVX512(t *gemmTiles)
 
 // gemm11x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 11*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -227,9 +244,10 @@ func gemm11x32AVX512(t *gemmTiles)
 
 // gemm12x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 12*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -240,9 +258,10 @@ func gemm12x32AVX512(t *gemmTiles)
 
 // gemm13x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 13*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil
@@ -253,9 +272,10 @@ func gemm13x32AVX512(t *gemmTiles)
 
 // gemm14x32AVX512 computes, for pointers to the first elements:
 //
+//	c, a, b and so on are the fields of t
 //	for i < 14*tiles, j < n <= 32 {
 //		for each 128 of k, the last perhaps shorter {
-//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first is stored and not added, unless acc
+//			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
 //		c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil

@@ -156,8 +156,7 @@ func TestGemmPanel(t *testing.T) {
 	}
 }
 
-// TestGemmPanelBits checks that the bits of an element do not depend on the
-// tile it is computed in.
+// TestGemmPanelBits checks that the bits of an element do not depend on the tile it is computed in.
 func TestGemmPanelBits(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		const k = 2*sumLength + 77

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// guarded returns n floats that end where an unreadable page begins, so that
-// a kernel that goes past the end of a slice crashes.
+// guarded returns n floats that end where an unreadable page begins, so that a kernel that reads or
+// writes past the end of the slice crashes.
 func guarded(t testing.TB, n int) []float32 {
 	page := syscall.Getpagesize()
 	size := (4*n + page - 1) / page * page

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// everyLevel runs body at each level this machine has. A level that
-// GOMAE_REQUIRE names and the machine lacks is an error.
+// everyLevel runs body at each level this machine has. A level that GOMAE_REQUIRE names and the
+// machine lacks is an error.
 func everyLevel(t *testing.T, body func(t *testing.T)) {
 	t.Helper()
 	have := map[string]bool{}
@@ -50,8 +50,8 @@ func mustPanic(t *testing.T, key string, f func()) {
 // magic fills what a kernel must not write.
 const magic = float32(-12345.678)
 
-// surrounded returns n floats that begin off floats after a multiple of 64 bytes, the
-// size of the widest vector, and a check that the memory around them was not written.
+// surrounded returns n floats that begin off floats after a multiple of 64 bytes, the size of the
+// widest vector, and a check that the memory around them was not written.
 func surrounded(n, off int) (s []float32, check func(t *testing.T)) {
 	all := make([]float32, n+64)
 	for i := range all {
@@ -74,13 +74,13 @@ var specials = []float32{
 	1e-40, -1e-40, math.MaxFloat32, -math.MaxFloat32, math.SmallestNonzeroFloat32, 88.5, -87.3, -103.5, 13, -13,
 }
 
-// maxLen is the length up to which all are tried: the longest round of a loop takes 8
-// vectors of 16, and what follows is a tail.
+// maxLen is the length up to which all are tried: the longest round of a loop takes 8 vectors of
+// 16, and what follows is a tail.
 const maxLen = 130
 
-// trial runs k on slices of n floats and checks its results, and that inputs did not
-// change. place returns the memory of operand number i. The first operand is the same
-// slice as operand number same, if that is not 0.
+// trial runs k on slices of n floats and checks its results, and that inputs did not change. place
+// returns the memory of operand number i. The first operand is the same slice as operand number
+// same, if that is not 0.
 func (k *kernel) trial(t *testing.T, r *rand.Rand, n int, place func(i int) []float32, same int, special bool) {
 	t.Helper()
 	s, before := make([][]float32, len(k.operands)), make([][]float64, len(k.operands))
@@ -132,8 +132,8 @@ func (k *kernel) trial(t *testing.T, r *rand.Rand, n int, place func(i int) []fl
 	}
 }
 
-// TestKernels tries every length from 0 to 130: at the end of readable memory, also in
-// place where that is allowed and with special values, and at every offset.
+// TestKernels tries every length from 0 to 130: at the end of readable memory, also in place where
+// that is allowed and with special values, and at every offset.
 func TestKernels(t *testing.T) {
 	everyLevel(t, func(t *testing.T) {
 		for _, k := range kernels {

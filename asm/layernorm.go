@@ -2,13 +2,13 @@ package asm
 
 import "math"
 
-// LayerNorm normalises one row and applies the affine map:
+// LayerNorm normalises one row and applies an affine map (Ba et al.,
+// https://arxiv.org/abs/1607.06450):
 //
 //	y[i] = (x[i]-mean)*rstd*w[i] + b[i]
 //
-// with mean the row's mean and rstd = 1/sqrt(variance+eps), the variance being
-// the biased one. It returns both for the backward pass. All slices have the
-// same length, at least 1; y may be x.
+// where mean is the mean of the row and rstd = 1/sqrt(variance+eps), with the biased variance. It
+// returns both for the backward pass. All slices have the same length, at least 1; y may be x.
 func LayerNorm(y, x, w, b []float32, eps float32) (mean, rstd float32) {
 	mustHold("LayerNorm len(x)", len(x), 1)
 	mustLen("LayerNorm len(y)", len(y), len(x))
@@ -35,16 +35,16 @@ func layerNormGeneric(y, x, w, b []float32, eps float32) (mean, rstd float32) {
 	return float32(m), float32(r)
 }
 
-// LayerNormBackward is the backward pass of [LayerNorm] for one row. With
-// xhat = (x-mean)*rstd and g = w*dy, and means over the row,
+// LayerNormBackward is the backward pass of [LayerNorm] for one row. With xhat = (x-mean)*rstd, g =
+// w*dy and mean(·) the mean over the row,
 //
 //	dx (+)= rstd*(g - mean(g) - xhat*mean(g*xhat))
 //	dw  += dy*xhat
 //	db  += dy
 //
-// where dx is added to if accumulate is true and overwritten otherwise. All
-// slices have the same length, at least 1. dx may be dy when accumulate is
-// false; otherwise the destinations must not overlap anything.
+// where dx is added to if accumulate is true and overwritten otherwise. All slices have the same
+// length, at least 1. dx may be dy when accumulate is false; otherwise the destinations must not
+// overlap anything.
 func LayerNormBackward(dx, dw, db, dy, x, w []float32, mean, rstd float32, accumulate bool) {
 	mustHold("LayerNormBackward len(x)", len(x), 1)
 	mustLen("LayerNormBackward len(dx)", len(dx), len(x))

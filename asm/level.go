@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Level is an instruction set the kernels are written for.
+// Level is an instruction set that the kernels are written for.
 type Level int
 
 // The levels, lowest first.
@@ -18,7 +18,7 @@ const (
 
 var levelNames = [...]string{Generic: "generic", AVX2: "avx2", AVX512: "avx512"}
 
-// String returns the name GOMAE_SIMD uses: generic, avx2 or avx512.
+// String returns the level's name in GOMAE_SIMD: generic, avx2 or avx512.
 func (l Level) String() string {
 	if l < 0 || int(l) >= len(levelNames) {
 		return fmt.Sprintf("Level(%d)", int(l))
@@ -33,9 +33,9 @@ var (
 	level, why, envErr  = choose(os.Getenv(envName), supported, hardware)
 )
 
-// choose applies the environment's wish to what the machine can do. A wish
-// that cannot be met leaves the best supported level and an error, so that a
-// program can report it where it reports its other settings.
+// choose returns the level for a value of GOMAE_SIMD, and the reason. If the value cannot be met,
+// it returns the best supported level and an error, which the program can report with its other
+// settings.
 func choose(wish string, supported []Level, hardware string) (Level, string, error) {
 	best := supported[len(supported)-1]
 	if wish == "" {
@@ -60,23 +60,21 @@ func choose(wish string, supported []Level, hardware string) (Level, string, err
 // Current returns the level the kernels run at.
 func Current() Level { return level }
 
-// Supported returns the levels this CPU and this build can run, lowest first.
-// Generic is always among them.
+// Supported returns the levels that this CPU and this build can run, lowest first. Generic is
+// always the first.
 func Supported() []Level { return append([]Level(nil), supported...) }
 
-// Why returns the reason for the level chosen at start, for people: what the
-// CPU has, or the environment variable, or the build tag.
+// Why returns a readable reason for the level chosen at start: what the CPU has, the environment
+// variable, or the build tag.
 func Why() string { return why }
 
-// Err reports a GOMAE_SIMD that is unknown or asks for something this CPU or
-// this build cannot do; nil otherwise. The kernels then run at the best
-// supported level.
+// Err returns an error if GOMAE_SIMD is unknown or asks for something that this CPU or this build
+// cannot do. The kernels then run at the best supported level.
 func Err() error { return envErr }
 
-// Use switches to level l and returns a function that switches back. It is
-// for tests and benchmarks and must not be called while kernels run: sizes
-// such as [PanelCols] change with the level, so data packed at one level
-// cannot be read at another. It panics if l is not supported.
+// Use switches to level l and returns a function that switches back. It is for tests and benchmarks
+// and must not be called while kernels run: sizes such as [PanelCols] change with the level, so
+// data packed at one level cannot be read at another. It panics if l is not supported.
 func Use(l Level) (restore func()) {
 	for _, s := range supported {
 		if s == l {
@@ -102,7 +100,7 @@ func mustHold(what string, got, want int) {
 	}
 }
 
-// fail is apart so that the checks inline into the wrappers.
+// fail is a function of its own so that the checks are inlined into their callers.
 //
 //go:noinline
 func fail(what string, got int, want string, args ...any) {

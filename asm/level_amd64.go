@@ -4,9 +4,9 @@ package asm
 
 import "github.com/klauspost/cpuid/v2"
 
-// detect asks for each feature by name: virtual machines and older servers
-// offer odd subsets. cpuid also checks that the operating system saves the
-// wide registers.
+// detect returns the supported levels and why there are no more. It asks for each feature by name
+// because virtual machines and older servers offer odd subsets. Package cpuid also checks that the
+// operating system saves the wide registers.
 func detect() ([]Level, string) {
 	cpu := &cpuid.CPU
 	if !cpu.Supports(cpuid.AVX2, cpuid.FMA3, cpuid.BMI2) {
@@ -18,7 +18,7 @@ func detect() ([]Level, string) {
 	return []Level{Generic, AVX2, AVX512}, "CPU has AVX-512 F, BW, DQ, VL"
 }
 
-// cacheWays is how many lines of one set the first-level cache holds. The bits of
-// an address within a page choose the set, so each way is a page: 8 of them are
-// 32 KiB, 12 are 48.
+// cacheWays is how many lines of one set the first-level cache holds. The offset of an address
+// within a page selects the set, so a way is as large as a page: a cache of 32 KiB has 8 ways, one
+// of 48 KiB has 12.
 var cacheWays = max(8, cpuid.CPU.Cache.L1D/4096)

@@ -17,7 +17,7 @@ func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, r
 // packColsAVX2 computes, for pointers to the first elements:
 //
 //	for p < k {
-//		for j < n         { dst[p*w+j] = src[p+j*cs] }
+//		for j < n          { dst[p*w+j] = src[p+j*cs] }
 //		for n <= j < lanes { dst[p*w+j] = 0 }
 //	} // n is at most lanes, the floats of a vector, and may be 0
 //
@@ -37,7 +37,7 @@ func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int,
 // packColsAVX512 computes, for pointers to the first elements:
 //
 //	for p < k {
-//		for j < n         { dst[p*w+j] = src[p+j*cs] }
+//		for j < n          { dst[p*w+j] = src[p+j*cs] }
 //		for n <= j < lanes { dst[p*w+j] = 0 }
 //	} // n is at most lanes, the floats of a vector, and may be 0
 //

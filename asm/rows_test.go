@@ -10,8 +10,8 @@ import (
 
 // The kernels on rows at a stride: AddRows, DivRows and SlideRows.
 
-// checkAddRows has pad floats behind the n of dst, which must stay as they are. One
-// element of x is NaN, which must show in its column alone.
+// checkAddRows has pad floats behind the n of dst, which must stay as they are. One element of x is
+// NaN, which must show in its column alone.
 func checkAddRows(t *testing.T, r *rand.Rand, rows, n, ld, pad int) {
 	t.Helper()
 	x, dst := guarded(t, (rows-1)*ld+n), guarded(t, n+pad)
@@ -122,10 +122,9 @@ type slideCase struct {
 	pad        int // the most floats between two rows
 }
 
-// check runs SlideRows on matrices in memory that place returns, of so many floats for
-// operand number i. The floats between rows must stay as they are. A NaN in a must
-// reach the sums that see it and no others, and each sum must have the bits that it
-// has alone.
+// check runs SlideRows on matrices in memory that place returns, of so many floats for operand
+// number i. The floats between rows must stay as they are. A NaN in a must reach the sums that see
+// it and no others, and each sum must have the bits that it has alone.
 func (c slideCase) check(t *testing.T, r *rand.Rand, place func(i, floats int) []float32) {
 	t.Helper()
 	stride := func() int { return c.n + r.IntN(c.pad+1) }
@@ -220,7 +219,7 @@ func FuzzSlideRows(f *testing.F) {
 	})
 }
 
-// TestRowChecks hands each kernel on rows memory that is a float too small, or a stride
+// TestRowChecks calls each kernel on rows with a slice that is a float too short, or with a stride
 // that its rows do not fit.
 func TestRowChecks(t *testing.T) {
 	const rows, n, ld = 3, 5, 6

@@ -11,13 +11,13 @@ type kernel struct {
 	operands []operand
 	dstMayBe []int // numbers of the operands that the first may be the same slice as
 	min      int   // smallest length
-	// Results may overflow inside, so as a special value only NaN is tried, and not
-	// in operands that are updated.
+	// Results may overflow inside, so as a special value only NaN is tried, and not in operands
+	// that are updated.
 	onlyNaN bool
 	// run calls the kernel and returns its scalar results, at most two.
 	run func(s [][]float32) [2]float64
-	// want returns what the operands that are written should hold, in their place, and
-	// the scalar results.
+	// want returns what the operands that are written should hold, in their place, and the scalar
+	// results.
 	want func(s [][]float64) ([][]value, []value)
 }
 
@@ -62,8 +62,8 @@ const (
 // value is an expected result and how far from it a kernel may be.
 type value struct{ v, tol float64 }
 
-// anyInfinite is a tolerance: the result is infinite or NaN, being a product of an
-// infinity and a number that may be rounded to 0.
+// anyInfinite is a tolerance: the result is infinite or NaN, being a product of an infinity and a
+// number that may be rounded to 0.
 var anyInfinite = math.NaN()
 
 // rounded is the tolerance of a result that is rounded once.
@@ -100,12 +100,12 @@ func sum(n int, f func(i int) float64) (s, abs float64) {
 	return s, abs
 }
 
-// chain bounds the rounding error of a sum of n terms, relative to the sum of their
-// absolute values: the kernels add in at least 16 chains, and Go in float64.
+// chain bounds the rounding error of a sum of n terms, relative to the sum of their absolute
+// values: the kernels add in at least 16 chains, and Go in float64.
 func chain(n int) float64 { return float64(n/16+4) * u }
 
-// elementwise is the want of a kernel that writes its first operand only, where element
-// i depends on element i of all operands, which f is given.
+// elementwise is the want of a kernel that writes its first operand only, where element i depends
+// on element i of all operands, which f is given.
 func elementwise(f func(v []float64) value) func(s [][]float64) ([][]value, []value) {
 	return func(s [][]float64) ([][]value, []value) {
 		return [][]value{each(len(s[0]), func(i int) value { return f(column(s, i)) })}, nil
@@ -272,8 +272,8 @@ func wantLayerNorm(s [][]float64) ([][]value, []value) {
 	sq, _ := sum(n, func(i int) float64 { return (x[i] - mean) * (x[i] - mean) })
 	rstd := 1 / math.Sqrt(sq/float64(n)+eps32)
 	dMean := u*math.Abs(mean) + chain(n)*abs
-	// The error of the variance is that of the mean, of the differences and of the sum;
-	// it reaches rstd through the derivative of 1/sqrt.
+	// The error of the variance is that of the mean, of the differences and of the sum; it reaches
+	// rstd through the derivative of 1/sqrt.
 	dVar := dMean*dMean + (chain(n)+4*u)*sq/float64(n) + 2*dMean*u
 	dRstd := 0.5*rstd*rstd*rstd*dVar + u*rstd
 	y := each(n, func(i int) value {

@@ -2,8 +2,7 @@ package asm
 
 import "runtime"
 
-// Add computes dst[i] = x[i] + y[i]. All three have the same length; dst may
-// be x or y.
+// Add computes dst[i] = x[i] + y[i]. All three have the same length; dst may be x or y.
 func Add(dst, x, y []float32) {
 	mustLen("Add len(x)", len(x), len(dst))
 	mustLen("Add len(y)", len(y), len(dst))
@@ -46,8 +45,7 @@ func scaleGeneric(dst, x []float32, a float32) {
 	}
 }
 
-// ReLU computes dst[i] = x[i], or 0 where x[i] < 0. Both have the same length;
-// dst may be x.
+// ReLU computes dst[i] = x[i], or 0 where x[i] < 0. Both have the same length; dst may be x.
 func ReLU(dst, x []float32) {
 	mustLen("ReLU len(x)", len(x), len(dst))
 	if len(dst) > 0 {
@@ -57,13 +55,12 @@ func ReLU(dst, x []float32) {
 
 func reluGeneric(dst, x []float32) {
 	for i, v := range x {
-		dst[i] = max(v, 0) // which keeps NaN and does without a branch
+		dst[i] = max(v, 0) // which keeps NaN and needs no branch
 	}
 }
 
-// ReLUBackward computes dst[i] = dy[i], or 0 where y[i] <= 0, which is where
-// [ReLU] has set its result y to 0. All three have the same length; dst may be
-// y or dy.
+// ReLUBackward computes dst[i] = dy[i], or 0 where y[i] <= 0; y is the result of [ReLU]. All three
+// have the same length; dst may be y or dy.
 func ReLUBackward(dst, y, dy []float32) {
 	mustLen("ReLUBackward len(y)", len(y), len(dst))
 	mustLen("ReLUBackward len(dy)", len(dy), len(dst))
@@ -82,13 +79,15 @@ func reluBackwardGeneric(dst, y, dy []float32) {
 	}
 }
 
-// addRowsBlock bounds how many rows are summed before they are added to dst:
-// short sums added to a long-running total lose less than one long sum.
+// addRowsBlock is the most rows that are summed up before the sum is added to dst. Adding short
+// sums to a total rounds less than one long sum does.
 const addRowsBlock = 128
 
 // AddRows adds the column sums of a rows×n matrix with row stride ld to dst:
-// dst[j] += sum_i x[i*ld+j] for j < n. dst has at least n floats. It is the
-// gradient of a bias.
+//
+//	dst[j] += sum_i x[i*ld+j]
+//
+// for j < n. dst has at least n floats. This is the gradient of a bias.
 func AddRows(dst, x []float32, rows, n, ld int) {
 	if rows <= 0 || n <= 0 {
 		return
@@ -111,15 +110,14 @@ func addRowsGeneric(dst, x []float32, rows, ld int) {
 	}
 }
 
-// SlideRows slides a window of rows over a matrix and adds up what it sees,
-// column by column:
+// SlideRows slides the rows of b over those of a and sums up the products, each column by itself:
 //
 //	dst[i*ldd+j] += sum_r a[(i+r)*lda+j]*b[r*ldb+j]
 //
-// for i < m, j < n, r < rows. It is a row of a depthwise convolution, where i
-// counts pixels and r taps, and the gradient of its weight, where i counts taps
-// and r pixels. Each sum runs in the order of r and is then added to dst, so its
-// bits do not depend on m or n. dst must not overlap a or b.
+// for i < m, j < n, r < rows. This computes a row of pixels of a depthwise convolution, where i
+// counts pixels and r taps, and the gradient of its weight, where i counts taps and r pixels. Each
+// sum is taken in the order of r and then added to dst, so its bits do not depend on m or n. dst
+// must not overlap a or b.
 func SlideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
 	if m <= 0 || rows <= 0 || n <= 0 {
 		return
@@ -145,8 +143,8 @@ func slideRowsGeneric(dst []float32, ldd int, a []float32, lda int, b []float32,
 	}
 }
 
-// DivRows divides rows of n floats at stride ld each by a number of its own,
-// by way of the reciprocal: x[r*ld+j] *= 1/by[r] for r < rows.
+// DivRows divides each row by a number, by way of the reciprocal: x[r*ld+j] *= 1/by[r] for
+// r < rows, j < n.
 func DivRows(x []float32, ld, rows, n int, by []float32) {
 	if rows <= 0 || n <= 0 {
 		return
@@ -183,8 +181,7 @@ func dotGeneric(x, y []float32) float32 {
 	return float32(s)
 }
 
-// Max returns the largest element of x, or NaN if x has a NaN. It panics if x
-// is empty.
+// Max returns the largest element of x, or NaN if x contains one. It panics if x is empty.
 func Max(x []float32) float32 {
 	mustHold("Max len(x)", len(x), 1)
 	return maxOf(x)
@@ -201,8 +198,7 @@ func maxGeneric(x []float32) float32 {
 	return m
 }
 
-// SumSq returns the sum of the squares of x, accumulated in float64, for
-// gradient norms.
+// SumSq returns the sum of the squares of x, summed up in float64. It is for the norm of gradients.
 func SumSq(x []float32) float64 {
 	if len(x) == 0 {
 		return 0
@@ -218,8 +214,8 @@ func sumSqGeneric(x []float32) float64 {
 	return s
 }
 
-// ReadSum returns the sum of x in float32. It exists to measure how fast
-// memory can be read; sums that matter use other kernels.
+// ReadSum returns the sum of x in float32. It is for measuring how fast memory can be read; its
+// rounding error is larger than that of a sum in float64.
 func ReadSum(x []float32) float32 {
 	if len(x) == 0 {
 		return 0
@@ -235,10 +231,10 @@ func readSumGeneric(x []float32) float32 {
 	return float32(s)
 }
 
-// PeakFMA runs iters rounds of independent fused multiply-adds on registers
-// at the current level and returns the floating-point operations done, two for
-// each multiply-add. Time it to learn the machine's peak. At Generic it counts
-// a plain multiplication and addition.
+// PeakFMA runs iters rounds of independent fused multiply-adds on registers at the current level
+// and returns how many floating-point operations these are, two for each multiply-add of a lane.
+// The time that it takes gives the peak of the machine. At Generic it runs plain multiplications
+// and additions.
 func PeakFMA(iters int) (flops float64) {
 	if iters <= 0 {
 		return 0

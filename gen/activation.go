@@ -16,18 +16,18 @@ func activationFamily(s *simd) {
 	s.geluBackward()
 }
 
-// expConstants are the numbers exp needs, kept over a loop.
+// expConstants holds the constants of exp, which are loaded before a loop.
 type expConstants struct {
 	log2e, negLn2Hi, negLn2Lo, lowest, highest Op
 	round, half, sixth, powers                 reg.VecVirtual // AVX-512
 }
 
-// expPolynomial approximates (exp(r)-1-r)/r² for |r| <= ln(2)/2, highest power
-// first: AVX2's. It and the splitting of ln 2 are those of Cephes' expf.
+// expPolynomial approximates (exp(r)-1-r)/r² for |r| <= ln(2)/2, highest power first, for AVX2. It
+// and the split of ln 2 are those of Cephes' expf.
 var expPolynomial = []float64{1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1}
 
-// expConstants loads them. The bounds are where float32 results are 0 and
-// +Inf; inside them 2^n can be applied in two factors that are normal numbers.
+// expConstants loads them. Beyond the bounds a float32 result is 0 or +Inf. Within them 2^n is a
+// product of two normal numbers.
 func (s *simd) expConstants() expConstants {
 	c := expConstants{
 		log2e:    s.constant(math.Log2E),
@@ -46,15 +46,15 @@ func (s *simd) expConstants() expConstants {
 	c.powers = s.vec()
 	s.VMOVUPS(s.table("powers", powers), c.powers)
 	c.round = s.constantReg(3 << 18)
-	// exp(r) - 1 - r = r²/2 + r³/6 + r⁴/24, the last for |r| <= h replaced by
-	// what of it is a multiple of r².
+	// exp(r) - 1 - r = r²/2 + r³/6 + r⁴/24. For |r| <= h the last term is replaced by the nearest
+	// multiple of r².
 	const h = math.Ln2 / 32
 	c.half, c.sixth = s.constantReg(0.5+h*h/24), s.constantReg(1.0/6)
 	return c
 }
 
-// polynomial evaluates a polynomial at x, highest power first, with AVX2. The
-// coefficients come from memory: registers are scarcer than loads there.
+// polynomial evaluates a polynomial at x with AVX2, highest power first. The coefficients come from
+// memory, as registers are scarcer than loads.
 func (s *simd) polynomial(coefficients []float64, x reg.VecVirtual) reg.VecVirtual {
 	p := s.constantReg(coefficients[0])
 	for _, f := range coefficients[1:] {
@@ -73,15 +73,14 @@ func (s *simd) operandReg(o Op) reg.VecVirtual {
 	return v
 }
 
-// exp replaces t by exp(t): 2^n times a polynomial in r, t = n ln 2 + r. The
-// operand order of minimum and maximum is what carries NaN.
+// exp replaces t by exp(t), which is 2^n times a polynomial in r with t = n ln 2 + r. The order of
+// the operands of minimum and maximum lets NaN through.
 func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	s.VMAXPS(t, s.operandReg(c.lowest), t)
 	s.VMINPS(t, s.operandReg(c.highest), t)
 	square := s.vec()
 	if s.avx512 {
-		// n is a multiple of 1/16, so that r is small and a short polynomial
-		// does.
+		// n is a multiple of 1/16, so r is small and a short polynomial suffices.
 		n, sixteenths := s.nearest(t, c.log2e, c.round)
 		s.VFMADD231PS(c.negLn2Hi, n, t)
 		s.VFMADD231PS(c.negLn2Lo, n, t)
@@ -92,7 +91,7 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 		s.VMULPS(t, t, square)
 		s.VFMADD213PS(t, square, p)
 		s.VFMADD213PS(power, power, p)
-		s.VSCALEFPS(n, p, t) // which rounds n down
+		s.VSCALEFPS(n, p, t) // which rounds n down: the sixteenths are in power
 		return
 	}
 	n := s.vec()
@@ -116,9 +115,9 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	}
 }
 
-// nearest returns scale*x rounded to the spacing of numbers of round's size, and
-// a vector whose lowest bits count those spacings. round is 1.5 times a power of
-// two, far above what is rounded.
+// nearest returns scale*x rounded to a multiple of the spacing of float32 numbers near round, and a
+// vector whose lowest bits are that multiple. round is 1.5 times a power of two and far larger than
+// scale*x.
 func (s *simd) nearest(x reg.VecVirtual, scale Op, round reg.VecVirtual) (n, count reg.VecVirtual) {
 	count, n = s.copyOf(round), s.vec()
 	s.VFMADD231PS(scale, x, count)
@@ -126,7 +125,7 @@ func (s *simd) nearest(x reg.VecVirtual, scale Op, round reg.VecVirtual) (n, cou
 	return n, count
 }
 
-// expTerm replaces a vector in memory by exp(scale*x - shift), which it returns.
+// expTerm replaces a vector x in memory by exp(scale*x - shift) and returns it.
 func (s *simd) expTerm(m Mem, mask reg.Register, scale, shift reg.VecVirtual, c expConstants) reg.VecVirtual {
 	t := s.vec()
 	s.loadTo(m, mask, t)
@@ -156,9 +155,9 @@ func (s *simd) expSum() {
 	s.returnF32(s.total(acc))
 }
 
-// down emits a loop over the rows, whose number is a parameter, of matrices
-// with the stride ld in bytes, at the columns of p: rounds of four rows, then of
-// one. body gets the addresses in each matrix of each row of a round.
+// down emits a loop down the columns at p of matrices: rounds of four rows, then of one. The number
+// of rows is the parameter rows of the kernel; ld is the stride in bytes. body is given, for each
+// row of a round, its address in each matrix.
 func (s *simd) down(p at, ld reg.GPVirtual, body func(rows [][]Mem), matrices ...reg.GPVirtual) {
 	left := s.gp("rows")
 	var starts []reg.GPVirtual
@@ -187,9 +186,8 @@ func (s *simd) down(p at, ld reg.GPVirtual, body func(rows [][]Mem), matrices ..
 	}
 }
 
-// softmax takes a vector of columns at a time. Sums of four rows are added up in
-// float64. It needs no maximum that knows NaN: a NaN stays one as an
-// exponential, and in the sum.
+// softmax takes a vector of columns at a time. It sums four rows in float32 and adds up these sums
+// in float64. The maximum may miss a NaN: its exponential is NaN, and so is the sum.
 func (s *simd) softmax() {
 	s.function("softmax", "(x *float32, ld, rows, n int, scale float32, shift, sum *float32)",
 		"for j < n {",
@@ -279,21 +277,19 @@ func (s *simd) softmaxBackward() {
 	s.ret()
 }
 
-// normalTail approximates Q(z)*exp(z²/2)*(z+tailK), Q being the upper tail of
-// the normal distribution, by a polynomial in u = 1 - 2*tailK/(z+tailK) that
-// is within 2e-8 of it, relatively, for 0 <= z <= 14.5, beyond which Q is 0 in
-// float32. It was fitted through Chebyshev nodes; highest power first. The
-// choice of tailK keeps the coefficients as small as the result, so rounding
-// is not amplified.
+// normalTail is a polynomial in u = 1 - 2*tailK/(z+tailK), highest power first, that approximates
+// Q(z)*exp(z²/2)*(z+tailK), where Q is the upper tail of the normal distribution. Its relative
+// error is below 2e-8 for 0 <= z <= 14.5; beyond, Q is 0 in float32. It interpolates at Chebyshev
+// nodes. With this tailK the coefficients are no larger than the result, so rounding errors are not
+// amplified.
 var normalTail = []float64{-0.00012082212, 0.000199193786, 0.00157028209, -0.0035262525, -0.00752836648,
 	0.060406989, -0.186522772, 0.387136645, -0.607896617, 0.755285139}
 
 const tailK = 4
 
-// normal, for AVX2, returns z = min(|x|, 16), e = exp(-z²/2) and q = Q(z), the
-// upper tail of the normal distribution. With them GELU(x) = max(x,0) - z*q
-// needs no branch and keeps its relative accuracy for negative x. The bound
-// keeps infinities out of 0*Inf.
+// normal returns z = min(|x|, 16), e = exp(-z²/2) and q = Q(z), the upper tail of the normal
+// distribution, with AVX2. GELU(x) = max(x,0) - z*q then needs no branch and keeps its relative
+// accuracy for negative x. The bound on z avoids 0*Inf.
 func (s *simd) normal(x reg.VecVirtual) (z, e, q reg.VecVirtual) {
 	z, e = s.vec(), s.vec()
 	s.VANDPS(s.constantBits(0x7fffffff), x, z)
@@ -312,18 +308,18 @@ func (s *simd) normal(x reg.VecVirtual) (z, e, q reg.VecVirtual) {
 	return z, e, q
 }
 
-// pieceWidth, pieces and pieceDegree describe a function of z >= 0 as
-// polynomials about the multiples of pieceWidth. 32 numbers lie in two
-// registers of AVX-512, from which one instruction takes each lane's own. The
-// degree keeps the relative error of the normal tail below 2e-7 up to z = 5.
+// With AVX-512 a function of z >= 0 is a polynomial of degree pieceDegree about each multiple of
+// pieceWidth. The coefficients of one power for all 32 pieces fill two registers, from which one
+// instruction selects one for each lane. The degree keeps the relative error of the normal tail
+// below 2e-7 up to z = 5.
 const (
 	pieceWidth  = 0.25
 	pieces      = 32
 	pieceDegree = 6
 )
 
-// pieceTable returns the coefficients of f, lowest power first, each for all
-// pieces. The last piece is 0, as f nearly is there, and z is bounded to lie in it.
+// pieceTable returns the coefficients of f, lowest power first, each for all pieces. In the last
+// piece, which z is bounded by, f is taken as 0.
 func pieceTable(f func(z float64) float64) (table [pieceDegree + 1][pieces]uint32) {
 	const n = pieceDegree + 1
 	for i := range pieces - 1 {
@@ -352,8 +348,8 @@ func pieceTable(f func(z float64) float64) (table [pieceDegree + 1][pieces]uint3
 	return table
 }
 
-// piecewise returns what emits f(z) for z = min(|x|, the last piece), and z. It
-// needs AVX-512.
+// piecewise loads the coefficients of f. The function that it returns emits z = min(|x|, the last
+// piece) and y = f(z). It needs AVX-512.
 func (s *simd) piecewise(name string, f func(z float64) float64) func(x reg.VecVirtual) (z, y reg.VecVirtual) {
 	var lo, hi [pieceDegree + 1]reg.VecVirtual
 	for k, words := range pieceTable(f) {
@@ -384,13 +380,15 @@ func (s *simd) piecewise(name string, f func(z float64) float64) func(x reg.VecV
 	}
 }
 
-// upperTail is Q, the upper tail of the normal distribution, and density its
-// negative derivative.
+// upperTail is Q, the upper tail of the normal distribution.
 func upperTail(z float64) float64 { return math.Erfc(z/math.Sqrt2) / 2 }
-func density(z float64) float64   { return math.Exp(-z*z/2) / math.Sqrt(2*math.Pi) }
+
+// density is that of the normal distribution, the negative derivative of Q.
+func density(z float64) float64 { return math.Exp(-z*z/2) / math.Sqrt(2*math.Pi) }
 
 func (s *simd) gelu() {
-	s.function("gelu", "(dst, x *float32, n int)", "for i < n { dst[i] = x[i]*Phi(x[i]) }")
+	s.function("gelu", "(dst, x *float32, n int)",
+		"for i < n { dst[i] = x[i]*Phi(x[i]) } // Phi is the normal distribution function")
 	dst, x := s.gp("dst"), s.gp("x")
 	var tail func(x reg.VecVirtual) (z, q reg.VecVirtual)
 	if s.avx512 {
@@ -416,9 +414,9 @@ func (s *simd) gelu() {
 
 func (s *simd) geluBackward() {
 	s.function("geluBackward", "(dst, x, dy *float32, n int)",
-		"for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*phi(x[i])) }")
+		"for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function")
 	dst, x, dy := s.gp("dst"), s.gp("x"), s.gp("dy")
-	// The derivative at -z is Q(z) - z*density(z), that at z is 1 less it.
+	// The derivative at -z is Q(z) - z*density(z); at z it is 1 minus that.
 	var slope func(x reg.VecVirtual) reg.VecVirtual
 	if s.avx512 {
 		table := s.piecewise("gelu_slope", func(z float64) float64 { return upperTail(z) - z*density(z) })

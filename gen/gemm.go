@@ -18,29 +18,30 @@ func gemmFamily(s *simd) {
 }
 
 const (
-	// sumLength is asm's constant of the same name: how many products are summed up
-	// before the sum goes to C.
+	// sumLength is the constant of this name in package asm: how many products are summed up before
+	// the sum is added to C.
 	sumLength = 128
-	// gemmVecs is the width of a tile, and of a panel of B, in vectors.
+	// gemmVecs is how many vectors wide a tile and a panel of B are.
 	gemmVecs = 2
 )
 
-// gemm emits tiles of m rows, one below the other. The accumulators stay in
-// registers for sumLength steps of k; each step loads one row of the B panel and
-// broadcasts m values of A. Broadcasting into a register first beats the
-// broadcasting operand of the multiply-add.
+// gemm emits the kernel for tiles of m rows, one below the other. The accumulators stay in
+// registers for sumLength steps of k. Each step loads one row of the panel of B and broadcasts m
+// values of A. To broadcast into a register first is faster than a multiply-add that broadcasts its
+// operand.
 func (s *simd) gemm(m int) {
 	width := gemmVecs * s.lanes
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
 		"(t *gemmTiles)",
+		"c, a, b and so on are the fields of t",
 		fmt.Sprintf("for i < %d*tiles, j < n <= %d {", m, width),
 		fmt.Sprintf("	for each %d of k, the last perhaps shorter {", sumLength),
-		"		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*"+fmt.Sprint(width)+"+j] // the first is stored and not added, unless acc",
+		fmt.Sprintf("		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*%d+j] // the first sum overwrites c unless acc is 1", width),
 		"	}",
 		"	c[i*ldc+j] += bias[j]         // unless bias is nil",
 		"	c[i*ldc+j] += add[i*ldadd+j]  // unless add is nil",
 		"}")
-	// What lasts from one part of the sum to the next.
+	// The locals keep what lasts from one part of a sum to the next.
 	t := &gemmTile{
 		s: s, m: m, field: s.fields("t"), tile: s.label("tile"), part: s.label("part"),
 		a: s.AllocLocal(8), b: s.AllocLocal(8), k: s.AllocLocal(8), acc: s.AllocLocal(8),
@@ -53,7 +54,7 @@ func (s *simd) gemm(m int) {
 		s.MOVQ(t.load(v.field), v.local)
 	}
 
-	// C and add are not touched before the end: fetch them meanwhile.
+	// C and add are needed only after the products: fetch them meanwhile.
 	prefetch := func(base, ld reg.GPVirtual) {
 		s.unrollRows(base, ld, m, func(int) {
 			for d := 0; d < 4*width; d += 64 {
@@ -71,7 +72,7 @@ func (s *simd) gemm(m int) {
 	ars, acs, panel := t.load("ars"), t.load("acs"), t.load("k")
 	s.SHLQ(U8(2), ars)
 	s.SHLQ(U8(2), acs)
-	s.IMUL3Q(U32(4*width), panel, panel) // bytes of this panel: the distance to the next
+	s.IMUL3Q(U32(4*width), panel, panel) // bytes of a panel, from one to the next
 	a, b, rest, k := s.GP64(), s.GP64(), s.GP64(), s.GP64()
 	s.MOVQ(t.k, rest)
 	s.MOVQ(I32(sumLength), k)
@@ -114,7 +115,7 @@ func (s *simd) gemm(m int) {
 	s.MOVQ(a, t.a)
 	s.MOVQ(b, t.b)
 
-	// Masked stores are slow, with AVX2 very, so a full tile does without.
+	// Masked stores are slow, very much so with AVX2, so a full tile does without.
 	n := t.load("n")
 	edge, next := s.label("edge"), s.label("next")
 	s.CMPQ(n, U32(width))
@@ -131,8 +132,8 @@ func (s *simd) gemm(m int) {
 	s.JMP(LabelRef(next))
 }
 
-// unrollRows emits what f does for each of m rows, at which base then is. ld is
-// their distance in floats; both registers are consumed.
+// unrollRows calls f for each of m rows. base is the address of the first row; in f it is that of
+// row i. ld is the stride in floats. Both registers are overwritten.
 func (s *simd) unrollRows(base, ld reg.GPVirtual, m int, f func(i int)) {
 	s.SHLQ(U8(2), ld)
 	for i := 0; i < m; i++ {
@@ -143,9 +144,9 @@ func (s *simd) unrollRows(base, ld reg.GPVirtual, m int, f func(i int)) {
 	}
 }
 
-// rowAddresses returns the addresses of rows 0 to m-1 at base with a stride in
-// bytes, all relative to base so that one addition moves them together. Index
-// registers hold odd multiples of the stride; the scale gives the others.
+// rowAddresses returns the addresses of rows 0 to m-1 from base on, with a stride in bytes. All are
+// relative to base, so that one addition moves them together. Index registers hold the odd
+// multiples of the stride; the scale of an address gives the others.
 func (s *simd) rowAddresses(base, stride reg.GPVirtual, m int) []Mem {
 	odd := map[int]reg.GPVirtual{1: stride}
 	for o := 3; o < m; o += 2 {
@@ -163,10 +164,10 @@ func (s *simd) rowAddresses(base, stride reg.GPVirtual, m int) []Mem {
 	return rows
 }
 
-// gemmTile is a tile being emitted.
+// gemmTile is a GEMM kernel that is being emitted.
 type gemmTile struct {
 	s     *simd
-	m     int                   // rows
+	m     int                   // rows of a tile
 	field func(name string) Mem // of the kernel's argument
 	tile  string                // label where a tile begins
 	part  string                // label where a part of the sum begins
@@ -175,8 +176,8 @@ type gemmTile struct {
 	acc   Mem                   // not 0: C holds a sum
 }
 
-// store brings the accumulators to C, and with the last part of the sum adds bias
-// and add.
+// store adds the accumulators to C, or overwrites C if they are the first part of a sum and acc is
+// 0. With the last part it adds bias and add. masks has one for each vector of a row.
 func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	s := t.s
 	// each calls f for the places of all accumulators in a matrix.
@@ -228,8 +229,8 @@ func (t *gemmTile) load(field string) reg.GPVirtual {
 	return r
 }
 
-// next goes back for the next part of the sum or, after the last one, for the tile
-// below. After the last tile it returns.
+// next goes on with the next part of the sum or, after the last one, with the tile below. After the
+// last tile it returns.
 func (t *gemmTile) next() {
 	s := t.s
 	last := s.label("last")

@@ -1,12 +1,12 @@
-// Package gen writes the assembly of package asm. It is a module of its own, so that
-// programs which import the library do not depend on avo.
+// Package gen writes the assembly of package asm. It is a module of its own, so that programs which
+// import the library do not depend on avo.
 //
-// Each kernel family is one file here and one <family>_amd64.s with its Go stubs
-// <family>_amd64.go there. A kernel is described once, in terms of the helpers in
-// simd.go, and emitted for both instruction sets.
+// Each kernel family is one file here and one <family>_amd64.s with its Go stubs <family>_amd64.go
+// there. A kernel is described once, in terms of the helpers in simd.go, and emitted for both
+// instruction sets.
 //
-// The files are committed. The test of this package compares them with what the
-// generator writes, or writes them:
+// The files are committed. The test of this package compares them with what the generator writes,
+// or writes them:
 //
 //	go test . -count=1
 //	go test . -run TestFamilies -generate
@@ -83,16 +83,16 @@ func asmTypes(dir string) (*types.Package, error) {
 		}
 		files = append(files, f)
 	}
-	// The errors are about imports and the other files of the package, which the structs
-	// do not need.
+	// The errors are about imports and the other files of the package, which the structs do not
+	// need.
 	conf := types.Config{IgnoreFuncBodies: true, Error: func(error) {}}
 	pkg, _ := conf.Check("asm", fset, files, nil)
 	return pkg, nil
 }
 
-// checkRegisters rejects AVX2 kernels that use a register only AVX-512 has. The allocator
-// hands those out when the first sixteen are taken, and the assembler would encode
-// AVX-512 instructions without a word.
+// checkRegisters rejects AVX2 kernels that use a register only AVX-512 has. The allocator hands
+// those out when the first sixteen are taken, and the assembler would encode AVX-512 instructions
+// without a word.
 func checkRegisters(file *ir.File) error {
 	for _, fn := range file.Functions() {
 		if !strings.HasSuffix(fn.Name, "AVX2") {

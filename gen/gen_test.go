@@ -12,8 +12,8 @@ import (
 
 var generateFlag = flag.Bool("generate", false, "write the files of package asm instead of comparing them")
 
-// TestFamilies compares the committed files of each family with what the generator
-// writes, or writes them if -generate is given.
+// TestFamilies compares the committed files of each family with what the generator writes, or
+// writes them if -generate is given.
 func TestFamilies(t *testing.T) {
 	dir := filepath.Join("..", "asm")
 	for _, f := range families {
@@ -45,8 +45,8 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-// firstDifference returns the number of the first line in which two texts differ and
-// that line of each, or 0 if they are equal.
+// firstDifference returns the number of the first line in which two texts differ and that line of
+// each, or 0 if they are equal.
 func firstDifference(got, want []byte) (line int, g, w string) {
 	if bytes.Equal(got, want) {
 		return 0, "", ""

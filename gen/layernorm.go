@@ -10,7 +10,7 @@ func layerNormFamily(s *simd) {
 	s.layerNormBackward()
 }
 
-// perElement returns sum/n as float32 in all lanes, n being the parameter.
+// perElement returns sum/n as a float32 in all lanes. Both are float64 scalars.
 func (s *simd) perElement(sum reg.VecVirtual, n reg.VecVirtual) reg.VecVirtual {
 	mean := s.XMM()
 	s.VDIVSD(n, sum, mean)
@@ -28,8 +28,8 @@ func (s *simd) count() reg.VecVirtual {
 	return x
 }
 
-// layerNorm sums in one chain per vector of a round and adds the chains up in
-// float64, so that long rows stay accurate.
+// layerNorm sums each vector of a round in a chain of its own and adds up the chains in float64, so
+// that long rows stay accurate.
 func (s *simd) layerNorm() {
 	s.function("layerNorm", "(y, x, w, b *float32, n int, eps float32) (mean, rstd float32)",
 		"mean = sum over i < n of x[i] / n",

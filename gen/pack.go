@@ -22,7 +22,7 @@ func (s *simd) packRows() {
 	s.SHLQ(U8(2), rs)
 	s.SHLQ(U8(2), w)
 	s.SHLQ(U8(2), step)
-	// Rows lie pages apart, where no hardware prefetcher follows.
+	// Rows may lie pages apart, where hardware does not prefetch.
 	ahead := s.GP64()
 	s.MOVQ(rs, ahead)
 	s.SHLQ(U8(4), ahead)
@@ -76,7 +76,7 @@ func (s *simd) packRows() {
 func (s *simd) packCols() {
 	s.function("packCols", "(dst, src *float32, k, n, w, cs int)",
 		"for p < k {",
-		"	for j < n         { dst[p*w+j] = src[p+j*cs] }",
+		"	for j < n          { dst[p*w+j] = src[p+j*cs] }",
 		"	for n <= j < lanes { dst[p*w+j] = 0 }",
 		"} // n is at most lanes, the floats of a vector, and may be 0")
 	dst, src, k := s.gp("dst"), s.gp("src"), s.gp("k")
@@ -122,16 +122,15 @@ func (s *simd) packCols() {
 	s.ret()
 }
 
-// transpose returns the columns of the square block whose rows are x. Each
-// stage goes from one bank of registers to the other.
+// transpose returns the columns of the square block whose rows are x. Each stage moves the block
+// from one set of registers to the other.
 func (s *simd) transpose(x []reg.VecVirtual) []reg.VecVirtual {
 	n := len(x)
 	y := make([]reg.VecVirtual, n)
 	for i := range y {
 		y[i] = s.vec()
 	}
-	// Within each 128-bit part L, x[4g+e] is to gather element 4L+e of rows
-	// 4g to 4g+3.
+	// After these two stages the 128-bit part L of x[4g+e] has element 4L+e of rows 4g to 4g+3.
 	for i := 0; i < n; i += 2 {
 		s.VUNPCKLPS(x[i+1], x[i], y[i])
 		s.VUNPCKHPS(x[i+1], x[i], y[i+1])
@@ -142,7 +141,7 @@ func (s *simd) transpose(x []reg.VecVirtual) []reg.VecVirtual {
 		s.VUNPCKLPD(y[g+3], y[g+1], x[g+2])
 		s.VUNPCKHPD(y[g+3], y[g+1], x[g+3])
 	}
-	// What remains is to transpose a matrix of such parts for each e.
+	// For each e, the parts are a matrix that remains to be transposed.
 	if !s.avx512 {
 		for e := 0; e < 4; e++ {
 			s.VPERM2F128(U8(0x20), x[4+e], x[e], y[e])

@@ -12,8 +12,8 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// simd is a build context for one instruction set. Its methods hide where
-// AVX2 and AVX-512 differ: register width, constants, masks.
+// simd is a build context for one instruction set. Its methods hide where AVX2 and AVX-512 differ:
+// register width, constants, masks.
 type simd struct {
 	*build.Context
 	avx512 bool
@@ -32,8 +32,8 @@ func newSIMDs(ctx *build.Context, asm *types.Package) []*simd {
 	}
 }
 
-// function starts a kernel called name plus the instruction set. doc states
-// the loop it computes, one line each.
+// function starts a kernel, whose name is name and the instruction set. The lines of doc state the
+// loop that it computes.
 func (s *simd) function(name, signature string, doc ...string) {
 	name += s.suffix()
 	s.labels = 0
@@ -63,13 +63,14 @@ func indent(lines []string) []string {
 	return out
 }
 
-// ret leaves the kernel. Dirty upper halves slow down the SSE code of the
-// Go compiler.
+// ret returns from the kernel. It first clears the upper halves of the registers, which would slow
+// down the SSE code of the Go compiler.
 func (s *simd) ret() {
 	s.VZEROUPPER()
 	s.RET()
 }
 
+// label returns a label that is new in the function.
 func (s *simd) label(name string) string {
 	s.labels++
 	return fmt.Sprintf("%s%d", name, s.labels)
@@ -121,7 +122,7 @@ func (s *simd) broadcast(param string) reg.VecVirtual {
 	return v
 }
 
-// param returns where a parameter lies.
+// param returns the address of a parameter.
 func (s *simd) param(name string) Mem {
 	b, err := s.Param(name).Resolve()
 	if err != nil {
@@ -130,8 +131,8 @@ func (s *simd) param(name string) Mem {
 	return b.Addr
 }
 
-// fields loads a parameter that points to a struct and returns a function that
-// tells where a field of it lies.
+// fields loads a parameter that points to a struct. The function that it returns gives the address
+// of a field.
 func (s *simd) fields(param string) func(name string) Mem {
 	pointed := s.Dereference(s.Param(param))
 	return func(name string) Mem {
@@ -166,9 +167,8 @@ func (s *simd) table(name string, words []uint32) Mem {
 	return m
 }
 
-// constant returns f in all lanes, ready to be the first operand of an
-// instruction: a register where there are 32 of them, memory where there are
-// only 16. Call it before a loop.
+// constant returns f in all lanes as the first operand of an instruction: in a register with
+// AVX-512, which has 32 of them, and in memory with AVX2, which has 16. Call it before a loop.
 func (s *simd) constant(f float64) Op { return s.constantBits(math.Float32bits(float32(f))) }
 
 func (s *simd) constantBits(b uint32) Op {
@@ -181,15 +181,15 @@ func (s *simd) constantBits(b uint32) Op {
 	return v
 }
 
-// constantReg is constant for places where an operand must be a register.
+// constantReg returns f in all lanes of a register.
 func (s *simd) constantReg(f float64) reg.VecVirtual {
 	v := s.vec()
 	s.VBROADCASTSS(s.bits(math.Float32bits(float32(f))), v)
 	return v
 }
 
-// tailMask returns the mask of the first n lanes, n in a 64-bit register, of
-// vector number part counted from lane 0; n is at most 16 (AVX2) or 64.
+// tailMask returns the mask of the first n floats of a few vectors, for vector number part of them.
+// n is at most 16 with AVX2 and 64 with AVX-512.
 func (s *simd) tailMask(n reg.GPVirtual, part int) reg.Register {
 	if s.avx512 {
 		all, k := s.GP64(), s.K()
@@ -209,7 +209,7 @@ func (s *simd) tailMask(n reg.GPVirtual, part int) reg.Register {
 	return m
 }
 
-// maskTable is 16 lanes of ones before 16 lanes of zeros.
+// maskTable returns the address of 16 lanes of ones followed by 16 lanes of zeros.
 func (s *simd) maskTable() Mem {
 	words := make([]uint32, 32)
 	for i := range words[:16] {
@@ -218,8 +218,8 @@ func (s *simd) maskTable() Mem {
 	return s.table("mask_table", words)
 }
 
-// loadTo loads a vector, with zeros where mask (nil: all ones) is zero. Masked
-// lanes are not read.
+// loadTo loads a vector. Lanes whose bit of mask is 0 are not read and become 0; a nil mask has all
+// bits set.
 func (s *simd) loadTo(m Mem, mask reg.Register, v reg.VecVirtual) {
 	switch {
 	case mask == nil:
@@ -231,7 +231,7 @@ func (s *simd) loadTo(m Mem, mask reg.Register, v reg.VecVirtual) {
 	}
 }
 
-// storeTo stores a vector. Masked lanes are not written.
+// storeTo stores a vector. Lanes whose bit of mask is 0 are not written.
 func (s *simd) storeTo(v reg.Register, mask reg.Register, m Mem) {
 	switch {
 	case mask == nil:
@@ -243,11 +243,11 @@ func (s *simd) storeTo(v reg.Register, mask reg.Register, m Mem) {
 	}
 }
 
-// at is one vector's place in a loop over slices.
+// at is the place of a vector in a loop over slices.
 type at struct {
 	s    *simd
-	idx  reg.GPVirtual // elements before the loop's current round
-	disp int           // bytes after that
+	idx  reg.GPVirtual // elements before the current round of the loop
+	disp int           // bytes from there to the vector
 	mask reg.Register  // nil unless this is the tail
 }
 
@@ -275,9 +275,9 @@ func (a at) zeroTail(v reg.VecVirtual) {
 	}
 }
 
-// loop emits a loop over n elements: rounds of unroll vectors, then of one
-// vector, then a masked tail. body is called with the places of a round's
-// vectors and is emitted up to three times. n is consumed.
+// loop emits a loop over n elements: rounds of unroll vectors, then of one vector, then a masked
+// tail. body emits a round for vectors at the places that it is given. It is called for each of the
+// three kinds of round. n is overwritten.
 func (s *simd) loop(n reg.GPVirtual, unroll int, body func(round []at)) {
 	idx := s.GP64()
 	s.XORQ(idx, idx)
@@ -307,8 +307,8 @@ func (s *simd) loop(n reg.GPVirtual, unroll int, body func(round []at)) {
 	s.Label(done)
 }
 
-// combine folds vectors into the first one, pairwise so that rounding errors
-// do not pile up in one of them.
+// combine reduces vectors to one, which is the first of them. It goes pairwise, so that rounding
+// errors do not accumulate in one vector.
 func (s *simd) combine(v []reg.VecVirtual, op func(...Op)) reg.VecVirtual {
 	for n := len(v); n > 1; n = (n + 1) / 2 {
 		for i := 0; i < n/2; i++ {
@@ -340,14 +340,14 @@ func (s *simd) widen(v reg.VecVirtual) []reg.VecVirtual {
 	return []reg.VecVirtual{lo, hi}
 }
 
-// addF64 adds the lanes of v to sum, two vectors of float64.
+// addF64 adds v to sum, which is two vectors of float64.
 func (s *simd) addF64(v reg.VecVirtual, sum []reg.VecVirtual) {
 	for i, half := range s.widen(v) {
 		s.VADDPD(half, sum[i], sum[i])
 	}
 }
 
-// narrow is the inverse of widen, with a rounding.
+// narrow converts two vectors of float64 to one of float32.
 func (s *simd) narrow(v []reg.VecVirtual) reg.VecVirtual {
 	if s.avx512 {
 		lo, hi, both := s.YMM(), s.YMM(), s.ZMM()
@@ -363,7 +363,7 @@ func (s *simd) narrow(v []reg.VecVirtual) reg.VecVirtual {
 	return both
 }
 
-// totalF64 adds all lanes of vectors of float64.
+// totalF64 adds all lanes of vectors of float64 and returns the sum as a scalar.
 func (s *simd) totalF64(v []reg.VecVirtual) reg.VecVirtual {
 	sum := s.combine(v, s.VADDPD)
 	x, swapped := s.XMM(), s.XMM()

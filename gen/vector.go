@@ -64,7 +64,7 @@ func (s *simd) scale() {
 	s.ret()
 }
 
-// relu has x as the operand that the maximum returns where one is NaN.
+// relu passes x as the operand that the maximum instruction returns if one is NaN.
 func (s *simd) relu() {
 	s.function("relu", "(dst, x *float32, n int)", "for i < n { dst[i] = x[i], or 0 if x[i] < 0 }")
 	dst, x, zero := s.gp("dst"), s.gp("x"), s.zero()
@@ -110,7 +110,7 @@ func (s *simd) divRows() {
 	inv, factor := s.XMM(), s.vec()
 	s.VDIVSS(Mem{Base: by}, one, inv)
 	s.VBROADCASTSS(inv, factor)
-	s.loop(s.gp("n"), 2, func(round []at) { // which uses n up
+	s.loop(s.gp("n"), 2, func(round []at) { // which overwrites n
 		for _, p := range round {
 			v := p.load(x)
 			s.VMULPS(factor, v, v)
@@ -124,9 +124,8 @@ func (s *simd) divRows() {
 	s.ret()
 }
 
-// addRows keeps two sums per column, of even and of odd rows, and goes down a
-// strip of columns at a time. Each column is summed in the same order in
-// whatever strip it lies.
+// addRows goes down a strip of columns at a time. It keeps two sums of each column, of the even and
+// of the odd rows, so a column is summed in the same order in any strip.
 func (s *simd) addRows() {
 	s.function("addRows", "(dst, x *float32, rows, n, ld int)", "for j < n { dst[j] += sum over i < rows of x[i*ld+j] }")
 	dst, x, ld := s.gp("dst"), s.gp("x"), s.gp("ld")
@@ -165,9 +164,9 @@ func (s *simd) addRows() {
 	s.ret()
 }
 
-// slideRows keeps the sums of m rows by vecs vectors in registers. Its work is
-// bound by loads, of which m multiply-adds share one. A single row takes more
-// vectors instead, which hides how long a multiply-add takes.
+// slideRows keeps the sums of m rows by vecs vectors in registers. Loads bound its speed: m
+// multiply-adds share a load of b. For a single row, more vectors hide the latency of the
+// multiply-adds instead.
 func (s *simd) slideRows(m, vecs int) {
 	s.function(fmt.Sprintf("slideRows%d", m), "(dst *float32, ldd int, a *float32, lda int, b *float32, ldb, rows, n int)",
 		fmt.Sprintf("for i < %d, j < n {", m),
@@ -227,20 +226,20 @@ func (s *simd) dot() {
 	s.returnF32(s.total(acc))
 }
 
-// returnF32 returns a float64 scalar as a float32.
+// returnF32 returns from the kernel with a float64 scalar as a float32.
 func (s *simd) returnF32(sum reg.VecVirtual) {
 	s.storeF32(sum, 0)
 	s.ret()
 }
 
+// storeF32 sets a result to a float64 scalar as a float32.
 func (s *simd) storeF32(v reg.VecVirtual, result int) {
 	f := s.XMM()
 	s.VCVTSD2SS(v.AsX(), v.AsX(), f)
 	s.Store(f, s.ReturnIndex(result))
 }
 
-// max watches for NaN apart: the maximum instruction forgets a NaN as soon as
-// a number follows.
+// max notes NaN separately: the maximum instruction forgets it as soon as a number follows.
 func (s *simd) max() {
 	s.function("max", "(x *float32, n int) float32", "the largest x[i], i < n, or NaN if there is one")
 	x := s.gp("x")
@@ -280,7 +279,7 @@ func (s *simd) max() {
 	s.ret()
 }
 
-// reduce folds the lanes of v into the first.
+// reduce reduces the lanes of v to one, which is the first lane of the result.
 func (s *simd) reduce(v reg.VecVirtual, op func(...Op)) reg.VecVirtual {
 	y := v
 	if s.avx512 {
@@ -326,12 +325,12 @@ func (s *simd) readSum() {
 	s.returnF32(s.total(acc))
 }
 
-// peakChains independent multiply-adds are more than latency times throughput
-// of any core so far.
+// peakChains is the number of independent multiply-adds. It is at least latency times throughput of
+// every core so far.
 const peakChains = 12
 
 func (s *simd) peakFMA() {
-	s.function("peakFMA", "(iters int)", "for i < iters { 12 independent vector multiply-adds }")
+	s.function("peakFMA", "(iters int)", fmt.Sprintf("for i < iters { %d independent vector multiply-adds }", peakChains))
 	iters := s.gp("iters")
 	a, acc := s.zero(), s.zeros(peakChains)
 	top := s.label("loop")
