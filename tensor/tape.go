@@ -23,7 +23,7 @@ type Tape struct {
 	ints    arena[int32]
 	shapes  arena[int]
 	tensors arena[Tensor]
-	kept    []*Tensor // outputs whose memory is from buffers
+	live    []*Tensor // results whose memory is from buffers, in order; nil where Done has taken one
 	scratch [][]float32
 	wide    [][]float64
 	zeroed  []*Tensor // leaves that ZeroGrad was called for since Backward
@@ -136,7 +136,7 @@ func (t *Tape) newOf(shape []int, cols int) *Tensor {
 	*x = Tensor{Shape: s}
 	if t.noGrad {
 		x.Data = t.buffers.take(size(s))
-		t.kept = append(t.kept, x)
+		t.live = append(t.live, x)
 	} else {
 		x.Data = t.values.take(size(s))
 	}
@@ -149,10 +149,9 @@ func (t *Tape) Done(x *Tensor) {
 	if !t.noGrad || x.Data == nil || x.keep {
 		return
 	}
-	for i := len(t.kept) - 1; i >= 0; i-- {
-		if t.kept[i] == x {
-			t.kept[i] = t.kept[len(t.kept)-1]
-			t.kept = t.kept[:len(t.kept)-1]
+	for i := len(t.live) - 1; i >= 0; i-- {
+		if t.live[i] == x {
+			t.live[i] = nil
 			t.buffers.give(x.Data)
 			x.Data = nil
 			return
@@ -171,7 +170,10 @@ func View(t *Tape, x *Tensor, shape ...int) *Tensor {
 	y := &t.tensors.take(1)[0]
 	s := t.shapes.take(len(shape))
 	copy(s, shape)
-	*y = Tensor{Shape: s, Data: x.Data}
+	*y = Tensor{Shape: s, Data: x.Data, base: x}
+	if x.base != nil {
+		y.base = x.base
+	}
 	// Where nothing is recorded x may be Done, and y with it: not a result for
 	// FirstBad to look at.
 	if t.Recording() && t.Record("view", nil, y, x) {
@@ -324,12 +326,14 @@ func (t *Tape) Reset() {
 	}
 	clear(t.nodes)
 	t.nodes = t.nodes[:0]
-	for _, x := range t.kept {
-		t.buffers.give(x.Data)
-		x.Data = nil
+	for _, x := range t.live {
+		if x != nil {
+			t.buffers.give(x.Data)
+			x.Data = nil
+		}
 	}
-	clear(t.kept)
-	t.kept = t.kept[:0]
+	clear(t.live)
+	t.live = t.live[:0]
 	t.values.reset()
 	t.ints.reset()
 	t.shapes.reset()

@@ -22,6 +22,7 @@ type Tensor struct {
 	stale   bool      // Grad counts as zero, whatever its values: see Tape.ZeroGrad
 	frozen  bool      // Data no longer changes: see Freeze
 	keep    bool      // Done does not take it: see Tape.Keep
+	base    *Tensor   // of a View: the tensor whose Data it shares
 	uses    int       // operations that were recorded with it as an input
 	rowSq   []float64 // of a weight of Linear: the sum of squares of each row of Grad; empty: not known
 	pre     []float32 // of LinearGELU's result: what GELU was taken of, as long as Grad is the gradient of the result
