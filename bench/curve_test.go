@@ -114,7 +114,7 @@ func (x *modelCase) finite() error {
 		return err
 	}
 	for i, p := range preds {
-		if !tensor.Finite(p.Data) {
+		if tensor.FirstNotFinite(p.Data) >= 0 {
 			return fmt.Errorf("output %d is not finite", i)
 		}
 	}

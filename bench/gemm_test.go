@@ -135,9 +135,9 @@ func BenchmarkGemmBackward(b *testing.B) {
 func upstream(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	end := t.New(1)
 	end.Data[0] = 0
-	if t.Record("upstream", nil, end, y) {
+	if t.Record("upstream", end, y) {
 		t.Back(func() {
-			if g, _ := t.Grad(y); g != nil { // y has no other use, so nothing was added yet
+			if g, _ := t.RawGrad(y); g != nil { // y has no other use, so nothing was added yet
 				copy(g, dy)
 			}
 		})

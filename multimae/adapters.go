@@ -96,9 +96,9 @@ func embedClasses(t *tensor.Tape, table *tensor.Tensor, ids []int32, p int) *ten
 			}
 		}
 	})
-	if t.Record("class embedding", table, x, table) {
+	if t.Record("class embedding", x, table) {
 		t.Back(func() {
-			g, fresh := t.Grad(table)
+			g := t.Grad(table)
 			// By channels, so that no two workers meet in a row of the table.
 			t.Parallel(e, func(_, c int) {
 				sums := make([]float64, n) // a class may be met thousands of times
@@ -108,9 +108,6 @@ func embedClasses(t *tensor.Tape, table *tensor.Tensor, ids []int32, p int) *ten
 					}
 				}
 				for k, s := range sums {
-					if fresh {
-						g[k*e+c] = 0
-					}
 					g[k*e+c] += float32(s)
 				}
 			})

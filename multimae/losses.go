@@ -184,12 +184,9 @@ func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor
 		inputs = append(inputs, l)
 	}
 	y.Data[0] = float32(sum)
-	if t.Record("uncertainty weighting", u.sigma, y, inputs...) {
+	if t.Record("uncertainty weighting", y, inputs...) {
 		t.Back(func() {
-			gs, fresh := t.Grad(u.sigma)
-			if fresh {
-				clear(gs)
-			}
+			gs := t.Grad(u.sigma)
 			for i, l := range losses {
 				if l == nil || l.Data[0] == 0 {
 					continue
@@ -198,10 +195,7 @@ func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor
 				if gs != nil {
 					gs[i] += y.Grad[0] * float32(1-w*float64(l.Data[0]))
 				}
-				if g, fresh := t.Grad(l); g != nil {
-					if fresh {
-						g[0] = 0
-					}
+				if g := t.Grad(l); g != nil {
 					g[0] += y.Grad[0] * float32(w)
 				}
 			}

@@ -176,26 +176,21 @@ func (ps *Params) Backward(t *tensor.Tape, loss *tensor.Tensor) float64 {
 	return math.Sqrt(total)
 }
 
-// FirstBadGrad describes the first parameter, in order, whose gradient has a
-// NaN or an infinity; "" if none has.
+// FirstBadGrad describes the first parameter, in order, whose gradient has a NaN or an infinity; ""
+// if none has.
 func (ps *Params) FirstBadGrad() string {
-	for _, p := range ps.list {
-		for i, v := range p.Grad {
-			if v-v != 0 {
-				return fmt.Sprintf("gradient of %s, shape %v, element %d is %g", p.Name, p.Shape, i, v)
-			}
-		}
-	}
-	return ""
+	return ps.firstBad("gradient of", func(p *Param) []float32 { return p.Grad })
 }
 
 // FirstBad is FirstBadGrad for the values.
 func (ps *Params) FirstBad() string {
+	return ps.firstBad("parameter", func(p *Param) []float32 { return p.Data })
+}
+
+func (ps *Params) firstBad(what string, of func(*Param) []float32) string {
 	for _, p := range ps.list {
-		for i, v := range p.Data {
-			if v-v != 0 {
-				return fmt.Sprintf("parameter %s, shape %v, element %d is %g", p.Name, p.Shape, i, v)
-			}
+		if i := tensor.FirstNotFinite(of(p)); i >= 0 {
+			return fmt.Sprintf("%s %s, shape %v, element %d is %g", what, p.Name, p.Shape, i, of(p)[i])
 		}
 	}
 	return ""

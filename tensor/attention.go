@@ -88,7 +88,7 @@ func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 	} else {
 		clear(a.out.Data)
 	}
-	if t.Record(op, nil, a.out, inputs...) {
+	if t.Record(op, a.out, inputs...) {
 		t.Back(a.backward)
 	}
 	return a.out
@@ -147,20 +147,16 @@ func scoreStride(n int) int {
 
 func (a *attention) backward() {
 	t := a.t
-	a.dq, a.freshQ = t.Grad(a.q)
+	if a.n == 0 || a.m == 0 {
+		t.Grad(a.q) // zeros, where nothing was added yet
+		t.Grad(a.kv)
+		return
+	}
+	a.dq, a.freshQ = t.RawGrad(a.q)
 	if a.kv == a.q {
 		a.dkv, a.freshKV = a.dq, a.freshQ
 	} else {
-		a.dkv, a.freshKV = t.Grad(a.kv)
-	}
-	if a.n == 0 || a.m == 0 {
-		if a.freshQ {
-			clear(a.dq)
-		}
-		if a.freshKV {
-			clear(a.dkv)
-		}
-		return
+		a.dkv, a.freshKV = t.RawGrad(a.kv)
 	}
 	t.Parallel(a.batch*a.heads, a.backwardHead)
 }

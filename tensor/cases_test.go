@@ -316,7 +316,7 @@ func graphCases() []*opCase {
 		lib:  func(t *Tape, x []*Tensor) *Tensor { return AddScaled(t, x[0], x[0], scale) },
 		ref:  func(g *graph, x []*array) *array { return g.addScaled(x[0], x[0], scale) },
 	}, {
-		name: "graph/long residual", // PassGrad splits it
+		name: "graph/long residual", // passGrad splits it
 		in:   []input{in(1, 40000), in(1, 40000)},
 		lib: func(t *Tape, x []*Tensor) *Tensor {
 			h := AddScaled(t, x[0], x[1], scale[:1])

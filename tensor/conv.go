@@ -35,7 +35,7 @@ func Conv2D(t *Tape, x, w, b *Tensor, stride, pad int) *Tensor {
 	}
 	t.gemm(y.Data, o, in, operand{panels: panels}, batch*rows*cols, o, kh*kw*c, e)
 	unpackTaps(t, w, panels)
-	if t.Record("convolution", w, y, x, w, b) {
+	if t.Record("convolution", y, x, w, b) {
 		t.Back(func() { conv2DBackward(t, y, x, w, b, in) })
 	}
 	return y
@@ -60,7 +60,7 @@ func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 		t.buffers.give(right.panels)
 	}
 	biasBackward(t, b, dy)
-	dx, fresh := t.Grad(x)
+	dx, fresh := t.RawGrad(x)
 	if dx == nil {
 		return
 	}
@@ -104,7 +104,7 @@ func ConvTranspose2D(t *Tape, x, w, b *Tensor) *Tensor {
 	t.eachRun(batch*height, width, k, o, func(fine, coarse, n int) { copy(y.Data[fine:fine+n], z[coarse:]) })
 	t.buffers.give(e.bias)
 	t.buffers.give(z)
-	if t.Record("transposed convolution", w, y, x, w, b) {
+	if t.Record("transposed convolution", y, x, w, b) {
 		t.Back(func() { convTranspose2DBackward(t, y, x, w, b) })
 	}
 	return y
@@ -132,7 +132,7 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 		t.buffers.give(dw)
 	}
 	biasBackward(t, b, y.Grad)
-	if dx, fresh := t.Grad(x); dx != nil {
+	if dx, fresh := t.RawGrad(x); dx != nil {
 		flat := t.buffers.take(len(w.Data)) // [C, taps, O]
 		moveTaps(t, flat, w, n, o, false)
 		t.gemm(dx, c, rowMajor(dz, n), operand{matrix: rowMajor(flat, n).transposed()}, pixels, c, n, epilogue{accumulate: !fresh})
@@ -271,11 +271,11 @@ func packTaps(t *Tape, w *Tensor, transposed bool) []float32 {
 		t.buffers.give(flat)
 	}
 	if w.frozen {
-		w.panels.once.Do(func() {
-			w.panels.data = alloc(asm.PackedLen(k, n))
-			pack(w.panels.data)
+		w.packed.once.Do(func() {
+			w.packed.panels = alloc(asm.PackedLen(k, n))
+			pack(w.packed.panels)
 		})
-		return w.panels.data
+		return w.packed.panels
 	}
 	panels := t.buffers.take(asm.PackedLen(k, n))
 	pack(panels)
@@ -311,7 +311,7 @@ func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, mirror 
 
 // addTaps adds dw [taps, B, A] to the gradient of a weight w [A, B, taps].
 func addTaps(t *Tape, w *Tensor, dw []float32) {
-	g, fresh := t.Grad(w)
+	g, fresh := t.RawGrad(w)
 	rows, n, taps := w.Shape[0], w.Shape[1], size(w.Shape[2:])
 	// A cache line of dw at a time.
 	t.each(rows, 16, func(_, from, to int) {
@@ -337,12 +337,9 @@ func biasBackward(t *Tape, b *Tensor, dy []float32) {
 	if b == nil {
 		return
 	}
-	g, fresh := t.Grad(b)
+	g := t.Grad(b)
 	if g == nil {
 		return
-	}
-	if fresh {
-		clear(g)
 	}
 	n := len(g)
 	rows := len(dy) / max(1, n)

@@ -28,7 +28,7 @@ func DepthwiseConv2D(t *Tape, x, w, b *Tensor, pad int) *Tensor {
 		}
 	})
 	t.buffers.give(taps)
-	if t.Record("depthwise convolution", w, y, x, w, b) {
+	if t.Record("depthwise convolution", y, x, w, b) {
 		t.Back(func() { depthwiseBackward(t, y, x, w, b, in) })
 	}
 	return y
@@ -40,7 +40,7 @@ func depthwiseBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 		in.depthwiseWeight(t, batch, w, dy)
 	}
 	biasBackward(t, b, dy)
-	if dx, fresh := t.Grad(x); dx != nil {
+	if dx, fresh := t.RawGrad(x); dx != nil {
 		out := &window{x: dy, h: in.rows, w: in.cols, c: in.c, rows: in.h, cols: in.w, kh: in.kh, kw: in.kw, stride: 1, top: in.kh - 1 - in.top, left: in.kw - 1 - in.left}
 		mirrored := t.buffers.take(len(w.Data))
 		moveTaps(t, mirrored, w, 1, in.c, true)

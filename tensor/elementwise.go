@@ -10,12 +10,12 @@ func Add(t *Tape, x, y *Tensor) *Tensor {
 	mustShape("Add's second term", y, x.Shape...)
 	z := t.New(x.Shape...)
 	t.each(len(z.Data), span, func(_, i, j int) { asm.Add(z.Data[i:j], x.Data[i:j], y.Data[i:j]) })
-	if t.Record("sum", nil, z, x, y) {
+	if t.Record("sum", z, x, y) {
 		t.Back(func() {
-			if g, fresh := t.Grad(y); g != nil {
+			if g, fresh := t.RawGrad(y); g != nil {
 				t.each(len(g), span, func(_, i, j int) { put(g[i:j], z.Grad[i:j], fresh) })
 			}
-			t.PassGrad(x, z)
+			t.passGrad(x, z)
 		})
 	}
 	return z
@@ -50,10 +50,10 @@ func Mul(t *Tape, x *Tensor, scale []float32) *Tensor {
 func elementwise(t *Tape, op string, x *Tensor, forward func(y []float32, from int), backward func(dy, y []float32, from int)) *Tensor {
 	y := t.New(x.Shape...)
 	t.each(len(y.Data), span, func(_, i, j int) { forward(y.Data[i:j], i) })
-	if t.Record(op, nil, y, x) {
+	if t.Record(op, y, x) {
 		t.Back(func() {
 			t.each(len(y.Data), span, func(_, i, j int) { backward(y.Grad[i:j], y.Data[i:j], i) })
-			t.PassGrad(x, y)
+			t.passGrad(x, y)
 		})
 	}
 	return y

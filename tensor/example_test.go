@@ -40,14 +40,11 @@ func ExampleTape_Record() {
 		for i, v := range x.Data {
 			y.Data[i] = v * v
 		}
-		if t.Record("square", nil, y, x) {
+		if t.Record("square", y, x) {
 			t.Back(func() {
-				g, fresh := t.Grad(x)
+				dx := t.Grad(x)
 				for i, v := range x.Data {
-					if fresh {
-						g[i] = 0
-					}
-					g[i] += 2 * v * y.Grad[i]
+					dx[i] += 2 * v * y.Grad[i]
 				}
 			})
 		}

@@ -55,10 +55,10 @@ func GatherSum(t *Tape, shape []int, sources ...Source) *Tensor {
 			}
 		}
 	})
-	if t.Record("gather", nil, y, inputs...) {
+	if t.Record("gather", y, inputs...) {
 		t.Back(func() {
 			for _, s := range sources {
-				if g, fresh := t.Grad(s.Table); g != nil {
+				if g, fresh := t.RawGrad(s.Table); g != nil {
 					scatterAdd(t, g, fresh, s, y.Grad, d)
 				}
 			}
@@ -124,19 +124,14 @@ func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
 			asm.Axpy(o, h.Data[b*n:(b+1)*n], scale[b])
 		}
 	})
-	if t.Record("residual", nil, y, x, h) {
+	if t.Record("residual", y, x, h) {
 		t.Back(func() {
-			if g, fresh := t.Grad(h); g != nil {
+			if g, fresh := t.RawGrad(h); g != nil {
 				t.Parallel(len(scale), func(_, b int) {
-					o, dy := g[b*n:(b+1)*n], y.Grad[b*n:(b+1)*n]
-					if fresh {
-						asm.Scale(o, dy, scale[b])
-					} else {
-						asm.Axpy(o, dy, scale[b])
-					}
+					putScaled(g[b*n:(b+1)*n], y.Grad[b*n:(b+1)*n], scale[b], fresh)
 				})
 			}
-			t.PassGrad(x, y)
+			t.passGrad(x, y)
 		})
 	}
 	return y

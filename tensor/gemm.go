@@ -98,7 +98,7 @@ type epilogue struct {
 	ldadd      int
 	gelu       []float32 // [m,n] like C, or nil: receives GELU of what C gets
 	slope      []float32 // [m,n] like C, or nil: C is multiplied by GELU's derivative there
-	rowSq      []float64 // [m] or nil: receives the sum of squares of each row of C
+	rowsSq     []float64 // [m] or nil: receives the sum of squares of each row of C
 }
 
 // multiplication is one call of gemm.
@@ -116,7 +116,7 @@ type multiplication struct {
 // gemm computes C = A·B with an epilogue, in parallel. C has row stride ldc.
 func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epilogue) {
 	if m == 0 || n == 0 {
-		clear(e.rowSq)
+		clear(e.rowsSq)
 		return
 	}
 	p := &multiplication{t, c, ldc, a, b, m, n, k, blocks(m, asm.TileRows()), e}
@@ -152,7 +152,7 @@ func (t *Tape) gemm(c []float32, ldc int, a left, b operand, m, n, k int, e epil
 		t0, t1 := block(p.tiles, parts, task%parts)
 		p.task(w, t0, t1, q0, q1)
 	})
-	if e.rowSq != nil && groups > 1 { // no task has had whole rows
+	if e.rowsSq != nil && groups > 1 { // no task has had whole rows
 		t.each(m, 16, func(_, i0, i1 int) { p.sumSquares(i0, i1) })
 	}
 }
@@ -222,11 +222,11 @@ func (p *multiplication) activate(i0, i1, j0, j1 int) {
 // sumSquares sums the squares of rows i0..i1 of C. The sum of a row, unlike that
 // of a tile, does not depend on the machine.
 func (p *multiplication) sumSquares(i0, i1 int) {
-	if p.rowSq == nil {
+	if p.rowsSq == nil {
 		return
 	}
 	for i := i0; i < i1; i++ {
-		p.rowSq[i] = asm.SumSq(p.c[i*p.ldc : i*p.ldc+p.n])
+		p.rowsSq[i] = asm.SumSq(p.c[i*p.ldc : i*p.ldc+p.n])
 	}
 }
 

@@ -64,7 +64,7 @@ func (p product) check(t *testing.T, tape *Tape) {
 		e.gelu = make([]float32, len(c))
 		copy(e.gelu, c)
 	}
-	e.rowSq = make([]float64, p.m)
+	e.rowsSq = make([]float64, p.m)
 	ma, mb := matrix{a, p.ars, p.acs}, matrix{b, p.brs, p.bcs}
 	if p.small {
 		panels := make([]float32, asm.PackedLen(p.k, p.n))
@@ -78,7 +78,7 @@ func (p product) check(t *testing.T, tape *Tape) {
 		}
 		tape.gemm(c, p.ldc, ma, ob, p.m, p.n, p.k, e)
 	}
-	for i, got := range e.rowSq {
+	for i, got := range e.rowsSq {
 		if want := sumSquares(c[i*p.ldc:][:p.n]); !p.small && !(math.Abs(got-want) <= 1e-13*want) {
 			t.Fatalf("%+v: the squares of row %d sum to %v, want %v", p, i, got, want)
 		}

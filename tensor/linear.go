@@ -1,10 +1,6 @@
 package tensor
 
-import (
-	"slices"
-
-	"github.com/gomae/gomae/asm"
-)
+import "github.com/gomae/gomae/asm"
 
 // Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K
 // values (its axes after the first taken as one, so that a convolution whose
@@ -12,7 +8,7 @@ import (
 func Linear(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	linear(t, y.Data, nil, x, w, b, nil)
-	if t.Record("linear", w, y, x, w, b) {
+	if t.Record("linear", y, x, w, b) {
 		t.Back(func() { linearBackward(t, y.Grad, x, w, b) })
 	}
 	return y
@@ -24,10 +20,10 @@ func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	mustShape("LinearAdd residual", res, y.Shape...)
 	linear(t, y.Data, nil, x, w, b, res)
-	if t.Record("linear", w, y, x, w, b, res) {
+	if t.Record("linear", y, x, w, b, res) {
 		t.Back(func() {
 			linearBackward(t, y.Grad, x, w, b)
-			t.PassGrad(res, y)
+			t.passGrad(res, y)
 		})
 	}
 	return y
@@ -41,11 +37,11 @@ func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 		pre = t.Values(len(y.Data))
 	}
 	linear(t, pre, y.Data, x, w, b, nil)
-	if t.Record("linear and GELU", w, y, x, w, b) {
-		y.pre = pre
+	if t.Record("linear and GELU", y, x, w, b) {
+		y.fused.gelu = pre
 		t.Back(func() {
 			dy := y.Grad
-			if y.pre != nil { // no product that wrote dy has done so
+			if pre := y.takeSlope(); pre != nil {
 				t.each(len(dy), 1<<13, func(_, i, j int) { asm.GELUBackward(dy[i:j], pre[i:j], dy[i:j]) })
 			}
 			linearBackward(t, dy, x, w, b)
@@ -89,36 +85,27 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 	m, n, k := x.Rows(), w.Shape[0], x.Cols()
 	if m == 0 { // a modality of which no patch is visible
 		for _, v := range []*Tensor{w, b, x} {
-			if g, fresh := t.Grad(v); fresh {
-				clear(g)
-			}
+			t.Grad(v) // zeros, where nothing was added yet
 		}
 		return
 	}
-	if dw, fresh := t.Grad(w); dw != nil {
+	if dw, fresh := t.RawGrad(w); dw != nil {
 		// Every task needs all of x.
 		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
 		packPanels(t, b.panels, b.matrix, m, k)
-		e := epilogue{accumulate: !fresh}
-		if !w.tracked { // a leaf
-			w.rowSq = slices.Grow(w.rowSq, n)[:n]
-			e.rowSq = w.rowSq
-		}
+		e := epilogue{accumulate: !fresh, rowsSq: w.rowsSq(n)}
 		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, e)
 		t.buffers.give(b.panels)
 	}
 	if b != nil {
-		if db, fresh := t.Grad(b); db != nil {
-			if fresh {
-				clear(db)
-			}
+		if db := t.Grad(b); db != nil {
 			t.each(n, 128, func(_, i, j int) { asm.AddRows(db[i:j], dy[i:], m, j-i, n) })
 		}
 	}
-	if dx, fresh := t.Grad(x); dx != nil {
+	if dx, fresh := t.RawGrad(x); dx != nil {
 		e := epilogue{accumulate: !fresh}
-		if x.uses == 1 { // where x is GELU's result, its gradient goes on to that of GELU's input at once
-			e.slope, x.pre = x.pre, nil
+		if x.fused.reads == 1 {
+			e.slope = x.takeSlope()
 		}
 		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, e)
 	}

@@ -87,9 +87,9 @@ func regression(t *Tape, pred *Tensor, target, weights []float32, d Distance, c 
 		}
 		return float64(weights[r]) * sum / float64(f)
 	})
-	if t.Record("regression loss", nil, loss, pred) {
+	if t.Record("regression loss", loss, pred) {
 		t.Back(func() {
-			g, fresh := t.Grad(pred)
+			g, fresh := t.RawGrad(pred)
 			t.each(rows, lossRows, func(_, from, to int) {
 				for r := from; r < to; r++ {
 					out := g[r*f : (r+1)*f]
@@ -167,9 +167,9 @@ func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights
 		}
 		return sum
 	})
-	if t.Record("cross-entropy", nil, loss, logits) {
+	if t.Record("cross-entropy", loss, logits) {
 		t.Back(func() {
-			g, fresh := t.Grad(logits)
+			g, fresh := t.RawGrad(logits)
 			t.each(rows, lossRows, func(w, from, to int) {
 				row := t.Scratch(w, classes)
 				for r := from; r < to; r++ {
@@ -233,17 +233,14 @@ func WeightedSum(t *Tape, x []*Tensor, weights []float64) *Tensor {
 		}
 	}
 	y.Data[0] = float32(sum)
-	if t.Record("weighted sum", nil, y, x...) {
+	if t.Record("weighted sum", y, x...) {
 		t.Back(func() {
 			for i, v := range x {
 				if weights[i] == 0 {
 					continue // a gradient of 0 would be NaN further back
 				}
-				if g, fresh := t.Grad(v); g != nil {
-					d := float32(weights[i]) * y.Grad[0]
-					if fresh {
-						g[0] = 0
-					}
+				if g := t.Grad(v); g != nil {
+					d := float32(weights[i]) * y.Grad[0] // rounded before it is added, on all machines
 					g[0] += d
 				}
 			}

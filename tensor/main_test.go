@@ -27,8 +27,8 @@ func normal(r *rand.Rand, n int) []float32 {
 func poisonScratch(t *Tape) {
 	for w := range t.scratch {
 		fillNaN(t.scratch[w][:cap(t.scratch[w])])
-		for i := range t.wide[w] {
-			t.wide[w][i] = math.NaN()
+		for i := range t.scratch64s[w] {
+			t.scratch64s[w][i] = math.NaN()
 		}
 	}
 }
@@ -43,6 +43,8 @@ func pools(t *testing.T, workers ...int) []*Pool {
 	}
 	return ps
 }
+
+func finite(x []float32) bool { return FirstNotFinite(x) < 0 }
 
 func allNaN(x []float32) bool {
 	return !slices.ContainsFunc(x, func(v float32) bool { return v == v })

@@ -180,7 +180,7 @@ func (n *network) step(t *Tape, count int) {
 func perStep(p *Pool, recording bool, count func(step int) int) (bytes, objects float64) {
 	const most, warm, steps = 1024, 6, 3
 	n, t := newNetwork(most), NewTape(p)
-	t.noGrad = !recording
+	t.recording = recording
 	for i := range warm {
 		n.step(t, count(i))
 	}

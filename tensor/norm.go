@@ -26,7 +26,7 @@ func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 			}
 		}
 	})
-	if t.Record("layer norm", w, y, x, w, b) {
+	if t.Record("layer norm", y, x, w, b) {
 		t.Back(func() { layerNormBackward(t, y, x, w, b, mean, rstd) })
 	}
 	return y
@@ -34,7 +34,7 @@ func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 
 func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 	rows, d := x.Rows(), x.Cols()
-	dx, fresh := t.Grad(x)
+	dx, fresh := t.RawGrad(x)
 	parts := blocks(rows, normRows)
 	partial := t.buffers.take(parts * 2 * d) // [parts, 2, d]: dw and db
 	defer t.buffers.give(partial)
@@ -51,13 +51,8 @@ func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 		}
 	})
 	for k, v := range []*Tensor{w, b} {
-		if g, fresh := t.Grad(v); g != nil {
-			if fresh {
-				clear(g)
-			}
-			if parts > 0 {
-				asm.AddRows(g, partial[k*d:], parts, d, 2*d)
-			}
+		if g := t.Grad(v); g != nil && parts > 0 {
+			asm.AddRows(g, partial[k*d:], parts, d, 2*d)
 		}
 	}
 }

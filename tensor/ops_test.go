@@ -91,8 +91,8 @@ func none(int) bool { return false }
 func identity(t *Tape, x *Tensor) *Tensor {
 	y := t.New(x.Shape...)
 	copy(y.Data, x.Data)
-	if t.Record("identity", nil, y, x) {
-		t.Back(func() { t.PassGrad(x, y) })
+	if t.Record("identity", y, x) {
+		t.Back(func() { t.passGrad(x, y) })
 	}
 	return y
 }
@@ -104,9 +104,9 @@ func project(t *Tape, x *Tensor, seed []float32) *Tensor {
 	for i, v := range x.Data {
 		y.Data[0] += v * seed[i]
 	}
-	if t.Record("projection", nil, y, x) {
+	if t.Record("projection", y, x) {
 		t.Back(func() {
-			g, fresh := t.Grad(x)
+			g, fresh := t.RawGrad(x)
 			for i, s := range seed {
 				if fresh {
 					g[i] = 0

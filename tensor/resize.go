@@ -31,7 +31,7 @@ func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 			mix(out[j*c:(j+1)*c], row[lo*c:], row[hi*c:], f)
 		}
 	})
-	if t.Record("resize", nil, y, x) {
+	if t.Record("resize", y, x) {
 		t.Back(func() { resizeBackward(t, y, x, vertical, horizontal) })
 	}
 	return y
@@ -40,7 +40,7 @@ func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 // resizeBackward adds to each row of x what the rows of the result took from
 // it.
 func resizeBackward(t *Tape, y, x *Tensor, vertical, horizontal axis) {
-	dx, fresh := t.Grad(x)
+	dx, fresh := t.RawGrad(x)
 	height, width, c := x.Shape[1], x.Shape[2], x.Shape[3]
 	h, w := y.Shape[1], y.Shape[2]
 	t.Parallel(x.Shape[0]*height, func(worker, i int) {
@@ -133,9 +133,9 @@ func DepthToSpace(t *Tape, x *Tensor, nh, nw, s int) *Tensor {
 	mustBe("DepthToSpace features", x.Cols(), s*s*c)
 	y := t.New(batch, nh*s, nw*s, c)
 	t.eachRun(batch*nh, nw, s, c, func(fine, coarse, n int) { copy(y.Data[fine:fine+n], x.Data[coarse:]) })
-	if t.Record("depth to space", nil, y, x) {
+	if t.Record("depth to space", y, x) {
 		t.Back(func() {
-			dx, fresh := t.Grad(x)
+			dx, fresh := t.RawGrad(x)
 			t.eachRun(batch*nh, nw, s, c, func(fine, coarse, n int) { put(dx[coarse:coarse+n], y.Grad[fine:fine+n], fresh) })
 		})
 	}
@@ -153,13 +153,4 @@ func (t *Tape) eachRun(rows, cols, s, c int, f func(fine, coarse, n int)) {
 			}
 		}
 	})
-}
-
-// put adds x to dst, which counts as 0 if it is fresh.
-func put(dst, x []float32, fresh bool) {
-	if fresh {
-		copy(dst, x)
-	} else {
-		asm.Add(dst, dst, x)
-	}
 }

@@ -32,10 +32,10 @@ func ConcatCols(t *Tape, xs ...*Tensor) *Tensor {
 		})
 	}
 	each(func(k, from, to, at int) { copy(y.Data[at:at+to-from], xs[k].Data[from:to]) })
-	if t.Record("concatenation", nil, y, xs...) {
+	if t.Record("concatenation", y, xs...) {
 		t.Back(func() {
 			for part := range xs {
-				g, fresh := t.Grad(xs[part])
+				g, fresh := t.RawGrad(xs[part])
 				if g == nil {
 					continue
 				}
@@ -62,17 +62,13 @@ func MeanRows(t *Tape, x *Tensor) *Tensor {
 		asm.AddRows(o, x.Data[b*n*d:], n, d, d)
 		asm.Scale(o, o, 1/float32(n))
 	})
-	if t.Record("mean", nil, y, x) {
+	if t.Record("mean", y, x) {
 		t.Back(func() {
-			g, fresh := t.Grad(x)
+			g, fresh := t.RawGrad(x)
 			t.each(batch*n, 64, func(_, from, to int) {
 				for r := from; r < to; r++ {
 					o, dy := g[r*d:(r+1)*d], y.Grad[r/n*d:][:d]
-					if fresh {
-						asm.Scale(o, dy, 1/float32(n))
-					} else {
-						asm.Axpy(o, dy, 1/float32(n))
-					}
+					putScaled(o, dy, 1/float32(n), fresh)
 				}
 			})
 		})
@@ -99,19 +95,15 @@ func NormalizeRows(t *Tape, x *Tensor) *Tensor {
 			}
 		}
 	})
-	if t.Record("normalisation", nil, y, x) {
+	if t.Record("normalisation", y, x) {
 		t.Back(func() {
 			// dx += (dy − y·(y·dy)) / norm
-			g, fresh := t.Grad(x)
+			g, fresh := t.RawGrad(x)
 			t.each(len(inverse), 64, func(_, from, to int) {
 				for r := from; r < to; r++ {
 					row, dy, o := y.Data[r*d:(r+1)*d], y.Grad[r*d:(r+1)*d], g[r*d:(r+1)*d]
 					asm.Axpy(dy, row, -asm.Dot(row, dy))
-					if fresh {
-						asm.Scale(o, dy, inverse[r])
-					} else {
-						asm.Axpy(o, dy, inverse[r])
-					}
+					putScaled(o, dy, inverse[r], fresh)
 				}
 			})
 		})
@@ -131,23 +123,21 @@ func MatMulT(t *Tape, a, b *Tensor) *Tensor {
 		right := operand{matrix: rowMajor(b.Data[i*n*k:], k).transposed()}
 		t.gemm(y.Data[i*m*n:], n, rowMajor(a.Data[i*m*k:], k), right, m, n, k, epilogue{})
 	}
-	if t.Record("matrix product", nil, y, a, b) {
+	if t.Record("matrix product", y, a, b) {
 		t.Back(func() {
-			if da, fresh := t.Grad(a); da != nil {
+			if da, fresh := t.RawGrad(a); da != nil {
 				for i := range batch {
 					right := operand{matrix: rowMajor(b.Data[i*n*k:], k)}
 					g := da[i*m*k:]
 					t.gemm(g, k, rowMajor(y.Grad[i*m*n:], n), right, m, k, n, epilogue{accumulate: !fresh})
 				}
 			}
-			db, fresh := t.Grad(b)
-			if db == nil {
+			if m == 0 {
+				t.Grad(b) // zeros, where nothing was added yet
 				return
 			}
-			if m == 0 {
-				if fresh {
-					clear(db)
-				}
+			db, fresh := t.RawGrad(b)
+			if db == nil {
 				return
 			}
 			for i := range batch {

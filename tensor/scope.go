@@ -43,8 +43,7 @@ func (s Scope) Keep(x *Tensor, others ...*Tensor) *Tensor {
 			live[n] = y
 			n++
 		default:
-			s.t.buffers.give(y.Data)
-			y.Data = nil
+			s.t.release(y)
 		}
 	}
 	clear(live[n:])
@@ -52,5 +51,28 @@ func (s Scope) Keep(x *Tensor, others ...*Tensor) *Tensor {
 	return x
 }
 
+// release takes back the memory of a result.
+func (t *Tape) release(x *Tensor) {
+	t.buffers.give(x.Data)
+	x.Data = nil
+}
+
 // shares reports whether x is y or a View of it.
 func (x *Tensor) shares(y *Tensor) bool { return x != nil && (x == y || x.base == y) }
+
+// Done releases x, an operation's result, at once. It does nothing on a tape that records.
+func (t *Tape) Done(x *Tensor) {
+	if x.Data == nil || x.keep {
+		return
+	}
+	for i := len(t.live) - 1; i >= 0; i-- {
+		if t.live[i] == x {
+			t.live[i] = nil
+			t.release(x)
+			return
+		}
+	}
+}
+
+// Keep makes x, an operation's result, last until Reset, whatever scopes and Done are told.
+func (t *Tape) Keep(x *Tensor) { x.keep = true }

@@ -28,7 +28,7 @@ func TestScope(t *testing.T) {
 			t.Error("memory is not used again")
 		}
 		s.Keep(x) // a leaf
-		if !released(b) || !released(c) || released(before) || !Finite(x.Data) {
+		if !released(b) || !released(c) || released(before) || !finite(x.Data) {
 			t.Error("want everything but what was there before released")
 		}
 	})

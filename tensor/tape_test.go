@@ -180,7 +180,7 @@ func TestReset(t *testing.T) {
 	for _, tape := range []*Tape{NewTape(nil), NewInference(nil)} {
 		y := Linear(tape, param("x", 5, 6), param("w", 7, 6), nil)
 		data := y.Data
-		if !Finite(data) {
+		if !finite(data) {
 			t.Fatal("result is not finite")
 		}
 		tape.Reset()
@@ -233,7 +233,7 @@ func TestDone(t *testing.T) {
 		tape.Done(y)
 	}
 	other.Done(b)
-	if x.Data == nil || v.Data == nil || b.Data == nil || !Finite(x.Data) || !Finite(b.Data) {
+	if x.Data == nil || v.Data == nil || b.Data == nil || !finite(x.Data) || !finite(b.Data) {
 		t.Error("Done takes what it did not give")
 	}
 
@@ -294,9 +294,9 @@ func TestFrozenShared(t *testing.T) {
 			}()
 		}
 		wg.Wait()
-		packed := w.panels.data
+		packed := w.packed.panels
 		Linear(NewInference(nil), x, w, b)
-		if len(packed) == 0 || &w.panels.data[0] != &packed[0] {
+		if len(packed) == 0 || &w.packed.panels[0] != &packed[0] {
 			t.Error("a frozen weight is packed more than once")
 		}
 	})
@@ -342,7 +342,7 @@ func TestFirstBad(t *testing.T) {
 		{"result of linear with fc1.weight, shape [2 2], element 1 is -Inf", func(t *Tape) {
 			LinearAdd(t, x(), w("fc1.weight", -inf, 2, 3), nil, From(ones(4), 2, 2))
 		}},
-		{"result of linear and GELU, shape [2 2], element 1 is NaN", func(t *Tape) {
+		{"result of linear and GELU with of.the.bias, shape [2 2], element 1 is NaN", func(t *Tape) {
 			LinearGELU(t, x(), w("", 1, 2, 3), w("of.the.bias", nan, 2))
 		}},
 		{"result of layer norm with norm1.weight, shape [2 3], element 2 is NaN", func(t *Tape) {
@@ -354,7 +354,7 @@ func TestFirstBad(t *testing.T) {
 		{"result of cross-attention, shape [1 2 1], element 0 is NaN", func(t *Tape) {
 			CrossAttention(t, From([]float32{nan, nan}, 1, 2, 1), From(ones(4), 1, 2, 2), 1)
 		}},
-		{"result of gather, shape [1 3], element 2 is +Inf", func(t *Tape) {
+		{"result of gather with mask_token, shape [1 3], element 2 is +Inf", func(t *Tape) {
 			GatherSum(t, []int{1, 3}, Source{w("mask_token", inf, 3), []int32{0}})
 		}},
 		{"result of residual, shape [2 3], element 5 is NaN", func(t *Tape) {
@@ -406,7 +406,7 @@ func TestNotANumberLeftOut(t *testing.T) {
 	}
 	total := WeightedSum(tape, losses, []float64{1, 0, 0})
 	tape.Backward(total)
-	if v := total.Data[0]; v-v != 0 || !Finite(bad.Grad) || !Finite(good.Grad) {
+	if v := total.Data[0]; v-v != 0 || !finite(bad.Grad) || !finite(good.Grad) {
 		t.Errorf("loss %v, gradients %v and %v", v, good.Grad, bad.Grad)
 	}
 	for _, row := range []int{0, 1} {
@@ -415,32 +415,31 @@ func TestNotANumberLeftOut(t *testing.T) {
 		clear(bad.Grad)
 		tape.Reset()
 		tape.Backward(RegressionLoss(tape, bad, make([]float32, 6), rows, L1))
-		if Finite(bad.Grad) != (row == 0) {
+		if finite(bad.Grad) != (row == 0) {
 			t.Errorf("row %d counts: gradient %v", row, bad.Grad)
 		}
 	}
 }
 
-func TestFinite(t *testing.T) {
+func TestFirstNotFinite(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		for _, n := range []int{0, 1, 17, 4096, 4097, 10000} {
 			x := make([]float32, n)
 			for i := range x {
 				x[i] = math.MaxFloat32 // squares overflow float32
 			}
-			if !Finite(x) {
-				t.Errorf("%d large numbers are not finite", n)
+			if got := FirstNotFinite(x); got != -1 {
+				t.Errorf("%d large numbers: %d", n, got)
 			}
-			for _, i := range []int{0, n / 2, n - 1} {
+			if n == 0 {
+				continue
+			}
+			for _, i := range []int{n - 1, n / 2, 0} { // those before stay bad
 				for _, bad := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
-					if n == 0 {
-						continue
-					}
 					x[i] = float32(bad)
-					if Finite(x) {
-						t.Errorf("%v at %d of %d is finite", bad, i, n)
+					if got := FirstNotFinite(x); got != i {
+						t.Errorf("%v at %d of %d: %d", bad, i, n, got)
 					}
-					x[i] = 1
 				}
 			}
 		}

@@ -8,28 +8,26 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// Tensor is a dense row-major array. A leaf, made by New, with a Grad takes
-// part in backward passes, which add to it; one without is a constant. The
-// gradients of what operations return belong to the tape and come and go
-// during Backward.
+// Tensor is a dense row-major array. A leaf, made by New or From, takes part in backward passes if it
+// has a Grad, to which they add; without one it is a constant. The gradients of what operations
+// return belong to the tape and come and go during Backward.
 type Tensor struct {
 	Name  string // of a parameter: its key in a checkpoint; may be empty
 	Shape []int
-	Data  []float32 // the product of Shape values
+	Data  []float32 // as many values as the product of Shape
 	Grad  []float32 // nil, or as long as Data
 
-	tracked bool      // an operation's output that gradients flow through
-	stale   bool      // Grad counts as zero, whatever its values: see Tape.ZeroGrad
-	frozen  bool      // Data no longer changes: see Freeze
-	keep    bool      // Done does not take it: see Tape.Keep
-	base    *Tensor   // of a View: the tensor whose Data it shares
-	uses    int       // operations that were recorded with it as an input
-	rowSq   []float64 // of a weight of Linear: the sum of squares of each row of Grad; empty: not known
-	pre     []float32 // of LinearGELU's result: what GELU was taken of, as long as Grad is the gradient of the result
-	panels  struct {
-		once sync.Once
-		data []float32
-	}
+	gradState
+	frozen bool    // Data no longer changes: see Freeze
+	packed packed  // of a frozen weight
+	base   *Tensor // of a View: the tensor whose Data it shows
+	keep   bool    // no scope releases it: see Tape.Keep
+}
+
+// packed is a weight in the order in which matrix products read it.
+type packed struct {
+	once   sync.Once
+	panels []float32
 }
 
 // New returns a zeroed tensor outside of any tape, without a gradient.
@@ -58,7 +56,7 @@ func (x *Tensor) WithGrad() *Tensor {
 // Linear then keeps its own copy of the weight, packed for the machine, so that
 // inference does not pack it at each call. Other goroutines may use x at once.
 func (x *Tensor) Freeze() {
-	x.Grad, x.rowSq, x.frozen = nil, nil, true
+	x.Grad, x.gradState, x.frozen = nil, gradState{}, true
 }
 
 // Pack is Freeze for a weight that nothing but Linear on inference tapes will
@@ -72,13 +70,13 @@ func (x *Tensor) Pack(t *Tape) {
 
 // pack makes, once, the copy of a frozen weight of Linear that is packed.
 func (x *Tensor) pack(t *Tape) []float32 {
-	x.panels.once.Do(func() {
+	x.packed.once.Do(func() {
 		n := x.Shape[0]
 		k := len(x.Data) / max(1, n)
-		x.panels.data = alloc(asm.PackedLen(k, n))
-		packPanels(t, x.panels.data, rowMajor(x.Data, k).transposed(), k, n)
+		x.packed.panels = alloc(asm.PackedLen(k, n))
+		packPanels(t, x.packed.panels, rowMajor(x.Data, k).transposed(), k, n)
 	})
-	return x.panels.data
+	return x.packed.panels
 }
 
 // Frozen says whether Freeze was called.
@@ -94,9 +92,6 @@ func (x *Tensor) Rows() int {
 
 // Cols is the length of the last axis.
 func (x *Tensor) Cols() int { return x.Shape[len(x.Shape)-1] }
-
-// needsGrad says whether a backward pass must reach x.
-func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked) }
 
 func size(shape []int) int {
 	n := 1

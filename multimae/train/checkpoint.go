@@ -98,8 +98,8 @@ func (tr *Trainer) tensors() []weights.Tensor {
 // infinity; "" if none has.
 func (tr *Trainer) firstBad() string {
 	for _, x := range tr.tensors() {
-		if v := x.Data.([]float32); !tensor.Finite(v) {
-			i := slices.IndexFunc(v, func(v float32) bool { return v-v != 0 })
+		v := x.Data.([]float32)
+		if i := tensor.FirstNotFinite(v); i >= 0 {
 			return fmt.Sprintf("%s, shape %v, element %d is %g", x.Name, x.Shape, i, v[i])
 		}
 	}

@@ -163,7 +163,7 @@ func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
 	}
 	for _, in := range tr.Model.Config.Inputs {
 		look(func() string {
-			if tensor.Finite(b.Images[in.Name]) {
+			if tensor.FirstNotFinite(b.Images[in.Name]) < 0 {
 				return ""
 			}
 			return badInput + in.Name + " of the batch"
