@@ -58,3 +58,30 @@ func elementwise(t *Tape, op string, x *Tensor, forward func(y []float32, from i
 	}
 	return y
 }
+
+// AddScaled returns x + scale[b]·h for x and h of B sequences, [B, ...]: the
+// end of a residual branch that is dropped for some samples.
+func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
+	mustShape("AddScaled branch", h, x.Shape...)
+	mustBe("AddScaled scales", len(scale), x.Shape[0])
+	y := t.New(x.Shape...)
+	n := len(x.Data) / max(1, len(scale))
+	t.Parallel(len(scale), func(_, b int) {
+		o := y.Data[b*n : (b+1)*n]
+		copy(o, x.Data[b*n:(b+1)*n])
+		if scale[b] != 0 { // 0·Inf would be NaN: a dropped branch has no say
+			asm.Axpy(o, h.Data[b*n:(b+1)*n], scale[b])
+		}
+	})
+	if t.Record("residual", y, x, h) {
+		t.Back(func() {
+			if g, fresh := t.RawGrad(h); g != nil {
+				t.Parallel(len(scale), func(_, b int) {
+					putScaled(g[b*n:(b+1)*n], y.Grad[b*n:(b+1)*n], scale[b], fresh)
+				})
+			}
+			t.passGrad(x, y)
+		})
+	}
+	return y
+}

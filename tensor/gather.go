@@ -2,6 +2,7 @@ package tensor
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomae/gomae/asm"
 )
@@ -110,28 +111,44 @@ func scatterAdd(t *Tape, g []float32, fresh bool, s Source, dy []float32, d int)
 	})
 }
 
-// AddScaled returns x + scale[b]·h for x and h of B sequences, [B, ...]: the
-// end of a residual branch that is dropped for some samples.
-func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
-	mustShape("AddScaled branch", h, x.Shape...)
-	mustBe("AddScaled scales", len(scale), x.Shape[0])
-	y := t.New(x.Shape...)
-	n := len(x.Data) / max(1, len(scale))
-	t.Parallel(len(scale), func(_, b int) {
-		o := y.Data[b*n : (b+1)*n]
-		copy(o, x.Data[b*n:(b+1)*n])
-		if scale[b] != 0 { // 0·Inf would be NaN: a dropped branch has no say
-			asm.Axpy(o, h.Data[b*n:(b+1)*n], scale[b])
-		}
-	})
-	if t.Record("residual", y, x, h) {
+// ConcatCols joins tensors along their last axis: [..., C₁], [..., C₂], … give
+// [..., C₁+C₂+…].
+func ConcatCols(t *Tape, xs ...*Tensor) *Tensor {
+	cols := 0
+	for _, x := range xs {
+		last := len(x.Shape) - 1
+		want := append(slices.Clone(xs[0].Shape[:last]), x.Cols())
+		mustShape("ConcatCols part", x, want...)
+		cols += x.Cols()
+	}
+	y := t.newLike(xs[0], cols)
+	xs = slices.Clone(xs)
+	each := func(f func(k, from, to, at int)) { // values from..to of part k are those at at of the result
+		t.each(y.Rows(), 1+span/(cols+1), func(_, r0, r1 int) {
+			for r := r0; r < r1; r++ {
+				at := r * cols
+				for k, x := range xs {
+					n := x.Cols()
+					f(k, r*n, (r+1)*n, at)
+					at += n
+				}
+			}
+		})
+	}
+	each(func(k, from, to, at int) { copy(y.Data[at:at+to-from], xs[k].Data[from:to]) })
+	if t.Record("concatenation", y, xs...) {
 		t.Back(func() {
-			if g, fresh := t.RawGrad(h); g != nil {
-				t.Parallel(len(scale), func(_, b int) {
-					putScaled(g[b*n:(b+1)*n], y.Grad[b*n:(b+1)*n], scale[b], fresh)
+			for part := range xs {
+				g, fresh := t.RawGrad(xs[part])
+				if g == nil {
+					continue
+				}
+				each(func(k, from, to, at int) {
+					if k == part {
+						put(g[from:to], y.Grad[at:at+to-from], fresh)
+					}
 				})
 			}
-			t.passGrad(x, y)
 		})
 	}
 	return y

@@ -1,9 +1,13 @@
 package tensor
 
-import "github.com/gomae/gomae/asm"
+import (
+	"math"
 
-// normRows is how many rows share one partial sum of the gradients of a layer
-// norm's weight and bias.
+	"github.com/gomae/gomae/asm"
+)
+
+// normRows is how many rows a worker takes, and how many share one partial sum of the gradients of a
+// layer norm's weight and bias.
 const normRows = 64
 
 // LayerNorm normalises each row of x, [..., D], to mean 0 and variance 1 (eps
@@ -55,4 +59,39 @@ func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 			asm.AddRows(g, partial[k*d:], parts, d, 2*d)
 		}
 	}
+}
+
+// NormalizeRows divides each row of x [..., D] by its Euclidean norm. A row of
+// zeros becomes NaN.
+func NormalizeRows(t *Tape, x *Tensor) *Tensor {
+	d := x.Cols()
+	y := t.New(x.Shape...)
+	var inverse []float32 // norms
+	if t.Recording() {
+		inverse = t.Values(x.Rows())
+	}
+	t.each(x.Rows(), 64, func(_, from, to int) {
+		for r := from; r < to; r++ {
+			row := x.Data[r*d : (r+1)*d]
+			f := float32(1 / math.Sqrt(asm.SumSq(row)))
+			asm.Scale(y.Data[r*d:(r+1)*d], row, f)
+			if inverse != nil {
+				inverse[r] = f
+			}
+		}
+	})
+	if t.Record("normalisation", y, x) {
+		t.Back(func() {
+			// dx += (dy − y·(y·dy)) / norm
+			g, fresh := t.RawGrad(x)
+			t.each(len(inverse), 64, func(_, from, to int) {
+				for r := from; r < to; r++ {
+					row, dy, o := y.Data[r*d:(r+1)*d], y.Grad[r*d:(r+1)*d], g[r*d:(r+1)*d]
+					asm.Axpy(dy, row, -asm.Dot(row, dy))
+					putScaled(o, dy, inverse[r], fresh)
+				}
+			})
+		})
+	}
+	return y
 }
