@@ -61,19 +61,22 @@ func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 	}
 }
 
-// NormalizeRows divides each row of x [..., D] by its Euclidean norm. A row of
-// zeros becomes NaN.
+// minRowNorm is the least norm that NormalizeRows divides by, as in PyTorch's normalize.
+const minRowNorm = 1e-12
+
+// NormalizeRows divides each row of x [..., D] by its Euclidean norm, or by 1e-12 if the norm is
+// smaller: a row of zeros stays zero.
 func NormalizeRows(t *Tape, x *Tensor) *Tensor {
 	d := x.Cols()
 	y := t.New(x.Shape...)
-	var inverse []float32 // norms
+	var inverse []float32 // what each row was multiplied by
 	if t.Recording() {
 		inverse = t.Values(x.Rows())
 	}
-	t.each(x.Rows(), 64, func(_, from, to int) {
+	t.each(x.Rows(), normRows, func(_, from, to int) {
 		for r := from; r < to; r++ {
 			row := x.Data[r*d : (r+1)*d]
-			f := float32(1 / math.Sqrt(asm.SumSq(row)))
+			f := float32(1 / max(math.Sqrt(asm.SumSq(row)), minRowNorm))
 			asm.Scale(y.Data[r*d:(r+1)*d], row, f)
 			if inverse != nil {
 				inverse[r] = f
@@ -81,17 +84,26 @@ func NormalizeRows(t *Tape, x *Tensor) *Tensor {
 		}
 	})
 	if t.Record("normalisation", y, x) {
-		t.Back(func() {
-			// dx += (dy − y·(y·dy)) / norm
-			g, fresh := t.RawGrad(x)
-			t.each(len(inverse), 64, func(_, from, to int) {
-				for r := from; r < to; r++ {
-					row, dy, o := y.Data[r*d:(r+1)*d], y.Grad[r*d:(r+1)*d], g[r*d:(r+1)*d]
-					asm.Axpy(dy, row, -asm.Dot(row, dy))
-					putScaled(o, dy, inverse[r], fresh)
-				}
-			})
-		})
+		t.Back(func() { normalizeRowsBackward(t, y, x, inverse) })
 	}
 	return y
+}
+
+// normalizeRowsBackward adds, for each row,
+//
+//	dx += (dy − y·(y·dy)) / norm
+//
+// and where minRowNorm stands for the norm, a constant, dx += dy / minRowNorm.
+func normalizeRowsBackward(t *Tape, y, x *Tensor, inverse []float32) {
+	d := x.Cols()
+	dx, fresh := t.RawGrad(x)
+	t.each(len(inverse), normRows, func(_, from, to int) {
+		for r := from; r < to; r++ {
+			row, dy := y.Data[r*d:(r+1)*d], y.Grad[r*d:(r+1)*d]
+			if inverse[r] != 1/minRowNorm {
+				asm.Axpy(dy, row, -asm.Dot(row, dy))
+			}
+			putScaled(dx[r*d:(r+1)*d], dy, inverse[r], fresh)
+		}
+	})
 }
