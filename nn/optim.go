@@ -6,19 +6,23 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// AdamW is the optimiser of Loshchilov and Hutter,
-// https://arxiv.org/abs/1711.05101, in the form of torch.optim.AdamW: weight
-// decay is applied to every trained parameter, as MultiMAE's pre-training does.
+// AdamW is the optimiser of Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, in the form of
+// torch.optim.AdamW: weight decay is applied to every trained parameter, as MultiMAE's pre-training
+// does. A parameter that a step's loss does not depend on (see tensor.Tensor.HasGrad) stays as it is
+// in that step: no decay, the same moments.
 type AdamW struct {
 	Beta1, Beta2, Eps float64
 
-	Steps  int         // steps done
-	M, V   [][]float32 // first and second moments, as Params lists the trained parameters
+	Steps int // calls of Step
+	// Of each trained parameter, in the order of Params: the number of steps that changed it, and the
+	// first and second moments.
+	Updates []int
+	M, V    [][]float32
+
 	params []*Param
 }
 
-// NewAdamW returns the optimiser of the trained parameters in each of sets,
-// in order.
+// NewAdamW returns the optimiser of the trained parameters in each of sets, in order.
 func NewAdamW(beta1, beta2, eps float64, sets ...*Params) *AdamW {
 	a := &AdamW{Beta1: beta1, Beta2: beta2, Eps: eps}
 	for _, ps := range sets {
@@ -30,23 +34,28 @@ func NewAdamW(beta1, beta2, eps float64, sets ...*Params) *AdamW {
 			}
 		}
 	}
+	a.Updates = make([]int, len(a.params))
 	return a
 }
 
-// Params returns the parameters that the optimiser trains, in the order of M
-// and V. The slice must not be changed.
+// Params returns the parameters that the optimiser trains. The slice must not be changed.
 func (a *AdamW) Params() []*Param { return a.params }
 
-// Step updates every parameter by its gradient times gradScale, which is 1, or
-// less for clipping.
+// Step updates the parameters by their gradients times gradScale, which is 1, or less for clipping.
 func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 	a.Steps++
-	s := tensor.AdamWStep{
-		LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, WeightDecay: weightDecay, GradScale: gradScale,
-		Correction1:     1 - math.Pow(a.Beta1, float64(a.Steps)),
-		Correction2Sqrt: math.Sqrt(1 - math.Pow(a.Beta2, float64(a.Steps))),
-	}
+	s := tensor.AdamWStep{LR: lr, Beta1: a.Beta1, Beta2: a.Beta2, Eps: a.Eps, WeightDecay: weightDecay, GradScale: gradScale}
+	corrected := 0 // the number of updates that s corrects the bias of the moments for
 	for k, p := range a.params {
+		if !p.HasGrad() {
+			continue
+		}
+		a.Updates[k]++
+		if n := a.Updates[k]; n != corrected {
+			s.Correction1 = 1 - math.Pow(a.Beta1, float64(n))
+			s.Correction2Sqrt = math.Sqrt(1 - math.Pow(a.Beta2, float64(n)))
+			corrected = n
+		}
 		tensor.AdamW(t, p.Data, p.Grad, a.M[k], a.V[k], &s)
 	}
 }

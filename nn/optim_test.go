@@ -92,6 +92,77 @@ func TestAdamW(t *testing.T) {
 	}
 }
 
+// TestAdamWUnreached compares parameters that the loss depends on in some steps only with PyTorch's
+// rule in float64: in other steps neither the parameter nor its moments change, and the bias of the
+// moments is corrected for the steps that changed them. A gradient of zeros is a gradient.
+func TestAdamWUnreached(t *testing.T) {
+	const lr, wd, beta1, beta2, eps, n = 0.01, 0.3, 0.9, 0.95, 1e-8, 40
+	type rule struct {
+		steps   []bool // in which of them the loss depends on it
+		factor  float32
+		w, m, v []float64
+		updates float64
+	}
+	rules := map[string]*rule{
+		"always":    {steps: []bool{true, true, true, true, true}, factor: 1},
+		"sometimes": {steps: []bool{false, true, false, false, true}, factor: 1},
+		"never":     {steps: make([]bool, 5), factor: 1},
+		"of zeros":  {steps: []bool{true, true, false, true, true}, factor: 0},
+	}
+	ps := NewParams()
+	for _, name := range []string{"always", "sometimes", "never", "of zeros"} {
+		p := ps.Add(name, nil, 1, n)
+		copy(p.Data, testkit.Normal(name, n))
+		r := rules[name]
+		r.m, r.v = make([]float64, n), make([]float64, n)
+		for _, x := range p.Data {
+			r.w = append(r.w, float64(x))
+		}
+	}
+	ps.EnableGrad()
+	opt := NewAdamW(beta1, beta2, eps, ps)
+	tape := tensor.NewTape(nil)
+	for step := range 5 {
+		tape.Reset()
+		ps.ZeroGrad(tape)
+		var losses []*tensor.Tensor
+		for _, p := range ps.All() {
+			r := rules[p.Name]
+			if !r.steps[step] {
+				continue
+			}
+			// mean((w − target)²), whose gradient is 2·(w − target)/n.
+			target := testkit.Normal(fmt.Sprint(p.Name, step), n)
+			losses = append(losses, tensor.RegressionLoss(tape, p.Tensor, target, []float32{r.factor}, tensor.L2))
+			r.updates++
+			for i := range r.w {
+				g := float64(r.factor) * 2 * float64(p.Data[i]-target[i]) / n
+				r.m[i] = beta1*r.m[i] + (1-beta1)*g
+				r.v[i] = beta2*r.v[i] + (1-beta2)*g*g
+				mhat, vhat := r.m[i]/(1-math.Pow(beta1, r.updates)), r.v[i]/(1-math.Pow(beta2, r.updates))
+				r.w[i] = r.w[i]*(1-lr*wd) - lr*mhat/(math.Sqrt(vhat)+eps)
+			}
+		}
+		ps.Backward(tape, tensor.WeightedSum(tape, losses, []float64{1, 1, 1}[:len(losses)]))
+		opt.Step(tape, lr, wd, 1)
+		for k, p := range opt.Params() {
+			r := rules[p.Name]
+			if p.HasGrad() != r.steps[step] || opt.Updates[k] != int(r.updates) {
+				t.Errorf("step %d: %s has a gradient: %v, and %d updates", step, p.Name, p.HasGrad(), opt.Updates[k])
+			}
+			for i, got := range p.Data {
+				if within := 64 * u * (math.Abs(r.w[i]) + lr); math.Abs(float64(got)-r.w[i]) > within {
+					t.Fatalf("step %d: %s element %d is %v, want %v ± %.2g", step, p.Name, i, got, r.w[i], within)
+				}
+				if !r.steps[step] && p.Grad[i] != 0 {
+					t.Fatalf("step %d: %s has the gradient %v", step, p.Name, p.Grad[i])
+				}
+			}
+		}
+	}
+	testkit.SameBits(t, "never", ps.Get("never").Data, testkit.Normal("never", n))
+}
+
 // TestBackward: the norm is that of the gradients that are left, of weights, of
 // what other operations read, and of what the loss does not depend on.
 func TestBackward(t *testing.T) {

@@ -22,8 +22,8 @@ var ErrDamaged = errors.New("damaged")
 
 // CheckpointName is the file name of a run's checkpoint of a step, which holds
 // everything that an exact resume needs, in one file so that its parts cannot
-// come from different steps: parameters, optimiser moments, loss weights and
-// the number of the step.
+// come from different steps: parameters, optimiser moments and how often each
+// parameter was updated, loss weights and the number of the step.
 func CheckpointName(step int) string { return fmt.Sprintf("checkpoint-%06d.safetensors", step) }
 
 // checkpointStep is the reverse of CheckpointName.
@@ -66,13 +66,18 @@ func (tr *Trainer) Save(path string) error {
 		s := &summing{w: w, sum: make([]byte, checksumSize)}
 		list := append(tr.tensors(), weights.Tensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
 		return weights.WriteSafetensors(s, list, map[string]string{
-			metaStep: strconv.Itoa(tr.step), "gomae_optimizer_steps": strconv.Itoa(tr.opt.Steps),
+			metaStep: strconv.Itoa(tr.step), metaOptimizerSteps: strconv.Itoa(tr.opt.Steps),
+			metaUpdates: strings.Trim(fmt.Sprint(tr.opt.Updates), "[]"),
 		})
 	})
 }
 
-// metaStep is the metadata of a safetensors file with the step it is of.
-const metaStep = "gomae_step"
+// Keys of the metadata of a safetensors file.
+const (
+	metaStep           = "gomae_step" // the step it is of
+	metaOptimizerSteps = "gomae_optimizer_steps"
+	metaUpdates        = "gomae_optimizer_updates" // of each trained parameter, in order
+)
 
 // tensors lists the state under the keys of a checkpoint.
 func (tr *Trainer) tensors() []weights.Tensor {
@@ -119,7 +124,7 @@ func (tr *Trainer) Restore(path string) error {
 		return err
 	}
 	defer f.Close()
-	for key, to := range map[string]*int{metaStep: &tr.step, "gomae_optimizer_steps": &tr.opt.Steps} {
+	for key, to := range map[string]*int{metaStep: &tr.step, metaOptimizerSteps: &tr.opt.Steps} {
 		n, err := strconv.Atoi(f.Metadata()[key])
 		if err != nil || n < 0 {
 			return fmt.Errorf("%s: metadata %s is %q, want a number; this is not a training checkpoint", path, key, f.Metadata()[key])
@@ -137,6 +142,18 @@ func (tr *Trainer) Restore(path string) error {
 		if err := f.ReadFloat32(x.Name, x.Data.([]float32)); err != nil {
 			return err
 		}
+	}
+	updates := strings.Fields(f.Metadata()[metaUpdates])
+	if len(updates) != len(tr.opt.Updates) {
+		return fmt.Errorf("%s: metadata %s has %d numbers, want %d; it was written by an older version, whose runs this one cannot resume",
+			path, metaUpdates, len(updates), len(tr.opt.Updates))
+	}
+	for i, s := range updates {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > tr.opt.Steps {
+			return fmt.Errorf("%s: metadata %s holds %q, want numbers up to %d", path, metaUpdates, s, tr.opt.Steps)
+		}
+		tr.opt.Updates[i] = n
 	}
 	if bad := tr.firstBad(); bad != "" {
 		return fmt.Errorf("%s: %s", path, bad)

@@ -166,12 +166,6 @@ def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, devic
         total = sum(losses.values())
         optimizer.zero_grad()
         total.backward()
-        # A parameter that had no part in it, such as the adapter of an absent input, is trained too: its gradient
-        # is 0 and weight decay acts on it. Left at None, torch.optim would pass over it, which it does with what no
-        # forward pass ever uses.
-        for name, x in trained.items():
-            if x.grad is None and not multivit.unused(name):
-                x.grad = torch.zeros_like(x)
         if step == 0:
             keep("encoder", tokens)
             for name, x in preds.items():

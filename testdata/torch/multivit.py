@@ -214,12 +214,6 @@ class DPT(nn.Module):
         return self.head(x)
 
 
-def unused(name: str) -> bool:
-    """Whether a parameter is in checkpoints and in no forward pass: the coarsest layer's first unit in a dpt head. Its
-    gradient is 0, and AdamW, which would decay others, leaves it alone."""
-    return ".refinenet4.resConfUnit1." in name
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # The model
 
