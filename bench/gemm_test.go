@@ -137,7 +137,7 @@ func upstream(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	end.Data[0] = 0
 	if t.Record("upstream", end, y) {
 		t.Back(func() {
-			if g, _ := t.RawGrad(y); g != nil { // y has no other use, so nothing was added yet
+			if g := t.Grad(y); g != nil { // y has no other use, so nothing was added yet
 				copy(g, dy)
 			}
 		})

@@ -207,11 +207,10 @@ func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor
 // Total returns the sum of the losses that are not nil.
 func Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
 	var terms []*tensor.Tensor
-	var ones []float64
 	for _, l := range losses {
 		if l != nil {
-			terms, ones = append(terms, l), append(ones, 1)
+			terms = append(terms, l)
 		}
 	}
-	return tensor.WeightedSum(t, terms, ones)
+	return tensor.Sum(t, terms...)
 }

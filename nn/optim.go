@@ -60,20 +60,19 @@ func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 	}
 }
 
-// ClipScale is the factor that brings a gradient of the given norm down to
-// most, 1 where it is not above it or most is 0.
-func ClipScale(norm, most float64) float64 {
-	if most > 0 && norm > most {
-		return most / (norm + 1e-6)
+// ClipScale returns the factor that brings a gradient of the given norm down to limit: 1 where the
+// norm is not above it, or limit is 0.
+func ClipScale(norm, limit float64) float64 {
+	if limit > 0 && norm > limit {
+		return limit / (norm + 1e-6)
 	}
 	return 1
 }
 
-// Schedule is a learning rate that rises linearly from 0 to Base over Warmup
-// steps and then falls along half a cosine to Final at step Steps. Loshchilov
-// and Hutter, https://arxiv.org/abs/1608.03983.
+// Schedule is a learning rate that rises linearly from 0 to Base over Warmup steps and then falls
+// along half a cosine to 0 at step Steps. Loshchilov and Hutter, https://arxiv.org/abs/1608.03983.
 type Schedule struct {
-	Base, Final   float64
+	Base          float64
 	Warmup, Steps int
 }
 
@@ -83,8 +82,8 @@ func (s Schedule) At(step int) float64 {
 		return s.Base * float64(step+1) / float64(s.Warmup)
 	}
 	if step >= s.Steps {
-		return s.Final
+		return 0
 	}
 	done := float64(step-s.Warmup) / float64(max(1, s.Steps-s.Warmup))
-	return s.Final + (s.Base-s.Final)*0.5*(1+math.Cos(math.Pi*done))
+	return s.Base * 0.5 * (1 + math.Cos(math.Pi*done))
 }

@@ -62,7 +62,7 @@ func TestParams(t *testing.T) {
 	tape := tensor.NewTape(nil)
 	ps.ZeroGrad(tape)
 	bias := ps.Get("fc.bias")
-	tape.Backward(tensor.WeightedSum(tape, []*tensor.Tensor{tensor.RegressionLoss(tape, bias.Tensor, make([]float32, len(bias.Data)), []float32{2}, tensor.L2)}, []float64{1}))
+	tape.Backward(tensor.RegressionLoss(tape, bias.Tensor, make([]float32, len(bias.Data)), []float32{2}, tensor.L2))
 	for _, p := range ps.All() {
 		for _, g := range p.Grad {
 			if g != 0 { // the bias is zero, and so is its gradient

@@ -80,7 +80,7 @@ func (a *attention) output(i int, out []float32) matrix {
 
 func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 	t := a.t
-	if t.Recording() {
+	if t.recording {
 		a.shift = t.Values(a.batch * a.heads * a.n)
 	}
 	if a.n > 0 && a.m > 0 {
@@ -152,11 +152,11 @@ func (a *attention) backward() {
 		t.Grad(a.kv)
 		return
 	}
-	a.dq, a.freshQ = t.RawGrad(a.q)
+	a.dq, a.freshQ = t.rawGrad(a.q)
 	if a.kv == a.q {
 		a.dkv, a.freshKV = a.dq, a.freshQ
 	} else {
-		a.dkv, a.freshKV = t.RawGrad(a.kv)
+		a.dkv, a.freshKV = t.rawGrad(a.kv)
 	}
 	t.Parallel(a.batch*a.heads, a.backwardHead)
 }

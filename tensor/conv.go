@@ -60,7 +60,7 @@ func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 		t.buffers.give(right.panels)
 	}
 	biasBackward(t, b, dy)
-	dx, fresh := t.RawGrad(x)
+	dx, fresh := t.rawGrad(x)
 	if dx == nil {
 		return
 	}
@@ -132,7 +132,7 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 		t.buffers.give(dw)
 	}
 	biasBackward(t, b, y.Grad)
-	if dx, fresh := t.RawGrad(x); dx != nil {
+	if dx, fresh := t.rawGrad(x); dx != nil {
 		flat := t.buffers.take(len(w.Data)) // [C, taps, O]
 		moveTaps(t, flat, w, n, o, false)
 		t.gemm(dx, c, rowMajor(dz, n), operand{matrix: rowMajor(flat, n).transposed()}, pixels, c, n, epilogue{accumulate: !fresh})
@@ -311,7 +311,7 @@ func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, mirror 
 
 // addTaps adds dw [taps, B, A] to the gradient of a weight w [A, B, taps].
 func addTaps(t *Tape, w *Tensor, dw []float32) {
-	g, fresh := t.RawGrad(w)
+	g, fresh := t.rawGrad(w)
 	rows, n, taps := w.Shape[0], w.Shape[1], size(w.Shape[2:])
 	// A cache line of dw at a time.
 	t.each(rows, 16, func(_, from, to int) {

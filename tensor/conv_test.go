@@ -516,7 +516,7 @@ func imageStepBytes(tape *Tape, n int) uint64 {
 		h = DepthwiseConv2D(tape, ReLU(tape, ConvTranspose2D(tape, h, up, nil)), dw, nil, 3)
 		h = ResizeBilinear(tape, ConcatCols(tape, h, NormalizeRows(tape, Add(tape, h, h))), 2*n, 61, true)
 		loss := BerHuLoss(tape, View(tape, h, 1, len(target)), target, weights)
-		if tape.Recording() {
+		if tape.recording {
 			tape.Backward(loss)
 		}
 	}

@@ -40,7 +40,7 @@ func depthwiseBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 		in.depthwiseWeight(t, batch, w, dy)
 	}
 	biasBackward(t, b, dy)
-	if dx, fresh := t.RawGrad(x); dx != nil {
+	if dx, fresh := t.rawGrad(x); dx != nil {
 		out := &window{x: dy, h: in.rows, w: in.cols, c: in.c, rows: in.h, cols: in.w, kh: in.kh, kw: in.kw, stride: 1, top: in.kh - 1 - in.top, left: in.kw - 1 - in.left}
 		mirrored := t.buffers.take(len(w.Data))
 		moveTaps(t, mirrored, w, 1, in.c, true)

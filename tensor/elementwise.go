@@ -12,7 +12,7 @@ func Add(t *Tape, x, y *Tensor) *Tensor {
 	t.each(len(z.Data), span, func(_, i, j int) { asm.Add(z.Data[i:j], x.Data[i:j], y.Data[i:j]) })
 	if t.Record("sum", z, x, y) {
 		t.Back(func() {
-			if g, fresh := t.RawGrad(y); g != nil {
+			if g, fresh := t.rawGrad(y); g != nil {
 				t.each(len(g), span, func(_, i, j int) { put(g[i:j], z.Grad[i:j], fresh) })
 			}
 			t.passGrad(x, z)
@@ -75,7 +75,7 @@ func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
 	})
 	if t.Record("residual", y, x, h) {
 		t.Back(func() {
-			if g, fresh := t.RawGrad(h); g != nil {
+			if g, fresh := t.rawGrad(h); g != nil {
 				t.Parallel(len(scale), func(_, b int) {
 					putScaled(g[b*n:(b+1)*n], y.Grad[b*n:(b+1)*n], scale[b], fresh)
 				})

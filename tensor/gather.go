@@ -59,7 +59,7 @@ func GatherSum(t *Tape, shape []int, sources ...Source) *Tensor {
 	if t.Record("gather", y, inputs...) {
 		t.Back(func() {
 			for _, s := range sources {
-				if g, fresh := t.RawGrad(s.Table); g != nil {
+				if g, fresh := t.rawGrad(s.Table); g != nil {
 					scatterAdd(t, g, fresh, s, y.Grad, d)
 				}
 			}
@@ -139,7 +139,7 @@ func ConcatCols(t *Tape, xs ...*Tensor) *Tensor {
 	if t.Record("concatenation", y, xs...) {
 		t.Back(func() {
 			for part := range xs {
-				g, fresh := t.RawGrad(xs[part])
+				g, fresh := t.rawGrad(xs[part])
 				if g == nil {
 					continue
 				}

@@ -30,12 +30,12 @@ import (
 // backward pass reads the gradient of its result and adds to those of its inputs, which it gets by
 //
 //	dx := t.Grad(x)            // nil: none is wanted
-//	dx, fresh := t.RawGrad(x)  // the same without zeros in it
+//	dx, fresh := t.rawGrad(x)  // the same without zeros in it
 //
 // A gradient is fresh until something has been added to it: it counts as zero whatever its values
 // are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad. Writing
 // zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
-// writes every value of a gradient asks for RawGrad, and overwrites if it is fresh; all others ask
+// writes every value of a gradient asks for rawGrad, and overwrites if it is fresh; all others ask
 // for Grad, which clears a fresh gradient first. Here, in this order:
 //
 //	loss  y.Grad is fresh: overwritten
@@ -57,7 +57,7 @@ import (
 //     been read twice, it would multiply the sum of both gradients.
 //   - The optimiser needs the norm of all gradients. The product that writes w1.Grad sums up the
 //     squares of each row, for GradSumSq. Whoever asks for the gradient afterwards will change it,
-//     so RawGrad, and with it Grad, forgets the sums.
+//     so rawGrad, and with it Grad, forgets the sums.
 
 // gradState is what a tape knows of a tensor's Grad.
 type gradState struct {
@@ -84,16 +84,16 @@ func (x *Tensor) HasGrad() bool { return x.Grad != nil && !x.fresh }
 // Grad returns where a backward pass adds the gradient of x, an input of its operation, or nil if
 // none is wanted.
 func (t *Tape) Grad(x *Tensor) []float32 {
-	g, fresh := t.RawGrad(x)
+	g, fresh := t.rawGrad(x)
 	if fresh {
 		t.clear(g)
 	}
 	return g
 }
 
-// RawGrad is Grad for a backward pass that writes all values: where the gradient is fresh they are
+// rawGrad is Grad for a backward pass that writes all values: where the gradient is fresh they are
 // undefined and must be overwritten, otherwise they must be added to.
-func (t *Tape) RawGrad(x *Tensor) (g []float32, fresh bool) {
+func (t *Tape) rawGrad(x *Tensor) (g []float32, fresh bool) {
 	if !x.needsGrad() {
 		return nil, false
 	}
@@ -145,7 +145,7 @@ func (t *Tape) passGrad(x, out *Tensor) {
 		x.Grad, out.Grad = out.Grad, nil
 		return
 	}
-	g, fresh := t.RawGrad(x)
+	g, fresh := t.rawGrad(x)
 	t.each(len(g), span, func(_, i, j int) { put(g[i:j], out.Grad[i:j], fresh) })
 }
 

@@ -33,7 +33,7 @@ func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	pre := y.Data
-	if t.Recording() {
+	if t.recording {
 		pre = t.Values(len(y.Data))
 	}
 	linear(t, pre, y.Data, x, w, b, nil)
@@ -70,7 +70,7 @@ func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
 	}
 	wt := operand{matrix: rowMajor(w.Data, k).transposed()}
 	if w.frozen {
-		if w.Data == nil && t.Recording() {
+		if w.Data == nil && t.recording {
 			panic("tensor: Linear with " + w.Name + ", got a packed weight, want a tape of NewInference")
 		}
 		wt.panels = w.pack(t)
@@ -89,7 +89,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		}
 		return
 	}
-	if dw, fresh := t.RawGrad(w); dw != nil {
+	if dw, fresh := t.rawGrad(w); dw != nil {
 		// Every task needs all of x.
 		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
 		packPanels(t, b.panels, b.matrix, m, k)
@@ -102,7 +102,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 			t.each(n, 128, func(_, i, j int) { asm.AddRows(db[i:j], dy[i:], m, j-i, n) })
 		}
 	}
-	if dx, fresh := t.RawGrad(x); dx != nil {
+	if dx, fresh := t.rawGrad(x); dx != nil {
 		e := epilogue{accumulate: !fresh}
 		if x.fused.reads == 1 {
 			e.slope = x.takeSlope()

@@ -3,6 +3,7 @@ package tensor
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/asm"
 )
@@ -89,7 +90,7 @@ func regression(t *Tape, pred *Tensor, target, weights []float32, d Distance, c 
 	})
 	if t.Record("regression loss", loss, pred) {
 		t.Back(func() {
-			g, fresh := t.RawGrad(pred)
+			g, fresh := t.rawGrad(pred)
 			t.each(rows, lossRows, func(_, from, to int) {
 				for r := from; r < to; r++ {
 					out := g[r*f : (r+1)*f]
@@ -140,7 +141,7 @@ func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights
 	mustBe("CrossEntropy len(weights)", len(weights), rows*p)
 	// The log-sum-exp of every pixel that counts, kept for the backward pass.
 	var lse []float32
-	if t.Recording() {
+	if t.recording {
 		lse = t.Values(rows * p)
 	}
 	loss := sumRows(t, rows, func(w, r int) float64 {
@@ -169,7 +170,7 @@ func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights
 	})
 	if t.Record("cross-entropy", loss, logits) {
 		t.Back(func() {
-			g, fresh := t.RawGrad(logits)
+			g, fresh := t.rawGrad(logits)
 			t.each(rows, lossRows, func(w, from, to int) {
 				row := t.Scratch(w, classes)
 				for r := from; r < to; r++ {
@@ -220,28 +221,21 @@ func sumRows(t *Tape, rows int, f func(worker, r int) float64) *Tensor {
 	return loss
 }
 
-// WeightedSum returns Σ_i weights[i]·x[i] of single numbers. A number of weight
-// 0 is left out, be it NaN.
-func WeightedSum(t *Tape, x []*Tensor, weights []float64) *Tensor {
-	mustBe("WeightedSum len(weights)", len(weights), len(x))
+// Sum returns the sum of single numbers, such as losses.
+func Sum(t *Tape, terms ...*Tensor) *Tensor {
 	y := t.New(1)
 	sum := 0.0
-	for i, v := range x {
-		mustBe("WeightedSum size of a term", len(v.Data), 1)
-		if weights[i] != 0 {
-			sum += weights[i] * float64(v.Data[0])
-		}
+	for _, x := range terms {
+		mustBe("Sum size of a term", len(x.Data), 1)
+		sum += float64(x.Data[0])
 	}
 	y.Data[0] = float32(sum)
-	if t.Record("weighted sum", y, x...) {
+	if t.Record("sum", y, terms...) {
+		terms = slices.Clone(terms)
 		t.Back(func() {
-			for i, v := range x {
-				if weights[i] == 0 {
-					continue // a gradient of 0 would be NaN further back
-				}
-				if g := t.Grad(v); g != nil {
-					d := float32(weights[i]) * y.Grad[0] // rounded before it is added, on all machines
-					g[0] += d
+			for _, x := range terms {
+				if dx := t.Grad(x); dx != nil {
+					dx[0] += y.Grad[0]
 				}
 			}
 		})

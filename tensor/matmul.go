@@ -14,7 +14,7 @@ func MatMulT(t *Tape, a, b *Tensor) *Tensor {
 	}
 	if t.Record("matrix product", y, a, b) {
 		t.Back(func() {
-			if da, fresh := t.RawGrad(a); da != nil {
+			if da, fresh := t.rawGrad(a); da != nil {
 				for i := range batch {
 					right := operand{matrix: rowMajor(b.Data[i*n*k:], k)}
 					g := da[i*m*k:]
@@ -25,7 +25,7 @@ func MatMulT(t *Tape, a, b *Tensor) *Tensor {
 				t.Grad(b) // zeros, where nothing was added yet
 				return
 			}
-			db, fresh := t.RawGrad(b)
+			db, fresh := t.rawGrad(b)
 			if db == nil {
 				return
 			}

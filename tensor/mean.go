@@ -16,7 +16,7 @@ func MeanRows(t *Tape, x *Tensor) *Tensor {
 	})
 	if t.Record("mean", y, x) {
 		t.Back(func() {
-			g, fresh := t.RawGrad(x)
+			g, fresh := t.rawGrad(x)
 			t.each(batch*n, 64, func(_, from, to int) {
 				for r := from; r < to; r++ {
 					o, dy := g[r*d:(r+1)*d], y.Grad[r/n*d:][:d]

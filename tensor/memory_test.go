@@ -170,7 +170,7 @@ func (n *network) step(t *Tape, count int) {
 	y := Linear(t, x, n.head, nil)
 	l1 := RegressionLoss(t, y, n.target[:8*rows], n.ones[:rows], L1)
 	ce := CrossEntropy(t, y, 4, n.class[:2*rows], n.ones[:2*rows], 0.1)
-	if total := WeightedSum(t, []*Tensor{l1, ce}, []float64{1, 0.5}); t.Recording() {
+	if total := Sum(t, l1, ce); t.recording {
 		t.Backward(total)
 	}
 	t.Reset()

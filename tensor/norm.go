@@ -19,7 +19,7 @@ func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 	mustShape("LayerNorm bias", b, d)
 	y := t.New(x.Shape...)
 	var mean, rstd []float32
-	if t.Recording() {
+	if t.recording {
 		mean, rstd = t.Values(rows), t.Values(rows)
 	}
 	t.each(rows, normRows, func(_, from, to int) {
@@ -38,7 +38,7 @@ func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 
 func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 	rows, d := x.Rows(), x.Cols()
-	dx, fresh := t.RawGrad(x)
+	dx, fresh := t.rawGrad(x)
 	parts := blocks(rows, normRows)
 	partial := t.buffers.take(parts * 2 * d) // [parts, 2, d]: dw and db
 	defer t.buffers.give(partial)
@@ -70,7 +70,7 @@ func NormalizeRows(t *Tape, x *Tensor) *Tensor {
 	d := x.Cols()
 	y := t.New(x.Shape...)
 	var inverse []float32 // what each row was multiplied by
-	if t.Recording() {
+	if t.recording {
 		inverse = t.Values(x.Rows())
 	}
 	t.each(x.Rows(), normRows, func(_, from, to int) {
@@ -96,7 +96,7 @@ func NormalizeRows(t *Tape, x *Tensor) *Tensor {
 // and where minRowNorm stands for the norm, a constant, dx += dy / minRowNorm.
 func normalizeRowsBackward(t *Tape, y, x *Tensor, inverse []float32) {
 	d := x.Cols()
-	dx, fresh := t.RawGrad(x)
+	dx, fresh := t.rawGrad(x)
 	t.each(len(inverse), normRows, func(_, from, to int) {
 		for r := from; r < to; r++ {
 			row, dy := y.Data[r*d:(r+1)*d], y.Grad[r*d:(r+1)*d]

@@ -106,7 +106,7 @@ func project(t *Tape, x *Tensor, seed []float32) *Tensor {
 	}
 	if t.Record("projection", y, x) {
 		t.Back(func() {
-			g, fresh := t.RawGrad(x)
+			g, fresh := t.rawGrad(x)
 			for i, s := range seed {
 				if fresh {
 					g[i] = 0
@@ -129,7 +129,7 @@ func (c *opCase) step(t *Tape, leaves []*Tensor, tracked bool) []float32 {
 	}
 	y := c.lib(t, x)
 	out := slices.Clone(y.Data)
-	if t.Recording() {
+	if t.recording {
 		t.Backward(project(t, y, c.seed))
 	}
 	t.Reset()

@@ -155,7 +155,7 @@ func TestPoolForgets(t *testing.T) {
 	p := pools(t, 2)[0]
 	w := func() weak.Pointer[Tape] {
 		tape := NewTape(p)
-		tape.Parallel(100, func(_, _ int) { tape.Recording() })
+		tape.Parallel(100, func(_, _ int) { _ = tape.recording })
 		return weak.Make(tape)
 	}()
 	if !soon(func() bool { runtime.GC(); return w.Value() == nil }) {

@@ -390,16 +390,3 @@ func (g *graph) crossEntropy(x *array, classes int, targets []int32, weights []f
 	})
 	return y
 }
-
-func (g *graph) weightedSum(x []*array, weights []float64) *array {
-	y := newArray(1)
-	for i, v := range x {
-		y.val[0] = y.val[0].add(v.val[0].mul(rounded(weights[i])))
-	}
-	g.then(func() {
-		for i, v := range x {
-			v.grad[0] = v.grad[0].add(y.grad[0].mul(rounded(weights[i])))
-		}
-	})
-	return y
-}

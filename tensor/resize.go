@@ -40,7 +40,7 @@ func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 // resizeBackward adds to each row of x what the rows of the result took from
 // it.
 func resizeBackward(t *Tape, y, x *Tensor, vertical, horizontal axis) {
-	dx, fresh := t.RawGrad(x)
+	dx, fresh := t.rawGrad(x)
 	height, width, c := x.Shape[1], x.Shape[2], x.Shape[3]
 	h, w := y.Shape[1], y.Shape[2]
 	t.Parallel(x.Shape[0]*height, func(worker, i int) {

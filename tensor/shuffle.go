@@ -12,7 +12,7 @@ func DepthToSpace(t *Tape, x *Tensor, nh, nw, s int) *Tensor {
 	t.eachRun(batch*nh, nw, s, c, func(fine, coarse, n int) { copy(y.Data[fine:fine+n], x.Data[coarse:]) })
 	if t.Record("depth to space", y, x) {
 		t.Back(func() {
-			dx, fresh := t.RawGrad(x)
+			dx, fresh := t.rawGrad(x)
 			t.eachRun(batch*nh, nw, s, c, func(fine, coarse, n int) { put(dx[coarse:coarse+n], y.Grad[fine:fine+n], fresh) })
 		})
 	}

@@ -14,7 +14,7 @@ import (
 type Tape struct {
 	pool      *Pool
 	stop      *atomic.Bool // set when the context of Until ends; nil where there is none
-	recording bool
+	recording bool         // a backward pass can follow
 	nodes     []node
 	zeroed    []*Tensor // leaves that ZeroGrad was called for since Backward
 
@@ -65,9 +65,6 @@ func (t *Tape) WorkOn(p *Pool) {
 	t.scratch = slices.Grow(t.scratch[:0], n)[:n]
 	t.scratch64s = slices.Grow(t.scratch64s[:0], n)[:n]
 }
-
-// Recording reports whether a backward pass can follow.
-func (t *Tape) Recording() bool { return t.recording }
 
 // Workers returns the number of workers of the tape's pool.
 func (t *Tape) Workers() int { return len(t.scratch) }
