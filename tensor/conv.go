@@ -10,31 +10,29 @@ import (
 // already, and a 1×1 convolution is Linear. Weights have PyTorch's axes,
 // channels before the kernel's rows and columns, here called taps.
 
-// Conv2D returns the convolution (not mirrored, as is usual) of images x
-// [B, H, W, C] with a weight w [O, C, kh, kw] and a bias b [O] or nil: images
-// [B, H', W', O], H' = (H+2·pad−kh)/stride+1, W' likewise. Around x are pad
-// pixels of 0.
+// Conv2D returns the convolution (not mirrored, as is usual) of images x [B, H, W, C] with a weight w
+// [O, C, kh, kw] and a bias b [O] or nil: images [B, H', W', O], H' = (H+2·pad−kh)/stride+1, W'
+// likewise. Around x are pad pixels of 0.
 func Conv2D(t *Tape, x, w, b *Tensor, stride, pad int) *Tensor {
-	batch, height, width, c := imagesOf("Conv2D", x)
+	_, _, _, c := imagesOf("Conv2D", x)
 	mustBe("Conv2D axes of the weight", len(w.Shape), 4)
 	o, kh, kw := w.Shape[0], w.Shape[2], w.Shape[3]
 	mustBe("Conv2D channels of the weight", w.Shape[1], c)
 	if b != nil {
 		mustBe("Conv2D len(bias)", len(b.Data), o)
 	}
-	rows, cols := convSize("Conv2D", height, kh, stride, pad), convSize("Conv2D", width, kw, stride, pad)
+	in := newWindow("Conv2D", x, kh, kw, stride, pad)
 	if kh == 1 && kw == 1 && stride == 1 && pad == 0 {
 		return Linear(t, x, w, b)
 	}
-	y := t.New(batch, rows, cols, o)
-	in := &window{x: x.Data, h: height, w: width, c: c, rows: rows, cols: cols, kh: kh, kw: kw, stride: stride, top: pad, left: pad}
-	panels := packTaps(t, w, true)
+	y := t.New(in.batch, in.rows, in.cols, o)
+	right := packTaps(t, w, true)
 	var e epilogue
 	if b != nil {
 		e.bias = b.Data
 	}
-	t.gemm(y.Data, o, in, operand{panels: panels}, batch*rows*cols, o, kh*kw*c, e)
-	unpackTaps(t, w, panels)
+	t.gemm(y.Data, in, right, e)
+	releaseTaps(t, w, right)
 	if t.Record("convolution", y, x, w, b) {
 		t.Back(func() { conv2DBackward(t, y, x, w, b, in) })
 	}
@@ -47,41 +45,34 @@ func Conv2D(t *Tape, x, w, b *Tensor, stride, pad int) *Tensor {
 //	dx += the convolution of dy, spread out by the stride, with w mirrored
 func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	dy, o := y.Grad, w.Shape[0]
-	pixels := y.Rows()
 	if w.needsGrad() {
-		right := operand{panels: t.buffers.take(asm.PackedLen(pixels, o))}
-		packPanels(t, right.panels, rowMajor(dy, o), pixels, o)
+		right := t.packed(rowMajor(dy, y.Rows(), o))
 		dw := t.buffers.take(len(w.Data)) // [taps, C, O]
 		for k := range in.kh * in.kw {
-			t.gemm(dw[k*in.c*o:], o, tapOf{in, k / in.kw, k % in.kw}, right, in.c, o, pixels, epilogue{})
+			t.gemm(dw[k*in.c*o:], tapOf{in, k / in.kw, k % in.kw}, right, epilogue{})
 		}
 		addTaps(t, w, dw)
 		t.buffers.give(dw)
 		t.buffers.give(right.panels)
 	}
 	biasBackward(t, b, dy)
-	dx, fresh := t.rawGrad(x)
-	if dx == nil {
-		return
+	if dx, fresh := t.rawGrad(x); dx != nil {
+		mirrored := t.buffers.take(len(w.Data)) // [taps, O, C]
+		moveTaps(t, mirrored, w, in.c, o*in.c, true)
+		right := t.packed(rowMajor(mirrored, in.kh*in.kw*o, in.c))
+		out := in.reversed(t, dy, o)
+		t.gemm(dx, out, right, epilogue{accumulate: !fresh})
+		if in.stride > 1 {
+			t.buffers.give(out.x)
+		}
+		t.buffers.give(right.panels)
+		t.buffers.give(mirrored)
 	}
-	out := &window{x: dy, h: in.rows, w: in.cols, c: o, rows: in.h, cols: in.w, kh: in.kh, kw: in.kw, stride: 1, top: in.kh - 1 - in.top, left: in.kw - 1 - in.left}
-	if in.stride > 1 {
-		out.spread(t, x.Shape[0], in.stride)
-		defer t.buffers.give(out.x)
-	}
-	m, k, c := x.Rows(), in.kh*in.kw*o, in.c
-	mirrored := t.buffers.take(len(w.Data)) // [taps, O, C]
-	moveTaps(t, mirrored, w, c, o*c, true)
-	right := operand{panels: t.buffers.take(asm.PackedLen(k, c))}
-	packPanels(t, right.panels, rowMajor(mirrored, c), k, c)
-	t.gemm(dx, c, out, right, m, c, k, epilogue{accumulate: !fresh})
-	t.buffers.give(right.panels)
-	t.buffers.give(mirrored)
 }
 
-// ConvTranspose2D returns the transposed convolution of images x [B, H, W, C]
-// with a weight w [C, O, k, k], whose stride is its kernel, and a bias b [O] or
-// nil: each pixel becomes k×k of them, [B, H·k, W·k, O].
+// ConvTranspose2D returns the transposed convolution of images x [B, H, W, C] with a weight w
+// [C, O, k, k], whose stride is its kernel, and a bias b [O] or nil: each pixel becomes k×k of them,
+// [B, H·k, W·k, O].
 func ConvTranspose2D(t *Tape, x, w, b *Tensor) *Tensor {
 	batch, height, width, c := imagesOf("ConvTranspose2D", x)
 	mustBe("ConvTranspose2D axes of the weight", len(w.Shape), 4)
@@ -98,9 +89,9 @@ func ConvTranspose2D(t *Tape, x, w, b *Tensor) *Tensor {
 			copy(e.bias[tap*o:], b.Data)
 		}
 	}
-	panels := packTaps(t, w, false)
-	t.gemm(z, n, rowMajor(x.Data, c), operand{panels: panels}, pixels, n, c, e)
-	unpackTaps(t, w, panels)
+	right := packTaps(t, w, false)
+	t.gemm(z, rowMajor(x.Data, pixels, c), right, e)
+	releaseTaps(t, w, right)
 	t.eachRun(batch*height, width, k, o, func(fine, coarse, n int) { copy(y.Data[fine:fine+n], z[coarse:]) })
 	t.buffers.give(e.bias)
 	t.buffers.give(z)
@@ -110,8 +101,7 @@ func ConvTranspose2D(t *Tape, x, w, b *Tensor) *Tensor {
 	return y
 }
 
-// convTranspose2DBackward adds, with dz [pixels of x, taps·O] the values of dy
-// in another order:
+// convTranspose2DBackward adds, with dz [pixels of x, taps·O] the values of dy in another order:
 //
 //	dx [pixels, C] += dz·wᵀ        dw [taps·O, C] += dzᵀ·x
 func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
@@ -119,23 +109,20 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 	pixels, n := x.Rows(), k*k*o
 	dz := t.buffers.take(pixels * n)
 	t.eachRun(x.Shape[0]*x.Shape[1], x.Shape[2], k, o, func(fine, coarse, n int) { copy(dz[coarse:coarse+n], y.Grad[fine:]) })
+	left := rowMajor(dz, pixels, n)
 	if w.needsGrad() {
-		dw := t.buffers.take(len(w.Data))
-		clear(dw)
-		if pixels > 0 {
-			right := operand{panels: t.buffers.take(asm.PackedLen(pixels, c))}
-			packPanels(t, right.panels, rowMajor(x.Data, c), pixels, c)
-			t.gemm(dw, c, rowMajor(dz, n).transposed(), right, n, c, pixels, epilogue{})
-			t.buffers.give(right.panels)
-		}
+		right := t.packed(rowMajor(x.Data, pixels, c))
+		dw := t.buffers.take(len(w.Data)) // [taps·O, C]
+		t.gemm(dw, left.transposed(), right, epilogue{})
 		addTaps(t, w, dw)
 		t.buffers.give(dw)
+		t.buffers.give(right.panels)
 	}
 	biasBackward(t, b, y.Grad)
 	if dx, fresh := t.rawGrad(x); dx != nil {
-		flat := t.buffers.take(len(w.Data)) // [C, taps, O]
+		flat := t.buffers.take(len(w.Data)) // [C, taps·O]
 		moveTaps(t, flat, w, n, o, false)
-		t.gemm(dx, c, rowMajor(dz, n), operand{matrix: rowMajor(flat, n).transposed()}, pixels, c, n, epilogue{accumulate: !fresh})
+		t.gemm(dx, left, rhs{matrix: rowMajor(flat, c, n).transposed()}, epilogue{accumulate: !fresh})
 		t.buffers.give(flat)
 	}
 	t.buffers.give(dz)
@@ -158,133 +145,38 @@ func convSize(op string, n, k, stride, pad int) int {
 	return (n+2*pad-k)/stride + 1
 }
 
-// window is a matrix gathered from images. Its rows are places of a kernel,
-// rows×cols of them in an image, and its columns the (ky, kx, channel) that the
-// kernel has under it there. Only what a block of a product needs is ever in memory.
-type window struct {
-	x                 []float32 // [batch, h, w, c]
-	h, w, c           int
-	rows, cols        int
-	kh, kw            int
-	stride, top, left int // padding at the top and to the left; it may be negative
-}
-
-func (g *window) inPlace() bool { return false }
-
-func (g *window) part(dst []float32, i0, i1, k0, k1 int) matrix {
-	n, span := k1-k0, g.kw*g.c
-	for i := i0; i < i1; i++ {
-		row := dst[(i-i0)*n:][:n]
-		image, y, x := i/(g.rows*g.cols), i/g.cols%g.rows*g.stride-g.top, i%g.cols*g.stride-g.left
-		lo, hi := inside(x, g.kw, g.w)
-		for ky := range g.kh {
-			// Columns of this row of the kernel, and those within the image,
-			// which lie side by side.
-			k := ky * span
-			from, to := max(k0, k), min(k1, k+span)
-			if from >= to {
-				continue
-			}
-			first, last := min(max(from, k+lo*g.c), to), max(from, min(to, k+hi*g.c))
-			if y+ky < 0 || y+ky >= g.h || first >= last {
-				clear(row[from-k0 : to-k0])
-				continue
-			}
-			clear(row[from-k0 : first-k0])
-			copy(row[first-k0:last-k0], g.x[((image*g.h+y+ky)*g.w+x)*g.c+first-k:])
-			clear(row[last-k0 : to-k0])
-		}
-	}
-	return matrix{dst, n, 1}
-}
-
-// inside is the range of k < n for which 0 ≤ at+k < size.
-func inside(at, n, size int) (lo, hi int) {
-	lo = min(max(0, -at), n)
-	return lo, max(lo, min(n, size-at))
-}
-
-// spread puts stride−1 zeros between the pixels of x, in memory of its own.
-func (g *window) spread(t *Tape, batch, stride int) {
-	h, w := (g.h-1)*stride+1, (g.w-1)*stride+1
-	x := t.buffers.take(batch * h * w * g.c)
-	t.Parallel(batch*h, func(_, i int) {
-		row := x[i*w*g.c : (i+1)*w*g.c]
-		clear(row)
-		if image, y := i/h, i%h; y%stride == 0 {
-			from := g.x[(image*g.h+y/stride)*g.w*g.c:]
-			for px := range g.w {
-				copy(row[px*stride*g.c:][:g.c], from[px*g.c:])
-			}
-		}
-	})
-	g.x, g.h, g.w = x, h, w
-}
-
-// tapOf is the transpose of a window's columns of one tap: [c, places].
-type tapOf struct {
-	*window
-	ky, kx int
-}
-
-func (g tapOf) part(dst []float32, i0, i1, k0, k1 int) matrix {
-	m := i1 - i0
-	for p := k0; p < k1; {
-		image, y, x := p/(g.rows*g.cols), p/g.cols%g.rows*g.stride-g.top+g.ky, p%g.cols
-		n := min(g.cols-x, k1-p) // places in this row of the image
-		// Those whose pixel is within it: its column is place·stride − off.
-		off := g.left - g.kx
-		lo := min(n, max(0, (max(0, off)+g.stride-1)/g.stride-x))
-		hi := max(lo, min(n, max(0, g.w-1+off+g.stride)/g.stride-x))
-		if y < 0 || y >= g.h {
-			lo, hi = n, n
-		}
-		o := dst[(p-k0)*m:][:n*m]
-		clear(o[:lo*m])
-		if lo < hi {
-			asm.PackA(o[lo*m:], g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:], m, hi-lo, g.stride*g.c)
-		}
-		clear(o[hi*m:])
-		p += n
-	}
-	return matrix{dst, 1, m}
-}
-
-// packTaps packs a weight w [A, B, taps] as [A, taps·B], or its transpose, for
-// gemm. Call unpackTaps when the panels are no longer needed; those of a frozen
-// weight are kept.
-func packTaps(t *Tape, w *Tensor, transposed bool) []float32 {
+// packTaps packs a weight w [A, B, taps] as [A, taps·B], or its transpose, for gemm. The panels of a
+// frozen weight are kept; call releaseTaps when the others are no longer needed.
+func packTaps(t *Tape, w *Tensor, transposed bool) rhs {
 	a, n := w.Shape[0], size(w.Shape[1:])
-	k := a
+	m := matrix{rows: a, cols: n, rs: n, cs: 1} // without values, which are in another order
 	if transposed {
-		k, n = n, a
+		m = m.transposed()
 	}
 	pack := func(panels []float32) {
-		flat := t.buffers.take(len(w.Data))
-		cols := size(w.Shape[1:])
-		moveTaps(t, flat, w, cols, w.Shape[1], false)
-		m := rowMajor(flat, cols)
-		if transposed {
-			m = m.transposed()
-		}
-		packPanels(t, panels, m, k, n)
-		t.buffers.give(flat)
+		flat := m
+		flat.data = t.buffers.take(len(w.Data))
+		moveTaps(t, flat.data, w, n, w.Shape[1], false)
+		packPanels(t, panels, flat)
+		t.buffers.give(flat.data)
 	}
+	right := rhs{matrix: m}
 	if w.frozen {
 		w.packed.once.Do(func() {
-			w.packed.panels = alloc(asm.PackedLen(k, n))
+			w.packed.panels = alloc(asm.PackedLen(m.rows, m.cols))
 			pack(w.packed.panels)
 		})
-		return w.packed.panels
+		right.panels = w.packed.panels
+	} else {
+		right.panels = t.buffers.take(asm.PackedLen(m.rows, m.cols))
+		pack(right.panels)
 	}
-	panels := t.buffers.take(asm.PackedLen(k, n))
-	pack(panels)
-	return panels
+	return right
 }
 
-func unpackTaps(t *Tape, w *Tensor, panels []float32) {
+func releaseTaps(t *Tape, w *Tensor, right rhs) {
 	if !w.frozen {
-		t.buffers.give(panels)
+		t.buffers.give(right.panels)
 	}
 }
 
@@ -343,10 +235,10 @@ func biasBackward(t *Tape, b *Tensor, dy []float32) {
 	}
 	n := len(g)
 	rows := len(dy) / max(1, n)
-	parts := blocks(rows, biasRows)
+	parts := ceilDiv(rows, biasRows)
 	partial := t.buffers.take(parts * n)
 	t.Parallel(parts, func(_, i int) {
-		from, to := block(rows, parts, i)
+		from, to := split(rows, parts, i)
 		p := partial[i*n : (i+1)*n]
 		clear(p)
 		asm.AddRows(p, dy[from*n:], to-from, n, n)

@@ -2,23 +2,22 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// DepthwiseConv2D returns the convolution of each channel of images x
-// [B, H, W, C] with a kernel of its own, w [C, 1, kh, kw], plus b [C] or nil:
-// images [B, H+2·pad−kh+1, W+2·pad−kw+1, C]. Around x are pad pixels of 0.
+// DepthwiseConv2D returns the convolution of each channel of images x [B, H, W, C] with a kernel of
+// its own, w [C, 1, kh, kw], plus b [C] or nil: images [B, H+2·pad−kh+1, W+2·pad−kw+1, C]. Around x
+// are pad pixels of 0.
 func DepthwiseConv2D(t *Tape, x, w, b *Tensor, pad int) *Tensor {
-	batch, height, width, c := imagesOf("DepthwiseConv2D", x)
+	_, _, _, c := imagesOf("DepthwiseConv2D", x)
 	mustBe("DepthwiseConv2D axes of the weight", len(w.Shape), 4)
 	kh, kw := w.Shape[2], w.Shape[3]
 	mustShape("DepthwiseConv2D weight", w, c, 1, kh, kw)
 	if b != nil {
 		mustBe("DepthwiseConv2D len(bias)", len(b.Data), c)
 	}
-	rows, cols := convSize("DepthwiseConv2D", height, kh, 1, pad), convSize("DepthwiseConv2D", width, kw, 1, pad)
-	y := t.New(batch, rows, cols, c)
-	in := &window{x: x.Data, h: height, w: width, c: c, rows: rows, cols: cols, kh: kh, kw: kw, stride: 1, top: pad, left: pad}
+	in := newWindow("DepthwiseConv2D", x, kh, kw, 1, pad)
+	y := t.New(in.batch, in.rows, in.cols, c)
 	taps := t.buffers.take(len(w.Data)) // [taps, C]
 	moveTaps(t, taps, w, 1, c, false)
-	in.depthwise(t, batch, y.Data, taps, func(out []float32) {
+	in.depthwise(t, y.Data, taps, func(out []float32) {
 		if b == nil {
 			clear(out)
 			return
@@ -35,16 +34,15 @@ func DepthwiseConv2D(t *Tape, x, w, b *Tensor, pad int) *Tensor {
 }
 
 func depthwiseBackward(t *Tape, y, x, w, b *Tensor, in *window) {
-	batch, dy := x.Shape[0], y.Grad
+	dy := y.Grad
 	if w.needsGrad() {
-		in.depthwiseWeight(t, batch, w, dy)
+		in.depthwiseWeight(t, w, dy)
 	}
 	biasBackward(t, b, dy)
 	if dx, fresh := t.rawGrad(x); dx != nil {
-		out := &window{x: dy, h: in.rows, w: in.cols, c: in.c, rows: in.h, cols: in.w, kh: in.kh, kw: in.kw, stride: 1, top: in.kh - 1 - in.top, left: in.kw - 1 - in.left}
 		mirrored := t.buffers.take(len(w.Data))
 		moveTaps(t, mirrored, w, 1, in.c, true)
-		out.depthwise(t, batch, dx, mirrored, func(row []float32) {
+		in.reversed(t, dy, in.c).depthwise(t, dx, mirrored, func(row []float32) {
 			if fresh {
 				clear(row)
 			}
@@ -81,9 +79,9 @@ func (g *window) source(image, y, ky int) []float32 {
 
 // depthwise adds to dst, after init of each row, the products of what the
 // window sees with taps [kh, kw, c].
-func (g *window) depthwise(t *Tape, batch int, dst, taps []float32, init func(row []float32)) {
+func (g *window) depthwise(t *Tape, dst, taps []float32, init func(row []float32)) {
 	c := g.c
-	t.Parallel(batch*g.rows, func(_, i int) {
+	t.Parallel(g.batch*g.rows, func(_, i int) {
 		out := dst[i*g.cols*c : (i+1)*g.cols*c]
 		init(out)
 		for ky := range g.kh {
@@ -105,15 +103,15 @@ const depthwiseRows = 8
 // depthwiseWeight adds to the gradient of w the products of what the window
 // sees with dy. Where depthwise has one sum for each place over the taps, here
 // is one for each tap over the places.
-func (g *window) depthwiseWeight(t *Tape, batch int, w *Tensor, dy []float32) {
+func (g *window) depthwiseWeight(t *Tape, w *Tensor, dy []float32) {
 	c, n := g.c, len(w.Data)
-	parts := blocks(g.rows, depthwiseRows) // of an image
-	partial := t.buffers.take(batch * parts * n)
-	t.Parallel(batch*parts, func(_, i int) {
+	parts := ceilDiv(g.rows, depthwiseRows) // of an image
+	partial := t.buffers.take(g.batch * parts * n)
+	t.Parallel(g.batch*parts, func(_, i int) {
 		p := partial[i*n : (i+1)*n] // [kh, kw, c]
 		clear(p)
 		image := i / parts
-		for y, end := block(g.rows, parts, i%parts); y < end; y++ {
+		for y, end := split(g.rows, parts, i%parts); y < end; y++ {
 			d := dy[(image*g.rows+y)*g.cols*c:][:g.cols*c]
 			for ky := range g.kh {
 				x := g.source(image, y, ky)
@@ -129,8 +127,8 @@ func (g *window) depthwiseWeight(t *Tape, batch int, w *Tensor, dy []float32) {
 	dw := t.buffers.take(n)
 	t.each(n, 1024, func(_, from, to int) {
 		clear(dw[from:to])
-		if batch > 0 {
-			asm.AddRows(dw[from:to], partial[from:], batch*parts, to-from, n)
+		if g.batch > 0 {
+			asm.AddRows(dw[from:to], partial[from:], g.batch*parts, to-from, n)
 		}
 	})
 	addTaps(t, w, dw)

@@ -9,11 +9,11 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 )
 
-// product is a matrix product with strides. The reference is the formula.
-type product struct {
+// gemmCase is a matrix product with strides. The reference is the formula.
+type gemmCase struct {
 	m, n, k               int
 	ars, acs, brs, bcs    int
-	ldc, ldadd            int
+	ldc                   int // n but for gemmSmall
 	bias, add, accumulate bool
 	gelu                  bool
 	small                 bool // gemmSmall
@@ -31,7 +31,7 @@ func sumSquares(x []float32) (s float64) {
 // sums up 128 at a time, and a block of k may end with fewer.
 func chain(k int) int { return min(k, 128) + k/128 + k/blockK + 2 }
 
-func (p product) check(t *testing.T, tape *Tape) {
+func (p gemmCase) check(t *testing.T, tape *Tape) {
 	t.Helper()
 	r := seeded(p.seed)
 	span := func(rows, rs, cols, cs int) int { return max(0, (rows-1)*rs+(cols-1)*cs+1) }
@@ -56,8 +56,7 @@ func (p product) check(t *testing.T, tape *Tape) {
 		e.bias, vbias = draw(1, 1, p.n, 1)
 	}
 	if p.add {
-		e.add, vadd = draw(p.m, p.ldadd, p.n, 1)
-		e.ldadd = p.ldadd
+		e.add, vadd = draw(p.m, p.n, p.n, 1)
 	}
 	e.accumulate = p.accumulate
 	if p.gelu {
@@ -65,18 +64,16 @@ func (p product) check(t *testing.T, tape *Tape) {
 		copy(e.gelu, c)
 	}
 	e.rowsSq = make([]float64, p.m)
-	ma, mb := matrix{a, p.ars, p.acs}, matrix{b, p.brs, p.bcs}
+	left, right := matrix{a, p.m, p.k, p.ars, p.acs}, rhs{matrix: matrix{b, p.k, p.n, p.brs, p.bcs}}
 	if p.small {
 		panels := make([]float32, asm.PackedLen(p.k, p.n))
 		asm.PackB(panels, b, p.k, p.n, p.brs, p.bcs)
-		gemmSmall(c, p.ldc, ma, panels, p.m, p.n, p.k, p.accumulate)
+		gemmSmall(matrix{c, p.m, p.n, p.ldc, 1}, left, panels, p.accumulate)
 	} else {
-		ob := operand{matrix: mb}
 		if r.IntN(2) == 0 { // packed ahead, or by each task
-			ob.panels = make([]float32, asm.PackedLen(p.k, p.n))
-			packPanels(tape, ob.panels, mb, p.k, p.n)
+			right = tape.packed(right.matrix)
 		}
-		tape.gemm(c, p.ldc, ma, ob, p.m, p.n, p.k, e)
+		tape.gemm(c, left, right, e)
 	}
 	for i, got := range e.rowsSq {
 		if want := sumSquares(c[i*p.ldc:][:p.n]); !p.small && !(math.Abs(got-want) <= 1e-13*want) {
@@ -100,7 +97,7 @@ func (p product) check(t *testing.T, tape *Tape) {
 			want = want.add(vbias[col])
 		}
 		if vadd != nil {
-			want = want.add(vadd[row*p.ldadd+col])
+			want = want.add(vadd[row*p.n+col])
 		}
 		if got := float64(c[i]); !(math.Abs(got-want.v) <= want.e) {
 			t.Fatalf("%+v: (%d,%d) is %v, want %v within %.2g", p, row, col, got, want.v, want.e)
@@ -126,7 +123,7 @@ func TestGemm(t *testing.T) {
 		tape := NewTape(pools(t, 2)[0])
 		for _, s := range sizes {
 			for how := range 48 {
-				p := product{m: s[0], n: s[1], k: s[2], ldc: s[1] + how%3, ldadd: s[1] + 2*(how%2), seed: fmt.Sprint(s, how)}
+				p := gemmCase{m: s[0], n: s[1], k: s[2], ldc: s[1], seed: fmt.Sprint(s, how)}
 				p.ars, p.acs = p.k+how%2, 1
 				p.brs, p.bcs = p.n+how%4, 1
 				if how&1 != 0 {
@@ -145,7 +142,7 @@ func TestGemm(t *testing.T) {
 				p.gelu = how >= 24 && how&8 != 0
 				p.small = how >= 40
 				if p.small {
-					p.bias, p.add, p.gelu = false, false, false
+					p.bias, p.add, p.gelu, p.ldc = false, false, false, p.n+how%3
 				}
 				p.check(t, tape)
 			}
@@ -153,20 +150,20 @@ func TestGemm(t *testing.T) {
 	})
 }
 
-func TestBlocks(t *testing.T) {
+func TestSplit(t *testing.T) {
 	for n := range 300 {
-		for most := 1; most < 40; most++ {
-			count := blocks(n, most)
+		for size := 1; size < 40; size++ {
+			count := ceilDiv(n, size)
 			end, shortest, longest := 0, n, 0
 			for i := range count {
-				from, to := block(n, count, i)
+				from, to := split(n, count, i)
 				if from != end {
 					t.Fatalf("part %d of %d of %d starts at %d, not %d", i, count, n, from, end)
 				}
 				end, shortest, longest = to, min(shortest, to-from), max(longest, to-from)
 			}
-			if end != n || longest > most || count > 0 && longest-shortest > 1 {
-				t.Fatalf("%d in parts of at most %d: end %d, lengths %d to %d", n, most, end, shortest, longest)
+			if end != n || longest > size || count > 0 && longest-shortest > 1 {
+				t.Fatalf("%d in parts of at most %d: end %d, lengths %d to %d", n, size, end, shortest, longest)
 			}
 		}
 	}
@@ -180,16 +177,16 @@ func FuzzGemm(f *testing.F) {
 	f.Fuzz(func(t *testing.T, m, n, k, flags, pads uint16) {
 		levels := asm.Supported()
 		defer asm.Use(levels[int(flags>>8)%len(levels)])()
-		p := product{m: int(m % 130), n: 1 + int(n%100), k: 1 + int(k%1600), bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, gelu: flags&8 != 0,
+		p := gemmCase{m: int(m % 130), n: 1 + int(n%100), k: 1 + int(k%1600), bias: flags&1 != 0, add: flags&2 != 0, accumulate: flags&4 != 0, gelu: flags&8 != 0,
 			small: flags&16 != 0, seed: fmt.Sprint(m, n, k, flags, pads)}
 		if p.m*p.n*p.k > 1<<21 {
 			p.k = max(1, 1<<21/(p.m*p.n))
 		}
-		if p.small {
-			p.bias, p.add, p.gelu = false, false, false
-		}
 		pad := func(shift int) int { return int(pads>>shift) % 8 }
-		p.ldc, p.ldadd = p.n+pad(0), p.n+pad(3)
+		p.ldc = p.n
+		if p.small {
+			p.bias, p.add, p.gelu, p.ldc = false, false, false, p.n+pad(0)
+		}
 		p.ars, p.acs, p.brs, p.bcs = p.k+pad(6), 1, p.n+pad(9), 1
 		if flags&32 != 0 {
 			p.ars, p.acs = 1+pad(12)%2, p.m*2+pad(6)

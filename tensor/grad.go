@@ -173,7 +173,7 @@ func (t *Tape) GradSumSq(x *Tensor) float64 {
 	sums := x.fused.rowsSq
 	if len(sums) == 0 {
 		const span = 1 << 13
-		sums = t.scratch64(0, blocks(len(x.Grad), span))
+		sums = t.scratch64(0, ceilDiv(len(x.Grad), span))
 		t.each(len(x.Grad), span, func(_, i, j int) { sums[i/span] = asm.SumSq(x.Grad[i:j]) })
 	}
 	total := 0.0

@@ -2,24 +2,24 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K
-// values (its axes after the first taken as one, so that a convolution whose
-// stride is its kernel can be written so), and b [N] or nil.
+// Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K values (its axes after
+// the first taken as one, so that a convolution whose stride is its kernel can be written so), and
+// b [N] or nil.
 func Linear(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
-	linear(t, y.Data, nil, x, w, b, nil)
+	linear(t, y.Data, x, w, b, epilogue{})
 	if t.Record("linear", y, x, w, b) {
 		t.Back(func() { linearBackward(t, y.Grad, x, w, b) })
 	}
 	return y
 }
 
-// LinearAdd returns res + x·wᵀ + b: a linear layer at the end of a residual
-// branch. res has the shape of the result.
+// LinearAdd returns res + x·wᵀ + b: a linear layer at the end of a residual branch. res has the shape
+// of the result.
 func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	mustShape("LinearAdd residual", res, y.Shape...)
-	linear(t, y.Data, nil, x, w, b, res)
+	linear(t, y.Data, x, w, b, epilogue{add: res.Data})
 	if t.Record("linear", y, x, w, b, res) {
 		t.Back(func() {
 			linearBackward(t, y.Grad, x, w, b)
@@ -32,11 +32,11 @@ func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 // LinearGELU returns GELU(x·wᵀ + b), the exact GELU: see asm.GELU.
 func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
-	pre := y.Data
+	pre := y.Data // GELU's input: in its place, unless it is needed later
 	if t.recording {
 		pre = t.Values(len(y.Data))
 	}
-	linear(t, pre, y.Data, x, w, b, nil)
+	linear(t, pre, x, w, b, epilogue{gelu: y.Data})
 	if t.Record("linear and GELU", y, x, w, b) {
 		y.fused.gelu = pre
 		t.Back(func() {
@@ -59,23 +59,20 @@ func newLinear(t *Tape, x, w, b *Tensor) *Tensor {
 	return t.newLike(x, n)
 }
 
-func linear(t *Tape, c, gelu []float32, x, w, b, res *Tensor) {
+// linear writes x·wᵀ + b, with the rest of an epilogue, to y.
+func linear(t *Tape, y []float32, x, w, b *Tensor, e epilogue) {
 	m, n, k := x.Rows(), w.Shape[0], x.Cols()
-	e := epilogue{gelu: gelu}
 	if b != nil {
 		e.bias = b.Data
 	}
-	if res != nil {
-		e.add, e.ldadd = res.Data, n
-	}
-	wt := operand{matrix: rowMajor(w.Data, k).transposed()}
+	right := rhs{matrix: rowMajor(w.Data, n, k).transposed()}
 	if w.frozen {
 		if w.Data == nil && t.recording {
 			panic("tensor: Linear with " + w.Name + ", got a packed weight, want a tape of NewInference")
 		}
-		wt.panels = w.pack(t)
+		right.panels = w.pack(t)
 	}
-	t.gemm(c, n, rowMajor(x.Data, k), wt, m, n, k, e)
+	t.gemm(y, rowMajor(x.Data, m, k), right, e)
 }
 
 // linearBackward adds, with dy [m,n]:
@@ -85,28 +82,24 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 	m, n, k := x.Rows(), w.Shape[0], x.Cols()
 	if m == 0 { // a modality of which no patch is visible
 		for _, v := range []*Tensor{w, b, x} {
-			t.Grad(v) // zeros, where nothing was added yet
+			t.Grad(v) // zeros, if nothing has been added
 		}
 		return
 	}
+	left := rowMajor(dy, m, n)
 	if dw, fresh := t.rawGrad(w); dw != nil {
-		// Every task needs all of x.
-		b := operand{matrix: rowMajor(x.Data, k), panels: t.buffers.take(asm.PackedLen(m, k))}
-		packPanels(t, b.panels, b.matrix, m, k)
-		e := epilogue{accumulate: !fresh, rowsSq: w.rowsSq(n)}
-		t.gemm(dw, k, rowMajor(dy, n).transposed(), b, n, k, m, e)
-		t.buffers.give(b.panels)
+		right := t.packed(rowMajor(x.Data, m, k)) // every task needs all of x
+		t.gemm(dw, left.transposed(), right, epilogue{accumulate: !fresh, rowsSq: w.rowsSq(n)})
+		t.buffers.give(right.panels)
 	}
-	if b != nil {
-		if db := t.Grad(b); db != nil {
-			t.each(n, 128, func(_, i, j int) { asm.AddRows(db[i:j], dy[i:], m, j-i, n) })
-		}
+	if db := t.Grad(b); db != nil {
+		t.each(n, 128, func(_, i, j int) { asm.AddRows(db[i:j], dy[i:], m, j-i, n) })
 	}
 	if dx, fresh := t.rawGrad(x); dx != nil {
 		e := epilogue{accumulate: !fresh}
 		if x.fused.reads == 1 {
 			e.slope = x.takeSlope()
 		}
-		t.gemm(dx, k, rowMajor(dy, n), operand{matrix: rowMajor(w.Data, k)}, m, k, n, e)
+		t.gemm(dx, left, rhs{matrix: rowMajor(w.Data, n, k)}, e)
 	}
 }

@@ -37,7 +37,7 @@ func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32) *Tensor {
 	rows, f := pred.Rows(), pred.Cols()
 	mustBe("BerHuLoss len(target)", len(target), len(pred.Data))
 	mustBe("BerHuLoss len(weights)", len(weights), rows)
-	largest := t.scratch64(0, blocks(rows, lossRows))
+	largest := t.scratch64(0, ceilDiv(rows, lossRows))
 	t.each(rows, lossRows, func(_, from, to int) {
 		most := 0.0
 		for r := from; r < to; r++ {
@@ -206,7 +206,7 @@ func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights
 // the workers.
 func sumRows(t *Tape, rows int, f func(worker, r int) float64) *Tensor {
 	loss := t.New(1)
-	sums := t.scratch64(0, blocks(rows, lossRows)) // f has no use for it
+	sums := t.scratch64(0, ceilDiv(rows, lossRows)) // f has no use for it
 	clear(sums)
 	t.each(rows, lossRows, func(w, from, to int) {
 		for r := from; r < to; r++ {

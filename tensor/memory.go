@@ -32,7 +32,7 @@ type arena[T any] struct {
 func (a *arena[T]) take(n int) []T {
 	if a.chunk < len(a.chunks) && len(a.chunks[a.chunk])-a.used >= n {
 		s := a.chunks[a.chunk][a.used : a.used+n : a.used+n]
-		a.used = min(len(a.chunks[a.chunk]), a.used+blocks(n, a.unit)*a.unit)
+		a.used = min(len(a.chunks[a.chunk]), a.used+ceilDiv(n, a.unit)*a.unit)
 		return s
 	}
 	// On to the shortest chunk left that is long enough. To pass over the

@@ -39,7 +39,7 @@ func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 func layerNormBackward(t *Tape, y, x, w, b *Tensor, mean, rstd []float32) {
 	rows, d := x.Rows(), x.Cols()
 	dx, fresh := t.rawGrad(x)
-	parts := blocks(rows, normRows)
+	parts := ceilDiv(rows, normRows)
 	partial := t.buffers.take(parts * 2 * d) // [parts, 2, d]: dw and db
 	defer t.buffers.give(partial)
 	t.Parallel(parts, func(_, part int) {

@@ -604,7 +604,7 @@ func TestUntil(t *testing.T) {
 		// Before an operation, and while a weight is packed.
 		for _, op := range []func(){
 			func() { tape.New(3) },
-			func() { linear(tape, make([]float32, 50*210), nil, x, w, nil, nil) },
+			func() { linear(tape, make([]float32, 50*210), x, w, nil, epilogue{}) },
 		} {
 			ctx, cancel = context.WithCancel(context.Background())
 			if err := tape.Until(ctx, func() error {

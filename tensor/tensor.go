@@ -74,7 +74,7 @@ func (x *Tensor) pack(t *Tape) []float32 {
 		n := x.Shape[0]
 		k := len(x.Data) / max(1, n)
 		x.packed.panels = alloc(asm.PackedLen(k, n))
-		packPanels(t, x.packed.panels, rowMajor(x.Data, k).transposed(), k, n)
+		packPanels(t, x.packed.panels, rowMajor(x.Data, n, k).transposed())
 	})
 	return x.packed.panels
 }

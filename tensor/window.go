@@ -1,0 +1,126 @@
+package tensor
+
+import "github.com/gomae/gomae/asm"
+
+// window is a matrix gathered from images. Its rows are the places of a kernel, rows×cols of them in
+// an image, and its columns the (ky, kx, channel) that the kernel sees from there. Only what a block
+// of a product needs is ever in memory.
+type window struct {
+	x          []float32 // [batch, h, w, c]
+	batch      int
+	h, w, c    int
+	kh, kw     int
+	stride     int
+	top, left  int // pixels of 0 around x; negative: pixels of x that are left out
+	rows, cols int // places
+}
+
+// newWindow is the window of a kernel of kh×kw on images x with pad pixels of 0 around them.
+func newWindow(op string, x *Tensor, kh, kw, stride, pad int) *window {
+	batch, h, w, c := imagesOf(op, x)
+	return &window{
+		x: x.Data, batch: batch, h: h, w: w, c: c,
+		kh: kh, kw: kw, stride: stride, top: pad, left: pad,
+		rows: convSize(op, h, kh, stride, pad), cols: convSize(op, w, kw, stride, pad),
+	}
+}
+
+// reversed is the window by which the gradient of g's images comes from dy, c channels at each of g's
+// places: the mirrored kernel at each pixel of the images. With a stride, dy is spread out in memory
+// that goes back to t.buffers.
+func (g *window) reversed(t *Tape, dy []float32, c int) *window {
+	r := &window{
+		x: dy, batch: g.batch, h: g.rows, w: g.cols, c: c,
+		kh: g.kh, kw: g.kw, stride: 1, top: g.kh - 1 - g.top, left: g.kw - 1 - g.left,
+		rows: g.h, cols: g.w,
+	}
+	if g.stride > 1 {
+		r.spread(t, g.stride)
+	}
+	return r
+}
+
+func (g *window) size() (rows, cols int) { return g.batch * g.rows * g.cols, g.kh * g.kw * g.c }
+
+func (g *window) inPlace() bool { return false }
+
+func (g *window) block(dst []float32, i0, i1, k0, k1 int) matrix {
+	n, span := k1-k0, g.kw*g.c
+	for i := i0; i < i1; i++ {
+		row := dst[(i-i0)*n:][:n]
+		image, y, x := i/(g.rows*g.cols), i/g.cols%g.rows*g.stride-g.top, i%g.cols*g.stride-g.left
+		lo, hi := inside(x, g.kw, g.w)
+		for ky := range g.kh {
+			// Columns of this row of the kernel, and those within the image,
+			// which lie side by side.
+			k := ky * span
+			from, to := max(k0, k), min(k1, k+span)
+			if from >= to {
+				continue
+			}
+			first, last := min(max(from, k+lo*g.c), to), max(from, min(to, k+hi*g.c))
+			if y+ky < 0 || y+ky >= g.h || first >= last {
+				clear(row[from-k0 : to-k0])
+				continue
+			}
+			clear(row[from-k0 : first-k0])
+			copy(row[first-k0:last-k0], g.x[((image*g.h+y+ky)*g.w+x)*g.c+first-k:])
+			clear(row[last-k0 : to-k0])
+		}
+	}
+	return rowMajor(dst, i1-i0, n)
+}
+
+// inside is the range of k < n for which 0 ≤ at+k < size.
+func inside(at, n, size int) (lo, hi int) {
+	lo = min(max(0, -at), n)
+	return lo, max(lo, min(n, size-at))
+}
+
+// spread puts stride−1 zeros between the pixels of x, in memory of its own.
+func (g *window) spread(t *Tape, stride int) {
+	h, w := (g.h-1)*stride+1, (g.w-1)*stride+1
+	x := t.buffers.take(g.batch * h * w * g.c)
+	t.Parallel(g.batch*h, func(_, i int) {
+		row := x[i*w*g.c : (i+1)*w*g.c]
+		clear(row)
+		if image, y := i/h, i%h; y%stride == 0 {
+			from := g.x[(image*g.h+y/stride)*g.w*g.c:]
+			for px := range g.w {
+				copy(row[px*stride*g.c:][:g.c], from[px*g.c:])
+			}
+		}
+	})
+	g.x, g.h, g.w = x, h, w
+}
+
+// tapOf is the transpose of a window's columns of one tap: [c, places].
+type tapOf struct {
+	*window
+	ky, kx int
+}
+
+func (g tapOf) size() (rows, cols int) { return g.c, g.batch * g.rows * g.cols }
+
+func (g tapOf) block(dst []float32, i0, i1, k0, k1 int) matrix {
+	m := i1 - i0
+	for p := k0; p < k1; {
+		image, y, x := p/(g.rows*g.cols), p/g.cols%g.rows*g.stride-g.top+g.ky, p%g.cols
+		n := min(g.cols-x, k1-p) // places in this row of the image
+		// Those whose pixel is within it: its column is place·stride − off.
+		off := g.left - g.kx
+		lo := min(n, max(0, (max(0, off)+g.stride-1)/g.stride-x))
+		hi := max(lo, min(n, max(0, g.w-1+off+g.stride)/g.stride-x))
+		if y < 0 || y >= g.h {
+			lo, hi = n, n
+		}
+		o := dst[(p-k0)*m:][:n*m]
+		clear(o[:lo*m])
+		if lo < hi {
+			asm.PackA(o[lo*m:], g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:], m, hi-lo, g.stride*g.c)
+		}
+		clear(o[hi*m:])
+		p += n
+	}
+	return rowMajor(dst, k1-k0, m).transposed()
+}
