@@ -1,10 +1,6 @@
 package tensor
 
-import (
-	"fmt"
-
-	"github.com/gomae/gomae/asm"
-)
+import "github.com/gomae/gomae/asm"
 
 // Images are [B, H, W, C], channels last: tokens in rows and columns are that
 // already, and a 1×1 convolution is Linear. Weights have PyTorch's axes,
@@ -128,107 +124,12 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 	t.buffers.give(dz)
 }
 
-// imagesOf returns the axes of images.
-func imagesOf(op string, x *Tensor) (batch, height, width, channels int) {
-	mustBe(op+" axes of x", len(x.Shape), 4)
-	return x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
-}
-
-// convSize is how many places a kernel of k taps has along an axis of n pixels.
-func convSize(op string, n, k, stride, pad int) int {
-	if stride < 1 || pad < 0 {
-		panic(fmt.Sprintf("tensor: %s stride and padding, got %d and %d, want at least 1 and 0", op, stride, pad))
-	}
-	if k < 1 || k > n+2*pad {
-		panic(fmt.Sprintf("tensor: %s kernel, got %d, want 1 to %d, the padded image", op, k, n+2*pad))
-	}
-	return (n+2*pad-k)/stride + 1
-}
-
-// packTaps packs a weight w [A, B, taps] as [A, taps·B], or its transpose, for gemm. The panels of a
-// frozen weight are kept; call releaseTaps when the others are no longer needed.
-func packTaps(t *Tape, w *Tensor, transposed bool) rhs {
-	a, n := w.Shape[0], size(w.Shape[1:])
-	m := matrix{rows: a, cols: n, rs: n, cs: 1} // without values, which are in another order
-	if transposed {
-		m = m.transposed()
-	}
-	pack := func(panels []float32) {
-		flat := m
-		flat.data = t.buffers.take(len(w.Data))
-		moveTaps(t, flat.data, w, n, w.Shape[1], false)
-		packPanels(t, panels, flat)
-		t.buffers.give(flat.data)
-	}
-	right := rhs{matrix: m}
-	if w.frozen {
-		w.packed.once.Do(func() {
-			w.packed.panels = alloc(asm.PackedLen(m.rows, m.cols))
-			pack(w.packed.panels)
-		})
-		right.panels = w.packed.panels
-	} else {
-		right.panels = t.buffers.take(asm.PackedLen(m.rows, m.cols))
-		pack(right.panels)
-	}
-	return right
-}
-
-func releaseTaps(t *Tape, w *Tensor, right rhs) {
-	if !w.frozen {
-		t.buffers.give(right.panels)
-	}
-}
-
-// moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to
-// dst[a*strideA + k*strideTap + b], the taps in reverse if it is to be mirrored.
-func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, mirror bool) {
-	n, taps := w.Shape[1], size(w.Shape[2:])
-	t.each(w.Shape[0], 1+(1<<12)/(n*taps+1), func(_, from, to int) {
-		for a := from; a < to; a++ {
-			in := w.Data[a*n*taps : (a+1)*n*taps]
-			for k := range taps {
-				at := k
-				if mirror {
-					at = taps - 1 - k
-				}
-				out := dst[a*strideA+at*strideTap:][:n]
-				for b := range out {
-					out[b] = in[b*taps+k]
-				}
-			}
-		}
-	})
-}
-
-// addTaps adds dw [taps, B, A] to the gradient of a weight w [A, B, taps].
-func addTaps(t *Tape, w *Tensor, dw []float32) {
-	g, fresh := t.rawGrad(w)
-	rows, n, taps := w.Shape[0], w.Shape[1], size(w.Shape[2:])
-	// A cache line of dw at a time.
-	t.each(rows, 16, func(_, from, to int) {
-		if fresh {
-			clear(g[from*n*taps : to*n*taps])
-		}
-		for b := range n {
-			for k := range taps {
-				for a, v := range dw[(k*n+b)*rows+from : (k*n+b)*rows+to] {
-					g[((from+a)*n+b)*taps+k] += v
-				}
-			}
-		}
-	})
-}
-
 // biasRows is how many pixels share a partial sum of a bias's gradient. One sum
 // over all pixels would lose digits.
 const biasRows = 1024
 
 // biasBackward adds the column sums of dy to the gradient of b, if it has one.
 func biasBackward(t *Tape, b *Tensor, dy []float32) {
-	if b == nil {
-		return
-	}
 	g := t.Grad(b)
 	if g == nil {
 		return

@@ -1,6 +1,10 @@
 package tensor
 
-import "github.com/gomae/gomae/asm"
+import (
+	"fmt"
+
+	"github.com/gomae/gomae/asm"
+)
 
 // window is a matrix gathered from images. Its rows are the places of a kernel, rows×cols of them in
 // an image, and its columns the (ky, kx, channel) that the kernel sees from there. Only what a block
@@ -123,4 +127,21 @@ func (g tapOf) block(dst []float32, i0, i1, k0, k1 int) matrix {
 		p += n
 	}
 	return rowMajor(dst, k1-k0, m).transposed()
+}
+
+// imagesOf returns the axes of images.
+func imagesOf(op string, x *Tensor) (batch, height, width, channels int) {
+	mustBe(op+" axes of x", len(x.Shape), 4)
+	return x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
+}
+
+// convSize is how many places a kernel of k taps has along an axis of n pixels.
+func convSize(op string, n, k, stride, pad int) int {
+	if stride < 1 || pad < 0 {
+		panic(fmt.Sprintf("tensor: %s stride and padding, got %d and %d, want at least 1 and 0", op, stride, pad))
+	}
+	if k < 1 || k > n+2*pad {
+		panic(fmt.Sprintf("tensor: %s kernel, got %d, want 1 to %d, the padded image", op, k, n+2*pad))
+	}
+	return (n+2*pad-k)/stride + 1
 }
