@@ -5,15 +5,14 @@ import "github.com/gomae/gomae/tensor"
 // Linear is a fully connected layer: Weight [out, in], Bias [out] or nil.
 type Linear struct{ Weight, Bias *tensor.Tensor }
 
-// NewLinear registers prefix.weight, Xavier-initialised, and with bias
-// prefix.bias, zero.
+// NewLinear registers prefix.weight, Xavier-initialised, and with bias prefix.bias, zero.
 func NewLinear(ps *Params, prefix string, in, out int, bias bool) *Linear {
 	return NewFusedLinear(ps, prefix, in, out, 1, bias)
 }
 
-// NewFusedLinear is NewLinear for a weight that is parts matrices on top of
-// each other, such as the query, key and value of attention: each is
-// initialised as if it stood alone.
+// NewFusedLinear is NewLinear for a weight that consists of several matrices on top of each other,
+// such as those of query, key and value of attention. Each of these parts is initialised as if it
+// were alone.
 func NewFusedLinear(ps *Params, prefix string, in, out, parts int, bias bool) *Linear {
 	l := &Linear{Weight: ps.AddWeight(prefix+".weight", Xavier(out/parts, in), out, in)}
 	if bias {
@@ -48,7 +47,7 @@ func NewLayerNorm(ps *Params, prefix string, dim int, eps float32) *LayerNorm {
 	return &LayerNorm{ps.Add(prefix+".weight", Ones, dim), ps.Add(prefix+".bias", Zeros, dim), eps}
 }
 
-// Forward returns x normalised, of the same shape.
+// Forward returns the rows of x [..., dim] normalised.
 func (l *LayerNorm) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 	return tensor.LayerNorm(t, x, l.Weight, l.Bias, l.Eps)
 }

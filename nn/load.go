@@ -8,13 +8,13 @@ import (
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// Tensors returns the parameters as WriteSafetensors and WritePth take them,
-// sharing their data.
+// Tensors returns the parameters and, after them, their aliases, to be written by package weights.
+// They share the parameters' data.
 func (ps *Params) Tensors() []weights.Tensor {
 	list := make([]weights.Tensor, len(ps.list))
 	for i, p := range ps.list {
 		if p.Data == nil {
-			panic("nn: Tensors, got " + p.Name + " without values (Pack, or DeferredParams), want a model that has them")
+			panic("nn: Tensors, got " + p.Name + ", which has no values after Pack or before Load, want a model with values")
 		}
 		list[i] = weights.Tensor{Name: p.Name, Shape: p.Shape, Data: p.Data}
 	}
@@ -25,10 +25,9 @@ func (ps *Params) Tensors() []weights.Tensor {
 	return list
 }
 
-// Load reads every parameter from f by its name. Keys and shapes must be
-// exactly those of the parameters: the error lists all that are missing,
-// unexpected, of another shape or no floats, up to 20, and then nothing has
-// been read. LoadWith allows differences.
+// Load reads every parameter from f by its name. Keys and shapes must be exactly those of the
+// parameters. Otherwise nothing is read, and the error lists up to 20 keys that are missing,
+// unexpected, of another shape or not of floating-point numbers. LoadWith allows differences.
 func (ps *Params) Load(f weights.File) error {
 	ps.mustChange("Load")
 	if _, _, err := ps.match(f, LoadOptions{}); err != nil {
@@ -43,36 +42,35 @@ func (ps *Params) Load(f weights.File) error {
 	return nil
 }
 
-// LoadOptions are differences between a file and the parameters that LoadWith
-// allows. A nil function allows none.
+// LoadOptions are the differences between a file and the parameters that LoadWith allows. A nil
+// function allows none.
 type LoadOptions struct {
 	// Keep names parameters that keep their values where the file lacks them.
 	Keep func(param string) bool
-	// Ignore names keys of the file that are not read, also where there is
-	// such a parameter: it then is as if the file lacked it.
+	// Ignore names keys of the file that are not read. If there is a parameter of that name, it is
+	// as if the file lacked it.
 	Ignore func(key string) bool
-	// Adapt returns values of shape want for a parameter that the file has
-	// with the shape from, or nil where it cannot.
+	// Adapt returns values of shape want for a parameter that the file has with the shape from, or
+	// nil if it cannot.
 	Adapt func(name string, from []int, data []float32, want []int) []float32
 }
 
-// LoadReport is what LoadWith did not do to the letter.
+// LoadReport lists the differences that LoadWith allowed.
 type LoadReport struct {
 	Missing    []string // parameters that kept their values
 	Unexpected []string // keys of the file that were ignored
 	Adapted    []Adapted
 }
 
-// Adapted is a parameter whose shape in the file was another.
+// Adapted is a parameter that the file has with another shape.
 type Adapted struct {
 	Name     string
 	From, To []int
 }
 
-// LoadWith is Load with differences allowed and reported. What they do not
-// cover is an error that lists everything, as Load's. After an error, one of
-// reading included, nothing has been changed; that takes memory for a second
-// set of the parameters.
+// LoadWith is Load with differences allowed and reported. Others are an error, as for Load. After
+// any error, one of reading included, nothing has changed; that takes memory for a second set of
+// the parameters.
 func (ps *Params) LoadWith(f weights.File, o LoadOptions) (*LoadReport, error) {
 	ps.mustChange("LoadWith")
 	report, values, err := ps.match(f, o)
@@ -96,8 +94,7 @@ func (ps *Params) LoadWith(f weights.File, o LoadOptions) (*LoadReport, error) {
 	return report, nil
 }
 
-// match compares the file with the parameters and returns the values of those
-// that had to be adapted.
+// match compares the file with the parameters and returns the values of those that were adapted.
 func (ps *Params) match(f weights.File, o LoadOptions) (*LoadReport, map[string][]float32, error) {
 	keep := func(name string) bool { return o.Keep != nil && o.Keep(name) }
 	ignore := func(name string) bool { return o.Ignore != nil && o.Ignore(name) }
@@ -140,11 +137,11 @@ func (ps *Params) match(f weights.File, o LoadOptions) (*LoadReport, map[string]
 		}
 	}
 	if n := len(problems); n > 0 {
-		const most = 20
+		const listed = 20
 		rest := ""
-		if n > most {
-			rest = fmt.Sprintf("\n  … and %d more", n-most)
-			problems = problems[:most]
+		if n > listed {
+			rest = fmt.Sprintf("\n  … and %d more", n-listed)
+			problems = problems[:listed]
 		}
 		return nil, nil, fmt.Errorf("%s: %d of its tensors and the model's do not match; use the config.json that belongs to the file:\n  %s%s",
 			f.Label(), n, strings.Join(problems, "\n  "), rest)

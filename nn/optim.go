@@ -8,14 +8,14 @@ import (
 
 // AdamW is the optimiser of Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, in the form of
 // torch.optim.AdamW: weight decay is applied to every trained parameter, as MultiMAE's pre-training
-// does. A parameter that a step's loss does not depend on (see tensor.Tensor.HasGrad) stays as it is
-// in that step: no decay, the same moments.
+// does. A parameter that a step's loss does not depend on (see tensor.Tensor.HasGrad) stays as it
+// is in that step: no decay, the same moments.
 type AdamW struct {
 	Beta1, Beta2, Eps float64
 
 	Steps int // calls of Step
-	// Of each trained parameter, in the order of Params: the number of steps that changed it, and the
-	// first and second moments.
+	// Of each trained parameter, in the order of Params: the number of steps that changed it, and
+	// the first and second moments.
 	Updates []int
 	M, V    [][]float32
 

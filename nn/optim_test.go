@@ -9,8 +9,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// TestAdamW compares several steps with the formula of Loshchilov and Hutter in
-// float64, over parameters shorter and longer than what a worker takes at once.
+// TestAdamW compares several steps with the formula of Loshchilov and Hutter in float64, over
+// parameters shorter and longer than what a worker takes at once.
 func TestAdamW(t *testing.T) {
 	for _, betas := range [][2]float64{{0.9, 0.95}, {0.9, 0.999}, {0, 0}, {0.5, 0.9999}} {
 		var first []float32
@@ -71,9 +71,8 @@ func TestAdamW(t *testing.T) {
 						if p.Fixed && float64(got) != w[k][i] {
 							t.Fatalf("%s is not trained, but element %d changed", p.Name, i)
 						}
-						// A step rounds the weight twice, and the quotient that the
-						// learning rate multiplies, itself seldom above 4, some ten
-						// times.
+						// A step rounds the weight twice, and the quotient that the learning rate
+						// multiplies, itself seldom above 4, some ten times.
 						within := u * (2*float64(step)*(math.Abs(w[k][i])+moved) + 4*16*moved)
 						if d := math.Abs(float64(got) - w[k][i]); !(d <= within) {
 							t.Fatalf("betas %v, step %d: %s element %d is %v, want %v ± %.2g", betas, step, p.Name, i, got, w[k][i], within)
@@ -163,8 +162,8 @@ func TestAdamWUnreached(t *testing.T) {
 	testkit.SameBits(t, "never", ps.Get("never").Data, testkit.Normal("never", n))
 }
 
-// TestBackward: the norm is that of the gradients that are left, of weights, of
-// what other operations read, and of what the loss does not depend on.
+// TestBackward: the norm is that of the gradients that are left, of weights, of what other
+// operations read, and of what the loss does not depend on.
 func TestBackward(t *testing.T) {
 	var first float64
 	withPool(func(pool *tensor.Pool) {

@@ -17,7 +17,7 @@ type Param struct {
 	weight bool // nothing but Linear reads it
 }
 
-// Params are the parameters of a model in the order of its checkpoints.
+// Params are the parameters of a model, in the order of its checkpoints.
 type Params struct {
 	list     []*Param
 	index    map[string]*Param
@@ -32,17 +32,17 @@ type alias struct{ name, of string }
 // NewParams returns an empty set.
 func NewParams() *Params { return &Params{index: map[string]*Param{}, isAlias: map[string]bool{}} }
 
-// DeferredParams is NewParams for a model that will be loaded: its parameters
-// have shapes but no memory until Load has seen that the file fits them. A few
-// lines of a configuration may describe a model of any size.
+// DeferredParams is NewParams for a model that will be loaded. Its parameters have shapes but no
+// memory until Load has seen that the file fits them: a few lines of a hostile configuration can
+// describe a model of any size.
 func DeferredParams() *Params {
 	ps := NewParams()
 	ps.deferred = true
 	return ps
 }
 
-// Add registers a parameter of zeros under name; Init will fill it. A name
-// used twice is a mistake of the program and panics.
+// Add registers a parameter of zeros under name, which Init will fill. It panics if the name is
+// registered already.
 func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 	if ps.index[name] != nil {
 		panic("nn: parameter " + name + " registered twice, want unique names")
@@ -82,8 +82,8 @@ func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor 
 	return x
 }
 
-// Alias says that checkpoints hold the parameter of the name of a second time
-// as name. It is written so; Load takes the first.
+// Alias gives the parameter of the name of a second name. Checkpoints hold it under both; Load
+// reads it under the first.
 func (ps *Params) Alias(name, of string) {
 	ps.aliases = append(ps.aliases, alias{name, of})
 	ps.isAlias[name] = true
@@ -95,7 +95,7 @@ func (ps *Params) All() []*Param { return ps.list }
 // Get returns the parameter of that name, or nil.
 func (ps *Params) Get(name string) *Param { return ps.index[name] }
 
-// Count is the number of trained values.
+// Count returns the number of trained values.
 func (ps *Params) Count() int {
 	n := 0
 	for _, p := range ps.list {
@@ -106,8 +106,8 @@ func (ps *Params) Count() int {
 	return n
 }
 
-// Init gives every parameter its initial values. They depend on the seed and
-// the parameter's name only, not on what else the model has.
+// Init gives every parameter its initial values. They depend only on the seed and on the
+// parameter's name, not on what else the model has.
 func (ps *Params) Init(seed uint64) {
 	ps.mustChange("Init")
 	for _, p := range ps.list {
@@ -116,7 +116,7 @@ func (ps *Params) Init(seed uint64) {
 	}
 }
 
-// EnableGrad gives all trained parameters a gradient, for a training step.
+// EnableGrad gives all trained parameters a gradient, for training.
 func (ps *Params) EnableGrad() {
 	for _, p := range ps.list {
 		if !p.Fixed {
@@ -125,26 +125,25 @@ func (ps *Params) EnableGrad() {
 	}
 }
 
-// ZeroGrad makes all gradients start from zero in the tape's next Backward:
-// see tensor.Tape.ZeroGrad.
+// ZeroGrad makes all gradients start from zero in the tape's next Backward: see
+// tensor.Tape.ZeroGrad.
 func (ps *Params) ZeroGrad(t *tensor.Tape) {
 	for _, p := range ps.list {
 		t.ZeroGrad(p.Tensor)
 	}
 }
 
-// Freeze ends training: gradients are dropped and inference may keep packed
-// copies of the weights. See tensor.Tensor.Freeze.
+// Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights.
+// See tensor.Tensor.Freeze.
 func (ps *Params) Freeze() {
 	for _, p := range ps.list {
 		p.Freeze()
 	}
 }
 
-// Pack is Freeze for a model that will do nothing but inference: weights of
-// linear layers stay in their packed form alone, which halves the memory. The
-// parameters cannot be saved any more. It must return before other goroutines
-// use the model.
+// Pack is Freeze for a model that will do nothing but inference. It keeps only the packed form of
+// the weights of linear layers, which halves the memory. Then the parameters can no longer be
+// saved. Pack must return before other goroutines use the model.
 func (ps *Params) Pack(t *tensor.Tape) {
 	for _, p := range ps.list {
 		if p.weight {
@@ -155,8 +154,7 @@ func (ps *Params) Pack(t *tensor.Tape) {
 	}
 }
 
-// mustChange panics after Freeze: packed copies of the weights would go on
-// being used.
+// mustChange panics after Freeze, for inference would go on with packed copies of the old weights.
 func (ps *Params) mustChange(what string) {
 	for _, p := range ps.list {
 		if p.Frozen() {
@@ -165,8 +163,7 @@ func (ps *Params) mustChange(what string) {
 	}
 }
 
-// Backward is that of the tape, and returns the Euclidean norm of all gradients
-// together.
+// Backward calls the tape's Backward and returns the Euclidean norm of all gradients together.
 func (ps *Params) Backward(t *tensor.Tape, loss *tensor.Tensor) float64 {
 	t.Backward(loss)
 	total := 0.0
@@ -194,47 +191,6 @@ func (ps *Params) firstBad(what string, of func(*Param) []float32) string {
 		}
 	}
 	return ""
-}
-
-// Init fills x with a parameter's initial values.
-type Init func(r *RNG, x []float32)
-
-// Zeros and Ones are what biases and norms start from.
-func Zeros(_ *RNG, x []float32) { clear(x) }
-
-// Ones fills x with 1.
-func Ones(_ *RNG, x []float32) {
-	for i := range x {
-		x[i] = 1
-	}
-}
-
-// Uniform draws from [−bound, bound).
-func Uniform(bound float64) Init {
-	return func(r *RNG, x []float32) {
-		for i := range x {
-			x[i] = float32(r.Uniform(-bound, bound))
-		}
-	}
-}
-
-// Xavier draws uniformly with the bound √(6/(rows+cols)) for a weight of that
-// shape. Glorot and Bengio, "Understanding the difficulty of training deep
-// feedforward neural networks" (2010).
-func Xavier(rows, cols int) Init { return Uniform(math.Sqrt(6 / float64(rows+cols))) }
-
-// TruncatedNormal draws from the normal distribution of deviation sigma
-// without what lies beyond ±2, as the embeddings of vision transformers do.
-func TruncatedNormal(sigma float64) Init {
-	return func(r *RNG, x []float32) {
-		for i := range x {
-			v := sigma * r.Normal()
-			for math.Abs(v) > 2 {
-				v = sigma * r.Normal()
-			}
-			x[i] = float32(v)
-		}
-	}
 }
 
 // product is the number of values of a shape.

@@ -57,8 +57,8 @@ func TestParams(t *testing.T) {
 			p.Grad[i] = 1
 		}
 	}
-	// Gradients that the next backward pass does not reach are zero after it,
-	// and fc.bias gets its own without what it had.
+	// Gradients that the next backward pass does not reach are zero after it, and fc.bias gets its
+	// own without what it had.
 	tape := tensor.NewTape(nil)
 	ps.ZeroGrad(tape)
 	bias := ps.Get("fc.bias")

@@ -6,22 +6,24 @@ import (
 	"math"
 )
 
-// RNG is the generator behind every random draw of this module: SplitMix64 (Steele, Lea and Flood, "Fast
-// Splittable Pseudorandom Number Generators", 2014). Its stream makes weights, scenes, batches and masks
-// reproducible, so it and the draws derived from it are spelled out here rather than taken from a library
-// in which they may change. There is no hidden state: each draw says how far it moves the stream.
+// RNG is the generator behind every random draw of this module: SplitMix64 (Steele, Lea and Flood,
+// "Fast Splittable Pseudorandom Number Generators", 2014). Its stream makes weights, scenes,
+// batches and masks reproducible, so it and the draws derived from it are spelled out here rather
+// than taken from a library in which they may change. There is no hidden state: each draw says how
+// far it moves the stream.
 //
 // One RNG must not be used by several goroutines at once. Give each its own key instead, as in
 // NewRNG(seed, step, worker): then what is drawn does not depend on who runs first either.
 //
-// Streams are the same on all platforms, except that Normal and LogGamma are as exact as package math and
-// may differ in the last bit where its functions do.
+// Streams are the same on all platforms, except that Normal and LogGamma are as exact as package
+// math and may differ in the last bit where its functions do.
 type RNG struct{ s uint64 }
 
 const goldenGamma = 0x9e3779b97f4a7c15 // SplitMix64's increment
 
-// NewRNG returns the generator of a key: a tuple of any length, such as (seed, epoch, position). The order
-// of the parts matters, and different keys give unrelated streams. Hash makes a part of a name.
+// NewRNG returns the generator of a key: a tuple of any length, such as (seed, epoch, position).
+// The order of the parts matters, and different keys give unrelated streams. Hash makes a part of a
+// name.
 func NewRNG(parts ...uint64) RNG {
 	h := uint64(0x243f6a8885a308d3)
 	for _, p := range parts {
@@ -30,8 +32,8 @@ func NewRNG(parts ...uint64) RNG {
 	return RNG{Mix64(h)}
 }
 
-// Hash returns a number for a name, such as that of a parameter: 64-bit FNV-1a, then Mix64. It will not
-// change from version to version.
+// Hash returns a number for a name, such as that of a parameter: 64-bit FNV-1a, then Mix64. It will
+// not change from version to version.
 func Hash(name string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(name))
@@ -47,7 +49,8 @@ func Mix64(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// Uint64 returns 64 random bits. It moves the stream by one, as do all draws that do not say otherwise.
+// Uint64 returns 64 random bits. It moves the stream by one, as do all draws that do not say
+// otherwise.
 func (r *RNG) Uint64() uint64 {
 	r.s += goldenGamma
 	return Mix64(r.s)
@@ -56,8 +59,8 @@ func (r *RNG) Uint64() uint64 {
 // Float64 is uniform over the multiples of 2^−53 in [0, 1).
 func (r *RNG) Float64() float64 { return float64(r.Uint64()>>11) * 0x1p-53 }
 
-// Here and below, a product is converted to its own type before it is added to: the language then forbids
-// to fuse the two, which would give other bits on CPUs that can.
+// Here and below, a product is converted to its own type before it is added to: the language then
+// forbids to fuse the two, which would give other bits on CPUs that can.
 
 // Uniform is uniform in [lo, hi).
 func (r *RNG) Uniform(lo, hi float64) float64 { return lo + float64((hi-lo)*r.Float64()) }
@@ -67,23 +70,25 @@ func (r *RNG) Float32(lo, hi float32) float32 {
 	return lo + float32((hi-lo)*float32(r.Uint64()>>40)*0x1p-24)
 }
 
-// Intn is uniform in 0..n−1, for n well below 2^32: the probabilities differ by up to n/2^32 of themselves.
+// Intn is uniform in 0..n−1, for n well below 2^32: the probabilities differ by up to n/2^32 of
+// themselves.
 func (r *RNG) Intn(n int) int { return int(r.Uint64() >> 32 * uint64(n) >> 32) }
 
 // Chance is true with probability p.
 func (r *RNG) Chance(p float64) bool { return r.Float64() < p }
 
-// Normal is standard normal: mean 0, variance 1 (Box and Muller, 1958). It moves the stream by two. The
-// second number that the method could give is not kept, for it would be state outside the stream.
+// Normal is standard normal: mean 0, variance 1 (Box and Muller, 1958). It moves the stream by two.
+// The second number that the method could give is not kept, for it would be state outside the
+// stream.
 func (r *RNG) Normal() float64 {
 	radius := math.Sqrt(-2 * math.Log(1-r.Float64())) // 1−u is never 0
 	return radius * math.Cos(2*math.Pi*r.Float64())
 }
 
-// LogGamma is the logarithm of a Gamma variate of the given shape and of scale 1 (Marsaglia and Tsang, "A
-// Simple Method for Generating Gamma Variables", 2000). Most variates of a small shape lie below the
-// smallest float64, which their logarithms do not. It moves the stream by at least three; how far depends on
-// the draw. It panics unless shape > 0.
+// LogGamma is the logarithm of a Gamma variate of the given shape and of scale 1 (Marsaglia and
+// Tsang, "A Simple Method for Generating Gamma Variables", 2000). Most variates of a small shape
+// lie below the smallest float64, which their logarithms do not. It moves the stream by at least
+// three; how far depends on the draw. It panics unless shape > 0.
 func (r *RNG) LogGamma(shape float64) float64 {
 	if !(shape > 0) {
 		panic(fmt.Sprintf("nn: LogGamma, got shape %g, want a positive number", shape))

@@ -8,8 +8,8 @@ import (
 	"github.com/gomae/gomae/internal/stattest"
 )
 
-// TestRNGStream holds the streams that weights, scenes, batches and masks are made from: if it fails, they
-// all change.
+// TestRNGStream holds the streams that weights, scenes, batches and masks are made from: if it
+// fails, they all change.
 func TestRNGStream(t *testing.T) {
 	// The first numbers of SplitMix64 from state 0, as published with it.
 	r := RNG{}
@@ -127,7 +127,8 @@ func TestRNGNormal(t *testing.T) {
 	r := NewRNG(12)
 	const n = 500_000
 	x := sampleOf(n, r.Normal)
-	// Moments 1, 2, … of the standard normal, and the variances of those powers: (2k−1)!! − moment².
+	// Moments 1, 2, … of the standard normal, and the variances of those powers: (2k−1)!! −
+	// moment².
 	for k, m := range []struct{ want, variance float64 }{{0, 1}, {1, 2}, {0, 15}, {3, 96}, {0, 945}, {15, 10170}} {
 		sum := 0.
 		for _, v := range x {
@@ -156,8 +157,8 @@ func TestRNGNormal(t *testing.T) {
 	}
 }
 
-// TestRNGLogGamma has the shapes at the edges. That the variates are Gamma
-// distributed is tested in internal/stattest, which knows that distribution.
+// TestRNGLogGamma has the shapes at the edges. That the variates are Gamma distributed is tested in
+// internal/stattest, which knows that distribution.
 func TestRNGLogGamma(t *testing.T) {
 	r := NewRNG(13)
 	for _, shape := range []float64{math.SmallestNonzeroFloat64, 1e-308, 1e-300, 1e-20} {

@@ -7,8 +7,8 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// Attention is scaled dot-product self-attention (Vaswani et al., https://arxiv.org/abs/1706.03762) of
-// B sequences of N tokens. qkv [B, N, 3D] holds queries, keys and values side by side, each of
+// Attention is scaled dot-product self-attention (Vaswani et al., https://arxiv.org/abs/1706.03762)
+// of B sequences of N tokens. qkv [B, N, 3D] holds queries, keys and values side by side, each of
 // heads·(D/heads) channels; the scores of a head are scaled by (D/heads)^−½. It returns [B, N, D].
 func Attention(t *Tape, qkv *Tensor, heads int) *Tensor {
 	d := qkv.Cols() / 3
@@ -18,8 +18,8 @@ func Attention(t *Tape, qkv *Tensor, heads int) *Tensor {
 	return a.forward("attention", qkv)
 }
 
-// CrossAttention is attention of the queries q [B, N, D] to keys and values kv [B, M, 2D], keys first.
-// It returns [B, N, D].
+// CrossAttention is attention of the queries q [B, N, D] to keys and values kv [B, M, 2D], keys
+// first. It returns [B, N, D].
 func CrossAttention(t *Tape, q, kv *Tensor, heads int) *Tensor {
 	d := q.Cols()
 	mustBe("CrossAttention columns of kv", kv.Cols(), 2*d)
@@ -29,8 +29,8 @@ func CrossAttention(t *Tape, q, kv *Tensor, heads int) *Tensor {
 	return a.forward("cross-attention", q, kv)
 }
 
-// attention is one call. Queries are the first columns of q; keys and values are columns of kv from k0
-// and v0 on.
+// attention is one call. Queries are the first columns of q; keys and values are columns of kv from
+// k0 and v0 on.
 type attention struct {
 	t            *Tape
 	q, kv, out   *Tensor
@@ -89,8 +89,8 @@ func (a *attention) forward(op string, inputs ...*Tensor) *Tensor {
 //
 //	sᵀ = k·qᵀ        p = exp(scale·s − max)        out = p·v / sum(p)
 //
-// The scores are transposed, a column for each query: then the lanes of a vector belong to different
-// queries, and neither maximum nor sum has to be taken across them.
+// The scores are transposed, a column for each query: then the lanes of a vector belong to
+// different queries, and neither maximum nor sum has to be taken across them.
 func (a *attention) forwardHead(worker, i int) {
 	q, k, v := a.head(i, a.q, a.q.Data, 0), a.head(i, a.kv, a.kv.Data, a.k0), a.head(i, a.kv, a.kv.Data, a.v0)
 	out := a.head(i, a.out, a.out.Data, 0)
@@ -151,8 +151,8 @@ func (a *attention) backward() {
 	t.Parallel(a.batch*a.heads, a.backwardHead)
 }
 
-// attentionQueries bounds how many queries the backward pass takes at a time, and with it the memory
-// of a worker: two blocks of that many columns of scores.
+// attentionQueries bounds how many queries the backward pass takes at a time, and with it the
+// memory of a worker: two blocks of that many columns of scores.
 const attentionQueries = 224
 
 // backwardHead computes p anew, a block of queries at a time and transposed as in the forward pass:
@@ -160,8 +160,9 @@ const attentionQueries = 224
 //	p = exp(scale·q·kᵀ − max) / sum              dv += pᵀ·do
 //	ds = scale·p∘(do·vᵀ − rowsum(p∘(do·vᵀ)))     dq += ds·k       dk += dsᵀ·q
 //
-// The forward pass keeps the maximum and not, as others do, the log-sum-exp: rounding that one number
-// would scale a whole row of p, which then no longer sums to 1, and ds would no longer sum to 0.
+// The forward pass keeps the maximum and not, as others do, the log-sum-exp: rounding that one
+// number would scale a whole row of p, which then no longer sums to 1, and ds would no longer sum
+// to 0.
 func (a *attention) backwardHead(worker, i int) {
 	q, k, v := a.head(i, a.q, a.q.Data, 0), a.head(i, a.kv, a.kv.Data, a.k0), a.head(i, a.kv, a.kv.Data, a.v0)
 	do := a.head(i, a.out, a.out.Grad, 0)

@@ -2,12 +2,12 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// Images are [B, H, W, C], channels last: tokens in rows and columns are that
-// already, and a 1×1 convolution is Linear. Weights have PyTorch's axes,
-// channels before the kernel's rows and columns, here called taps.
+// Images are [B, H, W, C], channels last: tokens in rows and columns are that already, and a 1×1
+// convolution is Linear. Weights have PyTorch's axes, channels before the kernel's rows and
+// columns, here called taps.
 
-// Conv2D returns the convolution (not mirrored, as is usual) of images x [B, H, W, C] with a weight w
-// [O, C, kh, kw] and a bias b [O] or nil: images [B, H', W', O], H' = (H+2·pad−kh)/stride+1, W'
+// Conv2D returns the convolution (not mirrored, as is usual) of images x [B, H, W, C] with a weight
+// w [O, C, kh, kw] and a bias b [O] or nil: images [B, H', W', O], H' = (H+2·pad−kh)/stride+1, W'
 // likewise. Around x are pad pixels of 0.
 func Conv2D(t *Tape, x, w, b *Tensor, stride, pad int) *Tensor {
 	_, _, _, c := imagesOf("Conv2D", x)
@@ -66,8 +66,8 @@ func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	}
 }
 
-// ConvTranspose2D returns the transposed convolution of images x [B, H, W, C] with a weight w
-// [C, O, k, k], whose stride is its kernel, and a bias b [O] or nil: each pixel becomes k×k of them,
+// ConvTranspose2D returns the transposed convolution of images x [B, H, W, C] with a weight w [C,
+// O, k, k], whose stride is its kernel, and a bias b [O] or nil: each pixel becomes k×k of them,
 // [B, H·k, W·k, O].
 func ConvTranspose2D(t *Tape, x, w, b *Tensor) *Tensor {
 	batch, height, width, c := imagesOf("ConvTranspose2D", x)
@@ -124,8 +124,8 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 	t.buffers.give(dz)
 }
 
-// biasRows is how many pixels share a partial sum of a bias's gradient. One sum
-// over all pixels would lose digits.
+// biasRows is how many pixels share a partial sum of a bias's gradient. One sum over all pixels
+// would lose digits.
 const biasRows = 1024
 
 // biasBackward adds the column sums of dy to the gradient of b, if it has one.

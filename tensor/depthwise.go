@@ -51,14 +51,14 @@ func depthwiseBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	}
 }
 
-// runs calls f for runs of n places in a row of the window, starting at place,
-// that see the same taps lo..hi of each row of the kernel.
+// runs calls f for runs of n places in a row, from place on, where the same taps lo..hi of each row
+// of the kernel are within the image.
 func (g *window) runs(f func(place, n, lo, hi int)) {
 	for place := 0; place < g.cols; {
 		n := 1
 		lo, hi := inside(place-g.left, g.kw, g.w)
 		if lo == 0 && hi == g.kw {
-			n = g.w + g.left - g.kw - place + 1 // all of them up to the right edge
+			n = g.w + g.left - g.kw - place + 1 // all places up to the right edge
 			n = min(n, g.cols-place)
 		}
 		if lo < hi {
@@ -68,8 +68,7 @@ func (g *window) runs(f func(place, n, lo, hi int)) {
 	}
 }
 
-// source is the row of x that row y of the window's grid sees under row ky of
-// the kernel, or nil.
+// source is the row of x that row y of the window's grid sees under row ky of the kernel, or nil.
 func (g *window) source(image, y, ky int) []float32 {
 	if y += ky - g.top; y < 0 || y >= g.h {
 		return nil
@@ -77,8 +76,8 @@ func (g *window) source(image, y, ky int) []float32 {
 	return g.x[(image*g.h+y)*g.w*g.c:][:g.w*g.c]
 }
 
-// depthwise adds to dst, after init of each row, the products of what the
-// window sees with taps [kh, kw, c].
+// depthwise adds to dst, after init of each row, the products of what the window sees with taps
+// [kh, kw, c].
 func (g *window) depthwise(t *Tape, dst, taps []float32, init func(row []float32)) {
 	c := g.c
 	t.Parallel(g.batch*g.rows, func(_, i int) {
@@ -96,13 +95,11 @@ func (g *window) depthwise(t *Tape, dst, taps []float32, init func(row []float32
 	})
 }
 
-// depthwiseRows is how many rows of an image share a partial sum of the
-// weight's gradient.
+// depthwiseRows is how many rows of an image share a partial sum of the weight's gradient.
 const depthwiseRows = 8
 
-// depthwiseWeight adds to the gradient of w the products of what the window
-// sees with dy. Where depthwise has one sum for each place over the taps, here
-// is one for each tap over the places.
+// depthwiseWeight adds to the gradient of w the products of what the window sees with dy: where
+// depthwise sums over the taps for each place, this sums over the places for each tap.
 func (g *window) depthwiseWeight(t *Tape, w *Tensor, dy []float32) {
 	c, n := g.c, len(w.Data)
 	parts := ceilDiv(g.rows, depthwiseRows) // of an image

@@ -28,7 +28,7 @@ func ReLU(t *Tape, x *Tensor) *Tensor {
 		func(dy, y []float32, from int) { asm.ReLUBackward(dy, y, dy) })
 }
 
-// Mul returns x times constants, one for each of its values: a mask of dropout.
+// Mul returns x times constants, one for each of its values, such as a mask for dropout.
 func Mul(t *Tape, x *Tensor, scale []float32) *Tensor {
 	mustBe("Mul constants", len(scale), len(x.Data))
 	return elementwise(t, "product", x,
@@ -44,9 +44,8 @@ func Mul(t *Tape, x *Tensor, scale []float32) *Tensor {
 		})
 }
 
-// elementwise is an operation on one value at a time. forward fills the part y
-// of the result that begins at value from; backward turns the gradient dy of
-// that part into the one of x.
+// elementwise is an operation on one value at a time. forward fills y, the part of the result that
+// begins at value number from; backward turns dy, the gradient of such a part, into that of x.
 func elementwise(t *Tape, op string, x *Tensor, forward func(y []float32, from int), backward func(dy, y []float32, from int)) *Tensor {
 	y := t.New(x.Shape...)
 	t.each(len(y.Data), span, func(_, i, j int) { forward(y.Data[i:j], i) })
@@ -59,8 +58,8 @@ func elementwise(t *Tape, op string, x *Tensor, forward func(y []float32, from i
 	return y
 }
 
-// AddScaled returns x + scale[b]·h for x and h of B sequences, [B, ...]: the
-// end of a residual branch that is dropped for some samples.
+// AddScaled returns x + scale[b]·h for x and h of B sequences, [B, ...]: the end of a residual
+// branch that is dropped for some samples.
 func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
 	mustShape("AddScaled branch", h, x.Shape...)
 	mustBe("AddScaled scales", len(scale), x.Shape[0])
@@ -69,7 +68,7 @@ func AddScaled(t *Tape, x, h *Tensor, scale []float32) *Tensor {
 	t.Parallel(len(scale), func(_, b int) {
 		o := y.Data[b*n : (b+1)*n]
 		copy(o, x.Data[b*n:(b+1)*n])
-		if scale[b] != 0 { // 0·Inf would be NaN: a dropped branch has no say
+		if scale[b] != 0 { // 0·Inf would be NaN: a dropped branch must not matter
 			asm.Axpy(o, h.Data[b*n:(b+1)*n], scale[b])
 		}
 	})

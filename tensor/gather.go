@@ -7,20 +7,20 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// Source is one term of a GatherSum: row Rows[r] of Table is added to row r of
-// the result, nothing where Rows[r] is negative.
+// Source is one term of a GatherSum: row Rows[r] of Table is added to row r of the result, or
+// nothing if Rows[r] is negative.
 type Source struct {
 	Table *Tensor // its last axis is that of the result
 	Rows  []int32 // one for each row of the result; must stay unchanged until Reset
 }
 
-// gatherCols is how many columns a worker takes: two cache lines, so that
-// workers never write to one line.
+// gatherCols is how many columns a worker takes: two cache lines, so that workers never write to
+// one line.
 const gatherCols = 32
 
-// GatherSum returns the sum of rows picked from tables, a tensor of the given
-// shape: tokens put in their places, embeddings looked up, position tables
-// added. A row may be picked any number of times.
+// GatherSum returns the sum of rows picked from tables, a tensor of the given shape: tokens put in
+// their places, embeddings looked up, position tables added. A row may be picked any number of
+// times.
 func GatherSum(t *Tape, shape []int, sources ...Source) *Tensor {
 	y := t.New(shape...)
 	rows, d := y.Rows(), y.Cols()
@@ -68,12 +68,11 @@ func GatherSum(t *Tape, shape []int, sources ...Source) *Tensor {
 	return y
 }
 
-// scatterAdd adds the rows of dy to the rows of g that they came from. It is
-// split by columns: any number of rows may meet in one.
+// scatterAdd adds the rows of dy to the rows of g that they came from. It is split by columns: any
+// number of rows may meet in one.
 func scatterAdd(t *Tape, g []float32, fresh bool, s Source, dy []float32, d int) {
 	tableRows := s.Table.Rows()
-	// A row that is picked often, as a mask token is, would lose digits in a
-	// long float32 sum.
+	// The sum for a row that is picked often, such as a mask token, would lose digits in float32.
 	wide := tableRows*4 <= len(s.Rows)
 	t.each(d, gatherCols, func(w, c0, c1 int) {
 		if fresh {
@@ -111,8 +110,7 @@ func scatterAdd(t *Tape, g []float32, fresh bool, s Source, dy []float32, d int)
 	})
 }
 
-// ConcatCols joins tensors along their last axis: [..., C₁], [..., C₂], … give
-// [..., C₁+C₂+…].
+// ConcatCols joins tensors along their last axis: [..., C₁], [..., C₂], … give [..., C₁+C₂+…].
 func ConcatCols(t *Tape, xs ...*Tensor) *Tensor {
 	cols := 0
 	for _, x := range xs {

@@ -10,8 +10,8 @@ import "github.com/gomae/gomae/asm"
 //	      for each panel                 up to 32 columns of B, in the second-level cache
 //	        asm.GemmPanel for each tile  up to 14 rows, with their sums in registers
 //
-// A sum over k is taken in blocks that are added up in order, so its bits depend on k alone: neither
-// on the regions nor on the place in the matrix.
+// A sum over k is taken in blocks that are added up in order, so its bits depend on k alone:
+// neither on the regions nor on the place in the matrix.
 const (
 	blockK       = 768 // a panel of it is 96 KiB
 	bandTiles    = 8   // 112 rows × 768 floats of A are 336 KiB
@@ -135,8 +135,8 @@ func (p *product) compute(worker int, r region) {
 	}
 }
 
-// multiply adds to a region of C, from row i0 on, the products of the panels with a, a part of A that
-// begins at row i0 and column k0.
+// multiply adds to a region of C, from row i0 on, the products of the panels with a, a part of A
+// that begins at row i0 and column k0.
 func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
 	nr := asm.PanelCols()
 	g := asm.GemmArgs{
@@ -150,8 +150,8 @@ func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
 		g.N = min(nr, p.n-j)
 		g.C = p.c[i0*p.n+j:]
 		g.B = panels[(q-r.panel0)*nr*a.cols:]
-		// With the last products of a sum: added to the first, bias and add would make it larger, and
-		// what follows would be rounded to fewer digits.
+		// With the last products of a sum: added to the first, bias and add would make it larger,
+		// and what follows would be rounded to fewer digits.
 		if k0+a.cols == p.k {
 			if p.bias != nil {
 				g.Bias = p.bias[j:]
@@ -183,17 +183,17 @@ func (p *product) finish(i0, i1 int, r region) {
 	}
 }
 
-// sumSquares sums the squares of rows i0..i1 of C. The sum of a row, unlike that of a tile, does not
-// depend on the machine.
+// sumSquares sums the squares of rows i0..i1 of C. The sum of a row, unlike that of a tile, does
+// not depend on the machine.
 func (p *product) sumSquares(i0, i1 int) {
 	for i := i0; i < i1; i++ {
 		p.rowsSq[i] = asm.SumSq(p.c[i*p.n : (i+1)*p.n])
 	}
 }
 
-// gemmSmall computes C = A·B, or adds it to C, on the calling worker: for products inside a parallel
-// loop, such as those of attention. c has the values of a row side by side; panels is B as asm.PackB
-// leaves it.
+// gemmSmall computes C = A·B, or adds it to C, on the calling worker: for products inside a
+// parallel loop, such as those of attention. c has the values of a row side by side; panels is B as
+// asm.PackB leaves it.
 func gemmSmall(c, a matrix, panels []float32, accumulate bool) {
 	nr := asm.PanelCols()
 	kBlocks := max(1, ceilDiv(a.cols, blockK))

@@ -15,10 +15,10 @@ import (
 //	loss := RegressionLoss(t, y, target, weights, L2)
 //	t.Backward(loss)
 //
-// w1, b1, w2 and b2 are leaves: tensors from outside the tape with a Grad, which is the caller's and
-// lasts. h, y and loss are results. Their gradients belong to the tape: they come from its buffers
-// during Backward and go back to them. Let x be a result, too, of the layer before. A tensor without
-// a gradient, such as target, is a constant.
+// w1, b1, w2 and b2 are leaves: tensors from outside the tape with a Grad, which is the caller's
+// and lasts. h, y and loss are results. Their gradients belong to the tape: they come from its
+// buffers during Backward and go back to them. Let x be a result, too, of the layer before. A
+// tensor without a gradient, such as target, is a constant.
 //
 // Forward, every operation computes its result and calls Record with it and the inputs. If an input
 // is a leaf or a tracked result, the result is tracked: a gradient will flow through it. Record
@@ -33,18 +33,19 @@ import (
 //	dx, fresh := t.rawGrad(x)  // the same without zeros in it
 //
 // A gradient is fresh until something has been added to it: it counts as zero whatever its values
-// are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad. Writing
-// zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
-// writes every value of a gradient asks for rawGrad, and overwrites if it is fresh; all others ask
-// for Grad, which clears a fresh gradient first. Here, in this order:
+// are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad.
+// Writing zeros, only to read them for the first sum, would cost a pass over memory. So an
+// operation that writes every value of a gradient asks for rawGrad, and overwrites if it is fresh;
+// all others ask for Grad, which clears a fresh gradient first. Here, in this order:
 //
 //	loss  y.Grad is fresh: overwritten
 //	y     w2.Grad, b2.Grad and h.Grad are fresh: overwritten
 //	      x.Grad becomes y.Grad: passGrad hands the memory over, as nobody reads y.Grad after this
 //	h     w1.Grad and b1.Grad are fresh: overwritten; to x.Grad is added
 //
-// The loss does not depend on a leaf that is still fresh after Backward. HasGrad then reports false,
-// and an optimiser leaves the leaf as it is. For readers of Grad, Backward writes zeros there.
+// The loss does not depend on a leaf that is still fresh after Backward. HasGrad then reports
+// false, and an optimiser leaves the leaf as it is. For readers of Grad, Backward writes zeros
+// there.
 //
 // Fused work. A matrix product has what it writes in the cache, and does there what would otherwise
 // be a pass of its own over memory. Two such things concern gradients; type fused holds what one
@@ -76,9 +77,9 @@ type fused struct {
 // needsGrad reports whether a backward pass must reach x.
 func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked) }
 
-// HasGrad reports whether x, a leaf, has a gradient that is to be used: not if it wants none, nor if
-// the loss of the last Backward did not depend on it, for nothing was added since ZeroGrad. PyTorch's
-// grad is None in these cases.
+// HasGrad reports whether x, a leaf, has a gradient that is to be used: not if it wants none, nor
+// if the loss of the last Backward did not depend on it, for nothing was added since ZeroGrad.
+// PyTorch's grad is None in these cases.
 func (x *Tensor) HasGrad() bool { return x.Grad != nil && !x.fresh }
 
 // Grad returns where a backward pass adds the gradient of x, an input of its operation, or nil if
@@ -135,8 +136,9 @@ func putScaled(dst, x []float32, s float32, fresh bool) {
 	}
 }
 
-// passGrad adds the gradient of out to that of x, of the same size. Where x has none yet, the memory
-// is handed over without a copy, so this must be the last that a backward pass does with out.Grad.
+// passGrad adds the gradient of out to that of x, of the same size. Where x has none yet, the
+// memory is handed over without a copy, so this must be the last that a backward pass does with
+// out.Grad.
 func (t *Tape) passGrad(x, out *Tensor) {
 	if !x.needsGrad() {
 		return
@@ -157,8 +159,8 @@ func (x *Tensor) takeSlope() []float32 {
 	return input
 }
 
-// rowsSq returns where a product that writes the gradient of x, of so many rows, leaves the sum of the
-// squares of each row; nil if x is no leaf, for then nobody asks.
+// rowsSq returns where a product that writes the gradient of x, of so many rows, leaves the sum of
+// the squares of each row; nil if x is no leaf, for then nobody asks.
 func (x *Tensor) rowsSq(rows int) []float64 {
 	if x.tracked {
 		return nil

@@ -8,10 +8,9 @@ import (
 // hugePage is the size of a large page of memory on amd64 and arm64.
 const hugePage = 2 << 20
 
-// adviseHuge asks for large pages under x. A matrix product walks down columns
-// whose rows lie kilobytes apart: with small pages each row is on one of its
-// own, and the processor's table of pages is too short for that. It is advice:
-// where the system refuses, x is as it was.
+// adviseHuge asks the system for large pages under x. A matrix product walks down columns whose
+// rows lie kilobytes apart: each row is on a small page of its own, of which the processor can
+// remember too few. If the system refuses, nothing is lost.
 func adviseHuge(x []float32) {
 	const madvHugePage = 14
 	if len(x) < hugePage/2 { // at least one page lies inside

@@ -2,9 +2,9 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K values (its axes after
-// the first taken as one, so that a convolution whose stride is its kernel can be written so), and
-// b [N] or nil.
+// Linear returns x·wᵀ + b, [..., N], for x [..., K], a weight w of N rows of K values (its axes
+// after the first taken as one, so that a convolution whose stride is its kernel can be written
+// so), and b [N] or nil.
 func Linear(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	linear(t, y.Data, x, w, b, epilogue{})
@@ -14,8 +14,8 @@ func Linear(t *Tape, x, w, b *Tensor) *Tensor {
 	return y
 }
 
-// LinearAdd returns res + x·wᵀ + b: a linear layer at the end of a residual branch. res has the shape
-// of the result.
+// LinearAdd returns res + x·wᵀ + b: a linear layer at the end of a residual branch. res has the
+// shape of the result.
 func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
 	mustShape("LinearAdd residual", res, y.Shape...)

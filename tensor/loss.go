@@ -21,8 +21,8 @@ const (
 // lossRows is how many rows make one partial sum of a loss.
 const lossRows = 16
 
-// RegressionLoss returns the single number Σ_r weights[r]·mean_f d(pred[r,f], target[r,f]) for pred and
-// target [..., F]. Rows of weight 0 are not read.
+// RegressionLoss returns the single number Σ_r weights[r]·mean_f d(pred[r,f], target[r,f]) for pred
+// and target [..., F]. Rows of weight 0 are not read.
 func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance) *Tensor {
 	mustBe("RegressionLoss len(target)", len(target), len(pred.Data))
 	mustBe("RegressionLoss len(weights)", len(weights), pred.Rows())
@@ -31,9 +31,9 @@ func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance
 }
 
 // BerHuLoss is RegressionLoss with the reversed Huber distance (Laina et al.,
-// https://arxiv.org/abs/1606.00373) of errors e = p−t: |e| up to a bound c, and (e²+c²)/(2c) beyond it.
-// c is a fifth of the largest |e| in rows whose weight is not 0, at least 1e-5, and a constant to the
-// gradient.
+// https://arxiv.org/abs/1606.00373) of errors e = p−t: |e| up to a bound c, and (e²+c²)/(2c) beyond
+// it. c is a fifth of the largest |e| in rows whose weight is not 0, at least 1e-5, and a constant
+// to the gradient.
 func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32) *Tensor {
 	rows, f := pred.Rows(), pred.Cols()
 	mustBe("BerHuLoss len(target)", len(target), len(pred.Data))
@@ -140,10 +140,11 @@ func (g *regression) backward(t *Tape, dloss float32) {
 	})
 }
 
-// CrossEntropy returns the single number Σ weights[r,j]·ce(r,j) over the pixels j of the rows r. logits
-// is [..., classes·P] with the P pixels of a class side by side; targets and weights are [rows, P]. ce
-// is −log softmax at the target, or with smoothing ε that of the mixture of (1−ε) target and ε uniform.
-// Pixels of weight 0 are left out whatever their target, which otherwise must be below classes.
+// CrossEntropy returns the single number Σ weights[r,j]·ce(r,j) over the pixels j of the rows r.
+// logits is [..., classes·P] with the P pixels of a class side by side; targets and weights are
+// [rows, P]. ce is −log softmax at the target, or with smoothing ε that of the mixture of (1−ε)
+// target and ε uniform. Pixels of weight 0 are left out whatever their target, which otherwise must
+// be below classes.
 func CrossEntropy(t *Tape, logits *Tensor, classes int, targets []int32, weights []float32, smoothing float64) *Tensor {
 	if classes < 1 {
 		panic(fmt.Sprintf("tensor: CrossEntropy classes, got %d, want at least 1", classes))

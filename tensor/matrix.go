@@ -2,8 +2,8 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// matrix is a strided view: element (i, j) is data[i*rs+j*cs]. A transpose is a view with the strides
-// exchanged.
+// matrix is a strided view: element (i, j) is data[i*rs+j*cs]. A transpose is a view with the
+// strides exchanged.
 type matrix struct {
 	data       []float32
 	rows, cols int
@@ -58,8 +58,8 @@ func (m matrix) block(dst []float32, i0, i1, k0, k1 int) matrix {
 }
 
 // rhs is the right factor: packed, or to be packed by each task for itself. The latter costs no
-// memory traffic, as what a task packs it uses at once, and pays where the rows of the result are not
-// shared out, so that nothing is packed twice.
+// memory traffic, as what a task packs it uses at once, and pays where the rows of the result are
+// not shared out, so that nothing is packed twice.
 type rhs struct {
 	matrix
 	panels []float32 // by packPanels; nil: not packed

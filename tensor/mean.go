@@ -2,8 +2,7 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// MeanRows returns the mean of the N rows of each sequence of x [B, N, D], of
-// its tokens: [B, D].
+// MeanRows returns the mean of the N rows of each sequence of x [B, N, D], of its tokens: [B, D].
 func MeanRows(t *Tape, x *Tensor) *Tensor {
 	mustBe("MeanRows axes", len(x.Shape), 3)
 	batch, n, d := x.Shape[0], x.Shape[1], x.Shape[2]

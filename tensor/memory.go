@@ -7,20 +7,20 @@ import (
 	"github.com/gomae/gomae/internal/poison"
 )
 
-// cacheLine is a cache line, and the widest vector, in floats. A load or store of
-// 16 floats that begins elsewhere touches two lines and takes twice as long: with
-// activations out of step a whole training step takes 2 % longer.
+// cacheLine is the length of a cache line, and of the widest vector, in floats. A load or store of
+// 16 floats that does not begin with a line touches two and takes twice as long: with activations
+// out of line, a whole training step takes 2 % longer.
 const cacheLine = 16
 
-// alloc returns zeroed memory that lasts.
+// alloc returns zeroed memory from Go's heap.
 func alloc(n int) []float32 {
 	x := make([]float32, n)
 	adviseHuge(x)
 	return x
 }
 
-// arena hands out the memory of one step and takes it back all at once. It
-// keeps its chunks, so that steps of equal size allocate nothing.
+// arena hands out the memory of one step and takes it back all at once. It keeps its chunks, so
+// that steps of equal size allocate nothing.
 type arena[T any] struct {
 	chunks [][]T
 	chunk  int // in use
@@ -35,9 +35,9 @@ func (a *arena[T]) take(n int) []T {
 		a.used = min(len(a.chunks[a.chunk]), a.used+ceilDiv(n, a.unit)*a.unit)
 		return s
 	}
-	// On to the shortest chunk left that is long enough. To pass over the
-	// others would lose them for the step, and all of them where one size is
-	// a little above that of its chunk.
+	// Go on with the shortest of the chunks left that is long enough, which changes places with the
+	// next one. Going on to the first that is long enough would leave those before it unused in
+	// this step: all of them, if one size has grown a little beyond its chunk.
 	next := a.chunk
 	if a.used > 0 {
 		next++
@@ -49,8 +49,8 @@ func (a *arena[T]) take(n int) []T {
 		}
 	}
 	if i < 0 {
-		// Chunks grow, so that their number, and what is left over at their
-		// ends, stays small whatever the model.
+		// Later chunks are longer, so that there are few of them, and little is left over at their
+		// ends, whatever the model.
 		i = len(a.chunks)
 		c := make([]T, max(a.min<<min(i, 8), n+n/8))
 		if f, ok := any(c).([]float32); ok {
@@ -82,9 +82,9 @@ func fillNaN(x []float32) {
 	}
 }
 
-// freeList hands out buffers that come back one by one in any order: the
-// gradients of a backward pass and the activations of inference. A buffer that
-// has just come back is the next to go out, while it is still in the cache.
+// freeList hands out buffers that come back one by one in any order: the gradients of a backward
+// pass and the activations of inference. Of buffers of one size the last to come back is the next
+// to go out, as it may still be in the cache.
 type freeList struct{ free [][]float32 }
 
 func (l *freeList) take(n int) []float32 {
@@ -96,8 +96,8 @@ func (l *freeList) take(n int) []float32 {
 		}
 	}
 	if best < 0 {
-		// Sizes vary a little from step to step, with the tokens that are
-		// visible in a modality: an eighth of reserve lets buffers serve again.
+		// Sizes vary a little from step to step, with the number of tokens that are visible in a
+		// modality. An eighth in reserve lets buffers be used again.
 		return alloc(n + n/8 + 64)[:n]
 	}
 	b := l.free[best]

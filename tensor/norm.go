@@ -6,13 +6,12 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// normRows is how many rows a worker takes, and how many share one partial sum of the gradients of a
-// layer norm's weight and bias.
+// normRows is how many rows a worker takes, and how many share one partial sum of the gradients of
+// a layer norm's weight and bias.
 const normRows = 64
 
-// LayerNorm normalises each row of x, [..., D], to mean 0 and variance 1 (eps
-// is added to the variance) and returns it times w plus b, both [D]. Ba et
-// al., https://arxiv.org/abs/1607.06450.
+// LayerNorm normalises each row of x, [..., D], to mean 0 and variance 1 (eps is added to the
+// variance) and returns it times w plus b, both [D]. Ba et al., https://arxiv.org/abs/1607.06450.
 func LayerNorm(t *Tape, x, w, b *Tensor, eps float32) *Tensor {
 	rows, d := x.Rows(), x.Cols()
 	mustShape("LayerNorm weight", w, d)

@@ -9,7 +9,8 @@ import (
 
 // Parallel calls f(worker, i) once for each 0 ≤ i < n, on the workers of the pool, and returns when
 // all calls have returned. worker is below Workers(); what the calls write must not overlap. For
-// results that do not depend on the number of workers, what is computed for i must depend on i alone.
+// results that do not depend on the number of workers, what is computed for i must depend on i
+// alone.
 func (t *Tape) Parallel(n int, f func(worker, i int)) {
 	stop := t.stop
 	if stop == nil {
@@ -49,10 +50,10 @@ func grown[T any](s *[]T, n int) []T {
 	return (*s)[:n]
 }
 
-// Until calls f and returns its error, or that of ctx soon after ctx ends, within a few milliseconds:
-// an operation in progress is cut short, however large, and f does not go on after it. Results and
-// gradients must then be thrown away. A context that cannot end costs nothing, any other one an
-// atomic load for each piece of an operation.
+// Until calls f and returns its error, or that of ctx soon after ctx ends, within a few
+// milliseconds: an operation in progress is cut short, however large, and f does not go on after
+// it. Results and gradients must then be thrown away. A context that cannot end costs nothing, any
+// other one an atomic load for each piece of an operation.
 func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
 	if ctx.Done() == nil {
 		return f()

@@ -6,10 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// Pool is a set of workers that operations share out their work to. One pool
-// may serve several tapes: a tape that finds it busy works on its own
-// goroutine, so several models in one process never use more threads than the
-// pool has.
+// Pool is a set of workers among which operations share out their work. One pool may serve several
+// tapes: a tape that finds it busy computes on its own goroutine, so each tape adds at most its
+// caller to the threads of the pool.
 type Pool struct {
 	busy    sync.Mutex // held by the tape that the workers work for
 	current atomic.Pointer[job]
@@ -18,8 +17,8 @@ type Pool struct {
 	wait    sync.WaitGroup
 }
 
-// job is one parallel loop. Workers that come late find no index left, so
-// nobody waits for a worker that is still waking up.
+// job is one parallel loop. A worker that comes late finds no index left, so nobody waits for a
+// worker that is still waking up.
 type job struct {
 	f    func(worker, i int)
 	n    int64
@@ -32,17 +31,17 @@ type helper struct {
 	wake   chan struct{}
 }
 
-// spins is how often an idle worker looks for a job before it parks: about
-// half a millisecond. Waking a parked worker costs 50–130 µs, as much as an
-// operation; within a step the next one comes within microseconds.
+// spins is how often an idle worker looks for a job before it parks: about half a millisecond.
+// Waking a parked worker costs 50–130 µs, as much as an operation; within a step the next one comes
+// within microseconds.
 const spins = 3000
 
-// NewPool returns a pool of workers goroutines, the caller of an operation
-// counting as one of them. workers is at most, and by default (0 or less)
-// exactly, GOMAXPROCS. Close it when it is no longer needed.
+// NewPool returns a pool of that many workers, of which the caller of an operation is one. There
+// are at most GOMAXPROCS workers, and that many for 0 or less. Close the pool when it is no longer
+// needed.
 func NewPool(workers int) *Pool {
-	if most := runtime.GOMAXPROCS(0); workers < 1 || workers > most {
-		workers = most
+	if procs := runtime.GOMAXPROCS(0); workers < 1 || workers > procs {
+		workers = procs
 	}
 	return newPool(workers)
 }
@@ -59,7 +58,7 @@ func newPool(workers int) *Pool {
 	return p
 }
 
-// Workers is the number of workers, at least 1. A nil pool has one.
+// Workers returns the number of workers, at least 1. A nil pool has one.
 func (p *Pool) Workers() int {
 	if p == nil {
 		return 1
@@ -67,8 +66,8 @@ func (p *Pool) Workers() int {
 	return len(p.helpers) + 1
 }
 
-// Close ends the workers and waits until they are gone. The pool then works
-// on with the caller alone. Closing twice is fine.
+// Close ends the workers and waits until they are gone. Operations that use the pool afterwards run
+// on their caller's goroutine alone. Closing twice does no harm.
 func (p *Pool) Close() {
 	p.busy.Lock()
 	defer p.busy.Unlock()
@@ -80,8 +79,8 @@ func (p *Pool) Close() {
 	p.helpers = nil
 }
 
-// run calls f(worker, i) once for each 0 ≤ i < n and returns when all calls
-// have. At any moment each worker, 0 ≤ worker < Workers(), is in one call.
+// run calls f(worker, i) once for each 0 ≤ i < n and returns when all calls have returned. At any
+// moment each worker, 0 ≤ worker < Workers(), is in one call at most.
 func (p *Pool) run(n int, f func(worker, i int)) {
 	if n <= 1 || p == nil || !p.busy.TryLock() {
 		for i := range n {
@@ -99,7 +98,7 @@ func (p *Pool) run(n int, f func(worker, i int)) {
 	for j.done.Load() < j.n {
 		runtime.Gosched()
 	}
-	j.f = nil // which would keep what it works on until the next job
+	j.f = nil // what it refers to can be collected before the next job
 }
 
 func (j *job) work(worker int) {
@@ -125,8 +124,8 @@ func (p *Pool) help(h *helper, worker int) {
 		idle = 0
 		h.parked.Store(true)
 		if p.current.Load() != last || p.closed.Load() {
-			// A job came between the last look and the flag: its owner may or
-			// may not have seen the flag.
+			// A job came after the last look and before the flag: its owner may or may not have
+			// seen the flag.
 			if !h.parked.CompareAndSwap(true, false) {
 				<-h.wake
 			}

@@ -7,11 +7,10 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// ResizeBilinear returns images x [B, H, W, C] as [B, h, w, C], interpolated
-// bilinearly as by PyTorch's interpolate without antialiasing. With
-// alignCorners the centres of the corner pixels stay where they are, without it
-// the corners of the image; what would lie beyond the outermost centres then
-// repeats the outermost pixels.
+// ResizeBilinear returns images x [B, H, W, C] as [B, h, w, C], interpolated bilinearly as by
+// PyTorch's interpolate without antialiasing. With alignCorners the centres of the corner pixels
+// stay where they are; without it the corners of the image do, and the outermost pixels are
+// repeated beyond their centres.
 func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 	batch, height, width, c := imagesOf("ResizeBilinear", x)
 	if min(height, width, h, w) < 1 {
@@ -20,7 +19,7 @@ func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 	y := t.New(batch, h, w, c)
 	vertical, horizontal := newAxis(t, height, h, alignCorners), newAxis(t, width, w, alignCorners)
 	t.Parallel(batch*h, func(worker, i int) {
-		// Down first, a whole row at once, then along it.
+		// First between two rows, for the whole row at once, then within it.
 		lo, hi, f := vertical.at(i % h)
 		image := x.Data[i/h*height*width*c:]
 		row := t.Scratch(worker, width*c)
@@ -37,8 +36,8 @@ func ResizeBilinear(t *Tape, x *Tensor, h, w int, alignCorners bool) *Tensor {
 	return y
 }
 
-// resizeBackward adds to each row of x what the rows of the result took from
-// it.
+// resizeBackward adds, to the gradient of each row of x, those of the rows of y that were computed
+// from it.
 func resizeBackward(t *Tape, y, x *Tensor, vertical, horizontal axis) {
 	dx, fresh := t.rawGrad(x)
 	height, width, c := x.Shape[1], x.Shape[2], x.Shape[3]
@@ -71,19 +70,18 @@ func resizeBackward(t *Tape, y, x *Tensor, vertical, horizontal axis) {
 	})
 }
 
-// axis is how the pixels along one axis of a result lie between those of x:
-// pixel i is x[low[i]]·(1−frac[i]) + x[low[i]+1]·frac[i], and the last of x
-// has no next.
+// axis says between which pixels of x those of the result lie along one axis: pixel i is
+// x[low[i]]·(1−frac[i]) + x[low[i]+1]·frac[i], where the last pixel of x is its own next.
 type axis struct {
 	low  []int32
 	frac []float32
-	last int
+	last int // pixel of x
 }
 
 func newAxis(t *Tape, from, to int, alignCorners bool) axis {
 	a := axis{t.Ints(to), t.Values(to), from - 1}
-	// In float32, as in PyTorch: an image of 224 pixels would otherwise differ
-	// in the fifth digit.
+	// In float32, as in PyTorch: in float64, an image of 224 pixels would differ in the fifth
+	// digit.
 	scale := float32(from) / float32(to)
 	if alignCorners {
 		scale = 0
@@ -109,7 +107,7 @@ func (a axis) at(i int) (lo, hi int, f float32) {
 
 // users is the range of pixels of the result that may use pixel k of x.
 func (a axis) users(k int) (from, to int) {
-	// low never falls.
+	// low is in ascending order.
 	from, _ = slices.BinarySearch(a.low, int32(k-1))
 	to, _ = slices.BinarySearch(a.low, int32(k+1))
 	return from, to

@@ -2,9 +2,9 @@ package tensor
 
 import "slices"
 
-// Scope is a stretch of a forward pass: it knows what operations have returned
-// since it began, so that a function which runs several of them says what it
-// wants of all that and need not name the rest:
+// Scope is a stretch of a forward pass: it knows what operations have returned since it began, so
+// that a function which runs several of them says what it wants of all that and need not name the
+// rest:
 //
 //	func (m *MLP) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 //		s := t.Scope()
@@ -12,24 +12,23 @@ import "slices"
 //		return s.Keep(m.fc2.Forward(t, h)) // h is released
 //	}
 //
-// A function releases in this way what it made and never what it was given.
-// Without a scope nothing goes wrong: its results are released by that of its
-// caller or, at the latest, by Reset.
+// A function releases in this way what it made and never what it was given. Without a scope nothing
+// goes wrong: its results are released by that of its caller or, at the latest, by Reset.
 type Scope struct {
 	t    *Tape
 	from int // in t.live
 }
 
-// Scope begins one. On a tape that records it does nothing, for the backward
-// pass needs all results.
+// Scope begins one. On a tape that records it does nothing, for the backward pass needs all
+// results.
 func (t *Tape) Scope() Scope { return Scope{t, len(t.live)} }
 
-// Keep releases what operations have returned since the scope began, but for x
-// and others, and returns x. A View is kept together with the tensor it views.
-// With nil for x it releases everything.
+// Keep releases what operations have returned since the scope began, but for x and others, and
+// returns x. A View is kept together with the tensor it views. With nil for x it releases
+// everything.
 //
-// It may be called again: in a loop it keeps the result of one layer after the
-// other, whose memory goes to the layer after the next.
+// It may be called again: in a loop it keeps the result of one layer after the other, whose memory
+// goes to the layer after the next.
 func (s Scope) Keep(x *Tensor, others ...*Tensor) *Tensor {
 	live := s.t.live
 	if s.from >= len(live) {

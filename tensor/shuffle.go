@@ -1,8 +1,7 @@
 package tensor
 
-// DepthToSpace returns tokens x [B, nh·nw, s·s·C], whose features are
-// (ph, pw, channel), as images [B, nh·s, nw·s, C]: each token becomes a patch
-// of s×s pixels.
+// DepthToSpace returns tokens x [B, nh·nw, s·s·C], whose features are (ph, pw, channel), as images
+// [B, nh·s, nw·s, C]: each token becomes a patch of s×s pixels.
 func DepthToSpace(t *Tape, x *Tensor, nh, nw, s int) *Tensor {
 	mustBe("DepthToSpace axes", len(x.Shape), 3)
 	mustBe("DepthToSpace tokens", x.Shape[1], nh*nw)
@@ -19,9 +18,9 @@ func DepthToSpace(t *Tape, x *Tensor, nh, nw, s int) *Tensor {
 	return y
 }
 
-// eachRun calls f, in parallel, for the runs of n values that lie side by side
-// both in an image of rows·s by cols·s pixels of c channels and in the same
-// values ordered as rows by cols patches of s by s pixels.
+// eachRun calls f, in parallel, for the runs of n values that lie side by side both in an image of
+// rows·s by cols·s pixels of c channels, at fine, and in the same values ordered as rows by cols
+// patches of s by s pixels, at coarse.
 func (t *Tape) eachRun(rows, cols, s, c int, f func(fine, coarse, n int)) {
 	t.Parallel(rows, func(_, i int) {
 		for ph := range s {

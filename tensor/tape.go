@@ -9,8 +9,8 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// Tape is the memory and the history of one step. One goroutine uses it at a time; several tapes may
-// share a pool and, in inference, the parameters.
+// Tape is the memory and the history of one step. One goroutine uses it at a time; several tapes
+// may share a pool and, in inference, the parameters.
 type Tape struct {
 	pool      *Pool
 	stop      *atomic.Bool // set when the context of Until ends; nil where there is none
@@ -57,8 +57,8 @@ func NewInference(p *Pool) *Tape {
 	return t
 }
 
-// WorkOn gives the tape another pool, or with nil the calling goroutine alone, and keeps its memory:
-// a tape can serve callers with pools of their own one after another.
+// WorkOn gives the tape another pool, or with nil the calling goroutine alone, and keeps its
+// memory: a tape can serve callers with pools of their own one after another.
 func (t *Tape) WorkOn(p *Pool) {
 	n := p.Workers()
 	t.pool = p
@@ -69,8 +69,8 @@ func (t *Tape) WorkOn(p *Pool) {
 // Workers returns the number of workers of the tape's pool.
 func (t *Tape) Workers() int { return len(t.scratch) }
 
-// New returns a tensor for an operation's result, valid until Reset or until a Scope releases it. Its
-// values are undefined: the operation writes all of them.
+// New returns a tensor for an operation's result, valid until Reset or until a Scope releases it.
+// Its values are undefined: the operation writes all of them.
 func (t *Tape) New(shape ...int) *Tensor { return t.newOf(shape, -1) }
 
 // newLike is New of x's shape with another last axis.
@@ -102,8 +102,8 @@ func (t *Tape) header(shape []int) *Tensor {
 	return x
 }
 
-// View returns x under another shape, sharing data and gradient. x must be an operation's result or a
-// constant.
+// View returns x under another shape, sharing data and gradient. x must be an operation's result or
+// a constant.
 func View(t *Tape, x *Tensor, shape ...int) *Tensor {
 	mustBe("View size", size(shape), len(x.Data))
 	y := t.header(shape)
@@ -118,8 +118,8 @@ func View(t *Tape, x *Tensor, shape ...int) *Tensor {
 	return y
 }
 
-// Values returns memory for n numbers that the backward pass of an operation needs, valid until Reset
-// and undefined at first.
+// Values returns memory for n numbers that the backward pass of an operation needs, valid until
+// Reset and undefined at first.
 func (t *Tape) Values(n int) []float32 { return t.values.take(n) }
 
 // Ints returns memory for n indices, valid until Reset and undefined at first.
@@ -196,8 +196,8 @@ func (t *Tape) Reset() {
 	t.tensors.reset()
 }
 
-// FirstBad looks through the results of all operations so far, in order, and describes the first that
-// has a NaN or an infinity; "" if there is none.
+// FirstBad looks through the results of all operations so far, in order, and describes the first
+// that has a NaN or an infinity; "" if there is none.
 func (t *Tape) FirstBad() string {
 	last := "" // the parameter used last, for operations that have none
 	for i := range t.nodes {

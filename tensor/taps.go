@@ -2,11 +2,11 @@ package tensor
 
 import "github.com/gomae/gomae/asm"
 
-// The weight of a convolution is [A, B, taps], as in PyTorch: a tap, which is a place in the kernel, is
-// the last axis. Matrix products want its channels side by side.
+// The weight of a convolution is [A, B, taps], as in PyTorch: a tap, which is a place in the
+// kernel, is the last axis. Matrix products want its channels side by side.
 
-// packTaps packs a weight w [A, B, taps] as [A, taps·B], or its transpose, for gemm. The panels of a
-// frozen weight are kept; call releaseTaps when the others are no longer needed.
+// packTaps packs a weight w [A, B, taps] as [A, taps·B], or its transpose, for gemm. The panels of
+// a frozen weight are kept; call releaseTaps when the others are no longer needed.
 func packTaps(t *Tape, w *Tensor, transposed bool) rhs {
 	a, n := w.Shape[0], size(w.Shape[1:])
 	m := matrix{rows: a, cols: n, rs: n, cs: 1} // without values, which are in another order
@@ -41,8 +41,8 @@ func releaseTaps(t *Tape, w *Tensor, right rhs) {
 	}
 }
 
-// moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to
-// dst[a*strideA + k*strideTap + b], the taps in reverse if it is to be mirrored.
+// moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to dst[a*strideA + k*strideTap +
+// b], the taps in reverse if it is to be mirrored.
 func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, mirror bool) {
 	n, taps := w.Shape[1], size(w.Shape[2:])
 	t.each(w.Shape[0], 1+(1<<12)/(n*taps+1), func(_, from, to int) {

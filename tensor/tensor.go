@@ -8,8 +8,8 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// Tensor is a dense row-major array. A leaf, made by New or From, takes part in backward passes if it
-// has a Grad, to which they add; without one it is a constant. The gradients of what operations
+// Tensor is a dense row-major array. A leaf, made by New or From, takes part in backward passes if
+// it has a Grad, to which they add; without one it is a constant. The gradients of what operations
 // return belong to the tape and come and go during Backward.
 type Tensor struct {
 	Name  string // of a parameter: its key in a checkpoint; may be empty
@@ -52,23 +52,22 @@ func (x *Tensor) WithGrad() *Tensor {
 	return x
 }
 
-// Freeze promises that Data will not change any more and drops the gradient.
-// Linear then keeps its own copy of the weight, packed for the machine, so that
-// inference does not pack it at each call. Other goroutines may use x at once.
+// Freeze drops the gradient; Data must not change any more. Linear then keeps a copy of the weight
+// that is packed for the machine, so that inference need not pack it at each call. Other goroutines
+// may use x at the same time.
 func (x *Tensor) Freeze() {
 	x.Grad, x.gradState, x.frozen = nil, gradState{}, true
 }
 
-// Pack is Freeze for a weight that nothing but Linear on inference tapes will
-// read: only the packed copy stays, and Data is nil. It must return before
-// other goroutines use x.
+// Pack is Freeze for a weight that only Linear will read, on inference tapes: the packed copy alone
+// is kept, and Data is nil. It must return before other goroutines use x.
 func (x *Tensor) Pack(t *Tape) {
 	x.Freeze()
 	x.pack(t)
 	x.Data = nil
 }
 
-// pack makes, once, the copy of a frozen weight of Linear that is packed.
+// pack returns the packed copy of a frozen weight of Linear, which it makes once.
 func (x *Tensor) pack(t *Tape) []float32 {
 	x.packed.once.Do(func() {
 		n := x.Shape[0]
@@ -79,10 +78,10 @@ func (x *Tensor) pack(t *Tape) []float32 {
 	return x.packed.panels
 }
 
-// Frozen says whether Freeze was called.
+// Frozen reports whether Freeze was called.
 func (x *Tensor) Frozen() bool { return x.frozen }
 
-// Rows and Cols are the tensor as a matrix: all axes but the last, and the last.
+// Rows is the product of all axes but the last: x as a matrix is Rows() by Cols().
 func (x *Tensor) Rows() int {
 	if c := x.Cols(); c > 0 {
 		return len(x.Data) / c

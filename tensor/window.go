@@ -6,9 +6,9 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// window is a matrix gathered from images. Its rows are the places of a kernel, rows×cols of them in
-// an image, and its columns the (ky, kx, channel) that the kernel sees from there. Only what a block
-// of a product needs is ever in memory.
+// window is a matrix gathered from images. Its rows are the places of a kernel, rows×cols of them
+// in an image, and its columns the (ky, kx, channel) that the kernel sees from there. Only what a
+// block of a product needs is ever in memory.
 type window struct {
 	x          []float32 // [batch, h, w, c]
 	batch      int
@@ -29,9 +29,9 @@ func newWindow(op string, x *Tensor, kh, kw, stride, pad int) *window {
 	}
 }
 
-// reversed is the window by which the gradient of g's images comes from dy, c channels at each of g's
-// places: the mirrored kernel at each pixel of the images. With a stride, dy is spread out in memory
-// that goes back to t.buffers.
+// reversed is the window by which the gradient of g's images comes from dy, c channels at each of
+// g's places: the mirrored kernel at each pixel of the images. With a stride, dy is spread out in
+// memory that goes back to t.buffers.
 func (g *window) reversed(t *Tape, dy []float32, c int) *window {
 	r := &window{
 		x: dy, batch: g.batch, h: g.rows, w: g.cols, c: c,
@@ -55,8 +55,8 @@ func (g *window) block(dst []float32, i0, i1, k0, k1 int) matrix {
 		image, y, x := i/(g.rows*g.cols), i/g.cols%g.rows*g.stride-g.top, i%g.cols*g.stride-g.left
 		lo, hi := inside(x, g.kw, g.w)
 		for ky := range g.kh {
-			// Columns of this row of the kernel, and those within the image,
-			// which lie side by side.
+			// Columns of this row of the kernel, and those within the image, which lie side by
+			// side.
 			k := ky * span
 			from, to := max(k0, k), min(k1, k+span)
 			if from >= to {

@@ -1,14 +1,13 @@
-// Package poison lets tests see a use of memory after its release. It is a
-// package of its own so that the switch is no part of what package tensor
-// exports.
+// Package poison lets tests see a use of memory after its release. It is a package of its own so
+// that the switch is no part of what package tensor exports.
 package poison
 
-// On makes package tensor fill the memory that a tape takes back with NaN. Tests
-// set it by importing internal/testkit.
+// On makes package tensor fill the memory that a tape takes back with NaN. Tests set it by
+// importing internal/testkit.
 var On bool
 
-// Off switches it off, for a measurement of memory or time, and returns a
-// function that restores what was before.
+// Off switches it off, for a measurement of memory or time, and returns a function that restores
+// what was before.
 func Off() (restore func()) {
 	old := On
 	On = false

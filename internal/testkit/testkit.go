@@ -1,6 +1,5 @@
-// Package testkit is what tests of several packages share. Importing it fills
-// released memory with NaN, so that a use after release ends in a comparison that
-// fails.
+// Package testkit is what tests of several packages share. Importing it fills released memory with
+// NaN, so that a use after release ends in a comparison that fails.
 package testkit
 
 import (
@@ -59,9 +58,8 @@ func MustPanic(t testing.TB, message string, f func()) {
 	f()
 }
 
-// EachLevel runs a test, as a subtest, at each SIMD level that this machine has
-// and GOMAE_SIMD allows. A level that GOMAE_REQUIRE names and the machine lacks is
-// an error.
+// EachLevel runs a test, as a subtest, at each SIMD level that this machine has and GOMAE_SIMD
+// allows. A level that GOMAE_REQUIRE names and the machine lacks is an error.
 func EachLevel(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	have := map[string]bool{}
