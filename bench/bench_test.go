@@ -82,7 +82,7 @@ func measure(b *testing.B, w work, f func()) {
 	call() // memory is allocated, weights are packed
 	peak := 0.0
 	if w.flops > 0 {
-		peak = machine.PeakGFLOPSAll(w.threads, peakTime)
+		peak = machine.PeakGFLOPS(w.threads, peakTime)
 	}
 	call() // and what the peak has thrown out of the caches is back
 	b.ResetTimer()
@@ -94,7 +94,7 @@ func measure(b *testing.B, w work, f func()) {
 	seconds := sum.Seconds() / float64(b.N)
 	b.ReportMetric(1e9*seconds, "ns/op")
 	if w.flops > 0 {
-		peak = (peak + machine.PeakGFLOPSAll(w.threads, peakTime)) / 2
+		peak = (peak + machine.PeakGFLOPS(w.threads, peakTime)) / 2
 		rate := w.flops / seconds / 1e9
 		b.ReportMetric(rate, "GFLOP/s")
 		b.ReportMetric(100*rate/peak, "%peak")

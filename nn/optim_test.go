@@ -13,80 +13,82 @@ import (
 // parameters shorter and longer than what a worker takes at once.
 func TestAdamW(t *testing.T) {
 	for _, betas := range [][2]float64{{0.9, 0.95}, {0.9, 0.999}, {0, 0}, {0.5, 0.9999}} {
-		var first []float32
-		withPool(func(pool *tensor.Pool) {
-			a, b := NewParams(), NewParams()
-			a.Add("short", nil, 3)
-			a.AddFixed("table", nil, 5)
-			a.Add("long", nil, 2<<15+17)
-			b.Add("other", nil, 1, 40)
-			var all []*Param
-			for _, ps := range []*Params{a, b} {
-				ps.EnableGrad()
-				for _, p := range ps.All() {
-					copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
+		t.Run(fmt.Sprint(betas), func(t *testing.T) {
+			var first []float32
+			withPool(func(pool *tensor.Pool) {
+				a, b := NewParams(), NewParams()
+				a.Add("short", nil, 3)
+				a.AddFixed("table", nil, 5)
+				a.Add("long", nil, 2<<15+17)
+				b.Add("other", nil, 1, 40)
+				var all []*Param
+				for _, ps := range []*Params{a, b} {
+					ps.EnableGrad()
+					for _, p := range ps.All() {
+						copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
+					}
+					all = append(all, ps.All()...)
 				}
-				all = append(all, ps.All()...)
-			}
-			opt := NewAdamW(betas[0], betas[1], 1e-8, a, b)
-			if got := opt.Params(); len(got) != 3 || got[0] != all[0] || got[1] != all[2] || got[2] != all[3] || len(opt.M[1]) != len(all[2].Data) || len(opt.V[2]) != 40 {
-				t.Fatalf("the optimiser trains %d parameters", len(got))
-			}
-			w := make([][]float64, len(all))
-			m, v := make([][]float64, len(all)), make([][]float64, len(all))
-			for k, p := range all {
-				for _, x := range p.Data {
-					w[k] = append(w[k], float64(x))
+				opt := NewAdamW(betas[0], betas[1], 1e-8, a, b)
+				if got := opt.Params(); len(got) != 3 || got[0] != all[0] || got[1] != all[2] || got[2] != all[3] || len(opt.M[1]) != len(all[2].Data) || len(opt.V[2]) != 40 {
+					t.Fatalf("the optimiser trains %d parameters", len(got))
 				}
-				m[k], v[k] = make([]float64, len(p.Data)), make([]float64, len(p.Data))
-			}
-			const steps = 6
-			tape := tensor.NewTape(pool)
-			moved := 0.0 // learning rates so far
-			for step := 1; step <= steps; step++ {
-				lr, wd, scale := 0.01/float64(step), 0.05, 1.0
-				if step == 3 {
-					wd, scale = 0, 0.25
-				}
-				moved += lr
+				w := make([][]float64, len(all))
+				m, v := make([][]float64, len(all)), make([][]float64, len(all))
 				for k, p := range all {
-					copy(p.Grad, testkit.Normal(fmt.Sprint(p.Name, step), len(p.Grad)))
-					if p.Fixed {
-						continue
+					for _, x := range p.Data {
+						w[k] = append(w[k], float64(x))
 					}
-					if step == 4 {
-						clear(p.Grad)
-					}
-					for i, g := range p.Grad {
-						g := float64(g) * scale
-						m[k][i] = betas[0]*m[k][i] + (1-betas[0])*g
-						v[k][i] = betas[1]*v[k][i] + (1-betas[1])*g*g
-						mhat, vhat := m[k][i]/(1-math.Pow(betas[0], float64(step))), v[k][i]/(1-math.Pow(betas[1], float64(step)))
-						w[k][i] = w[k][i]*(1-lr*wd) - lr*mhat/(math.Sqrt(vhat)+1e-8)
-					}
+					m[k], v[k] = make([]float64, len(p.Data)), make([]float64, len(p.Data))
 				}
-				opt.Step(tape, lr, wd, scale)
-				for k, p := range all {
-					for i, got := range p.Data {
-						if p.Fixed && float64(got) != w[k][i] {
-							t.Fatalf("%s is not trained, but element %d changed", p.Name, i)
+				const steps = 6
+				tape := tensor.NewTape(pool)
+				moved := 0.0 // learning rates so far
+				for step := 1; step <= steps; step++ {
+					lr, wd, scale := 0.01/float64(step), 0.05, 1.0
+					if step == 3 {
+						wd, scale = 0, 0.25
+					}
+					moved += lr
+					for k, p := range all {
+						copy(p.Grad, testkit.Normal(fmt.Sprint(p.Name, step), len(p.Grad)))
+						if p.Fixed {
+							continue
 						}
-						// A step rounds the weight twice, and the quotient that the learning rate
-						// multiplies, itself seldom above 4, some ten times.
-						within := u * (2*float64(step)*(math.Abs(w[k][i])+moved) + 4*16*moved)
-						if d := math.Abs(float64(got) - w[k][i]); !(d <= within) {
-							t.Fatalf("betas %v, step %d: %s element %d is %v, want %v ± %.2g", betas, step, p.Name, i, got, w[k][i], within)
+						if step == 4 {
+							clear(p.Grad)
+						}
+						for i, g := range p.Grad {
+							g := float64(g) * scale
+							m[k][i] = betas[0]*m[k][i] + (1-betas[0])*g
+							v[k][i] = betas[1]*v[k][i] + (1-betas[1])*g*g
+							mhat, vhat := m[k][i]/(1-math.Pow(betas[0], float64(step))), v[k][i]/(1-math.Pow(betas[1], float64(step)))
+							w[k][i] = w[k][i]*(1-lr*wd) - lr*mhat/(math.Sqrt(vhat)+1e-8)
 						}
 					}
+					opt.Step(tape, lr, wd, scale)
+					for k, p := range all {
+						for i, got := range p.Data {
+							if p.Fixed && float64(got) != w[k][i] {
+								t.Fatalf("%s is not trained, but element %d changed", p.Name, i)
+							}
+							// A step rounds the weight twice, and the quotient that the learning
+							// rate multiplies, itself seldom above 4, some ten times.
+							within := u * (2*float64(step)*(math.Abs(w[k][i])+moved) + 4*16*moved)
+							if d := math.Abs(float64(got) - w[k][i]); !(d <= within) {
+								t.Fatalf("step %d: %s element %d is %v, want %v ± %.2g", step, p.Name, i, got, w[k][i], within)
+							}
+						}
+					}
 				}
-			}
-			if opt.Steps != steps {
-				t.Errorf("%d steps counted, want %d", opt.Steps, steps)
-			}
-			if first == nil {
-				first = a.Get("long").Data
-			}
-			testkit.SameBits(t, "more workers", a.Get("long").Data, first)
+				if opt.Steps != steps {
+					t.Errorf("%d steps counted, want %d", opt.Steps, steps)
+				}
+				if first == nil {
+					first = a.Get("long").Data
+				}
+				testkit.SameBits(t, "more workers", a.Get("long").Data, first)
+			})
 		})
 	}
 }
@@ -211,15 +213,18 @@ func TestBackward(t *testing.T) {
 }
 
 func TestClipScale(t *testing.T) {
-	for _, c := range []struct{ norm, most, want float64 }{
+	for _, c := range []struct{ norm, limit, want float64 }{
 		{5, 0, 1}, {0, 3, 1}, {3, 3, 1}, {2.999, 3, 1}, {6, 3, 0.5}, {1e6, 1, 1e-6}, {math.Inf(1), 2, 0},
 	} {
-		if got := ClipScale(c.norm, c.most); math.Abs(got-c.want) > 1e-6*c.want {
-			t.Errorf("ClipScale(%g, %g) = %g, want %g", c.norm, c.most, got, c.want)
-		}
-		if c.most > 0 && c.norm < 1e9 && c.norm*ClipScale(c.norm, c.most) > c.most {
-			t.Errorf("ClipScale(%g, %g) leaves a norm above it", c.norm, c.most)
-		}
+		t.Run(fmt.Sprintf("%g/%g", c.norm, c.limit), func(t *testing.T) {
+			got := ClipScale(c.norm, c.limit)
+			if math.Abs(got-c.want) > 1e-6*c.want {
+				t.Errorf("got %g, want %g", got, c.want)
+			}
+			if c.limit > 0 && c.norm < 1e9 && c.norm*got > c.limit {
+				t.Error("leaves a norm above the limit")
+			}
+		})
 	}
 }
 
@@ -228,40 +233,42 @@ func TestSchedule(t *testing.T) {
 		{Base: 1, Warmup: 10, Steps: 100}, {Base: 0.3, Warmup: 0, Steps: 7}, {Base: 2, Warmup: 5, Steps: 5},
 		{Base: 1, Warmup: 1, Steps: 1}, {Base: 1, Warmup: 0, Steps: 0}, {Base: 1, Warmup: 8, Steps: 4},
 	} {
-		last := 0.0
-		for step := range s.Warmup {
-			r := s.At(step)
-			if want := s.Base * float64(step+1) / float64(s.Warmup); math.Abs(r-want) > 1e-15 || r <= last {
-				t.Errorf("%+v: step %d of the warm-up has %v, want %v", s, step, r, want)
+		t.Run(fmt.Sprintf("%+v", s), func(t *testing.T) {
+			last := 0.0
+			for step := range s.Warmup {
+				r := s.At(step)
+				if want := s.Base * float64(step+1) / float64(s.Warmup); math.Abs(r-want) > 1e-15 || r <= last {
+					t.Errorf("step %d of the warm-up has %v, want %v", step, r, want)
+				}
+				last = r
 			}
-			last = r
-		}
-		if s.Warmup > 0 && last != s.Base {
-			t.Errorf("%+v: the warm-up ends at %v", s, last)
-		}
-		if s.Steps > s.Warmup {
-			if r := s.At(s.Warmup); r != s.Base {
-				t.Errorf("%+v: the cosine begins at %v", s, r)
+			if s.Warmup > 0 && last != s.Base {
+				t.Errorf("the warm-up ends at %v", last)
 			}
-			if (s.Steps-s.Warmup)%2 == 0 {
-				if r := s.At((s.Steps + s.Warmup) / 2); math.Abs(r-s.Base/2) > 1e-15 {
-					t.Errorf("%+v: half way it is %v", s, r)
+			if s.Steps > s.Warmup {
+				if r := s.At(s.Warmup); r != s.Base {
+					t.Errorf("the cosine begins at %v", r)
+				}
+				if (s.Steps-s.Warmup)%2 == 0 {
+					if r := s.At((s.Steps + s.Warmup) / 2); math.Abs(r-s.Base/2) > 1e-15 {
+						t.Errorf("half way it is %v", r)
+					}
+				}
+				if first, end := s.At(s.Warmup)-s.At(s.Warmup+1), s.At(s.Steps-1)-s.At(s.Steps); math.Abs(first-end) > 1e-12 {
+					t.Errorf("it leaves Base by %v a step and reaches 0 by %v", first, end)
 				}
 			}
-			if first, end := s.At(s.Warmup)-s.At(s.Warmup+1), s.At(s.Steps-1)-s.At(s.Steps); math.Abs(first-end) > 1e-12 {
-				t.Errorf("%+v: it leaves Base by %v a step and reaches 0 by %v", s, first, end)
+			last = s.Base
+			for step := s.Warmup; step < s.Steps+5; step++ {
+				r := s.At(step)
+				if r > last || r < 0 || step > s.Warmup && step < s.Steps && r == last {
+					t.Errorf("step %d has %v after %v", step, r, last)
+				}
+				last = r
 			}
-		}
-		last = s.Base
-		for step := s.Warmup; step < s.Steps+5; step++ {
-			r := s.At(step)
-			if r > last || r < 0 || step > s.Warmup && step < s.Steps && r == last {
-				t.Errorf("%+v: step %d has %v after %v", s, step, r, last)
+			if s.Steps > s.Warmup && s.At(s.Steps) != 0 || s.At(max(s.Steps, s.Warmup)+1000) != 0 {
+				t.Errorf("ends at %v, want 0", s.At(s.Steps))
 			}
-			last = r
-		}
-		if s.Steps > s.Warmup && s.At(s.Steps) != 0 || s.At(max(s.Steps, s.Warmup)+1000) != 0 {
-			t.Errorf("%+v: ends at %v, want 0", s, s.At(s.Steps))
-		}
+		})
 	}
 }

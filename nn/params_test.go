@@ -152,16 +152,18 @@ func TestInitialValues(t *testing.T) {
 		{"kv.weight", 1, 2, math.Sqrt(6.0 / (300/2 + 150))},
 		{"uniform", 0, 1, 0.25},
 	} {
-		data := ps.Get(c.name).Data
-		n := len(data) / c.parts
-		var x []float64
-		for _, v := range data[c.from*n : (c.from+1)*n] {
-			x = append(x, float64(v))
-		}
-		d := stattest.KS(x, stattest.UniformCDF(-c.bound, c.bound))
-		if lo, hi := x[0], x[n-1]; d > stattest.KSLimit || lo < -c.bound || hi > c.bound || hi < 0.998*c.bound || lo > -0.998*c.bound {
-			t.Errorf("%s, part %d: %.5f..%.5f, want ±%.5f; √n·D = %.2f", c.name, c.from, lo, hi, c.bound, d)
-		}
+		t.Run(fmt.Sprintf("%s/%d", c.name, c.from), func(t *testing.T) {
+			data := ps.Get(c.name).Data
+			n := len(data) / c.parts
+			var x []float64
+			for _, v := range data[c.from*n : (c.from+1)*n] {
+				x = append(x, float64(v))
+			}
+			d := stattest.KS(x, stattest.UniformCDF(-c.bound, c.bound))
+			if lo, hi := x[0], x[n-1]; d > stattest.KSLimit || lo < -c.bound || hi > c.bound || hi < 0.998*c.bound || lo > -0.998*c.bound {
+				t.Errorf("%.5f..%.5f, want ±%.5f; √n·D = %.2f", lo, hi, c.bound, d)
+			}
+		})
 	}
 	for name, want := range map[string]float32{"square.bias": 0, "qkv.bias": 0, "kv.bias": 0, "norm.weight": 1, "norm.bias": 0} {
 		for i, v := range ps.Get(name).Data {
@@ -174,23 +176,25 @@ func TestInitialValues(t *testing.T) {
 }
 
 func TestTruncatedNormal(t *testing.T) {
-	phi := stattest.NormalCDF
+	cdf := stattest.NormalCDF
 	for _, sigma := range []float64{0.02, 1, 3} {
-		r := NewRNG(4)
-		data := make([]float32, 40000)
-		TruncatedNormal(sigma)(&r, data)
-		x := make([]float64, len(data))
-		for i, v := range data {
-			if math.Abs(float64(v)) > 2 {
-				t.Fatalf("σ = %g: %g is beyond ±2", sigma, v)
+		t.Run(fmt.Sprint(sigma), func(t *testing.T) {
+			r := NewRNG(4)
+			data := make([]float32, 40000)
+			TruncatedNormal(sigma)(&r, data)
+			x := make([]float64, len(data))
+			for i, v := range data {
+				if math.Abs(float64(v)) > 2 {
+					t.Fatalf("%g is beyond ±2", v)
+				}
+				// Its place among those that lie within ±2 is uniform.
+				lo, hi := cdf(-2/sigma), cdf(2/sigma)
+				x[i] = (cdf(float64(v)/sigma) - lo) / (hi - lo)
 			}
-			// Its place among those that lie within ±2 is uniform.
-			lo, hi := phi(-2/sigma), phi(2/sigma)
-			x[i] = (phi(float64(v)/sigma) - lo) / (hi - lo)
-		}
-		if d := stattest.KS(x, stattest.UniformCDF(0, 1)); d > stattest.KSLimit {
-			t.Errorf("σ = %g: √n·D = %.2f", sigma, d)
-		}
+			if d := stattest.KS(x, stattest.UniformCDF(0, 1)); d > stattest.KSLimit {
+				t.Errorf("√n·D = %.2f", d)
+			}
+		})
 	}
 }
 

@@ -1,11 +1,12 @@
 package nn
 
 import (
+	"fmt"
 	"math"
-	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/internal/stattest"
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // TestRNGStream holds the streams that weights, scenes, batches and masks are made from: if it
@@ -22,10 +23,12 @@ func TestRNGStream(t *testing.T) {
 		key  []uint64
 		want uint64
 	}{{nil, 0x74d28e025ceaac29}, {[]uint64{7}, 0x7013be5b3c2b86b6}, {[]uint64{1, 2, 3}, 0x45b23a12f2008d7e}} {
-		r := NewRNG(c.key...)
-		if got := r.Uint64(); got != c.want {
-			t.Errorf("key %v: %#x, want %#x", c.key, got, c.want)
-		}
+		t.Run(fmt.Sprint(c.key), func(t *testing.T) {
+			r := NewRNG(c.key...)
+			if got := r.Uint64(); got != c.want {
+				t.Errorf("%#x, want %#x", got, c.want)
+			}
+		})
 	}
 	r = NewRNG(1, 2, 3)
 	r.Uint64()
@@ -127,7 +130,7 @@ func TestRNGNormal(t *testing.T) {
 	r := NewRNG(12)
 	const n = 500_000
 	x := sampleOf(n, r.Normal)
-	// Moments 1, 2, … of the standard normal, and the variances of those powers: (2k−1)!! −
+	// Moments 1, 2, … of the standard normal, and the variances of those powers, (2k−1)!! −
 	// moment².
 	for k, m := range []struct{ want, variance float64 }{{0, 1}, {1, 2}, {0, 15}, {3, 96}, {0, 945}, {15, 10170}} {
 		sum := 0.
@@ -162,21 +165,19 @@ func TestRNGNormal(t *testing.T) {
 func TestRNGLogGamma(t *testing.T) {
 	r := NewRNG(13)
 	for _, shape := range []float64{math.SmallestNonzeroFloat64, 1e-308, 1e-300, 1e-20} {
-		for range 1000 {
-			if l := r.LogGamma(shape); math.IsNaN(l) || math.IsInf(l, 0) {
-				t.Fatalf("shape %g: %v", shape, l)
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			for range 1000 {
+				if l := r.LogGamma(shape); math.IsNaN(l) || math.IsInf(l, 0) {
+					t.Fatal(l)
+				}
 			}
-		}
+		})
 	}
 	for _, shape := range []float64{0, -1, math.NaN()} {
-		func() {
-			defer func() {
-				if e, ok := recover().(string); !ok || !strings.HasPrefix(e, "nn: LogGamma, got shape ") {
-					t.Errorf("shape %g: recovered %q", shape, e)
-				}
-			}()
-			r.LogGamma(shape)
-		}()
+		t.Run(fmt.Sprint(shape), func(t *testing.T) {
+			want := fmt.Sprintf("nn: LogGamma, got shape %g, want a positive number", shape)
+			testkit.MustPanic(t, want, func() { r.LogGamma(shape) })
+		})
 	}
 }
 

@@ -6,10 +6,9 @@ import (
 	"sync"
 )
 
-// cases are all that the tests of operations run. The sizes are chosen to meet
-// each branch: no row, one row, odd numbers of rows and columns, more rows than
-// a block has (112), sums longer than blockK (768), keys and queries beyond
-// attentionQueries (224).
+// cases are all that the tests of operations run. The sizes are chosen to meet each branch: no row,
+// one row, odd numbers of rows and columns, more rows than a block has (112), sums longer than
+// blockK (768), keys and queries beyond attentionQueries (224).
 var cases = sync.OnceValue(func() []*opCase {
 	var all []*opCase
 	add := func(c *opCase) { all = append(all, c) }
@@ -239,8 +238,8 @@ func lossCases() []*opCase {
 	return all
 }
 
-// graphCases use one tensor more than once, which finds = written for +=, in
-// whatever order the backward passes meet.
+// graphCases use one tensor more than once, which finds = written for +=, in whatever order the
+// backward passes meet.
 func graphCases() []*opCase {
 	scale := []float32{2, 0, -0.5}
 	block := func(batch, n, d, heads int) *opCase {

@@ -27,8 +27,8 @@ func sumSquares(x []float32) (s float64) {
 	return s
 }
 
-// chain is how many additions a sum of k products is rounded by: asm.GemmPanel
-// sums up 128 at a time, and a block of k may end with fewer.
+// chain is how many additions a sum of k products is rounded by: asm.GemmPanel sums up 128 at a
+// time, and a block of k may end with fewer.
 func chain(k int) int { return min(k, 128) + k/128 + k/blockK + 2 }
 
 func (p gemmCase) check(t *testing.T, tape *Tape) {
@@ -112,8 +112,8 @@ func (p gemmCase) check(t *testing.T, tape *Tape) {
 	}
 }
 
-// TestGemm tries all ways of striding and finishing at sizes around those of
-// tiles, panels and blocks.
+// TestGemm tries all ways of striding and finishing at sizes around those of tiles, panels and
+// blocks.
 func TestGemm(t *testing.T) {
 	sizes := [][3]int{{1, 1, 1}, {3, 5, 2}, {15, 33, 17}, {6, 16, 7}, {28, 64, 9}, {113, 40, 11}, {225, 9, 3}, {7, 130, 25}, {5, 9, 769}, {16, 34, 1537}}
 	if testing.Short() {
@@ -122,30 +122,32 @@ func TestGemm(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		tape := NewTape(pools(t, 2)[0])
 		for _, s := range sizes {
-			for how := range 48 {
-				p := gemmCase{m: s[0], n: s[1], k: s[2], ldc: s[1], seed: fmt.Sprint(s, how)}
-				p.ars, p.acs = p.k+how%2, 1
-				p.brs, p.bcs = p.n+how%4, 1
-				if how&1 != 0 {
-					p.ars, p.acs = 1, p.m+how%3 // transposed, as of a gradient
+			t.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], s[2]), func(t *testing.T) {
+				for how := range 48 {
+					p := gemmCase{m: s[0], n: s[1], k: s[2], ldc: s[1], seed: fmt.Sprint(s, how)}
+					p.ars, p.acs = p.k+how%2, 1
+					p.brs, p.bcs = p.n+how%4, 1
+					if how&1 != 0 {
+						p.ars, p.acs = 1, p.m+how%3 // transposed, as of a gradient
+					}
+					if how&2 != 0 {
+						p.brs, p.bcs = 1, p.k+how%5 // transposed, as of a weight
+					}
+					switch how / 4 % 3 {
+					case 1:
+						p.add = true
+					case 2:
+						p.accumulate = true
+					}
+					p.bias = how&4 != 0
+					p.gelu = how >= 24 && how&8 != 0
+					p.small = how >= 40
+					if p.small {
+						p.bias, p.add, p.gelu, p.ldc = false, false, false, p.n+how%3
+					}
+					p.check(t, tape)
 				}
-				if how&2 != 0 {
-					p.brs, p.bcs = 1, p.k+how%5 // transposed, as of a weight
-				}
-				switch how / 4 % 3 {
-				case 1:
-					p.add = true
-				case 2:
-					p.accumulate = true
-				}
-				p.bias = how&4 != 0
-				p.gelu = how >= 24 && how&8 != 0
-				p.small = how >= 40
-				if p.small {
-					p.bias, p.add, p.gelu, p.ldc = false, false, false, p.n+how%3
-				}
-				p.check(t, tape)
-			}
+			})
 		}
 	})
 }
@@ -198,8 +200,8 @@ func FuzzGemm(f *testing.F) {
 	})
 }
 
-// fuzzCase compares a case with the reference at some level, and with another
-// number of workers, for tracked inputs or leaves.
+// fuzzCase compares a case with the reference at some level, and with another number of workers,
+// for tracked inputs or leaves.
 func fuzzCase(t *testing.T, c *opCase, how uint8) {
 	c.prepare()
 	levels := asm.Supported()

@@ -33,8 +33,7 @@ func poisonScratch(t *Tape) {
 	}
 }
 
-// pools returns a pool of each size, beyond GOMAXPROCS too, closed with the
-// test.
+// pools returns a pool of each size, beyond GOMAXPROCS too, closed with the test.
 func pools(t *testing.T, workers ...int) []*Pool {
 	ps := make([]*Pool, len(workers))
 	for i, n := range workers {

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -44,9 +45,9 @@ func TestArena(t *testing.T) {
 	}
 }
 
-// TestArenaSteady: memory does not grow with the number of steps, be the sizes
-// the same or vary a little, and is not much more than the largest step needs.
-// Elements of no size stand in for gigabytes.
+// TestArenaSteady: memory does not grow with the number of steps, be the sizes the same or vary a
+// little, and is not much more than the largest step needs. Elements of no size stand in for
+// gigabytes.
 func TestArenaSteady(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -60,40 +61,42 @@ func TestArenaSteady(t *testing.T) {
 		{"beyond a chunk", 100, 3e7, 0.05, 1.6},
 		{"same", 100, 3e7, 0, 1.3},
 	} {
-		a := arena[struct{}]{min: 1 << 16, unit: 1}
-		r := rand.New(rand.NewPCG(2, 3))
-		var most, settled float64
-		held := func() (n float64) {
-			for _, c := range a.chunks {
-				n += float64(len(c))
-			}
-			return n
-		}
-		const steps = 2000
-		for step := range steps {
-			need := 0.0
-			factor := 1 + c.spread*(2*r.Float64()-1) // how many tokens a step has
-			for k := range c.tensors {
-				n := int(c.size * (0.1 + float64(k%4)) * factor)
-				if k%3 == 0 {
-					n = int(c.size * (0.5 + r.Float64()*c.spread)) // the tokens of one modality
+		t.Run(c.name, func(t *testing.T) {
+			a := arena[struct{}]{min: 1 << 16, unit: 1}
+			r := rand.New(rand.NewPCG(2, 3))
+			held := func() (n float64) {
+				for _, c := range a.chunks {
+					n += float64(len(c))
 				}
-				a.take(n)
-				need += float64(n)
+				return n
 			}
-			a.reset()
-			most = max(most, need)
-			if step == steps/10 {
-				settled = held()
+			var largest, settled float64
+			const steps = 2000
+			for step := range steps {
+				need := 0.0
+				factor := 1 + c.spread*(2*r.Float64()-1) // how many tokens a step has
+				for k := range c.tensors {
+					n := int(c.size * (0.1 + float64(k%4)) * factor)
+					if k%3 == 0 {
+						n = int(c.size * (0.5 + r.Float64()*c.spread)) // the tokens of one modality
+					}
+					a.take(n)
+					need += float64(n)
+				}
+				a.reset()
+				largest = max(largest, need)
+				if step == steps/10 {
+					settled = held()
+				}
 			}
-		}
-		t.Logf("%s: %d chunks hold %.2f of the largest need, %.2f of it early on", c.name, len(a.chunks), held()/most, settled/most)
-		if float64(len(a.chunks)) > 10+most/(1<<23) { // to look through for each new one
-			t.Errorf("%s: %d chunks for %.3g", c.name, len(a.chunks), most)
-		}
-		if h := held(); h > c.allowed*most+1<<17 || h > 1.1*settled {
-			t.Errorf("%s: holds %.3g for %.3g, and %.3g early on", c.name, h, most, settled)
-		}
+			t.Logf("%d chunks hold %.2f of the largest need, %.2f of it early on", len(a.chunks), held()/largest, settled/largest)
+			if float64(len(a.chunks)) > 10+largest/(1<<23) { // to look through for each new one
+				t.Errorf("%d chunks for %.3g", len(a.chunks), largest)
+			}
+			if h := held(); h > c.allowed*largest+1<<17 || h > 1.1*settled {
+				t.Errorf("holds %.3g for %.3g, and %.3g early on", h, largest, settled)
+			}
+		})
 	}
 }
 
@@ -131,8 +134,8 @@ func TestFreeListSteady(t *testing.T) {
 	}
 }
 
-// network does in a step what a model does: tokens gathered, a block, the
-// cross-attention of a decoder, losses.
+// network does in a step what a model does: tokens gathered, a block, the cross-attention of a
+// decoder, losses.
 type network struct {
 	dim                           int
 	input, mask, query            *Tensor
@@ -143,13 +146,13 @@ type network struct {
 	rows, masked                  []int32
 }
 
-// newNetwork holds what steps of up to most tokens need.
-func newNetwork(most int) *network {
+// newNetwork has room for steps of up to so many tokens.
+func newNetwork(tokens int) *network {
 	const dim = 16
-	n := &network{dim: dim, input: param("input", most, dim), mask: param("mask", dim), query: param("query", most, dim),
+	n := &network{dim: dim, input: param("input", tokens, dim), mask: param("mask", dim), query: param("query", tokens, dim),
 		norm: param("norm", dim), bias: param("bias", dim), qkv: param("qkv", 3*dim, dim), proj: param("proj", dim, dim),
 		fc1: param("fc1", 4*dim, dim), fc2: param("fc2", dim, 4*dim), kv: param("kv", 2*dim, dim), head: param("head", 8, dim),
-		target: make([]float32, 8*most), ones: ones(2 * most), class: make([]int32, 2*most), rows: make([]int32, most), masked: make([]int32, most)}
+		target: make([]float32, 8*tokens), ones: ones(2 * tokens), class: make([]int32, 2*tokens), rows: make([]int32, tokens), masked: make([]int32, tokens)}
 	for i := range n.rows {
 		n.rows[i], n.masked[i] = int32(i), -int32(i%2)
 	}
@@ -176,60 +179,73 @@ func (n *network) step(t *Tape, count int) {
 	t.Reset()
 }
 
-// perStep is what a step allocates once everything has been seen.
-func perStep(p *Pool, recording bool, count func(step int) int) (bytes, objects float64) {
-	const most, warm, steps = 1024, 6, 3
-	n, t := newNetwork(most), NewTape(p)
-	t.recording = recording
+// perStep is how many bytes a step allocates at least, once it has been done a few times.
+func perStep(step func(i int)) uint64 {
+	const warm, measured = 4, 3
 	for i := range warm {
-		n.step(t, count(i))
+		step(i)
 	}
-	// A worker that had nothing to do so far may still need its scratch: the
-	// best of a few tries.
-	bytes = math.Inf(1)
 	var before, after runtime.MemStats
-	for try := range 3 {
+	least := uint64(math.MaxUint64)
+	for i := range measured { // the runtime allocates now and then
 		runtime.ReadMemStats(&before)
-		for i := range steps {
-			n.step(t, count(warm+try*steps+i))
-		}
+		step(warm + i)
 		runtime.ReadMemStats(&after)
-		bytes = min(bytes, float64(after.TotalAlloc-before.TotalAlloc)/steps)
-		objects = float64(after.Mallocs-before.Mallocs) / steps
+		least = min(least, after.TotalAlloc-before.TotalAlloc)
 	}
-	return bytes, objects
+	return least
 }
 
-// TestSteadyStep: after the first steps a step allocates its closures and
-// nothing that grows with the data.
-func TestSteadyStep(t *testing.T) {
-	tokens, workers := 64, []int{1, 2}
-	if testing.Short() {
-		tokens, workers = 40, workers[1:]
+// held is how many numbers the tape has memory for, beside the scratch of workers.
+func held(t *Tape) (n int) {
+	for _, c := range t.values.chunks {
+		n += len(c)
 	}
-	for _, p := range pools(t, workers...) {
-		for _, recording := range []bool{true, false} {
-			var base float64
-			for _, c := range []struct {
-				name  string
-				count func(step int) int
-			}{
-				{"few tokens", func(int) int { return tokens }},
-				{"many tokens", func(int) int { return 4 * tokens }},
-				{"about as many tokens", func(step int) int { return 4*tokens - step*17%(tokens/4) }},
-			} {
-				bytes, objects := perStep(p, recording, c.count)
-				t.Logf("%d workers, recording %v, %s: %.0f bytes, %.0f objects", p.Workers(), recording, c.name, bytes, objects)
-				// More data may be more loops that are shared out: a small
-				// object each.
-				const loop = 32
+	for _, b := range t.buffers.free {
+		n += cap(b)
+	}
+	return n
+}
+
+// TestSteadyStep: after the first steps a step allocates its closures and nothing that grows with
+// the data, and the tape holds no more.
+func TestSteadyStep(t *testing.T) {
+	const tokens = 40
+	shared := pools(t, 2)[0]
+	for _, make := range []func(*Pool) *Tape{NewTape, NewInference} {
+		recording := make(nil).recording
+		var base uint64
+		for _, c := range []struct {
+			name  string
+			count func(step int) int
+		}{
+			{"few tokens", func(int) int { return tokens }},
+			{"many tokens", func(int) int { return 4 * tokens }},
+			{"about as many tokens", func(step int) int { return 4*tokens - step*17%(tokens/4) }},
+		} {
+			t.Run(fmt.Sprintf("recording=%v/%s", recording, c.name), func(t *testing.T) {
+				n := newNetwork(8 * tokens)
+				alone := make(nil)
+				bytes := perStep(func(i int) { n.step(alone, c.count(i)) })
+				t.Logf("%d bytes a step", bytes)
 				if base == 0 {
-					base = bytes - loop*objects
+					base = bytes
 				}
-				if bytes > base+loop*objects+256 || objects > 200 || bytes > 20<<10 {
-					t.Errorf("%d workers, recording %v, %s: %.0f bytes a step, %.0f more than with few tokens", p.Workers(), recording, c.name, bytes, bytes-loop*objects-base)
+				if bytes > base+256 || bytes > 20<<10 {
+					t.Errorf("%d bytes a step, with few tokens %d", bytes, base)
 				}
-			}
+				tape := make(shared)
+				for i := range 8 {
+					n.step(tape, c.count(i))
+				}
+				was := held(tape)
+				for i := range 8 {
+					n.step(tape, c.count(8+i))
+				}
+				if got := held(tape); got != was {
+					t.Errorf("memory for %d numbers after 16 steps, after 8 %d", got, was)
+				}
+			})
 		}
 	}
 }

@@ -10,16 +10,15 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 )
 
-// opCase is a computation from some inputs to one result, by the library and
-// by the reference.
+// opCase is a computation from some inputs to one result, by the library and by the reference.
 type opCase struct {
 	name string
 	in   []input
 	lib  func(t *Tape, x []*Tensor) *Tensor
 	ref  func(g *graph, x []*array) *array
 	big  bool // left out under -short, as with the race detector
-	// loose says that bounds may be as large as results: those cancel out, or
-	// went through many operations.
+	// loose says that bounds may be as large as results: those cancel out, or went through many
+	// operations.
 	loose bool
 
 	once  sync.Once
@@ -40,8 +39,7 @@ func in(shape ...int) input { return input{shape, 0, 1} }
 
 func (i input) around(mean, sigma float64) input { return input{i.shape, mean, sigma} }
 
-// prepare draws the data and computes the expected result and gradients, once
-// for all tests.
+// prepare draws the data and computes the expected result and gradients, once for all tests.
 func (c *opCase) prepare() {
 	c.once.Do(func() {
 		r := seeded(c.name)
@@ -69,8 +67,8 @@ func (c *opCase) prepare() {
 	})
 }
 
-// leaves returns tensors of the case's inputs, those of which wants is true
-// with a gradient that is not zero at first.
+// leaves returns tensors of the case's inputs, those of which wants is true with a gradient that is
+// not zero at first.
 func (c *opCase) leaves(wants func(i int) bool) []*Tensor {
 	c.prepare()
 	x := make([]*Tensor, len(c.in))
@@ -86,8 +84,8 @@ func (c *opCase) leaves(wants func(i int) bool) []*Tensor {
 func all(int) bool  { return true }
 func none(int) bool { return false }
 
-// identity is an operation as packages above write them. Behind it a leaf is a
-// tracked result, whose gradient is fresh for the first operation that adds to it.
+// identity is an operation as packages above write them. Behind it a leaf is a tracked result,
+// whose gradient is fresh for the first operation that adds to it.
 func identity(t *Tape, x *Tensor) *Tensor {
 	y := t.New(x.Shape...)
 	copy(y.Data, x.Data)
@@ -118,8 +116,7 @@ func project(t *Tape, x *Tensor, seed []float32) *Tensor {
 	return y
 }
 
-// step runs the case on leaves once, to and, on a tape that records, fro. It
-// returns the result.
+// step runs the case on leaves once, to and, on a tape that records, fro. It returns the result.
 func (c *opCase) step(t *Tape, leaves []*Tensor, tracked bool) []float32 {
 	x := slices.Clone(leaves)
 	if tracked {
@@ -137,8 +134,8 @@ func (c *opCase) step(t *Tape, leaves []*Tensor, tracked bool) []float32 {
 	return out
 }
 
-// compare reports the first element that is further from the reference than
-// float32's roundings explain. extra holds what was added to, or is nil.
+// compare reports the first element that is further from the reference than float32's roundings
+// explain. extra holds what was added to, or is nil.
 func compare(t *testing.T, what string, got []float32, want []num, extra []float32) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -214,8 +211,8 @@ func TestReference(t *testing.T) {
 			if !c.loose {
 				telling(t, what, c.grads[k])
 			}
-			// All elements of small inputs; of big ones a few: a wrong index
-			// is wrong nearly everywhere.
+			// All elements of small inputs; of big ones a few: a wrong index is wrong nearly
+			// everywhere.
 			tries := min(len(x[k]), 60)
 			if c.big {
 				tries = min(tries, 4)
@@ -244,9 +241,9 @@ func TestReference(t *testing.T) {
 	})
 }
 
-// TestOperations compares results and gradients with the reference, for leaves
-// whose gradients are added to and for tracked inputs, whose are fresh; and
-// again on the same tape, whose memory then has been released and is NaN.
+// TestOperations compares results and gradients with the reference, for leaves whose gradients are
+// added to and for tracked inputs, whose are fresh; and again on the same tape, whose memory then
+// has been released and is NaN.
 func TestOperations(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		ps := pools(t, 1, 3)
@@ -300,8 +297,8 @@ func TestWorkers(t *testing.T) {
 	})
 }
 
-// TestConstants: which inputs want a gradient changes no bit of the others',
-// and constants get none.
+// TestConstants: which inputs want a gradient changes no bit of the others', and constants get
+// none.
 func TestConstants(t *testing.T) {
 	p := pools(t, 2)[0]
 	eachCase(t, func(t *testing.T, c *opCase) {
@@ -332,8 +329,8 @@ func TestConstants(t *testing.T) {
 	})
 }
 
-// TestInference: a tape that records nothing computes the same bits, with
-// frozen inputs too, and again from memory that was released.
+// TestInference: a tape that records nothing computes the same bits, with frozen inputs too, and
+// again from memory that was released.
 func TestInference(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		p := pools(t, 2)[0]
@@ -405,8 +402,8 @@ func TestTapesSharePool(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAttentionOfEqualValues: where all values are equal the scores have no
-// gradient, however large they are, which needs probabilities that sum to 1.
+// TestAttentionOfEqualValues: where all values are equal the scores have no gradient, however large
+// they are, which needs probabilities that sum to 1.
 func TestAttentionOfEqualValues(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		const n, d = 20, 8

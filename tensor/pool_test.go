@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -14,49 +15,52 @@ func TestPoolRun(t *testing.T) {
 	sizes := pools(t, 1, 2, 3, 5, 16)
 	for _, p := range append(sizes, nil) {
 		for _, n := range []int{-1, 0, 1, 2, 3, 100, 1000} {
-			counts := make([]atomic.Int32, max(n, 0))
-			in := make([]atomic.Bool, p.Workers())
-			p.run(n, func(worker, i int) {
-				if worker < 0 || worker >= p.Workers() || in[worker].Swap(true) {
-					t.Errorf("%d workers: worker %d is in two calls", p.Workers(), worker)
-					return
+			t.Run(fmt.Sprintf("workers=%d/n=%d", p.Workers(), n), func(t *testing.T) {
+				counts := make([]atomic.Int32, max(n, 0))
+				in := make([]atomic.Bool, p.Workers())
+				p.run(n, func(worker, i int) {
+					if worker < 0 || worker >= p.Workers() || in[worker].Swap(true) {
+						t.Errorf("worker %d is in two calls", worker)
+						return
+					}
+					counts[i].Add(1)
+					if i%7 == 0 {
+						runtime.Gosched()
+					}
+					in[worker].Store(false)
+				})
+				for i := range counts {
+					if c := counts[i].Load(); c != 1 {
+						t.Errorf("index %d called %d times", i, c)
+					}
 				}
-				counts[i].Add(1)
-				if i%7 == 0 {
-					runtime.Gosched()
-				}
-				in[worker].Store(false)
 			})
-			for i := range counts {
-				if c := counts[i].Load(); c != 1 {
-					t.Errorf("%d workers, %d indices: index %d called %d times", p.Workers(), n, i, c)
-				}
-			}
 		}
 	}
 }
 
 func TestPoolSizes(t *testing.T) {
-	most := runtime.GOMAXPROCS(0)
-	for _, c := range [][2]int{{0, most}, {-3, most}, {1, 1}, {most, most}, {most + 7, most}} {
-		p := NewPool(c[0])
-		if got := p.Workers(); got != c[1] {
-			t.Errorf("NewPool(%d): %d workers, want %d", c[0], got, c[1])
-		}
-		if got := NewTape(p).Workers(); got != c[1] {
-			t.Errorf("NewPool(%d): a tape of %d workers, want %d", c[0], got, c[1])
-		}
-		p.Close()
+	procs := runtime.GOMAXPROCS(0)
+	for _, c := range []struct{ workers, want int }{{0, procs}, {-3, procs}, {1, 1}, {procs, procs}, {procs + 7, procs}} {
+		t.Run(fmt.Sprint(c.workers), func(t *testing.T) {
+			p := NewPool(c.workers)
+			defer p.Close()
+			if p.Workers() != c.want || NewTape(p).Workers() != c.want {
+				t.Errorf("%d workers, of a tape %d, want %d", p.Workers(), NewTape(p).Workers(), c.want)
+			}
+		})
 	}
 	if got := NewTape(nil).Workers(); got != 1 {
 		t.Errorf("without a pool: %d workers", got)
 	}
 }
 
-// soon waits for something that others are about to do.
-func soon(ok func() bool) bool {
-	for end := time.Now().Add(10 * time.Second); !ok(); {
-		if time.Now().After(end) {
+// eventually waits for something that others are about to do, for nearly as long as the tests may
+// take: how long it lasts on a busy machine does not matter.
+func eventually(t *testing.T, ok func() bool) bool {
+	end, limited := t.Deadline()
+	for !ok() {
+		if limited && time.Until(end) < 10*time.Second {
 			return false
 		}
 		time.Sleep(100 * time.Microsecond)
@@ -64,8 +68,8 @@ func soon(ok func() bool) bool {
 	return true
 }
 
-// TestPoolClose: no goroutine is left, closing twice is fine, and what comes
-// after runs on the caller alone.
+// TestPoolClose: no goroutine is left, closing twice is fine, and what comes after runs on the
+// caller alone.
 func TestPoolClose(t *testing.T) {
 	before := runtime.NumGoroutine()
 	for round := range 20 {
@@ -86,7 +90,7 @@ func TestPoolClose(t *testing.T) {
 		}
 	}
 	// Close waits until workers are done; the runtime may count them a moment longer.
-	if !soon(func() bool { return runtime.NumGoroutine() <= before }) {
+	if !eventually(t, func() bool { return runtime.NumGoroutine() <= before }) {
 		t.Errorf("%d goroutines, before the pools %d", runtime.NumGoroutine(), before)
 	}
 }
@@ -95,7 +99,7 @@ func TestPoolClose(t *testing.T) {
 func parked(t *testing.T, p *Pool) {
 	t.Helper()
 	for i, h := range p.helpers {
-		if !soon(h.parked.Load) {
+		if !eventually(t, h.parked.Load) {
 			t.Fatalf("worker %d does not park", i+1)
 		}
 	}
@@ -111,7 +115,7 @@ func TestPoolWakes(t *testing.T) {
 		p.run(4, func(worker, _ int) {
 			seen[worker].Store(true)
 			here.Add(1)
-			if !soon(func() bool { return here.Load() == 4 }) { // nobody takes two
+			if !eventually(t, func() bool { return here.Load() == 4 }) { // nobody takes two
 				t.Errorf("round %d: %d of 4 workers came", round, here.Load())
 			}
 		})
@@ -158,13 +162,13 @@ func TestPoolForgets(t *testing.T) {
 		tape.Parallel(100, func(_, _ int) { _ = tape.recording })
 		return weak.Make(tape)
 	}()
-	if !soon(func() bool { runtime.GC(); return w.Value() == nil }) {
+	if !eventually(t, func() bool { runtime.GC(); return w.Value() == nil }) {
 		t.Error("the tape is still there")
 	}
 }
 
-// TestPoolStress: many tiny loops of several tapes on one pool, with pauses in
-// which workers park, while other pools come and go.
+// TestPoolStress: many tiny loops of several tapes on one pool, with pauses in which workers park,
+// while other pools come and go.
 func TestPoolStress(t *testing.T) {
 	p := pools(t, 4)[0]
 	loops := 3000

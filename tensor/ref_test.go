@@ -1,14 +1,18 @@
 package tensor
 
-import "math"
+import (
+	"math"
 
-// num is a number of the float64 reference and how far a float32 computation
-// may be from it: e adds up, to first order, every rounding on the way.
+	"github.com/gomae/gomae/internal/testkit"
+)
+
+// num is a number of the float64 reference and how far a float32 computation may be from it: e adds
+// up, to first order, every rounding on the way.
 type num struct{ v, e float64 }
 
 const (
-	u    = 1.0 / (1 << 24) // the largest relative rounding error of float32
-	tiny = 3e-45           // two steps of the smallest float32
+	u    = testkit.U
+	tiny = 3e-45 // two steps of the smallest float32
 )
 
 func exact(v float64) num      { return num{v, 0} }
@@ -19,8 +23,8 @@ func (a num) div(n int) num    { return a.mul(rounded(1 / float64(n))) }
 func (a num) abs() float64     { return math.Abs(a.v) }
 func sequential(n int) float64 { return float64(n+3) * u }
 
-// chains is what a vector kernel's sum of n terms may be off: it adds in at
-// least 16 chains, and plain Go in float64.
+// chains is what a vector kernel's sum of n terms may be off: it adds in at least 16 chains, and
+// plain Go in float64.
 func chains(n int) float64 { return float64(n/16+4) * u }
 
 func (a num) mul(b num) num {
@@ -34,8 +38,8 @@ type vec struct {
 	from, step int
 }
 
-// dot is the inner product of n terms; err is the relative error of the
-// summation itself, to be taken of their magnitudes.
+// dot is the inner product of n terms; err is the relative error of the summation itself, to be
+// taken of their magnitudes.
 func dot(n int, x, y vec, err float64) num {
 	var v, e, size float64
 	for i := range n {
@@ -73,8 +77,8 @@ func (x *array) like(cols int) *array {
 	return newArray(s...)
 }
 
-// graph is the reference of Tape: the operations in float64, written as the
-// formulas have them, each with the roundings that float32 would make.
+// graph is the reference of Tape: the operations in float64, written as the formulas have them,
+// each with the roundings that float32 would make.
 type graph struct{ back []func() }
 
 func (g *graph) backward() {
@@ -131,8 +135,7 @@ func (g *graph) add(x, h *array) *array {
 	return y
 }
 
-// gelu has the error of asm.GELU; 1.13 and 0.8 bound its first and second
-// derivative.
+// gelu has the error of asm.GELU; 1.13 and 0.8 bound its first and second derivative.
 func (g *graph) gelu(x *array) *array {
 	y := newArray(x.shape...)
 	phi := func(z float64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) }
@@ -162,8 +165,7 @@ func (g *graph) layerNorm(x, w, b *array, eps float32) *array {
 			sq += d * d / float64(n)
 			slack += 2 * math.Abs(d) * v.e / float64(n)
 		}
-		// The mean's own error counts twice only: differences from the true
-		// mean sum up to 0.
+		// The mean's own error counts twice only: differences from the true mean sum up to 0.
 		slack += mean.e*mean.e + (chains(n)+4*u)*sq
 		r := 1 / math.Sqrt(sq+float64(eps))
 		rstd[i] = num{r, 0.5*r*r*r*slack + 2*u*r}

@@ -160,7 +160,7 @@ func (r *runner) peaks() map[int]float64 {
 }
 
 func measurePeak(threads int) float64 {
-	return machine.PeakGFLOPSAll(threads, 100*time.Millisecond)
+	return machine.PeakGFLOPS(threads, 100*time.Millisecond)
 }
 
 // configLines are the machine, the commit and the date of a run that begins now.

@@ -62,8 +62,8 @@ Examples:
 			}
 			m.SIMD, m.Why, _ = machine.SIMD()
 			for _, f := range []func(){
-				func() { m.PeakOne = machine.PeakGFLOPS(*each) },
-				func() { m.PeakAll = machine.PeakGFLOPSAll(m.Workers, *each) },
+				func() { m.PeakOne = machine.PeakGFLOPS(1, *each) },
+				func() { m.PeakAll = machine.PeakGFLOPS(m.Workers, *each) },
 				func() { m.ReadOne = machine.ReadBandwidth(1, *each) / 1e9 },
 				func() { m.ReadAll = machine.ReadBandwidth(m.Workers, *each) / 1e9 },
 			} {

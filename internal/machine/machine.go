@@ -1,3 +1,5 @@
+// Package machine says what the processor can do: the instruction set in use, and the peaks that
+// the speeds of kernels are compared with.
 package machine
 
 import (
@@ -9,22 +11,18 @@ import (
 	"github.com/gomae/gomae/asm"
 )
 
-// SIMD returns the instruction set that the operations run at (generic, avx2
-// or avx512) and the reason for it. err reports a value of the environment
-// variable GOMAE_SIMD that is unknown or that this machine cannot follow; the
-// operations then run at the best level it has.
+// SIMD returns the instruction set that operations use (generic, avx2 or avx512) and the reason for
+// it. err is about the environment variable GOMAE_SIMD, if its value is unknown or asks for what
+// this machine lacks; the best level of the machine is then in use.
 func SIMD() (level, why string, err error) { return asm.Current().String(), asm.Why(), asm.Err() }
 
-// PeakGFLOPS measures for about d how many billion float32 operations one
-// thread can do in a second at the level of SIMD, counting a fused
-// multiply-add as two. It is what 100% of a kernel's speed means.
-func PeakGFLOPS(d time.Duration) float64 { return PeakGFLOPSAll(1, d) }
-
-// PeakGFLOPSAll is PeakGFLOPS for that many threads at once, together: less
-// than the multiple where cores share units, power or time.
-func PeakGFLOPSAll(workers int, d time.Duration) float64 {
-	// A chunk so long that reading the clock does not count, and so short
-	// that all workers stop at nearly the same time.
+// PeakGFLOPS measures for about d how many billion float32 operations a second that many threads
+// together can do at the level of SIMD, with a fused multiply-add counted as two. It is what 100 %
+// of a kernel's speed means. Two threads do less than twice as much as one where they share a core,
+// power or heat.
+func PeakGFLOPS(threads int, d time.Duration) float64 {
+	// Chunks so long that reading the clock does not count, and so short that all threads stop at
+	// nearly the same time.
 	iters := 1 << 10
 	for start := time.Now(); ; start = time.Now() {
 		asm.PeakFMA(iters)
@@ -33,32 +31,30 @@ func PeakGFLOPSAll(workers int, d time.Duration) float64 {
 		}
 		iters *= 2
 	}
-	work := make([]func() float64, max(workers, 1))
+	work := make([]func() float64, max(threads, 1))
 	for i := range work {
 		work[i] = func() float64 { return asm.PeakFMA(iters) }
 	}
 	return bestRound(work, d) / 1e9
 }
 
-// ReadBandwidth measures for about d how many bytes in a second that many
-// threads together can read from memory; no more of them than GOMAXPROCS. It
-// takes 256 MiB meanwhile, or 32 MiB a thread: beyond the caches. At level
-// generic additions set the limit and not memory.
-func ReadBandwidth(workers int, d time.Duration) float64 {
-	workers = max(min(workers, runtime.GOMAXPROCS(0)), 1)
-	return readBandwidth(workers, max(256/workers, 32)<<18, d)
+// ReadBandwidth measures for about d how many bytes a second that many threads together, at most
+// GOMAXPROCS, can read from memory. It uses 256 MiB meanwhile, or 32 MiB a thread if that is more,
+// which no cache holds. At level generic, additions are the limit and not memory.
+func ReadBandwidth(threads int, d time.Duration) float64 {
+	threads = max(min(threads, runtime.GOMAXPROCS(0)), 1)
+	return readBandwidth(threads, max(256/threads, 32)<<18, d)
 }
 
-// readBandwidth is ReadBandwidth with floats for each worker, one chunk at
-// least.
-func readBandwidth(workers, floats int, d time.Duration) float64 {
+// readBandwidth is ReadBandwidth with at least that many floats for each thread.
+func readBandwidth(threads, floats int, d time.Duration) float64 {
 	const chunk = 1 << 18
 	floats = max(floats/chunk, 1) * chunk
-	work := make([]func() float64, workers)
+	work := make([]func() float64, threads)
 	for i := range work {
 		x, at := make([]float32, floats), 0
 		for k := 0; k < len(x); k += 1024 {
-			x[k] = 1 // pages never written to are one and the same, which caches hold
+			x[k] = 1 // pages that were never written to share one page, which a cache holds
 		}
 		work[i] = func() float64 {
 			asm.ReadSum(x[at:][:chunk])
@@ -69,10 +65,9 @@ func readBandwidth(workers, floats int, d time.Duration) float64 {
 	return bestRound(work, d)
 }
 
-// bestRound calls the functions over and over, each on a goroutine of its own,
-// in rounds of 20 ms until d is over, and returns what the best round did in a
-// second. The best, because everything that disturbs makes a round slower and
-// nothing makes it faster than the machine.
+// bestRound calls the functions over and over, each on a goroutine of its own, in rounds of 20 ms
+// until d is over. A function returns how much work it has done; the result is the work a second of
+// the best round, as disturbances make a round slower and nothing makes it faster than the machine.
 func bestRound(work []func() float64, d time.Duration) (best float64) {
 	const round = 20 * time.Millisecond
 	for begin := time.Now(); ; {
@@ -89,7 +84,7 @@ func bestRound(work []func() float64, d time.Duration) (best float64) {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				// Waking takes a while; nobody starts before all are awake.
+				// Goroutines take a while to start: none begins before all are there.
 				for waiting.Add(-1); waiting.Load() > 0; {
 					runtime.Gosched()
 				}

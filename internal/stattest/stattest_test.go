@@ -7,8 +7,8 @@ import (
 	"gonum.org/v1/gonum/stat/distuv"
 )
 
-// TestKS has a sample whose distances from the uniform distribution are 0.2,
-// 0.3, 0.4 and 0.1, and one that lies above its distribution.
+// TestKS has a sample whose distances from the uniform distribution are 0.2, 0.3, 0.4 and 0.1, and
+// one that lies above its distribution.
 func TestKS(t *testing.T) {
 	x := []float64{0.9, 0.2}
 	if got := KS(x, UniformCDF(0, 1)); math.Abs(got-0.4*math.Sqrt2) > 1e-15 || x[0] != 0.2 {
