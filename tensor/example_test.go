@@ -59,18 +59,21 @@ func ExampleTape_Record() {
 	// Output: [81] [108]
 }
 
-// An inference tape takes memory back as soon as it is told.
-func ExampleTape_Done() {
-	tape := tensor.NewInference(nil)
+// A function releases what it made and does not return, on a tape that records nothing.
+func ExampleTape_Scope() {
 	w := tensor.From([]float32{0, 1, 1, 0}, 2, 2)
 	w.Freeze() // packed once, not at each call
-	x := tensor.From([]float32{1, 2}, 1, 2)
-	for range 3 {
-		y := tensor.Linear(tape, x, w, nil)
-		tape.Done(x) // no result of this tape the first time: nothing happens
-		x = y
+	layers := func(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+		s := t.Scope()
+		for range 3 {
+			x = s.Keep(tensor.Linear(t, x, w, nil)) // releases the layer's input, but not the first
+		}
+		return x
 	}
-	fmt.Println(x.Data)
+
+	tape := tensor.NewInference(nil)
+	x := tensor.From([]float32{1, 2}, 1, 2)
+	fmt.Println(layers(tape, x).Data, x.Data)
 	tape.Reset()
-	// Output: [2 1]
+	// Output: [2 1] [1 2]
 }
