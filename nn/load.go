@@ -9,7 +9,7 @@ import (
 )
 
 // Tensors returns the parameters and, after them, their aliases, to be written by package weights.
-// They share the parameters' data.
+// They share the parameters' data. It panics if there is none, as after Pack.
 func (ps *Params) Tensors() []weights.Tensor {
 	list := make([]weights.Tensor, len(ps.list))
 	for i, p := range ps.list {

@@ -82,8 +82,8 @@ func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.track
 // PyTorch's grad is None in these cases.
 func (x *Tensor) HasGrad() bool { return x.Grad != nil && !x.fresh }
 
-// Grad returns where a backward pass adds the gradient of x, an input of its operation, or nil if
-// none is wanted.
+// Grad returns where a backward pass adds the gradient of x, an input of its operation; nil if none
+// is wanted. It holds zeros if nothing has been added yet.
 func (t *Tape) Grad(x *Tensor) []float32 {
 	g, fresh := t.rawGrad(x)
 	if fresh {

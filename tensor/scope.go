@@ -2,9 +2,8 @@ package tensor
 
 import "slices"
 
-// Scope is a stretch of a forward pass: it knows what operations have returned since it began, so
-// that a function which runs several of them says what it wants of all that and need not name the
-// rest:
+// Scope knows the results that operations have returned since it began. A function that runs
+// several operations opens one, to say which results are still needed and release all others:
 //
 //	func (m *MLP) Forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 //		s := t.Scope()
@@ -12,23 +11,22 @@ import "slices"
 //		return s.Keep(m.fc2.Forward(t, h)) // h is released
 //	}
 //
-// A function releases in this way what it made and never what it was given. Without a scope nothing
-// goes wrong: its results are released by that of its caller or, at the latest, by Reset.
+// So a function releases what it made, and never what it was given. A function without a scope
+// makes no mistake: the scope of its caller releases its results, or at the latest Reset does.
 type Scope struct {
 	t    *Tape
 	from int // in t.live
 }
 
-// Scope begins one. On a tape that records it does nothing, for the backward pass needs all
-// results.
+// Scope begins a scope. On a tape that records, scopes release nothing, for the backward pass needs
+// all results.
 func (t *Tape) Scope() Scope { return Scope{t, len(t.live)} }
 
-// Keep releases what operations have returned since the scope began, but for x and others, and
-// returns x. A View is kept together with the tensor it views. With nil for x it releases
-// everything.
+// Keep returns x, and releases all results since the scope began except x and others; with nil for
+// x, all of them. Of a View it keeps the tensor that is viewed.
 //
-// It may be called again: in a loop it keeps the result of one layer after the other, whose memory
-// goes to the layer after the next.
+// Keep can be called again. In a loop over layers, s.Keep(layer.Forward(t, x)) releases each result
+// when the next one is there.
 func (s Scope) Keep(x *Tensor, others ...*Tensor) *Tensor {
 	live := s.t.live
 	if s.from >= len(live) {
