@@ -8,7 +8,7 @@ import (
 	"math"
 )
 
-// The sizes of a picture, in pixels.
+// Sizes in pixels, and colours.
 const (
 	panelWidth, panelHeight      = 380, 270
 	left, right, top, bottom     = 60, 20, 34, 40
@@ -18,8 +18,8 @@ const (
 	grey, axisColour, dataColour = "#d0d0d0", "#444", "#1f5fa8"
 )
 
-// draw writes a panel for each curve, both axes logarithmic, with the medians
-// and the line fitted to them.
+// draw writes an SVG image with a panel for each curve: the medians and the fitted line, on
+// logarithmic axes.
 func draw(to io.Writer, curves []*curve) error {
 	w := bufio.NewWriter(to)
 	rows := (len(curves) + columns - 1) / columns
@@ -36,41 +36,38 @@ func draw(to io.Writer, curves []*curve) error {
 }
 
 func drawPanel(w io.Writer, c *curve) {
-	first, last := c.points[0].n, c.points[len(c.points)-1].n
-	low, high := math.Inf(1), 0.0
-	for _, p := range c.points {
-		low, high = min(low, p.ns), max(high, p.ns)
+	first, last := c.medians[0].n, c.medians[len(c.medians)-1].n
+	low, high := math.Inf(1), 0.0 // milliseconds
+	for _, m := range c.medians {
+		low, high = min(low, 1e3*m.seconds), max(high, 1e3*m.seconds)
 	}
 	for _, n := range []float64{first, last} {
-		low, high = min(low, c.at(n)), max(high, c.at(n))
+		low, high = min(low, 1e3*c.at(n)), max(high, 1e3*c.at(n))
 	}
-	// At least a factor of 6, so that there are two ticks and noise looks small.
+	// An axis spans at least a factor of 6, so that it has two ticks and noise looks small.
 	margin := max(1.3, math.Sqrt(6*low/high))
 	low, high = low/margin, high*margin
 	x := func(n float64) float64 { return left + plotWidth*math.Log(n/first)/math.Log(last/first) }
-	y := func(ns float64) float64 { return top + plotHeight*(1-math.Log(ns/low)/math.Log(high/low)) }
+	y := func(ms float64) float64 { return top + plotHeight*(1-math.Log(ms/low)/math.Log(high/low)) }
 
 	fmt.Fprintf(w, `<text x="14" y="20" font-weight="bold">%s: exponent %s</text>`+"\n", html.EscapeString(c.name), c.exponentText())
 	for _, tick := range ticks(low, high) {
 		fmt.Fprintf(w, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="%s"/>`+"\n", left, left+plotWidth, y(tick), y(tick), grey)
-		fmt.Fprintf(w, `<text x="%d" y="%.1f" text-anchor="end">%g</text>`+"\n", left-5, y(tick)+4, tick/1e6)
+		fmt.Fprintf(w, `<text x="%d" y="%.1f" text-anchor="end">%.6g</text>`+"\n", left-5, y(tick)+4, tick)
 	}
-	for _, p := range c.points {
-		fmt.Fprintf(w, `<text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n", x(p.n), top+plotHeight+15, p.n)
+	for _, m := range c.medians {
+		fmt.Fprintf(w, `<text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n", x(m.n), top+plotHeight+15, m.n)
 	}
 	fmt.Fprintf(w, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="%s"/>`+"\n", left, top, plotWidth, plotHeight, axisColour)
 	fmt.Fprintf(w, `<text x="14" y="%d" transform="rotate(-90 14 %d)" text-anchor="middle">ms/image</text>`+"\n", top+plotHeight/2, top+plotHeight/2)
 	fmt.Fprintf(w, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="%s" stroke-dasharray="4 3"/>`+"\n",
-		x(first), y(c.at(first)), x(last), y(c.at(last)), axisColour)
-	for _, p := range c.points {
-		fmt.Fprintf(w, `<circle cx="%.1f" cy="%.1f" r="4" fill="%s"/>`+"\n", x(p.n), y(p.ns), dataColour)
+		x(first), y(1e3*c.at(first)), x(last), y(1e3*c.at(last)), axisColour)
+	for _, m := range c.medians {
+		fmt.Fprintf(w, `<circle cx="%.1f" cy="%.1f" r="4" fill="%s"/>`+"\n", x(m.n), y(1e3*m.seconds), dataColour)
 	}
 }
 
-// at is the fitted ns/image.
-func (c *curve) at(n float64) float64 { return c.scale * math.Pow(n, c.exponent) }
-
-// ticks are 1, 2 and 5 times powers of ten between low and high.
+// ticks returns the multiples by 1, 2 and 5 of powers of ten that lie between low and high.
 func ticks(low, high float64) []float64 {
 	var t []float64
 	for power := math.Pow(10, math.Floor(math.Log10(low))); power <= high; power *= 10 {

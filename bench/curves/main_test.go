@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -11,9 +12,9 @@ import (
 	"testing"
 )
 
-// results is the output of benchmarks whose ns/image is 3e6·n^0.5 in the median,
-// with one bad line for each point, beside other benchmarks.
-func results() string {
+// output is what go test prints for benchmarks that take 3e6·n^0.5 ns per image in the median,
+// with one outlier at each point, beside other benchmarks.
+func output() string {
 	var s strings.Builder
 	s.WriteString("simd: avx512\nBenchmarkForward/model=base/batch=1/threads=2-2 1 5 ns/op 7 ns/image\n")
 	for _, n := range []int{4, 16, 64, 256} {
@@ -26,24 +27,24 @@ func results() string {
 }
 
 func TestFit(t *testing.T) {
-	measured := map[key][]float64{}
-	if err := read(measured, strings.NewReader(results())); err != nil {
+	measured := map[point][]float64{}
+	if err := read(measured, strings.NewReader(output()), "output"); err != nil {
 		t.Fatal(err)
 	}
 	curves := fit(measured)
 	if len(curves) != 1 || curves[0].name != "tokens pass=forward threads=2" {
-		t.Fatalf("got %d curves, want that of tokens: one of a single point has no exponent", len(curves))
+		t.Fatalf("got %d curves, want only that of tokens: the other has a single point", len(curves))
 	}
 	c := curves[0]
-	if math.Abs(c.exponent-0.5) > 1e-9 || math.Abs(c.at(16)-12e6) > 1 || c.err > 1e-6 || c.r2 < 1-1e-9 {
-		t.Errorf("exponent %g ± %g, %g at 16, R² %g; want 0.5, 12e6 and 1", c.exponent, c.err, c.at(16), c.r2)
+	if math.Abs(c.exponent-0.5) > 1e-9 || math.Abs(c.at(16)-12e-3) > 1e-9 || c.err > 1e-6 || c.r2 < 1-1e-9 {
+		t.Errorf("exponent %g ± %g, %g s at 16, R² %g; want 0.5, 0.012 s and 1", c.exponent, c.err, c.at(16), c.r2)
 	}
 }
 
 func TestRun(t *testing.T) {
 	svg := filepath.Join(t.TempDir(), "c.svg")
 	var out strings.Builder
-	if err := run(nil, svg, strings.NewReader(results()), &out); err != nil {
+	if err := run(nil, svg, strings.NewReader(output()), &out); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(out.String(), "4–256") || !strings.Contains(out.String(), "0.50 ± 0.00") {
@@ -60,25 +61,35 @@ func TestRun(t *testing.T) {
 			break
 		}
 		if err != nil {
-			t.Fatalf("the picture is no XML: %v", err)
+			t.Fatalf("the image is not well-formed XML: %v", err)
 		}
 		if e, ok := token.(xml.StartElement); ok && e.Name.Local == "circle" {
 			circles++
 		}
 	}
 	if circles != 4 {
-		t.Errorf("the picture has %d points, want 4", circles)
+		t.Errorf("the image has %d points, want 4", circles)
 	}
 }
 
 func TestErrors(t *testing.T) {
-	for _, c := range []struct{ input, want string }{
-		{"BenchmarkCurve/of=x/n=0 1 1 ns/op 1 ns/image\n", "n is"},
-		{"BenchmarkCurve/of=x/n=1 1 1 ns/op nan ns/image\n", "ns/image is"},
-		{"PASS\n", "found no curve"},
+	for _, c := range []struct {
+		name, input string
+		key         string // of a valueError; "" for errNoCurve
+	}{
+		{"n of zero", "BenchmarkCurve/of=x/n=0 1 1 ns/op 1 ns/image\n", "n"},
+		{"time is not a number", "BenchmarkCurve/of=x/n=1 1 1 ns/op nan ns/image\n", "ns/image"},
+		{"no curve", "PASS\n", ""},
 	} {
-		if err := run(nil, "", strings.NewReader(c.input), io.Discard); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q: got %v, want an error with %q", c.input, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			err := run(nil, "", strings.NewReader(c.input), io.Discard)
+			var value *valueError
+			switch {
+			case c.key == "" && !errors.Is(err, errNoCurve):
+				t.Errorf("got %v, want errNoCurve", err)
+			case c.key != "" && (!errors.As(err, &value) || value.key != c.key):
+				t.Errorf("got %v, want an error of %s", err, c.key)
+			}
+		})
 	}
 }
