@@ -1,13 +1,11 @@
-// Command plan predicts what pre-training on several machines would take, in
-// time, memory and network, from the step time that one machine was measured
-// to have:
+// Command plan predicts the time, memory and network volume of pre-training on several machines
+// from the time that one machine takes for a step:
 //
 //	go run ./bench/plan -images 1281167 -epochs 1600 -machines 16 -batch 128 -network 10
 //	go run ./bench/plan -measure -model tiny -batch 16 -images 100000 -epochs 10
 //
-// It prints what it assumes. This repository trains on one machine: for
-// -machines above 1 the prediction is of synchronous data-parallel training
-// with a ring all-reduce, which is not implemented here.
+// It prints its assumptions. For several machines it assumes synchronous data-parallel training
+// with a ring all-reduce.
 package main
 
 import (
@@ -18,30 +16,32 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
+	"github.com/gomae/gomae/bench/internal/models"
+	"github.com/gomae/gomae/bench/internal/results"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/tensor"
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run is the program: exit code 0, 1 where it cannot predict, 2 for wrong usage.
+// run is the command. It returns the exit code: 0 for success, 1 if it cannot predict, 2 for wrong
+// usage.
 func run(args []string, stdout, stderr io.Writer) int {
 	fs := flag.NewFlagSet("plan", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	var w workload
-	model := fs.String("model", "base", "preset: tiny, small, base, large")
-	fs.IntVar(&w.Images, "images", 1281167, "`N` images of the data set")
-	fs.IntVar(&w.Epochs, "epochs", 1600, "`N` passes over them")
-	fs.IntVar(&w.Machines, "machines", 1, "`N` machines, each with the whole model")
-	fs.IntVar(&w.Batch, "batch", 8, "`N` images in a step of one machine")
-	fs.Float64Var(&w.Network, "network", 10, "`GBIT/S` that each machine sends and receives at the same time")
-	fs.Float64Var(&w.LoadMillis, "load", 0, "`MS` of one core to load an image; with -measure, what rendering one takes")
-	fs.IntVar(&w.SaveEvery, "save-every", 0, "`N` steps between checkpoints (the preset's)")
-	fs.Float64Var(&w.Disk, "disk", 500, "`MB/S` that a checkpoint is written with")
-	results := fs.String("results", "", "stored results with TrainStep, a `FILE` (bench/results/zen5-2-cores.txt)")
+	model := fs.String("model", "base", "preset: tiny, small, base or large")
+	fs.IntVar(&w.Images, "images", 1281167, "the data set has `N` images")
+	fs.IntVar(&w.Epochs, "epochs", 1600, "train for `N` passes over the data set")
+	fs.IntVar(&w.Machines, "machines", 1, "train on `N` machines, each with the whole model")
+	fs.IntVar(&w.Batch, "batch", 8, "each machine takes `N` images per step")
+	fs.Float64Var(&w.Network, "network", 10, "each machine sends and receives at `GBIT/S`, in both directions at once")
+	fs.Float64Var(&w.LoadMillis, "load", 0, "loading an image takes one core `MS`; with -measure the default is the time to render one")
+	fs.IntVar(&w.SaveEvery, "save-every", 0, "write a checkpoint every `N` steps; 0 means as often as the preset")
+	fs.Float64Var(&w.Disk, "disk", 500, "a checkpoint is written at `MB/S`")
+	stored := fs.String("results", "", "take the step time from the stored results in `FILE` (default bench/results/zen5-2-cores.txt)")
 	measured := fs.Bool("measure", false, "measure the step on this machine instead, for about 10 seconds")
 	asJSON := fs.Bool("json", false, "write JSON")
 	if err := fs.Parse(args); err != nil {
@@ -57,10 +57,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if fs.NArg() > 0 {
 		return fail(2, fmt.Errorf("unexpected argument %q", fs.Arg(0)))
 	}
-	if *measured && *results != "" {
-		return fail(2, errors.New("-measure and -results: want one of them"))
+	if *measured && *stored != "" {
+		return fail(2, errors.New("-measure and -results exclude each other: give one of them"))
 	}
-	c, err := multimae.Preset(*model, classes(*model))
+	c, err := models.Preset(*model)
 	if err != nil {
 		return fail(2, err)
 	}
@@ -76,18 +76,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	var m *measurement
 	if *measured {
-		pool := tensor.NewPool(0)
-		defer pool.Close()
 		c.Train.Batch = w.Batch
-		m, err = measure(c, pool, 10*time.Second)
+		m, err = measureFor(c, 10*time.Second)
 	} else {
-		path := *results
-		if path == "" {
-			path, err = storedResults()
-		}
-		if err == nil {
-			m, err = readStep(path, *model, w.Batch, params)
-		}
+		m, err = stepOf(*stored, *model, w.Batch, params)
 	}
 	if err != nil {
 		return fail(1, err)
@@ -110,23 +102,37 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// storedResults finds the default of -results, from anywhere in the checkout.
-func storedResults() (string, error) {
-	const name = "bench/results/zen5-2-cores.txt"
-	dir, err := os.Getwd()
-	for err == nil {
-		path := filepath.Join(dir, name)
-		if _, statErr := os.Stat(path); statErr == nil {
-			return path, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", fmt.Errorf("no %s in this folder or above; give -results FILE or -measure", name)
-		}
-		dir = parent
+func countParams(c *multimae.Config) (int, error) {
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		return 0, err
 	}
-	return "", err
+	return m.Params.Count(), nil
 }
 
-// threads are those that a step computes with.
-func threads() int { return runtime.GOMAXPROCS(0) }
+// stepOf reads the step of a model from stored results, those of the repository by default.
+func stepOf(path, model string, batch, params int) (*measurement, error) {
+	if path == "" {
+		root, err := results.Root()
+		if err != nil {
+			return nil, fmt.Errorf("%w, or give -results FILE or -measure", err)
+		}
+		path = filepath.Join(root, "bench", "results", "zen5-2-cores.txt")
+	}
+	m, err := readStep(path, model, batch, params)
+	if err != nil {
+		return nil, fmt.Errorf("-results: %w", err)
+	}
+	return m, nil
+}
+
+// measureFor measures for about d with all threads.
+func measureFor(c *multimae.Config, d time.Duration) (*measurement, error) {
+	pool := tensor.NewPool(0)
+	defer pool.Close()
+	b, err := newBench(c, pool)
+	if err != nil {
+		return nil, err
+	}
+	return b.measure(d)
+}

@@ -2,16 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"regexp"
 	"runtime"
-	"slices"
-	"strconv"
 	"time"
 
-	"golang.org/x/perf/benchfmt"
-
+	"github.com/gomae/gomae/bench/internal/models"
+	"github.com/gomae/gomae/bench/internal/results"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -19,114 +14,21 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// classes of semantic maps that the benchmarks' models have.
-func classes(preset string) int {
-	if preset == "tiny" {
-		return len(scenes.Classes)
-	}
-	return 133
-}
-
-func countParams(c *multimae.Config) (int, error) {
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		return 0, err
-	}
-	return m.Params.Count(), nil
-}
-
-var trainStep = regexp.MustCompile(`^TrainStep/model=([^/]+)/batch=(\d+)/threads=(\d+)`)
-
-// readStep takes the step time of a model from stored results: at the largest
-// number of threads, of the latest date, and of the nearest batch, scaled.
-func readStep(path, model string, batch, params int) (*measurement, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("-results: %w", err)
-	}
-	defer f.Close()
-	type key struct {
-		batch, threads int
-		date, commit   string
-	}
-	type values struct{ seconds, memory []float64 }
-	found := map[key]*values{}
-	reader := benchfmt.NewReader(f, path)
-	for reader.Scan() {
-		r, ok := reader.Result().(*benchfmt.Result)
-		if !ok {
-			if e, ok := reader.Result().(*benchfmt.SyntaxError); ok {
-				return nil, e
-			}
-			continue
-		}
-		name := trainStep.FindSubmatch(r.Name)
-		if peer := r.GetConfig("peer"); name == nil || string(name[1]) != model || peer != "" && peer != "gomae" {
-			continue
-		}
-		b, _ := strconv.Atoi(string(name[2])) // digits
-		t, _ := strconv.Atoi(string(name[3]))
-		k := key{b, t, r.GetConfig("date"), r.GetConfig("commit")}
-		if found[k] == nil {
-			found[k] = &values{}
-		}
-		seconds, _ := r.Value("sec/op")
-		memory, _ := r.Value("MiB-sys")
-		found[k].seconds, found[k].memory = append(found[k].seconds, seconds), append(found[k].memory, memory)
-	}
-	if err := reader.Err(); err != nil {
-		return nil, err
-	}
-	var best *key
-	distance := func(k *key) int { return max(k.batch-batch, batch-k.batch) }
-	for k := range found {
-		if best == nil || k.threads > best.threads || k.threads == best.threads && (distance(&k) < distance(best) ||
-			distance(&k) == distance(best) && (k.batch > best.batch || k.batch == best.batch && k.date > best.date)) {
-			best = &k
-		}
-	}
-	if best == nil || best.batch == 0 {
-		return nil, fmt.Errorf("%s: holds no TrainStep of model=%s; give -results another file, or -measure", path, model)
-	}
-	v := found[*best]
-	scale := float64(batch) / float64(best.batch)
-	m := &measurement{
-		From:    fmt.Sprintf("%s, commit %s, %s, median of %d", filepath.Base(path), best.commit, best.date, len(v.seconds)),
-		Step:    median(v.seconds) * scale,
-		Threads: max(best.threads, 1),
-	}
-	// Weights, gradients and two moments do not grow with the batch.
-	fixed := 16 * float64(params)
-	m.MemoryBytes = median(v.memory) * (1 << 20)
-	if best.batch != batch {
-		m.MemoryBytes = fixed + max(0, m.MemoryBytes-fixed)*scale
-		m.Note = fmt.Sprintf("step and activations were measured with a batch of %d and are scaled in proportion", best.batch)
-	}
-	return m, nil
-}
-
-func median(x []float64) float64 {
-	x = slices.Sorted(slices.Values(x))
-	n := len(x)
-	return (x[(n-1)/2] + x[n/2]) / 2
-}
-
-// bench trains a model on rendered scenes of its size.
+// bench trains a model on rendered scenes and times each part of it.
 type bench struct {
 	trainer *train.Trainer
-	batch   *multimae.Batch
 	scenes  data.Dataset
+	batch   *multimae.Batch
 	next    int // scene
 }
 
-// newBench makes a model of c and its first batch, and does a step, which
-// allocates.
+// newBench prepares training with Train.Batch images per step and takes the first step, which
+// allocates memory.
 func newBench(c *multimae.Config, pool *tensor.Pool) (*bench, error) {
-	m, err := multimae.NewModel(c)
+	m, err := models.New(c)
 	if err != nil {
 		return nil, err
 	}
-	m.Init(1)
 	b := &bench{scenes: scenes.New(0, 1<<20, c.ImageSize, 1)}
 	if b.trainer, err = train.NewTrainer(m, pool); err != nil {
 		return nil, err
@@ -142,16 +44,8 @@ func newBench(c *multimae.Config, pool *tensor.Pool) (*bench, error) {
 func (b *bench) load() (*multimae.Batch, time.Duration, error) {
 	start := time.Now()
 	c := b.trainer.Model.Config
-	var samples []*data.Sample
-	for range c.Train.Batch {
-		s, err := b.scenes.Sample(b.next % b.scenes.Len())
-		if err != nil {
-			return nil, 0, err
-		}
-		b.next++
-		samples = append(samples, s)
-	}
-	batch, err := data.Collate(samples, c.Inputs, c.ImageSize)
+	batch, err := models.Batch(b.scenes, b.next, c.Train.Batch, c)
+	b.next += c.Train.Batch
 	return batch, time.Since(start), err
 }
 
@@ -161,12 +55,8 @@ func (b *bench) step() (time.Duration, error) {
 	return time.Since(start), err
 }
 
-// measure times steps and loading in turn, for about d, and at least 3 of each.
-func measure(c *multimae.Config, pool *tensor.Pool, d time.Duration) (*measurement, error) {
-	b, err := newBench(c, pool)
-	if err != nil {
-		return nil, err
-	}
+// measure times steps and loading alternately for about d, at least three times each.
+func (b *bench) measure(d time.Duration) (*measurement, error) {
 	var steps, loads []float64
 	for start := time.Now(); len(steps) < 3 || time.Since(start) < d; {
 		_, load, err := b.load()
@@ -182,9 +72,11 @@ func measure(c *multimae.Config, pool *tensor.Pool, d time.Duration) (*measureme
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
 	return &measurement{
-		From: fmt.Sprintf("this machine, median of %d", len(steps)), Step: median(steps), Threads: threads(),
+		From:        fmt.Sprintf("this machine, median of %d", len(steps)),
+		Step:        results.Median(steps),
+		Threads:     runtime.GOMAXPROCS(0),
 		MemoryBytes: float64(mem.Sys - mem.HeapReleased),
-		LoadMillis:  1e3 * median(loads) / float64(c.Train.Batch),
-		Note:        "loading was measured by rendering scenes of the model's image size",
+		LoadMillis:  1e3 * results.Median(loads) / float64(b.trainer.Model.Config.Train.Batch),
+		Note:        "the loading time is that of rendering scenes of the model's image size",
 	}, nil
 }
