@@ -10,11 +10,11 @@ import (
 	"text/tabwriter"
 )
 
-// cost is what an image takes on a machine.
+// cost is the time and price of an image on a machine.
 type cost struct {
 	Work        string   `json:"work"` // "Forward/model=base/batch=8"
 	Machine     string   `json:"machine"`
-	Device      string   `json:"device"` // of an accelerator; the number of threads of a CPU
+	Device      string   `json:"device"` // name of an accelerator, or number of threads of a CPU
 	Accelerator bool     `json:"accelerator"`
 	By          string   `json:"by"`
 	Date        string   `json:"date"`
@@ -22,7 +22,7 @@ type cost struct {
 	Million     *float64 `json:"price_per_million_images,omitempty"` // nil without a price
 }
 
-// work is a benchmark's name without threads and device.
+// work returns a benchmark's name without its threads and device.
 func work(name string) string {
 	parts := slices.DeleteFunc(strings.Split(name, "/"), func(p string) bool {
 		return strings.HasPrefix(p, "threads=") || strings.HasPrefix(p, "device=")
@@ -30,22 +30,22 @@ func work(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// parsePrices reads "MACHINE=PRICE,…", prices of an hour.
+// parsePrices reads the prices of an hour, "MACHINE=PRICE,…".
 func parsePrices(s string) (map[string]float64, error) {
 	prices := map[string]float64{}
 	for _, p := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
 		name, value, ok := strings.Cut(p, "=")
 		v, err := strconv.ParseFloat(value, 64)
 		if !ok || err != nil || !(v > 0) {
-			return nil, fmt.Errorf("-price %s: want MACHINE=PRICE of an hour, such as zen5-2-cores=0.10", p)
+			return nil, fmt.Errorf("-price %s: want MACHINE=PRICE, the price of an hour, such as zen5-2-cores=0.10", p)
 		}
 		prices[name] = v
 	}
 	return prices, nil
 }
 
-// costs lists whole models: on each CPU us and the fastest peer, with the best
-// number of threads; on each accelerator the best of each precision.
+// costs lists the costs of whole models: on each CPU ours and the fastest peer's, with the best
+// number of threads; on each accelerator the fastest variant of each precision.
 func costs(tables []*table, all []*measurement, prices map[string]float64) (list []*cost) {
 	add := func(name string, c *cost, f *figure) {
 		c.Work, c.By = work(name), f.who()
@@ -57,12 +57,7 @@ func costs(tables []*table, all []*measurement, prices map[string]float64) (list
 		list = append(list, c)
 	}
 	whole := func(name string) bool { return wholeModel.MatchString(name) && part(name, "batch") > 0 }
-	seen := map[string]bool{} // machines whose best SIMD level was listed
-	for _, t := range tables {
-		if seen[t.Machine] {
-			continue
-		}
-		seen[t.Machine] = true
+	for _, t := range best(tables) {
 		works := groupBy(slices.DeleteFunc(slices.Clone(t.Rows), func(r *row) bool { return !whole(r.Name) }),
 			func(r *row) string { return work(r.Name) })
 		for _, w := range works.keys {
@@ -90,9 +85,7 @@ func costs(tables []*table, all []*measurement, prices map[string]float64) (list
 	type key struct{ machine, name string }
 	rows := groupBy(onDevice, func(m *measurement) key { return key{m.machine, m.name} })
 	for _, k := range rows.keys {
-		sessions := groupBy(rows.of[k], (*measurement).session)
-		latest := slices.MaxFunc(sessions.keys, func(a, b session) int { return cmp.Compare(a.date, b.date) })
-		ms := sessions.of[latest]
+		latest, ms := latestSession(rows.of[k])
 		for _, f := range bestOf(ms, func(m *measurement) string {
 			return m.peer + " " + reducedPrecision.FindString(m.variant)
 		}, nil) {
@@ -105,17 +98,17 @@ func costs(tables []*table, all []*measurement, prices map[string]float64) (list
 	return list
 }
 
-// noAccelerators is said where there are none.
-const noAccelerators = "no accelerator results stored (bench/results/gpu/*.txt; see bench/README.md)"
+// noAccelerators takes the place of a table of accelerators.
+const noAccelerators = "no results of accelerators are stored (bench/results/gpu/*.txt; see bench/README.md)"
 
 func accelerated(list []*cost) bool {
 	return slices.ContainsFunc(list, func(c *cost) bool { return c.Accelerator })
 }
 
-var costHead = []string{"work", "machine", "on", "by", "date", "ms/image", "images/s", "price of a million"}
+var costHead = []string{"work", "machine", "on", "by", "date", "ms/image", "images/s", "price of a million images"}
 
 func (c *cost) cells() []string {
-	price := "no -price " + c.Machine + "=…"
+	price := "give -price " + c.Machine + "=…"
 	if c.Million != nil {
 		price = fmt.Sprintf("%.2f", *c.Million)
 	}
@@ -124,7 +117,7 @@ func (c *cost) cells() []string {
 
 func (r *report) costText(w io.Writer) {
 	if len(r.Costs) > 0 {
-		fmt.Fprint(w, "An image on each machine, the price in the currency of -price\n\n")
+		fmt.Fprint(w, "Time and price of an image, in the currency of -price\n\n")
 		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, strings.Join(costHead, "\t")+"\t")
 		for _, c := range r.Costs {

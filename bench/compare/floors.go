@@ -12,22 +12,21 @@ import (
 	"strings"
 )
 
-// floor is a line of a file of floors: benchmarks, by a pattern in which *
-// stands for anything, must have at least this share of peak, or a peer's time
-// must be at least this multiple of ours.
+// floor is a line of a file of floors. The benchmarks that match the pattern must reach at least
+// this share of peak, or the peer's time must be at least this multiple of ours.
 type floor struct {
-	pattern string
+	pattern string // * matches anything
 	match   *regexp.Regexp
 	what    string // "%peak" or "ratio"
 	peer    string
 	least   float64
 }
 
-// floorSum is what a comparison with floors says.
+// floorSum is the outcome of a comparison with floors.
 type floorSum struct {
 	Held       int      `json:"held"` // figures at or above their floor
 	Below      []string `json:"below"`
-	Unmeasured int      `json:"unmeasured"` // floors of which nothing was measured
+	Unmeasured int      `json:"unmeasured"` // floors that no measurement matches
 }
 
 // readFloors reads a file of lines
@@ -35,9 +34,8 @@ type floorSum struct {
 //	PATTERN %peak LEAST
 //	PATTERN ratio PEER LEAST
 //
-// and comments that begin with #. known are the names of benchmark functions:
-// a pattern that begins with none of them would never be checked and is an
-// error.
+// and comments that begin with #. Patterns must begin with one of the known names of benchmark
+// functions: any other would never be checked.
 func readFloors(path string, known []string) ([]floor, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -46,6 +44,15 @@ func readFloors(path string, known []string) ([]floor, error) {
 	defer f.Close()
 	return parseFloors(f, path, known)
 }
+
+// floorError reports a line that is no floor.
+type floorError struct {
+	path    string
+	line    int
+	problem string // with the value
+}
+
+func (e *floorError) Error() string { return fmt.Sprintf("%s:%d: %s", e.path, e.line, e.problem) }
 
 func parseFloors(r io.Reader, path string, known []string) (floors []floor, err error) {
 	lines := bufio.NewScanner(r)
@@ -56,7 +63,7 @@ func parseFloors(r io.Reader, path string, known []string) (floors []floor, err 
 			continue
 		}
 		fail := func(format string, args ...any) error {
-			return fmt.Errorf("%s:%d: %s", path, n, fmt.Sprintf(format, args...))
+			return &floorError{path, n, fmt.Sprintf(format, args...)}
 		}
 		fl := floor{pattern: words[0]}
 		switch {
@@ -69,10 +76,10 @@ func parseFloors(r io.Reader, path string, known []string) (floors []floor, err 
 		}
 		least := words[len(words)-1]
 		if fl.least, err = strconv.ParseFloat(least, 64); err != nil || !(fl.least > 0) {
-			return nil, fail("least value %q, want a number above 0", least)
+			return nil, fail("floor %q, want a number above 0", least)
 		}
 		if first, _, _ := strings.Cut(fl.pattern, "/"); !strings.Contains(first, "*") && !slices.Contains(known, first) {
-			return nil, fail("%s matches no benchmark; there are %s", fl.pattern, strings.Join(known, ", "))
+			return nil, fail("%s matches no benchmark; the benchmarks are %s", fl.pattern, strings.Join(known, ", "))
 		}
 		fl.match = regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(fl.pattern), `\*`, ".*") + "$")
 		floors = append(floors, fl)
@@ -80,7 +87,7 @@ func parseFloors(r io.Reader, path string, known []string) (floors []floor, err 
 	return floors, lines.Err()
 }
 
-// benchmarkNames are those of the functions of package bench.
+// benchmarkNames returns the names of package bench's benchmark functions, without "Benchmark".
 func benchmarkNames(root string) (names []string, err error) {
 	files, err := filepath.Glob(filepath.Join(root, "bench", "*_test.go"))
 	if err != nil {
@@ -99,12 +106,12 @@ func benchmarkNames(root string) (names []string, err error) {
 	return names, nil
 }
 
-// check holds the tables against floors.
+// check compares the tables with floors.
 func (r *report) check(floors []floor) *floorSum {
 	s := &floorSum{Below: []string{}}
 	for _, fl := range floors {
 		measured := false
-		hold := func(t *table, name, what string, v *float64) {
+		judge := func(t *table, name, what string, v *float64) {
 			if v == nil {
 				return
 			}
@@ -121,11 +128,11 @@ func (r *report) check(floors []floor) *floorSum {
 					continue
 				}
 				if fl.what == "%peak" && row.Ours != nil {
-					hold(t, row.Name, "% of peak", row.Ours.Share)
+					judge(t, row.Name, "% of peak", row.Ours.Share)
 				}
 				for _, f := range row.Peers {
 					if fl.what == "ratio" && f.Peer == fl.peer {
-						hold(t, row.Name, "the time of "+f.who()+" over ours", f.Ratio)
+						judge(t, row.Name, "the time of "+f.who()+" over ours", f.Ratio)
 					}
 				}
 			}
@@ -141,5 +148,5 @@ func (s *floorSum) text(w io.Writer) {
 	for _, b := range s.Below {
 		fmt.Fprintln(w, "below the floor:", b)
 	}
-	fmt.Fprintf(w, "floors: %d figures hold, %d do not, %d floors were not measured\n", s.Held, len(s.Below), s.Unmeasured)
+	fmt.Fprintf(w, "floors: %d at or above, %d below, %d not measured\n", s.Held, len(s.Below), s.Unmeasured)
 }

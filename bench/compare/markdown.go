@@ -3,38 +3,87 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 )
 
+// The lines of a README between which the tool writes.
 const (
 	beginMark = "<!-- begin benchmarks -->"
 	endMark   = "<!-- end benchmarks -->"
 )
 
-// plotPath is where the plot of a machine is, seen from the README.
-func plotPath(machine string) string { return "bench/results/" + machine + ".svg" }
+// plotPath is the path of a machine's plot, relative to bench/README.md.
+func plotPath(machine string) string { return "results/" + machine + ".svg" }
 
-// first are the tables of each machine's best SIMD level.
-func (r *report) first() (tables []*table) {
-	for _, t := range r.Tables {
-		if !slices.ContainsFunc(tables, func(o *table) bool { return o.Machine == t.Machine }) {
-			tables = append(tables, t)
+// headline matches the benchmarks of the repository's README.
+var headline = regexp.MustCompile(`^(Forward|TrainStep)/model=base/batch=8/threads=`)
+
+// summary is the section of the repository's README: a line for each headline benchmark, with our
+// time on each machine and the ratio to the fastest peer there.
+func (r *report) summary() string {
+	tables := best(r.Tables)
+	var names []string
+	for _, t := range tables {
+		for _, row := range t.Rows {
+			if headline.MatchString(row.Name) && !slices.Contains(names, row.Name) {
+				names = append(names, row.Name)
+			}
 		}
 	}
-	return tables
+	var b strings.Builder
+	b.WriteString("| ViT-B, batch of 8 |")
+	for _, t := range tables {
+		fmt.Fprintf(&b, " %s |", t.title())
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(tables)) + "\n")
+	for _, name := range names {
+		fmt.Fprintf(&b, "| %s |", headlineTitle(name))
+		for _, t := range tables {
+			cell := ""
+			i := slices.IndexFunc(t.Rows, func(row *row) bool { return row.Name == name && row.Ours != nil })
+			if i >= 0 {
+				row := t.Rows[i]
+				cell = fmt.Sprintf("%.3g ms per image", 1e3*row.Ours.Seconds/float64(part(name, "batch")))
+				if len(row.Peers) > 0 { // the fastest comes first
+					cell += fmt.Sprintf("; %s takes %.2f times as long", title(row.Peers[0].Peer), *row.Peers[0].Ratio)
+				}
+			}
+			fmt.Fprintf(&b, " %s |", cell)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
-// markdown is the section of a README between the marks, for a reader who
-// finds the whole in the files.
-func (r *report) markdown() string {
+// headlineTitle is "Training step, 2 threads".
+func headlineTitle(name string) string {
+	pass := "Forward pass"
+	if strings.HasPrefix(name, "TrainStep") {
+		pass = "Training step"
+	}
+	return pass + threadsOf(name)
+}
+
+// title names a peer as its authors do.
+func title(peer string) string {
+	for _, a := range adapters {
+		if a.name == peer {
+			return a.title
+		}
+	}
+	return peer
+}
+
+// tables is the section of bench/README.md: a table and a plot for each machine.
+func (r *report) tables() string {
 	var b strings.Builder
-	for _, t := range r.first() {
+	for _, t := range best(r.Tables) {
 		var peers []string
 		for _, row := range t.Rows {
 			for _, f := range row.Peers {
@@ -67,9 +116,9 @@ func (r *report) markdown() string {
 			b.WriteString("\n")
 		}
 		if len(peers) == 0 {
-			b.WriteString("\nNo peers' results are stored for this machine.\n")
+			b.WriteString("\nNo results of peers are stored for this machine.\n")
 		} else {
-			b.WriteString("\nPeers: their time over ours, above 1× we are faster.\n")
+			b.WriteString("\nThe columns of peers have their time over ours; above 1× we are faster.\n")
 		}
 		if plot(t.Rows) != "" {
 			fmt.Fprintf(&b, "\n![shares of peak](%s)\n", plotPath(t.Machine))
@@ -86,51 +135,51 @@ func (r *report) markdown() string {
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(cells[:len(cells)-1], " | "))
 		}
 	} else {
-		b.WriteString("Accelerators: no results stored.\n")
+		b.WriteString("No results of accelerators are stored.\n")
 	}
 	return b.String()
 }
 
-// between replaces what stands between the marks of a text.
-func between(text []byte, section string) ([]byte, error) {
+// sections are the files, relative to the root, whose marked sections the report makes.
+func (r *report) sections() map[string]string {
+	return map[string]string{"README.md": r.summary(), "bench/README.md": r.tables()}
+}
+
+// replaceSection replaces the lines between the marks of a text.
+func replaceSection(text []byte, section string) ([]byte, error) {
 	before, rest, ok := bytes.Cut(text, []byte(beginMark))
 	_, after, ok2 := bytes.Cut(rest, []byte(endMark))
 	if !ok || !ok2 {
-		return nil, fmt.Errorf("has no lines %s and %s, in this order", beginMark, endMark)
+		return nil, fmt.Errorf("has no lines %s and %s, in this order; add them where the figures belong", beginMark, endMark)
 	}
 	return slices.Concat(before, []byte(beginMark+"\n"+section), []byte(endMark), after), nil
 }
 
-// writeMarkdown puts the section into a README, and the plots where it refers
-// to them.
-func (r *report) writeMarkdown(readme string) error {
-	text, err := os.ReadFile(readme)
-	if err != nil {
-		return fmt.Errorf("-readme: %w", err)
+// writeMarkdown writes the sections of both READMEs below root, and the plots.
+func (r *report) writeMarkdown(root string) error {
+	for name, section := range r.sections() {
+		path := filepath.Join(root, name)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if text, err = replaceSection(text, section); err != nil {
+			return fmt.Errorf("%s %w", path, err)
+		}
+		if err := writeFile(path, string(text)); err != nil {
+			return err
+		}
 	}
-	if text, err = between(text, r.markdown()); err != nil {
-		return fmt.Errorf("-readme: %s %w", readme, err)
-	}
-	if err := writeFile(readme, text); err != nil {
-		return err
-	}
-	for _, t := range r.first() {
+	for _, t := range best(r.Tables) {
 		if svg := plot(t.Rows); svg != "" {
-			path := filepath.Join(filepath.Dir(readme), plotPath(t.Machine))
+			path := filepath.Join(root, "bench", plotPath(t.Machine))
 			if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 				return err
 			}
-			if err := writeFile(path, []byte(svg)); err != nil {
+			if err := writeFile(path, svg); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-func writeFile(path string, text []byte) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := w.Write(text)
-		return err
-	})
 }

@@ -2,22 +2,17 @@ package main
 
 import (
 	"cmp"
-	"fmt"
-	"io"
 	"math"
 	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"golang.org/x/perf/benchmath"
-	"golang.org/x/perf/benchunit"
 )
 
-// report is everything that the tool says about a set of measurements.
+// report is the outcome of a set of measurements.
 type report struct {
 	Tables []*table  `json:"tables"`
 	Costs  []*cost   `json:"costs"`
-	Notes  []string  `json:"notes,omitempty"` // absent peers and what else did not work
+	Notes  []string  `json:"notes,omitempty"` // peers that are absent or failed
 	Floors *floorSum `json:"floors,omitempty"`
 }
 
@@ -29,36 +24,36 @@ type table struct {
 	Rows    []*row `json:"rows"`
 }
 
-// row is a benchmark with all who ran it in one session.
+// row is a benchmark with the figures of everyone who ran it in one session.
 type row struct {
 	Name   string    `json:"name"`
 	Date   string    `json:"date"`
 	Commit string    `json:"commit"`
 	Ours   *figure   `json:"ours,omitempty"`
-	Peers  []*figure `json:"peers,omitempty"` // the best variant of each, the fastest first
+	Peers  []*figure `json:"peers,omitempty"` // by the fastest variant of each, the fastest peer first
 }
 
-// figure is what was measured of one who ran a benchmark. Optional figures are
-// nil where they cannot be told.
+// figure summarises the measurements of one benchmark by one library. Optional fields are nil if
+// they are unknown.
 type figure struct {
 	Peer    string      `json:"peer"`
 	Version string      `json:"version,omitempty"`
 	Variant string      `json:"variant,omitempty"`
 	N       int         `json:"n"`              // measurements
 	Seconds float64     `json:"seconds"`        // median time of one operation
-	CI      *[2]float64 `json:"ci95,omitempty"` // of the median; it takes 6 measurements
+	CI      *[2]float64 `json:"ci95,omitempty"` // of the median; nil below 6 measurements
 	GFLOPS  *float64    `json:"gflop_s,omitempty"`
 	Share   *float64    `json:"percent_of_peak,omitempty"`
 	Ratio   *float64    `json:"ratio,omitempty"` // of a peer: its median time over ours
-	P       *float64    `json:"p,omitempty"`     // of a peer: that times like these are of one distribution, by Mann-Whitney's U test
+	P       *float64    `json:"p,omitempty"`     // of a peer: the p-value of Mann-Whitney's U test that our times and its times differ
 
 	sample *benchmath.Sample
 }
 
-// newFigure summarises measurements of one benchmark by one peer.
+// newFigure summarises the measurements of one benchmark by one library.
 func newFigure(ms []*measurement) *figure {
 	m := ms[0]
-	f := &figure{Peer: m.peer, Version: cmp.Or(m.GetConfig("version"), m.GetConfig(m.peer)), Variant: m.variant, N: len(ms)}
+	f := &figure{Peer: m.peer, Version: m.GetConfig("version"), Variant: m.variant, N: len(ms)}
 	f.sample = sampleOf(ms, (*measurement).seconds)
 	s := benchmath.AssumeNothing.Summary(f.sample, 0.95)
 	f.Seconds = s.Center
@@ -76,7 +71,7 @@ func sampleOf(ms []*measurement, value func(*measurement) float64) *benchmath.Sa
 	return benchmath.NewSample(values, &benchmath.DefaultThresholds)
 }
 
-// median of a unit, or nil where it was not measured each time.
+// median returns the median of a unit, or nil unless every measurement has it.
 func median(ms []*measurement, unit string) *float64 {
 	for _, m := range ms {
 		if v, ok := m.Value(unit); !ok || v == 0 {
@@ -87,17 +82,17 @@ func median(ms []*measurement, unit string) *float64 {
 	return &v
 }
 
-// simdOrder has the best level first: with it the peers are compared.
+// simdOrder lists the best level first. Peers are compared with the best level of a machine.
 var simdOrder = []string{"avx512", "avx2", "generic", ""}
 
-// group collects values under keys, in order of appearance.
-type group[K comparable, V any] struct {
-	keys []K
+// groups are values by key.
+type groups[K comparable, V any] struct {
+	keys []K // in order of first appearance
 	of   map[K][]V
 }
 
-func groupBy[K comparable, V any](values []V, key func(V) K) *group[K, V] {
-	g := &group[K, V]{of: map[K][]V{}}
+func groupBy[K comparable, V any](values []V, key func(V) K) *groups[K, V] {
+	g := &groups[K, V]{of: map[K][]V{}}
 	for _, v := range values {
 		k := key(v)
 		if _, ok := g.of[k]; !ok {
@@ -108,20 +103,21 @@ func groupBy[K comparable, V any](values []V, key func(V) K) *group[K, V] {
 	return g
 }
 
-// newReport compares. Of several sessions of a machine the latest counts that
-// ran a benchmark.
+// newReport compares measurements. Of several sessions of a machine, the latest one that ran a
+// benchmark counts.
 func newReport(all []*measurement, prices map[string]float64) *report {
 	r := &report{}
 	cpus := slices.DeleteFunc(slices.Clone(all), (*measurement).accelerator)
 	machines := groupBy(cpus, func(m *measurement) string { return m.machine })
 	for _, machine := range machines.keys {
-		ms := machines.of[machine]
-		r.Tables = append(r.Tables, tablesOf(machine, ms)...)
+		r.Tables = append(r.Tables, tablesOf(machine, machines.of[machine])...)
 	}
 	r.Costs = costs(r.Tables, all, prices)
 	return r
 }
 
+// tablesOf returns a table for each SIMD level of a machine. The peers are in the first, or in one of
+// their own if we have no results.
 func tablesOf(machine string, ms []*measurement) (tables []*table) {
 	levels := groupBy(ms, func(m *measurement) string {
 		if m.peer != own {
@@ -153,12 +149,11 @@ func tablesOf(machine string, ms []*measurement) (tables []*table) {
 	return tables
 }
 
+// newRow compares the measurements of one benchmark in the latest session that has it.
 func newRow(name string, ms []*measurement) *row {
-	sessions := groupBy(ms, (*measurement).session)
-	latest := slices.MaxFunc(sessions.keys, func(a, b session) int { return cmp.Compare(a.date, b.date) })
-	ms = sessions.of[latest]
+	latest, ms := latestSession(ms)
 	r := &row{Name: name, Date: latest.date, Commit: latest.commit}
-	var flop float64 // of an operation
+	var flop float64 // floating-point operations per call
 	ours := slices.DeleteFunc(slices.Clone(ms), func(m *measurement) bool { return m.peer != own })
 	if len(ours) > 0 {
 		r.Ours = newFigure(ours)
@@ -187,8 +182,23 @@ func newRow(name string, ms []*measurement) *row {
 	return r
 }
 
-// bestOf returns for each key the variant with the lowest median, the fastest
-// first, each completed by more.
+// latestSession returns the session with the latest date and its measurements.
+func latestSession(ms []*measurement) (session, []*measurement) {
+	sessions := groupBy(ms, (*measurement).session)
+	latest := slices.MaxFunc(sessions.keys, func(a, b session) int { return cmp.Compare(a.date, b.date) })
+	return latest, sessions.of[latest]
+}
+
+// figures returns our figure, if there is one, and those of the peers.
+func (r *row) figures() []*figure {
+	if r.Ours == nil {
+		return r.Peers
+	}
+	return append([]*figure{r.Ours}, r.Peers...)
+}
+
+// bestOf returns the variant with the lowest median for each key, the fastest first. It passes each
+// with its measurements to more, unless that is nil.
 func bestOf(ms []*measurement, key func(*measurement) string, more func(*figure, []*measurement)) (best []*figure) {
 	keys := groupBy(ms, key)
 	for _, k := range keys.keys {
@@ -209,112 +219,12 @@ func bestOf(ms []*measurement, key func(*measurement) string, more func(*figure,
 	return best
 }
 
-// who names a peer with its variant and version.
-func (f *figure) who() string {
-	name := f.Peer
-	if f.Variant != "" {
-		name += " " + f.Variant
-	}
-	if f.Version != "" {
-		name += " " + f.Version
-	}
-	return name
-}
-
-// time is the median with a prefixed unit: "1.382 ms".
-func (f *figure) time() string {
-	s := benchunit.Scale(f.Seconds, benchunit.Decimal)
-	number := strings.TrimRight(s, "nµmk")
-	return number + " " + s[len(number):] + "s"
-}
-
-// spread is the confidence interval as a percentage of the median.
-func (f *figure) spread() string {
-	if f.CI == nil {
-		return "± ∞"
-	}
-	return fmt.Sprintf("± %.0f %%", 100*max(f.CI[1]-f.Seconds, f.Seconds-f.CI[0])/f.Seconds)
-}
-
-func optional(format string, v *float64) string {
-	if v == nil {
-		return ""
-	}
-	return fmt.Sprintf(format, *v)
-}
-
-// ratio is a peer's time in terms of ours, with the p-value.
-func (f *figure) ratio() string {
-	if f.Ratio == nil {
-		return ""
-	}
-	return fmt.Sprintf("%.2f× (p=%.3f)", *f.Ratio, *f.P)
-}
-
-// title says what a table is of.
-func (t *table) title() string {
-	return strings.Join(slices.DeleteFunc([]string{t.Machine, t.CPU, t.SIMD}, func(s string) bool { return s == "" }), ", ")
-}
-
-// sessions are the commits and dates of a table's rows.
-func (t *table) sessions() string {
-	var words []string
-	for _, r := range t.Rows {
-		w := cmp.Or(r.Date, "undated")
-		if r.Commit != "" {
-			w = "commit " + r.Commit + ", " + w
-		}
-		if !slices.Contains(words, w) {
-			words = append(words, w)
+// best returns the table of each machine's best SIMD level, which is its first.
+func best(tables []*table) (first []*table) {
+	for _, t := range tables {
+		if !slices.ContainsFunc(first, func(o *table) bool { return o.Machine == t.Machine }) {
+			first = append(first, t)
 		}
 	}
-	return strings.Join(words, "; ")
-}
-
-// text writes the report for a terminal.
-func (r *report) text(w io.Writer) {
-	for _, t := range r.Tables {
-		fmt.Fprintf(w, "%s (%s)\n\n", t.title(), t.sessions())
-		tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(tw, "benchmark\tby\ttime\tCI 95 %\tn\tGFLOP/s\t% of peak\ttime over ours\t")
-		line := func(name string, f *figure) {
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t\n", name, f.who(), f.time(), f.spread(), f.N,
-				optional("%.0f", f.GFLOPS), optional("%.1f", f.Share), f.ratio())
-		}
-		for _, row := range t.Rows {
-			name := row.Name
-			for _, f := range append([]*figure{row.Ours}, row.Peers...) {
-				if f != nil {
-					line(name, f)
-					name = ""
-				}
-			}
-		}
-		tw.Flush()
-		fmt.Fprintln(w)
-	}
-	r.costText(w)
-	for _, n := range r.Notes {
-		fmt.Fprintln(w, n)
-	}
-	if few := r.few(); few != "" {
-		fmt.Fprintln(w, few)
-	}
-	if r.Floors != nil {
-		r.Floors.text(w)
-	}
-}
-
-// few warns of too few measurements.
-func (r *report) few() string {
-	for _, t := range r.Tables {
-		for _, row := range t.Rows {
-			for _, f := range append([]*figure{row.Ours}, row.Peers...) {
-				if f != nil && f.CI == nil {
-					return "± ∞: a confidence interval at 95 % takes 6 measurements"
-				}
-			}
-		}
-	}
-	return ""
+	return first
 }

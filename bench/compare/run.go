@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -10,28 +9,23 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/gomae/gomae/internal/machine"
 	"golang.org/x/perf/benchfmt"
 )
 
-var exeSuffix = map[bool]string{true: ".exe"}[runtime.GOOS == "windows"]
-
-// runner measures: our benchmarks and the peers' in turn, round after round, so
-// that what slows the machine down for a while hits all of them.
+// runner measures our benchmarks and those of the peers in turn, round after round, so that whatever
+// slows the machine down for a while affects all of them.
 type runner struct {
 	root, python string
-	pattern      string // of -bench, as go test takes it
+	pattern      string // of go test's -bench
 	rounds       int
 	seconds      float64
 	peers        []adapter
 	config       [][2]string // configuration lines of every result
 	logf         func(format string, args ...any)
-	peak         func(threads int) float64          // GFLOP/s
-	keep         func(ms []*measurement) error      // called after each run with all that was measured
+	peak         func(threads int) float64          // in GFLOP/s
+	store        func(ms []*measurement) error      // called after each run with all results so far; may be nil
 	ours         func(dir string) (*adapter, error) // builds our benchmarks
 }
 
@@ -48,34 +42,26 @@ func (r *runner) buildOurs(ctx context.Context, dir string) (*adapter, error) {
 	}}, nil
 }
 
-// run measures all rounds. notes say which peers were absent and what else did
-// not work. When ctx ends it returns what there is, with ctx's error.
-func (r *runner) run(ctx context.Context) (all []*measurement, notes []string, err error) {
+// side is one participant of the comparison.
+type side struct {
+	*adapter
+	program string
+	out     bool // it failed and does not take part any more
+}
+
+// run measures all rounds. The notes say which peers were absent or failed. When ctx ends it returns
+// what was measured until then, with ctx's error.
+func (r *runner) run(ctx context.Context) (all []*measurement, notes []error, err error) {
 	dir, err := os.MkdirTemp("", "gomae-compare-")
 	if err != nil {
 		return nil, nil, err
 	}
 	defer os.RemoveAll(dir)
-	r.logf("building the benchmarks")
-	ours, err := r.ours(dir)
+	sides, notes, err := r.prepare(ctx, dir)
 	if err != nil {
-		return nil, nil, err
+		return nil, notes, err
 	}
-	sides := []*side{{adapter: ours}}
-	for i := range r.peers {
-		a := &r.peers[i]
-		program, err := a.prepare(ctx, r.root, dir, r.python)
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		if err != nil {
-			notes = append(notes, err.Error())
-			r.logf("%v", err)
-			continue
-		}
-		sides = append(sides, &side{adapter: a, program: program})
-	}
-	var names []string // of our benchmarks: the first run tells
+	var names []string // of our benchmarks, known after their first run
 	before := r.peaks()
 	for round := range r.rounds {
 		for _, s := range sides {
@@ -90,24 +76,13 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []string, e
 				continue
 			}
 			start := time.Now()
-			ms, err := s.execute(ctx, r, wanted)
+			ms, err := s.measure(ctx, r, wanted)
 			after := r.peaks()
-			for _, m := range ms {
-				if t := part(m.name, "threads"); t > 0 && before[t] > 0 {
-					m.Values = append(m.Values, benchfmt.Value{Value: math.Round((before[t]+after[t])/2*10) / 10, Unit: peakUnit})
-				}
-				for _, c := range r.config {
-					setFile(m.Result, c[0], c[1])
-				}
-				setFile(m.Result, "peer", m.peer)
-				setFile(m.Result, "variant", m.variant)
-				m.Name = benchfmt.Name(m.name)
-				m.machine = m.GetConfig("machine")
-			}
+			r.label(ms, before, after)
 			before = after
 			all = append(all, ms...)
-			if len(ms) > 0 && r.keep != nil {
-				if err := r.keep(all); err != nil {
+			if len(ms) > 0 && r.store != nil {
+				if err := r.store(all); err != nil {
 					return all, notes, err
 				}
 			}
@@ -126,77 +101,67 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []string, e
 			if s.name == own {
 				return all, notes, err
 			}
-			notes = append(notes, err.Error())
+			notes = append(notes, err)
 			r.logf("%v", err)
-			// What cannot run now cannot in the next round either.
-			s.out = len(ms) == 0
+			s.out = len(ms) == 0 // it would fail in the next round as well
 		}
 	}
 	return all, notes, nil
 }
 
-// side is who takes part in a comparison.
-type side struct {
-	*adapter
-	program string
-	out     bool // it does not any more
+// prepare builds our benchmarks and the peers that are installed.
+func (r *runner) prepare(ctx context.Context, dir string) (sides []*side, notes []error, err error) {
+	r.logf("building the benchmarks")
+	ours, err := r.ours(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	sides = []*side{{adapter: ours}}
+	for i := range r.peers {
+		a := &r.peers[i]
+		program, err := a.prepare(ctx, r.root, dir, r.python)
+		if ctx.Err() != nil {
+			return nil, notes, ctx.Err()
+		}
+		if err != nil {
+			notes = append(notes, err)
+			r.logf("%v", err)
+			continue
+		}
+		sides = append(sides, &side{adapter: a, program: program})
+	}
+	return sides, notes, nil
 }
 
-func (s *side) execute(ctx context.Context, r *runner, names []string) ([]*measurement, error) {
+func (s *side) measure(ctx context.Context, r *runner, names []string) ([]*measurement, error) {
 	if s.name == own {
 		return execute(ctx, r.root, s.commands(nil, "", nil, r.seconds)[0], own)
 	}
 	return s.run(ctx, r.root, s.program, names, r.seconds)
 }
 
-// peaks measures the peak of fused multiply-adds for the numbers of threads
-// that benchmarks have.
+// label adds to results what they do not say themselves: the peak around the run, the machine, the
+// commit and the date.
+func (r *runner) label(ms []*measurement, before, after map[int]float64) {
+	for _, m := range ms {
+		if t := part(m.name, "threads"); t > 0 && before[t] > 0 {
+			m.Values = append(m.Values, benchfmt.Value{Value: math.Round((before[t]+after[t])/2*10) / 10, Unit: peakUnit})
+		}
+		for _, c := range r.config {
+			setConfig(m.Result, c[0], c[1])
+		}
+		setConfig(m.Result, "peer", m.peer)
+		setConfig(m.Result, "variant", m.variant)
+		m.Name = benchfmt.Name(m.name)
+		m.machine = m.GetConfig("machine")
+	}
+}
+
+// peaks measures the peak of fused multiply-adds with each number of threads that benchmarks use.
 func (r *runner) peaks() map[int]float64 {
 	p := map[int]float64{1: r.peak(1)}
 	if n := runtime.GOMAXPROCS(0); n > 1 {
 		p[n] = r.peak(n)
 	}
 	return p
-}
-
-func measurePeak(threads int) float64 {
-	return machine.PeakGFLOPS(threads, 100*time.Millisecond)
-}
-
-// configLines are the machine, the commit and the date of a run that begins now.
-func configLines(root, machine string, now time.Time) ([][2]string, error) {
-	git := func(args ...string) (string, error) {
-		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).Output()
-		return strings.TrimSpace(string(out)), err
-	}
-	commit, err := git("rev-parse", "--short", "HEAD")
-	if err != nil {
-		commit = "unknown"
-	} else if changes, err := git("status", "--porcelain", "--untracked-files=no"); err != nil || changes != "" {
-		commit += "-changed"
-	}
-	if strings.ContainsAny(machine, `/\ `) || machine == "" {
-		return nil, fmt.Errorf("-name %q: want the name of a folder, without spaces and slashes", machine)
-	}
-	return [][2]string{
-		{"machine", machine}, {"commit", commit}, {"date", now.UTC().Format("2006-01-02T15:04Z")},
-		{"threads-available", strconv.Itoa(runtime.GOMAXPROCS(0))}, {"go", runtime.Version()},
-	}, nil
-}
-
-// findRoot returns the folder of the checkout that the working folder is in.
-func findRoot() (string, error) {
-	dir, err := os.Getwd()
-	for err == nil {
-		text, readErr := os.ReadFile(filepath.Join(dir, "go.mod"))
-		if readErr == nil && strings.HasPrefix(string(text), "module github.com/gomae/gomae\n") {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("run this inside a clone of the repository: it builds the benchmarks there")
-		}
-		dir = parent
-	}
-	return "", err
 }
