@@ -2,13 +2,14 @@ package peers
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
 	"time"
 )
 
-// product is GELU(x·wᵀ + bias) or x·wᵀ, in float64.
+// product computes a layer in float64.
 func product(l *Layer) []float32 {
 	y := make([]float32, l.M*l.N)
 	for i := range l.M {
@@ -29,45 +30,71 @@ func product(l *Layer) []float32 {
 
 func TestVerify(t *testing.T) {
 	for _, gelu := range []bool{false, true} {
-		l := &Layer{M: 5, N: 4, K: 33, GELU: gelu}
-		l.fill()
-		y := product(l)
-		if err := l.verify(y); err != nil {
-			t.Errorf("gelu %t: a right result is refused: %v", gelu, err)
-		}
-		y[7] += 1e-3
-		if l.verify(y) == nil {
-			t.Errorf("gelu %t: a wrong element is not found", gelu)
-		}
-		y[7] = float32(math.NaN())
-		if l.verify(y) == nil {
-			t.Errorf("gelu %t: NaN is not found", gelu)
-		}
-		if l.verify(y[1:]) == nil {
-			t.Errorf("gelu %t: a short result is not found", gelu)
+		for _, c := range []struct {
+			name   string
+			change func(y []float32) []float32
+			right  bool
+		}{
+			{"right", func(y []float32) []float32 { return y }, true},
+			{"wrong element", func(y []float32) []float32 { y[7] += 1e-3; return y }, false},
+			{"NaN", func(y []float32) []float32 { y[7] = float32(math.NaN()); return y }, false},
+			{"too short", func(y []float32) []float32 { return y[1:] }, false},
+		} {
+			t.Run(fmt.Sprintf("%s, gelu %t", c.name, gelu), func(t *testing.T) {
+				l := &Layer{M: 5, N: 4, K: 33, GELU: gelu}
+				l.fill()
+				if err := l.Verify(c.change(product(l))); (err == nil) != c.right {
+					t.Errorf("got error %v", err)
+				}
+			})
 		}
 	}
 }
 
-// A wrong result must not be timed, and a missing library must be told apart.
-func TestRunRefuses(t *testing.T) {
-	timed := false
-	wrong := Peer{Name: "wrong", Start: func(int) (Library, error) {
-		return Library{Compute: func(l *Layer) ([]float32, Measure, error) {
-			return make([]float32, l.M*l.N), func(time.Duration) (int, time.Duration, error) { timed = true; return 1, 1, nil }, nil
-		}}, nil
-	}}
+func TestTransposed(t *testing.T) {
+	l := &Layer{M: 1, N: 2, K: 3, W: []float32{1, 2, 3, 4, 5, 6}}
+	if got := fmt.Sprint(l.Transposed()); got != "[1 4 2 5 3 6]" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestRun has peers that compute the right and the wrong result, and one that is missing.
+func TestRun(t *testing.T) {
+	timed := 0
+	peer := func(result func(l *Layer) []float32) Peer {
+		return Peer{Name: "x", Start: func(int) (Library, error) {
+			return Library{Version: "1.2", Compute: func(l *Layer) ([]float32, Measure, error) {
+				return result(l), func(time.Duration) (int, time.Duration, error) { timed++; return 2, 4 * time.Microsecond, nil }, nil
+			}}, nil
+		}}
+	}
 	only := func(l *Layer, name string) bool {
 		return strings.HasPrefix(name, "BenchmarkGemm/shape=98x768x768/weights=raw/threads=1")
 	}
-	if err := run(wrong, only, []int{1}, 1, time.Millisecond); err == nil || timed {
-		t.Errorf("got error %v, timed %t; want an error and no time", err, timed)
-	}
-	missing := Peer{Name: "missing", Start: func(int) (Library, error) { return Library{}, &Absent{"not there"} }}
-	var a *Absent
-	if err := run(missing, only, []int{1}, 1, time.Millisecond); !errors.As(err, &a) {
-		t.Errorf("got error %v, want that it is absent", err)
-	}
+	t.Run("right", func(t *testing.T) {
+		var out strings.Builder
+		timed = 0
+		if err := run(&out, peer(product), only, []int{1}, 3, time.Millisecond); err != nil || timed != 3 {
+			t.Errorf("error %v, timed %d times; want none and 3", err, timed)
+		}
+		if strings.Count(out.String(), " 2000 ns/op\t") != 3 || !strings.Contains(out.String(), "peer: x\nversion: 1.2\n") {
+			t.Errorf("it prints\n%s", &out)
+		}
+	})
+	t.Run("wrong", func(t *testing.T) {
+		timed = 0
+		zeros := func(l *Layer) []float32 { return make([]float32, l.M*l.N) }
+		if err := run(&strings.Builder{}, peer(zeros), only, []int{1}, 1, time.Millisecond); err == nil || timed != 0 {
+			t.Errorf("error %v, timed %d times; want an error and no time", err, timed)
+		}
+	})
+	t.Run("missing", func(t *testing.T) {
+		missing := Peer{Name: "missing", Start: func(int) (Library, error) { return Library{}, &AbsentError{"not there"} }}
+		var absent *AbsentError
+		if err := run(&strings.Builder{}, missing, only, []int{1}, 1, time.Millisecond); !errors.As(err, &absent) {
+			t.Errorf("got error %v, want an AbsentError", err)
+		}
+	})
 }
 
 func TestShapesAreUnique(t *testing.T) {

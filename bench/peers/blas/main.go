@@ -1,12 +1,11 @@
-// Command blas times OpenBLAS or oneDNN: see package peers. It compiles a small
-// program around the library in a folder for temporary files, and runs it once
-// for each number of threads.
+// Command blas times OpenBLAS or oneDNN: see package peers. It compiles a small program around the
+// library in a temporary folder, and runs it once for each number of threads.
 //
 //	go run ./bench/peers/blas -lib openblas
 //	go run ./bench/peers/blas -lib onednn -shapes 99x3072x768 -threads 1
 //
-// A library outside the system's folders is found as compilers and loaders find
-// one: by CPATH, LIBRARY_PATH and LD_LIBRARY_PATH.
+// To use a library outside of the system's folders, set CPATH, LIBRARY_PATH and LD_LIBRARY_PATH as for
+// any compiler and loader.
 package main
 
 import (
@@ -32,11 +31,11 @@ import (
 //go:embed native
 var native embed.FS
 
-// library is how one is compiled and installed.
+// library says how to install a library and compile a program for it.
 type library struct {
 	install string
 	compile []string
-	gelu    bool
+	gelu    bool // whether it has linear layers with GELU
 }
 
 var libraries = map[string]library{
@@ -50,7 +49,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	name := flag.String("lib", "openblas", "openblas or onednn")
+	name := flag.String("lib", "openblas", "the library to time: openblas or onednn")
 	code := peers.Main(func() (peers.Peer, error) {
 		lib, ok := libraries[*name]
 		if !ok {
@@ -68,7 +67,7 @@ func main() {
 	os.Exit(code)
 }
 
-// build compiles the program in dir, once.
+// build compiles the program in dir, unless it is there already.
 func (lib library) build(dir string) (string, error) {
 	program := filepath.Join(dir, "peer")
 	if _, err := os.Stat(program); err == nil {
@@ -90,14 +89,14 @@ func (lib library) build(dir string) (string, error) {
 	cmd := exec.Command(lib.compile[0], append(slices.Clone(lib.compile[1:]), "-o", program)...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", &peers.Absent{Why: fmt.Sprintf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)}
+		return "", &peers.AbsentError{Why: fmt.Sprintf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)}
 	}
 	return program, nil
 }
 
-// environment has what a library reads when it starts. OpenBLAS gets its
-// kernels for AVX-512 where the CPU has that, which older versions do not see
-// on a CPU that they do not know; results are verified.
+// environment returns the environment variables that a library reads when it starts. On a CPU with
+// AVX-512, OpenBLAS is told to use its kernels for that, which older versions do not use on a CPU
+// they do not know.
 func environment(threads int) []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "OPENBLAS_") })
 	env = append(env, fmt.Sprint("OMP_NUM_THREADS=", threads), fmt.Sprint("OPENBLAS_NUM_THREADS=", threads))
@@ -107,7 +106,7 @@ func environment(threads int) []string {
 	return env
 }
 
-// peer is a running program: see native/peer.h for what it is told and says.
+// peer is a running program. native/peer.h describes what it reads and writes.
 type peer struct {
 	in  io.WriteCloser
 	out *bufio.Reader
@@ -135,7 +134,7 @@ func start(program string, threads int) (peers.Library, error) {
 		in.Close()
 		var exit *exec.ExitError
 		if err := cmd.Wait(); errors.As(err, &exit) && (exit.ExitCode() == 3 || exit.ExitCode() == 127) {
-			return peers.Library{}, &peers.Absent{Why: strings.TrimSpace(stderr.String())}
+			return peers.Library{}, &peers.AbsentError{Why: strings.TrimSpace(stderr.String())}
 		}
 		return peers.Library{}, fmt.Errorf("%v: %s", err, stderr.String())
 	}
@@ -157,7 +156,7 @@ func start(program string, threads int) (peers.Library, error) {
 	}, nil
 }
 
-// compute has a layer computed once.
+// compute lets the program compute a layer once.
 func (p *peer) compute(l *peers.Layer) ([]float32, error) {
 	flag := map[bool]int32{true: 1}
 	bias := l.Bias
@@ -177,7 +176,7 @@ func (p *peer) compute(l *peers.Layer) ([]float32, error) {
 	return y, binary.Read(p.out, binary.NativeEndian, y)
 }
 
-// measure has the layer computed for about d.
+// measure lets the program compute the layer repeatedly for about d.
 func (p *peer) measure(d time.Duration) (int, time.Duration, error) {
 	if err := binary.Write(p.in, binary.NativeEndian, d.Seconds()); err != nil {
 		return 0, 0, err

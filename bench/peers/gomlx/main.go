@@ -1,5 +1,5 @@
-// Command gomlx times gomlx's backend in pure Go, which it calls simplego: see
-// package peers. It is a module of its own, so that nobody else downloads gomlx.
+// Command gomlx times simplego, gomlx's backend in pure Go: see package peers. It is a module of its
+// own, so that nobody else downloads gomlx.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 func start(threads int) (peers.Library, error) {
 	runtime.GOMAXPROCS(threads)
 	stdout := os.Stdout
-	os.Stdout = os.Stderr // simplego prints what it was told
+	os.Stdout = os.Stderr // simplego prints its configuration
 	backend, err := simplego.New(fmt.Sprintf("parallelism=%d", threads))
 	os.Stdout = stdout
 	if err != nil {
@@ -37,7 +37,7 @@ func start(threads int) (peers.Library, error) {
 	}, nil
 }
 
-// compute has no way to pack w ahead, but a transposed one may be faster.
+// compute times the product. gomlx cannot pack w ahead of time, but a transposed w may be faster.
 func compute(backend backends.Backend, l *peers.Layer) ([]float32, peers.Measure, error) {
 	y := make([]float32, l.M*l.N)
 	product, err := compile(backend, l, l.W, false)
@@ -51,16 +51,9 @@ func compute(backend backends.Backend, l *peers.Layer) ([]float32, peers.Measure
 	if err := backend.BufferToFlatData(out, y); err != nil {
 		return nil, nil, err
 	}
-	// What worked once works again.
 	ways := []func(){func() { release(backend, product) }}
 	if l.Packed {
-		transposed := make([]float32, len(l.W))
-		for j := range l.N {
-			for p := range l.K {
-				transposed[p*l.N+j] = l.W[j*l.K+p]
-			}
-		}
-		other, err := compile(backend, l, transposed, true)
+		other, err := compile(backend, l, l.Transposed(), true)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -69,7 +62,8 @@ func compute(backend backends.Backend, l *peers.Layer) ([]float32, peers.Measure
 	return y, peers.Fastest(ways...), nil
 }
 
-// release computes once and gives the result's memory back.
+// release computes once and frees the result. It panics on an error, because the product has already
+// worked once.
 func release(backend backends.Backend, product func() (backends.Buffer, error)) {
 	out, err := product()
 	if err == nil {
@@ -80,7 +74,8 @@ func release(backend backends.Backend, product func() (backends.Buffer, error)) 
 	}
 }
 
-// compile returns the product of x [M,K] and w, [N,K] or transposed [K,N].
+// compile returns a function that multiplies x [M,K] by w, which is [N,K], or [K,N] if it is
+// transposed.
 func compile(backend backends.Backend, l *peers.Layer, w []float32, transposed bool) (func() (backends.Buffer, error), error) {
 	xShape, wShape, contract := shapes.Make(dtypes.Float32, l.M, l.K), shapes.Make(dtypes.Float32, l.N, l.K), 1
 	if transposed {

@@ -17,8 +17,7 @@ func main() {
 	}))
 }
 
-// start limits Go to so many threads: gonum divides a large product among
-// goroutines.
+// start limits Go to that many threads: gonum divides a large product among goroutines.
 func start(threads int) (peers.Library, error) {
 	runtime.GOMAXPROCS(threads)
 	return peers.Library{Version: peers.ModuleVersion("gonum.org/v1/gonum"), Compute: compute}, nil
@@ -29,16 +28,12 @@ func compute(l *peers.Layer) ([]float32, peers.Measure, error) {
 		return blas32.General{Rows: rows, Cols: cols, Stride: cols, Data: data}
 	}
 	x, w, y := matrix(l.M, l.K, l.X), matrix(l.N, l.K, l.W), matrix(l.M, l.N, make([]float32, l.M*l.N))
-	transposed := matrix(l.K, l.N, make([]float32, len(l.W)))
-	for j := range l.N {
-		for p := range l.K {
-			transposed.Data[p*l.N+j] = l.W[j*l.K+p]
-		}
-	}
 	product := func() { blas32.Gemm(blas.NoTrans, blas.Trans, 1, x, w, 0, y) }
 	product()
-	if l.Packed { // the nearest it has to packing is a transposed weight
-		return y.Data, peers.Fastest(product, func() { blas32.Gemm(blas.NoTrans, blas.NoTrans, 1, x, transposed, 0, y) }), nil
+	if !l.Packed {
+		return y.Data, peers.Loop(product), nil
 	}
-	return y.Data, peers.Loop(product), nil
+	// gonum cannot pack weights; a transposed weight comes nearest.
+	transposed := matrix(l.K, l.N, l.Transposed())
+	return y.Data, peers.Fastest(product, func() { blas32.Gemm(blas.NoTrans, blas.NoTrans, 1, x, transposed, 0, y) }), nil
 }

@@ -1,5 +1,5 @@
-// oneDNN 2 or 3 behind the protocol of peer.h: a matmul primitive, its weights
-// in the layout that the library wants.
+// oneDNN 2 or 3 behind the protocol of peer.h: a matmul primitive with its
+// weights in the layout that the library prefers.
 #include <exception>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
@@ -13,8 +13,7 @@ using tag = memory::format_tag;
 static engine cpu(engine::kind::cpu, 0);
 static stream queue(cpu);
 
-// A matmul with its arguments and, where the weights are packed at each call,
-// how.
+// A matmul with its arguments. With pack_each, each call packs the weights.
 struct product {
 	matmul primitive;
 	std::unordered_map<int, memory> arguments;
@@ -78,7 +77,7 @@ int main() {
 	layer l;
 	try {
 		while (read_layer(&l)) {
-			// Raw weights are read as they lie, or packed at each call: whichever is faster.
+			// Raw weights are used as they are, or packed at each call, whichever is faster.
 			product any(l, tag::any, !l.packed), direct(l, tag::ba, false);
 			product *best = &any;
 			product::run(&any);

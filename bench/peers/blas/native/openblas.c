@@ -1,5 +1,5 @@
-// OpenBLAS behind the protocol of peer.h. The library is loaded by name:
-// Debian's package of it has no headers, and no link for the linker.
+// OpenBLAS behind the protocol of peer.h. The library is loaded at run time,
+// because Debian's package of it has neither headers nor a link for the linker.
 #include <dlfcn.h>
 
 #include "peer.h"

@@ -1,7 +1,7 @@
-// The protocol between the adapter and a library: on standard output a line
-// "VERSION\tVARIANT"; then for each layer the adapter writes a header and the
-// numbers, and reads the result. After that it asks for times until it asks for
-// none.
+// The protocol between the Go program and a library. First this program writes a
+// line "VERSION\tVARIANT". For each layer the Go program writes a header and the
+// numbers and reads the result; then it sends durations, and reads the number of
+// calls and their time for each, until it sends 0.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ static void read_or_exit(void *p, size_t size, size_t n) {
 	}
 }
 
-// Lines of the cache are the least that libraries like.
+// Aligned to a cache line, which some libraries need for their best speed.
 static float *floats(size_t n) {
 	float *p = (float *)aligned_alloc(64, (4 * n + 63) / 64 * 64);
 	if (!p) {
@@ -34,7 +34,7 @@ static float *floats(size_t n) {
 	return p;
 }
 
-// 0 at the end of the input.
+// Returns 0 at the end of the input.
 static int read_layer(struct layer *l) {
 	int32_t header[5];
 	if (fread(header, sizeof header, 1, stdin) != 1) return 0;
@@ -57,7 +57,7 @@ static double now(void) {
 	return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-// Seconds of the fastest of three calls.
+// The time of the fastest of three calls, in seconds.
 static double trial(void (*f)(void *), void *argument) {
 	double best = 1e9;
 	for (int i = 0; i < 3; i++) {
@@ -69,7 +69,7 @@ static double trial(void (*f)(void *), void *argument) {
 	return best;
 }
 
-// The result, and then times of f as long as they are asked for.
+// Writes the result, and then times of f for as long as it reads durations.
 static void reply(const struct layer *l, void (*f)(void *), void *argument) {
 	fwrite(l->y, 4, (size_t)l->m * l->n, stdout);
 	fflush(stdout);
