@@ -21,12 +21,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	// A configuration line of benchfmt: benchstat keeps levels apart.
+	// A configuration line of benchfmt, by which benchstat distinguishes levels.
 	fmt.Printf("simd: %s\n", level)
 	os.Exit(m.Run())
 }
 
-// threadCounts are 1 and all that there are.
+// threadCounts returns 1 and the number of threads of this process.
 func threadCounts() []int {
 	if n := runtime.GOMAXPROCS(0); n > 1 {
 		return []int{1, n}
@@ -45,31 +45,24 @@ func withPool(b *testing.B, f func(b *testing.B, threads int, pool *tensor.Pool)
 	}
 }
 
-// named says whether the pattern of -bench has one of words: what takes
-// minutes or many gigabytes runs only then.
-func named(words ...string) bool {
-	pattern := flag.Lookup("test.bench").Value.String()
-	for _, w := range words {
-		if strings.Contains(pattern, w) {
-			return true
-		}
-	}
-	return false
+// named reports whether the pattern of -bench contains a word. Benchmarks that need minutes or many
+// gigabytes run only then.
+func named(word string) bool {
+	return strings.Contains(flag.Lookup("test.bench").Value.String(), word)
 }
 
-// peakTime is how long the peak is measured, before and after.
+// peakTime is the time spent on measuring the peak, before and again after a benchmark.
 const peakTime = 60 * time.Millisecond
 
-// work is what is timed.
+// work describes one call of what is timed.
 type work struct {
-	flops   float64 // floating-point operations; 0: not counted
+	flops   float64 // floating-point operations; 0 if they are not counted
 	threads int
-	images  int    // 0: none
-	before  func() // not timed, before each call; may be nil
+	images  int    // 0 if it is not about images
+	before  func() // called before each call and not timed; may be nil
 }
 
-// measure times f and reports the rate of its operations and the time of an
-// image.
+// measure times f and reports its rate and the time per image.
 func measure(b *testing.B, w work, f func()) {
 	call := func() (took time.Duration) {
 		if w.before != nil {
@@ -79,12 +72,12 @@ func measure(b *testing.B, w work, f func()) {
 		f()
 		return time.Since(start)
 	}
-	call() // memory is allocated, weights are packed
+	call() // allocates memory and packs weights
 	peak := 0.0
 	if w.flops > 0 {
 		peak = machine.PeakGFLOPS(w.threads, peakTime)
 	}
-	call() // and what the peak has thrown out of the caches is back
+	call() // brings back into the caches what measuring the peak evicted
 	b.ResetTimer()
 	var sum time.Duration
 	for range b.N {
@@ -104,29 +97,31 @@ func measure(b *testing.B, w work, f func()) {
 	}
 }
 
-// kept is what benchmarks of one group make once for a process: go test calls
-// them many times. A group that begins drops what another kept.
-var kept struct {
+// cache has the values of one group of benchmarks.
+var cache struct {
 	group  string
 	values map[string]any
 }
 
-func keep[T any](b *testing.B, group, key string, make func() (T, error)) T {
+// once returns the value of make, which it calls once for a key: go test calls a benchmark many
+// times. The first call of another group drops the values of the last, to free memory.
+func once[T any](b *testing.B, group, key string, make func() (T, error)) T {
 	b.Helper()
-	if kept.group != group {
-		kept.group, kept.values = group, map[string]any{}
+	if cache.group != group {
+		cache.group, cache.values = group, map[string]any{}
 		debug.FreeOSMemory()
 	}
-	if _, ok := kept.values[key]; !ok {
+	if _, ok := cache.values[key]; !ok {
 		v, err := make()
 		if err != nil {
 			b.Fatal(err)
 		}
-		kept.values[key] = v
+		cache.values[key] = v
 	}
-	return kept.values[key].(T)
+	return cache.values[key].(T)
 }
 
+// randomTensor returns a tensor of numbers in [−1, 1).
 func randomTensor(r *nn.RNG, shape ...int) *tensor.Tensor {
 	x := tensor.New(shape...)
 	for i := range x.Data {

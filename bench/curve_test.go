@@ -4,17 +4,17 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/gomae/gomae/bench/internal/models"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// curvePoint is a model of preset base's size with its work.
+// curvePoint is the work of a model with the encoder and decoders of preset base.
 type curvePoint struct{ visible, batch, size, modalities int }
 
-// curves say how the time of an image depends on one number, the others being
-// those of the paper: 98 visible patches, 224 pixels, three modalities. For
-// larger images a sixth of the patches stays visible.
+// curves vary one number and leave the others as in the paper: 98 visible patches, 224 pixels, three
+// modalities. With the image size, a sixth of the patches stays visible.
 var curves = []struct {
 	of string
 	ns []int
@@ -28,12 +28,11 @@ var curves = []struct {
 	{"modalities", []int{1, 2, 3, 4}, func(n int) curvePoint { return curvePoint{98, 1, 224, n} }},
 }
 
-// stepBatch is the largest batch of a training step here, for its memory.
+// stepBatch is the largest batch that is trained: a larger one needs too much memory.
 const stepBatch = 16
 
-// BenchmarkCurve measures points of cost curves; `go run ./bench/curves` fits
-// and draws them. ns/image is the time of one image with all threads, forward
-// or a whole training step.
+// BenchmarkCurve measures the points of cost curves, which go run ./bench/curves fits and draws.
+// ns/image is the time of one image with all threads, in a forward pass or a whole training step.
 func BenchmarkCurve(b *testing.B) {
 	threads := threadCounts()[len(threadCounts())-1]
 	pool := tensor.NewPool(threads)
@@ -59,10 +58,10 @@ func BenchmarkCurve(b *testing.B) {
 	}
 }
 
-// config is preset base with other modalities and sizes. All patches count in
-// the losses, so that there are some even where every patch is visible.
+// config returns preset base with other modalities and sizes. The losses count all patches, because
+// there may be no masked ones.
 func (p curvePoint) config() (*multimae.Config, error) {
-	c, err := preset("base")
+	c, err := models.Preset("base")
 	if err != nil {
 		return nil, err
 	}
@@ -79,15 +78,15 @@ func (p curvePoint) config() (*multimae.Config, error) {
 	return c, c.Check()
 }
 
-// make returns a model with random images. Models are kept for points that
-// differ in the batch or the visible patches only.
+// make returns a model with random images. Points that differ only in the batch or in the number of
+// visible patches share a model.
 func (p curvePoint) make(b *testing.B, pass string) *modelCase {
-	model := keep(b, fmt.Sprint("curve ", pass, p.size, p.modalities), "model", func() (*multimae.Model, error) {
+	model := once(b, fmt.Sprint("curve ", pass, p.size, p.modalities), "model", func() (*multimae.Model, error) {
 		c, err := p.config()
 		if err != nil {
 			return nil, err
 		}
-		m, err := newModel(c)
+		m, err := models.New(c)
 		if err == nil && pass == "forward" {
 			m.Params.Freeze()
 		}
@@ -104,8 +103,7 @@ func (p curvePoint) make(b *testing.B, pass string) *modelCase {
 	return x
 }
 
-// finite checks that all predictions are numbers: that they are the right ones
-// is checked by BenchmarkForward.
+// finite checks that all predictions are finite. BenchmarkForward checks that they are right.
 func (x *modelCase) finite() error {
 	pool := tensor.NewPool(0)
 	defer pool.Close()
@@ -115,12 +113,13 @@ func (x *modelCase) finite() error {
 	}
 	for i, p := range preds {
 		if tensor.FirstNotFinite(p.Data) >= 0 {
-			return fmt.Errorf("output %d is not finite", i)
+			return fmt.Errorf("output %d has values that are not finite", i)
 		}
 	}
 	return nil
 }
 
+// images returns a batch of random pixels and classes.
 func (p curvePoint) images(c *multimae.Config) *multimae.Batch {
 	x := &multimae.Batch{Size: p.batch, H: p.size, W: p.size, Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	r := nn.NewRNG(5)

@@ -11,9 +11,9 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// BenchmarkGemm is a linear layer without bias: Y [M,N] = X [M,K]·Wᵀ. Packed
-// weights were packed once, as for inference; raw ones are packed each time, as
-// in training; cold ones are packed and come from memory, as in a whole model.
+// BenchmarkGemm is a linear layer without bias: Y [M,N] = X [M,K]·Wᵀ. Packed weights are packed once,
+// as for inference. Raw weights are packed at each call, as in training. Cold weights are packed and
+// come from memory rather than from the caches, as in a whole model.
 func BenchmarkGemm(b *testing.B) {
 	for _, s := range peers.Shapes() {
 		for _, weights := range []string{"packed", "raw", "cold"} {
@@ -28,7 +28,10 @@ func BenchmarkGemm(b *testing.B) {
 					t := tensor.NewInference(pool)
 					for _, w := range ws {
 						y := tensor.Linear(t, x, w, nil)
-						verifyProduct(b, &r, y, x, w)
+						l := peers.Layer{M: s[0], N: s[1], K: s[2], X: x.Data, W: w.Data}
+						if err := l.Verify(y.Data); err != nil {
+							b.Fatal(err)
+						}
 						t.Done(y)
 					}
 					next := 0
@@ -43,10 +46,10 @@ func BenchmarkGemm(b *testing.B) {
 	}
 }
 
-// coldBytes of packed weights are more than caches hold.
+// coldBytes is more than the caches hold.
 const coldBytes = 256 << 20
 
-// weightsFor returns the weights that calls take in turn.
+// weightsFor returns the weights that successive calls use.
 func weightsFor(w *tensor.Tensor, kind string) []*tensor.Tensor {
 	n := 1
 	switch kind {
@@ -58,12 +61,12 @@ func weightsFor(w *tensor.Tensor, kind string) []*tensor.Tensor {
 	ws := make([]*tensor.Tensor, n)
 	for i := range ws {
 		ws[i] = tensor.From(w.Data, w.Shape...)
-		ws[i].Freeze() // each has a packed copy of its own
+		ws[i].Freeze() // makes a packed copy
 	}
 	return ws
 }
 
-// subName is a name of package peers as that of a sub-benchmark.
+// subName returns a name of package peers as that of a sub-benchmark.
 func subName(name string) string {
 	_, sub, _ := strings.Cut(name, "/")
 	return sub
@@ -71,31 +74,15 @@ func subName(name string) string {
 
 func productFlops(s [3]int) float64 { return 2 * float64(s[0]) * float64(s[1]) * float64(s[2]) }
 
-// verifyProduct compares a few hundred elements with float64.
-func verifyProduct(b *testing.B, r *nn.RNG, y, x, w *tensor.Tensor) {
-	b.Helper()
-	k := x.Cols()
-	for range 300 {
-		i, j := r.Intn(y.Rows()), r.Intn(y.Cols())
-		want := 0.0
-		for p := range k {
-			want += float64(x.Data[i*k+p]) * float64(w.Data[j*k+p])
-		}
-		verifyElement(b, i, j, y.Data[i*y.Cols()+j], want, k)
-	}
-}
-
-// verifyElement compares with the sum of n products of numbers below 1, in
-// float32.
+// verifyElement compares the element (i,j) of a result with the sum of n products.
 func verifyElement(b *testing.B, i, j int, got float32, want float64, n int) {
 	b.Helper()
-	if !(math.Abs(float64(got)-want) <= 4e-6*math.Sqrt(float64(n))) {
+	if !(math.Abs(float64(got)-want) <= peers.Tolerance(n)) {
 		b.Fatalf("element (%d,%d) is %g, want %g", i, j, got, want)
 	}
 }
 
-// BenchmarkGemmBackward is the backward pass of the same layer: the gradient of
-// X, dX [M,K] = dY·W, or of W, dW [N,K] = dYᵀ·X.
+// BenchmarkGemmBackward is the backward pass of the same layer: dX [M,K] = dY·W or dW [N,K] = dYᵀ·X.
 func BenchmarkGemmBackward(b *testing.B) {
 	var shapes [][3]int
 	for _, m := range []int{99, 792, 1584, 3168} {
@@ -131,7 +118,7 @@ func BenchmarkGemmBackward(b *testing.B) {
 	}
 }
 
-// upstream ends a graph at y: its backward pass hands y the gradient dy.
+// upstream ends a graph at y. Its backward pass gives y the gradient dy.
 func upstream(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	end := t.New(1)
 	end.Data[0] = 0
@@ -145,7 +132,7 @@ func upstream(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	return end
 }
 
-// verifyGradient compares a few hundred elements with float64.
+// verifyGradient compares 300 random elements with float64.
 func verifyGradient(b *testing.B, r *nn.RNG, of string, x, w, dy *tensor.Tensor) {
 	b.Helper()
 	m, n, k := x.Rows(), w.Rows(), x.Cols()

@@ -11,7 +11,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// atLevels runs a benchmark at each level that this machine has.
+// atLevels runs a benchmark at each SIMD level of this machine.
 func atLevels(b *testing.B, f func(b *testing.B)) {
 	for _, l := range asm.Supported() {
 		b.Run("simd="+l.String(), func(b *testing.B) {
@@ -21,8 +21,8 @@ func atLevels(b *testing.B, f func(b *testing.B)) {
 	}
 }
 
-// BenchmarkMachine measures the limits of this machine at this moment: fused
-// multiply-adds of registers, and reading from memory.
+// BenchmarkMachine measures the current limits of this machine: fused multiply-adds on registers, and
+// reading from memory.
 func BenchmarkMachine(b *testing.B) {
 	best := func(b *testing.B, unit string, scale float64, f func() float64) {
 		v := 0.0
@@ -49,19 +49,19 @@ func BenchmarkMachine(b *testing.B) {
 	})
 }
 
-// kernel is one of package asm on vectors; the first ones are written.
+// kernel is a kernel of package asm on vectors, of which it overwrites the first ones.
 type kernel struct {
 	name   string
-	values int // of each vector
-	args   int
+	values int // length of each vector
+	args   int // number of vectors
 	run    func(v [][]float32)
 }
 
-// kernels run on what fits the first-level cache where they can. What they do
-// to their input they can do again.
+// kernels returns the kernels, mostly on vectors that fit into the first-level cache. Each can run
+// again on what its last call left.
 func kernels() []kernel {
 	const n = 3072
-	const keys, queries = 99, 32 // attention's scores of a panel of queries
+	const keys, queries = 99, 32 // of attention: the scores of a panel of queries
 	shift, sum := make([]float32, queries), make([]float32, queries)
 	step := asm.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.05, Correction1: 0.1, Correction2Sqrt: 0.2, GradScale: 1}
 	return []kernel{
@@ -93,7 +93,7 @@ func kernels() []kernel {
 			asm.LayerNormBackward(v[0], v[1], v[2], v[3], v[4], v[5], 0.1, 1.7, false)
 		}},
 		{"adamw", n, 4, func(v [][]float32) {
-			asm.Scale(v[3], v[3], 0) // the second moment is never negative
+			asm.Scale(v[3], v[3], 0) // the second moment must not be negative
 			asm.AdamW(v[0], v[1], v[2], v[3], &step)
 		}},
 		{"add-rows", 9 * 768, 2, func(v [][]float32) { asm.AddRows(v[0][:768], v[1], 9, 768, 768) }},
@@ -103,6 +103,7 @@ func kernels() []kernel {
 	}
 }
 
+// vectors returns new vectors, the same numbers at each call.
 func (k *kernel) vectors() [][]float32 {
 	r := nn.NewRNG(1)
 	v := make([][]float32, k.args)
@@ -112,11 +113,11 @@ func (k *kernel) vectors() [][]float32 {
 	return v
 }
 
-// layouts are the kernels that put all values of the second vector into the
-// first, differently at each level.
+// layouts are the kernels that copy the second vector into the first, in a layout that depends on
+// the level.
 var layouts = []string{"pack-a", "pack-b"}
 
-// verify compares one call with the plain Go kernel, the specification.
+// verify compares a call with the generic kernel, which is the specification.
 func (k *kernel) verify(b *testing.B) {
 	got, want := k.vectors(), k.vectors()
 	k.run(got)
@@ -134,14 +135,13 @@ func (k *kernel) verify(b *testing.B) {
 	restore()
 	for i := range want {
 		if e := relativeError(got[i], want[i]); !(e <= 1e-5) {
-			b.Fatalf("vector %d is off by %.1e from that of plain Go, want at most 1e-5", i, e)
+			b.Fatalf("vector %d is off by %.1e from that of the generic kernel, want at most 1e-5", i, e)
 		}
 	}
 }
 
-// BenchmarkKernel measures the kernels of package asm at each level, on one
-// thread, in billions of values a second and for products as a share of the
-// peak of that level.
+// BenchmarkKernel measures the kernels of package asm at each level on one thread: in billions of
+// values per second, and the matrix product as a share of the peak at that level.
 func BenchmarkKernel(b *testing.B) {
 	for _, k := range kernels() {
 		b.Run("of="+k.name, func(b *testing.B) {
@@ -161,7 +161,7 @@ func BenchmarkKernel(b *testing.B) {
 			atLevels(b, func(b *testing.B) {
 				m, n := asm.TileRows(), asm.PanelCols()
 				r := nn.NewRNG(1)
-				x, w := randomTensor(&r, m, depth+16), randomTensor(&r, n, depth) // rows not a multiple of 4 KiB apart
+				x, w := randomTensor(&r, m, depth+16), randomTensor(&r, n, depth) // the rows of x are not a multiple of 4 KiB apart
 				panel, y := make([]float32, asm.PackedLen(depth, n)), tensor.New(m, n)
 				asm.PackB(panel, w.Data, depth, n, 1, depth)
 				tile := func() {
@@ -177,7 +177,7 @@ func BenchmarkKernel(b *testing.B) {
 						verifyElement(b, i, j, y.Data[i*n+j], want, depth)
 					}
 				}
-				const tiles = 64 // longer than reading the clock
+				const tiles = 64 // so that reading the clock does not count
 				measure(b, work{flops: tiles * 2 * float64(m*n*depth), threads: 1}, func() {
 					for range tiles {
 						tile()

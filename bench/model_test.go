@@ -9,19 +9,17 @@ import (
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
-	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/bench/internal/models"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// modelFlops counts the multiplications and additions of the products of one
-// image's forward pass, of which the encoder sees so many patches.
+// modelFlops counts the multiplications and additions of the matrix products in the forward pass of
+// one image with that many visible patches.
 func modelFlops(c *multimae.Config, visible int) float64 {
 	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
 	patches, d := float64(nh*nw), float64(c.Encoder.Dim)
@@ -42,43 +40,19 @@ func modelFlops(c *multimae.Config, visible int) float64 {
 	return sum
 }
 
-// modelCase is a model with a batch and masks for it.
+// modelCase is a model with a batch and its masks.
 type modelCase struct {
 	model *multimae.Model
 	batch *multimae.Batch
 	masks *multimae.Masks
 }
 
-func newModel(c *multimae.Config) (*multimae.Model, error) {
-	m, err := multimae.NewModel(c)
-	if err == nil {
-		m.Init(1)
-	}
-	return m, err
-}
-
-func preset(name string) (*multimae.Config, error) {
-	classes := 133
-	if name == "tiny" {
-		classes = len(scenes.Classes)
-	}
-	return multimae.Preset(name, classes)
-}
-
 // rendered returns a batch of rendered scenes.
 func rendered(c *multimae.Config, batch int) (*multimae.Batch, error) {
-	ds := scenes.New(0, batch, c.ImageSize, 1)
-	var samples []*data.Sample
-	for i := range batch {
-		s, err := ds.Sample(i)
-		if err != nil {
-			return nil, err
-		}
-		samples = append(samples, s)
-	}
-	return data.Collate(samples, c.Inputs, c.ImageSize)
+	return models.Batch(scenes.New(0, batch, c.ImageSize, 1), 0, batch, c)
 }
 
+// newCase draws masks for a batch.
 func newCase(m *multimae.Model, batch *multimae.Batch) (*modelCase, error) {
 	x := &modelCase{model: m, batch: batch}
 	nh, nw := m.Config.Grid(batch.H, batch.W)
@@ -89,9 +63,8 @@ func newCase(m *multimae.Model, batch *multimae.Batch) (*modelCase, error) {
 	return x, err
 }
 
-// verifyForward compares the predictions of a frozen model with those of plain,
-// which has the same weights: packed weights, threads and reused memory must
-// not change a bit.
+// verifyForward compares the predictions of a frozen model with those of plain, an unfrozen model
+// with the same weights. Packed weights, threads and reused memory must not change a bit.
 func (x *modelCase) verifyForward(plain *multimae.Model) error {
 	want, err := plain.Forward(tensor.NewTape(nil), x.batch, x.masks, nil)
 	if err != nil {
@@ -105,27 +78,27 @@ func (x *modelCase) verifyForward(plain *multimae.Model) error {
 	}
 	for i, p := range got {
 		if tensor.FirstNotFinite(p.Data) >= 0 || !slices.Equal(p.Data, want[i].Data) {
-			return fmt.Errorf("output %d is not that of the model before its weights were packed", i)
+			return fmt.Errorf("output %d differs from that of the model whose weights are not packed", i)
 		}
 	}
 	return nil
 }
 
-// frozen returns a verified case of a preset for inference.
+// frozen returns a verified case of a preset with packed weights, for inference.
 func frozen(b *testing.B, name string, batch int) *modelCase {
 	group := "inference " + name
-	m := keep(b, group, "model", func() (*multimae.Model, error) {
-		c, err := preset(name)
+	m := once(b, group, "model", func() (*multimae.Model, error) {
+		c, err := models.Preset(name)
 		if err != nil {
 			return nil, err
 		}
-		m, err := newModel(c)
+		m, err := models.New(c)
 		if err == nil {
 			m.Params.Freeze()
 		}
 		return m, err
 	})
-	return keep(b, group, fmt.Sprint("batch ", batch), func() (*modelCase, error) {
+	return once(b, group, fmt.Sprint("batch ", batch), func() (*modelCase, error) {
 		images, err := rendered(m.Config, batch)
 		if err != nil {
 			return nil, err
@@ -134,7 +107,7 @@ func frozen(b *testing.B, name string, batch int) *modelCase {
 		if err != nil {
 			return nil, err
 		}
-		plain, err := newModel(m.Config)
+		plain, err := models.New(m.Config)
 		if err != nil {
 			return nil, err
 		}
@@ -142,10 +115,10 @@ func frozen(b *testing.B, name string, batch int) *modelCase {
 	})
 }
 
-// models runs a benchmark for the presets and batches, and for preset tiny with
-// the batch that it is trained with. Preset large and batch
-// 32 run only where -bench names them, as in -bench 'TrainStep/model=base/batch=32'.
-func models(b *testing.B, f func(b *testing.B, preset string, batch int)) {
+// eachModel runs a benchmark for each preset and batch. Preset tiny also runs with a batch of 16, with
+// which it is trained. Preset large and a batch of 32 run only if -bench names them, as in
+// -bench 'TrainStep/model=base/batch=32'.
+func eachModel(b *testing.B, f func(b *testing.B, preset string, batch int)) {
 	for _, name := range []string{"tiny", "small", "base", "large"} {
 		for _, batch := range []int{1, 8, 16, 32} {
 			switch {
@@ -171,14 +144,14 @@ func (x *modelCase) forward(b *testing.B, threads int, pool *tensor.Pool) {
 
 // BenchmarkForward predicts all outputs from a sixth of the patches.
 func BenchmarkForward(b *testing.B) {
-	models(b, func(b *testing.B, preset string, batch int) {
+	eachModel(b, func(b *testing.B, preset string, batch int) {
 		withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
 			frozen(b, preset, batch).forward(b, threads, pool)
 		})
 	})
 }
 
-// step returns a whole training step and checks its loss and gradient.
+// step returns a function that takes a whole training step and checks its loss and gradient.
 func (x *modelCase) step(b *testing.B, pool *tensor.Pool) func() {
 	tr, err := train.NewTrainer(x.model, pool)
 	if err != nil {
@@ -189,12 +162,13 @@ func (x *modelCase) step(b *testing.B, pool *tensor.Pool) func() {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if !(m.Loss > 0 && m.Loss < 20 && m.GradNorm > 0) { // four losses of an untrained model are about 10
-			b.Fatalf("the loss is %g, the norm of the gradient %g", m.Loss, m.GradNorm)
+		if !(m.Loss > 0 && m.Loss < 20 && m.GradNorm > 0) { // the four losses of an untrained model sum to about 10
+			b.Fatalf("the loss is %g and the norm of the gradient %g", m.Loss, m.GradNorm)
 		}
 	}
 }
 
+// train times the training step of a case and reports its memory.
 func (x *modelCase) train(b *testing.B, threads int, pool *tensor.Pool) {
 	debug.FreeOSMemory()
 	resetPeakMemory()
@@ -208,14 +182,14 @@ func (x *modelCase) train(b *testing.B, threads int, pool *tensor.Pool) {
 	}
 }
 
-// training returns a case of a preset that is trained.
+// training returns a case of a preset for training.
 func training(b *testing.B, name string, batch int) *modelCase {
-	return keep(b, fmt.Sprint("training ", name, batch), "case", func() (*modelCase, error) {
-		c, err := preset(name)
+	return once(b, fmt.Sprint("training ", name, batch), "case", func() (*modelCase, error) {
+		c, err := models.Preset(name)
 		if err != nil {
 			return nil, err
 		}
-		m, err := newModel(c)
+		m, err := models.New(c)
 		if err != nil {
 			return nil, err
 		}
@@ -227,28 +201,27 @@ func training(b *testing.B, name string, batch int) *modelCase {
 	})
 }
 
-// BenchmarkTrainStep is a whole step: masks, forward, losses, backward, norm of
-// the gradient, AdamW. Operations are counted as three times the forward pass.
-// peak-RSS-bytes is the most memory that the process held meanwhile, MiB-sys what
-// Go has of the system at the end.
+// BenchmarkTrainStep is a whole training step: masks, forward pass, losses, backward pass, norm of the
+// gradient, AdamW. It counts three times the operations of the forward pass. peak-RSS-bytes is the
+// peak of the process's memory, MiB-sys the memory that Go holds at the end.
 func BenchmarkTrainStep(b *testing.B) {
-	models(b, func(b *testing.B, preset string, batch int) {
+	eachModel(b, func(b *testing.B, preset string, batch int) {
 		withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
 			training(b, preset, batch).train(b, threads, pool)
 		})
 	})
 }
 
-// resetPeakMemory makes peakMemory start anew.
+// resetPeakMemory restarts the measurement of peakMemory, if the system can.
 func resetPeakMemory() {
 	if runtime.GOOS == "linux" {
-		os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // see proc(5); without it the peak is that of all so far
+		os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // see proc(5)
 	}
 }
 
-// peakMemory is the most resident memory in bytes since resetPeakMemory, where
-// the system tells.
-func peakMemory() (float64, bool) {
+// peakMemory returns the peak of the resident memory in bytes since resetPeakMemory. ok is false if the
+// system does not tell.
+func peakMemory() (bytesUsed float64, ok bool) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, false
@@ -260,148 +233,4 @@ func peakMemory() (float64, bool) {
 		}
 	}
 	return 0, false
-}
-
-// BenchmarkShare compares what is no matrix product with a training step:
-// layer norm, softmax, GELU and losses, forward and backward and as often as a
-// step computes them. Both are timed in turns; %step is all four.
-func BenchmarkShare(b *testing.B) {
-	for _, batch := range []int{1, 8} {
-		b.Run(fmt.Sprintf("model=base/batch=%d", batch), func(b *testing.B) {
-			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
-				x := training(b, "base", batch)
-				step := x.step(b, pool)
-				parts := x.parts(b, pool)
-				spent := make([]time.Duration, len(parts))
-				step()
-				for _, p := range parts {
-					p.run()
-				}
-				b.ResetTimer()
-				var steps time.Duration
-				for range b.N {
-					start := time.Now()
-					step()
-					steps += time.Since(start)
-					for i, p := range parts {
-						start := time.Now()
-						p.run()
-						spent[i] += time.Since(start)
-					}
-				}
-				sum := 0.0
-				for i, p := range parts {
-					share := 100 * spent[i].Seconds() / steps.Seconds()
-					sum += share
-					b.ReportMetric(share, "%"+p.name)
-				}
-				b.ReportMetric(sum, "%step")
-				b.ReportMetric(float64(steps.Nanoseconds())/float64(b.N), "ns/op")
-			})
-		})
-	}
-}
-
-// part is some of a step's work.
-type part struct {
-	name string
-	run  func()
-}
-
-// parts are the pieces of a training step of x that BenchmarkShare looks at.
-// Their sizes and numbers are those of the model's parts: see vit.Block and
-// the decoders of package multimae.
-func (x *modelCase) parts(b *testing.B, pool *tensor.Pool) []part {
-	c := x.model.Config
-	nh, nw := c.Grid(x.batch.H, x.batch.W)
-	batch, patches := x.batch.Size, nh*nw
-	tokens := c.Train.NumEncodedTokens + c.NumGlobalTokens
-
-	// Rows of norms and hidden layers, and keys of attention; times is how
-	// often a step has them.
-	type rows struct{ rows, cols, times int }
-	norms := []rows{{batch * tokens, c.Encoder.Dim, 2 * c.Encoder.Depth}}
-	hidden := []rows{{batch * tokens, c.Encoder.Dim * c.Encoder.MLPRatio, c.Encoder.Depth}}
-	scores := []rows{{batch * c.Encoder.Heads * tokens, tokens, c.Encoder.Depth}}
-	for _, o := range c.Outputs {
-		norms = append(norms, rows{batch * tokens, o.Dim, 1}, rows{batch * patches, o.Dim, 2 + 2*o.Depth})
-		hidden = append(hidden, rows{batch * patches, o.Dim * c.Encoder.MLPRatio, 1 + o.Depth})
-		scores = append(scores, rows{batch * o.Heads * patches, tokens, 1}, rows{batch * o.Heads * patches, patches, o.Depth})
-	}
-	r := nn.NewRNG(4)
-
-	var passes []func()
-	for _, s := range norms {
-		t := tensor.NewTape(pool)
-		in := []*tensor.Tensor{randomTensor(&r, s.rows, s.cols).WithGrad(), randomTensor(&r, s.cols).WithGrad(), randomTensor(&r, s.cols).WithGrad()}
-		dy := randomTensor(&r, s.rows, s.cols).Data
-		passes = append(passes, func() {
-			for range s.times {
-				t.Reset()
-				for _, v := range in {
-					t.ZeroGrad(v)
-				}
-				t.Backward(upstream(t, tensor.LayerNorm(t, in[0], in[1], in[2], 1e-6), dy))
-			}
-		})
-	}
-	norm := part{"layer-norm", func() {
-		for _, pass := range passes {
-			pass()
-		}
-	}}
-
-	// inPieces runs a kernel over rows, a few at a time, as attention and the
-	// products run theirs: on numbers that the cache holds.
-	inPieces := func(name string, all []rows, pieceRows int, kernel func(x, y []float32, rows, cols int)) part {
-		t := tensor.NewTape(pool)
-		most := 0
-		for _, s := range all {
-			most = max(most, pieceRows*s.cols)
-		}
-		values := randomTensor(&r, most).Data
-		return part{name, func() {
-			for _, s := range all {
-				t.Parallel((s.rows+pieceRows-1)/pieceRows*s.times, func(worker, _ int) {
-					v := t.Scratch(worker, 2*pieceRows*s.cols)
-					x, y := v[:pieceRows*s.cols], v[pieceRows*s.cols:]
-					copy(x, values)
-					copy(y, values)
-					kernel(x, y, pieceRows, s.cols)
-				})
-			}
-		}}
-	}
-	softmax := inPieces("softmax", scores, 32, func(x, y []float32, queries, keys int) {
-		var shift, sum [32]float32
-		asm.Softmax(x, queries, keys, queries, 0.125, shift[:], sum[:])
-		asm.SoftmaxBackward(x, y, queries, keys, queries, 0.125, shift[:])
-	})
-	gelu := inPieces("gelu", hidden, 11, func(x, y []float32, _, _ int) {
-		asm.GELUBackward(y, x, y)
-		asm.GELU(x, x)
-	})
-
-	t := tensor.NewTape(pool)
-	forward := tensor.NewTape(nil)
-	preds, err := x.model.Forward(forward, x.batch, x.masks, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var leaves []*tensor.Tensor
-	for _, p := range preds {
-		leaves = append(leaves, tensor.From(slices.Clone(p.Data), p.Shape...).WithGrad())
-	}
-	losses := part{"losses", func() {
-		t.Reset()
-		for _, p := range leaves {
-			t.ZeroGrad(p)
-		}
-		each, err := x.model.Losses(t, leaves, x.batch, x.masks)
-		if err != nil {
-			b.Fatal(err)
-		}
-		t.Backward(multimae.Total(t, each))
-	}}
-	return []part{norm, softmax, gelu, losses}
 }

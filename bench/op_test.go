@@ -14,15 +14,15 @@ import (
 // op is an operation of package tensor.
 type op struct {
 	name     string
-	flops    float64 // of the products of its forward pass
-	backward float64 // those of its backward pass in terms of that
-	inputs   [][]int // shapes of what gets a gradient
-	weight   int     // the input that is frozen for the forward pass; 0: none
+	flops    float64 // floating-point operations of the products in the forward pass
+	backward float64 // those of the backward pass, as a multiple of flops
+	inputs   [][]int // shapes of the inputs, which get gradients
+	weight   int     // index of the input that is frozen in the forward pass; 0 if there is none
 	run      func(t *tensor.Tape, in []*tensor.Tensor) *tensor.Tensor
 }
 
-// ops are the operations at the sizes of ViT-B with 98 visible patches, of the
-// decoders, and of the convolutional heads.
+// ops returns the operations at the sizes of ViT-B with 98 visible patches, of its decoders and of
+// the convolutional heads.
 func ops() []op {
 	var all []op
 	add := func(o op) { all = append(all, o) }
@@ -60,7 +60,7 @@ func ops() []op {
 		},
 	})
 
-	// The tokens of 8 images, picked from 1568 patches with positions of 196.
+	// The tokens of 8 images: some of 1568 patches, plus their positions out of 196.
 	rows, positions := make([]int32, 8*98), make([]int32, 8*98)
 	r := nn.NewRNG(3)
 	for i := range rows {
@@ -73,7 +73,7 @@ func ops() []op {
 		},
 	})
 
-	// The losses of 8 images, of which a sixth of the patches is not masked.
+	// The losses of 8 images, a sixth of whose patches is visible.
 	const patches, pixels, classes = 8 * 196, 16, 133
 	weights, target := make([]float32, patches), make([]float32, patches*768)
 	classWeights, ids := make([]float32, patches*pixels), make([]int32, patches*pixels)
@@ -108,8 +108,7 @@ func ops() []op {
 		},
 	})
 
-	// An image [1, h, w, c] with a weight of taps multiply-adds for each value
-	// of the result.
+	// An image [1, h, w, c]. Each result takes taps multiply-adds.
 	image := func(name string, h, w, c int, results, taps float64, weight []int, o int, run func(t *tensor.Tape, x, w, b *tensor.Tensor) *tensor.Tensor) {
 		add(op{name, 2 * results * taps, 2, [][]int{{1, h, w, c}, weight, {o}}, 0, func(t *tensor.Tape, in []*tensor.Tensor) *tensor.Tensor {
 			return run(t, in[0], in[1], in[2])
@@ -136,7 +135,7 @@ func ops() []op {
 	return all
 }
 
-// start returns new inputs, always the same numbers.
+// start returns new inputs, the same numbers at each call.
 func (o *op) start(pass string) []*tensor.Tensor {
 	r := nn.NewRNG(1)
 	var in []*tensor.Tensor
@@ -152,7 +151,7 @@ func (o *op) start(pass string) []*tensor.Tensor {
 	return in
 }
 
-// end makes y a single number that gradients flow back from.
+// end returns a single number from which gradients flow back to y.
 func end(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	if len(y.Data) == 1 {
 		return y
@@ -160,7 +159,7 @@ func end(t *tensor.Tape, y *tensor.Tensor, dy []float32) *tensor.Tensor {
 	return upstream(t, y, dy)
 }
 
-// results are the output and gradients of one pass.
+// results returns the output of a pass, and the gradients.
 func (o *op) results(pass string, pool *tensor.Pool) [][]float32 {
 	in := o.start(pass)
 	if pass == "forward" {
@@ -179,15 +178,16 @@ func (o *op) results(pass string, pool *tensor.Pool) [][]float32 {
 	return all
 }
 
+// upstreamFor returns a gradient for y, the same numbers at each call.
 func upstreamFor(y *tensor.Tensor) []float32 {
 	r := nn.NewRNG(2)
 	return randomTensor(&r, len(y.Data)).Data
 }
 
-// verify compares output and gradients with those of the plain Go kernels,
-// which are the specification of the others.
+// verify compares output and gradients with those of the generic kernels, which are the
+// specification.
 func (o *op) verify(b *testing.B, pass string) {
-	keep(b, "op", o.name+pass, func() (bool, error) {
+	once(b, "op", o.name+pass, func() (bool, error) {
 		pool := tensor.NewPool(0)
 		defer pool.Close()
 		got := o.results(pass, pool)
@@ -196,14 +196,14 @@ func (o *op) verify(b *testing.B, pass string) {
 		restore()
 		for i := range want {
 			if e := relativeError(got[i], want[i]); !(e <= 1e-5) {
-				return false, fmt.Errorf("result %d is off by %.1e from that of plain Go, want at most 1e-5", i, e)
+				return false, fmt.Errorf("result %d is off by %.1e from that of the generic kernels, want at most 1e-5", i, e)
 			}
 		}
 		return true, nil
 	})
 }
 
-// relativeError is the norm of the difference to that of want.
+// relativeError returns the norm of got − want over that of want.
 func relativeError(got, want []float32) float64 {
 	var difference, norm float64
 	for i, w := range want {
@@ -214,8 +214,8 @@ func relativeError(got, want []float32) float64 {
 	return math.Sqrt(difference / max(norm, 1e-30))
 }
 
-// BenchmarkOp measures operations: pass=forward as in inference, pass=backward
-// the forward pass of training with the backward pass.
+// BenchmarkOp measures operations: with pass=forward in inference, with pass=backward in training,
+// the forward pass included.
 func BenchmarkOp(b *testing.B) {
 	for _, o := range ops() {
 		for _, pass := range []string{"forward", "backward"} {
@@ -265,7 +265,7 @@ func BenchmarkAdamW(b *testing.B) {
 		t := tensor.NewTape(pool)
 		step := func() { a.Step(t, 1e-3, 0.05, 1) }
 		step()
-		// In the first step the moments are those of the gradient, so their ratio is 1.
+		// After the first step the corrected moments are g and g², whose ratio g/√g² is 1.
 		for i := 0; i < n; i += n / 100 {
 			if want := 1 - 1e-3*0.05 - 1e-3; math.Abs(float64(w.Data[i])-want) > 1e-6 {
 				b.Fatalf("parameter %d is %g, want %g", i, w.Data[i], want)

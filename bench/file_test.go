@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gomae/gomae/bench/internal/models"
+	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/train"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
+)
+
+// BenchmarkFile writes and reads models in the folder for temporary files. MB/s is the rate of file
+// bytes. A file that is read is still in the page cache.
+func BenchmarkFile(b *testing.B) {
+	for _, name := range []string{"small", "base"} {
+		b.Run("model="+name, func(b *testing.B) {
+			files := func() *modelFiles {
+				return once(b, "files "+name, "files", func() (*modelFiles, error) { return newModelFiles(name) })
+			}
+			for _, of := range []struct {
+				name string
+				run  func(f *modelFiles, dir string) (file string, err error)
+			}{
+				{"save", func(f *modelFiles, dir string) (string, error) {
+					return filepath.Join(dir, "model.safetensors"), f.trainer.Model.Save(dir)
+				}},
+				{"load", func(f *modelFiles, dir string) (string, error) {
+					m, err := multimae.LoadDir(dir)
+					if err == nil {
+						err = f.same(m)
+					}
+					return filepath.Join(dir, "model.safetensors"), err
+				}},
+				{"checkpoint-save", func(f *modelFiles, dir string) (string, error) {
+					path := filepath.Join(dir, train.CheckpointName(f.trainer.Steps()))
+					return path, f.trainer.Save(path)
+				}},
+				{"checkpoint-restore", func(f *modelFiles, dir string) (string, error) {
+					path := filepath.Join(dir, train.CheckpointName(0))
+					return path, f.trainer.Restore(path)
+				}},
+				{"pth-write", func(f *modelFiles, dir string) (string, error) {
+					path := filepath.Join(dir, "model.pth")
+					return path, atomicfile.Write(path, func(w io.Writer) error {
+						return weights.WritePth(w, f.trainer.Model.Params.Tensors())
+					})
+				}},
+				{"pth-read", func(f *modelFiles, dir string) (string, error) {
+					path := filepath.Join(dir, "model.pth")
+					file, err := os.Open(path)
+					if err != nil {
+						return path, err
+					}
+					defer file.Close()
+					info, err := file.Stat()
+					if err != nil {
+						return path, err
+					}
+					m, err := multimae.LoadFrom(f.trainer.Model.Config, file, info.Size())
+					if err == nil {
+						err = f.same(m)
+					}
+					return path, err
+				}},
+			} {
+				b.Run("of="+of.name, func(b *testing.B) {
+					f := files()
+					dir := b.TempDir()
+					if err := f.write(dir); err != nil {
+						b.Fatal(err)
+					}
+					measure(b, work{}, func() {
+						file, err := of.run(f, dir)
+						if err != nil {
+							b.Fatal(err)
+						}
+						info, err := os.Stat(file)
+						if err != nil {
+							b.Fatal(err)
+						}
+						b.SetBytes(info.Size())
+					})
+				})
+			}
+		})
+	}
+}
+
+// modelFiles is an untrained model with its optimiser.
+type modelFiles struct{ trainer *train.Trainer }
+
+func newModelFiles(name string) (*modelFiles, error) {
+	c, err := models.Preset(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := models.New(c)
+	if err != nil {
+		return nil, err
+	}
+	tr, err := train.NewTrainer(m, nil)
+	return &modelFiles{tr}, err
+}
+
+// write writes all files that benchmarks read.
+func (f *modelFiles) write(dir string) error {
+	m := f.trainer.Model
+	if err := m.Save(dir); err != nil {
+		return err
+	}
+	if err := f.trainer.Save(filepath.Join(dir, train.CheckpointName(0))); err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) })
+}
+
+// same returns an error unless the largest parameter of m is that of the model.
+func (f *modelFiles) same(m *multimae.Model) error {
+	var largest *nn.Param
+	for _, p := range f.trainer.Model.Params.All() {
+		if largest == nil || len(p.Data) > len(largest.Data) {
+			largest = p
+		}
+	}
+	if got := m.Params.Get(largest.Name); !slices.Equal(got.Data, largest.Data) {
+		return fmt.Errorf("%s differs from what was written", largest.Name)
+	}
+	return nil
+}
