@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Time ONNX Runtime on the forward pass of this project's model benchmarks, in Go's benchmark format.
+"""Time ONNX Runtime on the forward pass of this project's model benchmarks and print Go's benchmark format.
 
     python bench/onnx_bench.py --model base --batch 1,8 --threads 1,2
 
-Results have the names of those benchmarks; which peer and version they are of is said by the lines before them.
-Exports testdata/torch/multimae.py with random weights for one batch size, with the pixels and the masks as inputs,
-into a folder for temporary files that is removed afterwards. ONNX Runtime's predictions are held against PyTorch's
-before they are timed. Of plain attention and of what ONNX makes of PyTorch's fused one the faster is reported.
+Results have the names of those benchmarks; the lines before them name the peer and its version. The program exports
+testdata/torch/multimae.py with random weights, for one batch size and with the pixels and the masks as inputs, to a
+temporary folder that it removes afterwards. ONNX Runtime's predictions are compared with PyTorch's before they are timed.
+Attention is exported both spelled out and as PyTorch's fused operator, and the faster of the two is reported.
 """
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ try:
     import onnxruntime
     VERSION = tuple(int(n) for n in torch.__version__.split(".")[:2])
     if VERSION >= (2, 6):
-        import onnxscript  # what torch.onnx exports by
+        import onnxscript  # torch.onnx needs it to export
 except ImportError as e:
     print("%s\npeer onnxruntime is absent; install it with: pip install -r %s" % (
         e, os.path.relpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "requirements.txt"))), file=sys.stderr)
@@ -33,13 +33,13 @@ import torch_bench
 import multimae
 
 TOLERANCE = 2e-5  # relative error of a prediction
-# ONNX has had GELU as an operator since version 20 of its set and attention since 23; both are worth a tenth.
+# GELU became an operator of ONNX in opset 20, attention in opset 23. Together they save a tenth of the time.
 OPSET = 23 if VERSION >= (2, 9) else 18 if VERSION >= (2, 6) else 17
 
 
 class Exported(torch.nn.Module):
-    """The model with tensors as arguments only: the inputs, ids_keep, ids_restore, order, and for each input the sample
-    and the number of its visible patches."""
+    """The model with nothing but tensors as arguments: the inputs, ids_keep, ids_restore, order, and for each input the
+    samples and the indices of its visible patches."""
 
     def __init__(self, work: torch_bench.Work):
         super().__init__()
@@ -64,7 +64,7 @@ def arguments(work: torch_bench.Work) -> dict:
 
 def export(work: torch_bench.Work, path: str, opset: int):
     named = arguments(work)
-    warnings.simplefilter("ignore")  # of the exporter about itself
+    warnings.simplefilter("ignore")  # the exporter warns about itself
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     flags = {"dynamo": True, "verbose": False} if VERSION >= (2, 6) else {}
     torch.onnx.export(
@@ -85,14 +85,14 @@ def session(path: str, threads: int) -> onnxruntime.InferenceSession:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base", help="tiny, small, base, large, or a config.json (base)")
-    parser.add_argument("--batch", type=torch_bench.numbers, default=[1, 8], help="samples (1,8)")
-    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
-    parser.add_argument("--threads", type=torch_bench.numbers, default=[1, os.cpu_count() or 1], help="threads (1 and all)")
+    parser.add_argument("--batch", type=torch_bench.numbers, default=[1, 8], help="batch sizes (1,8)")
+    parser.add_argument("--tokens", type=int, help="visible patches per sample (a sixth: 98 of 588)")
+    parser.add_argument("--threads", type=torch_bench.numbers, default=[1, os.cpu_count() or 1], help="numbers of threads (1 and all)")
     parser.add_argument("--bench", type=re.compile, default=re.compile("."), metavar="REGEXP",
                         help="only benchmarks whose names match, such as Forward/model=base/batch=8 (all)")
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
-    parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
-    parser.add_argument("--opset", type=int, default=OPSET, help="version of ONNX's set of operators (%d)" % OPSET)
+    parser.add_argument("--count", type=int, default=1, help="measurements of each benchmark (1)")
+    parser.add_argument("--opset", type=int, default=OPSET, help="version of ONNX's operator set (%d)" % OPSET)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -121,7 +121,7 @@ def main():
                         for (output, x), got in zip(want.items(), run.run(None, feed)):
                             torch_bench.hold("prediction of " + output, torch_bench.relative(torch.from_numpy(got), x), TOLERANCE)
                         calls["fused attention" if fused else "plain attention"] = lambda run=run: run.run(None, feed)
-                    except Exception as e:  # a version may lack an operator
+                    except Exception as e:  # this version may lack an operator
                         print("# no onnxruntime with %s attention: %s: %s" % (
                             "fused" if fused else "plain", type(e).__name__, str(e).partition("\n")[0][:200]), file=sys.stderr)
                 if not calls:

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""Time PyTorch on the work of this project's own model benchmarks, in Go's benchmark format.
+"""Time PyTorch on the work of this project's model benchmarks and print Go's benchmark format.
 
     python bench/torch_bench.py --model base --batch 1,8 --threads 1,2 --mode forward,train
     python bench/torch_bench.py --device cuda --compile eager,compile --dtype float32,tf32,bfloat16
 
-Results have the names of those benchmarks; which peer, version and variant they are of is said by the configuration
-lines before them. The model is testdata/torch/multimae.py with random weights, inputs and masks, which stay the same from call to call.
-Forward is all predictions, without gradients; train is forward pass, losses, backward pass and AdamW. PyTorch gets
-its best: only visible patches are projected, and of the ways to compute attention and AdamW the fastest is taken,
-by a short trial of each. Every variant is first held against plain float32, and is not timed if it is off. Compilers
-keep what they made in gomae-inductor-THREADS of the folder for temporary files.
+Results have the names of those benchmarks; the configuration lines before them name the peer, its version and its
+variant. The model is testdata/torch/multimae.py with random weights, inputs and masks, the same at each call. Forward
+computes all predictions without gradients; train is the forward pass, the losses, the backward pass and AdamW.
+
+PyTorch is measured at its best: only visible patches are projected, and a short trial chooses the fastest way to compute
+attention and AdamW. Every variant is first compared with plain float32 and is not timed if it differs by too much.
+Compiled code is cached in the folder gomae-inductor-THREADS of the temporary folder.
 
 Variants (--compile):
   eager
-  onednn           eager with every linear layer by oneDNN, in forward with its weights packed ahead. For float32 on a CPU
-                   only: PyPI's torch multiplies it by MKL, which leaves AVX-512 unused on CPUs that are not Intel's
+  onednn           eager, with every linear layer computed by oneDNN; in forward its weights are packed ahead. For float32
+                   on a CPU only, where PyPI's torch uses MKL, which does not use AVX-512 on CPUs other than Intel's
   compile          torch.compile
   freeze           torch.compile with the weights packed ahead; forward only
-  compile-onednn   both; forward only
+  compile-onednn   compile and onednn together; forward only
   max-autotune, reduce-overhead   modes of torch.compile, the latter (CUDA graphs) for CUDA
 Precisions (--dtype): float32 (TF32 off); tf32 (CUDA only); bfloat16 (autocast).
 """
@@ -40,7 +41,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def absent(peer: str, error: ImportError):
-    """End with the exit code 3 and the last line that every adapter of a peer has."""
+    """Exit with code 3 and the last line that the comparison tool expects of a peer that is not installed."""
     print("%s\npeer %s is absent; install it with: pip install -r %s" % (
         error, peer, os.path.relpath(os.path.join(HERE, "requirements.txt"))), file=sys.stderr)
     sys.exit(3)
@@ -58,7 +59,7 @@ PRECISIONS = {"float32": "f32", "tf32": "tf32", "bfloat16": "bf16"}
 VARIANTS = ("eager", "compile", "freeze", "onednn", "compile-onednn", "max-autotune", "reduce-overhead")
 UNCOMPILED = ("eager", "onednn")
 FORWARD_ONLY = ("freeze", "compile-onednn")
-# How far a variant may be from plain float32: relative error of a prediction, of the loss and of the gradient's norm.
+# The largest difference from plain float32: relative error of a prediction, of the loss and of the gradient's norm.
 TOLERANCE = {"float32": (2e-5, 1e-5, 1e-4), "tf32": (2e-2, 1e-3, 2e-2), "bfloat16": (1e-1, 2e-2, 1e-1)}
 
 
@@ -106,7 +107,7 @@ class Work:
         def blocks(dim, depth, tokens):
             return depth * 2 * tokens * dim * ((4 + 2 * ratio) * dim + 2 * tokens)
 
-        first = embedded = 0  # the patch projections: that of pixels needs no gradient for its input
+        first = embedded = 0  # patch projections of pixels, whose input needs no gradient, and of class embeddings
         for name, entry in c["inputs"].items():
             p = c["patch_size"] // entry["stride"]
             channels = entry["channels"] if entry["kind"] == "image" else entry["class_emb_dim"]
@@ -144,12 +145,12 @@ def synchronize(device: str):
 
 
 def environment(threads: int) -> dict:
-    """What has to be set before a process starts. Its number of threads, which libraries of matrix products read once;
-    their best kernels on a CPU that they do not know; and memory that is kept rather than given back and cleared by
-    the kernel at every step, which makes a training step a tenth faster."""
+    """The environment of a process that measures. It sets the number of threads, which libraries read only once; the
+    best kernels of libraries that do not know the CPU; and an allocator that keeps memory rather than return it to the
+    system, which makes a training step a tenth faster."""
     settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads}
     settings.update(MALLOC_MMAP_THRESHOLD_=str(1 << 33), MALLOC_TRIM_THRESHOLD_=str(1 << 34), MALLOC_TOP_PAD_=str(1 << 28))
-    # Compiled code is for one number of threads, so each has a cache of its own.
+    # Compiled code is specific to the number of threads, so each number has a cache of its own.
     settings["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), "gomae-inductor-%d" % threads)
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as f:
@@ -162,13 +163,13 @@ def environment(threads: int) -> dict:
 
 
 def compiled(function, variant: str):
-    """function as a variant computes it. A compiler's memory of other variants is dropped."""
+    """function as the variant computes it. What the compiler remembers of other variants is dropped."""
     if variant in UNCOMPILED:
         return function
     import torch._dynamo
     import torch._inductor.config
     torch._dynamo.reset()
-    # Packed weights take effect without gradients only; the compiler's own GEMM needs them too.
+    # Packed weights take effect only without gradients; the compiler's own matrix product needs them too.
     torch._inductor.config.freezing = variant in ("freeze", "compile-onednn", "max-autotune")
     if variant == "max-autotune":
         torch._inductor.config.max_autotune_gemm_backends = "ATEN,TRITON,CPP"
@@ -177,7 +178,7 @@ def compiled(function, variant: str):
 
 
 class OneDNNProduct(torch.autograd.Function):
-    """x·wᵀ + bias for x [..., K] and w [N, K], and its gradients, by the operator that torch.compile itself takes for
+    """x·wᵀ + bias for x [..., K] and w [N, K], and its gradients, by the operator that torch.compile itself uses for
     bfloat16."""
 
     @staticmethod
@@ -197,7 +198,7 @@ class OneDNNProduct(torch.autograd.Function):
 
 
 class OneDNNLinear(torch.nn.Module):
-    """A linear layer by oneDNN, for training or with its weights packed ahead."""
+    """A linear layer computed by oneDNN, for training or with its weights packed ahead."""
 
     def __init__(self, linear: torch.nn.Linear, packed: bool):
         super().__init__()
@@ -213,7 +214,7 @@ class OneDNNLinear(torch.nn.Module):
 
 
 def with_onednn(model: torch.nn.Module, packed: bool) -> torch.nn.Module:
-    """A copy of a model with every linear layer by oneDNN."""
+    """A copy of a model with every linear layer computed by oneDNN."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -231,13 +232,13 @@ def attentions() -> list:
 
 
 def fastest(candidates: dict, device: str):
-    """The key of the fastest function, each called at least three times in half a second."""
+    """The key of the fastest function. Each is called for half a second and at least three times."""
     best = {key: time_calls(call, 0.5, device, least=3)[1] for key, call in candidates.items()}
     return min(best, key=best.get)
 
 
 def optimizers(parameters) -> dict:
-    """torch.optim.AdamW in the ways that this version and device have, with the paper's settings."""
+    """The implementations of torch.optim.AdamW that this version and device offer, with the paper's settings."""
     made = {}
     for name, flags in {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {"foreach": False}}.items():
         try:
@@ -253,7 +254,7 @@ def optimizers(parameters) -> dict:
 
 
 def time_calls(call, seconds: float, device: str = "cpu", least: int = 2) -> tuple:
-    """Call for about so many seconds; the number of calls and the mean seconds of one."""
+    """Call repeatedly for about that many seconds. Returns the number of calls and the mean time of one in seconds."""
     call()
     synchronize(device)
     start = time.perf_counter()
@@ -276,7 +277,7 @@ def machine() -> str:
 
 
 def header(**settings):
-    """Configuration lines of Go's benchmark format."""
+    """Print configuration lines of Go's benchmark format."""
     arch = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     settings = {"goos": platform.system().lower(), "goarch": arch, "pkg": "github.com/gomae/gomae/bench", "cpu": machine(), **settings}
     for key, value in settings.items():
@@ -305,12 +306,12 @@ def grad_norm(model) -> torch.Tensor:
 
 
 class Wrong(Exception):
-    """A variant that does not compute what plain float32 does."""
+    """A variant computes something else than plain float32 does."""
 
 
-def hold(what: str, error: float, most: float):
-    if not error <= most:
-        raise Wrong("%s is off by %.1e, want at most %.0e" % (what, error, most))
+def hold(what: str, error: float, limit: float):
+    if not error <= limit:
+        raise Wrong("%s is off by %.1e, want at most %.0e" % (what, error, limit))
 
 
 def bench_forward(work: Work, variant: str, dtype: str, device: str, seconds: float) -> tuple:
@@ -364,7 +365,7 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
     trained = [x for x in model.parameters() if x.requires_grad]
     before = [x.detach().clone() for x in trained]
     made, spent = optimizers(trained), {}
-    for name, make in made.items():  # one at a time: each has two more copies of the parameters
+    for name, make in made.items():  # one at a time, because each holds two more copies of the parameters
         spent[name] = time_calls(make().step, 0.2, device, least=2)[1]
     optimizer_name = min(spent, key=spent.get)
     optimizer = made[optimizer_name]()
@@ -382,7 +383,7 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
 
 
 def run_for_each(threads: list, args) -> int:
-    """Run this program once for each number of threads; what they print is printed and, with --results, stored."""
+    """Run this program once for each number of threads. Prints their output and, with --results, stores it."""
     codes, lines = [], []
     for n in threads:
         with subprocess.Popen([sys.executable] + sys.argv, env=environment(n), stdout=subprocess.PIPE, text=True) as child:
@@ -399,7 +400,7 @@ def run_for_each(threads: list, args) -> int:
             f.write(time.strftime("date: %Y-%m-%d\n", time.gmtime()))
             f.writelines(lines)
         os.replace(path + ".tmp", path)
-        print("# stored in " + path, file=sys.stderr)
+        print("# the results are in " + path, file=sys.stderr)
     return max(codes)
 
 
@@ -411,7 +412,7 @@ def among(known):
     def words(text: str) -> list:
         for word in text.split(","):
             if word not in known:
-                raise argparse.ArgumentTypeError("%r, want %s" % (word, ", ".join(known)))
+                raise argparse.ArgumentTypeError("got %r, want some of %s" % (word, ", ".join(known)))
         return text.split(",")
     return words
 
@@ -419,23 +420,23 @@ def among(known):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="base", help="tiny, small, base, large, or a config.json (base)")
-    parser.add_argument("--batch", type=numbers, default=[1, 8], help="samples (1,8)")
-    parser.add_argument("--tokens", type=int, help="visible patches of each sample (a sixth: 98 of 588)")
-    parser.add_argument("--threads", type=numbers, default=[1, os.cpu_count() or 1], help="threads on a CPU (1 and all)")
+    parser.add_argument("--batch", type=numbers, default=[1, 8], help="batch sizes (1,8)")
+    parser.add_argument("--tokens", type=int, help="visible patches per sample (a sixth: 98 of 588)")
+    parser.add_argument("--threads", type=numbers, default=[1, os.cpu_count() or 1], help="numbers of threads on a CPU (1 and all)")
     parser.add_argument("--bench", type=re.compile, default=re.compile("."), metavar="REGEXP",
                         help="only benchmarks whose names match, such as Forward/model=base/batch=8 (all)")
-    parser.add_argument("--mode", type=among(("forward", "train")), default=["forward", "train"], help="forward, train (both)")
+    parser.add_argument("--mode", type=among(("forward", "train")), default=["forward", "train"], help="forward, train or both (both)")
     parser.add_argument("--compile", type=among(VARIANTS), default=["eager", "onednn", "compile", "freeze"],
-                        help="variants, see above (eager,onednn,compile,freeze)")
+                        help="variants, as listed above (eager,onednn,compile,freeze)")
     parser.add_argument("--dtype", type=among(PRECISIONS), default=["float32", "bfloat16"], help="precisions (float32,bfloat16)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seconds", type=float, default=3, help="for each measurement (3)")
-    parser.add_argument("--count", type=int, default=1, help="measurements of each kind (1)")
+    parser.add_argument("--count", type=int, default=1, help="measurements of each benchmark (1)")
     parser.add_argument("--results", metavar="FOLDER", help="also write the results to FOLDER/DEVICE-MODEL.txt")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("torch_bench.py: --device cuda: this torch, %s, finds no CUDA device" % torch.__version__)
+        sys.exit("torch_bench.py: --device cuda: torch %s finds no CUDA device here" % torch.__version__)
 
     if "GOMAE_BENCH_THREADS" not in os.environ:  # a process for each number of threads
         sys.exit(run_for_each(args.threads if args.device == "cpu" else [0], args))
@@ -467,7 +468,7 @@ def main():
                     print("# %s\nvariant: %s-%s" % (how, variant, PRECISIONS[dtype]))
                     report(names[mode], batch, calls, seconds, work.flop()[mode == "train"])
                     done += 1
-            except Exception as e:  # whatever a compiler may raise: the other variants go on
+            except Exception as e:  # compilers raise many kinds; the other variants go on
                 failed += 1
                 print("# no %s in %s of %s: %s: %s" % (
                     variant, dtype, names[mode], type(e).__name__, str(e).strip().partition("\n")[0][:200]), file=sys.stderr)
