@@ -31,8 +31,8 @@ type floorSum struct {
 
 // readFloors reads a file of lines
 //
-//	PATTERN %peak LEAST
-//	PATTERN ratio PEER LEAST
+//	PATTERN %peak LOWEST
+//	PATTERN ratio PEER LOWEST
 //
 // and comments that begin with #. Patterns must begin with one of the known names of benchmark
 // functions: any other would never be checked.
@@ -72,7 +72,7 @@ func parseFloors(r io.Reader, path string, known []string) (floors []floor, err 
 		case len(words) == 4 && words[1] == "ratio":
 			fl.what, fl.peer = words[1], words[2]
 		default:
-			return nil, fail("got %q, want PATTERN %%peak LEAST or PATTERN ratio PEER LEAST", strings.TrimSpace(text))
+			return nil, fail("got %q, want PATTERN %%peak LOWEST or PATTERN ratio PEER LOWEST", strings.TrimSpace(text))
 		}
 		least := words[len(words)-1]
 		if fl.least, err = strconv.ParseFloat(least, 64); err != nil || !(fl.least > 0) {

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Write a parity dump with PyTorch, or check dumps against this PyTorch.
 
-    python dump.py tiny /tmp/dump                     # a preset, a config.json or a folder that has one
+    python dump.py tiny /tmp/dump                     # a preset, a config.json or a folder with one
     python dump.py base /tmp/b --batch 1 --device cuda --dtype float32,tf32,bfloat16
     python dump.py base --head dpt --device cuda --dtype tf32,bfloat16 --results bench/results/gpu   # errors only
     python dump.py --check testdata/parity/*          # repeat dumps in float64 and float32
-    gomae parity /tmp/dump                            # and what this project makes of it
+    gomae parity /tmp/dump                            # compare this project with it
 
-A dump folder holds one model, batch and set of masks, and what float64 computes for them; README.md says how.
+A dump folder holds one model, one batch and one set of masks, and what PyTorch computes from them in float64. README.md
+describes it.
 """
 from __future__ import annotations
 
@@ -24,9 +25,10 @@ import torch
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
 import multimae
 import multivit
+import tensorfile
 
-NOISE = 1e-7  # share of the largest gradient norm below which a gradient is pure rounding
-TIE = 2e-6  # a difference in an L1 loss that float32 may get on the wrong side of 0
+NOISE = 1e-7  # a gradient whose norm is below this share of the largest norm is pure rounding
+TIE = 2e-6  # a difference in an L1 loss whose sign float32 may get wrong
 LIMIT, FLOOR = 2.0, 5e-7  # as in package multimae/parity
 OPTIM = {"lr": 0.001, "betas": [0.9, 0.95], "eps": 1e-5, "weight_decay": 0.05}
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
@@ -45,7 +47,7 @@ def build(config: dict):
 
 
 def make_weights(model):
-    """Initial weights, but none of them left at the 0 or 1 that would hide a mistake."""
+    """Draw initial weights, none of which is 0 or 1: those would hide mistakes."""
     multimae.init_weights(model)
     with torch.no_grad():
         for name, x in model.named_parameters():
@@ -56,7 +58,7 @@ def make_weights(model):
 
 
 def make_inputs(config: dict, present: list, batch: int, tokens: int, size: list, ignore: float) -> dict:
-    """The content of inputs.safetensors: normal pixels and uniform class ids, some of them 255 or invalid if asked for."""
+    """The content of inputs.safetensors: normal pixels and uniform class ids. A share of `ignore` is invalid or 255."""
     h, w = size
     maps = {}
     for name, entry in config["inputs"].items():
@@ -99,7 +101,7 @@ def precision(name: str, device: str):
     if name == "bfloat16" and device == "cpu" and torch.__version__ < "2":
         fail("--dtype bfloat16 on a CPU needs torch 2 or newer; this is " + torch.__version__)
     torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = name == "tf32"  # of convolutions; on unless told otherwise
+    torch.backends.cudnn.allow_tf32 = name == "tf32"  # for convolutions, where it is on by default
     try:
         with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=name == "bfloat16"):
             yield
@@ -108,7 +110,7 @@ def precision(name: str, device: str):
 
 
 def forward_of(model, inputs: dict):
-    """The forward pass as a function of the losses' dtype, which gives the encoder's tokens, predictions and losses."""
+    """The forward pass, a function from the losses' dtype to the encoder's tokens, the predictions and the losses."""
     def given(prefix):
         return {k[len(prefix):]: x for k, x in inputs.items() if k.startswith(prefix)}
     config, images, targets, valid = model.config, given("in."), given("target."), given("valid.")
@@ -136,9 +138,9 @@ def forward_of(model, inputs: dict):
 
 
 def run(config: dict, weights: dict, inputs: dict, steps: int, dtype: str, device: str, layers: bool = False, close: list = None) -> dict:
-    """What expected.safetensors holds, all of it as float64 on the CPU; with layers, also the output of every module
-    in the first forward pass, as layer.MODULE. close gets the smallest difference between prediction and target in
-    each step, for every L1 loss."""
+    """The content of expected.safetensors, in float64 on the CPU. With layers, it also has the output of each module in
+    the first forward pass as layer.MODULE. For each step and each L1 loss, the smallest difference between prediction
+    and target is appended to close."""
     model = build(config)
     model.load_state_dict(weights)
     to = dict(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
@@ -186,13 +188,13 @@ def group(key: str) -> str:
 
 
 def errors(got: dict, want: dict) -> dict:
-    """For each group of tensors the largest ‖got − want‖/‖want‖ and the tensor that has it."""
+    """The largest ‖got − want‖/‖want‖ of each group of tensors, and the name of that tensor."""
     norms = {k: x.double().norm().item() for k, x in want.items()}
     largest = max([n for k, n in norms.items() if group(k) == "grad"], default=0.0)
     worst = {}
     for key, x in want.items():
         if key not in got:
-            raise ValueError("nothing here computes %r" % key)
+            raise ValueError("the dump has %r, which this program does not compute" % key)
         if got[key].shape != x.shape:
             raise ValueError("%s has shape %s, want %s" % (key, list(got[key].shape), list(x.shape)))
         difference, norm = (got[key] - x.double()).norm().item(), norms[key]
@@ -283,18 +285,18 @@ def write(args):
     if not args.out:
         return
     os.makedirs(args.out, exist_ok=True)
-    multimae.save_safetensors(os.path.join(args.out, "model.safetensors"), weights)
-    multimae.save_safetensors(os.path.join(args.out, "inputs.safetensors"), inputs)
-    multimae.save_safetensors(os.path.join(args.out, "expected.safetensors"), {k: stored(x) for k, x in want.items()})
+    tensorfile.save(os.path.join(args.out, "model.safetensors"), weights)
+    tensorfile.save(os.path.join(args.out, "inputs.safetensors"), inputs)
+    tensorfile.save(os.path.join(args.out, "expected.safetensors"), {k: stored(x) for k, x in want.items()})
     if layers:
-        multimae.save_safetensors(os.path.join(args.out, "layers.safetensors"), {k: stored(x) for k, x in layers.items()})
+        tensorfile.save(os.path.join(args.out, "layers.safetensors"), {k: stored(x) for k, x in layers.items()})
     with open(os.path.join(args.out, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=1)
         f.write("\n")
 
 
 def device_name(device: str) -> str:
-    """The name of a GPU, or of the CPU where the system tells it."""
+    """The name of the GPU, or of the CPU if the system tells it."""
     if device != "cpu":
         return torch.cuda.get_device_name(device)
     if os.path.exists("/proc/cpuinfo"):
@@ -306,7 +308,7 @@ def device_name(device: str) -> str:
 
 
 def store_results(folder: str, device: str, case: list, measured: dict):
-    """Put the errors of one case into FOLDER/DEVICE.tsv, in the place of those it has of the same case and torch."""
+    """Put the errors of a case into FOLDER/DEVICE.tsv. They replace those of the same case and version of torch."""
     name = device_name(device)
     path = os.path.join(folder, re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") + ".tsv")
     header = "model\tbatch\tpixels\ttorch\tdtype\tgroup\trel_err"
@@ -320,7 +322,7 @@ def store_results(folder: str, device: str, case: list, measured: dict):
     os.makedirs(folder, exist_ok=True)
     with open(path, "w", encoding="utf-8") as f:
         f.write("# largest relative error against float64 on the same device: %s\n%s\n%s\n" % (name, header, "\n".join(rows)))
-    print("  results are in " + path)
+    print("  the results are in " + path)
 
 
 def check(args) -> bool:
@@ -331,11 +333,11 @@ def check(args) -> bool:
             config = multimae.load_config(folder)
             torch_error = config["case"]["torch_fp32_rel_err"]
             weights, inputs, want = (
-                multimae.load_safetensors(os.path.join(folder, name + ".safetensors")) for name in ("model", "inputs", "expected")
+                tensorfile.load(os.path.join(folder, name + ".safetensors")) for name in ("model", "inputs", "expected")
             )
             layers = os.path.join(folder, "layers.safetensors")
             if os.path.exists(layers):
-                want.update(multimae.load_safetensors(layers))
+                want.update(tensorfile.load(layers))
             found = {}
             for d in dtypes:
                 got = run(config, weights, inputs, config["case"]["steps"], d, args.device, os.path.exists(layers))
@@ -352,7 +354,7 @@ def check(args) -> bool:
             single, worst = found["float32"][g]
             line = "  %-8s%12.2e%10.1e%10.2e%7.2f" % (g, bar, double, single, single / max(bar, FLOOR / LIMIT))
             line += "".join("%10.2e" % found[d][g][0] for d in dtypes[2:])
-            # What is stored as float32 is off by half a unit in its last place.
+            # A value stored as float32 is off by up to half a unit in its last place.
             ok = double <= 1e-7 and (single <= max(LIMIT * bar, FLOOR) or g == "layer")
             good = good and ok
             print(line + "  " + worst + ("" if ok else "  FAIL"))
@@ -363,24 +365,24 @@ def check(args) -> bool:
 def main():
     parser = argparse.ArgumentParser(description="Write a parity dump with PyTorch, or check dumps against this PyTorch.")
     parser.add_argument("what", nargs="?", metavar="CONFIG_OR_PRESET",
-                        help="config.json, a folder with one (its case gives the defaults), or a preset: tiny, small, base, large")
+                        help="config.json, a folder with one (its case sets the defaults), or a preset: tiny, small, base, large")
     parser.add_argument("out", nargs="?", metavar="OUTDIR", help="folder to write")
     parser.add_argument("--check", nargs="+", metavar="DIR", help="repeat these dumps and print the error of each group")
     parser.add_argument("--batch", type=int, help="samples (2)")
-    parser.add_argument("--tokens", type=int, help="visible patches of each sample of a multimae (a sixth)")
-    parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (the model's own size)")
+    parser.add_argument("--tokens", type=int, help="visible patches per sample of a multimae (a sixth)")
+    parser.add_argument("--image-size", type=int, nargs=2, metavar=("H", "W"), help="pixels (the model's size)")
     parser.add_argument("--steps", type=int, help="steps of AdamW (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, batch and masks (0)")
-    parser.add_argument("--inputs", help="modalities that are present, separated by commas (all)")
-    parser.add_argument("--classes", type=int, default=133, help="classes of a preset's semantic map (133)")
-    parser.add_argument("--ignore", type=float, default=0.0, help="share of class ids that are 255, to be ignored, and of invalid pixels (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, batch and masks (0)")
+    parser.add_argument("--inputs", help="modalities to include, separated by commas (all)")
+    parser.add_argument("--classes", type=int, default=133, help="number of classes of a preset's semantic map (133)")
+    parser.add_argument("--ignore", type=float, default=0.0, help="share of ignored class ids (255) and of invalid pixels (0)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (cpu)")
     parser.add_argument("--dtype", default="float32",
-                        help="also measure the error of these: tf32, bfloat16 (autocast), separated by commas")
-    parser.add_argument("--head", choices=multivit.HEADS, help="make of a preset the MultiViT with this head")
+                        help="also measure the error of tf32 or bfloat16 (autocast), separated by commas")
+    parser.add_argument("--head", choices=multivit.HEADS, help="turn a preset into a MultiViT with this head")
     parser.add_argument("--results", metavar="FOLDER",
-                        help="put the errors into FOLDER/DEVICE.tsv; OUTDIR may then be left out, and no dump is written")
-    parser.add_argument("--layers", action="store_true", help="also write layers.safetensors: the output of every module")
+                        help="put the errors into FOLDER/DEVICE.tsv; without OUTDIR no dump is written")
+    parser.add_argument("--layers", action="store_true", help="also write layers.safetensors, the output of each module")
     args = parser.parse_args()
     for d in args.dtype.split(","):
         if d not in PRECISIONS:
@@ -388,9 +390,9 @@ def main():
     if args.check:
         sys.exit(0 if check(args) else 1)
     if not args.what or not (args.out or args.results):
-        parser.error("CONFIG_OR_PRESET and OUTDIR are missing, or --check DIR...")
+        parser.error("give CONFIG_OR_PRESET and OUTDIR, or --check DIR...")
     if args.device != "cpu" and not torch.cuda.is_available():
-        fail("--device %s: this torch (%s) sees no GPU" % (args.device, torch.__version__))
+        fail("--device %s: torch %s finds no GPU here" % (args.device, torch.__version__))
     try:
         write(args)
     except ValueError as e:

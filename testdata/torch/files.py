@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""What the official libraries make of weights: safetensors, torch.load and timm.
+"""Read files of weights with the official libraries: safetensors, torch.load and timm.
 
-    python files.py check FOLDER...                   # files of one name in a folder, model.safetensors and model.pth
-    python files.py check a.safetensors b.pth c.pth   # or these with the first
-    python files.py timm testdata/timm                # a small VisionTransformer of timm and its features
+    python files.py check FOLDER...                   # compares files that differ only in their extension
+    python files.py check a.safetensors b.pth c.pth   # compares the others with the first
+    python files.py timm testdata/timm                # writes a small VisionTransformer of timm and its features
 
-check opens every file with the library that its format is from (torch.load with weights_only=True, which takes
-tensors and nothing that could run code) and compares names, dtypes, shapes and every bit. Exit code 1 unless all agree.
+check opens each file with the official library of its format and compares names, dtypes, shapes and bits. It calls
+torch.load with weights_only=True, which accepts tensors and nothing that could run code. The exit code is 1 unless all
+files agree.
 """
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ import sys
 import torch
 
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
-import multimae
 import multivit
+import tensorfile
 
 FORMATS = (".safetensors", ".pth", ".pt")
 
@@ -29,7 +30,7 @@ FORMATS = (".safetensors", ".pth", ".pt")
 
 
 def load(path: str) -> dict:
-    """All tensors of a file; of a .pth that holds more than weights, those under "model"."""
+    """All tensors of a file, or those under "model" if a .pth holds more than weights."""
     if path.endswith(".safetensors"):
         import safetensors
 
@@ -39,23 +40,23 @@ def load(path: str) -> dict:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not all(isinstance(x, torch.Tensor) for x in content.values()):
-        raise ValueError("holds no dict of tensors")
+        raise ValueError("its content is not a dict of tensors")
     return dict(content)
 
 
 def difference(got: dict, want: dict) -> str:
-    """What is wrong with the first tensor that is not the same bit by bit; empty if all are."""
+    """Describe the first tensor that differs in any bit. Empty if none does."""
     for name in sorted(want.keys() | got.keys()):
         if name not in got or name not in want:
-            return "%s: only in %s" % (name, "the other" if name not in got else "this")
+            return "%s: only in %s file" % (name, "the other" if name not in got else "this")
         x, y = got[name], want[name]
         if x.dtype != y.dtype or x.shape != y.shape:
-            return "%s: %s %s, in the other %s %s" % (name, x.dtype, list(x.shape), y.dtype, list(y.shape))
+            return "%s: %s %s, in the other file %s %s" % (name, x.dtype, list(x.shape), y.dtype, list(y.shape))
         bits = [t.contiguous().flatten().view(torch.uint8).reshape(t.numel(), -1) for t in (x, y)]
         wrong = (bits[0] != bits[1]).any(1).nonzero().flatten()
         if len(wrong):
             i = wrong[0].item()
-            return "%s: %d of %d values differ, first element %d: %s, in the other %s" % (
+            return "%s: %d of %d values differ, first element %d: %s, in the other file %s" % (
                 name, len(wrong), x.numel(), i, x.flatten()[i].item(), y.flatten()[i].item())
     return ""
 
@@ -102,8 +103,8 @@ def check(paths: list) -> bool:
 
 
 def from_timm(weights: dict, config: dict) -> dict:
-    """The weights of a MultiViT from those of a timm VisionTransformer: the class token becomes the global token, which
-    takes its position along, and stands last; the projection is the adapter of RGB; the final norm is the linear head's."""
+    """Convert the weights of a timm VisionTransformer to those of a MultiViT. The class token plus its position becomes the
+    global token, which comes last. The projection becomes the adapter of RGB, the final norm that of the linear head."""
     side = config["image_size"] // config["patch_size"]
     pos = weights["pos_embed"]
     names = {"patch_embed.proj.": "input_adapters.rgb.proj.", "blocks.": "encoder.", "norm.": "output_adapters.cls.norm.", "head.": "output_adapters.cls.head."}
@@ -127,7 +128,7 @@ def make_timm(folder: str):
     model = VisionTransformer(**args).eval()
     with torch.no_grad():
         for name, x in model.named_parameters():
-            if x.dim() == 1 or name == "cls_token":  # none at the 0 or 1 that would hide a mistake
+            if x.dim() == 1 or name == "cls_token":  # none stays 0 or 1, which would hide mistakes
                 x.add_(0.1 * torch.randn_like(x))
     weights = {k: x.clone() for k, x in model.state_dict().items()}
     image = torch.randn(2, 3, args["img_size"], args["img_size"])
@@ -140,7 +141,7 @@ def make_timm(folder: str):
         normed = model.forward_features(image.double())
     expected = {"features": features[0], "norm": normed, "logits": logits}
 
-    # The same from the reference of this project, to be sure of what goes where.
+    # MultiViT must compute the same from the converted weights.
     config = {
         "model": "multivit", "image_size": args["img_size"], "patch_size": args["patch_size"], "num_global_tokens": 1,
         "encoder": {"dim": args["embed_dim"], "depth": args["depth"], "heads": args["num_heads"], "mlp_ratio": 4, "qkv_bias": True, "layer_norm_eps": 1e-6},
@@ -156,16 +157,16 @@ def make_timm(folder: str):
     x = torch.cat([layers[-1][:, n:], layers[-1][:, :n]], dim=1)  # timm has the class token first
     for name, got in (("features", x), ("logits", preds["cls"])):
         error = ((got - expected[name]).norm() / expected[name].norm()).item()
-        # What becomes of the class token, a sum of two numbers, is rounded to float32.
+        # The global token is a sum of two numbers, rounded to float32.
         print("%s: MultiViT with the same weights is off by %.1e" % (name, error))
         if not error < 1e-7:
-            sys.exit("files.py: the reference disagrees with timm")
+            sys.exit("files.py: MultiViT disagrees with timm")
 
     os.makedirs(folder, exist_ok=True)
-    multimae.save_safetensors(os.path.join(folder, "model.safetensors"), weights)
+    tensorfile.save(os.path.join(folder, "model.safetensors"), weights)
     torch.save(weights, os.path.join(folder, "model.pth"))
-    multimae.save_safetensors(os.path.join(folder, "inputs.safetensors"), {"in.rgb": image})
-    multimae.save_safetensors(os.path.join(folder, "expected.safetensors"), expected)
+    tensorfile.save(os.path.join(folder, "inputs.safetensors"), {"in.rgb": image})
+    tensorfile.save(os.path.join(folder, "expected.safetensors"), expected)
     with open(os.path.join(folder, "vit.json"), "w", encoding="utf-8") as f:
         json.dump({"timm_version": timm.__version__, "torch_version": torch.__version__.split("+")[0], **args}, f, indent=1)
         f.write("\n")

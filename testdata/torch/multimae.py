@@ -1,15 +1,15 @@
-"""MultiMAE in plain PyTorch: the reference that package multimae is held against.
+"""MultiMAE in plain PyTorch: the reference for package multimae.
 
-Bachmann, Mizrahi, Atanov, Zamir, "MultiMAE: Multi-modal Multi-task Masked Autoencoders" (2022). Written from
-the paper and from what published checkpoints compute; no code is taken from the published implementation.
+Bachmann, Mizrahi, Atanov, Zamir, "MultiMAE: Multi-modal Multi-task Masked Autoencoders" (2022). Written after the paper
+and after what published checkpoints compute; no code is taken from the published implementation.
 
     model = MultiMAE(preset("base"))                                # or MultiMAE.load("folder")
     masks = draw_masks(["rgb", "depth"], (14, 14), batch=2, tokens=98)
-    preds = model({"rgb": x, "depth": y}, masks)                    # patches of every output
+    preds = model({"rgb": x, "depth": y}, masks)                    # the patches of each output
     losses = model.losses(preds, {"rgb": x, "depth": y}, masks)
 
-A configuration is a dict with the schema of multimae/config.go, and the keys of the state dict are those of the
-published checkpoints. Needs torch 1.13 or newer and nothing else.
+A configuration is a dict with the schema of multimae/config.go. The keys of the state dict are those of the published
+checkpoints. Needs torch 1.13 or newer and nothing else.
 
 Letters in shapes: B batch, T visible tokens, G global tokens, D encoder width, d decoder width, n = nh·nw patches
 of one modality, p side of a patch on the modality's own grid, M present input modalities.
@@ -19,14 +19,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# Whether attention is one call of torch.nn.functional.scaled_dot_product_attention (torch 2 and newer) or spelled
-# out. Dumps spell it out, for then they are the same in every version; benchmarks take the faster.
+import tensorfile
+
+# Whether attention is one call of torch.nn.functional.scaled_dot_product_attention (torch 2 and newer) or spelled out.
+# Dumps spell it out, so that they are the same in every version; benchmarks use the faster one.
 FUSED_ATTENTION = False
 
 
@@ -35,7 +36,7 @@ FUSED_ATTENTION = False
 
 
 def load_config(path: str) -> dict:
-    """Read a config.json, or that of a model folder."""
+    """Read a config.json, or the one in a model folder."""
     if os.path.isdir(path):
         path = os.path.join(path, "config.json")
     with open(path, encoding="utf-8") as f:
@@ -46,7 +47,7 @@ def load_config(path: str) -> dict:
 
 
 def preset(name: str, classes: int = 133) -> dict:
-    """The model of a preset of package multimae, without its training recipe."""
+    """The configuration of a preset of package multimae, without its training recipe."""
     sizes = {"tiny": (128, 4, 4), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
     if name not in sizes:
         raise ValueError("unknown preset %r; the presets are %s" % (name, ", ".join(sizes)))
@@ -86,14 +87,14 @@ def preset_tokens(config: dict) -> int:
 
 
 class Masks:
-    """Which patches of a batch the encoder sees. Patch i of modality m is token m·n + i.
+    """The patches of a batch that the encoder sees. Patch i of modality m is token m·n + i.
 
-    names        present input modalities, in the configuration's order
+    names        the input modalities that are present, in the configuration's order
     grid         (nh, nw)
     ids_keep     [B, T] the visible tokens, in the encoder's order
-    ids_restore  [B, M·n] where each token stands in the shuffled order, visible ones first
-    visible      for each name (sample, patch), two vectors: its visible patches in all samples together
-    order        [B·T] the encoder's order of the patches of all modalities in `visible`, one modality after the other
+    ids_restore  [B, M·n] the position of each token in the shuffled order, which has the visible ones first
+    visible      for each name two vectors (sample, patch): its visible patches in all samples together
+    order        [B·T] the encoder's order of the patches in `visible`, one modality after the other
     """
 
     def __init__(self, names, grid, ids_keep, ids_restore, visible=None, order=None):
@@ -112,12 +113,12 @@ class Masks:
         return self.grid[0] * self.grid[1]
 
     def place(self, name: str) -> slice:
-        """The tokens of one modality among all M·n."""
+        """The positions of one modality's tokens among all M·n."""
         m = self.names.index(name)
         return slice(m * self.patches, (m + 1) * self.patches)
 
     def hidden(self, name: str) -> torch.Tensor:
-        """[B, n], true where a patch of this modality is masked."""
+        """[B, n], true for the masked patches of this modality."""
         return self.ids_restore[:, self.place(name)] >= self.ids_keep.shape[1]
 
     def to(self, device) -> Masks:
@@ -128,8 +129,8 @@ class Masks:
 def draw_masks(names, grid, batch: int, tokens: int, alpha: float = 1.0) -> Masks:
     """Draw masks as in the paper (section 3.2) from torch's global generator.
 
-    The shares of the modalities are Dirichlet distributed, each modality's patches are chosen uniformly, and then
-    tokens are added or taken away at random until there are exactly as many as asked for.
+    The shares of the modalities are Dirichlet distributed and the patches of each modality are chosen uniformly. Then
+    tokens are added or removed at random until there are exactly `tokens` of them.
     """
     n = grid[0] * grid[1]
     total = len(names) * n
@@ -150,7 +151,7 @@ def draw_masks(names, grid, batch: int, tokens: int, alpha: float = 1.0) -> Mask
 
 
 def keep_masks(names, grid, ids_keep: torch.Tensor) -> Masks:
-    """The masks that leave the tokens of ids_keep [B, T] visible."""
+    """The masks under which the tokens of ids_keep [B, T] are visible."""
     hidden = torch.ones(ids_keep.shape[0], len(names) * grid[0] * grid[1], dtype=torch.bool)
     hidden.scatter_(1, ids_keep, False)
     rest = hidden.nonzero()[:, 1].reshape(len(ids_keep), -1)
@@ -217,7 +218,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """x + Attn(LN(x)), then x + MLP(LN(x)); in training each branch is dropped for a sample with rate drop_path."""
+    """x + Attn(LN(x)), then x + MLP(LN(x)). In training, each branch is dropped for a sample with rate drop_path."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: int, bias: bool, eps: float, drop_path: float = 0.0):
         super().__init__()
@@ -239,7 +240,7 @@ class Block(nn.Module):
 
 
 def blocks(encoder: dict, dim: int, depth: int, heads: int, drop_path: float = 0.0) -> nn.ModuleList:
-    """Blocks of any width that otherwise are like the encoder's. Drop path grows linearly from 0 to its rate."""
+    """Blocks of any width that are otherwise like the encoder's. The rate of drop path grows linearly from 0."""
     return nn.ModuleList(
         Block(dim, heads, encoder["mlp_ratio"], encoder["qkv_bias"], encoder["layer_norm_eps"], drop_path * i / max(1, depth - 1))
         for i in range(depth)
@@ -251,7 +252,7 @@ def blocks(encoder: dict, dim: int, depth: int, heads: int, drop_path: float = 0
 
 
 def patchify(x, p: int):
-    """[B, C, H, W] → [B, nh, nw, C, p, p], without a copy where x allows a view."""
+    """[B, C, H, W] → [B, nh, nw, C, p, p], as a view if x allows it."""
     b, c, h, w = x.shape
     return x.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)
 
@@ -264,8 +265,8 @@ def unpatchify(x, grid, p: int):
 
 
 def sincos(dim: int, nh: int, nw: int):
-    """The fixed 2-D sine–cosine table [1, dim, nh, nw] with channels [sin(u·ω), cos(u·ω), sin(v·ω), cos(v·ω)] for
-    row u and column v. (The published index order is the same on square grids and scrambles others.)"""
+    """The fixed 2-D sine–cosine table [1, dim, nh, nw] with channels [sin(u·ω), cos(u·ω), sin(v·ω), cos(v·ω)] for row u
+    and column v. (The published code orders the indices so that this holds for square grids only.)"""
     omega = 10000.0 ** (-torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
     u = (torch.arange(nh, dtype=torch.float64) * omega[:, None])[:, :, None].expand(-1, nh, nw)
     v = (torch.arange(nw, dtype=torch.float64) * omega[:, None])[:, None, :].expand(-1, nh, nw)
@@ -273,7 +274,7 @@ def sincos(dim: int, nh: int, nw: int):
 
 
 def positions(table, grid, mode: str):
-    """A stored table [1, dim, nh, nw] in token order [n, dim], resized where the grid is another."""
+    """A stored table [1, dim, nh, nw] in token order [n, dim], resized if the grid differs."""
     if tuple(table.shape[2:]) != tuple(grid):
         table = F.interpolate(table, size=tuple(grid), mode=mode, align_corners=False)
     return table[0].flatten(1).t()
@@ -284,8 +285,8 @@ def positions(table, grid, mode: str):
 
 
 class InputAdapter(nn.Module):
-    """Projects the visible patches of one modality to tokens. The bias of the projection is all that tells one
-    modality's tokens from another's."""
+    """Projects the visible patches of one modality to tokens. There is no embedding of the modality: only the bias of the
+    projection distinguishes it."""
 
     def __init__(self, config: dict, name: str):
         super().__init__()
@@ -300,7 +301,7 @@ class InputAdapter(nn.Module):
         self.proj = nn.Conv2d(channels, dim, kernel_size=self.patch, stride=self.patch)
 
     def forward(self, x, grid, sample, patch):
-        """x [B, C, H, W], or class ids [B, H, W]; the visible patches are patch[i] of sample[i] → [R, D]."""
+        """x [B, C, H, W], or class ids [B, H, W], of which patch[i] of sample[i] is visible → tokens [R, D]."""
         row, col = patch // grid[1], patch % grid[1]
         if self.classes:
             ids = patchify(x[:, None], self.patch)[sample, row, col, 0]  # [R, p, p]
@@ -343,12 +344,12 @@ class Decoder(nn.Module):
         tokens = self.proj_context(tokens)
         patches, others = tokens[:, :visible], tokens[:, visible:]
 
-        # Context: the visible patches with their position and modality, and the global tokens as they are.
+        # Context: the visible patches with embeddings of position and modality, and the global tokens without.
         where = torch.cat([pos + self.task_embeddings[m][0] for m in masks.names])  # [M·n, d]
         context = patches + where.index_select(0, masks.ids_keep.flatten()).view(b, visible, dim)
         context = torch.cat([context, others.to(context.dtype)], dim=1)
 
-        # Queries: one for each patch of the output. A patch that the encoder has seen carries its content.
+        # Queries: one for each patch of the output. That of a visible patch is its token.
         queries = self.mask_token
         if self.use_task_queries and self.task in masks.names:
             rows = torch.cat([patches, self.mask_token.expand(b, 1, dim).to(patches.dtype)], dim=1).flatten(0, 1)  # [B·(T+1), d]
@@ -357,7 +358,7 @@ class Decoder(nn.Module):
             queries = rows.index_select(0, at.flatten()).view(b, masks.patches, dim)
         queries = (queries + pos + self.task_embeddings[self.task]).expand(b, -1, -1)
 
-        x = self.decoder(self.query_norm(queries), self.context_norm(context))  # without a residual
+        x = self.decoder(self.query_norm(queries), self.context_norm(context))  # no residual connection
         x = x + self.mlp(self.out_norm(x))
         for block in self.decoder_transformer:
             x = block(x)
@@ -370,7 +371,7 @@ class Decoder(nn.Module):
 
 @torch.no_grad()
 def init_weights(model: nn.Module):
-    """Draw new weights from torch's global generator. Position tables are left alone."""
+    """Draw new weights from torch's global generator. Position tables stay as they are."""
     for name, x in model.named_parameters():
         if name.endswith("pos_emb"):
             continue
@@ -380,10 +381,10 @@ def init_weights(model: nn.Module):
             rows, fan_in = model.get_submodule(name.rpartition(".")[0]).weight.flatten(1).shape
             bound = math.sqrt(6 / (rows + fan_in)) if name.endswith("weight") else 1 / math.sqrt(fan_in)
             nn.init.uniform_(x, -bound, bound)
-        elif x.dim() == 4:  # convolutions of heads, as PyTorch has it
+        elif x.dim() == 4:  # convolutions of heads, as PyTorch initialises them
             bound = 1 / math.sqrt(x[0].numel())
             nn.init.uniform_(x, -bound, bound)
-        elif x.dim() == 2:  # fused projections as so many of their own
+        elif x.dim() == 2:  # each part of a fused projection as a matrix of its own
             parts = 3 if ".qkv." in name else 2 if ".kv." in name else 1
             bound = math.sqrt(6 / (x.shape[0] / parts + x.shape[1]))
             nn.init.uniform_(x, -bound, bound)
@@ -394,7 +395,7 @@ def init_weights(model: nn.Module):
 
 
 def grid_of(config: dict, inputs: dict):
-    """How many patches (nh, nw) a batch of inputs has."""
+    """The number of patches (nh, nw) of a batch of inputs."""
     name, x = next(iter(inputs.items()))
     return tuple(side * config["inputs"][name]["stride"] // config["patch_size"] for side in x.shape[-2:])
 
@@ -413,25 +414,25 @@ class MultiMAE(nn.Module):
 
     @staticmethod
     def load(folder: str) -> MultiMAE:
-        """The model of a folder with config.json and model.safetensors."""
+        """The model in a folder with config.json and model.safetensors."""
         model = MultiMAE(load_config(folder))
-        model.load_state_dict(load_safetensors(os.path.join(folder, "model.safetensors")))
+        model.load_state_dict(tensorfile.load(os.path.join(folder, "model.safetensors")))
         return model
 
     def encode(self, inputs: dict, masks: Masks):
-        """The encoder's tokens [B, T+G, D], global tokens last. inputs: [B, C, H/s, W/s], or class ids [B, H/s, W/s].
+        """The encoder's tokens [B, T+G, D], global tokens last. Inputs are [B, C, H/s, W/s], or class ids [B, H/s, W/s].
         Only visible patches are projected."""
         tokens = [self.input_adapters[m](inputs[m], masks.grid, *masks.visible[m]) for m in masks.names]
         x = torch.cat(tokens).index_select(0, masks.order)  # [B·T, D]
         x = x.view(masks.ids_keep.shape + x.shape[1:])
         if self.config["num_global_tokens"]:
             x = torch.cat([x, self.global_tokens.expand(x.shape[0], -1, -1).to(x.dtype)], dim=1)
-        for block in self.encoder:  # no norm after the last
+        for block in self.encoder:  # no norm after the last block
             x = block(x)
         return x
 
     def decode(self, tokens, masks: Masks) -> dict:
-        """The prediction of every output, in patches [B, n, C·p·p]."""
+        """The prediction of each output, in patches [B, n, C·p·p]."""
         return {name: decoder(tokens, masks) for name, decoder in self.output_adapters.items()}
 
     def forward(self, inputs: dict, masks: Masks) -> dict:
@@ -442,10 +443,10 @@ class MultiMAE(nn.Module):
         return {name: unpatchify(x, masks.grid, self.output_adapters[name].patch) for name, x in preds.items()}
 
     def losses(self, preds: dict, targets: dict, masks: Masks) -> dict:
-        """The loss of every output whose task is among the targets: {task: as an input}.
+        """The loss of each output whose task is among the targets, {task: values as of an input}.
 
-        Masked patches count; all do for a task that is no input or where the output has loss_on_unmasked. Of what
-        counts the mean is taken over each sample, and then over the samples that have any.
+        Masked patches count. All patches count if the task is not an input or the output has loss_on_unmasked. The loss
+        is the mean over what counts in a sample, and then over the samples in which anything counts.
         """
         losses = {}
         for name, pred in preds.items():
@@ -476,55 +477,8 @@ class MultiMAE(nn.Module):
 
 
 def mean_of_samples(loss, counts):
-    """The mean of loss [B, K] over what counts in a sample, then over the samples in which anything does. The others
-    get no gradient; 0 if there is none."""
+    """The mean of loss [B, K] over what counts in a sample, then over the samples in which anything counts. Other samples
+    get no gradient. It is 0 if nothing counts."""
     number = counts.sum(1)
     means = (loss * counts).sum(1) / number.clamp(min=1)  # 0 where nothing counts
     return means.sum() / (number > 0).sum().clamp(min=1)
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Files. The format is small enough to need no package: https://huggingface.co/docs/safetensors
-
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}
-
-
-def load_safetensors(path: str) -> dict:
-    """All tensors of a file, in its order."""
-    with open(path, "rb") as f:
-        data = bytearray(f.read())
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8:8 + length].decode("utf-8"))
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        dtype = _DTYPES[entry["dtype"]]
-        x = torch.empty(0, dtype=dtype)
-        if end > begin:
-            x = torch.frombuffer(data, dtype=torch.uint8, offset=8 + length + begin, count=end - begin).clone().view(dtype)
-        tensors[name] = x.reshape(entry["shape"])
-    return tensors
-
-
-def save_safetensors(path: str, tensors: dict):
-    """Write tensors {name: tensor} in their order."""
-    names = {dtype: name for name, dtype in _DTYPES.items()}
-    header, offset = {}, 0
-    for name, x in tensors.items():
-        size = x.numel() * x.element_size()
-        header[name] = {"dtype": names[x.dtype], "shape": list(x.shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header, separators=(",", ":")).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    with open(path + ".tmp", "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for x in tensors.values():
-            data = bytearray(x.numel() * x.element_size())
-            if data:
-                torch.frombuffer(data, dtype=x.dtype).copy_(x.detach().cpu().flatten())
-            f.write(data)
-    os.replace(path + ".tmp", path)

@@ -1,15 +1,15 @@
 """MultiViT in plain PyTorch: the encoder of a MultiMAE with heads of downstream tasks, as it is fine-tuned.
 
-All patches of all inputs are encoded; there are no masks and no decoders. Written from descriptions of the model, of
-ConvNeXt (Liu et al., 2022), Segmenter (Strudel et al., 2021) and DPT (Ranftl et al., 2021), and from what the dumps
-in ../parity/vit_* hold; no code is taken from the published implementation. README.md lists what they decide.
+It encodes all patches of all inputs, without masks and decoders. Written after descriptions of the model, of ConvNeXt
+(Liu et al., 2022), Segmenter (Strudel et al., 2021) and DPT (Ranftl et al., 2021), and after the dumps in ../parity/vit_*;
+no code is taken from the published implementation. README.md lists the details that only the dumps show.
 
     model = MultiViT(load_config("folder"))
     preds = model({"rgb": x})                            # class logits [B, K], or maps [B, C, H, W]
     losses = model.losses(preds, {"semseg": ids}, {})
 
-The keys of the state dict are those of published checkpoints. Letters in shapes are those of multimae.py; E is a
-head's width, C its classes or channels, m the number of its main tasks.
+The keys of the state dict are those of published checkpoints. Letters in shapes are those of multimae.py; E is the width
+of a head, C the number of its classes or channels, m the number of its main tasks.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEADS = ("linear", "convnext", "segmenter", "dpt")
 
 
 def preset(config: dict, head: str) -> dict:
-    """The MultiViT with the inputs and the encoder of a MultiMAE's configuration and one head of the paper's size."""
+    """The configuration of a MultiViT with the inputs and encoder of a MultiMAE and one head of the paper's size."""
     dim, depth, heads = (config["encoder"][k] for k in ("dim", "depth", "heads"))
     main = list(config["inputs"])[:1]
     name, output = {
@@ -38,11 +38,11 @@ def preset(config: dict, head: str) -> dict:
 
 
 # ---------------------------------------------------------------------------------------------------------------
-# Heads. Each takes the outputs of all encoder blocks, as lists of [B, M·n+G, D], and the place of each modality.
+# Heads. Each takes the outputs of all encoder blocks, a list of [B, M·n+G, D], and the positions of each modality.
 
 
 class Linear(nn.Module):
-    """Class logits [B, C] from the mean of all tokens, global ones too, or from the last token."""
+    """Class logits [B, C] from the mean of all tokens, including global ones, or from the last token."""
 
     def __init__(self, config: dict, name: str):
         super().__init__()
@@ -57,7 +57,7 @@ class Linear(nn.Module):
 
 
 def main_tokens(x, places: dict, tasks: list):
-    """The patch tokens of some modalities, side by side: [B, M·n+G, D] → [B, n, m·D]."""
+    """The patch tokens of some modalities, concatenated along features: [B, M·n+G, D] → [B, n, m·D]."""
     return torch.cat([x[:, places[t]] for t in tasks], dim=-1)
 
 
@@ -80,7 +80,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """A map [B, C, H, W]: every token becomes a square of preds_per_patch pixels, and ConvNeXt blocks refine it."""
+    """A map [B, C, H, W]. Each token becomes a square of preds_per_patch pixels, which ConvNeXt blocks refine."""
 
     def __init__(self, config: dict, name: str):
         super().__init__()
@@ -103,7 +103,7 @@ class ConvNeXt(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Maps of classes [B, C, H, W]: how alike are, after some blocks, each patch and each class's embedding."""
+    """A class map [B, C, H, W]: the similarity of each patch to the embedding of each class, after some blocks."""
 
     def __init__(self, config: dict, name: str):
         super().__init__()
@@ -132,7 +132,7 @@ class Segmenter(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size, bilinear, with the corner pixels at the corners."""
+    """Doubles the size by bilinear interpolation with aligned corners."""
 
     def forward(self, x):
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
@@ -149,7 +149,7 @@ class ResidualConvUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Adds a finer layer, where there is one already, to what comes from the coarser ones, and doubles the size."""
+    """Adds a layer to the result of the coarser ones, if there is one, and doubles the size."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -159,12 +159,12 @@ class Fusion(nn.Module):
         self.upsample = Upsample()
 
     def forward(self, layer, coarser=None):
-        x = layer if coarser is None else coarser + self.resConfUnit1(layer)  # the coarsest has no use for its first unit
+        x = layer if coarser is None else coarser + self.resConfUnit1(layer)  # the coarsest layer does not use its first unit
         return self.out_conv(self.upsample(self.resConfUnit2(x)))
 
 
 class DPT(nn.Module):
-    """A map [B, C, 16·nh, 16·nw] from four layers of the encoder, brought to 4, 2, 1 and ½ times its grid."""
+    """A map [B, C, 16·nh, 16·nw] from four layers of the encoder, resized to 4, 2, 1 and ½ times its grid."""
 
     def __init__(self, config: dict, name: str):
         super().__init__()
@@ -177,7 +177,7 @@ class DPT(nn.Module):
             [nn.ConvTranspose2d(dims[0], dims[0], kernel_size=4, stride=4)], [nn.ConvTranspose2d(dims[1], dims[1], kernel_size=2, stride=2)],
             [], [nn.Conv2d(dims[3], dims[3], kernel_size=3, stride=2, padding=1)],
         )
-        # act_postprocess and layer_rn are second names for what stands before them.
+        # act_postprocess and layer_rn are second names of the modules before them: checkpoints have both.
         steps = [nn.Sequential(nn.Conv2d(width, d, kernel_size=1), *more) for d, more in zip(dims, resize)]
         for i, step in enumerate(steps, 1):
             self.add_module("act_%d_postprocess" % i, step)
@@ -232,7 +232,8 @@ class MultiViT(nn.Module):
         init_weights(self)
 
     def encode(self, inputs: dict) -> list:
-        """The outputs of all blocks, each [B, M·n+G, D]: the patches of each modality in rows, then global tokens."""
+        """The outputs of all blocks, each [B, M·n+G, D]: the patches of each modality in row-major order, then the global
+        tokens."""
         grid = grid_of(self.config, inputs)
         n, tokens = grid[0] * grid[1], []
         for name, adapter in self.input_adapters.items():
@@ -243,13 +244,13 @@ class MultiViT(nn.Module):
         if self.config["num_global_tokens"]:
             tokens.append(self.global_tokens.expand(len(tokens[0]), -1, -1).to(tokens[0].dtype))
         x, layers = torch.cat(tokens, dim=1), []
-        for block in self.encoder:  # no norm after the last
+        for block in self.encoder:  # no norm after the last block
             x = block(x)
             layers.append(x)
         return layers
 
     def decode(self, layers: list, inputs: dict) -> dict:
-        """The predictions of every head from encode's layers: [B, C] of linear ones, [B, C, H, W] of others."""
+        """The prediction of each head from encode's layers: [B, C] for linear heads, [B, C, H, W] for others."""
         grid, p = grid_of(self.config, inputs), self.config["patch_size"]
         n, size = grid[0] * grid[1], (grid[0] * p, grid[1] * p)
         present = [m for m in self.config["inputs"] if m in inputs]
@@ -260,8 +261,8 @@ class MultiViT(nn.Module):
         return self.decode(self.encode(inputs), inputs)
 
     def losses(self, preds: dict, targets: dict, valid: dict) -> dict:
-        """The loss of every output that has a target: class ids [B] or [B, H, W], or pixels like the prediction, of
-        which those count where valid [B, 1, H, W], if given, is not 0."""
+        """The loss of each output that has a target. A target is class ids [B] or [B, H, W], or pixels like the
+        prediction, of which those with a nonzero valid [B, 1, H, W] count, or all if there is none."""
         losses = {}
         for name, pred in preds.items():
             if name not in targets:
