@@ -1,3 +1,4 @@
+// Package atomicfile writes files that are complete under their name or not there at all.
 package atomicfile
 
 import (
