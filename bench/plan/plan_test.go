@@ -36,8 +36,9 @@ func TestMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !(m.Step > 0 && m.LoadMillis > 0 && m.MemoryBytes > 0 && m.Threads > 0) || m.From == "" || m.Note == "" {
-		t.Errorf("got %+v, want every figure above 0 and where they are from", m)
+	// A coarse clock may make a time 0.
+	if !(m.Step >= 0 && m.LoadMillis >= 0 && m.MemoryBytes > 0 && m.Threads > 0) || m.From == "" || m.Note == "" {
+		t.Errorf("got %+v, want figures and where they are from", m)
 	}
 }
 
