@@ -89,8 +89,13 @@ func TestSensible(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(b.Images["rgb"], truth.Images["rgb"]) {
-		t.Error("room.png is not the room")
+	// A processor that fuses multiplication and addition renders some pixels a little brighter or darker.
+	apart := 0.0
+	for i, v := range truth.Images["rgb"] {
+		apart += math.Abs(float64(b.Images["rgb"][i]-v)) / float64(len(truth.Images["rgb"]))
+	}
+	if !(apart < 1e-3) {
+		t.Errorf("room.png differs from the room by %g on average, want below 0.001", apart)
 	}
 	p, err := m.Predict(context.Background(), b, multimae.PredictOptions{})
 	if err != nil {
