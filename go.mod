@@ -4,7 +4,6 @@ go 1.24.0
 
 require (
 	github.com/klauspost/cpuid/v2 v2.3.0
-	github.com/peterbourgon/ff/v3 v3.4.0
 	github.com/schollz/progressbar/v3 v3.18.0
 	golang.org/x/image v0.30.0
 	golang.org/x/perf v0.0.0-20250813145418-2f7363a06fe1

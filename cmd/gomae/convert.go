@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -15,14 +14,12 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// conversion is a call of convert.
+// conversion is what a call of convert asks for.
 type conversion struct {
 	src, dst     string
 	to           string // "", "timm" or "multimae"
@@ -32,37 +29,39 @@ type conversion struct {
 	force        bool
 }
 
-func convertCommand(e *env) *ffcli.Command {
-	flags := new(flag.FlagSet)
+func convertCommand(e *env) *command {
+	flags := newFlags()
 	var c conversion
-	flags.StringVar(&c.to, "to", "", "turn the keys of a ViT into those of `FAMILY`: timm or multimae")
-	flags.StringVar(&c.config, "config", "", "for a folder: take the configuration from `FILE` instead of deriving it")
-	flags.IntVar(&c.heads, "heads", 0, "for a folder: the encoder has `N` attention heads; 0 means one for 64 channels")
+	flags.StringVar(&c.to, "to", "", "rename the keys of a ViT to those of `FAMILY`: timm or multimae")
+	flags.StringVar(&c.config, "config", "", "for a folder: take the configuration from `FILE` instead of inferring it")
+	flags.IntVar(&c.heads, "heads", 0, "for a folder: the encoder has `N` attention heads; 0 means one for every 64 channels")
 	flags.IntVar(&c.decoderHeads, "decoder-heads", 8, "for a folder: each decoder has `N` attention heads")
 	flags.BoolVar(&c.force, "force", false, "replace DST")
-	list := flags.Bool("list", false, "write what SRC holds and convert nothing")
-	return &ffcli.Command{
-		Name:       "convert",
-		ShortUsage: "gomae convert [flags] SRC DST",
-		ShortHelp:  "convert weights between PyTorch, safetensors, timm and model folders",
-		LongHelp: `SRC is a PyTorch checkpoint, of which the state dict is taken and nothing is
-ever executed, a safetensors file, or a model folder. What DST is called says
-what it becomes: .pth, .pt or .bin a PyTorch checkpoint {"model": state dict},
-.safetensors a safetensors file, anything else a model folder for the other
-commands. The configuration of a folder is derived from the keys and shapes,
-except for the number of attention heads, or is that of SRC.
+	list := flags.Bool("list", false, "list what SRC holds and convert nothing")
+	return &command{
+		name:  "gomae convert",
+		usage: "gomae convert [flags] SRC DST",
+		short: "convert weights between PyTorch, safetensors, timm and model folders",
+		about: `SRC is a PyTorch checkpoint, a safetensors file or a model folder. Of a checkpoint
+the state dict is read; no code in it is ever executed. The name of DST says what
+it becomes: .pth, .pt or .bin a PyTorch checkpoint {"model": state dict},
+.safetensors a safetensors file, any other name a model folder for the other
+commands. The configuration of a folder is that of SRC if SRC is a folder;
+otherwise it is inferred from the keys and shapes, except for the numbers of
+attention heads.
 
-No value changes: half and bfloat16 become float32, smaller integers int64.
+Values do not change: half and bfloat16 become float32, smaller integers int64.
 With -to, a ViT of timm, DeiT or MAE becomes the encoder and RGB adapter of a
-MultiMAE, or the other way round; what has no counterpart is left out and named.
-
-Examples:
-  gomae convert -list checkpoint.pth
-  gomae convert checkpoint.pth base
-  gomae convert out/model.safetensors out.pth
-  gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors`,
-		FlagSet: flags,
-		Exec: func(_ context.Context, args []string) error {
+MultiMAE, or the other way round. Keys without a counterpart are left out and
+listed.`,
+		examples: []string{
+			"gomae convert -list checkpoint.pth",
+			"gomae convert checkpoint.pth base",
+			"gomae convert out/model.safetensors out.pth",
+			"gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors",
+		},
+		flags: flags,
+		run: func(_ context.Context, args []string) error {
 			switch c.to {
 			case "", "timm", "multimae":
 			default:
@@ -88,7 +87,7 @@ Examples:
 	}
 }
 
-// openSource opens a file of weights, or those of a model folder.
+// openSource opens a file of weights, or the weights of a model folder.
 func openSource(path string) (weights.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -104,7 +103,7 @@ func openSource(path string) (weights.File, error) {
 	return f, err
 }
 
-// list writes the tensors of a file, and what else a checkpoint holds.
+// list prints the tensors of a file and what else a checkpoint holds.
 func (e *env) list(path string) error {
 	f, err := openSource(path)
 	if err != nil {
@@ -147,7 +146,7 @@ func (e *env) list(path string) error {
 	return nil
 }
 
-// printable is text from a file, quoted where it would disturb a terminal.
+// printable returns text from a file, quoted if it has characters that a terminal would obey.
 func printable(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(s)
@@ -166,7 +165,7 @@ func (e *env) convert(c conversion) error {
 		folder = folder && !strings.EqualFold(filepath.Ext(c.dst), ext)
 	}
 	if folder && c.to != "" {
-		return usagef("-to %s: gives no whole MultiMAE, which a folder holds; let DST end in .safetensors or .pth", c.to)
+		return usagef("-to %s: the result is only a part of a model, and a folder holds a whole one; give DST a name in .safetensors or .pth", c.to)
 	}
 	if err := c.mayWrite(folder); err != nil {
 		return err
@@ -194,11 +193,11 @@ func (e *env) convert(c conversion) error {
 	return nil
 }
 
-// metadata is what transformers and others refuse a file without.
+// metadata marks a safetensors file as PyTorch's; transformers and others refuse a file without it.
 var metadata = map[string]string{"format": "pt"}
 
-// mayWrite is an error where something would be replaced that -force does not
-// allow to, and where DST is SRC.
+// mayWrite returns an error if DST exists and -force is not given, if DST is SRC, or if a file
+// would replace a folder or a folder a file.
 func (c *conversion) mayWrite(folder bool) error {
 	at, err := os.Stat(c.dst)
 	switch {
@@ -207,7 +206,7 @@ func (c *conversion) mayWrite(folder bool) error {
 	case err != nil:
 		return err
 	case folder != at.IsDir():
-		return usagef("%s: is %s; a name that ends in .pth, .pt, .bin or .safetensors is that of a file, any other that of a folder",
+		return usagef("%s is %s; a name in .pth, .pt, .bin or .safetensors is written as a file, any other name as a folder",
 			quote(c.dst), map[bool]string{true: "a folder", false: "a file"}[at.IsDir()])
 	case !folder:
 		if !c.force {
@@ -226,14 +225,14 @@ func (c *conversion) mayWrite(folder bool) error {
 	return nil
 }
 
-// rename turns keys into those of another family of models.
+// rename gives tensors the keys of another family of models.
 func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]weights.Tensor, error) {
 	if to == "" {
 		return tensors, nil
 	}
 	isTimm := multimae.IsTimm(src.Names())
 	if isTimm == (to == "timm") {
-		return nil, fmt.Errorf("%s: its keys are not those of %s; gomae convert -list shows them", src.Label(),
+		return nil, fmt.Errorf("%s: the keys are not those of %s; \"gomae convert -list\" shows them", src.Label(),
 			map[bool]string{true: "a MultiMAE", false: "a timm ViT"}[isTimm])
 	}
 	out, dropped, err := multimae.ToTimm(tensors)
@@ -244,15 +243,15 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
 	}
 	if len(dropped) > 0 {
-		e.logf("left out, having no counterpart: %s", printable(strings.Join(groups(dropped), ", ")))
+		e.logf("left out, without a counterpart: %s", printable(strings.Join(groups(dropped), ", ")))
 	}
 	if to == "timm" {
-		e.logf("added: norm.weight of ones and norm.bias of zeros, a norm that MultiMAE does not have")
+		e.logf("added norm.weight (ones) and norm.bias (zeros), a norm that MultiMAE does not have")
 	}
 	return out, nil
 }
 
-// groups shortens a list of keys: one entry for all of a module.
+// groups shortens a list of keys to one entry for each module.
 func groups(keys []string) []string {
 	var list []string
 	for _, key := range keys {
@@ -266,8 +265,7 @@ func groups(keys []string) []string {
 	return list
 }
 
-// writeFolder writes a model folder, once its configuration and weights are
-// known to belong together.
+// writeFolder writes a model folder after checking that the configuration fits the weights.
 func (e *env) writeFolder(c conversion, src weights.File, tensors []weights.Tensor) error {
 	config, err := c.configuration(src)
 	if err != nil {
@@ -290,7 +288,8 @@ func (e *env) writeFolder(c conversion, src weights.File, tensors []weights.Tens
 	})
 }
 
-// configuration is that of -config, of SRC where that is a folder, or derived.
+// configuration reads the configuration from -config, takes it from SRC if SRC is a folder, or
+// infers it.
 func (c *conversion) configuration(src weights.File) (*multimae.Config, error) {
 	if c.config != "" {
 		config, err := multimae.LoadConfig(os.DirFS(filepath.Dir(c.config)), filepath.Base(c.config))

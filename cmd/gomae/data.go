@@ -12,24 +12,23 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-func dataCommand(e *env) *ffcli.Command {
-	return &ffcli.Command{
-		Name:        "data",
-		ShortUsage:  "gomae data check DIR",
-		ShortHelp:   "work on dataset folders",
-		LongHelp:    `"gomae data check -h" describes its flags.`,
-		Subcommands: []*ffcli.Command{dataCheckCommand(e)},
+func dataCommand(e *env) *command {
+	return &command{
+		name:  "gomae data",
+		usage: "gomae data check DIR",
+		short: "work on dataset folders",
+		about: `"gomae data check -h" describes its flags.`,
+		flags: newFlags(),
+		subs:  []*command{dataCheckCommand(e)},
 	}
 }
 
-// classCount is the flag -classes.
+// classCount is the value of -classes.
 type classCount struct {
 	n     int
 	names []string
@@ -55,7 +54,7 @@ func (c *classCount) Set(s string) error {
 	return nil
 }
 
-// name is what pixels of class id are called.
+// name returns the name of a class id, "" if it has none.
 func (c *classCount) name(id int) string {
 	switch {
 	case id < len(c.names):
@@ -68,7 +67,7 @@ func (c *classCount) name(id int) string {
 	return ""
 }
 
-// publishedInputs are the modalities of the paper.
+// publishedInputs returns the modalities of the paper.
 func publishedInputs(classes int) []multimae.Input {
 	return []multimae.Input{
 		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
@@ -77,30 +76,30 @@ func publishedInputs(classes int) []multimae.Input {
 	}
 }
 
-func dataCheckCommand(e *env) *ffcli.Command {
-	fs := new(flag.FlagSet)
+func dataCheckCommand(e *env) *command {
+	fs := newFlags()
 	classes := classCount{n: 133}
-	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means those of gomae render, and shows their names")
-	inputs := fs.String("inputs", "rgb,depth,semseg", "check the modalities in this `LIST`")
+	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means the classes of gomae render, which are shown by name")
+	inputs := fs.String("inputs", "rgb,depth,semseg", "check the modalities in `LIST`, separated by commas")
 	config := fs.String("config", "", "take modalities and classes from the model configuration `FILE`")
-	asJSON := fs.Bool("json", false, "write JSON")
-	return &ffcli.Command{
-		Name:       "check",
-		ShortUsage: "gomae data check [flags] DIR",
-		ShortHelp:  "find everything that is wrong with a dataset folder",
-		LongHelp: `Reads every file of DIR, or of DIR/train and DIR/val, and reports each problem
-with its file and remedy, and counts, sizes, value ranges and classes of what is
-good. The layout is DIR/rgb/CLASS/x.png (or jpg), DIR/depth/CLASS/x.png (16-bit
-grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS may be any folder and the
-files of a sample have the same relative name. The exit code is 1 where there
-is a problem.
-
-Examples:
-  gomae data check -classes scenes scenes
-  gomae data check -inputs rgb,depth -json photos
-  gomae data check -config model/config.json photos`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+	asJSON := fs.Bool("json", false, "print the report as JSON")
+	return &command{
+		name:  "gomae data check",
+		usage: "gomae data check [flags] DIR",
+		short: "find everything that is wrong with a dataset folder",
+		about: `Reads every file of DIR, or of DIR/train and DIR/val. It reports each problem with
+its file and its remedy, and the counts, sizes, value ranges and classes of the
+good files. The layout is DIR/rgb/CLASS/x.png (or jpg), DIR/depth/CLASS/x.png
+(16-bit grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS may be any folder
+and the files of a sample have the same relative name. The exit code is 1 if
+there is a problem.`,
+		examples: []string{
+			"gomae data check -classes scenes scenes",
+			"gomae data check -inputs rgb,depth -json photos",
+			"gomae data check -config model/config.json photos",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args, "DIR"); err != nil {
 				return err
 			}
@@ -112,14 +111,14 @@ Examples:
 			if st, err := os.Stat(dir); err != nil {
 				return err
 			} else if !st.IsDir() {
-				return fmt.Errorf("%s: not a folder; give the one that holds %s", dir, in[0].Name)
+				return fmt.Errorf("%s is not a folder; give the folder that holds %s", dir, in[0].Name)
 			}
 			if e.terminal() {
 				e.logf("reading %s ...", dir)
 			}
 			r, err := data.Check(ctx, dir, in)
 			if ctx.Err() != nil {
-				return errors.New("interrupted before all files were read; run it again for a report")
+				return errors.New("interrupted before all files were read; run the command again for a report")
 			}
 			if err != nil {
 				return err
@@ -143,7 +142,7 @@ Examples:
 	}
 }
 
-// checkedInputs are the modalities that the flags ask for.
+// checkedInputs returns the modalities that the flags ask for.
 func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []multimae.Input, err error) {
 	if config != "" {
 		fs.Visit(func(f *flag.Flag) {
@@ -172,17 +171,17 @@ func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []mul
 	for word := range strings.SplitSeq(list, ",") {
 		i := slices.Index(names, word)
 		if i < 0 {
-			return nil, usagef("-inputs %s: %q is none of %s; others need -config", list, word, strings.Join(names, ", "))
+			return nil, usagef("-inputs %s: %q is not one of %s; other modalities need -config", list, word, strings.Join(names, ", "))
 		}
 		if slices.ContainsFunc(in, func(m multimae.Input) bool { return m.Name == word }) {
-			return nil, usagef("-inputs %s: %s stands twice", list, word)
+			return nil, usagef("-inputs %s: %s is listed twice", list, word)
 		}
 		in = append(in, all[i])
 	}
 	return in, nil
 }
 
-// hint tells who lacks the folder of a modality how to do without it.
+// hint says how to check a dataset that lacks the folder of a modality without it.
 func (e *env) hint(r *data.Report, dir string) {
 	var have []string
 	for _, m := range r.Modalities {
@@ -194,11 +193,11 @@ func (e *env) hint(r *data.Report, dir string) {
 		}
 	}
 	if len(have) > 0 && len(have) < len(r.Modalities) {
-		e.logf("to check only what is there: -inputs %s", strings.Join(have, ","))
+		e.logf("to check only the modalities that are there: -inputs %s", strings.Join(have, ","))
 	}
 }
 
-// writeReport writes the report for people, problems last: there they are seen.
+// writeReport prints the report for people, with the problems last, where they are seen.
 func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error {
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s: %s\n\nmodality\tfiles\tvalues\tsizes\n", dir, count(r.Samples, "complete sample"))
@@ -247,16 +246,16 @@ func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error
 	return nil
 }
 
-// sizes lists the most frequent sizes first.
+// sizes lists image sizes, the most frequent first.
 func sizes(list []data.SizeCount) string {
-	const most = 3
+	const shown = 3
 	if len(list) == 0 {
 		return "-"
 	}
 	var parts []string
 	for i, s := range list {
-		if i == most && len(list) > most+1 {
-			parts = append(parts, fmt.Sprintf("%d others", len(list)-most))
+		if i == shown && len(list) > shown+1 {
+			parts = append(parts, fmt.Sprintf("%d others", len(list)-shown))
 			break
 		}
 		part := fmt.Sprintf("%d×%d", s.W, s.H)
@@ -268,7 +267,7 @@ func sizes(list []data.SizeCount) string {
 	return strings.Join(parts, ", ")
 }
 
-// count is "1 sample" or "2 samples".
+// count returns "1 sample" or "2 samples".
 func count(n int, noun string) string {
 	if n != 1 {
 		noun += "s"

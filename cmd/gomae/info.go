@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"runtime"
 	"strings"
@@ -12,10 +11,9 @@ import (
 
 	"github.com/gomae/gomae/internal/machine"
 	"github.com/klauspost/cpuid/v2"
-	"github.com/peterbourgon/ff/v3/ffcli"
 )
 
-// machineInfo is what info reports. Rates are measured.
+// machineInfo is the report of info. The rates are measured.
 type machineInfo struct {
 	CPU     string  `json:"cpu"`
 	Threads int     `json:"threads"` // of the CPU that this process may use
@@ -32,23 +30,23 @@ type machineInfo struct {
 	Arch    string  `json:"arch"`
 }
 
-func infoCommand(e *env) *ffcli.Command {
-	fs := new(flag.FlagSet)
-	each := fs.Duration("time", 300*time.Millisecond, "measure for `T` each of four figures")
-	asJSON := fs.Bool("json", false, "write JSON")
-	return &ffcli.Command{
-		Name:       "info",
-		ShortUsage: "gomae info [flags]",
-		ShortHelp:  "show the CPU, the instruction set in use and why, and measured peaks",
-		LongHelp: `The peaks are those of this moment: other programs and a warm CPU lower them.
-Compare the speed of training with the peak of fused multiply-adds (FMA), two
-operations each, of float32.
-
-Examples:
-  gomae info
-  GOMAE_SIMD=avx2 gomae info -json`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+func infoCommand(e *env) *command {
+	fs := newFlags()
+	each := fs.Duration("time", 300*time.Millisecond, "measure each of the four figures for `T`")
+	asJSON := fs.Bool("json", false, "print the report as JSON")
+	return &command{
+		name:  "gomae info",
+		usage: "gomae info [flags]",
+		short: "show the CPU, the instruction set in use and why, and measured peak rates",
+		about: `Measures how many float32 operations a second the CPU computes with fused
+multiply-adds (FMA, two operations each), and how fast it reads memory. Other
+programs and a warm CPU lower the figures.`,
+		examples: []string{
+			"gomae info",
+			"GOMAE_SIMD=avx2 gomae info -json",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args); err != nil {
 				return err
 			}
@@ -68,7 +66,7 @@ Examples:
 				func() { m.ReadAll = machine.ReadBandwidth(m.Workers, *each) / 1e9 },
 			} {
 				if f(); ctx.Err() != nil {
-					return errors.New("interrupted while measuring; run it again")
+					return errors.New("interrupted while measuring; run the command again")
 				}
 			}
 			if *asJSON {
@@ -76,7 +74,7 @@ Examples:
 			}
 			limit := ""
 			if m.SIMD == "generic" {
-				limit = "; memory can do more than generic code"
+				limit = "; the generic code does not reach the limit of the memory"
 			}
 			fmt.Fprintf(e.stdout, `CPU          %s, %d threads
 SIMD         %s: %s

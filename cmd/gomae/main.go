@@ -1,18 +1,18 @@
-// Command gomae trains and runs MultiMAE, a multi-modal, multi-task masked
-// autoencoder. Run it without arguments, or as gomae help COMMAND, for its
-// commands and flags.
+// Command gomae trains and runs MultiMAE, a multi-modal, multi-task masked autoencoder. Run it
+// without arguments, or as gomae help COMMAND, for its commands and flags.
 //
-// Each command is a file with a constructor that [commands] lists. It parses
-// flags and calls the library; what a user of the library would miss does not
-// belong here. Results go to stdout, progress and talk to stderr. The exit
-// code is 0 for success, 1 where a check failed or the work could not be done,
-// 2 for wrong usage.
+// Each command is a file with a constructor that [rootCommand] lists. It parses flags and calls the
+// library; what a user of the library would miss does not belong here. This is the only package
+// that knows flags: where the library says what is wrong, the command adds what to do about it on
+// the command line. Results go to stdout, progress and messages to stderr. The exit code is 0 for
+// success, 1 if a check failed or the work could not be done, 2 for wrong usage.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -20,87 +20,94 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gomae/gomae/internal/machine"
-	"github.com/peterbourgon/ff/v3/ffcli"
 	"github.com/schollz/progressbar/v3"
+
+	"github.com/gomae/gomae/internal/machine"
 )
 
-// commands are the subcommands in the order of the help.
-//
-// A command has Name, ShortUsage ("gomae NAME [flags] ..."), ShortHelp (a
-// phrase in lower case), LongHelp (a description, a line "Examples:" and
-// indented examples), a FlagSet whose usages name their value in backquotes,
-// and Exec, which returns usagef's error for what only the caller can put
-// right. Flags may stand before, between and after arguments.
-func commands(e *env) []*ffcli.Command {
-	return []*ffcli.Command{
-		pretrainCommand(e),
-		reconstructCommand(e),
-		renderCommand(e),
-		dataCommand(e),
-		convertCommand(e),
-		parityCommand(e),
-		infoCommand(e),
-		helpCommand(e),
-		versionCommand(e),
+// rootCommand returns the program with all its commands, in the order of the help.
+func rootCommand(e *env) *command {
+	return &command{
+		name:  "gomae",
+		usage: "gomae COMMAND [flags] [arguments]",
+		short: "multi-modal, multi-task masked autoencoders in pure Go",
+		about: `"gomae help COMMAND" and "gomae COMMAND -h" describe a command and its flags.
+Ctrl-C ends a command cleanly, and a second Ctrl-C ends it at once. The
+environment variable GOMAE_SIMD (generic, avx2 or avx512) lowers the instruction
+set that "gomae info" shows.`,
+		flags: newFlags(),
+		subs: []*command{
+			pretrainCommand(e),
+			reconstructCommand(e),
+			renderCommand(e),
+			dataCommand(e),
+			convertCommand(e),
+			parityCommand(e),
+			infoCommand(e),
+			helpCommand(e),
+			versionCommand(e),
+		},
 	}
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks the command to save and end. It also restores
-	// the default effect, so that a second one kills.
+	// The first signal asks the command to save and end. It also restores the default effect, so
+	// that a second one kills.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the program, for main and for tests. ctx ends when the user
-// interrupts.
+// run is the program, for main and for tests. ctx ends when the user interrupts.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int) {
 	out := &stickyWriter{w: stdout}
 	e := &env{stdout: out, stderr: stderr}
-	cmd, args := find(rootCommand(e), args)
+	cmd, args := rootCommand(e).find(args)
 	err := e.exec(ctx, cmd, args)
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("writing the result: %w", out.err)
 	}
-	var usage *usageError
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errReported):
 		return 1
 	case errors.Is(err, errNoCommand):
-		fmt.Fprint(stderr, cmd.UsageFunc(cmd))
+		fmt.Fprint(stderr, cmd.help())
 		return 2
-	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "%s: %v\nRun \"%s -h\" for help.\n", cmd.Name, err, cmd.Name)
+	case errors.As(err, new(*usageError)):
+		fmt.Fprintf(stderr, "%s: %v\nRun \"%s -h\" for help.\n", cmd.name, err, cmd.name)
 		return 2
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", cmd.Name, err)
+	fmt.Fprintf(stderr, "%s: %v\n", cmd.name, err)
 	return 1
 }
 
-// exec runs a command that find has found.
-func (e *env) exec(ctx context.Context, cmd *ffcli.Command, args []string) error {
-	if helped, err := e.parse(cmd, args); helped || err != nil {
+// exec runs a command, or prints its help if args ask for it.
+func (e *env) exec(ctx context.Context, cmd *command, args []string) error {
+	args, err := cmd.parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(e.stdout, cmd.help())
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	if name := cmd.FlagSet.Name(); name != "help" && name != "version" {
+	if word := cmd.word(); word != "help" && word != "version" {
 		if _, _, err := machine.SIMD(); err != nil {
 			return usagef("%w", err)
 		}
 	}
-	return cmd.Run(ctx)
+	return cmd.run(ctx, args)
 }
 
-// env is what a command may touch beside files.
+// env is what a command writes to, apart from files.
 type env struct {
 	stdout io.Writer // results
-	stderr io.Writer // progress and talk
+	stderr io.Writer // progress and messages
 }
 
-// errReported ends a command with exit code 1 after it has itself said why.
+// errReported ends a command that has already said what is wrong, with exit code 1.
 var errReported = errors.New("reported")
 
 // logf writes a line to stderr.
@@ -114,7 +121,7 @@ func (e *env) writeJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// terminal reports whether stderr is one.
+// terminal reports whether stderr is a terminal.
 func (e *env) terminal() bool {
 	f, ok := e.stderr.(*os.File)
 	if !ok {
@@ -124,8 +131,8 @@ func (e *env) terminal() bool {
 	return err == nil && st.Mode()&os.ModeCharDevice != 0
 }
 
-// bar is a progress bar of total steps on stderr, or an invisible one where
-// that is not a terminal. Clear it before anything else is written.
+// bar returns a progress bar of total steps on stderr, which is invisible unless stderr is a
+// terminal. Clear it before anything else is written.
 func (e *env) bar(total int, unit string) *progressbar.ProgressBar {
 	return progressbar.NewOptions(total,
 		progressbar.OptionSetWriter(e.stderr),
@@ -139,8 +146,8 @@ func (e *env) bar(total int, unit string) *progressbar.ProgressBar {
 	)
 }
 
-// stickyWriter keeps its first error: a result that reached no one, on a full
-// disk, is no success.
+// stickyWriter keeps its first error: a command whose result was lost, on a full disk, has not
+// succeeded.
 type stickyWriter struct {
 	w   io.Writer
 	err error

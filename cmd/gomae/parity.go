@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,39 +9,39 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/gomae/gomae/internal/machine"
 	"github.com/gomae/gomae/multimae/parity"
 	"github.com/gomae/gomae/tensor"
 )
 
-func parityCommand(e *env) *ffcli.Command {
-	fs := new(flag.FlagSet)
+func parityCommand(e *env) *command {
+	fs := newFlags()
 	var (
 		asJSON   = fs.Bool("json", false, "print the reports as JSON")
-		markdown = fs.Bool("markdown", false, "print one Markdown table of all folders")
-		workers  = fs.Int("workers", 0, "compute on `N` cores; 0 means all. The result is the same to the bit")
+		markdown = fs.Bool("markdown", false, "print one Markdown table for all folders")
+		workers  = fs.Int("workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	)
-	return &ffcli.Command{
-		Name:       "parity",
-		ShortUsage: "gomae parity [flags] DIR...",
-		ShortHelp:  "hold this implementation against dumps of PyTorch",
-		LongHelp: `Repeats what a dump folder holds (forward pass, losses, every gradient, optimiser
-steps) and compares with what PyTorch computed in float64. A group of tensors
-passes if its largest relative error is at most twice that of PyTorch's own
-float32 run, or 5e-7; the ratio to the latter is shown. testdata/README.md
-describes the folder. The exit code is 1 unless everything passes.
+	return &command{
+		name:  "gomae parity",
+		usage: "gomae parity [flags] DIR...",
+		short: "compare this implementation with dumps of PyTorch",
+		about: `Repeats the computation of a dump folder (forward pass, losses, every gradient,
+optimiser steps) and compares the results with what PyTorch computed in float64.
+A group of tensors passes if its largest relative error is at most twice the
+error of PyTorch's own float32 run, or at most 5e-7. The table shows the ratio of
+the two errors. testdata/README.md describes the folder. The exit code is 1
+unless every group passes.
 
--markdown shows of each folder and group the largest error with its ratio, in
-bold where it is not what the project aims at: at most PyTorch's own, or 5e-7.
-
-Examples:
-  gomae parity testdata/parity/pretrain_tiny
-  GOMAE_SIMD=generic gomae parity testdata/parity/*
-  gomae parity -markdown testdata/parity/*`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+-markdown prints the largest error of each folder and group with its ratio. An
+error above PyTorch's own and above 5e-7 misses the aim of the project and is in
+bold.`,
+		examples: []string{
+			"gomae parity testdata/parity/pretrain_tiny",
+			"GOMAE_SIMD=generic gomae parity testdata/parity/*",
+			"gomae parity -markdown testdata/parity/*",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if len(args) == 0 {
 				return usagef("argument missing: DIR, a dump folder")
 			}
@@ -50,7 +49,7 @@ Examples:
 				return usagef("-workers %d: want 0 or more", *workers)
 			}
 			if *asJSON && *markdown {
-				return usagef("-json -markdown: want one of them")
+				return usagef("-json and -markdown exclude each other")
 			}
 			pool := tensor.NewPool(*workers)
 			defer pool.Close()
@@ -103,7 +102,7 @@ type unreadable struct {
 	Error string `json:"error"`
 }
 
-// writeParity prints the table of one dump folder.
+// writeParity prints the table of a dump folder.
 func (e *env) writeParity(r *parity.Report) {
 	level, _, _ := machine.SIMD()
 	fmt.Fprintf(e.stdout, "%s (%s, SIMD level %s)\n", r.Dir, r.Model, level)
@@ -125,8 +124,8 @@ func (e *env) writeParity(r *parity.Report) {
 	fmt.Fprintln(e.stdout)
 }
 
-// writeParityMarkdown prints a row for each dump folder and a column for each
-// group of any of them, in the order of computation.
+// writeParityMarkdown prints a table with a row for each dump folder and a column for each group
+// that one of them has, in the order of computation.
 func (e *env) writeParityMarkdown(reports []*parity.Report) {
 	if len(reports) == 0 {
 		return
@@ -168,7 +167,7 @@ func (e *env) writeParityMarkdown(reports []*parity.Report) {
 	}
 }
 
-// bold returns Markdown text, in bold if so asked.
+// bold returns text as Markdown, in bold if yes.
 func bold(text string, yes bool) string {
 	if yes {
 		return "**" + text + "**"

@@ -15,8 +15,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -39,8 +37,8 @@ type pretrainFlags struct {
 	given                     map[string]bool // flags on the command line
 }
 
-func pretrainCommand(e *env) *ffcli.Command {
-	f := &pretrainFlags{set: new(flag.FlagSet)}
+func pretrainCommand(e *env) *command {
+	f := &pretrainFlags{set: newFlags()}
 	fs := f.set
 	fs.StringVar(&f.preset, "preset", "tiny", "train the model and recipe `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, and not from a preset")
@@ -57,26 +55,26 @@ func pretrainCommand(e *env) *ffcli.Command {
 	fs.BoolVar(&f.json, "json", false, "print the validation as JSON")
 	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile for go tool pprof to `FILE`")
 	fs.StringVar(&f.memProfile, "memprofile", "", "write a memory profile for go tool pprof to `FILE`")
-	return &ffcli.Command{
-		Name:       "pretrain",
-		ShortUsage: "gomae pretrain [flags]",
-		ShortHelp:  "train a MultiMAE",
-		LongHelp: `Trains a model to reconstruct colour, depth and semantics from a sixth of their
+	return &command{
+		name:  "gomae pretrain",
+		usage: "gomae pretrain [flags]",
+		short: "train a MultiMAE",
+		about: `Trains a model to reconstruct colour, depth and semantics from a sixth of their
 patches. Without flags: a small model on rendered rooms, three to five minutes on
 two cores. Writes config.json and model.safetensors (a model folder), best (the
 model folder of the lowest validation loss), metrics.jsonl, reconstructions.png
 and checkpoints to the folder of the run, and prints how well held-out samples
 are reconstructed beside a predictor that knows only averages. Ctrl-C saves;
 after it, or a crash at any moment, -resume goes on to the same bits as a run
-that was never interrupted.
-
-Examples:
-  gomae pretrain
-  gomae pretrain -out run2 -seed 1 -steps 5000
-  gomae pretrain -preset base -data photos -out base -batch 8
-  gomae pretrain -out base -resume`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+that was never interrupted.`,
+		examples: []string{
+			"gomae pretrain",
+			"gomae pretrain -out run2 -seed 1 -steps 5000",
+			"gomae pretrain -preset base -data photos -out base -batch 8",
+			"gomae pretrain -out base -resume",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args); err != nil {
 				return err
 			}
@@ -185,8 +183,8 @@ func datasets(c *multimae.Config) (trainSet, val data.Dataset, err error) {
 	if len(c.Train.CropScale) > 0 {
 		size += size / 4 // so that most crops are not enlarged
 	}
-	// A scene takes less time to render than to train on, so none need come
-	// twice; an epoch is just a number of them.
+	// A scene takes less time to render than to train on, so none need come twice; an epoch is just
+	// a number of them.
 	const epoch, heldOut = 1 << 16, 256
 	return scenes.New(0, epoch, size, c.Train.Seed), scenes.New(heldScenes, heldOut, size, c.Train.Seed), nil
 }

@@ -26,8 +26,7 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// tinyConfig writes a config.json of a model of 12 tokens that learns for 6
-// steps, changed by edit.
+// tinyConfig writes a config.json of a model of 12 tokens that learns for 6 steps, changed by edit.
 func tinyConfig(t *testing.T, edit func(c *multimae.Config)) (path string) {
 	t.Helper()
 	classes := len(scenes.Classes)
@@ -466,8 +465,8 @@ func TestPretrainInterrupted(t *testing.T) {
 	sameRun(t, straight, out)
 }
 
-// TestPretrainDamaged goes on from the checkpoint before a damaged one, and
-// says so; and where the best model is not the last one, it says that, too.
+// TestPretrainDamaged goes on from the checkpoint before a damaged one, and says so; and where the
+// best model is not the last one, it says that, too.
 func TestPretrainDamaged(t *testing.T) {
 	config := tinyConfig(t, func(c *multimae.Config) {
 		c.Optim.LR, c.Train.WarmupSteps, c.Train.ValEvery = 1, 6, 2 // worse with each step
@@ -557,8 +556,7 @@ func savedStep(dir string) int {
 	return n
 }
 
-// TestPretrainDiskFull goes on with a run where no file may become as large as
-// its checkpoint.
+// TestPretrainDiskFull goes on with a run where no file may become as large as its checkpoint.
 func TestPretrainDiskFull(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs the ulimit of a Linux shell")

@@ -3,13 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strings"
-
-	"github.com/peterbourgon/ff/v3/ffcli"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -18,43 +15,43 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// imageFile is a flag that names the file of a modality.
+// imageFile is the flag that gives the file of a modality.
 type imageFile struct {
 	modality string
 	path     *string
 }
 
-func reconstructCommand(e *env) *ffcli.Command {
-	fs := new(flag.FlagSet)
+func reconstructCommand(e *env) *command {
+	fs := newFlags()
 	var (
-		model = fs.String("model", "", "use the model in folder `DIR`, such as the -out of pretrain (required)")
+		model = fs.String("model", "", "use the model in the folder `DIR`, such as the -out of pretrain (required)")
 		files = []imageFile{
-			{"rgb", fs.String("rgb", "", "colour image `FILE`, PNG or JPEG")},
-			{"depth", fs.String("depth", "", "depth image `FILE`, 16-bit PNG")},
-			{"semseg", fs.String("semseg", "", "semantic map `FILE`, 8-bit PNG of class ids")},
+			{"rgb", fs.String("rgb", "", "read the colour image from `FILE`, PNG or JPEG")},
+			{"depth", fs.String("depth", "", "read the depth image from `FILE`, a 16-bit PNG")},
+			{"semseg", fs.String("semseg", "", "read the semantic map from `FILE`, an 8-bit PNG of class ids")},
 		}
-		scene  = fs.Int("scene", -1, "instead of files take the rendered scene `N`, from 0, of those that pretrain holds out")
-		tokens = fs.Int("tokens", 0, "show the model `N` patches; 0 means as many as in training, and a sixth where that is not known")
+		scene  = fs.Int("scene", -1, "instead of files, use scene `N` of the rendered scenes that pretrain holds out, counted from 0")
+		tokens = fs.Int("tokens", 0, "show the model `N` patches; 0 means as many as in training, or a sixth if that is not known")
 		seed   = fs.Uint64("seed", 0, "draw the visible patches from `SEED`")
-		single = fs.Bool("single", false, "also predict from each given modality alone, seen whole")
-		paste  = fs.Bool("paste", false, "put the visible patches over the predictions")
+		single = fs.Bool("single", false, "also predict from each given modality alone, all of it visible")
+		paste  = fs.Bool("paste", false, "paste the visible patches over the predictions")
 		out    = fs.String("out", "grid.png", "write the picture to `FILE`")
 	)
-	return &ffcli.Command{
-		Name:       "reconstruct",
-		ShortUsage: "gomae reconstruct -model DIR [flags]",
-		ShortHelp:  "draw masked input, prediction and truth of images",
-		LongHelp: `Hides most patches of the images given and draws what the model makes of the
-rest: a row for each modality with masked input, prediction and truth. A
-modality that is not given is predicted from the others. Images show the same
-view; they are cropped to the largest centred square and resized to what the
-model was trained on.
-
-Examples:
-  gomae reconstruct -model out -scene 7
-  gomae reconstruct -model base -rgb photo.jpg -tokens 98 -single -out photo-grid.png`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+	return &command{
+		name:  "gomae reconstruct",
+		usage: "gomae reconstruct -model DIR [flags]",
+		short: "draw masked input, prediction and truth of images",
+		about: `Hides most patches of the given images and draws what the model predicts from the
+rest: a row for each modality with masked input, prediction and truth. A modality
+that is not given is predicted from the others. The images must show the same
+view; they are cropped to the largest centred square and resized to the size that
+the model was trained on.`,
+		examples: []string{
+			"gomae reconstruct -model out -scene 7",
+			"gomae reconstruct -model base -rgb photo.jpg -tokens 98 -single -out photo-grid.png",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args); err != nil {
 				return err
 			}
@@ -85,7 +82,7 @@ Examples:
 			}
 			switch {
 			case visible > all:
-				return usagef("-tokens %d: the images given have only %d patches", visible, all)
+				return usagef("-tokens %d: the given images have only %d patches", visible, all)
 			case visible == 0 && m.Config.Train.NumEncodedTokens > 0:
 				visible = min(m.Config.Train.NumEncodedTokens, all)
 			case visible == 0:
@@ -115,7 +112,7 @@ func loadModel(dir string) (*multimae.Model, error) {
 	return m, err
 }
 
-// sampleOf reads the files given, or renders a scene.
+// sampleOf reads the given files, or renders a scene.
 func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, error) {
 	var names []string
 	for i := range c.Inputs {
@@ -129,7 +126,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 			continue
 		}
 		if scene >= 0 {
-			return nil, usagef("-scene and -%s: give one or the other", f.modality)
+			return nil, usagef("-scene and -%s exclude each other", f.modality)
 		}
 		in := c.Input(f.modality)
 		if in == nil {
@@ -157,7 +154,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		return scenes.New(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
 	}
 	if len(s.Maps) == 0 {
-		return nil, usagef("no image: give at least one of -rgb, -depth and -semseg, or -scene N")
+		return nil, usagef("no image; give at least one of -rgb, -depth and -semseg, or -scene N")
 	}
 	return s, nil
 }

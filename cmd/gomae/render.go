@@ -2,42 +2,39 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/peterbourgon/ff/v3/ffcli"
-
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-func renderCommand(e *env) *ffcli.Command {
-	fs := new(flag.FlagSet)
+func renderCommand(e *env) *command {
+	fs := newFlags()
 	var (
-		out   = fs.String("out", "", "write to folder `DIR`, new or empty (required)")
+		out   = fs.String("out", "", "write to the folder `DIR`, which must be new or empty (required)")
 		n     = fs.Int("n", 1000, "write `N` scenes")
-		size  = fs.Int("size", 256, "make them `S`×S pixels")
+		size  = fs.Int("size", 256, "render `S`×S pixels")
 		seed  = fs.Uint64("seed", 0, "draw the rooms from `SEED`; the same seed gives the same scenes")
-		split = fs.Float64("split", 0, "set this `SHARE` of the scenes apart for validation, below DIR/val, and the others below DIR/train")
+		split = fs.Float64("split", 0, "write this `SHARE` of the scenes to DIR/val, for validation, and the others to DIR/train")
 	)
-	return &ffcli.Command{
-		Name:       "render",
-		ShortUsage: "gomae render -out DIR [flags]",
-		ShortHelp:  "write rendered scenes as a dataset folder",
-		LongHelp: `Ray-traces furnished rooms and writes DIR/rgb/scene/NUMBER.png (8-bit colour),
+	return &command{
+		name:  "gomae render",
+		usage: "gomae render -out DIR [flags]",
+		short: "write rendered scenes as a dataset folder",
+		about: `Ray-traces furnished rooms and writes DIR/rgb/scene/NUMBER.png (8-bit colour),
 DIR/depth/scene/NUMBER.png (16-bit, value = metres·65536/16) and
-DIR/semseg/scene/NUMBER.png (8-bit ids of 16 classes). Scene NUMBER depends on
-SEED only; S changes the sampling, not the room.
-
-Examples:
-  gomae render -out scenes
-  gomae render -out small -n 200 -size 64 -seed 7 -split 0.1`,
-		FlagSet: fs,
-		Exec: func(ctx context.Context, args []string) error {
+DIR/semseg/scene/NUMBER.png (8-bit ids of 16 classes). The room depends on NUMBER
+and SEED only; S changes the sampling.`,
+		examples: []string{
+			"gomae render -out scenes",
+			"gomae render -out small -n 200 -size 64 -seed 7 -split 0.1",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args); err != nil {
 				return err
 			}
@@ -54,7 +51,7 @@ Examples:
 				return err
 			}
 			if *split > 0 && *n < 2 {
-				return usagef("-split %v: -n %d leaves nothing to divide", *split, *n)
+				return usagef("-split %v: -n %d leaves nothing to split", *split, *n)
 			}
 			return e.render(ctx, *out, *n, *size, *seed, *split)
 		},
@@ -68,12 +65,13 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 	}
 	parts := []part{{dir, 0, n}}
 	if split > 0 {
-		// WriteFolder looks only into its own part.
+		// WriteFolder looks only into the folder of its part.
 		if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-			return &data.Problem{File: dir, Message: "folder is not empty", Remedy: "give a new folder, or empty this one"}
+			return &data.Problem{File: dir, Message: "the folder is not empty", Remedy: "give a new folder, or empty this one"}
 		}
 		val := min(max(int(math.Round(split*float64(n))), 1), n-1)
-		// Validation first, so that what an interruption leaves is soon of use.
+		// Validation comes first: after an interruption the folder can be used as soon as there is
+		// one training sample.
 		parts = []part{{filepath.Join(dir, "val"), n - val, val}, {filepath.Join(dir, "train"), 0, n - val}}
 	}
 	bar := e.bar(n, "scenes")
@@ -93,11 +91,11 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 		case ctx.Err() == nil && done == 0:
 			return err
 		case ctx.Err() == nil:
-			return fmt.Errorf("%w; %d of %d scenes are written: %s", err, done, n, again)
+			return fmt.Errorf("%w; %d of %d scenes are written; %s", err, done, n, again)
 		case len(parts) > 1 && done <= parts[0].n || done == 0:
 			return fmt.Errorf("interrupted after %d of %d scenes; %s", done, n, again)
 		}
-		return fmt.Errorf("interrupted after %d of %d scenes; each is complete: use them, or %s", done, n, again)
+		return fmt.Errorf("interrupted after %d of %d scenes; those written are complete and can be used, or %s", done, n, again)
 	}
 	bar.Clear()
 	t := time.Since(start)

@@ -5,18 +5,16 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-
-	"github.com/peterbourgon/ff/v3/ffcli"
 )
 
-func versionCommand(e *env) *ffcli.Command {
-	return &ffcli.Command{
-		Name:       "version",
-		ShortUsage: "gomae version",
-		ShortHelp:  "print the version of gomae and of Go",
-		LongHelp: `Examples:
-  gomae version`,
-		Exec: func(_ context.Context, args []string) error {
+func versionCommand(e *env) *command {
+	return &command{
+		name:     "gomae version",
+		usage:    "gomae version",
+		short:    "print the version of gomae and of Go",
+		examples: []string{"gomae version"},
+		flags:    newFlags(),
+		run: func(_ context.Context, args []string) error {
 			if err := exactly(args); err != nil {
 				return err
 			}
@@ -26,7 +24,7 @@ func versionCommand(e *env) *ffcli.Command {
 	}
 }
 
-// version is that of the module, or the commit where it was built from a
+// version returns the version of the module, or the commit if the program was built from a
 // checkout.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
