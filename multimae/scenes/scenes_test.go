@@ -70,8 +70,8 @@ func TestScenes(t *testing.T) {
 	})
 }
 
-// TestSceneBalance keeps scenes worth learning from: no class may be most of
-// the picture, none may be rare, and pictures are neither dark nor washed out.
+// TestSceneBalance keeps scenes worth learning from: no class covers most of the pictures or is
+// rare, and pictures are neither dark nor washed out.
 func TestSceneBalance(t *testing.T) {
 	const n, size = 200, 32
 	ds := New(0, n, size, 3)
@@ -105,7 +105,7 @@ func TestSceneBalance(t *testing.T) {
 	}
 }
 
-// TestShapes compares each shape's hit with a fine march along the ray.
+// TestShapes compares the hit of each shape with a walk along the ray in small steps.
 func TestShapes(t *testing.T) {
 	inside := func(p *primitive, q vec) bool {
 		r := p.a + p.b*q.y
@@ -132,55 +132,56 @@ func TestShapes(t *testing.T) {
 		"torus":    {shape: shapeTorus, ext: vec{.6, .15, .6}, a: .45},
 	}
 	for name, p := range prims {
-		r := nn.NewRNG(1)
-		hits := 0
-		for range 400 {
-			o := vec{r.Float32(-1, 1), r.Float32(-1, 1), r.Float32(-1, 1)}.unit().mul(2)
-			d := vec{r.Float32(-.6, .6), r.Float32(-.6, .6), r.Float32(-.6, .6)}.sub(o).mul(r.Float32(.5, 2))
-			const step = 1. / 1024
-			tolerance := float32(3 * step)
-			if p.shape == shapeTorus { // found to half a millimetre across, so to more along a graze
-				tolerance = 16 * step
-			}
-			want := float32(-1)
-			for i := range 8 * 1024 {
-				if inside(&p, o.add(d.mul(float32(i)*step))) {
-					want = float32(i) * step
-					break
+		t.Run(name, func(t *testing.T) {
+			r := nn.NewRNG(1)
+			hits := 0
+			for range 400 {
+				o := vec{r.Float32(-1, 1), r.Float32(-1, 1), r.Float32(-1, 1)}.unit().mul(2)
+				d := vec{r.Float32(-.6, .6), r.Float32(-.6, .6), r.Float32(-.6, .6)}.sub(o).mul(r.Float32(.5, 2))
+				const step = 1. / 1024
+				tolerance := float32(3 * step)
+				if p.shape == shapeTorus { // found to half a millimetre across, so to more along a graze
+					tolerance = 16 * step
 				}
-			}
-			got, ok := p.hit(o, d)
-			if ok && want >= 0 {
-				hits++
-				if abs(got-want) > tolerance {
-					t.Fatalf("%s: ray %v + t·%v: t = %v, want %v", name, o, d, got, want)
-				}
-				n := p.normal(o.add(d.mul(got)))
-				if l := n.dot(n); abs(l-1) > 1e-3 || n.dot(d) > 0.02*sqrt(d.dot(d)) {
-					t.Fatalf("%s: normal %v of length² %v for a ray along %v", name, n, l, d)
-				}
-			}
-			if ok != (want >= 0) { // a graze may go either way
-				mid := o.add(d.mul(max(got, want)))
-				in := 0
-				for k := range 200 {
-					if inside(&p, mid.add(d.mul(float32(k)*step/8))) {
-						in++
+				want := float32(-1)
+				for i := range 8 * 1024 {
+					if inside(&p, o.add(d.mul(float32(i)*step))) {
+						want = float32(i) * step
+						break
 					}
 				}
-				if in > 60 {
-					t.Fatalf("%s: ray %v + t·%v: hit %v, want %v", name, o, d, ok, want)
+				got, ok := p.hit(o, d)
+				if ok && want >= 0 {
+					hits++
+					if abs(got-want) > tolerance {
+						t.Fatalf("ray %v + t·%v: t = %v, want %v", o, d, got, want)
+					}
+					n := p.normal(o.add(d.mul(got)))
+					if l := n.dot(n); abs(l-1) > 1e-3 || n.dot(d) > 0.02*sqrt(d.dot(d)) {
+						t.Fatalf("normal %v of length² %v for a ray along %v", n, l, d)
+					}
+				}
+				if ok != (want >= 0) { // a graze may go either way
+					mid := o.add(d.mul(max(got, want)))
+					in := 0
+					for k := range 200 {
+						if inside(&p, mid.add(d.mul(float32(k)*step/8))) {
+							in++
+						}
+					}
+					if in > 60 {
+						t.Fatalf("ray %v + t·%v: hit %v, want %v", o, d, ok, want)
+					}
 				}
 			}
-		}
-		if hits < 50 {
-			t.Errorf("%s: only %d rays hit", name, hits)
-		}
+			if hits < 50 {
+				t.Errorf("only %d rays hit", hits)
+			}
+		})
 	}
 }
 
-// TestOutline makes sure that drawing only within a primitive's outline loses
-// no pixel.
+// TestOutline checks that a primitive has no pixel outside its outline.
 func TestOutline(t *testing.T) {
 	const size = 24
 	s := new(scene)
