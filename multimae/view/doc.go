@@ -1,3 +1,3 @@
-// Package view shows what a model reads and predicts: masked inputs, reconstructions beside the truth,
-// and labelled grids of pictures. The pictures themselves are package images'.
+// Package view draws what a model reads and predicts: masked inputs, reconstructions beside the
+// truth, and labelled grids of pictures. Package images makes the single pictures.
 package view

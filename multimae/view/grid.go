@@ -11,34 +11,29 @@ import (
 	"golang.org/x/image/math/fixed"
 )
 
-// Tile is a picture with a line of text, for Tiles.
-type Tile struct {
-	Caption string
-	Image   image.Image // nil leaves the place blank
-}
-
-// Row is one line of a Section: a modality or task, say.
+// Row is one line of a Section, of a modality or task for example.
 type Row struct {
 	Title string
-	Tiles []image.Image // one for each of the section's columns; nil or missing is drawn as "not given"
+	Tiles []image.Image // one for each column of the section; nil or missing is drawn as "not given"
 }
 
-// Section is a block of rows under common column headings: a scene with the rows rgb, depth, semseg and
-// the columns masked input, prediction, truth, say. Any of the texts may be empty.
+// Section is a block of rows under common column headings: for example a scene with the rows rgb,
+// depth and semseg and the columns masked input, prediction and truth. Each of the texts may be
+// empty.
 type Section struct {
 	Title   string
 	Columns []string
 	Rows    []Row
 }
 
-// Measures of a grid in pixels. Text is basicfont's 7×13, whose capitals are 9 high.
+// Measures of a grid in pixels. The text is basicfont's 7×13, whose capitals are 9 high.
 const (
 	margin     = 16
 	tileGap    = 6
 	sectionGap = 28
 	labelGap   = 10 // between a row's title and its first tile
 	lineHeight = 18
-	maxLabel   = 24 // characters of a row title; more are cut
+	maxLabel   = 24 // characters of a row title; longer ones are cut
 )
 
 var (
@@ -49,17 +44,18 @@ var (
 	blankInk = color.RGBA{250, 250, 250, 255}
 )
 
-// Grid lays sections out on white, columnsOfSections (at least 1) beside each other, with their titles
-// and headings. Every image is fitted into a square of tile pixels, its shape kept: enlarged by nearest
-// neighbour, so that a model's pixels stay squares, or shrunk smoothly. Text that does not fit is cut
-// with an ellipsis; nothing overlaps. Characters outside ASCII show as a box.
+// Grid lays sections out on white, columnsOfSections (at least 1) to a line, with their titles and
+// headings. Every image is fitted into a square of tile pixels and keeps its shape. Small images
+// are enlarged by nearest neighbour, so that a pixel of the model stays a square; large ones are
+// shrunk smoothly. Text that does not fit is cut and ends in dots; nothing overlaps. Characters
+// outside ASCII show as a box.
 func Grid(sections []Section, columnsOfSections, tile int) *image.RGBA {
 	if tile < 1 {
 		panic(fmt.Sprintf("view: Grid: got tile %d, want at least 1", tile))
 	}
 	perLine := max(1, min(columnsOfSections, len(sections)))
 
-	// One measure for all sections keeps tiles aligned down and across the whole picture.
+	// The same measures for all sections keep the tiles aligned down and across the whole picture.
 	m := measures{tile: tile, cell: tile}
 	for _, s := range sections {
 		m.columns = max(m.columns, s.columns())
@@ -92,17 +88,6 @@ func Grid(sections []Section, columnsOfSections, tile int) *image.RGBA {
 		s.draw(img, margin+i%perLine*(width+sectionGap), tops[i], width, m)
 	}
 	return img
-}
-
-// Tiles lays captioned pictures out on white, columns (at least 1) to a line, each fitted into a square
-// of tile pixels as Grid does.
-func Tiles(tiles []Tile, columns, tile int) *image.RGBA {
-	columns = max(1, min(columns, len(tiles)))
-	sections := make([]Section, len(tiles))
-	for i, t := range tiles {
-		sections[i] = Section{Columns: []string{t.Caption}, Rows: []Row{{Tiles: []image.Image{t.Image}}}}
-	}
-	return Grid(sections, columns, tile)
 }
 
 // measures are the sizes that all sections of a grid share.
@@ -172,12 +157,12 @@ func (s Section) draw(img *image.RGBA, x, y, width int, m measures) {
 	}
 	for r, row := range s.Rows {
 		name := clipText(row.Title, maxLabel*7)
-		// Right-aligned, so that the title stands next to its tiles.
+		// Right-aligned, next to its tiles.
 		text(img, x+m.label-labelGap-textWidth(name), top+r*(m.tile+tileGap)+m.tile/2+4, name, textInk)
 	}
 }
 
-// fit draws pic into the square of tile pixels at x, y, or the mark of a missing one.
+// fit draws pic into the square of tile pixels at x, y, or a mark if there is no picture.
 func fit(img *image.RGBA, pic image.Image, x, y, tile int) {
 	square := image.Rect(x, y, x+tile, y+tile)
 	if pic == nil || pic.Bounds().Empty() {
@@ -218,7 +203,7 @@ func textWidth(s string) int {
 	return n
 }
 
-// clipText cuts s to at most width pixels, ending a cut text with dots.
+// clipText cuts s to at most width pixels. A text that was cut ends in dots.
 func clipText(s string, width int) string {
 	runes := []rune(s)
 	fits := max(0, width/basicfont.Face7x13.Advance)

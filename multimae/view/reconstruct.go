@@ -12,27 +12,25 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// ReconstructOptions say what Reconstructions shows.
+// ReconstructOptions are what Reconstructions shows.
 type ReconstructOptions struct {
-	Visible int    // encoded tokens of a sample; at most what its modalities have
+	Visible int    // encoded tokens of a sample; more than its modalities have means all
 	Seed    uint64 // of the masks
-	// Single adds a section with a row for each modality of the sample, seen
-	// whole and alone, from which the others are predicted.
+	// Single adds a section with a row for each modality of the sample, from which alone, all of it
+	// visible, the others are predicted.
 	Single bool
-	// Paste puts the visible patches over the prediction. Without it the whole
-	// prediction is shown as the model made it.
+	// Paste puts the visible patches over the prediction. Otherwise the whole prediction is shown.
 	Paste bool
-	Tile  int // side of a picture in pixels; 0 chooses by the model
+	Tile  int // side of a picture in pixels; 0 means a size that suits the model
 }
 
-// Reconstructions draws what a model makes of samples: for each a section with
-// a row for each modality, of the masked input, the prediction and the truth.
-// Predictions are in the units of the data again: colour 0..1, depth in the
-// range of the truth, the most probable class. A modality that a sample lacks
-// is predicted from the others.
+// Reconstructions draws what a model makes of samples: for each sample a section with a row for
+// each modality, of the masked input, the prediction and the truth. Predictions are in the units of
+// the data again: colour in 0..1, depth in the range of the truth, the most probable class. A
+// modality that a sample lacks is predicted from the others.
 func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOptions, pool *tensor.Pool) (*image.RGBA, error) {
 	if o.Tile == 0 {
-		// A whole multiple of small images keeps their pixels alike.
+		// In a whole multiple of a small image all pixels have the same size.
 		side := m.Config.ImageSize
 		o.Tile = min((95+side)/side*side, 224)
 	}
@@ -149,9 +147,9 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 	for i := range pred.Outputs {
 		out := &pred.Outputs[i]
 		if out.Loss == multimae.LossNormMSE || pictures[out.Task] != nil {
-			continue // without the patch's own mean it is no picture
+			continue // a picture would need the mean and the variance of each patch
 		}
-		if truth := p.b.Images[out.Task]; truth != nil { // one scale for both
+		if truth := p.b.Images[out.Task]; truth != nil { // the same scale for both
 			pictures[out.Task] = images.Pixels(p.m.Config.Input(out.Task), out.Pix, out.H, out.W, truth)
 		} else {
 			pictures[out.Task] = images.Picture(&p.m.Config.BackboneConfig, out, 0)
@@ -160,7 +158,7 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 	return pictures, nil
 }
 
-// truth is the picture of what the sample has.
+// truth returns the picture of a modality of the sample.
 func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	h, w := p.b.H/in.Stride, p.b.W/in.Stride
 	if in.Kind == multimae.KindClasses {
@@ -170,7 +168,7 @@ func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	return images.Pixels(in, pix, h, w, pix)
 }
 
-// paste copies the patches of from that are not masked over to.
+// paste copies the visible patches of from over to.
 func paste(to, from *image.RGBA, mask []bool, patch int) {
 	w := to.Rect.Dx() / patch
 	for i, hidden := range mask {

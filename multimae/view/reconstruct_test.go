@@ -17,8 +17,8 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// tinyModel has three modalities and, of rgb, three outputs: first the one
-// that is no picture.
+// tinyModel returns a model of three modalities and three outputs of rgb, the first of which gives
+// no picture.
 func tinyModel(t *testing.T) *multimae.Model {
 	t.Helper()
 	classes := len(scenes.Classes)
@@ -91,70 +91,71 @@ func TestMaskedSection(t *testing.T) {
 	m := tinyModel(t)
 	for _, given := range [][]string{{"rgb", "depth", "semseg"}, {"rgb"}, {"depth", "semseg"}, {"semseg"}} {
 		for _, pasted := range []bool{false, true} {
-			what := fmt.Sprint(given, pasted)
-			s := scene(t, given...)
-			p := newPainter(t, m, s, ReconstructOptions{Visible: 10, Paste: pasted})
-			r := nn.NewRNG(1)
-			section, err := p.masked(&r, s.Name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := fmt.Sprintf("scene/000007: 10 of %d patches seen", 16*len(given)); section.Title != want ||
-				fmt.Sprint(section.Columns) != "[masked input prediction truth]" || len(section.Rows) != 3 {
-				t.Fatalf("%s: %q, %v, %d rows", what, section.Title, section.Columns, len(section.Rows))
-			}
-			r = nn.NewRNG(1)
-			masks, err := multimae.DrawMasks(&r, 1, given, 16, multimae.MaskOptions{Visible: 10, Alphas: []float64{1}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			preds, err := m.Forward(tensor.NewTape(nil), p.b, masks, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, row := range section.Rows {
-				in := &m.Config.Inputs[i]
-				if row.Title != in.Name || len(row.Tiles) != 3 {
-					t.Fatalf("%s: row %d is %s with %d tiles", what, i, row.Title, len(row.Tiles))
+			t.Run(fmt.Sprint(given, pasted), func(t *testing.T) {
+				s := scene(t, given...)
+				p := newPainter(t, m, s, ReconstructOptions{Visible: 10, Paste: pasted})
+				r := nn.NewRNG(1)
+				section, err := p.masked(&r, s.Name)
+				if err != nil {
+					t.Fatal(err)
 				}
-				mask := masks.Task(0, in.Name)
-				if mask == nil {
-					if row.Tiles[0] != nil || row.Tiles[2] != nil || row.Tiles[1] == nil {
-						t.Errorf("%s: %s is not given and has %v", what, in.Name, row.Tiles)
+				if want := fmt.Sprintf("scene/000007: 10 of %d patches seen", 16*len(given)); section.Title != want ||
+					fmt.Sprint(section.Columns) != "[masked input prediction truth]" || len(section.Rows) != 3 {
+					t.Fatalf("%q, %v, %d rows", section.Title, section.Columns, len(section.Rows))
+				}
+				r = nn.NewRNG(1)
+				masks, err := multimae.DrawMasks(&r, 1, given, 16, multimae.MaskOptions{Visible: 10, Alphas: []float64{1}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				preds, err := m.Forward(tensor.NewTape(nil), p.b, masks, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, row := range section.Rows {
+					in := &m.Config.Inputs[i]
+					if row.Title != in.Name || len(row.Tiles) != 3 {
+						t.Fatalf("row %d is %s with %d tiles", i, row.Title, len(row.Tiles))
 					}
-				}
-				pred := row.Tiles[1].(*image.RGBA)
-				size := 32 / in.Stride
-				if pred.Rect != image.Rect(0, 0, size, size) {
-					t.Fatalf("%s: %s is predicted in %v", what, in.Name, pred.Rect)
-				}
-				raw := slow(m, p.b, in, preds)
-				check := mask
-				if check == nil {
-					check = slices.Repeat([]bool{true}, 16)
-				}
-				patches(pred, check, 8/in.Stride, func(x, y int, masked bool) {
-					want := raw.RGBAAt(x, y)
-					if pasted && !masked {
-						want = row.Tiles[2].(*image.RGBA).RGBAAt(x, y)
-					}
-					if got := at(pred, x, y); got != want {
-						t.Fatalf("%s: %s, prediction at (%d,%d) is %v, want %v", what, in.Name, x, y, got, want)
-					}
+					mask := masks.Task(0, in.Name)
 					if mask == nil {
-						return
+						if row.Tiles[0] != nil || row.Tiles[2] != nil || row.Tiles[1] == nil {
+							t.Errorf("%s is not given and has %v", in.Name, row.Tiles)
+						}
 					}
-					got, truth := at(row.Tiles[0].(*image.RGBA), x, y), at(row.Tiles[2].(*image.RGBA), x, y)
-					if hidden := got == maskColor || got == maskEdge; hidden != masked || !masked && got != truth {
-						t.Fatalf("%s: %s, input at (%d,%d) is %v of %v, masked: %v", what, in.Name, x, y, got, truth, masked)
+					pred := row.Tiles[1].(*image.RGBA)
+					size := 32 / in.Stride
+					if pred.Rect != image.Rect(0, 0, size, size) {
+						t.Fatalf("%s is predicted in %v", in.Name, pred.Rect)
 					}
-				})
-			}
+					raw := slow(m, p.b, in, preds)
+					check := mask
+					if check == nil {
+						check = slices.Repeat([]bool{true}, 16)
+					}
+					patches(pred, check, 8/in.Stride, func(x, y int, masked bool) {
+						want := raw.RGBAAt(x, y)
+						if pasted && !masked {
+							want = row.Tiles[2].(*image.RGBA).RGBAAt(x, y)
+						}
+						if got := at(pred, x, y); got != want {
+							t.Fatalf("%s: prediction at (%d,%d) is %v, want %v", in.Name, x, y, got, want)
+						}
+						if mask == nil {
+							return
+						}
+						got, truth := at(row.Tiles[0].(*image.RGBA), x, y), at(row.Tiles[2].(*image.RGBA), x, y)
+						if hidden := got == maskColor || got == maskEdge; hidden != masked || !masked && got != truth {
+							t.Fatalf("%s: input at (%d,%d) is %v of %v, masked: %v", in.Name, x, y, got, truth, masked)
+						}
+					})
+				}
+			})
 		}
 	}
 }
 
-// slow is the picture of a modality's prediction, value by value.
+// slow computes the picture of a prediction value by value.
 func slow(m *multimae.Model, b *multimae.Batch, in *multimae.Input, preds []*tensor.Tensor) *image.RGBA {
 	i := map[string]int{"rgb": 1, "depth": 3, "semseg": 4}[in.Name]
 	pix := m.Unpatch(i, preds[i], b.H, b.W)
@@ -187,7 +188,7 @@ func slow(m *multimae.Model, b *multimae.Batch, in *multimae.Input, preds []*ten
 	}
 }
 
-// TestSingleSection: a row for each modality given, seen whole.
+// TestSingleSection wants a row for each modality of the sample.
 func TestSingleSection(t *testing.T) {
 	m := tinyModel(t)
 	s := scene(t, "rgb", "depth")
@@ -246,7 +247,7 @@ func TestReconstructions(t *testing.T) {
 	if other := draw(all, ReconstructOptions{Visible: 8, Seed: 2, Single: true}, nil); bytes.Equal(other.Pix, first.Pix) {
 		t.Error("the seed does not matter")
 	}
-	// Sections stand in two columns; one alone has the whole width.
+	// Sections are drawn in two columns; one alone has the whole width.
 	one := draw(all[:1], ReconstructOptions{Visible: 8}, nil)
 	two := draw(all[:2], ReconstructOptions{Visible: 8}, nil)
 	more := draw(all[:1], ReconstructOptions{Visible: 8, Single: true}, nil)

@@ -7,65 +7,42 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae/images"
 )
 
 func at(img *image.RGBA, x, y int) color.RGBA { return img.RGBAAt(x, y) }
 
-func mustPanic(t *testing.T, name string, f func()) {
-	t.Helper()
-	defer func() {
-		if r := recover(); r == nil || !strings.HasPrefix(fmt.Sprint(r), "view: ") {
-			t.Errorf("%s: recovered %v, want a panic by this package", name, r)
-		}
-	}()
-	f()
-}
-
 func TestMasked(t *testing.T) {
 	src := image.NewRGBA(image.Rect(3, 5, 7, 9)) // an image whose corner is not the origin
 	fill(src, src.Rect, color.RGBA{10, 20, 30, 255})
-	byBool := Masked(src, []bool{true, false, false, true}, 2)
-	byByte := Masked(src, []uint8{1, 0, 0, 1}, 2)
+	masked := Masked(src, []bool{true, false, false, true}, 2)
 	for y := range 4 {
 		for x := range 4 {
 			want := color.RGBA{10, 20, 30, 255}
 			if x/2 == y/2 {
 				want = maskColor
 			}
-			if at(byBool, x, y) != want || at(byByte, x, y) != want {
-				t.Fatalf("pixel %d,%d: %v and %v, want %v", x, y, at(byBool, x, y), at(byByte, x, y), want)
+			if got := at(masked, x, y); got != want {
+				t.Fatalf("pixel %d,%d: %v, want %v", x, y, got, want)
 			}
 		}
 	}
 	if at(src, 3, 5) != (color.RGBA{10, 20, 30, 255}) {
 		t.Error("the input was changed")
 	}
-	mustPanic(t, "mask length", func() { Masked(src, []bool{true}, 2) })
-	mustPanic(t, "patch 0", func() { Masked(src, []bool{}, 0) })
-	mustPanic(t, "patch 3", func() { Masked(src, []bool{true}, 3) })
+	const message = "view: Masked: got %d mask values for 4x4 pixels, want one for each patch of %d pixels"
+	for _, c := range []struct{ values, patch int }{{1, 2}, {0, 0}, {1, 3}} {
+		t.Run(fmt.Sprintf("%d values for patches of %d", c.values, c.patch), func(t *testing.T) {
+			testkit.MustPanic(t, fmt.Sprintf(message, c.values, c.patch), func() { Masked(src, make([]bool, c.values), c.patch) })
+		})
+	}
 }
 
-func TestScale(t *testing.T) {
-	src := images.Classes([]int32{1, 2, 3, 4, 5, 6}, 2, 3)
-	big := Scale(src, 3)
-	if big.Rect != image.Rect(0, 0, 9, 6) {
-		t.Fatalf("bounds %v", big.Rect)
-	}
-	for y := range 6 {
-		for x := range 9 {
-			if at(big, x, y) != at(src, x/3, y/3) {
-				t.Fatalf("pixel %d,%d differs", x, y)
-			}
-		}
-	}
-	mustPanic(t, "factor", func() { Scale(src, 0) })
-}
-
-// TestGrid finds every tile, at its full size, by its colour, and nothing of it anywhere else.
+// TestGrid counts the pixels of the colour of each tile: it must be drawn at its full size, and
+// nowhere else.
 func TestGrid(t *testing.T) {
 	const tile = 40
 	var sections []Section
@@ -85,36 +62,38 @@ func TestGrid(t *testing.T) {
 	sections[2].Rows[1].Tiles = sections[2].Rows[1].Tiles[:1] // a missing tile
 	sections[2].Rows[0].Tiles[1] = nil
 	for _, perLine := range []int{-1, 1, 2, 3, 100} {
-		img := Grid(sections, perLine, tile)
-		count := map[color.RGBA]int{}
-		for i := 0; i < len(img.Pix); i += 4 {
-			count[color.RGBA{img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3]}]++
-		}
-		for k := range id {
-			want := tile * tile
-			if k == 9 || k == 11 {
-				want = 0
+		t.Run(fmt.Sprint(perLine), func(t *testing.T) {
+			img := Grid(sections, perLine, tile)
+			count := map[color.RGBA]int{}
+			for i := 0; i < len(img.Pix); i += 4 {
+				count[color.RGBA{img.Pix[i], img.Pix[i+1], img.Pix[i+2], img.Pix[i+3]}]++
 			}
-			if got := count[images.ClassColor(k)]; got != want {
-				t.Errorf("%d a line: tile %d covers %d pixels, want %d", perLine, k, got, want)
+			for k := range id {
+				want := tile * tile
+				if k == 9 || k == 11 {
+					want = 0
+				}
+				if got := count[images.ClassColor(k)]; got != want {
+					t.Errorf("tile %d covers %d pixels, want %d", k, got, want)
+				}
 			}
-		}
-		for x := range img.Rect.Dx() { // the margins stay white
-			if at(img, x, 0) != (color.RGBA{255, 255, 255, 255}) || at(img, x, img.Rect.Dy()-margin/2) != at(img, 0, 0) {
-				t.Fatalf("%d a line: something is drawn in the margin at x=%d", perLine, x)
+			for x := range img.Rect.Dx() { // the margins stay white
+				if at(img, x, 0) != (color.RGBA{255, 255, 255, 255}) || at(img, x, img.Rect.Dy()-margin/2) != at(img, 0, 0) {
+					t.Fatalf("something is drawn in the margin at x=%d", x)
+				}
 			}
-		}
+		})
 	}
-	// Nothing to show is a small white picture, no panic.
+	// Without anything to show it is a small white picture.
 	for _, s := range [][]Section{nil, {{}}, {{Title: "t"}}, {{Rows: []Row{{}}}}, {{Columns: []string{"c"}}}} {
 		if b := Grid(s, 2, 8).Rect; b.Empty() || b.Dx() > 200 || b.Dy() > 200 {
 			t.Errorf("%v: bounds %v", s, b)
 		}
 	}
-	mustPanic(t, "tile", func() { Grid(sections, 1, 0) })
+	testkit.MustPanic(t, "view: Grid: got tile 0, want at least 1", func() { Grid(sections, 1, 0) })
 }
 
-// TestGridShape: an oblong image keeps its shape, a large one is shrunk into the tile.
+// TestGridShape checks that an oblong image keeps its shape and that a large one is shrunk.
 func TestGridShape(t *testing.T) {
 	count := func(img *image.RGBA) (n int) {
 		for y := range img.Rect.Dy() {
@@ -131,9 +110,12 @@ func TestGridShape(t *testing.T) {
 		for i := range ids {
 			ids[i] = 3
 		}
-		if got := count(Tiles([]Tile{{"", images.Classes(ids, c.h, c.w)}}, 1, 30)); got != c.want {
-			t.Errorf("%dx%d: covers %d pixels, want %d", c.h, c.w, got, c.want)
-		}
+		t.Run(fmt.Sprintf("%dx%d", c.h, c.w), func(t *testing.T) {
+			picture := images.Classes(ids, c.h, c.w)
+			if got := count(Grid([]Section{{Rows: []Row{{Tiles: []image.Image{picture}}}}}, 1, 30)); got != c.want {
+				t.Errorf("covers %d pixels, want %d", got, c.want)
+			}
+		})
 	}
 }
 
@@ -143,9 +125,11 @@ func TestClipText(t *testing.T) {
 		width int
 		want  string
 	}{{"prediction", 70, "prediction"}, {"prediction", 69, "predict.."}, {"ab", 7, "."}, {"ab", 6, ""}, {"äöü", 21, "äöü"}, {"", 0, ""}} {
-		if got := clipText(c.s, c.width); got != c.want {
-			t.Errorf("%q in %d: %q, want %q", c.s, c.width, got, c.want)
-		}
+		t.Run(fmt.Sprintf("%q in %d", c.s, c.width), func(t *testing.T) {
+			if got := clipText(c.s, c.width); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
 	}
 }
 
