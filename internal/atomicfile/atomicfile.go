@@ -23,7 +23,13 @@ import (
 // A new file gets the permissions the umask leaves of 0666; a replaced one keeps its own. A symbolic
 // link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is written to
 // directly: renaming over it would destroy it.
-func Write(path string, write func(io.Writer) error) error {
+func Write(path string, write func(io.Writer) error) error { return place(path, write, true) }
+
+// WriteNoSync is Write without forcing anything to the disk: a file that it has just written may be
+// empty after a power cut. For files by the thousand that can be made again.
+func WriteNoSync(path string, write func(io.Writer) error) error { return place(path, write, false) }
+
+func place(path string, write func(io.Writer) error, sync bool) error {
 	target, mode, special, err := atomicTarget(path)
 	if err != nil {
 		return err
@@ -60,8 +66,10 @@ func Write(path string, write func(io.Writer) error) error {
 		}
 	}
 	// Without this a crash soon after the rename could leave an empty file under the final name.
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
+	if sync {
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -70,6 +78,9 @@ func Write(path string, write func(io.Writer) error) error {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	renamed = true
+	if !sync {
+		return nil
+	}
 	if err := syncDir(filepath.Dir(target)); err != nil {
 		return fmt.Errorf("writing %s: the file is in place, but its folder could not be forced to the disk: %w", path, err)
 	}

@@ -64,6 +64,11 @@ func folder(t *testing.T, dir string) []string {
 }
 
 func TestWrite(t *testing.T) {
+	t.Run("Write", func(t *testing.T) { testWrite(t, Write) })
+	t.Run("WriteNoSync", func(t *testing.T) { testWrite(t, WriteNoSync) })
+}
+
+func testWrite(t *testing.T, write func(string, func(io.Writer) error) error) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f")
 	put := func(s string) func(io.Writer) error {
@@ -78,13 +83,13 @@ func TestWrite(t *testing.T) {
 			t.Errorf("the folder holds %q", names)
 		}
 	}
-	if err := Write(path, put("old")); err != nil {
+	if err := write(path, put("old")); err != nil {
 		t.Fatal(err)
 	}
 	check("old")
 
 	// A failing writer, after more bytes than any buffer holds, leaves the old file and no debris.
-	err := Write(path, func(w io.Writer) error {
+	err := write(path, func(w io.Writer) error {
 		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 			return err
 		}
@@ -101,11 +106,11 @@ func TestWrite(t *testing.T) {
 				t.Error("the panic was swallowed")
 			}
 		}()
-		Write(path, func(w io.Writer) error { panic("write") })
+		write(path, func(w io.Writer) error { panic("write") })
 	}()
 	check("old")
 
-	if err := Write(path, put("new")); err != nil {
+	if err := write(path, put("new")); err != nil {
 		t.Fatal(err)
 	}
 	check("new")
@@ -114,7 +119,7 @@ func TestWrite(t *testing.T) {
 		if err := os.Chmod(path, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(path, put("kept")); err != nil {
+		if err := write(path, put("kept")); err != nil {
 			t.Fatal(err)
 		}
 		check("kept")
@@ -125,21 +130,21 @@ func TestWrite(t *testing.T) {
 		if err := os.Symlink(path, link); err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(link, put("through a link")); err != nil {
+		if err := write(link, put("through a link")); err != nil {
 			t.Fatal(err)
 		}
 		check("through a link")
-		if err := Write(os.DevNull, put("gone")); err != nil {
+		if err := write(os.DevNull, put("gone")); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 			t.Errorf("%s was replaced", os.DevNull)
 		}
 	}
-	if err := Write(dir, put("x")); err == nil {
+	if err := write(dir, put("x")); err == nil {
 		t.Error("a folder was written")
 	}
-	if err := Write(filepath.Join(dir, "none", "f"), put("x")); err == nil {
+	if err := write(filepath.Join(dir, "none", "f"), put("x")); err == nil {
 		t.Error("a file in a missing folder was written")
 	}
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Report is what Check found.
+// Report is what Check finds.
 type Report struct {
-	Samples    int       `json:"samples"` // samples with a file of every modality
+	Samples    int       `json:"samples"` // that have a file of every modality
 	Problems   []Problem `json:"problems"`
 	Modalities []Summary `json:"modalities"`
 }
@@ -28,12 +28,11 @@ type Summary struct {
 	Kind  string      `json:"kind"`
 	Files int         `json:"files"`
 	Sizes []SizeCount `json:"sizes"` // the most frequent first
-	// Min, Max and Mean are over all values of an image kind, 0..1; a class
-	// map has none.
+	// Min, Max and Mean are over all values of an image kind, in 0..1; a class map has none.
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`
 	Mean float64 `json:"mean"`
-	// Classes are the ids seen in a class map, ascending, with 254 and 255.
+	// Classes are the ids in class maps, ascending, with 254 and 255.
 	Classes []ClassCount `json:"classes,omitempty"`
 }
 
@@ -50,11 +49,10 @@ type ClassCount struct {
 	Pixels int64 `json:"pixels"`
 }
 
-// Check reads every file of a dataset folder, or of its train and val folders,
-// and reports every problem in it, each part in the order of names: missing partners and
-// folders, files that cannot be read, wrong bit depths, class ids out of range,
-// sizes that do not fit together. The error is one of reading the folder
-// itself, or ctx's.
+// Check reads every file of a dataset folder, or of its train and val folders, and reports every
+// problem, for each folder in the order of names: missing partners and folders, files that cannot
+// be read, wrong bit depths, class ids out of range, sizes that do not fit together. The error is
+// one of reading the folder itself, or that of ctx.
 func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, err
@@ -89,7 +87,7 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 	return r, nil
 }
 
-// check reads every file there is and adds to total.
+// check reads all files and adds them to total.
 func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 	found := make([][]Problem, f.Len())
 	var (
@@ -130,13 +128,13 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 	s := &Sample{Name: f.names[i], Maps: map[string]*Map{}}
 	for k, m := range f.inputs {
 		if f.exts[k][i] == "" {
-			continue // index has reported it
+			continue // reported by index
 		}
 		p, err := ReadImage(f.file(k, i), m)
 		if err != nil {
 			prob := new(Problem)
 			if !errors.As(err, &prob) {
-				prob = &Problem{f.file(k, i), err.Error(), "make the file readable"}
+				prob = problem(f.file(k, i), "make the file readable", "%v", err)
 			}
 			problems = append(problems, *prob)
 			continue
@@ -150,7 +148,7 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 	return problems
 }
 
-// tally gathers a Summary.
+// tally collects a Summary.
 type tally struct {
 	files    int
 	sizes    map[[2]int]int

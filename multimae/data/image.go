@@ -16,31 +16,15 @@ import (
 )
 
 const (
-	maxPixels    = 64_000_000 // of one image: far above any training set, far below what exhausts memory
+	maxPixels    = 64_000_000 // of one image: far more than any training set has, far less than memory holds
 	maxFileBytes = 1 << 30
 )
 
-// Problem is one thing wrong with one file or folder of a dataset. It is the
-// error type of ReadImage and of datasets opened by OpenFolder.
-type Problem struct {
-	File    string `json:"file"`
-	Message string `json:"message"`
-	Remedy  string `json:"remedy"`
-}
-
-// Error is "file: message; remedy".
-func (p *Problem) Error() string {
-	if p.Remedy == "" {
-		return p.File + ": " + p.Message
-	}
-	return p.File + ": " + p.Message + "; " + p.Remedy
-}
-
-// ReadImage reads the PNG or JPEG file of one modality, as images.From takes
-// it: a class map must be a PNG of 8 bits, depth one of 16.
+// ReadImage reads the PNG or JPEG file of one modality, in the form that images.From takes: a class
+// map must be a PNG of 8 bits, depth a PNG of 16.
 //
-// Any other error than one of opening the file is a *Problem. Images of more
-// than 64 megapixels are refused before they are decoded.
+// Errors are of type *Problem, except those of opening and reading the file. Images of more than 64
+// megapixels are refused before they are decoded.
 func ReadImage(path string, m multimae.Input) (*Map, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -59,10 +43,10 @@ func ReadImage(path string, m multimae.Input) (*Map, error) {
 	return out, nil
 }
 
-// decode is ReadImage for the bytes of a file; the Problem has no File.
+// decode does what ReadImage does for the bytes of a file. The Problem has no File.
 func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	bad := func(remedy, format string, args ...any) (*Map, *Problem) {
-		return nil, &Problem{Message: fmt.Sprintf(format, args...), Remedy: remedy}
+		return nil, problem("", remedy, format, args...)
 	}
 	if len(b) == 0 {
 		return bad("write the file again", "empty file")
@@ -83,7 +67,7 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	if err != nil {
 		return undecodable(err)
 	}
-	// Division rather than multiplication: a forged header may overflow.
+	// Division, because the product of a forged header may overflow.
 	if conf.Width < 1 || conf.Height < 1 || conf.Width > maxPixels/conf.Height {
 		return bad("store a smaller image", "%d×%d pixels, outside 1..%d million", conf.Width, conf.Height, maxPixels/1_000_000)
 	}
@@ -91,11 +75,11 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	if format == "png" {
 		bits = int(pngHeader(b).bits)
 	}
-	// The header alone decides these, before the cost of decoding.
+	// The header alone decides the following, without the cost of decoding.
 	if m.Kind == multimae.KindClasses {
 		const remedy = "store class ids as an 8-bit grey PNG"
 		if format != "png" {
-			return bad(remedy, "a class map as %s, whose compression alters ids", format)
+			return bad(remedy, "a class map as %s, whose compression changes ids", format)
 		}
 		switch h := pngHeader(b); {
 		case h.color == pngPalette, h.color == pngGrey && bits == 8:
@@ -118,20 +102,20 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	if err != nil {
 		return undecodable(err)
 	}
-	// A JPEG may carry several frame headers, so what was decoded decides.
+	// A JPEG may have several frame headers, so the size of the decoded image counts.
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	if w != conf.Width || h != conf.Height {
 		return bad("write the file again", "damaged image (its header says %d×%d, its data %d×%d)", conf.Width, conf.Height, w, h)
 	}
 	out, err := images.From(img, m)
-	if p := new(images.Problem); errors.As(err, &p) {
-		return nil, &Problem{Message: p.Message, Remedy: p.Remedy}
+	if p := new(Problem); errors.As(err, &p) {
+		return nil, p
 	}
 	return out, nil
 }
 
-// hasEnd reports whether the mark that ends a PNG or JPEG is there. Decoders
-// notice a missing end in many places, and name it in as many ways.
+// hasEnd reports whether b has the mark that ends a PNG or JPEG. Decoders notice a missing end in
+// many places and give it as many names.
 func hasEnd(b []byte) bool {
 	return bytes.Contains(b, []byte("IEND")) || bytes.HasPrefix(b, []byte{0xff, 0xd8}) && bytes.Contains(b, []byte{0xff, 0xd9})
 }
@@ -144,8 +128,8 @@ const (
 
 type pngIHDR struct{ bits, color byte }
 
-// pngHeader reads bit depth and colour type, which image/png keeps to itself:
-// it widens ids of 1, 2 or 4 bits to 0..255. IHDR is always the first chunk.
+// pngHeader reads bit depth and colour type, which image/png keeps to itself: it widens ids of 1, 2
+// or 4 bits to 0..255. IHDR is always the first chunk.
 func pngHeader(b []byte) pngIHDR {
 	if len(b) < 26 {
 		return pngIHDR{}

@@ -19,18 +19,17 @@ type LoaderConfig struct {
 	Batch   int              // samples in a batch
 	Seed    uint64           // fixes order and augmentation
 	Augment Augment
-	Workers int // goroutines that make batches; less than 1 means 1. It does not change the batches
-	Start   int // batches already consumed, for an exact resume
-	// SkipBad replaces a sample that cannot be read by the next good one of
-	// the dataset. Without it such a sample ends the loader with its error.
+	Workers int // goroutines that make batches; less than 1 means 1. The number does not change the batches
+	Start   int // number of the first batch, for an exact resume
+	// SkipBad replaces a sample that cannot be read by the next good one of the dataset. Otherwise
+	// such a sample ends the loader with its error.
 	SkipBad bool
-	Shuffle bool // a new order each epoch; otherwise that of the dataset
-	Drop    bool // leave out the last batch of an epoch where it is not full
+	Shuffle bool // draw a new order each epoch; otherwise the order is that of the dataset
+	Drop    bool // leave out the last batch of an epoch if it is not full
 }
 
-// Loader streams batches through endless epochs, prepared ahead by its
-// workers. Which samples batch number k holds, their order and their
-// augmentation depend only on the dataset, the configuration and k.
+// Loader streams batches through endless epochs; its workers prepare them ahead. The samples of
+// batch k, their order and their augmentation depend only on the dataset, the configuration and k.
 type Loader struct {
 	ds     Dataset
 	c      LoaderConfig
@@ -39,31 +38,29 @@ type Loader struct {
 	wg     sync.WaitGroup
 	per    int // batches in an epoch
 
-	// Batch k passes through slots[k mod len(slots)], which holds one batch.
-	// A worker takes a ticket before a batch number and Next returns the
-	// ticket, so at most len(slots) batches are under way and the slot of a
-	// batch is empty by the time it is ready.
+	// Batch k passes through slots[k mod len(slots)], which holds one batch. A worker takes a
+	// ticket before it takes the number of a batch, and Next returns the ticket. So at most
+	// len(slots) batches are on their way, and the slot of a batch is empty when the batch is
+	// ready.
 	slots   []chan prepared
 	tickets chan struct{}
 	taken   atomic.Int64
 
-	next    sync.Mutex // serialises Next; guards k and err
-	k       int
-	err     error
-	skipped atomic.Int64
+	next sync.Mutex // serialises Next; guards k and err
+	k    int
+	err  error
 
 	free  sync.Mutex // guards spare
 	spare []*multimae.Batch
 }
 
 type prepared struct {
-	b       *multimae.Batch
-	skipped int
-	err     error
+	b   *multimae.Batch
+	err error
 }
 
-// NewLoader starts the workers. They end when ctx does, when a sample is bad,
-// or by Close. A configuration that cannot work is reported by Next.
+// NewLoader returns a loader and starts its workers. They end when ctx does, at a sample that
+// cannot be read, or at Close. Next reports a configuration of which no batches can be made.
 func NewLoader(ctx context.Context, ds Dataset, c LoaderConfig) *Loader {
 	l := &Loader{ds: ds, c: c, k: c.Start}
 	l.ctx, l.cancel = context.WithCancel(ctx)
@@ -76,8 +73,7 @@ func NewLoader(ctx context.Context, ds Dataset, c LoaderConfig) *Loader {
 		l.per++
 	}
 	workers := max(c.Workers, 1)
-	// One batch in hand for each worker beyond the one it makes: enough to
-	// ride out uneven decoding, and little enough memory.
+	// One batch in stock for each worker evens out the times of decoding and takes little memory.
 	l.slots = make([]chan prepared, 2*workers)
 	l.tickets = make(chan struct{}, len(l.slots))
 	for i := range l.slots {
@@ -101,24 +97,24 @@ func (l *Loader) check() error {
 	a := &c.Augment
 	switch {
 	case c.Batch < 1:
-		return fmt.Errorf("data: batch of %d samples, want at least 1", c.Batch)
+		return fmt.Errorf("data: batch: got %d samples, want at least 1", c.Batch)
 	case c.Start < 0:
-		return fmt.Errorf("data: start at batch %d, want 0 or more", c.Start)
+		return fmt.Errorf("data: start: got batch %d, want 0 or more", c.Start)
 	case n < 1:
 		return errors.New("data: the dataset has no samples")
 	case c.Drop && n < c.Batch:
 		return fmt.Errorf("data: the dataset has %d samples, fewer than a batch of %d", n, c.Batch)
 	case a.Crop && a.CropScale != [2]float64{} && !(a.CropScale[0] > 0 && a.CropScale[0] <= a.CropScale[1] && a.CropScale[1] <= 1):
-		return fmt.Errorf("data: crop scale %v, want two ascending shares of the area, such as [0.2 1]", a.CropScale)
+		return fmt.Errorf("data: crop scale: got %v, want two ascending shares of the area, such as [0.2 1]", a.CropScale)
 	case a.Crop && a.CropRatio != [2]float64{} && !(a.CropRatio[0] > 0 && a.CropRatio[0] <= a.CropRatio[1]):
-		return fmt.Errorf("data: crop ratio %v, want two ascending aspect ratios, such as [0.75 1.3333]", a.CropRatio)
+		return fmt.Errorf("data: crop ratio: got %v, want two ascending aspect ratios, such as [0.75 1.3333]", a.CropRatio)
 	}
 	return nil
 }
 
-// Next waits for the next batch. The epochs never end. After an error, which
-// is ctx's or that of the first bad sample, every call returns it. Pass the
-// batch to Release when it is no longer needed.
+// Next waits for the next batch and returns it. The epochs never end. An error is that of ctx or of
+// the first sample that cannot be read; every later call returns it again. Pass the batch to
+// Release when it is no longer needed.
 func (l *Loader) Next() (*multimae.Batch, error) {
 	l.next.Lock()
 	defer l.next.Unlock()
@@ -131,7 +127,6 @@ func (l *Loader) Next() (*multimae.Batch, error) {
 	case p := <-l.slots[l.k%len(l.slots)]:
 		if l.err = p.err; l.err == nil {
 			l.k++
-			l.skipped.Add(int64(p.skipped))
 			l.tickets <- struct{}{}
 			return p.b, nil
 		}
@@ -140,26 +135,22 @@ func (l *Loader) Next() (*multimae.Batch, error) {
 	return nil, l.err
 }
 
-// Release lets the loader overwrite b, a batch of Next, with a later one: b
-// must not be used, nor released again, after that. A batch that is never
-// released is left to the garbage collector.
+// Release lets the loader overwrite b, a batch that Next returned. After that b must be neither
+// used nor released again. Batches that are not released are left to the garbage collector.
 func (l *Loader) Release(b *multimae.Batch) {
 	l.free.Lock()
 	defer l.free.Unlock()
-	if b != nil && len(l.spare) <= len(l.slots) { // more are never under way
+	if b != nil && len(l.spare) <= len(l.slots) { // there are never more on their way
 		l.spare = append(l.spare, b)
 	}
 }
 
-// Skipped is the number of bad samples replaced in the batches of Next so far.
-func (l *Loader) Skipped() int { return int(l.skipped.Load()) }
-
-// BatchesPerEpoch is the number of batches in one pass over the dataset, or 0
-// where the configuration cannot work.
+// BatchesPerEpoch returns the number of batches in one pass over the dataset, or 0 if no batches
+// can be made.
 func (l *Loader) BatchesPerEpoch() int { return l.per }
 
-// Close ends the workers and waits for them. Batches already returned by Next
-// stay valid. Closing twice is fine.
+// Close ends the workers and waits for them. Batches that Next has returned stay valid. It may be
+// called more than once.
 func (l *Loader) Close() {
 	l.cancel()
 	l.wg.Wait()
@@ -176,15 +167,15 @@ func (l *Loader) work() {
 		}
 		k := int(l.taken.Add(1) - 1)
 		b := l.buffer()
-		skipped, err := l.fill(&z, b, k)
-		l.slots[k%len(l.slots)] <- prepared{b, skipped, err} // never blocks: see slots
+		err := l.fill(&z, b, k)
+		l.slots[k%len(l.slots)] <- prepared{b, err} // never blocks: see slots
 		if err != nil {
-			return // Next will get here and end the others
+			return // Next ends the other workers when it comes to this batch
 		}
 	}
 }
 
-// buffer is a batch whose memory may be used.
+// buffer returns a batch whose memory may be overwritten.
 func (l *Loader) buffer() *multimae.Batch {
 	l.free.Lock()
 	defer l.free.Unlock()
@@ -198,7 +189,7 @@ func (l *Loader) buffer() *multimae.Batch {
 }
 
 // fill makes batch number k.
-func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) (skipped int, err error) {
+func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) error {
 	n := l.ds.Len()
 	epoch := uint64(k / l.per)
 	from := k % l.per * l.c.Batch
@@ -207,29 +198,27 @@ func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) (skipped int,
 	order := newPermutation(n, l.c.Seed, epoch)
 	for pos := from; pos < to; pos++ {
 		if err := l.ctx.Err(); err != nil {
-			return 0, err
+			return err
 		}
 		i := pos
 		if l.c.Shuffle {
 			i = order.at(pos)
 		}
-		s, bad, err := l.sample(i)
+		s, err := l.sample(i)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		skipped += bad
 		r := nn.NewRNG(l.c.Seed, epoch, uint64(pos))
 		w, h := images.Size(s.Maps)
 		z.Place(b, pos-from, s.Maps, l.c.Inputs, l.c.Augment.draw(&r, w, h))
 	}
-	return skipped, nil
+	return nil
 }
 
-// sample reads sample i, or with SkipBad the first good one from there on, and
-// counts the bad ones.
-func (l *Loader) sample(i int) (s *Sample, bad int, err error) {
+// sample reads sample i, or with SkipBad the first good one from there on.
+func (l *Loader) sample(i int) (s *Sample, err error) {
 	n := l.ds.Len()
-	for bad = range n {
+	for bad := range n {
 		s, err = l.ds.Sample((i + bad) % n)
 		for j := range l.c.Inputs {
 			if err == nil {
@@ -237,47 +226,11 @@ func (l *Loader) sample(i int) (s *Sample, bad int, err error) {
 			}
 		}
 		if err == nil {
-			return s, bad, nil
+			return s, nil
 		}
 		if !l.c.SkipBad || l.ctx.Err() != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	return nil, 0, fmt.Errorf("data: none of the %d samples can be read: %w", n, err)
-}
-
-// permutation is a random bijection of 0..n−1 that is computed one value at a
-// time: a "swap-or-not" shuffle. So any worker knows any position of any epoch
-// without a table, however large the dataset.
-type permutation struct {
-	n     int
-	seed  uint64
-	pivot [permutationRounds]int
-}
-
-// In each round a point is exchanged with its mirror image about a random
-// pivot, or not. Mixing takes about 6·log2 n rounds; this is enough for 2^16
-// at the standard of cryptography and for any n at that of training.
-const permutationRounds = 96
-
-func newPermutation(n int, seed, epoch uint64) *permutation {
-	r := nn.NewRNG(seed, epoch)
-	p := &permutation{n: n, seed: r.Uint64()}
-	for i := range p.pivot {
-		p.pivot[i] = int(r.Uint64() % uint64(n))
-	}
-	return p
-}
-
-func (p *permutation) at(x int) int {
-	for round, pivot := range p.pivot {
-		y := pivot - x
-		if y < 0 {
-			y += p.n
-		}
-		if nn.Mix64(p.seed+uint64(round)<<48+uint64(max(x, y)))&1 == 1 {
-			x = y
-		}
-	}
-	return x
+	return nil, fmt.Errorf("data: none of the %d samples can be read: %w", n, err)
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
@@ -9,19 +10,18 @@ import (
 	"github.com/gomae/gomae/nn"
 )
 
-// Augment says how training samples are varied. One draw is shared by all
-// modalities of a sample, so they stay aligned to the pixel.
+// Augment says how training samples are varied. All modalities of a sample share one draw, so that
+// they stay aligned to the pixel.
 type Augment struct {
-	// Crop takes a random rectangle whose area is a share CropScale of the
-	// image and whose width:height is within CropRatio, and resizes it to the
-	// square the model sees. Zero values mean the paper's [0.2, 1] and
-	// [3/4, 4/3]. Without Crop the largest centred square is taken.
+	// Crop takes a random rectangle and resizes it to the square that the model sees. Its area is a
+	// share of the image within CropScale, its width:height is within CropRatio; zero values mean
+	// the paper's [0.2, 1] and [3/4, 4/3]. Without Crop the largest centred square is taken.
 	Crop                 bool
 	CropScale, CropRatio [2]float64
 	Flip                 bool // mirror left to right with probability ½
 }
 
-// draw picks the crop of a w×h image.
+// draw draws the crop of a w×h image.
 func (a *Augment) draw(r *nn.RNG, w, h int) images.Crop {
 	c := images.Square(w, h)
 	if a.Crop {
@@ -31,8 +31,8 @@ func (a *Augment) draw(r *nn.RNG, w, h int) images.Crop {
 	return c
 }
 
-// crop draws up to ten rectangles and takes the first that fits. Failing that,
-// it takes the largest centred one within the aspect ratios.
+// crop draws up to ten rectangles and takes the first that fits. If none does, it takes the largest
+// centred one within the aspect ratios.
 func (a *Augment) crop(r *nn.RNG, w, h int) images.Crop {
 	scale, ratio := a.CropScale, a.CropRatio
 	if scale == ([2]float64{}) {
@@ -61,8 +61,8 @@ func (a *Augment) crop(r *nn.RNG, w, h int) images.Crop {
 	return images.Crop{X: (w - cw) / 2, Y: (h - ch) / 2, W: cw, H: ch, FullW: w, FullH: h}
 }
 
-// check returns an error unless the modality's map is there, well formed and
-// of the kind that it should be.
+// check returns an error unless the map of the modality is there, well formed and of the right
+// kind.
 func (s *Sample) check(m *multimae.Input) error {
 	p := s.Maps[m.Name]
 	switch {
@@ -74,24 +74,16 @@ func (s *Sample) check(m *multimae.Input) error {
 	case m.Kind == multimae.KindImage && p.C == m.Channels && len(p.Pix) == p.C*p.W*p.H:
 		return nil
 	}
-	return fmt.Errorf("data: sample %s: %s is [%d,%d,%d] with %d values and %d ids, which does not fit kind %q of %d channels",
+	return fmt.Errorf("data: sample %s: %s is [%d,%d,%d] with %d values and %d ids, which does not fit kind %q with %d channels",
 		s.Name, m.Name, p.C, p.H, p.W, len(p.Pix), len(p.IDs), m.Kind, m.Channels)
 }
 
-func grow[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	return s[:n]
-}
-
-// Collate makes one batch of samples without augmentation: the largest centred
-// square of each, resized to size×size pixels and normalised as the model
-// expects. A modality that no sample has is absent from the batch; one that
-// only some have is an error.
+// Collate makes one batch of samples without augmentation: the largest centred square of each,
+// resized to size×size pixels and normalised as the model expects. A modality that no sample has is
+// absent from the batch; one that only some samples have is an error.
 func Collate(samples []*Sample, inputs []multimae.Input, size int) (*multimae.Batch, error) {
 	if len(samples) == 0 {
-		return nil, fmt.Errorf("data: no samples to collate")
+		return nil, errors.New("data: got no samples, want at least 1")
 	}
 	if err := checkInputs(inputs, size); err != nil {
 		return nil, err
@@ -113,7 +105,7 @@ func Collate(samples []*Sample, inputs []multimae.Input, size int) (*multimae.Ba
 		case len(samples):
 			present = append(present, m)
 		default:
-			return nil, fmt.Errorf("data: %d of %d samples have no %s; a batch needs it in all or none", len(samples)-have, len(samples), m.Name)
+			return nil, fmt.Errorf("data: %d of %d samples have no %s; a batch needs it in all samples or in none", len(samples)-have, len(samples), m.Name)
 		}
 	}
 	b := new(multimae.Batch)

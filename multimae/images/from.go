@@ -39,11 +39,20 @@ func Size(maps map[string]*Map) (w, h int) {
 	return w, h
 }
 
-// Problem is what is wrong with an image, and what to do about it.
-type Problem struct{ Message, Remedy string }
+// Problem is what is wrong with an image, a file or a folder, and what to do about it.
+type Problem struct {
+	File    string `json:"file"` // "" for an image that is in no file
+	Message string `json:"message"`
+	Remedy  string `json:"remedy"`
+}
 
-// Error is "message; remedy".
-func (p *Problem) Error() string { return p.Message + "; " + p.Remedy }
+// Error returns "file: message; remedy".
+func (p *Problem) Error() string {
+	if p.File == "" {
+		return p.Message + "; " + p.Remedy
+	}
+	return p.File + ": " + p.Message + "; " + p.Remedy
+}
 
 // From takes the values of one modality from an image of any size.
 //
@@ -58,7 +67,7 @@ func (p *Problem) Error() string { return p.Message + "; " + p.Remedy }
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
 	bad := func(remedy, format string, args ...any) (*Map, error) {
-		return nil, &Problem{fmt.Sprintf(format, args...), remedy}
+		return nil, &Problem{Message: fmt.Sprintf(format, args...), Remedy: remedy}
 	}
 	w, h := img.Bounds().Dx(), img.Bounds().Dy()
 	if w < 1 || h < 1 {
