@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 const asMain = "GOMAE_TEST_AS_MAIN"
@@ -50,23 +52,11 @@ func gomaeContext(ctx context.Context, args ...string) (code int, stdout, stderr
 	return code, out.String(), errs.String()
 }
 
-// mentions reports whether text has every part of want, in that order. Parts are separated by "…".
-func mentions(text, want string) bool {
-	for _, part := range strings.Split(want, "…") {
-		_, after, ok := strings.Cut(text, part)
-		if !ok {
-			return false
-		}
-		text = after
-	}
-	return true
-}
-
 // refuses runs the command and requires the exit code, an empty stdout, and a stderr that mentions
 // want.
 func refuses(t *testing.T, code int, want string, args ...string) {
 	t.Helper()
-	if got, stdout, stderr := gomae(args...); got != code || stdout != "" || !mentions(stderr, want) {
+	if got, stdout, stderr := gomae(args...); got != code || stdout != "" || !testkit.Mentions(stderr, want) {
 		t.Errorf("%v: exit %d, stdout %q, stderr %q; want %d and %q", args, got, stdout, stderr, code, want)
 	}
 }
@@ -265,7 +255,7 @@ func TestWrongSIMD(t *testing.T) {
 		t.Run(c.args[0], func(t *testing.T) {
 			cmd := program(t, []string{"GOMAE_SIMD=sse9"}, c.args...)
 			text, _ := cmd.CombinedOutput()
-			if cmd.ProcessState.ExitCode() != c.code || !mentions(string(text), c.want) {
+			if cmd.ProcessState.ExitCode() != c.code || !testkit.Mentions(string(text), c.want) {
 				t.Errorf("%v, %q", cmd.ProcessState, text)
 			}
 		})

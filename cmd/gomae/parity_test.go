@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae/parity"
 )
 
@@ -109,7 +110,7 @@ func TestParityMarkdown(t *testing.T) {
 	if code, stdout, _ = gomae("parity", "-markdown", none); code != 1 || stdout != "" {
 		t.Errorf("a table of nothing: exit %d\n%s", code, stdout)
 	}
-	if code, _, stderr := gomae("parity", "-json", "-markdown", tinyDump); code != 2 || !mentions(stderr, "-json…-markdown") {
+	if code, _, stderr := gomae("parity", "-json", "-markdown", tinyDump); code != 2 || !testkit.Mentions(stderr, "-json…-markdown") {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
 }

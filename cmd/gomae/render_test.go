@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // files counts the files of each modality of a dataset folder.
@@ -84,7 +86,7 @@ func TestRenderInterrupted(t *testing.T) {
 	// Without training samples a split folder cannot be used.
 	out = filepath.Join(t.TempDir(), "out")
 	code, _, stderr = gomaeContext(ctx, "render", "-out", out, "-split", "0.5")
-	if code != 1 || !mentions(stderr, "interrupted after 0 of 1000 scenes…remove") {
+	if code != 1 || !testkit.Mentions(stderr, "interrupted after 0 of 1000 scenes…remove") {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
 }

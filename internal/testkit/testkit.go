@@ -46,6 +46,19 @@ func SameBits(t testing.TB, what string, got, want []float32) {
 	}
 }
 
+// Mentions reports whether text has every part of want, in that order. Parts are separated by "…". It
+// judges an error by what it names, and not by its sentence.
+func Mentions(text, want string) bool {
+	for _, part := range strings.Split(want, "…") {
+		_, after, ok := strings.Cut(text, part)
+		if !ok {
+			return false
+		}
+		text = after
+	}
+	return true
+}
+
 // MustPanic wants f to panic with exactly that message.
 func MustPanic(t testing.TB, message string, f func()) {
 	t.Helper()

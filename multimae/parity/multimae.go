@@ -60,7 +60,7 @@ func readInputs(m *multimae.Model, c *caseJSON, f *weights.Safetensors) (*multim
 			return nil, nil, err
 		}
 		if image && !slices.Equal(pix, b.Images[o.Task]) || classes && !slices.Equal(ids, b.Classes[o.Task]) {
-			return nil, nil, fmt.Errorf("%s differs from the input, or from another target, of the same task %q", key, o.Task)
+			return nil, nil, fmt.Errorf("%s: differs from the input, or from another target, of its task %q", key, o.Task)
 		}
 	}
 	if err := m.Check(b); err != nil {
@@ -79,7 +79,7 @@ func readInputs(m *multimae.Model, c *caseJSON, f *weights.Safetensors) (*multim
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range names { // the masks are implied by the ids: a dump that disagrees with itself is no use
+	for _, name := range names { // the ids imply the masks: a dump that contradicts itself proves nothing
 		key := "mask." + name
 		mask, err := f.Int64(key)
 		if err != nil {
@@ -90,7 +90,7 @@ func readInputs(m *multimae.Model, c *caseJSON, f *weights.Safetensors) (*multim
 		}
 		for i, v := range mask {
 			if (v != 0) != masks.Task(i/(nh*nw), name)[i%(nh*nw)] {
-				return nil, nil, fmt.Errorf("%s: value %d disagrees with ids_keep", key, i)
+				return nil, nil, fmt.Errorf("%s: value %d contradicts ids_keep", key, i)
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subjec
 	return s, nil
 }
 
-// readTargets reads what a dump has of target.OUTPUT and valid.OUTPUT.
+// readTargets reads the target.OUTPUT and valid.OUTPUT that a dump has.
 func readTargets(c *heads.Config, f *weights.Safetensors) (*heads.Targets, error) {
 	t := &heads.Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
 	for i := range c.Outputs {

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -15,53 +13,51 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Limit is how many times PyTorch's own float32 error a group may be off, and
-// Floor the relative error below which float32 itself rounds and a group
-// passes whatever the ratio.
+// A group of tensors passes with an error of at most Limit times PyTorch's own float32 error. An
+// error of at most Floor always passes: float32 itself rounds there.
 const (
 	Limit = 2.0
 	Floor = 5e-7
 )
 
-// noise is the share of the largest gradient norm below which a gradient is
-// pure rounding, such as that of key biases, which softmax does not see.
+// noise is the share of the largest gradient norm below which a gradient, or an element of one, is
+// rounding and nothing else: softmax does not see the biases of the keys, for example.
 const noise = 1e-7
 
-// beyond stands for any larger error, infinities and NaN included, which JSON
-// does not have.
+// beyond stands for all larger errors, and for infinities and NaN, which JSON does not have.
 const beyond = 1e9
 
-// Group is the result for the tensors of one kind.
+// Group is the result of the tensors of one kind.
 type Group struct {
 	Name  string  `json:"name"`  // encoder, out, loss, grad, step0, …, param
 	Count int     `json:"count"` // tensors
 	Error float64 `json:"error"` // the largest ‖ours − expected‖/‖expected‖
-	Torch float64 `json:"torch"` // the largest of PyTorch's float32
-	Ratio float64 `json:"ratio"` // Error / max(Torch, Floor/Limit): passes up to Limit
+	Torch float64 `json:"torch"` // the largest error of PyTorch's float32
+	Ratio float64 `json:"ratio"` // Error / max(Torch, Floor/Limit), at most Limit to pass
 	Pass  bool    `json:"pass"`
 	Worst string  `json:"worst"` // the tensor with the largest error
-	// First says for a failed group where its first failed tensor, in the
-	// order of computation, differs most.
+	// First is where the first failed tensor of a failed group, in the order of computation,
+	// differs most.
 	First string `json:"first,omitempty"`
 }
 
-// MeetsAim says whether the error is what the project aims at: at most that of
-// PyTorch's own float32, or Floor. Passing takes less.
+// MeetsAim reports whether the error is within the aim of the project: at most that of PyTorch's
+// own float32, or Floor. To pass takes less.
 func (g *Group) MeetsAim() bool { return g.Error <= max(g.Torch, Floor) }
 
-// Report is the result for a dump folder.
+// Report is the result of a dump folder.
 type Report struct {
 	Dir    string  `json:"dir"`
 	Model  string  `json:"model"`
 	Groups []Group `json:"groups"`
 }
 
-// Pass says whether every group passed.
+// Pass reports whether every group passed.
 func (r *Report) Pass() bool {
 	return !slices.ContainsFunc(r.Groups, func(g Group) bool { return !g.Pass })
 }
 
-// caseJSON is the "case" object of a dump's config.json.
+// caseJSON is the object "case" in the config.json of a dump.
 type caseJSON struct {
 	Batch            int                `json:"batch"`
 	NumEncodedTokens int                `json:"num_encoded_tokens"`
@@ -71,9 +67,9 @@ type caseJSON struct {
 	TorchError       map[string]float64 `json:"torch_fp32_rel_err"`
 }
 
-// Run reads a dump folder, repeats its computation with the workers of pool
-// and compares. The error is one of reading the folder; what does not agree is
-// in the report.
+// Run reads a dump folder, repeats its computation with the workers of pool and compares the
+// results. The error is one of reading the folder; differences are in the report. dir is the name
+// of the folder for errors and the report.
 func Run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 	r, err := run(fsys, dir, pool)
 	if err != nil {
@@ -94,7 +90,7 @@ func run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 	return &Report{Dir: dir, Model: j.model, Groups: groups}, nil
 }
 
-// judgeDump repeats a dump and compares every tensor.
+// judgeDump repeats the computation of a dump and compares every tensor.
 func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	var head struct {
 		Model string          `json:"model"`
@@ -112,7 +108,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 		return nil, fmt.Errorf("%s: model: got %q, want \"multimae\" or \"multivit\"", multimae.ConfigFile, head.Model)
 	}
 	if head.Case == nil {
-		return nil, fmt.Errorf("%s: no \"case\": this is a model folder, not a dump", multimae.ConfigFile)
+		return nil, fmt.Errorf("%s: no key \"case\": this is a model folder, not a dump", multimae.ConfigFile)
 	}
 	var c caseJSON
 	if err := json.Unmarshal(head.Case, &c); err != nil {
@@ -145,8 +141,8 @@ type subject struct {
 	params  *nn.Params
 	optim   multimae.Optim
 	outputs []string
-	// forward returns the encoder's tokens, and the prediction and loss of each
-	// output; a loss may be nil.
+	// forward returns the encoder's tokens, and the prediction and loss of each output; a loss may
+	// be nil.
 	forward func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error)
 	// image returns a prediction in the order of the dump, channels first.
 	image func(output int, pred *tensor.Tensor) []float32
@@ -161,7 +157,7 @@ func readInput(b *multimae.Batch, in *multimae.Input, f *weights.Safetensors, ke
 		}
 		out := make([]int32, len(classes))
 		for i, id := range classes {
-			out[i] = int32(min(max(id, -1), 1<<30)) // Check refuses what is out of range
+			out[i] = int32(min(max(id, -1), 1<<30)) // Check refuses ids out of range
 		}
 		b.Classes[in.Name] = out
 		return nil
@@ -171,7 +167,7 @@ func readInput(b *multimae.Batch, in *multimae.Input, f *weights.Safetensors, ke
 	return err
 }
 
-// readPresent makes a batch of the inputs of a dump and returns their names.
+// readPresent makes a batch of the inputs that a dump has, and returns their names.
 func readPresent(inputs multimae.Inputs, c *caseJSON, f *weights.Safetensors) (*multimae.Batch, []string, error) {
 	b := &multimae.Batch{Size: c.Batch, H: c.ImageSize[0], W: c.ImageSize[1], Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	var names []string
@@ -200,159 +196,4 @@ func ids(f *weights.Safetensors, key string) ([]int32, error) {
 		out[i] = int32(v)
 	}
 	return out, nil
-}
-
-// judge compares tensors with those of expected.safetensors.
-type judge struct {
-	model   string
-	f       *weights.Safetensors
-	torch   map[string]float64
-	results []result
-	seen    map[string]bool
-	err     error
-}
-
-// result is the comparison of one tensor.
-type result struct {
-	group, name string
-	diff, norm  float64 // Euclidean norms of the difference and of what is expected
-	where       string  // the largest difference
-}
-
-// repeat does what the dump did: forward, losses, gradients, and the
-// optimiser's steps.
-func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
-	o := m.optim
-	m.params.EnableGrad()
-	opt := nn.NewAdamW(o.Betas[0], o.Betas[1], o.Eps, m.params)
-	t := tensor.NewTape(pool)
-	j.seen = map[string]bool{}
-	for step := 0; ; step++ {
-		key := "step" + strconv.Itoa(step) + ".loss"
-		if _, more := j.f.Shape(key); !more && step > 0 {
-			break
-		}
-		t.Reset()
-		m.params.ZeroGrad(t)
-		tokens, preds, losses, err := m.forward(t)
-		if err != nil {
-			return err
-		}
-		total := multimae.Total(t, losses)
-		t.Backward(total)
-		if step == 0 {
-			j.compare("encoder", "encoder", tokens.Data)
-			for i, p := range preds {
-				j.compare("out", "out."+m.outputs[i], m.image(i, p))
-			}
-			for i, l := range losses {
-				if l != nil {
-					j.compare("loss", "loss."+m.outputs[i], l.Data)
-				}
-			}
-			for _, p := range m.params.All() {
-				g := p.Grad
-				if p.Fixed {
-					g = make([]float32, len(p.Data)) // a dump may have the gradient of what no output depends on
-				}
-				j.compare("grad", "grad."+p.Name, g)
-			}
-		}
-		j.compare(strings.TrimSuffix(key, ".loss"), key, total.Data)
-		opt.Step(t, o.LR, o.WeightDecay, 1)
-	}
-	for _, p := range m.params.All() {
-		j.compare("param", "param."+p.Name, p.Data)
-	}
-	return nil
-}
-
-// compare adds a result; a tensor that the dump lacks is left out.
-func (j *judge) compare(group, key string, got []float32) {
-	if _, ok := j.f.Shape(key); !ok || j.err != nil {
-		return
-	}
-	want, err := j.f.Float64(key)
-	if err == nil && len(want) != len(got) {
-		err = fmt.Errorf("expected.safetensors: %s has %d values, the model gives %d", key, len(want), len(got))
-	}
-	if err != nil {
-		j.err = err
-		return
-	}
-	j.seen[key] = true
-	r := result{group: group, name: key}
-	worst := -1.0
-	for i, w := range want {
-		d := math.Abs(float64(got[i]) - w)
-		if d != d {
-			d = math.Inf(1)
-		}
-		r.diff += d * d
-		r.norm += w * w
-		if d > worst {
-			worst = d
-			r.where = fmt.Sprintf("%s: element %d is %.8g, want %.8g", key, i, got[i], w)
-		}
-	}
-	r.diff, r.norm = math.Sqrt(r.diff), math.Sqrt(r.norm)
-	j.results = append(j.results, r)
-}
-
-// groups sums the results up. What the dump holds and nothing was compared
-// with is an error: it would pass unseen.
-func (j *judge) groups() ([]Group, error) {
-	if j.err != nil {
-		return nil, j.err
-	}
-	for _, name := range j.f.Names() {
-		if !j.seen[name] {
-			return nil, fmt.Errorf("expected.safetensors: nothing here computes %q", name)
-		}
-	}
-	if len(j.results) == 0 {
-		return nil, fmt.Errorf("expected.safetensors: holds no tensor, so nothing was compared")
-	}
-	largest := 0.0
-	for _, r := range j.results {
-		if r.group == "grad" {
-			largest = max(largest, r.norm)
-		}
-	}
-	var groups []Group
-	for _, r := range j.results {
-		i := slices.IndexFunc(groups, func(g Group) bool { return g.Name == r.group })
-		if i < 0 {
-			i = len(groups)
-			torch := j.torch[r.group]
-			groups = append(groups, Group{Name: r.group, Torch: torch, Pass: true})
-		}
-		g := &groups[i]
-		g.Count++
-		norm := r.norm
-		if r.group == "grad" && norm < noise*largest {
-			norm = largest
-		}
-		e := r.diff
-		switch {
-		case norm > 0:
-			e = r.diff / norm
-		case r.diff > 0: // expected is all zeros: only zeros agree
-			e = math.Inf(1)
-		}
-		if !(e <= beyond) {
-			e = beyond
-		}
-		if e > g.Error || g.Worst == "" {
-			g.Error, g.Worst = e, r.name
-		}
-		if pass := e <= max(Limit*g.Torch, Floor); !pass {
-			if g.Pass {
-				g.First = r.where
-			}
-			g.Pass = false
-		}
-		g.Ratio = g.Error / max(g.Torch, Floor/Limit)
-	}
-	return groups, nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// TestTorch has the official libraries read what this project writes, and
-// PyTorch repeat a committed dump.
+// TestTorch has the official libraries read what this project writes, and PyTorch repeat a
+// committed dump.
 func TestTorch(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts Python")
@@ -41,12 +41,12 @@ func TestTorch(t *testing.T) {
 	if err := atomicfile.Write(pth, func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) }); err != nil {
 		t.Fatal(err)
 	}
-	// Both must be what PyTorch once wrote.
+	// Both must equal what PyTorch once wrote.
 	out, err := python("files.py", "check", dumps+"vit_dpt_semseg/model.safetensors", filepath.Join(dir, "model.safetensors"), pth)
 	if err != nil || strings.Count(out, "; the same as ") != 2 {
 		t.Errorf("files.py check: %v\n%s", err, out)
 	}
-	// Which says something only if a changed bit is seen.
+	// That proves something only if a changed bit is noticed.
 	b, err := os.ReadFile(pth)
 	if err != nil {
 		t.Fatal(err)
