@@ -249,6 +249,7 @@ func TestWrongSIMD(t *testing.T) {
 		want string
 	}{
 		{[]string{"render", "-out", out}, 2, `GOMAE_SIMD="sse9"…generic`},
+		{[]string{"pretrain", "-out", out}, 2, `GOMAE_SIMD="sse9"…generic`},
 		{[]string{"help"}, 0, "Usage:"},
 		{[]string{"version"}, 0, "gomae "},
 	} {
@@ -275,14 +276,17 @@ func TestSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
-	for {
-		if files, _ := filepath.Glob(filepath.Join(out, "semseg", "scene", "0*.png")); len(files) > 0 {
-			break
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for !anyScene(out) {
+		select {
+		case err := <-ended:
+			t.Fatalf("ended: %v, %s", err, &stderr)
+		case <-time.After(5 * time.Millisecond):
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
 	cmd.Process.Signal(os.Interrupt)
-	cmd.Wait()
+	<-ended
 	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "interrupted after") {
 		t.Errorf("%v, stderr %q", cmd.ProcessState, &stderr)
 	}

@@ -72,9 +72,8 @@ func (tr *Trainer) Save(path string) error {
 	})
 }
 
-// Keys of the metadata of a safetensors file.
+// The metadata of a checkpoint beside metaStep.
 const (
-	metaStep           = "gomae_step" // the step it is of
 	metaOptimizerSteps = "gomae_optimizer_steps"
 	metaUpdates        = "gomae_optimizer_updates" // of each trained parameter, in order
 )

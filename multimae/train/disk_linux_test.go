@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// mount mounts for the time of a test, which is skipped where it may not.
+// mount mounts a file system for the time of a test, which is skipped if it may not mount.
 func mount(t *testing.T, source, dir, kind string, flags uintptr, data string) (unmount func()) {
 	t.Helper()
 	if err := syscall.Mount(source, dir, kind, flags, data); err != nil {
@@ -30,8 +30,8 @@ func mount(t *testing.T, source, dir, kind string, flags uintptr, data string) (
 	return unmount
 }
 
-// TestDiskFull fills a disk at several moments of a run: what was saved stays,
-// the error says what to do, and after that the run goes on to the same bits.
+// TestDiskFull fills a disk at several moments of a run. What was saved must stay, and when there
+// is room again the run must go on to the same bits.
 func TestDiskFull(t *testing.T) {
 	disk := t.TempDir()
 	mount(t, "tmpfs", disk, "tmpfs", 0, "size=2m")
@@ -49,13 +49,10 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	straight := t.TempDir()
-	run1(t, context.Background(), options(straight))
-	want := results(t, straight)
-
+	want := straightRun(t)
 	dir := filepath.Join(disk, "run")
 	fill()
-	if _, err := Run(context.Background(), options(dir)); !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": ") || !strings.Contains(err.Error(), "make room, or give another -out") {
+	if _, err := Run(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": ") {
 		t.Errorf("at the beginning: %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -65,47 +62,44 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		at, kept int // filled after, and then kept
-	}{{1, 0}, {4, 0}, {6, 5}, {9, 8}, {12, 10}} {
-		what := fmt.Sprintf("full after step %d", c.at)
-		o := options(dir)
-		before := ""
-		o.OnStep = func(p *Progress) {
-			if p.Step == c.at {
-				fill()
-				if c.kept > 0 {
-					before = readFile(t, dir, CheckpointName(c.kept))
+		at, kept int // the step after which the disk is filled, and that of the checkpoint that is kept
+	}{{1, -1}, {4, -1}, {6, 5}, {9, 8}, {12, 10}} {
+		t.Run(fmt.Sprintf("full after step %d", c.at), func(t *testing.T) {
+			o := options(dir)
+			before := ""
+			o.OnStep = func(p *Progress) {
+				if p.Step == c.at {
+					fill()
+					if c.kept >= 0 {
+						before = readFile(t, dir, CheckpointName(c.kept))
+					}
 				}
 			}
-		}
-		_, err := Run(context.Background(), o)
-		remedy := "no checkpoint was saved before. Make room there, or make it writable, and go on with -resume"
-		if c.kept > 0 {
-			remedy = fmt.Sprintf("the checkpoint of step %d is kept in %s. Make room ", c.kept, filepath.Join(dir, CheckpointName(c.kept)))
-			if readFile(t, dir, CheckpointName(c.kept)) != before {
-				t.Errorf("%s: the checkpoint was changed", what)
+			err := stopped(t, o, c.kept)
+			if !errors.As(err, new(*FolderError)) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), dir) {
+				t.Error(err)
 			}
-		}
-		if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "riting "+dir) || !strings.Contains(err.Error(), remedy) {
-			t.Errorf("%s: %v, want %q", what, err, remedy)
-		}
-		noLeftovers(t, dir)
-		o = options(dir)
-		o.Resume = true
-		if r, err := Run(context.Background(), o); err == nil {
-			t.Errorf("%s: went on with %+v", what, r)
-		}
-		if err := os.Remove(filler); err != nil {
-			t.Fatal(err)
-		}
-		if r := run1(t, context.Background(), o); r.Resumed != c.kept {
-			t.Errorf("%s: resumed at %d, want %d", what, r.Resumed, c.kept)
-		}
-		same(t, what, results(t, dir), want)
-		noLeftovers(t, dir)
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
+			if c.kept >= 0 && readFile(t, dir, CheckpointName(c.kept)) != before {
+				t.Error("the checkpoint was changed")
+			}
+			noLeftovers(t, dir)
+			o = options(dir)
+			o.Resume = true
+			if r, err := Run(context.Background(), o); err == nil {
+				t.Errorf("went on with %+v", r)
+			}
+			if err := os.Remove(filler); err != nil {
+				t.Fatal(err)
+			}
+			if r := finish(t, context.Background(), o); r.Resumed != max(c.kept, 0) {
+				t.Errorf("resumed at %d, want %d", r.Resumed, max(c.kept, 0))
+			}
+			same(t, "gone on", results(t, dir), want)
+			noLeftovers(t, dir)
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 
@@ -113,7 +107,7 @@ func TestDiskFull(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "run")
-	// protect protects a folder. Permissions do not hold root.
+	// protect makes a folder read-only. Permissions do not stop root.
 	protect := func(dir string) (undo func()) {
 		if os.Geteuid() == 0 {
 			undo = mount(t, dir, dir, "", syscall.MS_BIND, "")
@@ -130,10 +124,10 @@ func TestReadOnly(t *testing.T) {
 		return undo
 	}
 	undo := protect(parent)
-	if _, err := Run(context.Background(), options(dir)); err == nil || !strings.Contains(err.Error(), dir+": ") || !strings.Contains(err.Error(), "give another -out") {
+	if _, err := Run(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), dir+": ") {
 		t.Errorf("a folder in it: %v", err)
 	}
-	if _, err := Run(context.Background(), options(parent)); err == nil || !strings.Contains(err.Error(), filepath.Join(parent, MetricsFile)+": ") || !strings.Contains(err.Error(), "make the folder writable, or give another -out") {
+	if _, err := Run(context.Background(), options(parent)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(parent, MetricsFile)+": ") {
 		t.Errorf("a run in it: %v", err)
 	}
 	undo()
@@ -144,24 +138,20 @@ func TestReadOnly(t *testing.T) {
 			undo = protect(dir)
 		}
 	}
-	_, err := Run(context.Background(), o)
-	kept := filepath.Join(dir, CheckpointName(5))
-	if err == nil || !strings.Contains(err.Error(), "writing "+filepath.Join(dir, CheckpointName(8))+": ") || !strings.Contains(err.Error(), kept+". Make room there, or make it writable, and go on with -resume") {
+	if err := stopped(t, o, 5); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(dir, CheckpointName(8))+": ") {
 		t.Errorf("while it runs: %v", err)
 	}
 	o = options(dir)
 	o.Resume = true
 	if os.Geteuid() == 0 { // others may write to the files that are there
-		if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, MetricsFile)+": ") || !strings.Contains(err.Error(), "make the folder writable") {
+		if _, err := Run(context.Background(), o); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(dir, MetricsFile)+": ") {
 			t.Errorf("resumed: %v", err)
 		}
 	}
 	undo()
 	noLeftovers(t, dir)
-	if r := run1(t, context.Background(), o); r.Resumed != 5 {
+	if r := finish(t, context.Background(), o); r.Resumed != 5 {
 		t.Errorf("resumed at %d, want 5", r.Resumed)
 	}
-	straight := t.TempDir()
-	run1(t, context.Background(), options(straight))
-	same(t, "read-only", results(t, dir), results(t, straight))
+	same(t, "read-only", results(t, dir), straightRun(t))
 }

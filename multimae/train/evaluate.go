@@ -13,9 +13,9 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// Score compares the predictions of one output with those of a predictor that
-// has learnt nothing but averages of the training data: the mean of each
-// channel, the frequency of each class, the mean of the patch for norm_mse.
+// Score compares the predictions of one output with those of a trivial predictor, which has learnt
+// averages of the training data and nothing else: the mean of each channel, the frequency of each
+// class, the mean of the patch for norm_mse.
 type Score struct {
 	Output      string  `json:"output"`
 	Loss        float64 `json:"loss"` // on masked patches
@@ -28,7 +28,7 @@ type Score struct {
 // The figures of a Score, all on masked patches.
 const (
 	FigurePSNR     = "PSNR dB"    // of colour in 0..1
-	FigureL1       = "L1"         // mean absolute error, in the units of the input: standardised for depth
+	FigureL1       = "L1"         // mean absolute error in the units of the input, which is standardised for depth
 	FigureAccuracy = "accuracy %" // of pixels
 	FigureMSE      = "MSE"
 )
@@ -40,24 +40,24 @@ type Evaluation struct {
 	Scores  []Score `json:"scores"`
 }
 
-// Trivial is what the trivial predictors know.
+// Trivial is what the trivial predictors have learnt.
 type Trivial struct {
 	means map[string][]float64 // modality → mean of each channel
 	logs  map[string][]float64 // modality → log frequency of each class
 }
 
-// EvaluateOptions say what NewTrivial and Evaluate look at.
+// EvaluateOptions are the samples and masks of NewTrivial and Evaluate.
 type EvaluateOptions struct {
-	Samples int    // at most, spread over the dataset
+	Samples int    // to use at most, spread over the dataset
 	Seed    uint64 // of the masks
 	SkipBad bool   // leave out samples that cannot be read
 }
 
-// NewTrivial learns from samples of ds, in the format of a model's inputs.
-// workers goroutines read them.
+// NewTrivial learns from samples of ds, in the format of a model's inputs. workers goroutines read
+// them.
 func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o EvaluateOptions, workers int) (*Trivial, error) {
 	tv := &Trivial{map[string][]float64{}, map[string][]float64{}}
-	values := map[string]float64{} // of each channel
+	values := map[string]float64{} // number of values of each channel
 	_, err := batches(ctx, ds, o.Samples, workers, o.SkipBad, func(_ int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
@@ -96,7 +96,7 @@ func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o Eval
 		}
 	}
 	for _, counts := range tv.logs {
-		total := float64(len(counts)) // one of each, so that no class is impossible
+		total := float64(len(counts)) // one more of each class, so that none is impossible
 		for _, c := range counts {
 			total += c
 		}
@@ -107,28 +107,27 @@ func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o Eval
 	return tv, nil
 }
 
-// predict fills patches [rows, C·p·p] with the prediction for an output.
+// predict fills patches [rows, C·p·p] with the trivial prediction for an output.
 func (tv *Trivial) predict(o *multimae.Output, patches []float32, pp int) {
 	values := tv.means[o.Task]
 	if o.Loss == multimae.LossCrossEntropy {
 		values = tv.logs[o.Task]
 	}
 	for i := range patches {
-		patches[i] = 0 // norm_mse: the patch's own mean
+		patches[i] = 0 // for norm_mse: the mean of the patch
 		if o.Loss != multimae.LossNormMSE && values != nil {
 			patches[i] = float32(values[i/pp%o.Channels])
 		}
 	}
 }
 
-// evalBatch is the number of samples evaluated at a time. With it the masks of
-// a sample are fixed, so it is no option.
+// evalBatch is the number of samples evaluated at a time. It is not an option, because the masks of
+// a sample depend on it.
 const evalBatch = 16
 
-// Evaluate scores a model on samples of ds, with masks that depend on the seed
-// only and as many visible tokens as in training. An output for which the
-// samples have no target, or of which nothing is hidden, has no score. When
-// ctx ends, its error is returned.
+// Evaluate scores a model on samples of ds. The masks depend only on the seed, and leave as many
+// tokens visible as in training. An output has no score if the samples have no target for it, or if
+// none of its patches is hidden. When ctx ends, Evaluate returns its error.
 func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *Trivial, o EvaluateOptions, pool *tensor.Pool) (*Evaluation, error) {
 	c := m.Config
 	t := tensor.NewInference(pool)
@@ -173,7 +172,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 			Loss: own[i].loss / own[i].samples, TrivialLoss: base[i].loss / base[i].samples,
 		}
 		if !finite(s.Loss) {
-			return nil, fmt.Errorf("evaluate: the loss of %s is %g; the model has diverged", s.Output, s.Loss)
+			return nil, fmt.Errorf("evaluate: the loss of %s is %g: the model has diverged; train it with a lower optim.lr", s.Output, s.Loss)
 		}
 		s.Value, s.Trivial = own[i].value(s.Figure), base[i].value(s.Figure)
 		e.Loss += s.Loss
@@ -182,7 +181,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 	return e, nil
 }
 
-// figure chooses what people read of an output.
+// figure returns the figure of an output that says most to people.
 func figure(c *multimae.Config, o *multimae.Output) string {
 	switch in := c.Input(o.Task); {
 	case o.Loss == multimae.LossCrossEntropy:
@@ -195,7 +194,7 @@ func figure(c *multimae.Config, o *multimae.Output) string {
 	return FigureL1
 }
 
-// tally sums up over batches.
+// tally collects sums over batches.
 type tally struct {
 	loss, samples float64 // over samples of which something is hidden
 	sum, count    float64 // of the figure, over masked values
@@ -205,14 +204,14 @@ func (y *tally) value(figure string) float64 {
 	mean := y.sum / y.count
 	switch figure {
 	case FigurePSNR:
-		return -10 * math.Log10(max(mean, 1e-10)) // 100 dB at most: JSON has no infinity
+		return -10 * math.Log10(max(mean, 1e-10)) // at most 100 dB, because JSON has no infinity
 	case FigureAccuracy:
 		return 100 * mean
 	}
 	return mean
 }
 
-// score adds the losses and figures of a batch.
+// score adds the losses and figures of a batch to the tallies of the outputs.
 func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multimae.Batch, masks *multimae.Masks, to []tally) error {
 	losses, err := m.Losses(t, preds, b, masks)
 	if err != nil {
@@ -248,7 +247,7 @@ func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multima
 				samples++
 			}
 		}
-		// The loss is a mean over these samples.
+		// The loss is the mean over these samples.
 		y.loss += float64(l.Data[0]) * samples
 		y.samples += samples
 		if what == FigureMSE { // the loss itself

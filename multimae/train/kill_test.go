@@ -18,8 +18,7 @@ import (
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-// killedDir is the variable with the folder of the run that this binary is to
-// be a process of.
+// killedDir is the variable with the folder of the run that this binary is to be a process of.
 const killedDir = "GOMAE_TEST_TRAIN"
 
 func init() {
@@ -41,8 +40,8 @@ func init() {
 	os.Exit(0)
 }
 
-// killedOptions are those of a run that has everything random there is, and
-// that saves for most of its time.
+// killedOptions are those of a run that has everything random there is, and that saves for most of
+// its time.
 func killedOptions(dir string) Options {
 	c := tinyConfig()
 	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
@@ -51,9 +50,8 @@ func killedOptions(dir string) Options {
 	return Options{Config: c, Dir: dir, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1)}
 }
 
-// TestKilledProcesses kills processes at random moments, many of them while
-// they save, until the run is done, and wants the files of one that was left
-// alone.
+// TestKilledProcesses kills processes at random moments, many of them while they save, until the
+// run is done, and wants the files of one that was left alone.
 func TestKilledProcesses(t *testing.T) {
 	begin := func(dir string) *exec.Cmd {
 		t.Helper()
@@ -101,7 +99,7 @@ func TestKilledProcesses(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 		// What has its name is complete, at every moment.
-		steps, _ := (&run{Options: Options{Dir: dir}}).checkpoints() // the folder may not yet be there
+		steps, _ := (&folder{dir: dir}).checkpoints() // the folder may not yet be there
 		for _, step := range steps {
 			if err := verify(filepath.Join(dir, CheckpointName(step))); err != nil {
 				t.Errorf("%s: %v", what, err)

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// lock takes f for this process until it is closed, also by a crash, and
-// reports whether another one has it. A file system without locks, such as
-// some of networks, lets everyone in.
+// lock takes f for this process until it is closed, or until the process dies, and reports whether
+// it did: another process may have it. On file systems without locks, such as some network file
+// systems, it always does.
 func lock(f *os.File) bool {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	return !errors.Is(err, syscall.EWOULDBLOCK)

@@ -4,5 +4,5 @@ package train
 
 import "os"
 
-// lock would keep two processes apart, where the system can.
+// lock reports that this process has f: the system has no locks.
 func lock(*os.File) bool { return true }

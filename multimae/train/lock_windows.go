@@ -8,9 +8,9 @@ import (
 
 var lockFileEx = syscall.NewLazyDLL("kernel32.dll").NewProc("LockFileEx")
 
-// lock takes f for this process until it is closed, also by a crash, and
-// reports whether another one has it. Locked bytes cannot be read by others,
-// so it is one that the file will never have.
+// lock takes f for this process until it is closed, or until the process dies, and reports whether
+// it did: another process may have it. No one can read locked bytes, so it locks a byte far beyond
+// the end of the file.
 func lock(f *os.File) bool {
 	const failAtOnce, exclusive, lockViolation = 1, 2, syscall.Errno(33)
 	at := &syscall.Overlapped{OffsetHigh: 1 << 30}

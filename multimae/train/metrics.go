@@ -9,15 +9,15 @@ import (
 	"os"
 )
 
-// metricsLog is the open metrics.jsonl of a run. While it is open it is
-// locked, which keeps a second process out of the run.
+// metricsLog is the open metrics.jsonl of a run. It is locked while it is open, which keeps other
+// processes out of the run.
 type metricsLog struct {
 	*os.File
-	evaluated int // last step with a line of validation; -1 if none
+	evaluated int // step of the last line of a validation; −1 if there is none
 }
 
-// openMetrics opens or creates the file. busy says that another process has
-// it; then there is nothing to close.
+// openMetrics opens or creates the file. busy reports that another process has it; then there is
+// nothing to close.
 func openMetrics(path string) (m *metricsLog, busy bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
@@ -30,9 +30,9 @@ func openMetrics(path string) (m *metricsLog, busy bool, err error) {
 	return &metricsLog{f, -1}, false, nil
 }
 
-// cut takes away the lines after a step, which will be written again, and what
-// a crash left of an incomplete one. A damaged line before stays: it is not
-// written again, and neither are those that follow it.
+// cut removes the lines after a step, which will be written again, and the incomplete line that a
+// crash has left. A damaged line before stays, because neither it nor the lines after it are
+// written again.
 func (m *metricsLog) cut(step int) error {
 	old, err := io.ReadAll(m)
 	if err != nil {
@@ -63,18 +63,18 @@ func (m *metricsLog) cut(step int) error {
 	return err
 }
 
-// field is one entry of a line of metrics.
+// field is a key and a value of a line of metrics.
 type field struct {
 	key   string
 	value any
 }
 
-// log appends a line, keys in the order given.
+// log appends a line with the fields in the given order.
 func (m *metricsLog) log(fields []field) error {
 	line := []byte{'{'}
 	for i, f := range fields {
 		if v, ok := f.value.(float64); ok && !finite(v) {
-			continue // JSON has no such number: the loss of a task without target
+			continue // JSON has no NaN, which is the loss of a task without a target
 		}
 		v, err := json.Marshal(f.value)
 		if err != nil {
@@ -91,6 +91,7 @@ func (m *metricsLog) log(fields []field) error {
 	return nil
 }
 
+// stepLine returns the fields of a step.
 func (r *run) stepLine(p *Progress) []field {
 	line := []field{{"step", p.Step}, {"epoch", p.Epoch}, {"loss", p.Loss}}
 	for i, l := range p.Losses {
@@ -104,9 +105,10 @@ func (r *run) stepLine(p *Progress) []field {
 	return line
 }
 
-// figureKeys are the figures of a Score in keys of metrics.jsonl.
+// figureKeys are the names that metrics.jsonl has for the figures of a Score.
 var figureKeys = map[string]string{FigurePSNR: "psnr", FigureL1: "l1", FigureAccuracy: "accuracy", FigureMSE: "mse"}
 
+// evaluationLine returns the fields of a validation.
 func evaluationLine(step int, e *Evaluation) []field {
 	line := []field{{"step", step}, {"val.samples", e.Samples}, {"val.loss", e.Loss}}
 	for _, s := range e.Scores {

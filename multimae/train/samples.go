@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -9,8 +10,8 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 )
 
-// counted is a dataset that remembers which samples could not be read: one bad
-// file is one, in however many epochs.
+// counted is a dataset that remembers which samples could not be read: a bad file counts once, in
+// however many epochs.
 type counted struct {
 	data.Dataset
 	mu    sync.Mutex // guards what follows
@@ -35,15 +36,15 @@ func (c *counted) Sample(i int) (*data.Sample, error) {
 	return s, err
 }
 
-// skipped is the number of bad samples met so far, and the error of the first.
+// skipped returns the number of bad samples so far, and the error of the one with the lowest index.
 func (c *counted) skipped() (n int, first error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.bad), c.err
 }
 
-// spread returns n indices below length, evenly spread: the samples of a
-// folder are sorted by class. There are fewer where length is below n.
+// spread returns n indices below length, evenly spread, because the samples of a folder are sorted
+// by class. It returns fewer if length is below n.
 func spread(n, length int) []int {
 	indices := make([]int, min(n, length))
 	for k := range indices {
@@ -52,10 +53,9 @@ func spread(n, length int) []int {
 	return indices
 }
 
-// read returns samples in the order of indices, read by several goroutines.
-// With skipBad those that cannot be read are left out; without it the first
-// of them is the error.
-func read(ctx context.Context, ds data.Dataset, indices []int, workers int, skipBad bool) ([]*data.Sample, error) {
+// read reads the samples of the given indices with several goroutines. Either the sample or the
+// error of an index is set, unless ctx has ended.
+func read(ctx context.Context, ds data.Dataset, indices []int, workers int) ([]*data.Sample, []error) {
 	samples, errs := make([]*data.Sample, len(indices)), make([]error, len(indices))
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -73,41 +73,42 @@ func read(ctx context.Context, ds data.Dataset, indices []int, workers int, skip
 		}()
 	}
 	wg.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	good := samples[:0]
-	for k, s := range samples {
-		switch {
-		case errs[k] == nil:
-			good = append(good, s)
-		case !skipBad:
-			return nil, errs[k]
-		}
-	}
-	return good, nil
+	return samples, errs
 }
 
-// batches calls f with up to n samples of ds, spread over it, a batch at a
-// time; from is the number of samples in the batches before. It returns how
-// many samples f got, which is an error if it is none.
+// batches calls f with up to n samples that are spread over ds, a batch at a time; from is the
+// number of samples in the batches before. With skipBad it leaves out samples that cannot be read;
+// otherwise the first of them is the error. It returns how many samples f got, and an error if
+// there were none.
 func batches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
 	indices, got := spread(n, ds.Len()), 0
+	none := errors.New("the dataset is empty")
 	for from := 0; from < len(indices); from += evalBatch {
-		samples, err := read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers, skipBad)
-		if err != nil {
+		samples, errs := read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers)
+		if err := ctx.Err(); err != nil {
 			return got, err
 		}
-		if len(samples) == 0 {
+		good := samples[:0]
+		for k, err := range errs {
+			switch {
+			case err == nil:
+				good = append(good, samples[k])
+			case !skipBad:
+				return got, err
+			default:
+				none = err
+			}
+		}
+		if len(good) == 0 {
 			continue
 		}
-		if err := f(from, samples); err != nil {
+		if err := f(from, good); err != nil {
 			return got, err
 		}
-		got += len(samples)
+		got += len(good)
 	}
 	if got == 0 {
-		return 0, fmt.Errorf("evaluate: none of %d samples can be used", len(indices))
+		return 0, fmt.Errorf("evaluate: none of %d samples can be used: %w", len(indices), none)
 	}
 	return got, nil
 }

@@ -1,28 +1,27 @@
 package train
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// Trainer optimises a model as its configuration says: masks drawn anew for
-// each step, the weighted sum of all losses, AdamW with warm-up and cosine.
+// Trainer optimises a model as its configuration says: new masks for each step, the weighted sum of
+// all losses, AdamW with warm-up and cosine decay.
 //
-// Every random number depends on the seed of the configuration and the number
-// of the step alone, so a trainer that was restored goes on as if it had never
-// stopped.
+// Every random number depends only on the seed of the configuration and the number of the step, so
+// that a trainer that was restored goes on as if it had never stopped.
 type Trainer struct {
 	Model *multimae.Model
 
 	step     int // steps done
 	opt      *nn.AdamW
-	balancer *multimae.Balancer // nil: plain sum
+	balancer *multimae.Balancer // nil for the plain sum
 	schedule nn.Schedule
 	tape     *tensor.Tape
 	masks    multimae.Masks
@@ -32,19 +31,19 @@ type Trainer struct {
 type Metrics struct {
 	Step        int       // counted from 1
 	Loss        float64   // the total that was minimised
-	Losses      []float64 // by output, as in Config.Outputs; NaN where the batch has no target
+	Losses      []float64 // of each output, in the order of Config.Outputs; NaN if the batch has no target
 	LR          float64
 	WeightDecay float64
 	GradNorm    float64 // of the model's parameters, before clipping
-	Skipped     bool    // the norm was above skip_grad, so nothing was changed
+	Skipped     bool    // the norm was above train.skip_grad, so nothing was changed
 }
 
-// NewTrainer returns a trainer for a model whose configuration has optim and
-// train. pool may be nil. The model must not be used elsewhere during a step.
+// NewTrainer returns a trainer for a model whose configuration has optim and train. pool may be
+// nil. The model must not be used elsewhere during a step.
 func NewTrainer(m *multimae.Model, pool *tensor.Pool) (*Trainer, error) {
 	c := m.Config
 	if c.Train.Steps < 1 || !(c.Optim.LR > 0) {
-		return nil, fmt.Errorf("train, optim: the configuration does not say how to train; start from multimae.Preset")
+		return nil, errors.New("train, optim: the configuration does not say how to train; start from a preset")
 	}
 	tr := &Trainer{Model: m, tape: tensor.NewTape(pool)}
 	sets := []*nn.Params{m.Params}
@@ -60,7 +59,7 @@ func NewTrainer(m *multimae.Model, pool *tensor.Pool) (*Trainer, error) {
 	return tr, nil
 }
 
-// Steps is the number of steps done.
+// Steps returns the number of steps done.
 func (tr *Trainer) Steps() int { return tr.step }
 
 // The random streams of a run.
@@ -70,9 +69,8 @@ var (
 	streamVal   = nn.Hash("validation masks")
 )
 
-// Step trains on one batch. A loss or gradient that is not finite is an error
-// that names the first tensor that went bad; the parameters are then as they
-// were before the step.
+// Step trains on one batch. If the loss or the gradient is not finite, it returns a *DivergedError
+// that names the first tensor that went bad, and the parameters are as they were before the step.
 func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	m, t, c := tr.Model, tr.tape, &tr.Model.Config.Train
 	t.Reset()
@@ -93,7 +91,7 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 		return nil, err
 	}
 	if !slices.ContainsFunc(losses, func(l *tensor.Tensor) bool { return l != nil }) {
-		return nil, fmt.Errorf("batch: has no modality that the model predicts, got %v", present)
+		return nil, fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
 	}
 	var total *tensor.Tensor
 	if tr.balancer != nil {
@@ -128,25 +126,8 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// DivergedError tells where a training step lost its numbers.
-type DivergedError struct {
-	Step  int    // counted from 1
-	What  string // "the loss is NaN"
-	First string // the first tensor that went bad, in the order of computation
-}
-
-// badInput begins First where the data are to blame.
-const badInput = "input "
-
-// inData says whether the data are to blame.
-func (e *DivergedError) inData() bool { return strings.HasPrefix(e.First, badInput) }
-
-func (e *DivergedError) Error() string {
-	return fmt.Sprintf("step %d: %s; first bad: %s", e.Step, e.What, e.First)
-}
-
-// diverged looks for the first bad tensor in the order in which a step
-// computes: parameters, batch, results, gradients.
+// diverged looks for the first bad tensor in the order in which a step computes: parameters, batch,
+// results, gradients.
 func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
 	sets := []*nn.Params{tr.Model.Params}
 	if tr.balancer != nil {
@@ -173,6 +154,6 @@ func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
 	for _, ps := range sets {
 		look(ps.FirstBadGrad)
 	}
-	look(func() string { return "none alone: a sum overflows" })
+	look(func() string { return "no tensor: a sum over several overflows" })
 	return &DivergedError{tr.step + 1, what, first}
 }

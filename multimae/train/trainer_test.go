@@ -13,12 +13,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// TestLearns trains on one batch, whose masks still change with each step.
+// TestLearns trains on one batch, of which each step draws new masks.
 func TestLearns(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Steps, c.Optim.LR = 80, 1e-2
@@ -52,8 +53,8 @@ func mean(x []float64) (m float64) {
 	return m
 }
 
-// TestDiverged spoils a number somewhere. The error must name the place, and
-// nothing else may have changed.
+// TestDiverged spoils a number somewhere. The error must name the place, and nothing else may
+// change.
 func TestDiverged(t *testing.T) {
 	inf := float32(math.Inf(1))
 	for _, c := range []struct {
@@ -106,7 +107,11 @@ func TestDiverged(t *testing.T) {
 			if d.Step != 2 || !strings.HasPrefix(d.What, strings.TrimSuffix(c.what, "NaN")) || !strings.Contains(d.First, c.bad) || d.inData() != c.inData {
 				t.Errorf("%+v", d)
 			}
-			if want := fmt.Sprintf("step 2: %s; first bad: %s", d.What, d.First); err.Error() != want {
+			remedy := "optim.lr"
+			if c.inData {
+				remedy = "sample"
+			}
+			if want := "step 2…" + d.What + "…" + d.First + "…" + remedy; !testkit.Mentions(err.Error(), want) {
 				t.Errorf("error %q, want %q", err, want)
 			}
 			if names := changed(before, state(tr)); names != nil || tr.Steps() != 1 || tr.opt.Steps != 1 {
@@ -116,8 +121,8 @@ func TestDiverged(t *testing.T) {
 	}
 }
 
-// TestGoesOnAfterBadBatch: an error leaves a trainer that trains on as if the
-// batch had not been.
+// TestGoesOnAfterBadBatch wants a trainer that trains on after an error as if there had been no
+// such batch.
 func TestGoesOnAfterBadBatch(t *testing.T) {
 	c := tinyConfig()
 	good := someBatch(t, c, 4)
@@ -138,7 +143,7 @@ func TestGoesOnAfterBadBatch(t *testing.T) {
 	}
 }
 
-// TestBatches checks batches that lack modalities, or cannot be used.
+// TestBatches trains on batches that lack modalities, and on some that cannot be used.
 func TestBatches(t *testing.T) {
 	c := tinyConfig()
 	c.Outputs = c.Outputs[:2] // rgb and depth
@@ -152,23 +157,25 @@ func TestBatches(t *testing.T) {
 		spoil func(b *multimae.Batch)
 		want  string
 	}{
-		{func(b *multimae.Batch) { delete(b.Images, "rgb"); delete(b.Images, "depth") }, "batch: has no modality that the model predicts, got [semseg]"},
-		{func(b *multimae.Batch) { clear(b.Images); clear(b.Classes) }, "inputs: no modality is present"},
-		{func(b *multimae.Batch) { b.Classes["semseg"][5] = 99 }, `batch: modality "semseg": id 99 at index 5, want 0..15`},
-		{func(b *multimae.Batch) { b.H = 12 }, "12×16 is not divisible by patch_size 8"},
-		{func(b *multimae.Batch) { b.Images["rgb"] = b.Images["rgb"][1:] }, `modality "rgb" has 3071 values`},
-		{func(b *multimae.Batch) { b.Size = 0 }, "batch: got 0 samples"},
+		{func(b *multimae.Batch) { delete(b.Images, "rgb"); delete(b.Images, "depth") }, "batch: …[semseg]"},
+		{func(b *multimae.Batch) { clear(b.Images); clear(b.Classes) }, "inputs"},
+		{func(b *multimae.Batch) { b.Classes["semseg"][5] = 99 }, `"semseg": id 99…5…0..15`},
+		{func(b *multimae.Batch) { b.H = 12 }, "12×16…patch_size 8"},
+		{func(b *multimae.Batch) { b.Images["rgb"] = b.Images["rgb"][1:] }, `"rgb"…3071`},
+		{func(b *multimae.Batch) { b.Size = 0 }, "batch: …0"},
 	} {
-		b := someBatch(t, c, 4)
-		e.spoil(b)
-		if _, err := tr.Step(b); err == nil || !strings.Contains(err.Error(), e.want) || errors.As(err, new(*DivergedError)) {
-			t.Errorf("error %v, want %q", err, e.want)
-		}
+		t.Run(e.want, func(t *testing.T) {
+			b := someBatch(t, c, 4)
+			e.spoil(b)
+			if _, err := tr.Step(b); err == nil || !testkit.Mentions(err.Error(), e.want) || errors.As(err, new(*DivergedError)) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 	c.Train.NumEncodedTokens = 9
 	b = someBatch(t, c, 4)
 	delete(b.Images, "depth")
-	if _, err := tr.Step(b); err == nil || !strings.Contains(err.Error(), "num_encoded_tokens: got 9 encoded tokens, but the inputs have only 8") {
+	if _, err := tr.Step(b); err == nil || !testkit.Mentions(err.Error(), "num_encoded_tokens: got 9…8") {
 		t.Errorf("too many tokens: %v", err)
 	}
 	if tr.Steps() != 1 {
@@ -178,7 +185,7 @@ func TestBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewTrainer(m, nil); err == nil || !strings.Contains(err.Error(), "does not say how to train") {
+	if _, err := NewTrainer(m, nil); err == nil || !testkit.Mentions(err.Error(), "train…optim") {
 		t.Errorf("a model without train: %v", err)
 	}
 }
@@ -188,35 +195,39 @@ func TestSkipGrad(t *testing.T) {
 	b := someBatch(t, c, 4)
 	size := step(t, newTrainer(t, c, nil), b).GradNorm
 	for share, skipped := range map[float64]bool{0.999: true, 1.001: false} {
-		c.Train.SkipGrad = share * size
-		tr := newTrainer(t, c, nil)
-		before := state(tr)
-		x := step(t, tr, b)
-		if x.Skipped != skipped || x.GradNorm != size || tr.Steps() != 1 || (changed(before, state(tr)) == nil) != skipped || (tr.opt.Steps == 0) != skipped {
-			t.Errorf("limit %g for a norm of %g: %+v, %d updates", c.Train.SkipGrad, size, x, tr.opt.Steps)
-		}
+		t.Run(fmt.Sprintf("limit of %g", share), func(t *testing.T) {
+			c.Train.SkipGrad = share * size
+			tr := newTrainer(t, c, nil)
+			before := state(tr)
+			x := step(t, tr, b)
+			if x.Skipped != skipped || x.GradNorm != size || tr.Steps() != 1 || (changed(before, state(tr)) == nil) != skipped || (tr.opt.Steps == 0) != skipped {
+				t.Errorf("norm of %g: %+v, %d updates", size, x, tr.opt.Steps)
+			}
+		})
 	}
 }
 
-// TestClipGrad: the first moment after a step is a tenth of the gradient used.
+// TestClipGrad checks the gradient that was used: ten times the first moment after a step.
 func TestClipGrad(t *testing.T) {
 	c := tinyConfig()
 	b := someBatch(t, c, 4)
 	for _, clip := range []float64{0, 0.25, 1e6} {
-		c.Train.ClipGrad = clip
-		tr := newTrainer(t, c, nil)
-		x := step(t, tr, b)
-		want := x.GradNorm
-		if clip > 0 {
-			want = min(want, clip)
-		}
-		if got := 10 * norm(tr.opt.M...); math.Abs(got-want) > 1e-4*want {
-			t.Errorf("clip %g: a gradient of norm %g was used, want %g of %g", clip, got, want, x.GradNorm)
-		}
+		t.Run(fmt.Sprint(clip), func(t *testing.T) {
+			c.Train.ClipGrad = clip
+			tr := newTrainer(t, c, nil)
+			x := step(t, tr, b)
+			want := x.GradNorm
+			if clip > 0 {
+				want = min(want, clip)
+			}
+			if got := 10 * norm(tr.opt.M...); math.Abs(got-want) > 1e-4*want {
+				t.Errorf("a gradient of norm %g was used, want %g of %g", got, want, x.GradNorm)
+			}
+		})
 	}
 }
 
-// TestUncertainty: the loss weights are trained by their own gradient.
+// TestUncertainty checks that the loss weights are trained by their own gradient.
 func TestUncertainty(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Weighting, c.Optim.WeightDecay = "uncertainty", 0
@@ -246,7 +257,7 @@ func TestUncertainty(t *testing.T) {
 func TestUniformTasks(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Steps, c.Train.UniformTasks = 20, true
-	c.Train.Alphas = multimae.Alphas{5, 5, 5} // so that it is not the shares that leave modalities out
+	c.Train.Alphas = multimae.Alphas{5, 5, 5} // so that the shares leave no modality out
 	tr := newTrainer(t, c, nil)
 	b := someBatch(t, c, 8)
 	alone := map[string]int{}
@@ -267,8 +278,7 @@ func TestUniformTasks(t *testing.T) {
 	}
 }
 
-// TestSameBits trains twice, with different numbers of workers: drop-path,
-// uncertainties and all.
+// TestSameBits trains with different numbers of workers, with drop-path and uncertainties.
 func TestSameBits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
 	c := tinyConfig()
@@ -286,10 +296,12 @@ func TestSameBits(t *testing.T) {
 	}
 	want, metrics := train(1)
 	for _, workers := range []int{1, 2, 3} {
-		got, again := train(workers)
-		if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
-			t.Errorf("%d workers: other bits in %v", workers, names)
-		}
+		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
+			got, again := train(workers)
+			if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
+				t.Errorf("other bits in %v", names)
+			}
+		})
 	}
 	c.Train.Seed++
 	if got, _ := train(1); changed(want, got) == nil {
@@ -302,7 +314,7 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
-// TestCheckpoint goes on from a file, at every step.
+// TestCheckpoint goes on from a file at every step.
 func TestCheckpoint(t *testing.T) {
 	c := tinyConfig()
 	c.Encoder.DropPath, c.Train.Weighting = 0.3, "uncertainty"
@@ -328,7 +340,7 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestRestoreErrors: what is wrong with a checkpoint is said, with its path.
+// TestRestoreErrors wants an error to name the checkpoint and what is wrong with it.
 func TestRestoreErrors(t *testing.T) {
 	c := tinyConfig()
 	path := filepath.Join(t.TempDir(), CheckpointName(1))
@@ -341,7 +353,7 @@ func TestRestoreErrors(t *testing.T) {
 	refuse := func(what, want string, c *multimae.Config) {
 		t.Helper()
 		err := newTrainer(t, c, nil).Restore(path)
-		if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), want) {
+		if err == nil || !testkit.Mentions(err.Error(), path+"…"+want) {
 			t.Errorf("%s: error %v, want %q and the path", what, err, want)
 		}
 	}
@@ -352,19 +364,19 @@ func TestRestoreErrors(t *testing.T) {
 		}
 	}
 	put(summed(strings.Replace(whole, `"gomae_step":"1"`, `"gomae_step":"x"`, 1)))
-	refuse("no step", `metadata gomae_step is "x", want a number`, c)
+	refuse("no step", `gomae_step…"x"`, c)
 	put(summed("no safetensors file"))
-	refuse("text", "header length", c)
+	refuse("text", "", c)
 	put(whole)
 	other := tinyConfig()
 	other.Encoder.Depth = 1
-	refuse("fewer blocks", "it was written under another configuration", other)
+	refuse("fewer blocks", "another configuration", other)
 	other = tinyConfig()
 	other.Train.Weighting = "uncertainty"
-	refuse("another weighting", "tensors, want", other)
+	refuse("another weighting", "another configuration", other)
 	other = tinyConfig()
 	other.Encoder.MLPRatio = 3
-	refuse("other shapes", "mlp.fc1.weight has shape [16 8], want [24 8]", other)
+	refuse("other shapes", "mlp.fc1.weight…[16 8]…[24 8]", other)
 	tr.opt.V[7][1] = float32(math.NaN())
 	if err := tr.Save(path); err != nil {
 		t.Fatal(err)
@@ -384,7 +396,7 @@ func summed(file string) string {
 	return string(binary.LittleEndian.AppendUint32([]byte(file), crc32.Checksum([]byte(file), castagnoli)))
 }
 
-// TestDamaged: each flipped byte and each lost one is found.
+// TestDamaged wants every flipped byte and every lost one to be found.
 func TestDamaged(t *testing.T) {
 	c := tinyConfig()
 	c.Encoder.Dim, c.Encoder.Depth, c.Outputs = 8, 1, c.Outputs[:1]
@@ -405,7 +417,7 @@ func TestDamaged(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o666); err != nil {
 			t.Fatal(err)
 		}
-		if err := tr.Restore(path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path+" is damaged: it") {
+		if err := tr.Restore(path); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

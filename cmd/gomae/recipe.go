@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
+)
+
+// scenesData is the value of -data for rendered scenes.
+const scenesData = "scenes"
+
+// configuration returns the configuration of the run, and whether it is one to resume: with -resume
+// that of the run in -out, if there is one, otherwise what the flags ask for.
+func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err error) {
+	for _, n := range []struct {
+		name string
+		v    int
+	}{{"steps", f.steps}, {"batch", f.batch}, {"classes", f.classes}, {"workers", f.workers}} {
+		if n.v < 0 {
+			return nil, false, usagef("-%s %d: want 0 or more", n.name, n.v)
+		}
+	}
+	if f.keep < 1 {
+		return nil, false, usagef("-keep %d: want 1 or more", f.keep)
+	}
+	if f.config != "" && (f.given["preset"] || f.given["classes"]) {
+		return nil, false, usagef("-config gives the whole model; leave out -preset and -classes")
+	}
+	if f.resume {
+		c, err = train.LoadRun(f.out)
+		if err == nil {
+			return c, true, f.agree(c)
+		}
+		if !errors.Is(err, train.ErrNoRun) {
+			return nil, false, err
+		}
+	}
+	c, err = f.newConfiguration()
+	return c, false, err
+}
+
+// newConfiguration returns what the flags ask for.
+func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
+	if f.config != "" {
+		b, err := os.ReadFile(f.config)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = multimae.ParseConfig(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.config, err)
+		}
+		if c.Train.Steps < 1 {
+			return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", f.config)
+		}
+		c.Case = nil
+	} else {
+		classes := f.classes
+		switch {
+		case classes > 0:
+		case f.data == scenesData:
+			classes = len(scenes.Classes)
+		default:
+			classes = 133
+		}
+		if c, err = f.presetConfiguration(classes); err != nil {
+			return nil, err
+		}
+	}
+	t := &c.Train
+	if f.steps > 0 {
+		setSteps(t, f.steps)
+	}
+	if f.batch > 0 {
+		t.Batch = f.batch
+	}
+	if f.given["seed"] || f.config == "" {
+		t.Seed = f.seed
+	}
+	if f.given["data"] || t.Data == "" {
+		t.Data = f.data
+	}
+	if t.Data, err = dataPath(t.Data); err != nil {
+		return nil, err
+	}
+	return c, c.Check()
+}
+
+func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, error) {
+	c, err := multimae.Preset(f.preset, classes)
+	if err != nil {
+		return nil, usagef("-preset %s: %v", f.preset, err)
+	}
+	return c, nil
+}
+
+// setSteps changes the number of steps. The warm-up keeps its share of the run.
+func setSteps(t *multimae.Train, steps int) {
+	t.WarmupSteps = t.WarmupSteps * steps / t.Steps
+	t.Steps = steps
+}
+
+// dataPath returns train.data for a value of -data. It is absolute, because a run may be resumed
+// from another folder.
+func dataPath(data string) (string, error) {
+	if data == scenesData {
+		return data, nil
+	}
+	return filepath.Abs(data)
+}
+
+// agree returns an error for the first flag on the command line that contradicts the run in -out.
+func (f *pretrainFlags) agree(run *multimae.Config) error {
+	contradicts := func(flag string, asked, has any) error {
+		return usagef("-%s %v: the run in %s has %v; leave the flag out, or start another run with another -out", flag, asked, quote(f.out), has)
+	}
+	t := &run.Train
+	if f.given["steps"] && f.steps > 0 && f.steps != t.Steps {
+		return contradicts("steps", f.steps, t.Steps)
+	}
+	if f.given["batch"] && f.batch > 0 && f.batch != t.Batch {
+		return contradicts("batch", f.batch, t.Batch)
+	}
+	if f.given["seed"] && f.seed != t.Seed {
+		return contradicts("seed", f.seed, t.Seed)
+	}
+	if f.given["data"] {
+		asked, err := dataPath(f.data)
+		if err != nil {
+			return err
+		}
+		if asked != t.Data {
+			return contradicts("data", asked, t.Data)
+		}
+	}
+	semseg := run.Input("semseg")
+	if f.given["classes"] && f.classes > 0 && (semseg == nil || semseg.NumClasses != f.classes) {
+		has := "no semantic maps"
+		if semseg != nil {
+			has = fmt.Sprint(semseg.NumClasses)
+		}
+		return contradicts("classes", f.classes, has)
+	}
+	if f.given["config"] {
+		asked, err := f.newConfiguration()
+		if err != nil {
+			return err
+		}
+		if key, x, y := difference(asked, run); key != "" {
+			return contradicts("config", f.config+" with "+key+" "+x, key+" "+y)
+		}
+	}
+	if f.given["preset"] {
+		key, x, y, err := f.presetDifference(run)
+		if err != nil || key == "" {
+			return err
+		}
+		has := key + " " + y + " and not " + x
+		for _, name := range multimae.PresetNames {
+			other := *f
+			other.preset = name
+			if key, _, _, err := other.presetDifference(run); err == nil && key == "" {
+				has = "preset " + name
+			}
+		}
+		return contradicts("preset", f.preset, has)
+	}
+	return nil
+}
+
+// presetDifference returns the first key in which the run differs from -preset, with both values.
+// What has a flag of its own is not compared.
+func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has string, err error) {
+	classes := len(scenes.Classes)
+	if semseg := run.Input("semseg"); semseg != nil {
+		classes = semseg.NumClasses
+	}
+	c, err := f.presetConfiguration(classes)
+	if err != nil {
+		return "", "", "", err
+	}
+	setSteps(&c.Train, run.Train.Steps)
+	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
+	key, asked, has = difference(c, run)
+	return key, asked, has, nil
+}
+
+// difference returns the first key whose values differ, "" if there is none, and the values, "none"
+// for a missing one.
+func difference(a, b *multimae.Config) (key, x, y string) {
+	as, bs := entries("", a.JSON()), entries("", b.JSON())
+	find := func(list []entry, key string) string {
+		for _, e := range list {
+			if e.key == key {
+				return e.value
+			}
+		}
+		return "none"
+	}
+	for _, e := range as {
+		if y := find(bs, e.key); y != e.value {
+			return e.key, e.value, y
+		}
+	}
+	for i, e := range bs {
+		if x := find(as, e.key); x != e.value {
+			return e.key, x, e.value
+		}
+		if as[i] != e { // the order of inputs and outputs counts
+			return e.key, "after " + as[i].key, "before it"
+		}
+	}
+	return "", "", ""
+}
+
+type entry struct{ key, value string }
+
+// entries lists the values of a JSON object in order, those of objects in it as "outer.inner".
+func entries(prefix string, object []byte) (list []entry) {
+	strictjson.Object(object, func(name string, raw []byte) error {
+		if inner := entries(prefix+name+".", raw); inner != nil {
+			list = append(list, inner...)
+			return nil
+		}
+		var b bytes.Buffer
+		json.Compact(&b, raw)
+		list = append(list, entry{prefix + name, b.String()})
+		return nil
+	})
+	return list
+}
+
+// heldScenes is the number of the first rendered scene that no run trains on.
+const heldScenes = 1_000_000_000
+
+// datasets opens what a configuration trains on. of is the config.json of the run if it is resumed.
+func datasets(c *multimae.Config, of string) (trainSet, val data.Dataset, err error) {
+	if dir := c.Train.Data; dir != "" && dir != scenesData {
+		if trainSet, val, err = data.OpenSplit(dir, c.Inputs); errors.Is(err, fs.ErrNotExist) {
+			remedy := "give one with -data"
+			if of != "" {
+				remedy = "put the right path into " + quote(of)
+			}
+			err = fmt.Errorf("train.data: there is no folder %s; %s", quote(dir), remedy)
+		}
+		return trainSet, val, err
+	}
+	for _, in := range c.Inputs {
+		if in.Name != "rgb" && in.Name != "depth" && in.Name != "semseg" {
+			return nil, nil, fmt.Errorf("inputs.%s: rendered scenes have rgb, depth and semseg only; give a dataset folder with -data", in.Name)
+		}
+		if n := len(scenes.Classes); in.Kind == multimae.KindClasses && in.NumClasses < n {
+			return nil, nil, fmt.Errorf("inputs.%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, n)
+		}
+	}
+	size := c.ImageSize
+	if len(c.Train.CropScale) > 0 {
+		size += size / 4 // so that most crops are not enlarged
+	}
+	// A scene takes less time to render than to train on, so that none has to be used twice; an
+	// epoch is just a number of scenes.
+	const epoch, heldOut = 1 << 16, 256
+	return scenes.New(0, epoch, size, c.Train.Seed), scenes.New(heldScenes, heldOut, size, c.Train.Seed), nil
+}
