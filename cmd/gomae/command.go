@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/internal/strictjson"
 )
 
 // command is a command of the program, or a group of commands. Package flag does the parsing,
@@ -117,7 +117,7 @@ var errNoCommand = errors.New("no command")
 
 // unknown is the error of a word that selects no command of the group.
 func (c *command) unknown(word string) error {
-	return usagef("unknown command %q; did you mean %q?", word, multimae.Nearest(word, c.words()))
+	return usagef("unknown command %q; did you mean %q?", word, strictjson.Nearest(word, c.words()))
 }
 
 // flagError rephrases an error of package flag, which names neither the values that a flag takes
@@ -138,7 +138,7 @@ func (c *command) flagError(err error) error {
 		case len(known) == 0:
 			return usagef("unknown flag -%s; this command has no flags", name)
 		}
-		return usagef("unknown flag -%s; did you mean -%s?", name, multimae.Nearest(name, known))
+		return usagef("unknown flag -%s; did you mean -%s?", name, strictjson.Nearest(name, known))
 	}
 	if name, ok := strings.CutPrefix(message, "flag needs an argument: -"); ok {
 		return usagef("value missing: %s", describe(c.flags.Lookup(name)))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/view"
 	"github.com/gomae/gomae/tensor"
@@ -119,8 +120,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		names = append(names, c.Inputs[i].Name)
 	}
 	s := &data.Sample{Maps: map[string]*data.Map{}}
-	var largest *data.Map
-	var at string // its file
+	paths := map[string]string{}
 	for _, f := range files {
 		if *f.path == "" {
 			continue
@@ -136,19 +136,15 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 		if err != nil {
 			return nil, err
 		}
-		s.Maps[f.modality] = m
+		s.Maps[f.modality], paths[f.modality] = m, *f.path
 		if s.Name == "" {
 			s.Name = strings.TrimSuffix(filepath.Base(*f.path), filepath.Ext(*f.path))
 		}
-		if largest == nil || m.W*m.H > largest.W*largest.H {
-			largest, at = m, *f.path
-		}
 	}
-	for _, f := range files {
-		if m := s.Maps[f.modality]; m != nil && !m.SameShape(largest) {
-			return nil, fmt.Errorf("%s: %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
-				*f.path, m.W, m.H, at, largest.W, largest.H)
-		}
+	if name, largest := images.Misfit(s.Maps); name != "" {
+		m, l := s.Maps[name], s.Maps[largest]
+		return nil, fmt.Errorf("%s: %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
+			paths[name], m.W, m.H, paths[largest], l.W, l.H)
 	}
 	if scene >= 0 {
 		return scenes.New(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)

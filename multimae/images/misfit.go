@@ -1,0 +1,23 @@
+package images
+
+import (
+	"maps"
+	"slices"
+)
+
+// Misfit looks for a map that cannot show the same view as the largest one, because its sides have
+// another ratio. It returns the names of both, or "" if all maps fit.
+func Misfit(views map[string]*Map) (name, largest string) {
+	names := slices.Sorted(maps.Keys(views))
+	for _, n := range names {
+		if l := views[largest]; l == nil || views[n].W*views[n].H > l.W*l.H {
+			largest = n
+		}
+	}
+	for _, n := range names {
+		if !views[n].SameShape(views[largest]) {
+			return n, largest
+		}
+	}
+	return "", ""
+}
