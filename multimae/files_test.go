@@ -50,7 +50,7 @@ func TestSaveLoad(t *testing.T) {
 	if err != nil || len(entries) != 2 || entries[0].Name() != ConfigFile || entries[1].Name() != WeightsFile {
 		t.Errorf("folder holds %v, %v", entries, err)
 	}
-	f, err := weights.OpenSafetensorsFile(filepath.Join(dir, WeightsFile))
+	f, err := weights.Open(filepath.Join(dir, WeightsFile))
 	if err != nil {
 		t.Fatal(err)
 	}

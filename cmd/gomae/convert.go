@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -130,17 +128,10 @@ func (e *env) list(path string) error {
 		fmt.Fprintf(e.stdout, "%-*s  %-*s  %s\n", width[0], r[0], width[1], r[1], r[2])
 	}
 	fmt.Fprintf(e.stdout, "%d tensors of %d values\n", len(names), values)
-	switch f := f.(type) {
-	case *weights.Pth:
-		for _, c := range f.Contents() {
-			fmt.Fprintf(e.stdout, "%s: %s\n", printable(c.Key), c.Text)
-			for _, entry := range c.Entries {
-				fmt.Fprintf(e.stdout, "  %s\n", printable(entry))
-			}
-		}
-	case *weights.Safetensors:
-		for _, k := range slices.Sorted(maps.Keys(f.Metadata())) {
-			fmt.Fprintf(e.stdout, "%s: %s\n", printable(k), printable(f.Metadata()[k]))
+	for _, c := range f.Contents() {
+		fmt.Fprintf(e.stdout, "%s: %s\n", printable(c.Key), printable(c.Text))
+		for _, entry := range c.Entries {
+			fmt.Fprintf(e.stdout, "  %s\n", printable(entry))
 		}
 	}
 	return nil

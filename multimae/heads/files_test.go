@@ -141,7 +141,7 @@ func TestSecondNames(t *testing.T) {
 			}
 		}
 	}
-	f, err := weights.OpenSafetensorsFS(folder, multimae.WeightsFile)
+	f, err := weights.OpenFS(folder, multimae.WeightsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestFromPretrained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := weights.OpenSafetensorsFS(folder, multimae.WeightsFile)
+	f, err := weights.OpenFS(folder, multimae.WeightsFile)
 	if err != nil {
 		t.Fatal(err)
 	}

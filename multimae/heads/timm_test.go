@@ -20,7 +20,7 @@ func TestTimm(t *testing.T) {
 	folder := os.DirFS("../../testdata/timm")
 	read := func(file, name string) []float64 {
 		t.Helper()
-		f, err := weights.OpenSafetensorsFS(folder, file)
+		f, err := weights.OpenFS(folder, file)
 		if err != nil {
 			t.Fatal(err)
 		}

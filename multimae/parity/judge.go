@@ -16,7 +16,7 @@ import (
 // judge compares tensors with those of expected.safetensors.
 type judge struct {
 	model   string
-	f       *weights.Safetensors
+	f       weights.File
 	torch   map[string]float64
 	results []result
 	largest float64 // of the norms of the gradients

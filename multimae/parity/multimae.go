@@ -11,7 +11,7 @@ import (
 )
 
 // openMultiMAE reads a dump of pre-training.
-func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subject, error) {
+func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
 	m, err := multimae.Load(fsys)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subjec
 }
 
 // readInputs makes a batch of the inputs and targets of a dump.
-func readInputs(m *multimae.Model, c *caseJSON, f *weights.Safetensors) (*multimae.Batch, *multimae.Masks, error) {
+func readInputs(m *multimae.Model, c *caseJSON, f weights.File) (*multimae.Batch, *multimae.Masks, error) {
 	h, w := c.ImageSize[0], c.ImageSize[1]
 	if err := m.Config.CheckImageSize(h, w); err != nil {
 		return nil, nil, fmt.Errorf("case.%w", err)

@@ -10,7 +10,7 @@ import (
 )
 
 // openMultiViT reads a dump of fine-tuning.
-func openMultiViT(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subject, error) {
+func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
 	m, err := heads.Load(fsys)
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs *weights.Safetensors) (*subjec
 }
 
 // readTargets reads the target.OUTPUT and valid.OUTPUT that a dump has.
-func readTargets(c *heads.Config, f *weights.Safetensors) (*heads.Targets, error) {
+func readTargets(c *heads.Config, f weights.File) (*heads.Targets, error) {
 	t := &heads.Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]

@@ -103,7 +103,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err := json.Unmarshal(b, &head); err != nil {
 		return nil, fmt.Errorf("%s: %w", multimae.ConfigFile, err)
 	}
-	open, ok := map[string]func(fs.FS, *caseJSON, *weights.Safetensors) (*subject, error){"multimae": openMultiMAE, "multivit": openMultiViT}[head.Model]
+	open, ok := map[string]func(fs.FS, *caseJSON, weights.File) (*subject, error){"multimae": openMultiMAE, "multivit": openMultiViT}[head.Model]
 	if !ok {
 		return nil, fmt.Errorf("%s: model: got %q, want \"multimae\" or \"multivit\"", multimae.ConfigFile, head.Model)
 	}
@@ -114,7 +114,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err := json.Unmarshal(head.Case, &c); err != nil {
 		return nil, fmt.Errorf("%s: case: %w", multimae.ConfigFile, err)
 	}
-	inputs, err := weights.OpenSafetensorsFS(fsys, "inputs.safetensors")
+	inputs, err := weights.OpenFS(fsys, "inputs.safetensors")
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	expected, err := weights.OpenSafetensorsFS(fsys, "expected.safetensors")
+	expected, err := weights.OpenFS(fsys, "expected.safetensors")
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ type subject struct {
 }
 
 // readInput adds an input to a batch.
-func readInput(b *multimae.Batch, in *multimae.Input, f *weights.Safetensors, key string) error {
+func readInput(b *multimae.Batch, in *multimae.Input, f weights.File, key string) error {
 	if in.Kind == multimae.KindClasses {
 		classes, err := f.Int64(key)
 		if err != nil {
@@ -168,7 +168,7 @@ func readInput(b *multimae.Batch, in *multimae.Input, f *weights.Safetensors, ke
 }
 
 // readPresent makes a batch of the inputs that a dump has, and returns their names.
-func readPresent(inputs multimae.Inputs, c *caseJSON, f *weights.Safetensors) (*multimae.Batch, []string, error) {
+func readPresent(inputs multimae.Inputs, c *caseJSON, f weights.File) (*multimae.Batch, []string, error) {
 	b := &multimae.Batch{Size: c.Batch, H: c.ImageSize[0], W: c.ImageSize[1], Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	var names []string
 	for i := range inputs {
@@ -183,7 +183,7 @@ func readPresent(inputs multimae.Inputs, c *caseJSON, f *weights.Safetensors) (*
 	return b, names, nil
 }
 
-func ids(f *weights.Safetensors, key string) ([]int32, error) {
+func ids(f weights.File, key string) ([]int32, error) {
 	wide, err := f.Int64(key)
 	if err != nil {
 		return nil, err

@@ -118,7 +118,7 @@ func (tr *Trainer) Restore(path string) error {
 	if err := verify(path); err != nil {
 		return err
 	}
-	f, err := weights.OpenSafetensorsFile(path)
+	f, err := weights.Open(path)
 	if err != nil {
 		return err
 	}

@@ -245,7 +245,7 @@ func (f *folder) writeBest(best Best, config []byte, tensors []weights.Tensor) e
 // was damaged: then, as where the weights are gone, the next validation is the best. It may be
 // written again, by the same step. The error is that of a damaged file.
 func (f *folder) best(upTo int) (Best, error) {
-	file, err := weights.OpenSafetensorsFile(f.path(BestDir, multimae.WeightsFile))
+	file, err := weights.Open(f.path(BestDir, multimae.WeightsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Best{}, nil
 	}

@@ -883,7 +883,7 @@ func TestBest(t *testing.T) {
 		t.Fatalf("best %+v, want %+v, in the middle", r.Best, best)
 	}
 	want := resultsAt(t, straight, 16)
-	f, err := weights.OpenSafetensorsFile(filepath.Join(straight, bestWeights))
+	f, err := weights.Open(filepath.Join(straight, bestWeights))
 	if err != nil {
 		t.Fatal(err)
 	}

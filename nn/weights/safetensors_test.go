@@ -24,11 +24,11 @@ func safeBytes(header string, data ...byte) []byte {
 	return append(append(b, header...), data...)
 }
 
-func openBytes(b []byte) (*Safetensors, error) {
-	return OpenSafetensors(bytes.NewReader(b), int64(len(b)))
+func openBytes(b []byte) (File, error) {
+	return NewReader(bytes.NewReader(b), int64(len(b)))
 }
 
-func mustOpen(t *testing.T, b []byte) *Safetensors {
+func mustOpen(t *testing.T, b []byte) File {
 	t.Helper()
 	f, err := openBytes(b)
 	if err != nil {
@@ -38,7 +38,7 @@ func mustOpen(t *testing.T, b []byte) *Safetensors {
 }
 
 func TestSafetensorsRoundTrip(t *testing.T) {
-	f32 := make([]float32, 3*safeChunk/4+5) // several chunks and a rest
+	f32 := make([]float32, 3*chunkSize/4+5) // several chunks and a rest
 	for i := range f32 {
 		f32[i] = math.Float32frombits(uint32(i) * 2654435761)
 	}
@@ -183,7 +183,7 @@ func TestSafetensorsIntegers(t *testing.T) {
 		{"U64", []byte{0, 0, 0, 0, 0, 0, 0, 0x80}, nil},
 		{"F32", []byte{0, 0, 0, 0}, nil},
 	} {
-		n := len(c.data) / safeSizes[c.dtype]
+		n := len(c.data) / elementSizes[c.dtype]
 		f := mustOpen(t, safeBytes(fmt.Sprintf(`{"x":{"dtype":%q,"shape":[%d],"data_offsets":[0,%d]}}`, c.dtype, n, len(c.data)), c.data...))
 		got, err := f.Int64("x")
 		if c.want == nil {
@@ -226,8 +226,8 @@ var safeMalformed = []struct {
 	{"empty", "too short", nil},
 	{"short", "too short", []byte{1, 2, 3}},
 	{"header beyond file", "exceeds the 1 bytes", append(binary.LittleEndian.AppendUint64(nil, 2), '{')},
-	{"huge header", "format's limit", append(binary.LittleEndian.AppendUint64(nil, 1<<63+5), "{}"...)},
-	{"header over the limit", "format's limit", append(binary.LittleEndian.AppendUint64(nil, maxSafeHeader+1), "{}"...)},
+	{"huge header", "neither a safetensors file nor", append(binary.LittleEndian.AppendUint64(nil, 1<<63+5), "{}"...)},
+	{"header over the limit", "neither a safetensors file nor", append(binary.LittleEndian.AppendUint64(nil, maxSafeHeader+1), "{}"...)},
 	{"no header", "'{'", append(make([]byte, 8), 1)},
 	{"not an object", "'{'", safeBytes(`["x"]`)},
 	{"leading space", "'{'", safeBytes(` {}`)},
@@ -239,12 +239,12 @@ var safeMalformed = []struct {
 	{"entry no object", `"x": entry: got "7"`, safeBytes(`{"x":7}`)},
 	{"unknown key", `unknown key "stride"`, safeBytes(`{"x":{"stride":1}}`)},
 	{"missing key", "needs dtype", safeBytes(`{"x":{"dtype":"F32","shape":[]}}`)},
-	{"dtype twice", `"dtype" is given twice`, safeBytes(`{"x":{"dtype":"U8","dtype":"U8","shape":[],"data_offsets":[0,1]}}`, 0)},
-	{"shape twice", `"shape" is given twice`, safeBytes(`{"x":{"dtype":"U8","shape":[],"shape":[],"data_offsets":[0,1]}}`, 0)},
-	{"offsets twice", `"data_offsets" is given twice`, safeBytes(`{"x":{"dtype":"U8","shape":[],"data_offsets":[0,1],"data_offsets":[0,1]}}`, 0)},
-	{"name twice", `tensor "x" is given twice`, safeBytes(`{"x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"\u0078":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`)},
-	{"metadata twice", `"__metadata__" is given twice`, safeBytes(`{"__metadata__":{},"__metadata__":{}}`)},
-	{"metadata key twice", `"a" is given twice`, safeBytes(`{"__metadata__":{"a":"1","a":"2"}}`)},
+	{"dtype twice", `"dtype" is listed twice`, safeBytes(`{"x":{"dtype":"U8","dtype":"U8","shape":[],"data_offsets":[0,1]}}`, 0)},
+	{"shape twice", `"shape" is listed twice`, safeBytes(`{"x":{"dtype":"U8","shape":[],"shape":[],"data_offsets":[0,1]}}`, 0)},
+	{"offsets twice", `"data_offsets" is listed twice`, safeBytes(`{"x":{"dtype":"U8","shape":[],"data_offsets":[0,1],"data_offsets":[0,1]}}`, 0)},
+	{"name twice", `tensor "x" is listed twice`, safeBytes(`{"x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"\u0078":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`)},
+	{"metadata twice", `"__metadata__" is listed twice`, safeBytes(`{"__metadata__":{},"__metadata__":{}}`)},
+	{"metadata key twice", `"a" is listed twice`, safeBytes(`{"__metadata__":{"a":"1","a":"2"}}`)},
 	{"metadata no object", "__metadata__", safeBytes(`{"__metadata__":null}`)},
 	{"metadata no string", "want a string", safeBytes(`{"__metadata__":{"a":1}}`)},
 	{"unknown dtype", `"Q4"`, safeBytes(`{"x":{"dtype":"Q4","shape":[],"data_offsets":[0,1]}}`, 0)},
@@ -257,7 +257,7 @@ var safeMalformed = []struct {
 	{"product overflow", "", safeBytes(`{"x":{"dtype":"U8","shape":[4294967296,4294967297],"data_offsets":[0,1]}}`, 0)},
 	{"product overflow to 0", "", safeBytes(`{"x":{"dtype":"U8","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}}`)},
 	{"bytes overflow", "", safeBytes(`{"x":{"dtype":"F64","shape":[1152921504606846976,2],"data_offsets":[0,0]}}`)},
-	{"rank", "more than", safeBytes(`{"x":{"dtype":"U8","shape":[` + strings.Repeat("1,", maxSafeRank) + `1],"data_offsets":[0,1]}}`)},
+	{"rank", "more than", safeBytes(`{"x":{"dtype":"U8","shape":[` + strings.Repeat("1,", maxRank) + `1],"data_offsets":[0,1]}}`)},
 	{"one offset", "needs", safeBytes(`{"x":{"dtype":"U8","shape":[],"data_offsets":[0]}}`, 0)},
 	{"three offsets", "more than 2", safeBytes(`{"x":{"dtype":"U8","shape":[],"data_offsets":[0,1,2]}}`, 0)},
 	{"backwards", "backwards", safeBytes(`{"x":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}}`, 0)},
@@ -292,13 +292,13 @@ func TestSafetensorsMalformed(t *testing.T) {
 // TestSafetensorsFalseSize: a size the reader cannot back must fail early and not allocate by it.
 func TestSafetensorsFalseSize(t *testing.T) {
 	b := safeBytes(`{"x":{"dtype":"U8","shape":[4611686018427387904],"data_offsets":[0,4611686018427387904]}}`)
-	_, err := OpenSafetensors(bytes.NewReader(b), int64(len(b))+1<<62)
+	_, err := NewReader(bytes.NewReader(b), int64(len(b))+1<<62)
 	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want an unexpected EOF", err)
 	}
 }
 
-func TestOpenSafetensorsFile(t *testing.T) {
+func TestOpen(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.safetensors")
 	err := atomicfile.Write(path, func(w io.Writer) error {
@@ -307,7 +307,7 @@ func TestOpenSafetensorsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := OpenSafetensorsFile(path)
+	f, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestOpenSafetensorsFile(t *testing.T) {
 		t.Errorf("read after Close: %v", err)
 	}
 	for _, bad := range []string{dir, filepath.Join(dir, "missing")} {
-		if _, err := OpenSafetensorsFile(bad); err == nil {
+		if _, err := Open(bad); err == nil {
 			t.Errorf("%s: opened", bad)
 		}
 	}
@@ -454,7 +454,7 @@ func ExampleWriteSafetensors() {
 		fmt.Println(err)
 		return
 	}
-	f, err := OpenSafetensors(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	f, err := NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -487,11 +487,11 @@ func TestOpenSafetensorsFSErrors(t *testing.T) {
 			"folder":            "folder: not a regular file",
 			"../x":              "open ../x: ",
 		} {
-			if f, err := OpenSafetensorsFS(wrap(fsys), name); f != nil || !strings.Contains(fmt.Sprint(err), want) {
+			if f, err := OpenFS(wrap(fsys), name); f != nil || !strings.Contains(fmt.Sprint(err), want) {
 				t.Errorf("%s: %v, want %q", name, err, want)
 			}
 		}
-		f, err := OpenSafetensorsFS(wrap(fsys), "good.safetensors")
+		f, err := OpenFS(wrap(fsys), "good.safetensors")
 		if err != nil {
 			t.Fatal(err)
 		}

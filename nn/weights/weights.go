@@ -8,63 +8,116 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 )
 
-// File is an opened file of named tensors: a *Safetensors or a *Pth.
-// Opening has checked what can be checked without reading values.
+// File is an opened file of named tensors. Opening has checked everything that can be checked
+// without reading values, which are read when they are asked for. Its methods may be called from
+// several goroutines at once if the reader below allows it, which *os.File does.
 type File interface {
-	// Label is how errors call the file: its format and name.
+	// Label is what errors call the file: its format and its name.
 	Label() string
-	// Names are the tensors in the file's order. The slice is the caller's.
+	// Names returns the names of the tensors in the file's order: of a safetensors file that of
+	// the data, of a checkpoint that of the state dict. The slice is the caller's.
 	Names() []string
-	// Shape is empty for a scalar; ok is false where the file lacks the
+	// Shape returns the shape of a tensor, empty for a scalar, and whether the file has the
 	// tensor. The slice is the caller's.
 	Shape(name string) (shape []int, ok bool)
-	// DType is the element type by its name in safetensors ("F32", "I64", …),
-	// "" where the file lacks the tensor.
+	// DType returns the element type of a tensor by its name in safetensors ("F32", "I64", …),
+	// or "" if the file lacks the tensor.
 	DType(name string) string
-	// ReadFloat32 reads a floating-point tensor in row-major order into dst of
-	// its length. F16 and BF16 widen exactly, F64 is rounded to nearest even.
+	// Float32 reads a floating-point tensor in row-major order. F32 keeps every bit, NaN payloads
+	// included; F16 and BF16 widen exactly; F64 is rounded to nearest even. A tensor of integers
+	// is an error: see Int64.
+	Float32(name string) ([]float32, error)
+	// ReadFloat32 is Float32 into dst, whose length must be the number of elements. After an
+	// error dst may be partly written.
 	ReadFloat32(name string, dst []float32) error
-	// Float64 reads a floating-point tensor, exactly.
+	// Float64 reads a floating-point tensor in row-major order. F64 keeps every bit; narrower
+	// types widen exactly, except that a signalling NaN becomes a quiet one.
 	Float64(name string) ([]float64, error)
-	// Int64 reads a tensor of integers or booleans.
+	// Int64 reads a tensor of integers or booleans (0 and 1) in row-major order. A U64 value
+	// above 2^63−1 and a boolean byte that is neither 0 nor 1 are errors.
 	Int64(name string) ([]int64, error)
+	// Metadata returns the "__metadata__" of a safetensors file, nil if the file has none. The
+	// map must not be changed.
+	Metadata() map[string]string
+	// Contents describes what the file holds beside its tensors. The slice is the caller's.
+	Contents() []Content
+	// Close closes the file if Open or OpenFS opened it, and does nothing otherwise.
 	Close() error
 }
 
-// Open opens a file of tensors: safetensors, or a PyTorch checkpoint of
-// the zip format or the one before. Its first bytes tell which, whatever its
-// name. The caller must Close it.
+// Content describes a value that a file holds beside its tensors.
+type Content struct {
+	Key     string   // such as "epoch", or "model.KEY" for a value in the state dict
+	Text    string   // the value of a scalar, otherwise type and size
+	Entries []string // of a dictionary or Namespace such as args: "name=value", up to 1000
+}
+
+// Open opens a file of tensors: a safetensors file or a PyTorch checkpoint, of the zip format or of
+// the one before it. The first bytes tell which, whatever the file is called. The caller must Close
+// it.
 func Open(path string) (File, error) {
-	file, size, err := openRegular(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	return openTensors(file, size, path, file)
+	return openFile(file, path)
 }
 
-// OpenFS is Open for a file of fsys. A file that cannot be read
-// at random is read into memory.
+// OpenFS is Open for a file of fsys. A file that offers no random access is read into memory.
 func OpenFS(fsys fs.FS, name string) (File, error) {
-	r, size, closer, err := openFS(fsys, name)
+	file, err := fsys.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	return openTensors(r, size, name, closer)
+	return openFile(file, name)
 }
 
-// NewReader is Open for size bytes behind r. If r has a method
-// Name() string, as *os.File has, errors name the file by it.
+// NewReader is Open for the size bytes behind r. If r has a method Name() string, as *os.File has,
+// errors name the file by it. Close does not close r.
 func NewReader(r io.ReaderAt, size int64) (File, error) {
 	name := ""
 	if n, ok := r.(interface{ Name() string }); ok {
 		name = n.Name()
 	}
-	return openTensors(r, size, name, nil)
+	f, err := read(r, size, name)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
-func openTensors(r io.ReaderAt, size int64, name string, closer io.Closer) (f File, err error) {
+// openFile takes over an opened file and closes it after an error.
+func openFile(opened fs.File, name string) (File, error) {
+	f, err := func() (*file, error) {
+		info, err := opened.Stat()
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s: not a regular file; give the path of a file of weights", name)
+		}
+		if r, ok := opened.(io.ReaderAt); ok {
+			return read(r, info.Size(), name)
+		}
+		b, err := io.ReadAll(opened)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		return read(bytes.NewReader(b), int64(len(b)), name)
+	}()
+	if err != nil {
+		opened.Close()
+		return nil, err
+	}
+	f.closer = opened
+	return f, nil
+}
+
+// read tells the format of a file by its first bytes and reads everything but values.
+func read(r io.ReaderAt, size int64, name string) (*file, error) {
 	label := func(format string) string {
 		if name == "" {
 			return format
@@ -72,134 +125,137 @@ func openTensors(r io.ReaderAt, size int64, name string, closer io.Closer) (f Fi
 		return format + ": " + name
 	}
 	var head [16]byte
-	n := int(min(size, int64(len(head))))
-	err = readFullAt(r, head[:n], 0)
-	start := head[:n]
-	safe := n > 8 && start[8] == '{' && binary.LittleEndian.Uint64(start) <= maxSafeHeader
+	start := head[:min(max(size, 0), int64(len(head)))]
+	if err := readFullAt(r, start, 0); err != nil {
+		return nil, fmt.Errorf("%s: %w", label("weights"), err)
+	}
+	var headerLength uint64
+	if len(start) > 8 {
+		headerLength = binary.LittleEndian.Uint64(start)
+	}
+	isSafetensors := len(start) > 8 && headerLength <= maxSafeHeader && start[8] == '{'
 	switch {
-	case err != nil:
-		err = fmt.Errorf("%s: %w", label("weights"), err)
-	case !safe && isPth(start):
-		var p *Pth
-		if p, err = openPth(r, size, label("pth")); err == nil {
-			p.closer, f = closer, p
-		}
-	case !safe && n > 8 && binary.LittleEndian.Uint64(start) > maxSafeHeader:
-		err = fmt.Errorf("%s: neither a safetensors file nor a PyTorch checkpoint; it begins with %q", label("weights"), start)
-	default:
-		var s *Safetensors
-		if s, err = openSafetensors(r, size, label("safetensors")); err == nil {
-			s.closer, f = closer, s
-		}
+	case !isSafetensors && isPth(start):
+		return readPth(r, size, label("pth"))
+	case headerLength > maxSafeHeader:
+		return nil, fmt.Errorf("%s: neither a safetensors file nor a PyTorch checkpoint; it begins with %q", label("weights"), start)
 	}
+	return readSafetensors(r, size, label("safetensors"))
+}
+
+// file is an opened file of either format.
+type file struct {
+	label    string
+	closer   io.Closer // nil if NewReader opened it
+	names    []string
+	views    map[string]*view
+	metadata map[string]string
+	contents []Content
+}
+
+func (f *file) Label() string               { return f.label }
+func (f *file) Names() []string             { return slices.Clone(f.names) }
+func (f *file) Metadata() map[string]string { return f.metadata }
+func (f *file) Contents() []Content         { return slices.Clone(f.contents) }
+
+func (f *file) Shape(name string) ([]int, bool) {
+	v := f.views[name]
+	if v == nil {
+		return nil, false
+	}
+	return append([]int{}, v.shape...), true
+}
+
+func (f *file) DType(name string) string {
+	if v := f.views[name]; v != nil {
+		return v.dtype
+	}
+	return ""
+}
+
+func (f *file) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
+}
+
+func (f *file) Float32(name string) ([]float32, error) {
+	v, err := f.find(name, floatDTypes, "Int64")
 	if err != nil {
-		if closer != nil {
-			closer.Close()
-		}
 		return nil, err
 	}
-	return f, nil
+	dst := make([]float32, v.count)
+	return dst, f.ReadFloat32(name, dst)
 }
 
-// OpenSafetensorsFS is OpenSafetensorsFile for a file of fsys. A file that
-// cannot be read at random is read into memory.
-func OpenSafetensorsFS(fsys fs.FS, name string) (*Safetensors, error) {
-	r, size, closer, err := openFS(fsys, name)
+func (f *file) ReadFloat32(name string, dst []float32) error {
+	v, err := f.find(name, floatDTypes, "Int64")
+	if err != nil {
+		return err
+	}
+	if len(dst) != v.count {
+		return fmt.Errorf("%s: tensor %s has shape %v, %d values; the destination holds %d", f.label, Quote(name), v.shape, v.count, len(dst))
+	}
+	return f.convert(name, v, func(first int, b []byte) error {
+		toFloat32(v.dtype, dst[first:], b)
+		return nil
+	})
+}
+
+func (f *file) Float64(name string) ([]float64, error) {
+	v, err := f.find(name, floatDTypes, "Int64")
 	if err != nil {
 		return nil, err
 	}
-	f, err := openSafetensors(r, size, "safetensors: "+name)
+	dst := make([]float64, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		toFloat64(v.dtype, dst[first:], b)
+		return nil
+	})
+}
+
+func (f *file) Int64(name string) ([]int64, error) {
+	v, err := f.find(name, intDTypes, "Float32 or Float64")
 	if err != nil {
-		closer.Close()
 		return nil, err
 	}
-	f.closer = closer
-	return f, nil
-}
-
-// openRegular opens a file on disk.
-func openRegular(path string) (*os.File, int64, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file; give the path of a file of weights", path)
-	}
-	if err != nil {
-		file.Close()
-		return nil, 0, err
-	}
-	return file, info.Size(), nil
-}
-
-// openFS opens a file of fsys for reading at random.
-func openFS(fsys fs.FS, name string) (io.ReaderAt, int64, io.Closer, error) {
-	file, err := fsys.Open(name)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s: not a regular file", name)
-	}
-	if err != nil {
-		file.Close()
-		return nil, 0, nil, err
-	}
-	if r, ok := file.(io.ReaderAt); ok {
-		return r, info.Size(), file, nil
-	}
-	b, err := io.ReadAll(file)
-	if err != nil {
-		file.Close()
-		return nil, 0, nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return bytes.NewReader(b), int64(len(b)), file, nil
-}
-
-// ReadAll reads all tensors of f in its order, as WriteSafetensors and
-// WritePth take them. No value changes: F16 and BF16 become float32, F64 stays
-// float64, U8 and booleans uint8, and all other integers become int64.
-func ReadAll(f File) ([]Tensor, error) {
-	names := f.Names()
-	list := make([]Tensor, len(names))
-	for i, name := range names {
-		shape, _ := f.Shape(name)
-		t := Tensor{Name: name, Shape: shape}
-		switch dtype := f.DType(name); {
-		case dtype == "F64":
-			v, err := f.Float64(name)
-			if err != nil {
-				return nil, err
-			}
-			t.Data = v
-		case slices.Contains(intDTypes, dtype):
-			v, err := f.Int64(name)
-			if err != nil {
-				return nil, err
-			}
-			t.Data = v
-			if dtype == "U8" || dtype == "BOOL" {
-				b := make([]uint8, len(v))
-				for k, n := range v {
-					b[k] = uint8(n)
-				}
-				t.Data = b
-			}
-		default:
-			n, ok := elements(shape)
-			if !ok || !slices.Contains(floatDTypes, dtype) {
-				n = 0 // ReadFloat32 says what is wrong
-			}
-			v := make([]float32, n)
-			if err := f.ReadFloat32(name, v); err != nil {
-				return nil, err
-			}
-			t.Data = v
+	dst := make([]int64, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		if i, err := toInt64(v.dtype, dst[first:], b); err != nil {
+			return fmt.Errorf("element %d: %w", first+i, err)
 		}
-		list[i] = t
+		return nil
+	})
+}
+
+// find returns a tensor whose element type is one of allowed. The others are read by the method
+// other.
+func (f *file) find(name string, allowed []string, other string) (*view, error) {
+	v := f.views[name]
+	if v == nil {
+		return nil, fmt.Errorf("%s: no tensor %s in this file", f.label, Quote(name))
 	}
-	return list, nil
+	if !slices.Contains(allowed, v.dtype) {
+		return nil, fmt.Errorf("%s: tensor %s has dtype %s, want one of %v; other types are read with %s", f.label, Quote(name), v.dtype, allowed, other)
+	}
+	return v, nil
+}
+
+// convert calls f for the tensor's bytes: see view.read.
+func (f *file) convert(name string, v *view, convert func(first int, b []byte) error) error {
+	if err := v.read(convert); err != nil {
+		return fmt.Errorf("%s: tensor %s: %w", f.label, Quote(name), err)
+	}
+	return nil
+}
+
+// Quote returns text that came out of a file, such as the name of a tensor, for an error message:
+// quoted and shortened, so that a hostile file cannot flood a terminal.
+func Quote(v any) string {
+	s := fmt.Sprint(v)
+	if len(s) > 60 {
+		s = s[:60] + "…"
+	}
+	return strconv.Quote(s)
 }
