@@ -3,10 +3,8 @@ package weights
 import (
 	"bufio"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // A pickle is a program for a stack machine that builds Python values; pickletools.py of CPython
@@ -51,6 +49,12 @@ func (d *pyDict) get(key string) (any, bool) {
 }
 
 const (
+	// What values take in memory, or somewhat more: a container, record or string without what is
+	// in it; a number; a reference to a value in a container.
+	valueSize  = 64
+	numberSize = 16
+	slotSize   = 16
+
 	// maxPickleStack is more than a pickler leaves on the stack: it builds lists and dictionaries
 	// in portions of 1000, and no checkpoint has tuples of more elements than this.
 	maxPickleStack = 1 << 17
@@ -59,15 +63,15 @@ const (
 	maxPickleLine = 1 << 16
 )
 
-// unpickler reads pickles that follow one another. Memory is at most about 50 times the bytes read.
+// unpickler reads pickles that follow one another. What they make is paid for out of a budget.
 type unpickler struct {
 	r      *bufio.Reader
 	pos    int64 // bytes read
 	size   int64 // bytes there are
+	budget *budget
 	stack  []any
 	marks  []int // heights of the stack
 	memo   []any
-	budget int64 // bytes that may still be allocated beside the stack and the memo
 	// names are allowed in addition to pickleNames. persistent returns the value of a persistent
 	// id, and extern what calling a nameCall of names returns.
 	names      map[string]nameKind
@@ -76,53 +80,35 @@ type unpickler struct {
 }
 
 // newUnpickler reads from r, which has size bytes.
-func newUnpickler(r io.Reader, size int64) *unpickler {
-	return &unpickler{r: bufio.NewReaderSize(r, maxPickleLine), size: size}
+func newUnpickler(r io.Reader, size int64, b *budget) *unpickler {
+	return &unpickler{r: bufio.NewReaderSize(r, maxPickleLine), size: size, budget: b}
 }
 
 // next reads one pickle and returns its value.
 func (u *unpickler) next() (any, error) {
-	start := u.pos
-	u.stack, u.marks, u.memo = u.stack[:0], u.marks[:0], nil
-	v, err := u.run()
-	if err != nil {
-		return nil, fmt.Errorf("pickle at byte %d: %w", start, err)
-	}
-	return v, nil
-}
-
-func (u *unpickler) run() (any, error) {
 	begin := u.pos
-	u.budget = 1 << 16
+	u.stack, u.marks, u.memo = u.stack[:0], u.marks[:0], nil
 	for {
 		at := u.pos
 		op, err := u.byte()
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("pickle at byte %d: %w", begin, err)
 		}
 		if op == opStop {
-			return u.stop()
+			break
 		}
 		if err := u.step(op); err != nil {
-			return nil, fmt.Errorf("instruction %q at byte %d: %w", op, at-begin, err)
-		}
-		u.budget += 16 * (u.pos - at)
-		if u.budget < 0 {
-			return nil, fmt.Errorf("makes more values by byte %d than any checkpoint does; the file is damaged", at-begin)
-		}
-		if len(u.stack)+len(u.marks) > maxPickleStack {
-			return nil, fmt.Errorf("a stack of more than %d values at byte %d; the file is damaged", maxPickleStack, at-begin)
+			return nil, fmt.Errorf("pickle at byte %d: instruction %q at byte %d: %w", begin, []byte{op}, at, err)
 		}
 	}
-}
-
-// stop returns the value of the pickle, which must be the only one left.
-func (u *unpickler) stop() (any, error) {
 	v, err := u.pop()
-	if err == nil && (len(u.stack) != 0 || len(u.marks) != 0) {
-		err = fmt.Errorf("leaves %d values on the stack; the file is damaged", len(u.stack))
+	if err == nil && len(u.stack)+len(u.marks) != 0 {
+		err = damaged("leaves %d values on the stack", len(u.stack))
 	}
-	return v, err
+	if err != nil {
+		return nil, fmt.Errorf("pickle at byte %d: %w", begin, err)
+	}
+	return v, nil
 }
 
 // Reading.
@@ -130,13 +116,18 @@ func (u *unpickler) stop() (any, error) {
 func (u *unpickler) byte() (byte, error) {
 	b, err := u.r.ReadByte()
 	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return 0, err
+		return 0, noEOF(err)
 	}
 	u.pos++
 	return b, nil
+}
+
+// noEOF returns err, and for an end of the file that it is damaged.
+func noEOF(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return damaged("ends too early")
+	}
+	return err
 }
 
 // uint reads a little-endian number of n bytes.
@@ -151,57 +142,113 @@ func (u *unpickler) uint(n int) (uint64, error) {
 	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
-// bytes reads n bytes. It allocates nothing before it knows that they are there.
+// has returns an error unless n more bytes are there.
+func (u *unpickler) has(n uint64) error {
+	if n > uint64(u.size-u.pos) {
+		return damaged("a length of %d, but only %d bytes follow", n, u.size-u.pos)
+	}
+	return nil
+}
+
+// bytes reads n bytes.
 func (u *unpickler) bytes(n uint64) ([]byte, error) {
-	if int64(n) < 0 || int64(n) > u.size-u.pos {
-		return nil, fmt.Errorf("a length of %d, but only %d bytes follow; the file is cut off or damaged", n, u.size-u.pos)
+	if err := u.has(n); err != nil {
+		return nil, err
+	}
+	if err := u.budget.spend(int64(n) + valueSize); err != nil {
+		return nil, err
 	}
 	b := make([]byte, n)
 	k, err := io.ReadFull(u.r, b)
 	u.pos += int64(k)
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	return b, err
+	return b, noEOF(err)
 }
 
-// sized reads a length of n bytes and as many bytes as it says.
-func (u *unpickler) sized(n int) ([]byte, error) {
-	size, err := u.uint(n)
-	if err != nil {
-		return nil, err
+// string reads n bytes of text.
+func (u *unpickler) string(n uint64) (string, error) {
+	if n > uint64(u.r.Size()) {
+		b, err := u.bytes(n)
+		if err == nil {
+			err = u.budget.spend(int64(n))
+		}
+		if err != nil {
+			return "", err
+		}
+		return string(b), nil
 	}
-	return u.bytes(size)
+	if err := u.has(n); err != nil {
+		return "", err
+	}
+	if err := u.budget.spend(int64(n) + valueSize); err != nil {
+		return "", err
+	}
+	b, err := u.r.Peek(int(n))
+	if err != nil {
+		return "", noEOF(err)
+	}
+	s := string(b)
+	u.r.Discard(int(n))
+	u.pos += int64(n)
+	return s, nil
 }
 
 // line reads to the end of a line.
 func (u *unpickler) line() (string, error) {
 	b, err := u.r.ReadSlice('\n')
 	u.pos += int64(len(b))
-	switch err {
-	case nil:
-		return string(b[:len(b)-1]), nil
-	case bufio.ErrBufferFull:
-		return "", fmt.Errorf("a line of more than %d bytes", maxPickleLine)
-	case io.EOF:
-		return "", io.ErrUnexpectedEOF
+	if err == bufio.ErrBufferFull {
+		return "", damaged("a line of more than %d bytes", maxPickleLine)
 	}
-	return "", err
+	if err == nil {
+		err = u.budget.spend(int64(len(b)) + valueSize)
+	}
+	if err != nil {
+		return "", noEOF(err)
+	}
+	return string(b[:len(b)-1]), nil
 }
 
 // The stack.
 
-var errPickleStack = errors.New("takes more from the stack than is there; the file is damaged")
+var errPickleStack = damaged("takes more from the stack than is there")
 
-func (u *unpickler) push(v any) error {
+func (u *unpickler) push(v any) (err error) {
+	if len(u.stack) == maxPickleStack {
+		return damaged("a stack of more than %d values", maxPickleStack)
+	}
+	if u.stack, err = u.extend(u.stack, 1); err != nil {
+		return err
+	}
 	u.stack = append(u.stack, v)
 	return nil
 }
 
-// make pushes a value after accounting for its size.
+// make pushes a value after paying for it: for a container or record without what is in it.
 func (u *unpickler) make(v any) error {
-	u.budget -= 64
+	if err := u.budget.spend(valueSize); err != nil {
+		return err
+	}
 	return u.push(v)
+}
+
+// number pushes a number after paying for it.
+func (u *unpickler) number(v any) error {
+	if err := u.budget.spend(numberSize); err != nil {
+		return err
+	}
+	return u.push(v)
+}
+
+// extend returns list with room for n more values.
+func (u *unpickler) extend(list []any, n int) ([]any, error) {
+	if n <= cap(list)-len(list) {
+		return list, nil
+	}
+	room := max(len(list)+n, 2*len(list))
+	if err := u.budget.spend(slotSize * int64(room)); err != nil {
+		return nil, err
+	}
+	return append(make([]any, 0, room), list...), nil
 }
 
 // floor is the height down to which values may be taken.
@@ -218,7 +265,6 @@ func (u *unpickler) pop() (any, error) {
 		return nil, errPickleStack
 	}
 	v := u.stack[n]
-	u.stack[n] = nil
 	u.stack = u.stack[:n]
 	return v, nil
 }
@@ -230,27 +276,35 @@ func (u *unpickler) top() (any, error) {
 	return u.stack[len(u.stack)-1], nil
 }
 
-// popMark removes the last mark and the values above it, of which it returns a copy.
+// popMark removes the last mark and the values above it, which are there until the next push.
 func (u *unpickler) popMark() ([]any, error) {
 	if len(u.marks) == 0 {
-		return nil, errors.New("no mark on the stack; the file is damaged")
+		return nil, damaged("no mark on the stack")
 	}
 	at := u.floor()
 	u.marks = u.marks[:len(u.marks)-1]
-	items := slices.Clone(u.stack[at:])
-	clear(u.stack[at:])
+	items := u.stack[at:]
 	u.stack = u.stack[:at]
-	u.budget -= 16 * int64(len(items))
 	return items, nil
 }
 
-// popN removes n values and returns a copy of them.
+// popN removes n values, which are there until the next push.
 func (u *unpickler) popN(n int) ([]any, error) {
-	if len(u.stack)-n < u.floor() {
+	at := len(u.stack) - n
+	if at < u.floor() {
 		return nil, errPickleStack
 	}
-	u.marks = append(u.marks, len(u.stack)-n)
-	return u.popMark()
+	items := u.stack[at:]
+	u.stack = u.stack[:at]
+	return items, nil
+}
+
+func (u *unpickler) mark() error {
+	if len(u.marks) == maxPickleStack {
+		return damaged("more than %d marks", maxPickleStack)
+	}
+	u.marks = append(u.marks, len(u.stack))
+	return nil
 }
 
 // The memo, by which a pickle refers to a value a second time.
@@ -264,10 +318,15 @@ func (u *unpickler) put(i uint64) error {
 		return err
 	}
 	if i >= uint64(u.pos) { // a pickler numbers them one after another
-		return fmt.Errorf("memo number %d; the file is damaged", i)
+		return damaged("memo number %d", i)
 	}
-	for uint64(len(u.memo)) <= i {
-		u.memo = append(u.memo, noMemo{})
+	if n := int(i) + 1 - len(u.memo); n > 0 {
+		if u.memo, err = u.extend(u.memo, n); err != nil {
+			return err
+		}
+		for range n {
+			u.memo = append(u.memo, noMemo{})
+		}
 	}
 	u.memo[i] = v
 	return nil
@@ -275,7 +334,7 @@ func (u *unpickler) put(i uint64) error {
 
 func (u *unpickler) get(i uint64) error {
 	if i >= uint64(len(u.memo)) || u.memo[i] == (noMemo{}) {
-		return fmt.Errorf("nothing in the memo under number %d; the file is damaged", i)
+		return damaged("nothing in the memo under number %d", i)
 	}
 	return u.push(u.memo[i])
 }

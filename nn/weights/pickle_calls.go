@@ -2,7 +2,6 @@ package weights
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -19,7 +18,8 @@ const (
 	nameCall // handled by unpickler.callFunction or the unpickler's extern
 )
 
-// pickleNames are the allowed names. Modules have the names of Python 3 and NumPy 1: see pickleModule.
+// pickleNames are the allowed names. Modules have the names of Python 3 and NumPy 1: see
+// pickleModule.
 var pickleNames = map[string]nameKind{
 	"collections.OrderedDict": nameDict, "collections.defaultdict": nameDict,
 	"collections.Counter": nameDict, "builtins.dict": nameDict,
@@ -74,7 +74,7 @@ func (u *unpickler) stepName(op byte) error {
 	module, ok1 := parts[0].(string)
 	name, ok2 := parts[1].(string)
 	if !ok1 || !ok2 {
-		return errors.New("a name that is not a string; the file is damaged")
+		return damaged("a name that is not a string")
 	}
 	full, err := u.allowed(module, name)
 	if err != nil {
@@ -98,9 +98,15 @@ func (u *unpickler) nameLines() (pyName, error) {
 
 // allowed is where everything that could do harm is refused.
 func (u *unpickler) allowed(module, name string) (pyName, error) {
+	if n := len(module) + len(name); n > maxPickleLine {
+		return "", damaged("a name of %d bytes", n)
+	}
 	full := pickleModule(module) + "." + name
+	if err := u.budget.spend(int64(len(full))); err != nil {
+		return "", err
+	}
 	if u.kind(full) == 0 {
-		return "", fmt.Errorf("refused %s: a checkpoint may hold tensors and plain values, and nothing in it is ever executed; if you trust it, load it in Python and save its state_dict alone", Quote(module+"."+name))
+		return "", fmt.Errorf("refused %s: %w", Quote(module+"."+name), ErrRefused)
 	}
 	return pyName(full), nil
 }
@@ -125,6 +131,9 @@ func (u *unpickler) stepCall(op byte) error {
 		if err != nil {
 			return err
 		}
+		if args, err = u.clone(args); err != nil {
+			return err
+		}
 		return u.call(class, args)
 	case opObj:
 		args, err := u.popMark()
@@ -133,6 +142,9 @@ func (u *unpickler) stepCall(op byte) error {
 		}
 		if len(args) == 0 {
 			return errPickleStack
+		}
+		if args, err = u.clone(args); err != nil {
+			return err
 		}
 		return u.call(args[0], args[1:])
 	}
@@ -146,7 +158,7 @@ func (u *unpickler) stepCall(op byte) error {
 	}
 	args, ok := parts[1].(*pyTuple)
 	if !ok {
-		return errors.New("arguments that are not a tuple; the file is damaged")
+		return damaged("arguments that are not a tuple")
 	}
 	return u.call(parts[0], args.items)
 }
@@ -155,17 +167,25 @@ func (u *unpickler) stepCall(op byte) error {
 func (u *unpickler) call(callee any, args []any) error {
 	name, ok := callee.(pyName)
 	if !ok {
-		return fmt.Errorf("calls %s; the file is damaged", pickleText(callee))
+		return damaged("calls %s", pickleText(callee))
 	}
 	switch u.kind(string(name)) {
 	case nameRecord:
 		return u.make(&pyObject{class: string(name), args: args})
 	case nameDict:
 		return u.callDict(args)
-	case nameList:
-		return u.make(&pyList{u.firstItems(args)})
-	case nameTuple:
-		return u.make(&pyTuple{u.firstItems(args)})
+	case nameList, nameTuple:
+		var items []any
+		if len(args) > 0 {
+			var err error
+			if items, err = u.clone(sequence(args[0])); err != nil {
+				return err
+			}
+		}
+		if u.kind(string(name)) == nameTuple {
+			return u.make(&pyTuple{items})
+		}
+		return u.make(&pyList{items})
 	}
 	return u.callFunction(string(name), args)
 }
@@ -174,15 +194,11 @@ func (u *unpickler) call(callee any, args []any) error {
 // list of pairs.
 func (u *unpickler) callDict(args []any) error {
 	d := &pyDict{}
-	for _, a := range args {
-		l, ok := a.(*pyList)
-		if !ok {
-			continue
-		}
-		for _, item := range l.items {
+	if len(args) > 0 {
+		for _, item := range sequence(args[0]) {
 			pair := sequence(item)
 			if len(pair) != 2 {
-				return errors.New("a dictionary of items that are not pairs; the file is damaged")
+				return damaged("a dictionary of items that are not pairs")
 			}
 			if err := u.setItems(d, pair); err != nil {
 				return err
@@ -192,30 +208,20 @@ func (u *unpickler) callDict(args []any) error {
 	return u.make(d)
 }
 
-// firstItems returns a copy of the items of the first argument.
-func (u *unpickler) firstItems(args []any) []any {
-	if len(args) == 0 {
-		return nil
-	}
-	items := slices.Clone(sequence(args[0]))
-	u.budget -= 16 * int64(len(items))
-	return items
-}
-
 func (u *unpickler) callFunction(name string, args []any) error {
 	switch name {
 	case "_codecs.encode":
 		return u.encode(args)
 	case "copyreg._reconstructor": // class, base and the base's state
 		if len(args) == 0 {
-			return errors.New("copyreg._reconstructor without a class; the file is damaged")
+			return damaged("copyreg._reconstructor without a class")
 		}
 		return u.call(args[0], nil)
 	case "numpy.core.multiarray.scalar":
 		return u.make(numpyScalar(args))
 	}
 	if u.extern == nil {
-		return fmt.Errorf("calls %s outside a checkpoint; the file is damaged", name)
+		return damaged("calls %s outside a checkpoint", name)
 	}
 	v, err := u.extern(name, args)
 	if err != nil {
@@ -231,21 +237,23 @@ func (u *unpickler) encode(args []any) error {
 		s, ok = args[0].(string)
 	}
 	if !ok {
-		return errors.New("_codecs.encode without a string; the file is damaged")
+		return damaged("_codecs.encode without a string")
+	}
+	if err := u.budget.spend(int64(len(s))); err != nil {
+		return err
 	}
 	b := make([]byte, 0, len(s))
 	for _, r := range s {
 		if r > 255 {
-			return errors.New("_codecs.encode of a string that is not latin1; the file is damaged")
+			return damaged("_codecs.encode of a string that is not latin1")
 		}
 		b = append(b, byte(r))
 	}
-	u.budget -= int64(len(b))
 	return u.make(b)
 }
 
-// numpyScalar returns the number of a numpy scalar's dtype and bytes, or a record if the scalar is of
-// another kind.
+// numpyScalar returns the number of a numpy scalar's dtype and bytes, or a record if the scalar is
+// of another kind.
 func numpyScalar(args []any) any {
 	scalar := &pyObject{class: "numpy scalar", args: args}
 	if len(args) != 2 {
@@ -300,7 +308,7 @@ func (u *unpickler) build() error {
 		v.state = state
 	case *pyDict, *pyList, *view:
 	default:
-		return fmt.Errorf("sets the state of %s; the file is damaged", pickleText(to))
+		return damaged("sets the state of %s", pickleText(to))
 	}
 	return nil
 }
@@ -311,7 +319,7 @@ func (u *unpickler) persistentID() error {
 		return err
 	}
 	if u.persistent == nil {
-		return errors.New("a persistent id outside a checkpoint; the file is damaged")
+		return damaged("a persistent id outside a checkpoint")
 	}
 	v, err := u.persistent(id)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,7 +121,7 @@ func (u *unpickler) step(op byte) error {
 	case opBinPersID:
 		return u.persistentID()
 	}
-	return errors.New("unknown instruction; the file is damaged, or not a PyTorch checkpoint")
+	return damaged("unknown instruction")
 }
 
 func (u *unpickler) stepStack(op byte) error {
@@ -128,15 +129,14 @@ func (u *unpickler) stepStack(op byte) error {
 	case opProto:
 		p, err := u.byte()
 		if err == nil && p > maxProtocol {
-			err = fmt.Errorf("protocol %d; save it with protocol 2", p)
+			err = fmt.Errorf("protocol %d is %w; save it with protocol 2", p, ErrUnsupported)
 		}
 		return err
 	case opFrame:
 		_, err := u.uint(8)
 		return err
 	case opMark:
-		u.marks = append(u.marks, len(u.stack))
-		return nil
+		return u.mark()
 	case opPop:
 		if n := len(u.marks); n > 0 && len(u.stack) == u.floor() {
 			u.marks = u.marks[:n-1]
@@ -172,29 +172,36 @@ func (u *unpickler) stepNumber(op byte) error {
 		if err != nil {
 			return err
 		}
-		return u.push(int64(v))
+		return u.number(int64(v))
 	case opBinInt:
 		v, err := u.uint(4)
 		if err != nil {
 			return err
 		}
-		return u.push(int64(int32(v)))
+		return u.number(int64(int32(v)))
 	case opLong1, opLong4:
 		n := 1
 		if op == opLong4 {
 			n = 4
 		}
-		b, err := u.sized(n)
+		size, err := u.uint(n)
 		if err != nil {
 			return err
 		}
-		return u.push(pickleLong(b))
+		b, err := u.bytes(size)
+		if err != nil {
+			return err
+		}
+		if err := u.budget.spend(3 * int64(size)); err != nil {
+			return err
+		}
+		return u.make(pickleLong(b))
 	}
-	b, err := u.bytes(8) // opBinFloat, the only number that is big-endian
+	v, err := u.uint(8) // opBinFloat, the only number that is big-endian
 	if err != nil {
 		return err
 	}
-	return u.push(math.Float64frombits(binary.BigEndian.Uint64(b)))
+	return u.number(math.Float64frombits(bits.ReverseBytes64(v)))
 }
 
 // pickleLong returns the number of little-endian two's complement bytes. It may reverse them.
@@ -227,16 +234,16 @@ func (u *unpickler) stepNumberLine(op byte) error {
 	if op == opFloat {
 		v, err := strconv.ParseFloat(s, 64)
 		if err != nil && !errors.Is(err, strconv.ErrRange) {
-			return fmt.Errorf("%s is not a number", Quote(s))
+			return damaged("%s is not a number", Quote(s))
 		}
-		return u.push(v)
+		return u.number(v)
 	}
 	if op == opInt && (s == "00" || s == "01") { // how protocol 0 writes False and True
 		return u.push(s == "01")
 	}
 	s = strings.TrimSuffix(s, "L")
 	if v, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return u.push(v)
+		return u.number(v)
 	}
 	const maxDigits = 1000
 	if len(s) < maxDigits {
@@ -244,7 +251,7 @@ func (u *unpickler) stepNumberLine(op byte) error {
 			return u.make(v)
 		}
 	}
-	return fmt.Errorf("%s is not a number", Quote(s))
+	return damaged("%s is not a number", Quote(s))
 }
 
 // stepString reads text or bytes behind their length.
@@ -256,16 +263,23 @@ func (u *unpickler) stepString(op byte) error {
 	case opBinUnicode8, opBinBytes8, opByteArray8:
 		n = 8
 	}
-	b, err := u.sized(n)
+	size, err := u.uint(n)
 	if err != nil {
 		return err
 	}
 	switch op {
 	case opBinBytes, opShortBinBytes, opBinBytes8, opByteArray8:
+		b, err := u.bytes(size)
+		if err != nil {
+			return err
+		}
 		return u.push(b)
 	}
-	u.budget -= int64(len(b))
-	return u.push(string(b))
+	s, err := u.string(size)
+	if err != nil {
+		return err
+	}
+	return u.push(s)
 }
 
 // stepStringLine reads a string that is written as a line.
@@ -276,12 +290,12 @@ func (u *unpickler) stepStringLine(op byte) error {
 	}
 	if op == opString {
 		if len(s) < 2 || s[0] != s[len(s)-1] || s[0] != '\'' && s[0] != '"' {
-			return fmt.Errorf("%s is not a string in quotes", Quote(s))
+			return damaged("%s is not a string in quotes", Quote(s))
 		}
 		s = s[1 : len(s)-1]
 	}
 	if strings.Contains(s, `\`) {
-		return fmt.Errorf("string %s has escapes; save it with protocol 2", Quote(s))
+		return fmt.Errorf("string %s has escapes, which are %w; save it with protocol 2", Quote(s), ErrUnsupported)
 	}
 	return u.push(s)
 }
@@ -300,8 +314,6 @@ func (u *unpickler) stepContainer(op byte) error {
 		return err
 	}
 	switch op {
-	case opEmptyTuple, opTuple, opTuple1, opTuple2, opTuple3:
-		return u.make(&pyTuple{items})
 	case opEmptyDict, opDict:
 		d := &pyDict{}
 		if err := u.setItems(d, items); err != nil {
@@ -309,10 +321,18 @@ func (u *unpickler) stepContainer(op byte) error {
 		}
 		return u.make(d)
 	}
+	if items, err = u.clone(items); err != nil {
+		return err
+	}
+	switch op {
+	case opEmptyTuple, opTuple, opTuple1, opTuple2, opTuple3:
+		return u.make(&pyTuple{items})
+	}
 	return u.make(&pyList{items})
 }
 
-// stepItems puts what lies on the stack into the container below it: one item, or all above the mark.
+// stepItems puts what lies on the stack into the container below it: one item, or all above the
+// mark.
 func (u *unpickler) stepItems(op byte) error {
 	var items []any
 	var err error
@@ -334,29 +354,46 @@ func (u *unpickler) stepItems(op byte) error {
 	if op == opSetItem || op == opSetItems {
 		d, ok := to.(*pyDict)
 		if !ok {
-			return fmt.Errorf("sets items of %s, which is not a dictionary; the file is damaged", pickleText(to))
+			return damaged("sets items of %s, which is not a dictionary", pickleText(to))
 		}
 		return u.setItems(d, items)
 	}
 	l, ok := to.(*pyList)
 	if !ok {
-		return fmt.Errorf("appends to %s, which is not a list; the file is damaged", pickleText(to))
+		return damaged("appends to %s, which is not a list", pickleText(to))
+	}
+	if l.items, err = u.extend(l.items, len(items)); err != nil {
+		return err
 	}
 	l.items = append(l.items, items...)
-	u.budget -= 32 * int64(len(items))
 	return nil
+}
+
+// clone returns a copy of values that stay.
+func (u *unpickler) clone(items []any) ([]any, error) {
+	list, err := u.extend(nil, len(items))
+	return append(list, items...), err
 }
 
 // setItems adds keys and values, which alternate.
 func (u *unpickler) setItems(d *pyDict, items []any) error {
 	if len(items)%2 != 0 {
-		return errors.New("a key without a value; the file is damaged")
+		return damaged("a key without a value")
 	}
-	for i := 0; i < len(items); i += 2 {
-		d.keys = append(d.keys, items[i])
-		d.values = append(d.values, items[i+1])
+	n := len(items) / 2
+	keys, err := u.extend(d.keys, n)
+	if err != nil {
+		return err
 	}
-	u.budget -= 32 * int64(len(items))
+	values, err := u.extend(d.values, n)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		keys = append(keys, items[2*i])
+		values = append(values, items[2*i+1])
+	}
+	d.keys, d.values = keys, values
 	return nil
 }
 
@@ -391,7 +428,7 @@ func (u *unpickler) memoLine() (uint64, error) {
 	}
 	i, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, fmt.Errorf("memo number %s; the file is damaged", Quote(s))
+		return 0, damaged("memo number %s", Quote(s))
 	}
 	return i, nil
 }

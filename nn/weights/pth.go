@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -20,37 +19,55 @@ import (
 // checkpoint, the keys of the storages) and then, for each key, a count of eight bytes and the
 // numbers.
 
-const (
-	pthMagic   = "119547037146038801333356" // 0x1950a86a20f9469cfc6c
-	pthVersion = 1001
+const pthVersion = 1001
 
-	// pthExpansion is how many times the size of the file its tensors or its inflated entries may
-	// have, beside pthAllowance: tensors may share a storage or repeat a value by a stride of 0,
-	// which would let a few bytes ask for any memory.
-	pthExpansion = 16
-	pthAllowance = 1 << 20
-)
+var pthMagic, _ = new(big.Int).SetString("1950a86a20f9469cfc6c", 16)
 
 // isPth reports whether a file that begins with head is a checkpoint, or was meant to be one.
 func isPth(head []byte) bool {
 	return bytes.HasPrefix(head, []byte("PK")) || // zip
 		len(head) > 1 && head[0] == opProto && head[1] <= maxProtocol || // a pickle
-		bytes.HasPrefix(head, []byte("L"+pthMagic[:14])) // one of protocol 0
+		bytes.HasPrefix(head, []byte("L11954703714603")) // pthMagic in protocol 0
 }
 
 // readPth parses a checkpoint of either format and reads no tensor values.
 //
 // Nothing in the file is ever executed. Whatever is neither a tensor nor a plain value (containers,
-// numbers, strings, argparse.Namespace, numpy scalars, paths, torch devices and dtypes) is refused by
-// its name. So are files that are cut off, views that leave their storage and counts that the file
-// cannot hold.
+// numbers, strings, argparse.Namespace, numpy scalars, paths, torch devices and dtypes) is refused
+// by its name. So are files that are cut off, views that leave their storage and counts that the
+// file cannot hold.
 func readPth(r io.ReaderAt, size int64, label string) (*file, error) {
-	p := &pthReader{r: r, size: size, storages: map[string]*storage{}}
-	f, err := p.read()
+	// A wrong size must not make later reads allocate for bytes that are not there.
+	var last [1]byte
+	if err := readFullAt(r, last[:], size-1); err != nil {
+		return nil, fmt.Errorf("%s: reading the last of %d bytes: %w", label, size, err)
+	}
+	p := &pthReader{r: r, size: size, budget: newBudget(size), storages: map[string]*storage{}}
+	var top any
+	var err error
+	var head [2]byte
+	if err = readFullAt(r, head[:], 0); err == nil {
+		if string(head[:]) == "PK" {
+			top, err = p.zip()
+		} else {
+			top, err = p.legacy()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	f.label = label
+	tensors, contents, err := p.stateDict(top)
+	if err == nil {
+		err = p.pay(tensors)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", label, err)
+	}
+	f, err := newFile(label, tensors)
+	if err != nil {
+		return nil, err
+	}
+	f.contents = contents
 	return f, nil
 }
 
@@ -58,136 +75,127 @@ func readPth(r io.ReaderAt, size int64, label string) (*file, error) {
 type pthReader struct {
 	r        io.ReaderAt
 	size     int64
+	budget   *budget
 	storages map[string]*storage // those that the pickle names, by key
 }
 
-func (p *pthReader) read() (*file, error) {
-	var head, last [2]byte
-	if p.size < int64(len(head)) {
-		return nil, fmt.Errorf("%d bytes is too short for a PyTorch checkpoint; it may be empty or cut off: fetch or write it again", p.size)
-	}
-	if err := readFullAt(p.r, head[:], 0); err != nil {
-		return nil, err
-	}
-	// A wrong size must not make later reads allocate for bytes that are not there.
-	if err := readFullAt(p.r, last[:1], p.size-1); err != nil {
-		return nil, err
-	}
-	var top any
-	var err error
-	if string(head[:]) == "PK" {
-		top, err = p.zip()
-	} else {
-		top, err = p.legacy()
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := stateDict(top)
-	if err != nil {
-		return nil, err
-	}
-	limit := p.limit()
-	for _, name := range f.names {
-		v := f.views[name]
-		if v.count > 0 && v.storage.at == nil && v.storage.packed == nil {
-			return nil, fmt.Errorf("tensor %s: its storage %s is not in the file; it is cut off or damaged: fetch it again", Quote(name), Quote(v.storage.key))
+// pay checks that the storages of the tensors are there, and pays for reading them all.
+func (p *pthReader) pay(tensors []*view) error {
+	paid := map[*storage]bool{}
+	for _, v := range tensors {
+		if v.count == 0 {
+			continue
 		}
-		if limit -= int64(v.count) * int64(elementSizes[v.dtype]); limit < 0 {
-			return nil, fmt.Errorf("tensor %s: with shape %v the tensors are more than %d times as large as the file; save them as .contiguous()", Quote(name), v.shape, pthExpansion)
+		s := v.storage
+		if s.at == nil && s.packed == nil {
+			return damaged("tensor %s: its storage %s is not in the file", Quote(v.name), Quote(s.key))
+		}
+		cost := v.cost()
+		if s.packed != nil && !paid[s] {
+			paid[s] = true
+			if err := p.budget.spend(int64(min(s.packed.UncompressedSize64, math.MaxInt64))); err != nil {
+				return fmt.Errorf("tensor %s: its storage %s, which inflates to %d bytes, %w; pack the file again without compression", Quote(v.name), Quote(s.key), s.packed.UncompressedSize64, err)
+			}
+		}
+		if err := p.budget.spend(cost); err != nil {
+			return fmt.Errorf("tensor %s of shape %v %w; save the tensors as .contiguous()", Quote(v.name), v.shape, err)
 		}
 	}
-	return f, nil
+	return nil
 }
-
-// limit is the most bytes that the tensors of the file, or its inflated entries, may have.
-func (p *pthReader) limit() int64 { return p.size*pthExpansion + pthAllowance }
 
 // zip reads the pickle of a zip archive and finds its storages.
 func (p *pthReader) zip() (top any, err error) {
 	z, err := zip.NewReader(p.r, p.size)
 	if err != nil {
-		return nil, fmt.Errorf("%w; the file is cut off or damaged: fetch it again", err)
+		return nil, damaged("%w", err)
 	}
-	var pickle *zip.File
-	entries := make(map[string]*zip.File, len(z.File))
 	for _, e := range z.File {
-		entries[e.Name] = e
+		const entrySize = 512 // a zip.File and its place in the map below
+		if err := p.budget.spend(entrySize + 2*int64(len(e.Name)+len(e.Extra)+len(e.Comment))); err != nil {
+			return nil, fmt.Errorf("the archive, of %d entries, %w", len(z.File), err)
+		}
+	}
+	pickle, entries, err := findPickle(z.File)
+	if err != nil {
+		return nil, err
+	}
+	if entries["constants.pkl"] != nil {
+		return nil, fmt.Errorf("a TorchScript program, which is %w; load it in Python with torch.jit.load and save its state_dict()", ErrUnsupported)
+	}
+	if e := entries["byteorder"]; e != nil {
+		b, err := p.entry(e)
+		if err != nil {
+			return nil, err
+		}
+		if string(b) != "little" {
+			return nil, fmt.Errorf("byte order %s is %w; save it again on a little-endian machine", Quote(string(b)), ErrUnsupported)
+		}
+	}
+	b, err := p.entry(pickle)
+	if err != nil {
+		return nil, err
+	}
+	u := newUnpickler(bytes.NewReader(b), int64(len(b)), p.budget)
+	u.names, u.persistent, u.extern = pthNames, p.persistent, p.rebuild
+	top, err = u.next()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", Quote(pickle.Name), err)
+	}
+	for _, s := range p.storages {
+		e := entries["data/"+s.key]
+		if e == nil {
+			continue // an error only if the state dict needs it
+		}
+		if want := s.count * int64(elementSizes[s.dtype]); e.UncompressedSize64 < uint64(want) {
+			return nil, damaged("entry %s has %d bytes, but the checkpoint says %d of %s", Quote(e.Name), e.UncompressedSize64, s.count, s.dtype)
+		}
+		if e.Method != zip.Store {
+			s.packed = e
+		} else if s.at, err = p.section(e); err != nil {
+			return nil, err
+		}
+	}
+	return top, nil
+}
+
+// findPickle returns NAME/data.pkl and all entries below NAME/ by the rest of their names.
+func findPickle(files []*zip.File) (pickle *zip.File, entries map[string]*zip.File, err error) {
+	for _, e := range files {
 		if _, name, ok := strings.Cut(e.Name, "/"); ok && name == "data.pkl" {
 			if pickle != nil {
-				return nil, fmt.Errorf("both %s and %s are in the archive; a PyTorch checkpoint has one data.pkl", Quote(pickle.Name), Quote(e.Name))
+				return nil, nil, damaged("both %s and %s are in the archive, want one data.pkl", Quote(pickle.Name), Quote(e.Name))
 			}
 			pickle = e
 		}
 	}
 	if pickle == nil {
-		return nil, errors.New("a zip archive without NAME/data.pkl; it is not a PyTorch checkpoint")
+		return nil, nil, fmt.Errorf("a zip archive without NAME/data.pkl is not a PyTorch checkpoint and %w", ErrUnsupported)
 	}
 	prefix := strings.TrimSuffix(pickle.Name, "data.pkl")
-	if entries[prefix+"constants.pkl"] != nil {
-		return nil, errors.New("a TorchScript program, not a checkpoint; load it in Python with torch.jit.load and save its state_dict()")
-	}
-	if e := entries[prefix+"byteorder"]; e != nil {
-		b, err := p.entry(e, 16)
-		if err != nil {
-			return nil, err
-		}
-		if string(b) != "little" {
-			return nil, fmt.Errorf("byte order %s; save it again on a little-endian machine", Quote(string(b)))
+	entries = make(map[string]*zip.File, len(files))
+	for _, e := range files {
+		if rest, ok := strings.CutPrefix(e.Name, prefix); ok {
+			entries[rest] = e
 		}
 	}
-	b, err := p.entry(pickle, math.MaxInt64)
-	if err != nil {
-		return nil, err
-	}
-	u := newUnpickler(bytes.NewReader(b), int64(len(b)))
-	u.names, u.persistent, u.extern = pthNames, p.persistent, rebuild
-	top, err = u.next()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", Quote(pickle.Name), err)
-	}
-	inflated := p.limit()
-	for _, s := range p.storages {
-		e := entries[prefix+"data/"+s.key]
-		if e == nil {
-			continue // an error only if the state dict needs it
-		}
-		if want := s.count * int64(elementSizes[s.dtype]); e.UncompressedSize64 < uint64(want) {
-			return nil, fmt.Errorf("entry %s has %d bytes, but the checkpoint says %d of %s; it is damaged", Quote(e.Name), e.UncompressedSize64, s.count, s.dtype)
-		}
-		if e.Method == zip.Store {
-			if s.at, err = p.section(e); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if e.UncompressedSize64 > uint64(inflated) {
-			return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; pack it again without compression", Quote(e.Name), e.UncompressedSize64, p.size)
-		}
-		inflated -= int64(e.UncompressedSize64)
-		s.packed = e
-	}
-	return top, nil
+	return pickle, entries, nil
 }
 
 // section returns the bytes of an entry that is not compressed.
 func (p *pthReader) section(e *zip.File) (*io.SectionReader, error) {
 	off, err := e.DataOffset()
 	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w; the file is damaged", Quote(e.Name), err)
+		return nil, damaged("entry %s: %w", Quote(e.Name), err)
 	}
 	if n := e.UncompressedSize64; off > p.size || n > uint64(p.size-off) || n != e.CompressedSize64 {
-		return nil, fmt.Errorf("entry %s: %d bytes at %d, but the file has %d; it is cut off or damaged: fetch it again", Quote(e.Name), n, off, p.size)
+		return nil, damaged("entry %s: %d bytes at %d, but the file has %d", Quote(e.Name), n, off, p.size)
 	}
 	return io.NewSectionReader(p.r, off, int64(e.UncompressedSize64)), nil
 }
 
-// entry returns the content of an entry of at most limit bytes.
-func (p *pthReader) entry(e *zip.File, limit uint64) ([]byte, error) {
-	n := e.UncompressedSize64
-	if n > limit || n > uint64(p.limit()) {
-		return nil, fmt.Errorf("entry %s: %d bytes in a file of %d; it is damaged, or pack it again without compression", Quote(e.Name), n, p.size)
-	}
+// entry returns the content of an entry.
+func (p *pthReader) entry(e *zip.File) ([]byte, error) {
 	var from io.Reader
 	if e.Method == zip.Store {
 		s, err := p.section(e)
@@ -198,37 +206,42 @@ func (p *pthReader) entry(e *zip.File, limit uint64) ([]byte, error) {
 	} else {
 		rc, err := e.Open()
 		if err != nil {
-			return nil, fmt.Errorf("entry %s: %w", Quote(e.Name), err)
+			return nil, damaged("entry %s: %w", Quote(e.Name), err)
 		}
 		defer rc.Close()
 		from = rc
+	}
+	n := e.UncompressedSize64
+	if err := p.budget.spend(int64(min(n, math.MaxInt64))); err != nil {
+		return nil, fmt.Errorf("entry %s, of %d bytes, %w; pack the file again without compression", Quote(e.Name), n, err)
 	}
 	b, err := readExactly(from, n)
 	if err == nil && crc32.ChecksumIEEE(b) != e.CRC32 && e.CRC32 != 0 {
 		err = zip.ErrChecksum
 	}
 	if err != nil {
-		return nil, fmt.Errorf("entry %s: %w; the file is damaged: fetch it again", Quote(e.Name), err)
+		return nil, damaged("entry %s: %w", Quote(e.Name), err)
 	}
 	return b, nil
 }
 
 // legacy reads the pickles of the format before PyTorch 1.6 and finds the storages behind them.
 func (p *pthReader) legacy() (top any, err error) {
-	u := newUnpickler(io.NewSectionReader(p.r, 0, p.size), p.size)
+	u := newUnpickler(io.NewSectionReader(p.r, 0, p.size), p.size, p.budget)
 	magic, err := u.next()
 	if err != nil {
 		return nil, err
 	}
-	if m, ok := magic.(*big.Int); !ok || m.String() != pthMagic {
-		return nil, errors.New("a pickle, but not one of torch.save; load it in Python and save it with torch.save")
+	// Cmp compares lengths first; a number of megabytes takes String seconds.
+	if m, ok := magic.(*big.Int); !ok || m.Cmp(pthMagic) != 0 {
+		return nil, fmt.Errorf("a pickle that torch.save did not write is %w; load it in Python and save it with torch.save", ErrUnsupported)
 	}
 	version, err := u.next()
 	if err != nil {
 		return nil, err
 	}
 	if version != any(int64(pthVersion)) {
-		return nil, fmt.Errorf("protocol version %s, want %d; save it again with a newer PyTorch", pickleText(version), pthVersion)
+		return nil, fmt.Errorf("protocol version %s is %w, want %d; save it again with a newer PyTorch", pickleText(version), ErrUnsupported, pthVersion)
 	}
 	machine, err := u.next()
 	if err != nil {
@@ -236,10 +249,10 @@ func (p *pthReader) legacy() (top any, err error) {
 	}
 	if d, ok := machine.(*pyDict); ok {
 		if little, ok := d.get("little_endian"); ok && little != any(true) {
-			return nil, errors.New("big-endian; save it again on a little-endian machine")
+			return nil, fmt.Errorf("big-endian byte order is %w; save it again on a little-endian machine", ErrUnsupported)
 		}
 	}
-	u.names, u.persistent, u.extern = pthNames, p.persistent, rebuild
+	u.names, u.persistent, u.extern = pthNames, p.persistent, p.rebuild
 	top, err = u.next()
 	if err != nil {
 		return nil, err
@@ -251,7 +264,7 @@ func (p *pthReader) legacy() (top any, err error) {
 	}
 	list, ok := keys.(*pyList)
 	if !ok {
-		return nil, fmt.Errorf("got %s, want the list of storages; the file is damaged", pickleText(keys))
+		return nil, damaged("got %s, want the list of storages", pickleText(keys))
 	}
 	at := u.pos
 	for _, k := range list.items {
@@ -262,21 +275,20 @@ func (p *pthReader) legacy() (top any, err error) {
 	return top, nil
 }
 
-// legacyStorage finds the storage of a key, which begins at a byte of the file, and returns where it
-// ends.
+// legacyStorage finds the storage of a key, which begins at a byte of the file, and returns where
+// it ends.
 func (p *pthReader) legacyStorage(k any, at int64) (int64, error) {
 	key, _ := k.(string)
 	s := p.storages[key]
 	switch {
 	case s == nil:
-		return 0, fmt.Errorf("storage %s belongs to no tensor; the file is damaged", pickleText(k))
+		return 0, damaged("storage %s belongs to no tensor", pickleText(k))
 	case s.at != nil:
-		return 0, fmt.Errorf("storage %s is listed twice; the file is damaged", Quote(key))
+		return 0, damaged("storage %s is listed twice", Quote(key))
+	case p.size-at < 8:
+		return 0, damaged("storage %s: the file ends before it", Quote(key))
 	}
 	var b [8]byte
-	if p.size-at < 8 {
-		return 0, fmt.Errorf("storage %s: the file ends before it; fetch it again", Quote(key))
-	}
 	if err := readFullAt(p.r, b[:], at); err != nil {
 		return 0, err
 	}
@@ -285,9 +297,9 @@ func (p *pthReader) legacyStorage(k any, at int64) (int64, error) {
 	n := int64(binary.LittleEndian.Uint64(b[:]))
 	switch {
 	case n < 0 || n > (p.size-at)/width:
-		return 0, fmt.Errorf("storage %s: %d values of %s, but only %d bytes follow; the file is cut off: fetch it again", Quote(key), n, s.dtype, p.size-at)
+		return 0, damaged("storage %s: %d values of %s, but only %d bytes follow", Quote(key), n, s.dtype, p.size-at)
 	case n != s.count:
-		return 0, fmt.Errorf("storage %s: %d values, but the checkpoint says %d; the file is damaged", Quote(key), n, s.count)
+		return 0, damaged("storage %s: %d values, but the checkpoint says %d", Quote(key), n, s.count)
 	}
 	s.at = io.NewSectionReader(p.r, at, n*width)
 	return at + n*width, nil

@@ -10,56 +10,53 @@ import (
 var stateDictKeys = []string{"model", "state_dict", "model_state_dict", "module"}
 
 // stateDict returns the tensors of a checkpoint, and describes what else it holds. The tensors are
-// those of the first of stateDictKeys that is a dictionary of tensors, or of the checkpoint itself. A
-// prefix "module." that all keys have is removed: torch.nn.DataParallel adds it.
-func stateDict(top any) (*file, error) {
+// those of the first of stateDictKeys that is a dictionary of tensors, or of the checkpoint itself.
+// A prefix "module." that all names have is removed: torch.nn.DataParallel adds it.
+func (p *pthReader) stateDict(top any) ([]*view, []Content, error) {
 	all, ok := top.(*pyDict)
 	if !ok {
-		return nil, fmt.Errorf("got %s, want a dictionary of tensors, or one with such a dictionary as \"model\"", pickleText(top))
+		return nil, nil, fmt.Errorf("a checkpoint that is %s is %w; want a dictionary of tensors, or one with such a dictionary as \"model\"", pickleText(top), ErrUnsupported)
 	}
 	model, key := findStateDict(all)
 	if model == nil {
-		return nil, fmt.Errorf("no state dict among its keys %s; want \"model\", \"state_dict\", \"model_state_dict\" or \"module\"", pickleText(&pyList{all.keys}))
+		return nil, nil, fmt.Errorf("a checkpoint without a state dict is %w; its keys are %s, want \"model\", \"state_dict\", \"model_state_dict\" or \"module\"", ErrUnsupported, pickleText(&pyList{all.keys}))
 	}
-	f := &file{views: map[string]*view{}}
+	var tensors []*view
+	rest := &catalog{room: p.size + catalogBase}
 	for i, k := range model.keys {
 		v, isTensor := model.values[i].(*view)
-		name, isString := k.(string)
-		switch {
-		case !isTensor:
-			if !isString {
-				name = pickleText(k)
-			}
+		if !isTensor {
+			prefix := ""
 			if key != "" {
-				name = key + "." + name
+				prefix = key + "."
 			}
-			f.contents = append(f.contents, describe(name, model.values[i]))
-		case !isString:
-			return nil, fmt.Errorf("key %s of the state dict is not a string, so this is not a state dict", pickleText(k))
-		case f.views[name] != nil:
-			return nil, fmt.Errorf("tensor %s is listed twice; the file is damaged", Quote(name))
-		default:
-			f.names = append(f.names, name)
-			f.views[name] = v
+			rest.add(prefix+keyText(k), model.values[i])
+			continue
 		}
+		name, ok := k.(string)
+		if !ok {
+			return nil, nil, damaged("key %s of the state dict is not a string", pickleText(k))
+		}
+		if err := p.budget.spend(viewSize); err != nil {
+			return nil, nil, fmt.Errorf("tensor %s %w", Quote(name), err)
+		}
+		named := *v // a tensor may have several names
+		named.name = name
+		tensors = append(tensors, &named)
 	}
 	if model != all {
 		for i, k := range all.keys {
 			if k != any(key) {
-				name, ok := k.(string)
-				if !ok {
-					name = pickleText(k)
-				}
-				f.contents = append(f.contents, describe(name, all.values[i]))
+				rest.add(keyText(k), all.values[i])
 			}
 		}
 	}
-	f.trimPrefix("module.")
-	return f, nil
+	trimPrefix(tensors, "module.")
+	return tensors, rest.contents(), nil
 }
 
-// findStateDict returns the state dict of a checkpoint and its key, which is "" if the checkpoint is
-// one itself.
+// findStateDict returns the state dict of a checkpoint and its key, which is "" if the checkpoint
+// is one itself.
 func findStateDict(all *pyDict) (*pyDict, string) {
 	for _, key := range stateDictKeys {
 		v, _ := all.get(key)
@@ -78,33 +75,56 @@ func (d *pyDict) hasTensor() bool {
 }
 
 // trimPrefix removes a prefix that all names have.
-func (f *file) trimPrefix(prefix string) {
-	if slices.ContainsFunc(f.names, func(s string) bool { return !strings.HasPrefix(s, prefix) }) {
-		return
+func trimPrefix(tensors []*view, prefix string) {
+	for _, v := range tensors {
+		if !strings.HasPrefix(v.name, prefix) {
+			return
+		}
 	}
-	views := make(map[string]*view, len(f.names))
-	for i, name := range f.names {
-		f.names[i] = name[len(prefix):]
-		views[f.names[i]] = f.views[name]
+	for _, v := range tensors {
+		v.name = v.name[len(prefix):]
 	}
-	f.views = views
 }
 
-// describe returns a value as Contents lists it.
-func describe(key string, v any) Content {
-	c := Content{Key: key, Text: pickleText(v)}
+// catalogBase is how much a catalog may take beside the size of the file.
+const catalogBase = 256 << 10
+
+// catalog describes what a checkpoint holds beside its tensors. A few bytes can refer to one value
+// many times, so the catalog has room for about as much as the file has bytes, and then only
+// counts.
+type catalog struct {
+	list []Content
+	room int64
+	more int
+}
+
+func (c *catalog) add(key string, v any) {
+	const contentSize, entrySize, most = 512, 256, 1000
+	if c.room <= 0 {
+		c.more++
+		return
+	}
+	content := Content{Key: key, Text: pickleText(v)}
+	c.room -= contentSize + int64(len(content.Key)+len(content.Text))
 	if o, ok := v.(*pyObject); ok {
 		v = o.state
 	}
 	if d, ok := v.(*pyDict); ok {
-		const most = 1000
 		for i := range d.keys[:min(len(d.keys), most)] {
-			name, ok := d.keys[i].(string)
-			if !ok {
-				name = pickleText(d.keys[i])
+			if c.room <= 0 {
+				break
 			}
-			c.Entries = append(c.Entries, name+"="+pickleText(d.values[i]))
+			entry := keyText(d.keys[i]) + "=" + pickleText(d.values[i])
+			c.room -= entrySize + int64(len(entry))
+			content.Entries = append(content.Entries, entry)
 		}
 	}
-	return c
+	c.list = append(c.list, content)
+}
+
+func (c *catalog) contents() []Content {
+	if c.more > 0 {
+		return append(c.list, moreContents(c.more))
+	}
+	return c.list
 }

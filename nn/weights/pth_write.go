@@ -10,64 +10,73 @@ import (
 	"math"
 )
 
-// WritePth streams tensors to w as a PyTorch checkpoint of the zip format, in the order given: torch.load returns
-// {"model": OrderedDict of tensors}, also with weights_only=True. The same tensors give the same bytes. Numbers start at
-// multiples of 64 bytes, as torch.save has them. Nothing is written before every name, shape and type has been checked.
-//
-// Use it inside WriteFileAtomic to write a file.
+// WritePth streams tensors to w as a PyTorch checkpoint of the zip format, in the order given.
+// torch.load returns {"model": OrderedDict of tensors}, also with weights_only=True. The same
+// tensors give the same bytes. Numbers start at multiples of 64 bytes, as torch.save has them.
+// Nothing is written before every name, shape and type has been checked.
 func WritePth(w io.Writer, tensors []Tensor) error {
 	if err := checkTensors(tensors); err != nil {
 		return fmt.Errorf("pth: %w", err)
 	}
 	out := &countingWriter{w: w}
-	z := zip.NewWriter(out)
-	entry := func(name string, size int64, write func(io.Writer) error) error {
-		// Sizes and checksum stand before the numbers, where readers that map a file want them.
-		sum := crc32.NewIEEE()
-		if err := write(sum); err != nil {
-			return err
-		}
-		if err := z.Flush(); err != nil {
-			return err
-		}
-		h := &zip.FileHeader{Name: "archive/" + name, Method: zip.Store, CRC32: sum.Sum32(), CompressedSize64: uint64(size), UncompressedSize64: uint64(size)}
-		const localHeader, align = 30, 64
-		pad := -(out.n + localHeader + int64(len(h.Name)) + 4) & (align - 1)
-		h.Extra = append([]byte{'F', 'B', byte(pad), 0}, bytes.Repeat([]byte{'Z'}, int(pad))...)
-		e, err := z.CreateRaw(h)
-		if err != nil {
-			return err
-		}
-		return write(e)
-	}
-	text := func(name string, b []byte) error {
-		return entry(name, int64(len(b)), func(w io.Writer) error { _, err := w.Write(b); return err })
-	}
-	err := text("data.pkl", pthPickle(tensors))
+	p := &pthWriter{out: out, zip: zip.NewWriter(out), buf: make([]byte, chunkSize)}
+	err := p.write(tensors)
 	if err == nil {
-		err = text("byteorder", []byte("little"))
-	}
-	buf := make([]byte, chunkSize)
-	for i, t := range tensors {
-		if err != nil {
-			break
-		}
-		dtype, n := dataType(t.Data)
-		err = entry(fmt.Sprintf("data/%d", i), int64(n)*int64(elementSizes[dtype]), func(w io.Writer) error { return writeData(w, buf, t.Data) })
-		if err != nil {
-			err = fmt.Errorf("tensor %q: %w", t.Name, err)
-		}
-	}
-	if err == nil {
-		err = text("version", []byte("3\n"))
-	}
-	if err == nil {
-		err = z.Close()
+		err = p.zip.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("pth: writing: %w", err)
 	}
 	return nil
+}
+
+// pthWriter writes the entries of an archive.
+type pthWriter struct {
+	out *countingWriter
+	zip *zip.Writer // to out
+	buf []byte      // for numbers
+}
+
+func (p *pthWriter) write(tensors []Tensor) error {
+	if err := p.text("data.pkl", string(statePickle(tensors))); err != nil {
+		return err
+	}
+	if err := p.text("byteorder", "little"); err != nil {
+		return err
+	}
+	for i, t := range tensors {
+		dtype, n := dataType(t.Data)
+		write := func(w io.Writer) error { return writeData(w, p.buf, t.Data) }
+		if err := p.entry(fmt.Sprintf("data/%d", i), int64(n)*int64(elementSizes[dtype]), write); err != nil {
+			return fmt.Errorf("tensor %s: %w", Quote(t.Name), err)
+		}
+	}
+	return p.text("version", "3\n")
+}
+
+func (p *pthWriter) text(name, s string) error {
+	return p.entry(name, int64(len(s)), func(w io.Writer) error { _, err := io.WriteString(w, s); return err })
+}
+
+// entry writes an entry of size bytes that is not compressed. It calls write twice, first for the
+// checksum: sizes and checksum come before the bytes, where readers that map a file want them.
+func (p *pthWriter) entry(name string, size int64, write func(io.Writer) error) error {
+	sum := crc32.NewIEEE()
+	if err := write(sum); err != nil {
+		return err
+	}
+	if err := p.zip.Flush(); err != nil {
+		return err
+	}
+	h := &zip.FileHeader{Name: "archive/" + name, Method: zip.Store, CRC32: sum.Sum32(), CompressedSize64: uint64(size), UncompressedSize64: uint64(size)}
+	const localHeader, extraHeader, align = 30, 4, 64
+	pad := -(p.out.n + localHeader + int64(len(h.Name)) + extraHeader) & (align - 1)
+	h.Extra = append([]byte{'F', 'B', byte(pad), 0}, bytes.Repeat([]byte{'Z'}, int(pad))...)
+	e, err := p.zip.CreateRaw(h)
+	if err != nil {
+		return err
+	}
+	return write(e)
 }
 
 // countingWriter knows how many bytes it has written.
@@ -82,48 +91,75 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// pthPickle is the pickle of {"model": OrderedDict([(name, tensor), …])} in protocol 2. Tensor i is all of storage i.
-func pthPickle(tensors []Tensor) []byte {
-	b := []byte("\x80\x02}")
-	str := func(s string) {
-		b = binary.LittleEndian.AppendUint32(append(b, 'X'), uint32(len(s)))
-		b = append(b, s...)
-	}
-	num := func(n int) {
-		if n <= math.MaxInt32 {
-			b = binary.LittleEndian.AppendUint32(append(b, 'J'), uint32(n))
-			return
-		}
-		b = binary.LittleEndian.AppendUint64(append(b, 0x8a, 8), uint64(n))
-	}
-	const orderedDict = "ccollections\nOrderedDict\n)R"
-	str("model")
-	b = append(b, orderedDict+"("...)
+// statePickle returns the pickle of {"model": OrderedDict([(name, tensor), …])} in protocol 2.
+// Tensor i is all of storage i.
+func statePickle(tensors []Tensor) pickler {
+	const portion = 1000 // tensors on the stack at a time, as Python has them
+	p := pickler{opProto, 2, opEmptyDict}
+	p.string("model")
+	p.name("collections", "OrderedDict")
+	p.op(opEmptyTuple, opReduce, opMark)
 	for i, t := range tensors {
-		dtype, n := dataType(t.Data)
-		class := map[string]string{"F32": "FloatStorage", "F64": "DoubleStorage", "I64": "LongStorage", "U8": "ByteStorage"}[dtype]
-		str(t.Name)
-		b = append(b, "ctorch._utils\n_rebuild_tensor_v2\n(("...)
-		str("storage")
-		b = append(b, "ctorch\n"+class+"\n"...)
-		str(fmt.Sprint(i))
-		str("cpu")
-		num(n)
-		b = append(b, "tQ"...)
-		num(0) // offset
-		b = append(b, '(')
-		for _, d := range t.Shape {
-			num(d)
+		if i > 0 && i%portion == 0 {
+			p.op(opSetItems, opMark)
 		}
-		b = append(b, "t("...)
-		for k := range t.Shape {
-			stride := 1
-			for _, d := range t.Shape[k+1:] {
-				stride *= max(d, 1)
-			}
-			num(stride)
-		}
-		b = append(b, "t\x89"+orderedDict+"tR"...) // needs no gradient, has no hooks
+		p.string(t.Name)
+		p.tensor(i, t)
 	}
-	return append(b, "us."...)
+	p.op(opSetItems, opSetItem, opStop)
+	return p
+}
+
+// pickler is the beginning of a pickle.
+type pickler []byte
+
+func (p *pickler) op(ops ...byte) { *p = append(*p, ops...) }
+
+func (p *pickler) string(s string) {
+	*p = binary.LittleEndian.AppendUint32(append(*p, opBinUnicode), uint32(len(s)))
+	*p = append(*p, s...)
+}
+
+func (p *pickler) int(n int) {
+	if n <= math.MaxInt32 {
+		*p = binary.LittleEndian.AppendUint32(append(*p, opBinInt), uint32(n))
+		return
+	}
+	*p = binary.LittleEndian.AppendUint64(append(*p, opLong1, 8), uint64(n))
+}
+
+func (p *pickler) name(module, name string) {
+	*p = append(*p, opGlobal)
+	*p = append(*p, module+"\n"+name+"\n"...)
+}
+
+// tensor pickles a tensor that is all of a storage: a call of torch._utils._rebuild_tensor_v2.
+func (p *pickler) tensor(storage int, t Tensor) {
+	classes := map[string]string{"F32": "FloatStorage", "F64": "DoubleStorage", "I64": "LongStorage", "U8": "ByteStorage"}
+	dtype, n := dataType(t.Data)
+	p.name("torch._utils", "_rebuild_tensor_v2")
+	p.op(opMark, opMark)
+	p.string("storage")
+	p.name("torch", classes[dtype])
+	p.string(fmt.Sprint(storage))
+	p.string("cpu")
+	p.int(n)
+	p.op(opTuple, opBinPersID)
+	p.int(0) // offset
+	p.op(opMark)
+	for _, d := range t.Shape {
+		p.int(d)
+	}
+	p.op(opTuple, opMark)
+	for k := range t.Shape {
+		stride := 1
+		for _, d := range t.Shape[k+1:] {
+			stride *= max(d, 1)
+		}
+		p.int(stride)
+	}
+	p.op(opTuple, opNewFalse) // needs no gradient
+	p.name("collections", "OrderedDict")
+	p.op(opEmptyTuple, opReduce) // has no hooks
+	p.op(opTuple, opReduce)
 }

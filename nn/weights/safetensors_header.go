@@ -3,218 +3,414 @@ package weights
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
+	"slices"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// headerEntry is one tensor of a safetensors header. Its place counts from the start of the data.
-type headerEntry struct {
-	name       string
-	view       *view
-	begin, end int64
-}
-
-// parseHeader returns the tensors of a header in its order and the metadata. It walks tokens instead
-// of unmarshalling, since encoding/json silently keeps the last of two equal keys.
-func parseHeader(header []byte) (entries []headerEntry, metadata map[string]string, err error) {
+// parseHeader returns the tensors of a safetensors header in its order, their places counted from
+// the start of the data, and the metadata, of which it describes so much as somebody may want to
+// read.
+//
+// It takes what the official reader takes: spaces anywhere, metadata of null, and keys of an entry
+// that it does not know. It refuses what would be read one way here and another way there: a name
+// or a key that is listed twice.
+func parseHeader(header []byte) (tensors []*view, metadata map[string]string, contents []Content, err error) {
 	if !utf8.Valid(header) {
-		return nil, nil, errors.New("not valid UTF-8; this is not a safetensors file")
+		return nil, nil, nil, damaged("not valid UTF-8")
 	}
-	if len(header) == 0 || header[0] != '{' {
-		return nil, nil, errors.New("does not start with '{'; this is not a safetensors file")
-	}
-	dec := json.NewDecoder(bytes.NewReader(header))
-	dec.UseNumber()
-	p := headerParser{dec}
-	seen := map[string]bool{}
-	err = p.object("top level", func(name string) error {
-		if name == metadataKey {
-			if metadata != nil {
-				return fmt.Errorf("key %s is listed twice", Quote(name))
+	s := &headerScanner{b: header}
+	seenMetadata := false
+	err = s.object("header", func(name string) error {
+		if name != metadataKey {
+			v, err := s.entry()
+			if err != nil {
+				return fmt.Errorf("tensor %s: %w", Quote(name), err)
 			}
-			metadata, err = p.strings(name)
-			return err
+			v.name = name
+			tensors = append(tensors, v)
+			return nil
 		}
-		if seen[name] {
-			return fmt.Errorf("tensor %s is listed twice", Quote(name))
+		if seenMetadata {
+			return damaged("%s is listed twice", name)
 		}
-		seen[name] = true
-		e, err := p.entry()
-		if err != nil {
-			return fmt.Errorf("tensor %s: %w", Quote(name), err)
+		seenMetadata = true
+		if s.null() {
+			return nil
 		}
-		e.name = name
-		entries = append(entries, e)
+		if metadata, contents, err = s.strings(name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	if rest := bytes.Trim(header[dec.InputOffset():], " \t\r\n"); len(rest) > 0 {
-		return nil, nil, fmt.Errorf("%d bytes follow the closing brace; only spaces may", len(rest))
+	s.space()
+	if n := len(header) - s.at; n > 0 {
+		return nil, nil, nil, damaged("%d bytes follow the closing brace; only spaces may", n)
 	}
-	return entries, metadata, nil
+	return tensors, metadata, contents, nil
 }
 
-// headerParser reads the few JSON shapes the format knows from a stream of tokens.
-type headerParser struct{ dec *json.Decoder }
+// headerScanner reads the few JSON shapes that the format knows. encoding/json would keep the last
+// of two equal keys in silence, and a header of a hundred megabytes would take it many seconds.
+type headerScanner struct {
+	b  []byte // valid UTF-8
+	at int
 
-func (p headerParser) token() (json.Token, error) {
-	t, err := p.dec.Token()
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		err = fmt.Errorf("malformed JSON near byte %d: %w", p.dec.InputOffset(), err)
-	}
-	return t, err
+	// Of the entry that is being read.
+	shape   [maxRank]int64
+	offsets [2]int64
+
+	unescaped []byte // is used again for each string with escapes
 }
 
-func (p headerParser) delim(want json.Delim, what string) error {
-	t, err := p.token()
-	if err != nil {
-		return err
+func (s *headerScanner) space() {
+	for s.at < len(s.b) {
+		switch s.b[s.at] {
+		case ' ', '\t', '\r', '\n':
+			s.at++
+		default:
+			return
+		}
 	}
-	if t != want {
-		return fmt.Errorf("%s: got %s, want %q", what, Quote(t), want.String())
+}
+
+// next returns the byte that the next token begins with, 0 at the end.
+func (s *headerScanner) next() byte {
+	s.space()
+	if s.at == len(s.b) {
+		return 0
 	}
-	return nil
+	return s.b[s.at]
+}
+
+// take skips a byte if the next token is it.
+func (s *headerScanner) take(c byte) bool {
+	if s.next() != c {
+		return false
+	}
+	s.at++
+	return true
+}
+
+// null skips a null.
+func (s *headerScanner) null() bool {
+	s.space()
+	if !bytes.HasPrefix(s.b[s.at:], []byte("null")) {
+		return false
+	}
+	s.at += len("null")
+	return true
+}
+
+// expected returns the error for a token that what cannot be.
+func (s *headerScanner) expected(what, want string) error {
+	s.space()
+	if s.at == len(s.b) {
+		return damaged("malformed JSON: %s: the header ends, want %s", what, want)
+	}
+	got := s.b[s.at:min(s.at+64, len(s.b))]
+	if n := bytes.IndexAny(got[1:], " \t\r\n,:]}"); n >= 0 {
+		got = got[:1+n]
+	}
+	return damaged("malformed JSON at byte %d: %s: got %s, want %s", s.at, what, Quote(string(got)), want)
 }
 
 // object reads a JSON object and calls member for each key, which must consume the value.
-func (p headerParser) object(what string, member func(key string) error) error {
-	if err := p.delim('{', what); err != nil {
-		return err
+func (s *headerScanner) object(what string, member func(key string) error) error {
+	if !s.take('{') {
+		return s.expected(what, "{")
 	}
-	for p.dec.More() {
-		t, err := p.token()
+	if s.take('}') {
+		return nil
+	}
+	for {
+		key, err := s.string(what)
 		if err != nil {
 			return err
 		}
-		key, ok := t.(string)
-		if !ok {
-			return fmt.Errorf("%s: got key %s, want a string", what, Quote(t))
+		if !s.take(':') {
+			return s.expected(what, ":")
 		}
 		if err := member(key); err != nil {
 			return err
 		}
-	}
-	return p.delim('}', what)
-}
-
-func (p headerParser) str(what string) (string, error) {
-	t, err := p.token()
-	if err != nil {
-		return "", err
-	}
-	s, ok := t.(string)
-	if !ok {
-		return "", fmt.Errorf("%s: got %s, want a string", what, Quote(t))
-	}
-	return s, nil
-}
-
-// strings reads an object whose values are strings.
-func (p headerParser) strings(what string) (map[string]string, error) {
-	m := make(map[string]string)
-	err := p.object(what, func(key string) error {
-		if _, dup := m[key]; dup {
-			return fmt.Errorf("%s: key %s is listed twice", what, Quote(key))
+		if s.take('}') {
+			return nil
 		}
-		value, err := p.str(fmt.Sprintf("%s[%s]", what, Quote(key)))
-		m[key] = value
-		return err
-	})
-	return m, err
+		if !s.take(',') {
+			return s.expected(what, ", or }")
+		}
+	}
 }
 
-// ints reads an array of at most limit non-negative integers.
-func (p headerParser) ints(what string, limit int) ([]int64, error) {
-	if err := p.delim('[', what); err != nil {
-		return nil, err
-	}
-	list := []int64{}
-	for p.dec.More() {
-		t, err := p.token()
+// strings reads an object whose values are strings. The list has the first of them.
+func (s *headerScanner) strings(what string) (m map[string]string, list []Content, err error) {
+	const most, limit = 1000, 100_000
+	m = make(map[string]string)
+	err = s.object(what, func(key string) error {
+		value, err := s.string(what)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("key %s: %w", Quote(key), err)
 		}
-		num, ok := t.(json.Number)
-		if !ok {
-			return nil, fmt.Errorf("%s: got %s, want a number", what, Quote(t))
+		before := len(m)
+		if m[key] = value; len(m) == before {
+			return damaged("key %s is listed twice", Quote(key))
 		}
-		v, err := strconv.ParseInt(num.String(), 10, 64)
-		if err != nil || v < 0 {
-			return nil, fmt.Errorf("%s: got %s, want an integer in [0, 2^63)", what, Quote(t))
+		if len(m) > limit {
+			return fmt.Errorf("more than %d keys are %w", limit, ErrUnsupported)
 		}
-		if len(list) == limit {
-			return nil, fmt.Errorf("%s: more than %d numbers", what, limit)
+		if len(m) <= most {
+			list = append(list, Content{Key: key, Text: value})
 		}
-		list = append(list, v)
+		return nil
+	})
+	if n := len(m) - most; n > 0 {
+		list = append(list, moreContents(n))
 	}
-	return list, p.delim(']', what)
+	return m, list, err
 }
+
+// string reads a string.
+func (s *headerScanner) string(what string) (string, error) {
+	if !s.take('"') {
+		return "", s.expected(what, "a string")
+	}
+	begin := s.at
+	for i, c := range s.b[begin:] {
+		switch {
+		case c == '"':
+			s.at += i + 1
+			return string(s.b[begin : begin+i]), nil
+		case c == '\\':
+			s.at += i
+			return s.escaped(what, begin)
+		case c < ' ':
+			s.at += i
+			return "", s.expected(what, "a string")
+		}
+	}
+	s.at = len(s.b)
+	return "", s.expected(what, "the end of a string")
+}
+
+// escaped goes on with a string that began at a byte, from the first escape in it.
+func (s *headerScanner) escaped(what string, begin int) (string, error) {
+	out := append(s.unescaped[:0], s.b[begin:s.at]...)
+	defer func() { s.unescaped = out }()
+	for s.at < len(s.b) {
+		c := s.b[s.at]
+		switch {
+		case c == '"':
+			s.at++
+			return string(out), nil
+		case c == '\\':
+			r, n := unescape(s.b[s.at:])
+			if n == 0 {
+				return "", s.expected(what, "an escape of JSON")
+			}
+			out = utf8.AppendRune(out, r)
+			s.at += n
+		case c < ' ':
+			return "", s.expected(what, "a string")
+		default:
+			out = append(out, c)
+			s.at++
+		}
+	}
+	return "", s.expected(what, "the end of a string")
+}
+
+// unescape returns the character of the escape that b begins with, and its length in b, which is 0
+// if it is not one of JSON.
+func unescape(b []byte) (rune, int) {
+	if len(b) < 2 {
+		return 0, 0
+	}
+	switch b[1] {
+	case '"', '\\', '/':
+		return rune(b[1]), 2
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	}
+	r, ok := unescapeHex(b)
+	if !ok {
+		return 0, 0
+	}
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	low, ok := unescapeHex(b[6:]) // characters beyond 16 bits are two escapes
+	if r = utf16.DecodeRune(r, low); !ok || r == utf8.RuneError {
+		return 0, 0
+	}
+	return r, 12
+}
+
+// unescapeHex returns the value of the escape \uXXXX that b begins with.
+func unescapeHex(b []byte) (rune, bool) {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	return rune(n), err == nil
+}
+
+// ints reads an array of non-negative integers into list and returns their number.
+func (s *headerScanner) ints(what string, list []int64) (int, error) {
+	if !s.take('[') {
+		return 0, s.expected(what, "[")
+	}
+	if s.take(']') {
+		return 0, nil
+	}
+	for n := 0; ; {
+		v, err := s.int(what)
+		if err != nil {
+			return 0, err
+		}
+		if n == len(list) {
+			return 0, damaged("%s: more than %d numbers", what, len(list))
+		}
+		list[n] = v
+		n++
+		if s.take(']') {
+			return n, nil
+		}
+		if !s.take(',') {
+			return 0, s.expected(what, ", or ]")
+		}
+	}
+}
+
+// int reads an integer in [0, 2^63).
+func (s *headerScanner) int(what string) (int64, error) {
+	const want = "an integer in [0, 2^63)"
+	s.space()
+	begin, v := s.at, int64(0)
+	for ; s.at < len(s.b); s.at++ {
+		c := s.b[s.at]
+		if c < '0' || c > '9' {
+			break
+		}
+		d := int64(c - '0')
+		if v > (math.MaxInt64-d)/10 || s.at > begin && s.b[begin] == '0' {
+			s.at = begin
+			return 0, s.expected(what, want)
+		}
+		v = 10*v + d
+	}
+	if n := s.next(); s.at == begin || n != ',' && n != ']' {
+		s.at = begin
+		return 0, s.expected(what, want)
+	}
+	return v, nil
+}
+
+// skip reads a value of any kind. Containers may be in one another 100 times.
+func (s *headerScanner) skip(what string, depth int) error {
+	if depth > 100 {
+		return damaged("%s: too many containers in one another", what)
+	}
+	switch s.next() {
+	case '{':
+		return s.object(what, func(string) error { return s.skip(what, depth+1) })
+	case '"':
+		_, err := s.string(what)
+		return err
+	case '[':
+		s.at++
+		for first := true; !s.take(']'); first = false {
+			if !first && !s.take(',') {
+				return s.expected(what, ", or ]")
+			}
+			if err := s.skip(what, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	begin := s.at
+	for s.at < len(s.b) && bytes.IndexByte([]byte(" \t\r\n,:]}"), s.b[s.at]) < 0 {
+		s.at++
+	}
+	if json.Valid(s.b[begin:s.at]) {
+		return nil
+	}
+	s.at = begin
+	return s.expected(what, "a value")
+}
+
+// entryKeys are the keys of an entry that say something here.
+var entryKeys = []string{"dtype", "shape", "data_offsets"}
 
 // entry reads and checks the description of one tensor.
-func (p headerParser) entry() (headerEntry, error) {
+func (s *headerScanner) entry() (*view, error) {
 	var dtype string
-	var dims, offsets []int64
-	var dtypeSeen bool
-	err := p.object("entry", func(key string) (err error) {
-		twice := false
-		switch key {
-		case "dtype":
-			twice, dtypeSeen = dtypeSeen, true
-			dtype, err = p.str(key)
-		case "shape":
-			twice = dims != nil
-			dims, err = p.ints(key, maxRank)
-		case "data_offsets":
-			twice = offsets != nil
-			offsets, err = p.ints(key, 2)
+	var rank, ends int
+	var seen [3]bool
+	err := s.object("entry", func(key string) (err error) {
+		i := slices.Index(entryKeys, key)
+		if i >= 0 && seen[i] {
+			return damaged("key %q is listed twice", key)
+		}
+		switch i {
+		case 0:
+			dtype, err = s.string(key)
+		case 1:
+			rank, err = s.ints(key, s.shape[:])
+		case 2:
+			ends, err = s.ints(key, s.offsets[:])
 		default:
-			return fmt.Errorf("unknown key %s; an entry has dtype, shape and data_offsets", Quote(key))
+			return s.skip("entry", 0)
 		}
-		if err == nil && twice {
-			err = fmt.Errorf("key %q is listed twice", key)
-		}
+		seen[i] = true
 		return err
 	})
 	if err != nil {
-		return headerEntry{}, err
+		return nil, err
 	}
-	if !dtypeSeen || dims == nil || len(offsets) != 2 {
-		return headerEntry{}, errors.New("needs dtype, shape and data_offsets [begin, end]")
+	if seen != [3]bool{true, true, true} || ends != 2 {
+		return nil, damaged("want dtype, shape and data_offsets [begin, end]")
 	}
-	return newHeaderEntry(dtype, dims, offsets[0], offsets[1])
+	return newView(dtype, s.shape[:rank], s.offsets[0], s.offsets[1])
 }
 
-// newHeaderEntry checks that what a header says of a tensor fits together.
-func newHeaderEntry(dtype string, dims []int64, begin, end int64) (headerEntry, error) {
-	size, ok := elementSizes[dtype]
+// newView checks that what a header says of a tensor fits together.
+func newView(dtype string, dims []int64, begin, end int64) (*view, error) {
+	width, ok := elementSizes[dtype]
 	if !ok {
-		return headerEntry{}, fmt.Errorf("unknown dtype %s; save it as F32", Quote(dtype))
+		return nil, fmt.Errorf("dtype %s is %w; save it as F32", Quote(dtype), ErrUnsupported)
 	}
 	shape := make([]int, len(dims))
 	for i, d := range dims {
 		if d > math.MaxInt {
-			return headerEntry{}, fmt.Errorf("shape %v is too large for this machine", dims)
+			return nil, fmt.Errorf("an axis of %d elements on this machine is %w", d, ErrUnsupported)
 		}
 		shape[i] = int(d)
 	}
 	count, ok := elements(shape)
-	if !ok || int64(count) > math.MaxInt64/int64(size) {
-		return headerEntry{}, fmt.Errorf("shape %v: its size overflows", dims)
+	if !ok || int64(count) > math.MaxInt64/int64(width) {
+		return nil, damaged("the size of shape %v overflows", shape)
 	}
 	if begin > end {
-		return headerEntry{}, fmt.Errorf("data_offsets [%d, %d] run backwards", begin, end)
+		return nil, damaged("data_offsets [%d, %d] run backwards", begin, end)
 	}
-	if want := int64(count) * int64(size); end-begin != want {
-		return headerEntry{}, fmt.Errorf("data_offsets [%d, %d] give %d bytes, but shape %v of %s takes %d; the file is damaged", begin, end, end-begin, dims, dtype, want)
+	if want := int64(count) * int64(width); end-begin != want {
+		return nil, damaged("data_offsets [%d, %d] give %d bytes, but shape %v of %s takes %d", begin, end, end-begin, shape, dtype, want)
 	}
-	return headerEntry{view: &view{dtype: dtype, shape: shape, count: count}, begin: begin, end: end}, nil
+	return &view{begin: begin, dtype: dtype, width: width, shape: shape, count: count}, nil
 }

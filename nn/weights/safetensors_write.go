@@ -8,12 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// WriteSafetensors streams tensors to w as a safetensors file, in the order given, with metadata (nil
-// for none) in the header. The header is padded with spaces so that the data starts at a multiple of 8
-// bytes. Nothing is written before every name, shape and type has been checked; memory use is the
-// header and one buffer, whatever the tensors' size.
-//
-// Use it inside WriteFileAtomic to write a file.
+// WriteSafetensors streams tensors to w as a safetensors file, in the order given, with metadata
+// (nil for none) in the header. The header is padded with spaces so that the data starts at a
+// multiple of 8 bytes. The same tensors give the same bytes. Nothing is written before every name,
+// shape and type has been checked. Memory use is the header and one buffer, whatever the size of
+// the tensors.
 func WriteSafetensors(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	header, err := safeHeader(tensors, metadata)
 	if err != nil {
@@ -39,7 +38,7 @@ func safeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	if len(metadata) > 0 {
 		for key, value := range metadata {
 			if !utf8.ValidString(key) || !utf8.ValidString(value) {
-				return nil, fmt.Errorf("metadata %q: %q is not valid UTF-8", key, value)
+				return nil, fmt.Errorf("metadata %s: %s is not valid UTF-8", Quote(key), Quote(value))
 			}
 		}
 		list, err := json.Marshal(metadata) // sorted by key: the same input gives the same bytes
@@ -73,8 +72,8 @@ func safeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	for len(header)%8 != 0 {
 		header = append(header, ' ')
 	}
-	if len(header) > maxSafeHeader {
-		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d; write fewer tensors a file", len(header), maxSafeHeader)
+	if len(header) > maxHeader {
+		return nil, fmt.Errorf("header of %d bytes exceeds the format's limit of %d; write the tensors to several files", len(header), maxHeader)
 	}
 	return header, nil
 }

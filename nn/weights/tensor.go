@@ -43,9 +43,15 @@ func readData(f File, name string) (any, error) {
 	case !slices.Contains(intDTypes, dtype):
 		return f.Float32(name)
 	}
+	if dtype != "U8" && dtype != "BOOL" {
+		return f.Int64(name)
+	}
+	if f, ok := f.(*file); ok {
+		return f.uint8(name)
+	}
 	wide, err := f.Int64(name)
-	if err != nil || dtype != "U8" && dtype != "BOOL" {
-		return wide, err
+	if err != nil {
+		return nil, err
 	}
 	data := make([]uint8, len(wide))
 	for i, n := range wide {

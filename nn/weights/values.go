@@ -15,6 +15,13 @@ var elementSizes = map[string]int{
 	"U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
 }
 
+// readSizes holds the bytes per element of the numbers that ReadAll makes of a tensor.
+var readSizes = map[string]int{
+	"F64": 8, "F32": 4, "F16": 4, "BF16": 4,
+	"I64": 8, "I32": 8, "I16": 8, "I8": 8,
+	"U64": 8, "U32": 8, "U16": 8, "U8": 1, "BOOL": 1,
+}
+
 var (
 	floatDTypes = []string{"F32", "F16", "BF16", "F64"}
 	intDTypes   = []string{"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
@@ -23,8 +30,8 @@ var (
 // IsFloat reports whether Float32, ReadFloat32 and Float64 of a File read tensors of this dtype.
 func IsFloat(dtype string) bool { return slices.Contains(floatDTypes, dtype) }
 
-// maxRank bounds the shape of one tensor. Real tensors have at most 5 axes; without a bound a header
-// of ones would cost four times its size in memory.
+// maxRank bounds the shape of one tensor. Real tensors have at most 5 axes; without a bound a
+// header of ones would cost four times its size in memory.
 const maxRank = 32
 
 // elements returns the product of shape, and false if it overflows. Zeros are left out of the
@@ -110,7 +117,7 @@ func toInt64(dtype string, dst []int64, b []byte) (int, error) {
 		for i := range dst {
 			n := le.Uint64(b[8*i:])
 			if n > math.MaxInt64 {
-				return i, fmt.Errorf("value %d exceeds 2^63-1", n)
+				return i, fmt.Errorf("%d, which exceeds 2^63-1, is %w", n, ErrUnsupported)
 			}
 			dst[i] = int64(n)
 		}
@@ -141,13 +148,15 @@ func toInt64(dtype string, dst []int64, b []byte) (int, error) {
 	case "BOOL":
 		for i := range dst {
 			if b[i] > 1 {
-				return i, fmt.Errorf("boolean byte %d is neither 0 nor 1", b[i])
+				return i, badBool(b[i])
 			}
 			dst[i] = int64(b[i])
 		}
 	}
 	return 0, nil
 }
+
+func badBool(b byte) error { return damaged("boolean byte %d is neither 0 nor 1", b) }
 
 // widenF16 returns the float32 bits of an IEEE binary16 value. Every value, subnormals and NaN
 // payloads included, has an exact float32.

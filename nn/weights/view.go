@@ -3,20 +3,24 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 )
 
-// chunkSize is how many bytes are converted at a time: large enough to make a read call cheap, small
-// enough to stay in the second-level cache. It is a multiple of every element size.
+// chunkSize is how many bytes are converted at a time: large enough to make a read call cheap,
+// small enough to stay in the second-level cache. It is a multiple of every element size.
 const chunkSize = 1 << 17
 
 // view is a tensor in a file: the elements of a storage that lie at regular distances.
 type view struct {
+	name    string
 	storage *storage
 	begin   int64 // of the first element, in bytes of the storage
 	dtype   string
+	width   int // bytes per element
 	shape   []int
 	stride  []int // in elements; nil if they lie in row-major order without gaps
 	count   int   // elements: the product of shape
@@ -91,15 +95,14 @@ func (v *view) isContiguous() bool {
 }
 
 func (v *view) readContiguous(r io.ReaderAt, convert func(first int, b []byte) error) error {
-	size := elementSizes[v.dtype]
-	length := int64(v.count) * int64(size)
+	length := v.bytes()
 	buf := make([]byte, min(chunkSize, length))
 	for off := int64(0); off < length; {
 		b := buf[:min(int64(len(buf)), length-off)]
 		if err := readFullAt(r, b, v.begin+off); err != nil {
 			return err
 		}
-		if err := convert(int(off/int64(size)), b); err != nil {
+		if err := convert(int(off/int64(v.width)), b); err != nil {
 			return err
 		}
 		off += int64(len(b))
@@ -107,50 +110,105 @@ func (v *view) readContiguous(r io.ReaderAt, convert func(first int, b []byte) e
 	return nil
 }
 
+// readStrided gathers elements that lie apart, all at once if they are near one another, and else
+// one by one.
 func (v *view) readStrided(r io.ReaderAt, convert func(first int, b []byte) error) error {
-	width := elementSizes[v.dtype]
-	last := int64(0) // element, counted from the first
-	for i, d := range v.shape {
-		if d > 1 {
-			last += int64(d-1) * int64(v.stride[i])
-		}
-	}
-	// Read all that lies between its values at once, unless that is most of what would be read.
-	var span []byte
-	if n := (last + 1) * int64(width); n <= 16*int64(v.count)*int64(width)+1<<16 {
-		span = make([]byte, n)
-		if err := readFullAt(r, span, v.begin); err != nil {
-			return err
-		}
-	}
-	at, index := int64(0), make([]int, len(v.shape))
-	buf := make([]byte, 0, min(chunkSize, v.count*width))
-	for i := 0; i < v.count; {
-		buf = buf[:0]
-		first := i
-		for ; i < v.count && len(buf)+width <= cap(buf); i++ {
-			n := len(buf)
-			buf = buf[:n+width]
-			if span != nil {
-				copy(buf[n:], span[at*int64(width):][:width])
-			} else if err := readFullAt(r, buf[n:], v.begin+at*int64(width)); err != nil {
+	width := v.width
+	fetch := func(dst []byte, at int64, stride, n int) error {
+		for i := range n {
+			off := (at + int64(i)*int64(stride)) * int64(width)
+			if err := readFullAt(r, dst[i*width:][:width], v.begin+off); err != nil {
 				return err
 			}
-			for k := len(index) - 1; k >= 0; k-- { // the next in row-major order
-				index[k]++
-				at += int64(v.stride[k])
-				if index[k] < v.shape[k] {
-					break
-				}
-				at -= int64(index[k]) * int64(v.stride[k])
-				index[k] = 0
-			}
 		}
-		if err := convert(first, buf); err != nil {
+		return nil
+	}
+	if span := v.span(); span <= v.seeks() {
+		all := make([]byte, span)
+		if err := readFullAt(r, all, v.begin); err != nil {
 			return err
 		}
+		fetch = func(dst []byte, at int64, stride, n int) error {
+			gather(dst, all[at*int64(width):], width, stride, n)
+			return nil
+		}
+	}
+	buf := make([]byte, min(int64(chunkSize), v.bytes()))
+	index, last := make([]int, len(v.shape)), len(v.shape)-1
+	at := int64(0) // the element of index, counted from the first
+	for first := 0; first < v.count; {
+		room, n := min(len(buf)/width, v.count-first), 0
+		for n < room {
+			run := min(room-n, v.shape[last]-index[last])
+			if err := fetch(buf[n*width:], at, v.stride[last], run); err != nil {
+				return err
+			}
+			n += run
+			index[last] += run
+			at += int64(run) * int64(v.stride[last])
+			for k := last; k > 0 && index[k] == v.shape[k]; k-- { // the next row
+				at += int64(v.stride[k-1]) - int64(v.shape[k])*int64(v.stride[k])
+				index[k] = 0
+				index[k-1]++
+			}
+		}
+		if err := convert(first, buf[:n*width]); err != nil {
+			return err
+		}
+		first += n
 	}
 	return nil
+}
+
+// gather copies n elements of width bytes that lie stride elements apart.
+func gather(dst, src []byte, width, stride, n int) {
+	le := binary.LittleEndian
+	switch step := stride * width; width {
+	case 1:
+		for i := range n {
+			dst[i] = src[i*step]
+		}
+	case 2:
+		for i := range n {
+			le.PutUint16(dst[2*i:], le.Uint16(src[i*step:]))
+		}
+	case 4:
+		for i := range n {
+			le.PutUint32(dst[4*i:], le.Uint32(src[i*step:]))
+		}
+	case 8:
+		for i := range n {
+			le.PutUint64(dst[8*i:], le.Uint64(src[i*step:]))
+		}
+	}
+}
+
+// bytes returns the size of the elements in the file.
+func (v *view) bytes() int64 { return int64(v.count) * int64(v.width) }
+
+// span returns the number of bytes from the first element to the end of the last.
+func (v *view) span() int64 {
+	n := int64(1)
+	for i, d := range v.shape {
+		n += int64(d-1) * int64(v.stride[i])
+	}
+	return n * int64(v.width)
+}
+
+// seeks returns how many bytes can be read in the time that reading each element on its own takes.
+func (v *view) seeks() int64 { return int64(v.count) * 4096 }
+
+// cost returns what reading the tensor takes of a budget: the bytes that it becomes, those that are
+// read, and some for the time that elements far apart take.
+func (v *view) cost() int64 {
+	if v.count > 1<<48 {
+		return math.MaxInt64
+	}
+	n := viewSize + int64(v.count)*int64(readSizes[v.dtype]) + min(chunkSize, v.bytes())
+	if !v.isContiguous() {
+		n += 4*int64(v.count) + min(v.span(), v.seeks())
+	}
+	return n
 }
 
 // readFullAt fills p from offset off. A short read is an error, as io.ReaderAt promises; an io.EOF

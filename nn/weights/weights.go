@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strconv"
+	"strings"
 )
 
 // File is an opened file of named tensors. Opening has checked everything that can be checked
@@ -55,24 +55,21 @@ type Content struct {
 	Entries []string // of a dictionary or Namespace such as args: "name=value", up to 1000
 }
 
+// moreContents stands for n values that are not described.
+func moreContents(n int) Content { return Content{Key: "…", Text: fmt.Sprintf("%d more", n)} }
+
 // Open opens a file of tensors: a safetensors file or a PyTorch checkpoint, of the zip format or of
 // the one before it. The first bytes tell which, whatever the file is called. The caller must Close
 // it.
 func Open(path string) (File, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	return openFile(file, path)
+	stat := func() (fs.FileInfo, error) { return os.Stat(path) }
+	return openFile(path, stat, func() (fs.File, error) { return os.Open(path) })
 }
 
 // OpenFS is Open for a file of fsys. A file that offers no random access is read into memory.
 func OpenFS(fsys fs.FS, name string) (File, error) {
-	file, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	return openFile(file, name)
+	stat := func() (fs.FileInfo, error) { return fs.Stat(fsys, name) }
+	return openFile(name, stat, func() (fs.File, error) { return fsys.Open(name) })
 }
 
 // NewReader is Open for the size bytes behind r. If r has a method Name() string, as *os.File has,
@@ -89,31 +86,51 @@ func NewReader(r io.ReaderAt, size int64) (File, error) {
 	return f, nil
 }
 
-// openFile takes over an opened file and closes it after an error.
-func openFile(opened fs.File, name string) (File, error) {
-	f, err := func() (*file, error) {
-		info, err := opened.Stat()
-		if err != nil {
+func openFile(name string, stat func() (fs.FileInfo, error), open func() (fs.File, error)) (File, error) {
+	// A file is looked at before it is opened, since opening a FIFO waits for somebody to write to
+	// it, and again afterwards, since it may be another one by then.
+	if info, err := stat(); err == nil {
+		if err := checkRegular(name, info); err != nil {
 			return nil, err
 		}
-		if !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("%s: not a regular file; give the path of a file of weights", name)
-		}
-		if r, ok := opened.(io.ReaderAt); ok {
-			return read(r, info.Size(), name)
-		}
-		b, err := io.ReadAll(opened)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		return read(bytes.NewReader(b), int64(len(b)), name)
-	}()
+	}
+	opened, err := open()
+	if err != nil {
+		return nil, err
+	}
+	f, err := readFile(name, opened)
 	if err != nil {
 		opened.Close()
 		return nil, err
 	}
 	f.closer = opened
 	return f, nil
+}
+
+// checkRegular returns an error for a folder, a device or the like.
+func checkRegular(name string, info fs.FileInfo) error {
+	if info.Mode().IsRegular() {
+		return nil
+	}
+	return fmt.Errorf("%s: not a regular file, which is %w; give the path of a file of weights", name, ErrUnsupported)
+}
+
+func readFile(name string, opened fs.File) (*file, error) {
+	info, err := opened.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkRegular(name, info); err != nil {
+		return nil, err
+	}
+	if r, ok := opened.(io.ReaderAt); ok {
+		return read(r, info.Size(), name)
+	}
+	b, err := io.ReadAll(io.LimitReader(opened, info.Size()))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return read(bytes.NewReader(b), int64(len(b)), name)
 }
 
 // read tells the format of a file by its first bytes and reads everything but values.
@@ -133,12 +150,12 @@ func read(r io.ReaderAt, size int64, name string) (*file, error) {
 	if len(start) > 8 {
 		headerLength = binary.LittleEndian.Uint64(start)
 	}
-	isSafetensors := len(start) > 8 && headerLength <= maxSafeHeader && start[8] == '{'
+	isSafetensors := len(start) > 8 && headerLength <= maxHeader && strings.IndexByte("{ \t\r\n", start[8]) >= 0
 	switch {
 	case !isSafetensors && isPth(start):
 		return readPth(r, size, label("pth"))
-	case headerLength > maxSafeHeader:
-		return nil, fmt.Errorf("%s: neither a safetensors file nor a PyTorch checkpoint; it begins with %q", label("weights"), start)
+	case headerLength > maxHeader:
+		return nil, fmt.Errorf("%s: neither a safetensors file nor a PyTorch checkpoint; it begins with %q, which is %w", label("weights"), start, ErrUnsupported)
 	}
 	return readSafetensors(r, size, label("safetensors"))
 }
@@ -147,19 +164,37 @@ func read(r io.ReaderAt, size int64, name string) (*file, error) {
 type file struct {
 	label    string
 	closer   io.Closer // nil if NewReader opened it
-	names    []string
-	views    map[string]*view
+	tensors  []*view   // in the file's order
+	byName   map[string]*view
 	metadata map[string]string
 	contents []Content
 }
 
+func newFile(label string, tensors []*view) (*file, error) {
+	f := &file{label: label, tensors: tensors, byName: make(map[string]*view, len(tensors))}
+	for _, v := range tensors {
+		if f.byName[v.name] != nil {
+			return nil, damaged("%s: tensor %s is listed twice", label, Quote(v.name))
+		}
+		f.byName[v.name] = v
+	}
+	return f, nil
+}
+
 func (f *file) Label() string               { return f.label }
-func (f *file) Names() []string             { return slices.Clone(f.names) }
 func (f *file) Metadata() map[string]string { return f.metadata }
 func (f *file) Contents() []Content         { return slices.Clone(f.contents) }
 
+func (f *file) Names() []string {
+	names := make([]string, len(f.tensors))
+	for i, v := range f.tensors {
+		names[i] = v.name
+	}
+	return names
+}
+
 func (f *file) Shape(name string) ([]int, bool) {
-	v := f.views[name]
+	v := f.byName[name]
 	if v == nil {
 		return nil, false
 	}
@@ -167,7 +202,7 @@ func (f *file) Shape(name string) ([]int, bool) {
 }
 
 func (f *file) DType(name string) string {
-	if v := f.views[name]; v != nil {
+	if v := f.byName[name]; v != nil {
 		return v.dtype
 	}
 	return ""
@@ -229,14 +264,29 @@ func (f *file) Int64(name string) ([]int64, error) {
 	})
 }
 
+// uint8 reads a tensor of U8 or BOOL without making it larger.
+func (f *file) uint8(name string) ([]uint8, error) {
+	v := f.byName[name]
+	dst := make([]uint8, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		copy(dst[first:], b)
+		if i := slices.IndexFunc(b, func(c byte) bool { return c > 1 }); v.dtype == "BOOL" && i >= 0 {
+			return fmt.Errorf("element %d: %w", first+i, badBool(b[i]))
+		}
+		return nil
+	})
+}
+
 // find returns a tensor whose element type is one of allowed. The others are read by the method
 // other.
 func (f *file) find(name string, allowed []string, other string) (*view, error) {
-	v := f.views[name]
-	if v == nil {
+	v := f.byName[name]
+	switch {
+	case v == nil:
 		return nil, fmt.Errorf("%s: no tensor %s in this file", f.label, Quote(name))
-	}
-	if !slices.Contains(allowed, v.dtype) {
+	case readSizes[v.dtype] == 0:
+		return nil, fmt.Errorf("%s: reading tensor %s of %s is %w; save it as F32", f.label, Quote(name), v.dtype, ErrUnsupported)
+	case !slices.Contains(allowed, v.dtype):
 		return nil, fmt.Errorf("%s: tensor %s has dtype %s, want one of %v; other types are read with %s", f.label, Quote(name), v.dtype, allowed, other)
 	}
 	return v, nil
@@ -248,14 +298,4 @@ func (f *file) convert(name string, v *view, convert func(first int, b []byte) e
 		return fmt.Errorf("%s: tensor %s: %w", f.label, Quote(name), err)
 	}
 	return nil
-}
-
-// Quote returns text that came out of a file, such as the name of a tensor, for an error message:
-// quoted and shortened, so that a hostile file cannot flood a terminal.
-func Quote(v any) string {
-	s := fmt.Sprint(v)
-	if len(s) > 60 {
-		s = s[:60] + "…"
-	}
-	return strconv.Quote(s)
 }

@@ -1,0 +1,103 @@
+package weights
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+)
+
+// TestWiden checks all 65536 values of both 16-bit types against their definition.
+func TestWiden(t *testing.T) {
+	data := make([]byte, 2<<16)
+	for i := range 1 << 16 {
+		binary.LittleEndian.PutUint16(data[2*i:], uint16(i))
+	}
+	for _, c := range []struct {
+		dtype             string
+		expBits, fracBits int
+	}{{"F16", 5, 10}, {"BF16", 8, 7}} {
+		t.Run(c.dtype, func(t *testing.T) {
+			f := mustOpenBytes(t, safetensorsOf(fmt.Sprintf(`{"x":{"dtype":%q,"shape":[65536],"data_offsets":[0,131072]}}`, c.dtype), data...))
+			got, err := f.Float32("x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			wide, err := f.Float64("x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			bias := 1<<(c.expBits-1) - 1
+			for i := range 1 << 16 {
+				frac, exp := i&(1<<c.fracBits-1), i>>c.fracBits&(1<<c.expBits-1)
+				var want float64
+				switch {
+				case exp == 1<<c.expBits-1 && frac != 0:
+					bits := uint32(i>>15)<<31 | 0xff<<23 | uint32(frac)<<(23-c.fracBits)
+					if g := math.Float32bits(got[i]); g != bits || !math.IsNaN(wide[i]) {
+						t.Fatalf("%#04x: NaN %#x, want %#x", i, g, bits)
+					}
+					continue
+				case exp == 1<<c.expBits-1:
+					want = math.Inf(1)
+				case exp == 0:
+					want = math.Ldexp(float64(frac), 1-bias-c.fracBits)
+				default:
+					want = math.Ldexp(float64(1<<c.fracBits+frac), exp-bias-c.fracBits)
+				}
+				if i>>15 != 0 {
+					want = -want
+				}
+				if math.Float64bits(float64(got[i])) != math.Float64bits(want) || math.Float64bits(wide[i]) != math.Float64bits(want) {
+					t.Fatalf("%#04x: got %v and %v, want %v", i, got[i], wide[i], want)
+				}
+			}
+		})
+	}
+}
+
+func TestInt64(t *testing.T) {
+	for _, c := range []struct {
+		name, dtype string
+		data        []byte
+		want        []int64
+		kind        error
+	}{
+		{"I8", "I8", []byte{0x80, 0xff, 1}, []int64{-128, -1, 1}, nil},
+		{"U8", "U8", []byte{0x80, 0xff}, []int64{128, 255}, nil},
+		{"BOOL", "BOOL", []byte{0, 1}, []int64{0, 1}, nil},
+		{"BOOL of 2", "BOOL", []byte{0, 2}, nil, ErrDamaged},
+		{"I16", "I16", []byte{0, 0x80, 1, 0}, []int64{-32768, 1}, nil},
+		{"U16", "U16", []byte{0, 0x80}, []int64{32768}, nil},
+		{"I32", "I32", []byte{0, 0, 0, 0x80}, []int64{math.MinInt32}, nil},
+		{"U32", "U32", []byte{0, 0, 0, 0x80}, []int64{1 << 31}, nil},
+		{"I64", "I64", []byte{0, 0, 0, 0, 0, 0, 0, 0x80}, []int64{math.MinInt64}, nil},
+		{"U64", "U64", []byte{1, 0, 0, 0, 0, 0, 0, 0x7f}, []int64{0x7f<<56 | 1}, nil},
+		{"U64 beyond int64", "U64", []byte{0, 0, 0, 0, 0, 0, 0, 0x80}, nil, ErrUnsupported},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := len(c.data) / elementSizes[c.dtype]
+			f := mustOpenBytes(t, safetensorsOf(fmt.Sprintf(`{"x":{"dtype":%q,"shape":[%d],"data_offsets":[0,%d]}}`, c.dtype, n, len(c.data)), c.data...))
+			got, err := f.Int64("x")
+			if c.kind != nil {
+				wantError(t, err, c.kind, `"x"`)
+			} else if err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("got %v %v, want %v", got, err, c.want)
+			}
+		})
+	}
+}
+
+// TestFloat8 lists a tensor of 8-bit floats, and refuses only to read it.
+func TestFloat8(t *testing.T) {
+	f := mustOpenBytes(t, safetensorsOf(`{"q":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}`, 0, 0, 0, 0x80, 0x3f))
+	if v, err := f.Float32("x"); err != nil || v[0] != 1 {
+		t.Errorf("its neighbour: %v, %v", v, err)
+	}
+	if IsFloat(f.DType("q")) {
+		t.Error("is said to be read as floats")
+	}
+	_, err := f.Float32("q")
+	wantError(t, err, ErrUnsupported, `"q"`)
+}
