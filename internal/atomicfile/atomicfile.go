@@ -14,23 +14,23 @@ import (
 	"syscall"
 )
 
-// Write writes a file so that path holds, at every moment and after a crash, either what it
-// held before or everything write produced. It writes to a temporary file in the same folder (buffered,
-// so write may make small writes), forces it to the disk, renames it over path, and forces the folder's
-// entry to the disk. On any error, a full disk or a panic in write included, the temporary file is
-// removed and an earlier file at path is as it was.
+// Write writes a file so that path holds, at every moment and after a crash, either what it held
+// before or everything that write wrote. It writes to a temporary file in the same folder (buffered,
+// so write may make small writes), forces it to the disk, renames it to path, and forces the entry of
+// the folder to the disk. After any error, or a panic in write, the temporary file is removed and an
+// earlier file at path is as it was.
 //
-// A new file gets the permissions the umask leaves of 0666; a replaced one keeps its own. A symbolic
-// link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is written to
-// directly: renaming over it would destroy it.
+// A new file gets the permissions that the umask leaves of 0666; a replaced one keeps its own. A
+// symbolic link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is
+// written to directly: renaming a file to it would destroy it.
 func Write(path string, write func(io.Writer) error) error { return place(path, write, true) }
 
 // WriteNoSync is Write without forcing anything to the disk: a file that it has just written may be
-// empty after a power cut. For files by the thousand that can be made again.
+// empty after a power cut. It is for files by the thousand that can be made again.
 func WriteNoSync(path string, write func(io.Writer) error) error { return place(path, write, false) }
 
 func place(path string, write func(io.Writer) error, sync bool) error {
-	target, mode, special, err := atomicTarget(path)
+	target, mode, special, err := resolve(path)
 	if err != nil {
 		return err
 	}
@@ -87,9 +87,9 @@ func place(path string, write func(io.Writer) error, sync bool) error {
 	return nil
 }
 
-// atomicTarget resolves path: the file to replace, its permissions (0 if it does not exist yet), and
-// whether it must be written to directly.
-func atomicTarget(path string) (target string, mode fs.FileMode, special bool, err error) {
+// resolve returns the file to replace, its permissions (0 if it does not exist yet), and whether it
+// must be written to directly.
+func resolve(path string) (target string, mode fs.FileMode, special bool, err error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -105,7 +105,7 @@ func atomicTarget(path string) (target string, mode fs.FileMode, special bool, e
 	return target, info.Mode().Perm(), false, err
 }
 
-// createTemp creates a hidden file beside path. os.CreateTemp would do but for its fixed mode 0600, which
+// createTemp creates a hidden file beside path. os.CreateTemp gives its files the mode 0600, which
 // would make every checkpoint unreadable to the user's group.
 func createTemp(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
@@ -126,8 +126,8 @@ func writeBuffered(f *os.File, write func(io.Writer) error) error {
 	return w.Flush()
 }
 
-// MkdirAll creates a folder, and those it is in, so that they are there after a crash, as what Write
-// writes is. It does nothing where the folder exists.
+// MkdirAll creates a folder and those above it, so that they survive a crash as the files of Write do.
+// It does nothing if the folder exists.
 func MkdirAll(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
@@ -139,15 +139,15 @@ func MkdirAll(dir string) error {
 		}
 	}
 	if err := os.Mkdir(dir, 0o777); err != nil {
-		if info, e := os.Stat(dir); e != nil || !info.IsDir() { // and not made by another meanwhile
+		if info, e := os.Stat(dir); e != nil || !info.IsDir() { // unless another process made it meanwhile
 			return err
 		}
 	}
 	return syncDir(parent)
 }
 
-// syncDir makes a rename in dir durable. Systems that cannot open or force a folder (Windows, some
-// network file systems) order the rename themselves, and a folder may be writable but not readable.
+// syncDir forces the entries of a folder to the disk. Systems that cannot do that (Windows, some
+// network file systems) order a rename themselves, and a folder may be writable but not readable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

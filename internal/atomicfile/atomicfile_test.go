@@ -3,56 +3,65 @@ package atomicfile
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
 
-var errFull = errors.New("no space left on device")
-
 func TestMkdirAll(t *testing.T) {
 	dir := t.TempDir()
-	deep := filepath.Join(dir, "a", "b", "c")
-	for range 2 { // new, and there already
-		if err := MkdirAll(deep); err != nil {
-			t.Fatal(err)
-		}
-		if info, err := os.Stat(deep); err != nil || !info.IsDir() {
-			t.Errorf("no folder: %v", err)
-		}
-	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, []byte("x"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{file, filepath.Join(file, "a")} {
-		if err := MkdirAll(path); err == nil {
-			t.Errorf("%s was made", path)
-		}
-	}
-	if runtime.GOOS != "windows" { // which lets few make links
-		link := filepath.Join(dir, "link")
-		if err := os.Symlink(deep, link); err != nil {
-			t.Fatal(err)
-		}
-		if err := MkdirAll(filepath.Join(link, "d")); err != nil {
-			t.Error(err)
-		}
+	link := filepath.Join(dir, "link")
+	if runtime.GOOS == "windows" { // which lets few make links
+		link = dir
+	} else if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	for _, path := range []string{".", "relative/x"} {
-		if err := MkdirAll(path); err != nil {
-			t.Error(err)
-		}
+	for _, c := range []struct {
+		name, path string
+		ok         bool
+	}{
+		{"new", filepath.Join(dir, "a", "b", "c"), true},
+		{"there already", filepath.Join(dir, "a", "b"), true},
+		{"beside others", filepath.Join(dir, "a", "d"), true},
+		{"through a link", filepath.Join(link, "d"), true},
+		{"this folder", ".", true},
+		{"a relative path", "relative/x", true},
+		{"a file", file, false},
+		{"below a file", filepath.Join(file, "a"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := MkdirAll(c.path)
+			if (err == nil) != c.ok {
+				t.Errorf("got error %v", err)
+			}
+			if info, err := os.Stat(c.path); c.ok && (err != nil || !info.IsDir()) {
+				t.Errorf("no folder: %v", err)
+			}
+		})
 	}
 }
 
-func folder(t *testing.T, dir string) []string {
+// text returns what writes s.
+func text(s string) func(io.Writer) error {
+	return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
+}
+
+// wantOnly wants a folder to have one file, and that to hold a text.
+func wantOnly(t *testing.T, path, text string) {
 	t.Helper()
-	list, err := os.ReadDir(dir)
+	if b, err := os.ReadFile(path); err != nil || string(b) != text {
+		t.Errorf("the file holds %q (%v), want %q", b, err, text)
+	}
+	list, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,91 +69,106 @@ func folder(t *testing.T, dir string) []string {
 	for _, e := range list {
 		names = append(names, e.Name())
 	}
-	return names
+	if !slices.Equal(names, []string{filepath.Base(path)}) {
+		t.Errorf("the folder holds %q", names)
+	}
 }
 
 func TestWrite(t *testing.T) {
-	t.Run("Write", func(t *testing.T) { testWrite(t, Write) })
-	t.Run("WriteNoSync", func(t *testing.T) { testWrite(t, WriteNoSync) })
+	for name, write := range map[string]func(string, func(io.Writer) error) error{"Write": Write, "WriteNoSync": WriteNoSync} {
+		path := filepath.Join(t.TempDir(), "f")
+		for _, s := range []string{"new", "replaced", ""} {
+			t.Run(name+", text "+s, func(t *testing.T) {
+				if err := write(path, text(s)); err != nil {
+					t.Fatal(err)
+				}
+				wantOnly(t, path, s)
+			})
+		}
+	}
 }
 
-func testWrite(t *testing.T, write func(string, func(io.Writer) error) error) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	put := func(s string) func(io.Writer) error {
-		return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
-	}
-	check := func(want string) {
-		t.Helper()
-		if b, err := os.ReadFile(path); err != nil || string(b) != want {
-			t.Errorf("the file holds %q (%v), want %q", b, err, want)
-		}
-		if names := folder(t, dir); !reflect.DeepEqual(names, []string{"f"}) {
-			t.Errorf("the folder holds %q", names)
-		}
-	}
-	if err := write(path, put("old")); err != nil {
+// TestWriteFails: what goes wrong leaves the old file and no temporary one.
+func TestWriteFails(t *testing.T) {
+	errFull := errors.New("no space left on device")
+	path := filepath.Join(t.TempDir(), "f")
+	if err := Write(path, text("old")); err != nil {
 		t.Fatal(err)
 	}
-	check("old")
-
-	// A failing writer, after more bytes than any buffer holds, leaves the old file and no debris.
-	err := write(path, func(w io.Writer) error {
-		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
-			return err
+	t.Run("error", func(t *testing.T) {
+		err := Write(path, func(w io.Writer) error {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil { // more than any buffer holds
+				return err
+			}
+			return errFull
+		})
+		if !errors.Is(err, errFull) || !strings.Contains(err.Error(), path) {
+			t.Errorf("got error %v", err)
 		}
-		return errFull
+		wantOnly(t, path, "old")
 	})
-	if !errors.Is(err, errFull) || !strings.Contains(err.Error(), path) {
-		t.Errorf("got %v", err)
-	}
-	check("old")
-
-	func() { // so does a panic
+	t.Run("panic", func(t *testing.T) {
 		defer func() {
-			if recover() == nil {
+			if recover() != "write" {
 				t.Error("the panic was swallowed")
 			}
+			wantOnly(t, path, "old")
 		}()
-		write(path, func(w io.Writer) error { panic("write") })
-	}()
-	check("old")
+		Write(path, func(w io.Writer) error { panic("write") })
+	})
+	t.Run("folder", func(t *testing.T) {
+		if err := Write(filepath.Dir(path), text("x")); err == nil || !strings.Contains(err.Error(), filepath.Dir(path)) {
+			t.Errorf("got error %v", err)
+		}
+		wantOnly(t, path, "old")
+	})
+	t.Run("missing folder", func(t *testing.T) {
+		if err := Write(filepath.Join(t.TempDir(), "none", "f"), text("x")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got error %v", err)
+		}
+	})
+}
 
-	if err := write(path, put("new")); err != nil {
+// TestWriteKeeps: permissions, links and devices stay what they are.
+func TestWriteKeeps(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has other permissions, lets few make links, and has other devices")
+	}
+	path := filepath.Join(t.TempDir(), "f")
+	if err := Write(path, text("old")); err != nil {
 		t.Fatal(err)
 	}
-	check("new")
-
-	if runtime.GOOS != "windows" {
+	t.Run("permissions", func(t *testing.T) {
 		if err := os.Chmod(path, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		if err := write(path, put("kept")); err != nil {
+		if err := Write(path, text("kept")); err != nil {
 			t.Fatal(err)
 		}
-		check("kept")
+		wantOnly(t, path, "kept")
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
-			t.Errorf("permissions %v (%v), want 0640 kept", info.Mode(), err)
+			t.Errorf("permissions %v (%v), want 0640", info.Mode(), err)
 		}
+	})
+	t.Run("link", func(t *testing.T) {
 		link := filepath.Join(t.TempDir(), "link")
 		if err := os.Symlink(path, link); err != nil {
 			t.Fatal(err)
 		}
-		if err := write(link, put("through a link")); err != nil {
+		if err := Write(link, text("through a link")); err != nil {
 			t.Fatal(err)
 		}
-		check("through a link")
-		if err := write(os.DevNull, put("gone")); err != nil {
+		wantOnly(t, path, "through a link")
+		if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+			t.Errorf("the link was replaced: %v", err)
+		}
+	})
+	t.Run("device", func(t *testing.T) {
+		if err := Write(os.DevNull, text("gone")); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := os.Stat(os.DevNull); err != nil || info.Mode().IsRegular() {
 			t.Errorf("%s was replaced", os.DevNull)
 		}
-	}
-	if err := write(dir, put("x")); err == nil {
-		t.Error("a folder was written")
-	}
-	if err := write(filepath.Join(dir, "none", "f"), put("x")); err == nil {
-		t.Error("a file in a missing folder was written")
-	}
+	})
 }
