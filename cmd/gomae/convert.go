@@ -121,7 +121,7 @@ func (e *env) list(path string) error {
 		values += n
 		rows[i] = [3]string{printable(name), f.DType(name), strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")}
 		for k := range width {
-			width[k] = max(width[k], len(rows[i][k]))
+			width[k] = max(width[k], min(len(rows[i][k]), 100)) // a long name is not the width of the others
 		}
 	}
 	for _, r := range rows {
