@@ -177,7 +177,7 @@ func pthTensorsRefused(t testing.TB) []refused {
 		{"parameter of no tensor", ErrDamaged, "_rebuild_parameter", in("ctorch._utils\n_rebuild_parameter\n(NtR")},
 		{"type of no tensor", ErrUnsupported, "", in("ctorch._tensor\n_rebuild_from_type_v2\n(NNNNtR")},
 		{"v3 of no type", ErrUnsupported, "None", in("ctorch._utils\n_rebuild_tensor_v3\n(" + st + "I0\n" + tupleOf(1) + tupleOf(1) + "I00\nNNtR")},
-		{"expanded", ErrTooLarge, `"w"`, in(tensorOf(st, 0, tupleOf(1<<40), tupleOf(0)))},
+		{"expanded", ErrTooLarge, `"w"`, in(tensorOf(st, 0, tupleOf(1<<30), tupleOf(0)))},
 	}
 }
 

@@ -201,7 +201,7 @@ func (v *view) seeks() int64 { return int64(v.count) * 4096 }
 // cost returns what reading the tensor takes of a budget: the bytes that it becomes, those that are
 // read, and some for the time that elements far apart take.
 func (v *view) cost() int64 {
-	if v.count > 1<<48 {
+	if int64(v.count) > 1<<48 {
 		return math.MaxInt64
 	}
 	n := viewSize + int64(v.count)*int64(readSizes[v.dtype]) + min(chunkSize, v.bytes())
