@@ -51,7 +51,10 @@ func readAny(t testing.TB, b []byte) {
 		}
 		listing := 0
 		for _, name := range f.Names() {
-			shape, _ := f.Shape(name)
+			shape, ok := f.Shape(name)
+			if !ok || f.DType(name) == "" {
+				t.Errorf("%s is listed but has no shape or dtype", Quote(name))
+			}
 			listing += len(name) + len(f.DType(name)) + len(shape)
 		}
 		for _, c := range f.Contents() {

@@ -50,12 +50,12 @@ func (s *storage) open() (io.ReaderAt, error) {
 	}
 	rc, err := s.packed.Open()
 	if err != nil {
-		return nil, err
+		return nil, damaged("storage %s: %w", Quote(s.key), err)
 	}
 	defer rc.Close()
 	b, err := readExactly(rc, s.packed.UncompressedSize64)
 	if err != nil {
-		return nil, err
+		return nil, damaged("storage %s: %w", Quote(s.key), err)
 	}
 	s.at = bytes.NewReader(b)
 	return s.at, nil

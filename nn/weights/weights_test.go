@@ -108,6 +108,12 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestOpenFSInvalidPath(t *testing.T) {
+	if _, err := OpenFS(os.DirFS(t.TempDir()), "../x"); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("got error %v", err)
+	}
+}
+
 func TestNewReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	b := zipOf(t, zip.Store, dictOf("w", goodTensor)+".", two)
