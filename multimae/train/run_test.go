@@ -158,7 +158,7 @@ func TestResume(t *testing.T) {
 	}
 
 	// stop interrupts a run when hook says so and checks what it leaves.
-	stop := func(what string, dir string, o Options, hook func(o *Options, stop func()), steps int) {
+	stop := func(t *testing.T, what, dir string, o Options, hook func(o *Options, stop func()), steps int) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -172,7 +172,7 @@ func TestResume(t *testing.T) {
 		}
 		noLeftovers(t, dir)
 	}
-	goOn := func(what, dir string, from int) {
+	goOn := func(t *testing.T, what, dir string, from int) {
 		t.Helper()
 		o := options(dir)
 		o.Config, o.Resume, o.Workers = nil, true, 2
@@ -199,10 +199,11 @@ func TestResume(t *testing.T) {
 		ks = []int{0, 4, 7, 12}
 	}
 	for _, k := range ks {
-		dir := filepath.Join(t.TempDir(), "run")
-		what := fmt.Sprintf("after step %d", k)
-		stop(what, dir, options(dir), atStep(k), k)
-		goOn(what, dir, k)
+		t.Run(fmt.Sprintf("after step %d", k), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			stop(t, "stopped", dir, options(dir), atStep(k), k)
+			goOn(t, "gone on", dir, k)
+		})
 	}
 
 	// Twice, and in the middle of each of the validations.
@@ -210,7 +211,7 @@ func TestResume(t *testing.T) {
 	o := options(dir)
 	for i, step := range []int{4, 8, 12} {
 		what := fmt.Sprintf("in validation at step %d", step)
-		stop(what, dir, o, func(o *Options, stop func()) {
+		stop(t, what, dir, o, func(o *Options, stop func()) {
 			o.Val = &hooked{Dataset: o.Val, hook: func(int) { stop() }}
 		}, step)
 		if got := strings.Count(readFile(t, dir, MetricsFile), "val.loss\""); got != i {
@@ -218,7 +219,7 @@ func TestResume(t *testing.T) {
 		}
 		o = options(dir)
 		o.Resume = true
-		stop(what+", again", dir, o, func(o *Options, stop func()) {
+		stop(t, what+", again", dir, o, func(o *Options, stop func()) {
 			o.OnEvaluate = func(at int, e *Evaluation) {
 				if at != step || e.Samples != 6 {
 					t.Errorf("%s: told of step %d, %+v", what, at, e)
@@ -231,7 +232,7 @@ func TestResume(t *testing.T) {
 			}
 		}, step)
 	}
-	goOn("in validations", dir, 12)
+	goOn(t, "in validations", dir, 12)
 }
 
 // hooked is a dataset that calls hook before it reads a sample.
@@ -258,40 +259,42 @@ func TestKilled(t *testing.T) {
 	finish(t, context.Background(), o)
 	want := results(t, straight)
 	for _, k := range []int{1, 4, 6, 9, 12} {
-		dir := filepath.Join(copies, fmt.Sprint(k))
-		metrics := filepath.Join(dir, MetricsFile)
-		f, err := os.OpenFile(metrics, os.O_WRONLY|os.O_APPEND, 0o666)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fmt.Fprintf(f, `{"step": %d, "epo`, k)
-		f.Close()
-		// Killed while saving. A checkpoint may be there with those before it still to be removed,
-		// and the model folder may not yet be.
-		for _, name := range []string{CheckpointName(k), multimae.WeightsFile, bestWeights} {
-			temp := filepath.Join(dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp-123abc")
-			if err := os.MkdirAll(filepath.Dir(temp), 0o777); err != nil {
+		t.Run(fmt.Sprintf("copy of step %d", k), func(t *testing.T) {
+			dir := filepath.Join(copies, fmt.Sprint(k))
+			metrics := filepath.Join(dir, MetricsFile)
+			f, err := os.OpenFile(metrics, os.O_WRONLY|os.O_APPEND, 0o666)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(temp, []byte("half"), 0o666); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if k == 12 {
-			for _, j := range []string{"7", "10"} { // which are not gone on from
-				if err := os.CopyFS(dir, onlyCheckpoints{os.DirFS(filepath.Join(copies, j)), os.DirFS(dir)}); err != nil {
+			fmt.Fprintf(f, `{"step": %d, "epo`, k)
+			f.Close()
+			// Killed while saving. A checkpoint may be there with those before it still to be
+			// removed, and the model folder may not yet be.
+			for _, name := range []string{CheckpointName(k), multimae.WeightsFile, bestWeights} {
+				temp := filepath.Join(dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp-123abc")
+				if err := os.MkdirAll(filepath.Dir(temp), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(temp, []byte("half"), 0o666); err != nil {
 					t.Fatal(err)
 				}
 			}
-		}
-		o := options(dir)
-		o.Resume = true
-		saved := map[int]int{1: 0, 4: 0, 6: 5, 9: 8, 12: 10}[k] // 5 and 10 are due, 4 and 8 best: all saved at the head of the step that follows
-		if r := finish(t, context.Background(), o); r.Resumed != saved {
-			t.Errorf("copy of step %d: resumed at %d, want %d", k, r.Resumed, saved)
-		}
-		same(t, fmt.Sprintf("copy of step %d", k), results(t, dir), want)
-		noLeftovers(t, dir)
+			if k == 12 {
+				for _, j := range []string{"7", "10"} { // which are not gone on from
+					if err := os.CopyFS(dir, onlyCheckpoints{os.DirFS(filepath.Join(copies, j)), os.DirFS(dir)}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			o := options(dir)
+			o.Resume = true
+			saved := map[int]int{1: 0, 4: 0, 6: 5, 9: 8, 12: 10}[k] // 5 and 10 are due, 4 and 8 best: all saved at the head of the step that follows
+			if r := finish(t, context.Background(), o); r.Resumed != saved {
+				t.Errorf("resumed at %d, want %d", r.Resumed, saved)
+			}
+			same(t, "gone on", results(t, dir), want)
+			noLeftovers(t, dir)
+		})
 	}
 }
 
@@ -788,64 +791,65 @@ func TestFallsBack(t *testing.T) {
 		cases = cases[:2]
 	}
 	for _, c := range cases {
-		what := fmt.Sprintf("%v damaged", c.damaged)
-		dir := filepath.Join(t.TempDir(), "run")
-		ctx, cancel := context.WithCancel(context.Background())
-		o := options(dir)
-		o.Keep = 3 // 8, 10, 11
-		o.OnStep = func(p *Progress) {
-			if p.Step == 11 {
-				cancel()
-			}
-		}
-		finish(t, ctx, o)
-		var paths []string
-		for _, step := range c.damaged {
-			path := filepath.Join(dir, CheckpointName(step))
-			flip(t, path)
-			if step > c.from {
-				paths = append(paths, path+" is damaged: its ")
-			}
-		}
-		if c.best {
-			// A run needs only the step and the loss of the best model, and a validation as good is
-			// to come.
-			path := filepath.Join(dir, bestWeights)
-			if err := os.Truncate(path, 1000); err != nil {
-				t.Fatal(err)
-			}
-			paths = append(paths, path+": ")
-		}
-		o = options(dir)
-		o.Resume, o.Keep = true, 3
-		var told []string
-		o.OnDamaged = func(err error, step int) {
-			if step != c.from {
-				t.Errorf("%s: going on from %d, want %d", what, step, c.from)
-			}
-			told = append(told, err.Error())
-		}
-		o.OnStart = func(done int) {
-			if len(told) != len(paths) {
-				t.Fatalf("%s: told %q, want %d", what, told, len(paths))
-			}
-			for i := range told {
-				if !strings.Contains(told[i], paths[i]) {
-					t.Errorf("%s: told %q, want %q", what, told[i], paths[i])
+		t.Run(fmt.Sprintf("%v damaged", c.damaged), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			ctx, cancel := context.WithCancel(context.Background())
+			o := options(dir)
+			o.Keep = 3 // 8, 10, 11
+			o.OnStep = func(p *Progress) {
+				if p.Step == 11 {
+					cancel()
 				}
 			}
-		}
-		if r := finish(t, context.Background(), o); r.Resumed != c.from || r.Best.Step != 12 {
-			t.Errorf("%s: %+v", what, r)
-		}
-		same(t, what, results(t, dir), want)
-		// The checkpoints passed over are gone, the earlier ones are as they were.
-		left := saved(t, dir)
-		for _, step := range left {
-			if err := verify(filepath.Join(dir, CheckpointName(step))); (err != nil) != (step < c.from && slices.Contains(c.damaged, step)) {
-				t.Errorf("%s: %v is left: %v", what, left, err)
+			finish(t, ctx, o)
+			var paths []string
+			for _, step := range c.damaged {
+				path := filepath.Join(dir, CheckpointName(step))
+				flip(t, path)
+				if step > c.from {
+					paths = append(paths, path+" is damaged: its ")
+				}
 			}
-		}
+			if c.best {
+				// A run needs only the step and the loss of the best model, and a validation as
+				// good is to come.
+				path := filepath.Join(dir, bestWeights)
+				if err := os.Truncate(path, 1000); err != nil {
+					t.Fatal(err)
+				}
+				paths = append(paths, path+": ")
+			}
+			o = options(dir)
+			o.Resume, o.Keep = true, 3
+			var told []string
+			o.OnDamaged = func(err error, step int) {
+				if step != c.from {
+					t.Errorf("going on from %d, want %d", step, c.from)
+				}
+				told = append(told, err.Error())
+			}
+			o.OnStart = func(done int) {
+				if len(told) != len(paths) {
+					t.Fatalf("told %q, want %d", told, len(paths))
+				}
+				for i := range told {
+					if !strings.Contains(told[i], paths[i]) {
+						t.Errorf("told %q, want %q", told[i], paths[i])
+					}
+				}
+			}
+			if r := finish(t, context.Background(), o); r.Resumed != c.from || r.Best.Step != 12 {
+				t.Errorf("%+v", r)
+			}
+			same(t, "gone on", results(t, dir), want)
+			// The checkpoints passed over are gone, the earlier ones are as they were.
+			left := saved(t, dir)
+			for _, step := range left {
+				if err := verify(filepath.Join(dir, CheckpointName(step))); (err != nil) != (step < c.from && slices.Contains(c.damaged, step)) {
+					t.Errorf("%v is left: %v", left, err)
+				}
+			}
+		})
 	}
 }
 
@@ -896,33 +900,34 @@ func TestBest(t *testing.T) {
 		at     int
 		behind bool // goes back to before the best one
 	}{{best.Step - 1, false}, {best.Step, false}, {best.Step + 1, true}, {15, false}} {
-		what := fmt.Sprintf("%+v, best %d", c, best.Step)
-		dir := filepath.Join(t.TempDir(), "run")
-		ctx, cancel := context.WithCancel(context.Background())
-		o := worse(dir)
-		o.Keep = 99
-		o.OnStep = func(p *Progress) {
-			if p.Step == c.at {
-				cancel()
-			}
-		}
-		finish(t, ctx, o)
-		from := c.at
-		if c.behind {
-			for _, step := range saved(t, dir) {
-				if step >= best.Step {
-					flip(t, filepath.Join(dir, CheckpointName(step)))
-				} else {
-					from = step
+		t.Run(fmt.Sprintf("stopped at %d, best %d", c.at, best.Step), func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			ctx, cancel := context.WithCancel(context.Background())
+			o := worse(dir)
+			o.Keep = 99
+			o.OnStep = func(p *Progress) {
+				if p.Step == c.at {
+					cancel()
 				}
 			}
-		}
-		o = worse(dir)
-		o.Resume = true
-		if r := finish(t, context.Background(), o); r.Best != best || r.Resumed != from {
-			t.Errorf("%s: %+v", what, r)
-		}
-		same(t, what, resultsAt(t, dir, 16), want)
+			finish(t, ctx, o)
+			from := c.at
+			if c.behind {
+				for _, step := range saved(t, dir) {
+					if step >= best.Step {
+						flip(t, filepath.Join(dir, CheckpointName(step)))
+					} else {
+						from = step
+					}
+				}
+			}
+			o = worse(dir)
+			o.Resume = true
+			if r := finish(t, context.Background(), o); r.Best != best || r.Resumed != from {
+				t.Errorf("%+v", r)
+			}
+			same(t, "gone on", resultsAt(t, dir, 16), want)
+		})
 	}
 
 	// If it cannot be written, the validation is not logged.
@@ -951,27 +956,29 @@ func TestBest(t *testing.T) {
 // TestKeep counts checkpoints.
 func TestKeep(t *testing.T) {
 	for keep, want := range map[int]string{0: "[10 12]", 1: "[12]", 99: "[4 5 8 10 12]"} {
-		o := options(filepath.Join(t.TempDir(), "run [1]")) // a name that is no pattern
-		o.Keep = keep
-		finish(t, context.Background(), o)
-		if got := fmt.Sprint(saved(t, o.Dir)); got != want {
-			t.Errorf("keep %d: %s, want %s", keep, got, want)
-		}
-		// A checkpoint of a process that was killed before it could remove it, and the file that it
-		// was writing. Other files stay.
-		for _, name := range []string{CheckpointName(3), "." + CheckpointName(13) + ".tmp-1", ".notes.tmp-1", "checkpoint-3.safetensors"} {
-			if err := os.WriteFile(filepath.Join(o.Dir, name), nil, 0o666); err != nil {
-				t.Fatal(err)
+		t.Run(fmt.Sprint(keep), func(t *testing.T) {
+			o := options(filepath.Join(t.TempDir(), "run [1]")) // a name that is no pattern
+			o.Keep = keep
+			finish(t, context.Background(), o)
+			if got := fmt.Sprint(saved(t, o.Dir)); got != want {
+				t.Errorf("%s, want %s", got, want)
 			}
-		}
-		o.Resume = true
-		finish(t, context.Background(), o)
-		if keep < 99 && fmt.Sprint(saved(t, o.Dir)) != want {
-			t.Errorf("keep %d: %v after another", keep, saved(t, o.Dir))
-		}
-		if left, _ := fs.Glob(os.DirFS(o.Dir), ".*"); fmt.Sprint(left) != "[.notes.tmp-1]" {
-			t.Errorf("left %v", left)
-		}
+			// A checkpoint of a process that was killed before it could remove it, and the file
+			// that it was writing. Other files stay.
+			for _, name := range []string{CheckpointName(3), "." + CheckpointName(13) + ".tmp-1", ".notes.tmp-1", "checkpoint-3.safetensors"} {
+				if err := os.WriteFile(filepath.Join(o.Dir, name), nil, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.Resume = true
+			finish(t, context.Background(), o)
+			if keep < 99 && fmt.Sprint(saved(t, o.Dir)) != want {
+				t.Errorf("%v after another", saved(t, o.Dir))
+			}
+			if left, _ := fs.Glob(os.DirFS(o.Dir), ".*"); fmt.Sprint(left) != "[.notes.tmp-1]" {
+				t.Errorf("left %v", left)
+			}
+		})
 	}
 	o := options(t.TempDir())
 	o.Keep = -1
