@@ -127,7 +127,7 @@ func (e *env) list(path string) error {
 	for _, r := range rows {
 		fmt.Fprintf(e.stdout, "%-*s  %-*s  %s\n", width[0], r[0], width[1], r[1], r[2])
 	}
-	fmt.Fprintf(e.stdout, "%d tensors of %d values\n", len(names), values)
+	fmt.Fprintf(e.stdout, "%s of %s\n", count(len(names), "tensor"), count(values, "value"))
 	for _, c := range f.Contents() {
 		fmt.Fprintf(e.stdout, "%s: %s\n", printable(c.Key), printable(c.Text))
 		for _, entry := range c.Entries {
@@ -180,7 +180,7 @@ func (e *env) convert(c conversion) error {
 	}); err != nil {
 		return err
 	}
-	e.logf("wrote %d tensors to %s", len(tensors), quote(c.dst))
+	e.logf("wrote %s to %s", count(len(tensors), "tensor"), quote(c.dst))
 	return nil
 }
 

@@ -58,7 +58,7 @@ func TestConvertFormats(t *testing.T) {
 	if !bytes.Equal(a, c) || !bytes.HasPrefix(a, []byte("PK")) {
 		t.Error("the same tensors gave other files")
 	}
-	// What is derived is the model of the dump.
+	// The configuration that is inferred is the one of the dump.
 	source, err := multimae.LoadConfig(os.DirFS(tinyDump), multimae.ConfigFile)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestConvertList(t *testing.T) {
 	if err != nil || file.Close() != nil {
 		t.Fatal(err)
 	}
-	if stdout, _ := ok(t, "convert", "-list", path); stdout != "\"\\x1b[2J\"  I64  [1]\n1 tensors of 1 values\nformat: pt\n" {
+	if stdout, _ := ok(t, "convert", "-list", path); stdout != "\"\\x1b[2J\"  I64  [1]\n1 tensor of 1 value\nformat: pt\n" {
 		t.Errorf("list %q", stdout)
 	}
 	if stdout, _ := ok(t, "convert", tinyDump, "-list"); !strings.Contains(stdout, "global_tokens ") || !strings.Contains(stdout, "183 tensors") {

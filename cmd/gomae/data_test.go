@@ -76,7 +76,7 @@ func TestDataCheckProblems(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "semseg", "scene", "000005.png")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, "rgb", "empty.png"), 0o777); err != nil { // a folder, whatever its name
+	if err := os.Mkdir(filepath.Join(dir, "rgb", "empty.png"), 0o777); err != nil { // it is a folder in spite of its name
 		t.Fatal(err)
 	}
 	write(t, []byte("text"), dir, "rgb", "scene", "000006.png")

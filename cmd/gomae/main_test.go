@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program is the command as a process.
+// program returns the command as a process.
 func program(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	if runtime.GOOS == "js" || runtime.GOOS == "windows" {

@@ -16,7 +16,7 @@ import (
 
 const tinyDump = "../../testdata/parity/pretrain_tiny"
 
-// damagedDump is a copy whose expected values are those of another model.
+// damagedDump returns a copy of a dump with one weight changed.
 func damagedDump(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "damaged")
@@ -82,7 +82,7 @@ func TestParityMarkdown(t *testing.T) {
 		t.Fatalf("exit %d, stderr %q\n%s", code, stderr, stdout)
 	}
 	if !regexp.MustCompile(`^SIMD level [a-z0-9]+; bold: above PyTorch's own error and above 5e-07\.$`).MatchString(lines[0]) {
-		t.Errorf("above the table stands %q", lines[0])
+		t.Errorf("the line above the table is %q", lines[0])
 	}
 	// The first dump has no encoder, whose column comes first all the same.
 	if lines[2] != "| dump | encoder | out | loss | grad | step0 | step1 | step2 | param | largest ratio |" || lines[3] != "|---|---|---|---|---|---|---|---|---|---|" {
@@ -115,8 +115,8 @@ func TestParityMarkdown(t *testing.T) {
 	}
 }
 
-// TestRatioTable checks that the table in testdata/README.md is of the committed dumps and in
-// today's form. Its digits are those of one machine.
+// TestRatioTable checks that the table in testdata/README.md has the committed dumps and the
+// present form. Its digits are those of one machine.
 func TestRatioTable(t *testing.T) {
 	b, err := os.ReadFile("../../testdata/README.md")
 	if err != nil {
@@ -139,14 +139,14 @@ func TestRatioTable(t *testing.T) {
 	for _, d := range dumps {
 		want = append(want, d.Name())
 	}
-	const anew = "\nwrite it anew with the command above it"
+	const remedy = "\nmake it anew with the command above it"
 	if fmt.Sprint(rows) != fmt.Sprint(want) {
-		t.Errorf("the table in testdata/README.md has rows %v, the dumps are %v%s", rows, want, anew)
+		t.Errorf("the table in testdata/README.md has rows %v, the dumps are %v%s", rows, want, remedy)
 	}
 	_, now, _ := gomae("parity", "-markdown", tinyDump)
 	head := strings.SplitAfter(now, "\n")[1:4]
 	if !strings.Contains(table, strings.Join(head, "")) || !strings.HasPrefix(table, "SIMD level avx512; ") {
-		t.Errorf("the table in testdata/README.md does not have the head\n%s%s", strings.Join(head, ""), anew)
+		t.Errorf("the table in testdata/README.md does not have the head\n%s%s", strings.Join(head, ""), remedy)
 	}
 }
 

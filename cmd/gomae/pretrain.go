@@ -85,13 +85,13 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	if err != nil {
 		return err
 	}
-	of := ""
+	configFile := ""
 	if resumed {
-		of = filepath.Join(f.out, multimae.ConfigFile)
+		configFile = filepath.Join(f.out, multimae.ConfigFile)
 	} else if f.resume {
 		e.logf("there is no run in %s: starting one", quote(f.out))
 	}
-	trainSet, val, err := datasets(c, of)
+	trainSet, val, err := datasets(c, configFile)
 	if err != nil {
 		return err
 	}

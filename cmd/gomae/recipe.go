@@ -242,13 +242,14 @@ func entries(prefix string, object []byte) (list []entry) {
 // heldScenes is the number of the first rendered scene that no run trains on.
 const heldScenes = 1_000_000_000
 
-// datasets opens what a configuration trains on. of is the config.json of the run if it is resumed.
-func datasets(c *multimae.Config, of string) (trainSet, val data.Dataset, err error) {
+// datasets opens what a configuration trains on. configFile is that of the run if it is resumed,
+// otherwise "".
+func datasets(c *multimae.Config, configFile string) (trainSet, val data.Dataset, err error) {
 	if dir := c.Train.Data; dir != "" && dir != scenesData {
 		if trainSet, val, err = data.OpenSplit(dir, c.Inputs); errors.Is(err, fs.ErrNotExist) {
 			remedy := "give one with -data"
-			if of != "" {
-				remedy = "put the right path into " + quote(of)
+			if configFile != "" {
+				remedy = "put the right path into " + quote(configFile)
 			}
 			err = fmt.Errorf("train.data: there is no folder %s; %s", quote(dir), remedy)
 		}

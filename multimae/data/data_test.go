@@ -31,8 +31,8 @@ var (
 	all      = []multimae.Input{rgbIn, depthIn, semsegIn}
 )
 
-// patterns is a dataset of n samples of size×size pixels, whose values are those that files can
-// hold: colour in steps of 1/255, depth of 2^−16, ids below 16.
+// patterns returns a dataset of n samples of size×size pixels with values that files can hold:
+// colour in steps of 1/255, depth in steps of 2^−16, ids below 16.
 func patterns(first, n, size int, seed uint64) Dataset {
 	ds := &memory{}
 	for i := range n {
@@ -256,8 +256,8 @@ func TestLoaderOrder(t *testing.T) {
 	}
 }
 
-// TestLoaderSame is the promise of exact resumes: batch k is the same to the bit for any number of
-// workers and any start.
+// TestLoaderSame checks what exact resumes depend on: batch k is the same, bit for bit, for any
+// number of workers and any start.
 func TestLoaderSame(t *testing.T) {
 	ds := patterns(0, 11, 32, 1)
 	run := func(workers, start, n int) (out []*multimae.Batch) {
@@ -416,7 +416,7 @@ func TestPermutation(t *testing.T) {
 			}
 		})
 	}
-	// All 24 orders of four come up about equally often.
+	// Each of the 24 orders of four comes up about equally often.
 	count := map[[4]int]int{}
 	for e := range uint64(2400) {
 		p := newPermutation(4, 7, e)
@@ -654,8 +654,7 @@ func TestReadImage(t *testing.T) {
 	}
 }
 
-// TestBadFolders breaks a good folder in each way, and looks at what opening, reading and checking
-// say.
+// TestBadFolders breaks a good folder in each way, then opens, reads and checks it.
 func TestBadFolders(t *testing.T) {
 	good := t.TempDir()
 	if err := WriteFolder(context.Background(), good, patterns(0, 3, 16, 1), nil); err != nil {
@@ -741,7 +740,7 @@ func TestBadFolders(t *testing.T) {
 			}
 		})
 	}
-	// What is left of a sample is checked even where a whole modality is gone.
+	// The other files are checked even if a whole modality is missing.
 	two := t.TempDir()
 	if err := os.CopyFS(two, os.DirFS(good)); err != nil {
 		t.Fatal(err)
@@ -788,7 +787,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(jpg.Bytes())
 	f.Add(header(1<<31-1, 1<<31-1, 8, 2))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		// A forged size within the limit is only slow.
+		// A forged size within the limit takes time and does no harm.
 		if c, _, err := image.DecodeConfig(bytes.NewReader(b)); err == nil && c.Width > 0 && c.Height > 1<<20/c.Width {
 			return
 		}
@@ -808,7 +807,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// BenchmarkLoader is a batch of eight from samples in memory: resize, standardise and collate.
+// BenchmarkLoader makes batches of eight from samples in memory: resize, standardise and collate.
 func BenchmarkLoader(b *testing.B) {
 	ds := &memory{}
 	for i := range 8 {

@@ -98,7 +98,7 @@ func dumpOf(t *testing.T, folder string) dump {
 	return d
 }
 
-// edit writes a file anew with what f makes of its tensors.
+// edit replaces the tensors of a file by what f makes of them.
 func (d dump) edit(file string, f func(map[string]*weights.Tensor)) {
 	d.t.Helper()
 	s, err := weights.OpenFS(d, file)

@@ -196,7 +196,7 @@ func figure(c *multimae.Config, o *multimae.Output) string {
 
 // tally collects sums over batches.
 type tally struct {
-	loss, samples float64 // over samples of which something is hidden
+	loss, samples float64 // over samples with hidden patches
 	sum, count    float64 // of the figure, over masked values
 }
 

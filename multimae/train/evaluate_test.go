@@ -19,8 +19,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// slowScore is an output's loss and figure by pixels of whole images, in float64 and one value at a
-// time. predict gives the prediction.
+// slowScore computes the loss and the figure of an output over the pixels of whole images, in
+// float64 and one value at a time. predict returns the prediction.
 func slowScore(c *multimae.Config, o *multimae.Output, b *multimae.Batch, masks *multimae.Masks, predict func(s, ch, y, x int) float64) (loss, value float64) {
 	h, w := b.H/o.Stride, b.W/o.Stride
 	p := c.PatchSize / o.Stride
@@ -228,7 +228,7 @@ func (o *only) Sample(i int) (*data.Sample, error) {
 	return s, err
 }
 
-// TestEvaluateParts checks what there is no score for, samples that cannot be read, and several
+// TestEvaluateParts evaluates outputs without a score, samples that cannot be read, and several
 // batches.
 func TestEvaluateParts(t *testing.T) {
 	c := tinyConfig()

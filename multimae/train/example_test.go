@@ -9,7 +9,7 @@ import (
 	"github.com/gomae/gomae/multimae/train"
 )
 
-// A loop of one's own: a small model begins to learn two scenes by heart.
+// A loop of your own: a small model begins to learn two scenes by heart.
 func ExampleTrainer() {
 	c, err := multimae.Preset("tiny", len(scenes.Classes))
 	if err != nil {

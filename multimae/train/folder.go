@@ -16,7 +16,7 @@ import (
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// The files of a run beside those of a model folder and the checkpoints.
+// The files of a run, in addition to the checkpoints and the files of a model folder.
 const (
 	MetricsFile  = "metrics.jsonl"
 	PicturesFile = "reconstructions.png"

@@ -18,7 +18,8 @@ import (
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-// killedDir is the variable with the folder of the run that this binary is to be a process of.
+// killedDir is the environment variable with the folder of the run, if this binary is to be a
+// process of the test.
 const killedDir = "GOMAE_TEST_TRAIN"
 
 func init() {
@@ -40,8 +41,8 @@ func init() {
 	os.Exit(0)
 }
 
-// killedOptions are those of a run that has everything random there is, and that saves for most of
-// its time.
+// killedOptions returns the options of a run that uses all random numbers there are and spends most
+// of its time saving.
 func killedOptions(dir string) Options {
 	c := tinyConfig()
 	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
@@ -51,7 +52,7 @@ func killedOptions(dir string) Options {
 }
 
 // TestKilledProcesses kills processes at random moments, many of them while they save, until the
-// run is done, and wants the files of one that was left alone.
+// run is done. Its files must be those of a run that was left alone.
 func TestKilledProcesses(t *testing.T) {
 	begin := func(dir string) *exec.Cmd {
 		t.Helper()
@@ -98,8 +99,8 @@ func TestKilledProcesses(t *testing.T) {
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
 			t.Fatalf("%s: %v", what, err)
 		}
-		// What has its name is complete, at every moment.
-		steps, _ := (&folder{dir: dir}).checkpoints() // the folder may not yet be there
+		// A file with its name is complete at every moment.
+		steps, _ := (&folder{dir: dir}).checkpoints() // there may be no folder yet
 		for _, step := range steps {
 			if err := verify(filepath.Join(dir, CheckpointName(step))); err != nil {
 				t.Errorf("%s: %v", what, err)

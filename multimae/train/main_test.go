@@ -14,7 +14,7 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// tinyConfig has all modalities and losses in 12 tokens.
+// tinyConfig returns a configuration with all modalities and losses in 12 tokens.
 func tinyConfig() *multimae.Config {
 	classes := len(scenes.Classes)
 	c := &multimae.Config{
@@ -94,7 +94,7 @@ func step(t *testing.T, tr *Trainer, b *multimae.Batch) *Metrics {
 	return x
 }
 
-// state is a copy of all that a checkpoint holds.
+// state returns a copy of everything that a checkpoint holds.
 func state(tr *Trainer) map[string][]float32 {
 	all := map[string][]float32{}
 	for _, x := range tr.tensors() {

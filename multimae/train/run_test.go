@@ -206,7 +206,7 @@ func TestResume(t *testing.T) {
 		})
 	}
 
-	// Twice, and in the middle of each of the validations.
+	// Interrupt the same run twice in each of its validations.
 	dir := filepath.Join(t.TempDir(), "run")
 	o := options(dir)
 	for i, step := range []int{4, 8, 12} {
@@ -226,7 +226,7 @@ func TestResume(t *testing.T) {
 				}
 				stop()
 			}
-			if step == 12 { // the last one is told with the run complete
+			if step == 12 { // OnEvaluate of the last one comes when the run is complete
 				o.OnEvaluate = nil
 				stop()
 			}
@@ -268,8 +268,8 @@ func TestKilled(t *testing.T) {
 			}
 			fmt.Fprintf(f, `{"step": %d, "epo`, k)
 			f.Close()
-			// Killed while saving. A checkpoint may be there with those before it still to be
-			// removed, and the model folder may not yet be.
+			// As if killed while saving: the files that were being written, and checkpoints that
+			// were still to be removed.
 			for _, name := range []string{CheckpointName(k), multimae.WeightsFile, bestWeights} {
 				temp := filepath.Join(dir, filepath.Dir(name), "."+filepath.Base(name)+".tmp-123abc")
 				if err := os.MkdirAll(filepath.Dir(temp), 0o777); err != nil {
@@ -280,7 +280,7 @@ func TestKilled(t *testing.T) {
 				}
 			}
 			if k == 12 {
-				for _, j := range []string{"7", "10"} { // which are not gone on from
+				for _, j := range []string{"7", "10"} { // the run must not go on from these
 					if err := os.CopyFS(dir, onlyCheckpoints{os.DirFS(filepath.Join(copies, j)), os.DirFS(dir)}); err != nil {
 						t.Fatal(err)
 					}
@@ -288,7 +288,7 @@ func TestKilled(t *testing.T) {
 			}
 			o := options(dir)
 			o.Resume = true
-			saved := map[int]int{1: 0, 4: 0, 6: 5, 9: 8, 12: 10}[k] // 5 and 10 are due, 4 and 8 best: all saved at the head of the step that follows
+			saved := map[int]int{1: 0, 4: 0, 6: 5, 9: 8, 12: 10}[k] // 5 and 10 are due, 4 and 8 are best: all are saved before the next step
 			if r := finish(t, context.Background(), o); r.Resumed != saved {
 				t.Errorf("resumed at %d, want %d", r.Resumed, saved)
 			}
@@ -338,11 +338,11 @@ func TestResumeFinished(t *testing.T) {
 	}
 }
 
-// TestMetrics checks each line's keys, in order.
+// TestMetrics checks the keys of each line and their order.
 func TestMetrics(t *testing.T) {
 	dir := t.TempDir()
 	o := options(dir)
-	o.Config.Train.SkipGrad = 1e-9 // each step skipped, and so logged
+	o.Config.Train.SkipGrad = 1e-9 // every step is skipped, and therefore logged
 	o.Config.Train.Steps, o.Config.Train.ValEvery = 11, 0
 	steps := 0
 	o.OnStep = func(p *Progress) {
@@ -403,7 +403,7 @@ func TestOtherRun(t *testing.T) {
 			}
 		})
 	}
-	// Another process may be faster by a moment.
+	// Another process may be a moment faster.
 	dir := t.TempDir()
 	o := options(dir)
 	o.Train = &late{o.Train, func() {
@@ -539,7 +539,7 @@ func (b *spoiled) Sample(i int) (*data.Sample, error) {
 }
 
 // TestBadSample wants the steps before a bad sample to be saved. When the sample is good again, the
-// run must go on as if it had always been.
+// run must go on as if it had never been bad.
 func TestBadSample(t *testing.T) {
 	want := straightRun(t)
 	truncated := errors.New("rgb/7.png: truncated image")
@@ -598,7 +598,7 @@ func TestSkipBad(t *testing.T) {
 	if r.Steps != 12 || r.SkippedData != 4+3 || r.FirstSkipped == nil || r.FirstSkipped.Error() != "sample 3: invalid argument" || r.Evaluation.Samples != 3 {
 		t.Errorf("%+v", r)
 	}
-	// In the last picture, too, which has samples 0, 1, 3 and 4.
+	// The picture, of samples 0, 1, 3 and 4, leaves them out as well.
 	if _, err := os.Stat(filepath.Join(o.Dir, PicturesFile)); err != nil {
 		t.Error(err)
 	}
@@ -668,7 +668,7 @@ func TestSaveFails(t *testing.T) {
 			path := filepath.Join(dir, c.name)
 			o := options(dir)
 			o.OnStep = func(p *Progress) {
-				if p.Step == 6 { // a folder in its place cannot be written, whoever tries
+				if p.Step == 6 { // no one can write a file where a folder is
 					os.Rename(path, path+".before")
 					if err := os.Mkdir(path, 0o777); err != nil {
 						t.Error(err)
@@ -779,7 +779,7 @@ func flip(t *testing.T, path string) {
 	}
 }
 
-// TestFallsBack damages checkpoints: the run goes on from the last good one, and says so.
+// TestFallsBack damages checkpoints. The run must go on from the last good one, and say so.
 func TestFallsBack(t *testing.T) {
 	want := straightRun(t)
 	cases := []struct {

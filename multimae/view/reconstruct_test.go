@@ -168,7 +168,7 @@ func slow(m *multimae.Model, b *multimae.Batch, in *multimae.Input, preds []*ten
 		}
 		return images.RGB(pix, side, side)
 	case "depth":
-		scale := b.Images["depth"] // that of the truth, where there is one
+		scale := b.Images["depth"] // the range of the truth, if there is one
 		if scale == nil {
 			scale = pix
 		}
@@ -254,14 +254,14 @@ func TestReconstructions(t *testing.T) {
 	if a, b, c := one.Rect.Size(), two.Rect.Size(), more.Rect.Size(); b.X < 2*a.X-2*margin || a.Y != b.Y || c.X < a.X || c.Y < 2*a.Y-3*margin {
 		t.Errorf("sizes %v, %v, %v", a, b, c)
 	}
-	// Small images in whole multiples, unless a size is asked for.
+	// Small images are enlarged by a whole factor, unless a size is given.
 	if side := one.Rect.Dy(); side < 3*96 || side > 3*96+100 {
 		t.Errorf("a sheet of %v for three rows of 96 pixels", one.Rect)
 	}
 	if big := draw(all[:1], ReconstructOptions{Visible: 8, Tile: 200}, nil); big.Rect.Dy()-one.Rect.Dy() != 3*104 {
 		t.Errorf("tiles of 200: %v, of 96: %v", big.Rect, one.Rect)
 	}
-	// More visible than there are is all of them.
+	// More visible patches than there are means all of them.
 	draw(all[1:2], ReconstructOptions{Visible: 1000}, nil)
 	for _, s := range []*data.Sample{{Name: "x"}, {Name: "x", Maps: map[string]*data.Map{"depth": {C: 3, H: 2, W: 2, Pix: make([]float32, 12)}}}} {
 		if _, err := Reconstructions(m, []*data.Sample{s}, ReconstructOptions{Visible: 8}, nil); err == nil {
