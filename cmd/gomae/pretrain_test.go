@@ -21,40 +21,17 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
-	"github.com/gomae/gomae/vit"
 )
 
 // tinyConfig writes a config.json, changed by edit, of a model of 12 tokens that trains for 6
 // steps.
 func tinyConfig(t *testing.T, edit func(c *multimae.Config)) (path string) {
 	t.Helper()
-	classes := len(scenes.Classes)
-	c := &multimae.Config{
-		BackboneConfig: multimae.BackboneConfig{
-			Model:     "multimae",
-			Encoder:   vit.Config{Dim: 16, Depth: 1, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
-			ImageSize: 16, PatchSize: 8, NumGlobalTokens: 1,
-			Inputs: multimae.Inputs{
-				{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
-				{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-				{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 2, ClassEmbDim: 4},
-			},
-		},
-		Outputs: multimae.Outputs{
-			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossMSE},
-			{Name: "depth", Channels: 1, Stride: 1, Task: "depth", Loss: multimae.LossL1},
-			{Name: "semseg", Channels: classes, Stride: 2, Task: "semseg", Loss: multimae.LossCrossEntropy},
-		},
-		Optim: multimae.Optim{LR: 1e-3, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05},
-		Train: multimae.Train{Steps: 6, WarmupSteps: 2, Batch: 4, NumEncodedTokens: 4, Alphas: multimae.Alphas{1}, Flip: true, SaveEvery: 2, LogEvery: 1},
-	}
-	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		o.Dim, o.Depth, o.Heads, o.UseTaskQueries = 8, 1, 2, true
-	}
+	c := tiny.Config()
 	if edit != nil {
 		edit(c)
 	}

@@ -6,43 +6,23 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
-	"github.com/gomae/gomae/vit"
 )
 
 // tinyConfig returns a configuration with all modalities and losses in 12 tokens.
 func tinyConfig() *multimae.Config {
-	classes := len(scenes.Classes)
-	c := &multimae.Config{
-		BackboneConfig: multimae.BackboneConfig{
-			Model:     "multimae",
-			Encoder:   vit.Config{Dim: 16, Depth: 2, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
-			ImageSize: 16, PatchSize: 8, NumGlobalTokens: 1,
-			Inputs: multimae.Inputs{
-				{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
-				{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-				{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 2, ClassEmbDim: 4},
-			},
-		},
-		Outputs: multimae.Outputs{
-			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossMSE},
-			{Name: "depth", Channels: 1, Stride: 1, Task: "depth", Loss: multimae.LossL1},
-			{Name: "semseg", Channels: classes, Stride: 2, Task: "semseg", Loss: multimae.LossCrossEntropy},
-			{Name: "norm_rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossNormMSE},
-		},
-		Optim: multimae.Optim{LR: 3e-3, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05},
-		Train: multimae.Train{
-			Steps: 12, WarmupSteps: 2, Batch: 4, Seed: 1, NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
-			CropScale: []float64{0.5, 1}, Flip: true, ValEvery: 4, SaveEvery: 5, LogEvery: 2,
-		},
-	}
-	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		o.Dim, o.Depth, o.Heads, o.UseTaskQueries = 8, 1, 2, true
+	c := tiny.Config()
+	c.Encoder.Depth = 2
+	c.Outputs = append(c.Outputs, tiny.Output("norm_rgb", "rgb", multimae.LossNormMSE, 3, 1))
+	c.Optim.LR = 3e-3
+	c.Train = multimae.Train{
+		Steps: 12, WarmupSteps: 2, Batch: 4, Seed: 1, NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
+		CropScale: []float64{0.5, 1}, Flip: true, ValEvery: 4, SaveEvery: 5, LogEvery: 2,
 	}
 	return c
 }

@@ -8,43 +8,27 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
-	"github.com/gomae/gomae/vit"
 )
 
 // tinyModel returns a model of three modalities and three outputs of rgb, the first of which gives
 // no picture.
 func tinyModel(t *testing.T) *multimae.Model {
 	t.Helper()
-	classes := len(scenes.Classes)
-	c := &multimae.Config{
-		BackboneConfig: multimae.BackboneConfig{
-			Model:     "multimae",
-			Encoder:   vit.Config{Dim: 16, Depth: 1, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6},
-			ImageSize: 32, PatchSize: 8, NumGlobalTokens: 1,
-			Inputs: multimae.Inputs{
-				{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
-				{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-				{Name: "semseg", Kind: multimae.KindClasses, NumClasses: classes, Stride: 2, ClassEmbDim: 4},
-			},
-		},
-		Outputs: multimae.Outputs{
-			{Name: "norm_rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossNormMSE},
-			{Name: "rgb", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossMSE},
-			{Name: "rgb2", Channels: 3, Stride: 1, Task: "rgb", Loss: multimae.LossL1},
-			{Name: "depth", Channels: 1, Stride: 1, Task: "depth", Loss: multimae.LossL1},
-			{Name: "semseg", Channels: classes, Stride: 2, Task: "semseg", Loss: multimae.LossCrossEntropy},
-		},
-	}
-	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		o.Dim, o.Depth, o.Heads, o.UseTaskQueries = 8, 1, 2, true
-	}
+	c := tiny.Config()
+	c.ImageSize = 32
+	c.Outputs = append(multimae.Outputs{
+		tiny.Output("norm_rgb", "rgb", multimae.LossNormMSE, 3, 1),
+		c.Outputs[0],
+		tiny.Output("rgb2", "rgb", multimae.LossL1, 3, 1),
+	}, c.Outputs[1:]...)
+	c.Optim, c.Train = multimae.Optim{}, multimae.Train{}
 	m, err := multimae.NewModel(c)
 	if err != nil {
 		t.Fatal(err)
