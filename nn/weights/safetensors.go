@@ -45,24 +45,24 @@ func readSafetensors(r io.ReaderAt, size int64, label string) (*file, error) {
 	if err := readFullAt(r, header, 8); err != nil {
 		return nil, fmt.Errorf("%s: reading the header of %d bytes: %w", label, n, err)
 	}
-	tensors, metadata, contents, err := parseHeader(header)
+	h, err := parseHeader(header)
 	if err != nil {
 		return nil, fmt.Errorf("%s: header: %w", label, err)
 	}
 	data := 8 + int64(n)
-	if err := checkTiling(tensors, size-data); err != nil {
+	if err := checkTiling(h.tensors, size-data); err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	f, err := newFile(label, tensors)
+	f, err := newFile(label, h.tensors)
 	if err != nil {
 		return nil, err
 	}
 	all := &storage{at: r}
-	for _, v := range tensors {
+	for _, v := range h.tensors {
 		v.storage = all
 		v.begin += data
 	}
-	f.metadata, f.contents = metadata, contents
+	f.metadata, f.contents = h.metadata, h.contents
 	return f, nil
 }
 

@@ -14,7 +14,7 @@ import (
 // shape and type has been checked. Memory use is the header and one buffer, whatever the size of
 // the tensors.
 func WriteSafetensors(w io.Writer, tensors []Tensor, metadata map[string]string) error {
-	header, err := safeHeader(tensors, metadata)
+	header, err := formatHeader(tensors, metadata)
 	if err != nil {
 		return fmt.Errorf("safetensors: %w", err)
 	}
@@ -32,8 +32,8 @@ func WriteSafetensors(w io.Writer, tensors []Tensor, metadata map[string]string)
 	return nil
 }
 
-// safeHeader checks the tensors and returns the padded JSON header.
-func safeHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
+// formatHeader checks the tensors and returns the padded JSON header.
+func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	header := []byte{'{'}
 	if len(metadata) > 0 {
 		for key, value := range metadata {

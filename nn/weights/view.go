@@ -211,8 +211,8 @@ func (v *view) cost() int64 {
 	return n
 }
 
-// readFullAt fills p from offset off. A short read is an error, as io.ReaderAt promises; an io.EOF
-// that comes together with the last byte of the file is none.
+// readFullAt fills p from offset off. A short read is an error. An io.EOF that comes together with
+// the last byte of the file, as io.ReaderAt allows, is not.
 func readFullAt(r io.ReaderAt, p []byte, off int64) error {
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {

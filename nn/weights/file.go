@@ -1,0 +1,147 @@
+package weights
+
+import (
+	"fmt"
+	"io"
+	"slices"
+)
+
+// file is an opened file of either format.
+type file struct {
+	label    string
+	closer   io.Closer // nil if NewReader opened it
+	tensors  []*view   // in the file's order
+	byName   map[string]*view
+	metadata map[string]string
+	contents []Content
+}
+
+func newFile(label string, tensors []*view) (*file, error) {
+	f := &file{label: label, tensors: tensors, byName: make(map[string]*view, len(tensors))}
+	for _, v := range tensors {
+		if f.byName[v.name] != nil {
+			return nil, damaged("%s: tensor %s is listed twice", label, Quote(v.name))
+		}
+		f.byName[v.name] = v
+	}
+	return f, nil
+}
+
+func (f *file) Label() string               { return f.label }
+func (f *file) Metadata() map[string]string { return f.metadata }
+func (f *file) Contents() []Content         { return slices.Clone(f.contents) }
+
+func (f *file) Names() []string {
+	names := make([]string, len(f.tensors))
+	for i, v := range f.tensors {
+		names[i] = v.name
+	}
+	return names
+}
+
+func (f *file) Shape(name string) ([]int, bool) {
+	v := f.byName[name]
+	if v == nil {
+		return nil, false
+	}
+	return append([]int{}, v.shape...), true
+}
+
+func (f *file) DType(name string) string {
+	if v := f.byName[name]; v != nil {
+		return v.dtype
+	}
+	return ""
+}
+
+func (f *file) Close() error {
+	if f.closer == nil {
+		return nil
+	}
+	return f.closer.Close()
+}
+
+func (f *file) Float32(name string) ([]float32, error) {
+	v, err := f.find(name, floatDTypes, "Int64")
+	if err != nil {
+		return nil, err
+	}
+	dst := make([]float32, v.count)
+	return dst, f.ReadFloat32(name, dst)
+}
+
+func (f *file) ReadFloat32(name string, dst []float32) error {
+	v, err := f.find(name, floatDTypes, "Int64")
+	if err != nil {
+		return err
+	}
+	if len(dst) != v.count {
+		return fmt.Errorf("%s: tensor %s has shape %v, %d values; the destination holds %d", f.label, Quote(name), v.shape, v.count, len(dst))
+	}
+	return f.convert(name, v, func(first int, b []byte) error {
+		toFloat32(v.dtype, dst[first:], b)
+		return nil
+	})
+}
+
+func (f *file) Float64(name string) ([]float64, error) {
+	v, err := f.find(name, floatDTypes, "Int64")
+	if err != nil {
+		return nil, err
+	}
+	dst := make([]float64, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		toFloat64(v.dtype, dst[first:], b)
+		return nil
+	})
+}
+
+func (f *file) Int64(name string) ([]int64, error) {
+	v, err := f.find(name, intDTypes, "Float32 or Float64")
+	if err != nil {
+		return nil, err
+	}
+	dst := make([]int64, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		if i, err := toInt64(v.dtype, dst[first:], b); err != nil {
+			return fmt.Errorf("element %d: %w", first+i, err)
+		}
+		return nil
+	})
+}
+
+// uint8 reads a tensor of U8 or BOOL without making it larger.
+func (f *file) uint8(name string) ([]uint8, error) {
+	v := f.byName[name]
+	dst := make([]uint8, v.count)
+	return dst, f.convert(name, v, func(first int, b []byte) error {
+		copy(dst[first:], b)
+		if i := slices.IndexFunc(b, func(c byte) bool { return c > 1 }); v.dtype == "BOOL" && i >= 0 {
+			return fmt.Errorf("element %d: %w", first+i, badBool(b[i]))
+		}
+		return nil
+	})
+}
+
+// find returns a tensor whose element type is one of allowed. The others are read by the method
+// other.
+func (f *file) find(name string, allowed []string, other string) (*view, error) {
+	v := f.byName[name]
+	switch {
+	case v == nil:
+		return nil, fmt.Errorf("%s: no tensor %s in this file", f.label, Quote(name))
+	case readSizes[v.dtype] == 0:
+		return nil, fmt.Errorf("%s: reading tensor %s of %s is %w; save it as F32", f.label, Quote(name), v.dtype, ErrUnsupported)
+	case !slices.Contains(allowed, v.dtype):
+		return nil, fmt.Errorf("%s: tensor %s has dtype %s, want one of %v; other types are read with %s", f.label, Quote(name), v.dtype, allowed, other)
+	}
+	return v, nil
+}
+
+// convert calls f for the tensor's bytes: see view.read.
+func (f *file) convert(name string, v *view, convert func(first int, b []byte) error) error {
+	if err := v.read(convert); err != nil {
+		return fmt.Errorf("%s: tensor %s: %w", f.label, Quote(name), err)
+	}
+	return nil
+}
