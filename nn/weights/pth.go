@@ -94,7 +94,8 @@ func (p *pthReader) pay(tensors []*view) error {
 		if s.packed != nil && !paid[s] {
 			paid[s] = true
 			if err := p.budget.spend(int64(min(s.packed.UncompressedSize64, math.MaxInt64))); err != nil {
-				return fmt.Errorf("tensor %s: its storage %s, which inflates to %d bytes, %w; pack the file again without compression", Quote(v.name), Quote(s.key), s.packed.UncompressedSize64, err)
+				return fmt.Errorf("tensor %s: its storage %s, which inflates to %d bytes, %w; pack the file again without compression",
+					Quote(v.name), Quote(s.key), s.packed.UncompressedSize64, err)
 			}
 		}
 		if err := p.budget.spend(cost); err != nil {

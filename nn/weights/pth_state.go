@@ -15,11 +15,13 @@ var stateDictKeys = []string{"model", "state_dict", "model_state_dict", "module"
 func (p *pthReader) stateDict(top any) ([]*view, []Content, error) {
 	all, ok := top.(*pyDict)
 	if !ok {
-		return nil, nil, fmt.Errorf("a checkpoint that is %s is %w; want a dictionary of tensors, or one with such a dictionary as \"model\"", pickleText(top), ErrUnsupported)
+		return nil, nil, fmt.Errorf("a checkpoint that is %s is %w; want a dictionary of tensors, or one with such a dictionary as %q",
+			pickleText(top), ErrUnsupported, stateDictKeys[0])
 	}
 	model, key := findStateDict(all)
 	if model == nil {
-		return nil, nil, fmt.Errorf("a checkpoint without a state dict is %w; its keys are %s, want \"model\", \"state_dict\", \"model_state_dict\" or \"module\"", ErrUnsupported, pickleText(&pyList{all.keys}))
+		return nil, nil, fmt.Errorf("a checkpoint without a state dict is %w; its keys are %s, want one of %q",
+			ErrUnsupported, pickleText(&pyList{all.keys}), stateDictKeys)
 	}
 	var tensors []*view
 	rest := &catalog{room: p.size + catalogBase}
