@@ -101,7 +101,7 @@ func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
 		h.last = pointwise(newConv(ps, prefix+".head.4", o.NumClasses, 32, 1, true))
 	} else {
 		h.first = plain(".head.0", f, f, false)
-		h.last = pointwise(newConv(ps, prefix+".head.3", o.NumClasses, f, 1, true))
+		h.last = pointwise(newConv(ps, prefix+".head.4", o.NumClasses, f, 1, true))
 	}
 	for i := range h.levels {
 		l, n, d := &h.levels[i], o.LayerDims[i], c.Encoder.Dim*len(o.MainTasks)

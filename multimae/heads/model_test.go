@@ -313,7 +313,7 @@ func TestGradients(t *testing.T) {
 func TestDropout(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
-	clear(m.Params.Get("output_adapters.classes.head.3.bias").Data)
+	clear(m.Params.Get("output_adapters.classes.head.4.bias").Data)
 	b := newBatch(c, 2, 32, 32, "rgb", "semseg")
 	run := func(seed uint64) [][]float32 {
 		drop := nn.NewRNG(seed)

@@ -486,7 +486,7 @@ func TestFailsMultiViT(t *testing.T) {
 		}, "loss grad step0"},
 		{"a valid pixel", "vit_convnext_depth", "inputs.safetensors", flip("valid.normals", 7), "loss grad step0"},
 		{"a weight of a head", "vit_dpt_semseg", "model.safetensors", func(m map[string]*weights.Tensor) {
-			m["output_adapters.semseg.head.3.weight"].Data.([]float32)[0] += 0.1
+			m["output_adapters.semseg.head.4.weight"].Data.([]float32)[0] += 0.1
 		}, "out loss grad step0"},
 		{"a unit that nothing uses", "vit_dpt_semseg", "model.safetensors", func(m map[string]*weights.Tensor) {
 			m["output_adapters.semseg.scratch.refinenet4.resConfUnit1.conv1.bias"].Data.([]float32)[0]++

@@ -196,7 +196,7 @@ class DPT(nn.Module):
             )
         else:  # "semseg"
             self.head = nn.Sequential(
-                nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False), nn.ReLU(), nn.Dropout(0.1),
+                nn.Conv2d(dim, dim, kernel_size=3, padding=1, bias=False), nn.Identity(), nn.ReLU(), nn.Dropout(0.1),
                 nn.Conv2d(dim, entry["num_classes"], kernel_size=1), Upsample(),
             )
 
