@@ -71,6 +71,17 @@ func MustPanic(t testing.TB, message string, f func()) {
 	f()
 }
 
+// ErrorNames wants an error whose message has all of the words: the file, key or value that is wrong.
+func ErrorNames(t testing.TB, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v, want one that names %q", err, w)
+			return
+		}
+	}
+}
+
 // EachLevel runs a test, as a subtest, at each SIMD level that this machine has and GOMAE_SIMD
 // allows. A level that GOMAE_REQUIRE names and the machine lacks is an error.
 func EachLevel(t *testing.T, f func(t *testing.T)) {

@@ -1,0 +1,81 @@
+// Package modelfolder reads and writes what the folders of all models have in common: config.json,
+// in which every key must be known, and the weights that belong to it.
+package modelfolder
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"strings"
+
+	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/nn/weights"
+)
+
+// The files of a model folder.
+const (
+	ConfigFile  = "config.json"
+	WeightsFile = "model.safetensors"
+)
+
+// otherWeights are names of PyTorch checkpoints that a folder may have instead of WeightsFile.
+var otherWeights = []string{"pytorch_model.bin", "model.pth"}
+
+// OpenWeights opens the weights of a model folder: model.safetensors, or where that is missing
+// pytorch_model.bin or model.pth.
+func OpenWeights(fsys fs.FS) (weights.File, error) {
+	f, err := weights.OpenFS(fsys, WeightsFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	for _, name := range otherWeights {
+		f, other := weights.OpenFS(fsys, name)
+		if !errors.Is(other, fs.ErrNotExist) {
+			return f, other
+		}
+	}
+	return nil, fmt.Errorf("%w, nor is there %s", err, strings.Join(otherWeights, " or "))
+}
+
+// CheckTensors returns an error if a file has fewer tensors than least, a lower bound for what the
+// configuration describes. A few lines of configuration may describe a model of any size. The
+// parameters of nn.DeferredParams take memory only once the file is known to hold all of them;
+// CheckTensors bounds how many of them there are.
+func CheckTensors(f weights.File, least int) error {
+	if n := len(f.Names()); n < least {
+		return fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, least, f.Label(), n)
+	}
+	return nil
+}
+
+// Save writes a model folder, creating it if need be. Each file appears under its name only when it
+// is complete, so an earlier model survives any error.
+func Save(dir string, config []byte, tensors []weights.Tensor) error {
+	if err := atomicfile.MkdirAll(dir); err != nil {
+		return err
+	}
+	if err := SaveWeights(dir, tensors, nil); err != nil {
+		return err
+	}
+	return SaveConfig(dir, config)
+}
+
+// SaveConfig writes the config.json of a model folder, which must exist.
+func SaveConfig(dir string, config []byte) error {
+	return atomicfile.Write(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+		_, err := w.Write(config)
+		return err
+	})
+}
+
+// SaveWeights writes the weights of a model folder, which must exist, with further metadata.
+func SaveWeights(dir string, tensors []weights.Tensor, metadata map[string]string) error {
+	all := map[string]string{"format": "pt"} // Python's loaders refuse a file without it
+	maps.Copy(all, metadata)
+	return atomicfile.Write(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
+		return weights.WriteSafetensors(w, tensors, all)
+	})
+}
