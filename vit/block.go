@@ -7,7 +7,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Block is a pre-norm Transformer block:
+// Block is a pre-norm transformer block:
 //
 //	x ← x + Attn(norm1(x))
 //	x ← x + MLP(norm2(x))
@@ -21,9 +21,8 @@ type Block struct {
 	dropPath float64
 }
 
-// NewBlock registers the parameters of a block under prefix, such as
-// "encoder.0". dropPath is the probability that a sample skips a branch in
-// training.
+// NewBlock registers the parameters of a block under prefix, such as "encoder.0". dropPath is the
+// probability that a sample skips a branch in training.
 func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
 	return &Block{
 		norm1:    nn.NewLayerNorm(ps, prefix+".norm1", c.Dim, c.LayerNormEps),
@@ -36,33 +35,32 @@ func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
 	}
 }
 
-// Forward returns the block's output for x [B, N, D] and is done with x. drop
-// draws the samples whose branches are dropped; nil, as for evaluation, drops
-// none.
-func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, drop *nn.RNG) *tensor.Tensor {
+// Forward returns the output of the block for x [B, N, D], which it releases. rng draws the samples
+// whose branches are dropped in training; nil drops none.
+func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
 	h := b.norm1.Forward(t, x)
 	qkv := b.qkv.Forward(t, h)
 	t.Done(h)
 	a := tensor.Attention(t, qkv, b.heads)
 	t.Done(qkv)
-	x = b.residual(t, x, a, b.proj, drop)
+	x = b.residual(t, x, a, b.proj, rng)
 
 	h = b.norm2.Forward(t, x)
 	f := b.mlp.hidden(t, h)
 	t.Done(h)
-	return b.residual(t, x, f, b.mlp.fc2, drop)
+	return b.residual(t, x, f, b.mlp.fc2, rng)
 }
 
-// residual returns x + last(h) and is done with both.
-func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, drop *nn.RNG) *tensor.Tensor {
+// residual returns x + last(h), and releases x and h.
+func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, rng *nn.RNG) *tensor.Tensor {
 	var y *tensor.Tensor
-	if drop == nil || b.dropPath == 0 {
+	if rng == nil || b.dropPath == 0 {
 		y = last.ForwardAdd(t, h, x)
 	} else {
 		scale := t.Values(x.Shape[0])
 		for i := range scale {
 			scale[i] = 0
-			if !drop.Chance(b.dropPath) {
+			if !rng.Chance(b.dropPath) {
 				scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
 			}
 		}
@@ -95,11 +93,11 @@ func (m *MLP) ForwardAdd(t *tensor.Tape, x, res *tensor.Tensor) *tensor.Tensor {
 	return y
 }
 
-// Encoder is a stack of blocks without a norm after the last one.
+// Encoder is a stack of blocks, without a norm after the last one.
 type Encoder struct{ Blocks []*Block }
 
-// NewEncoder registers c.Depth blocks as prefix.0, prefix.1, … with a drop-path
-// rate that grows linearly from 0 to c.DropPath.
+// NewEncoder registers c.Depth blocks as prefix.0, prefix.1, … with a drop-path rate that grows
+// linearly from 0 to c.DropPath.
 func NewEncoder(ps *nn.Params, prefix string, c Config) *Encoder {
 	e := &Encoder{}
 	for i := range c.Depth {
@@ -112,11 +110,11 @@ func NewEncoder(ps *nn.Params, prefix string, c Config) *Encoder {
 	return e
 }
 
-// Forward runs all blocks on x [B, N, D] and is done with x. See Block.Forward
-// for drop.
-func (e *Encoder) Forward(t *tensor.Tape, x *tensor.Tensor, drop *nn.RNG) *tensor.Tensor {
+// Forward returns the output of the last block for x [B, N, D], which it releases. rng is as in
+// Block.Forward.
+func (e *Encoder) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
 	for _, b := range e.Blocks {
-		x = b.Forward(t, x, drop)
+		x = b.Forward(t, x, rng)
 	}
 	return x
 }

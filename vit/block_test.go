@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/gomae/gomae/asm"
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -228,18 +227,17 @@ func TestBlock(t *testing.T) {
 			g.dir = wide(testkit.Normal("direction of "+g.name, len(g.data)))
 			g.want = along(g.data, g.dir)
 		}
-		for _, level := range asm.Supported() {
-			what := fmt.Sprintf("%+v at level %v", c, level)
-			restore := asm.Use(level)
+		testkit.EachLevel(t, func(t *testing.T) {
+			what := fmt.Sprintf("%+v", c)
 			ps.ZeroGrad(tensor.NewTape(nil))
 			clear(x.Grad)
-			r := rng
-			drop := &r
+			again := rng
+			random := &again
 			if c.drop == 0 {
-				drop = nil
+				random = nil
 			}
 			tape := tensor.NewTape(nil)
-			y := b.Forward(tape, x, drop)
+			y := b.Forward(tape, x, random)
 			near(t, what, y.Data, y64, within)
 			tape.Backward(tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
 			size := 0.0 // the largest gradient
@@ -262,8 +260,7 @@ func TestBlock(t *testing.T) {
 			if c.drop == 0 {
 				testkit.SameBits(t, what+", inference", infer.Data, y.Data)
 			}
-			restore()
-		}
+		})
 	}
 }
 

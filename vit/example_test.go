@@ -9,9 +9,9 @@ import (
 )
 
 // An image of 32 pixels in patches of 8 becomes 16 tokens, which the first two
-// blocks of ViT-Tiny encode.
+// blocks of ViT-Ti encode.
 func Example() {
-	c := vit.Tiny
+	c := vit.Ti
 	c.Depth = 2
 	ps := nn.NewParams()
 	proj := nn.NewLinear(ps, "proj", 3*8*8, c.Dim, true)

@@ -3,9 +3,11 @@ package vit
 import (
 	"math"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
-const u = 1.0 / (1 << 24) // the largest relative rounding error of float32
+const u = testkit.U
 
 // near reports the first element farther from want than within.
 func near(t *testing.T, what string, got []float32, want []float64, within float64) {
