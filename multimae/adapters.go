@@ -2,109 +2,101 @@ package multimae
 
 import (
 	"math"
-	"sync"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
-// inputAdapter turns the visible patches of one modality into tokens by a
-// linear projection: of the pixels, or for a class map of the pixels'
-// embeddings. A modality's bias is all that tells its tokens from others.
+// inputAdapter turns the visible patches of one modality into tokens by a linear projection of
+// their pixels or, for a class map, of the embeddings of their pixels' classes. There is no
+// embedding of the modality itself: the bias of the projection takes that part.
 type inputAdapter struct {
 	in       *Input
-	patch    int            // side of a patch on the modality's own grid
-	channels int            // C, or the width of the class embedding
+	side     int            // of a patch, on the modality's own grid
+	channels int            // C, or the width E of the class embedding
 	pos      *positionTable // of width D
 	classes  *tensor.Tensor // [classes, E], class maps only
-	weight   *tensor.Tensor // [D, channels, p, p]
+	weight   *tensor.Tensor // [D, channels, side, side]
 	bias     *tensor.Tensor // [D]
 }
 
-func newInputAdapter(ps *nn.Params, c *BackboneConfig, in *Input) *inputAdapter {
-	prefix := "input_adapters." + in.Name
-	d, p := c.Encoder.Dim, c.PatchSize/in.Stride
-	a := &inputAdapter{in: in, patch: p, channels: in.Channels}
-	resampling := vit.Bicubic
+func newInputAdapter(m *Backbone, in *Input) *inputAdapter {
+	prefix, ps, d := "input_adapters."+in.Name, m.Params, m.config.Encoder.Dim
+	a := &inputAdapter{in: in, side: m.config.PatchSize / in.Stride, channels: in.Channels}
 	if in.Kind == KindClasses {
-		resampling = vit.Bilinear
-	}
-	a.pos = newPositionTable(ps, prefix, c, d, resampling)
-	if in.Kind == KindClasses {
+		a.pos = m.newPositions(prefix, d, vit.Bilinear)
 		a.channels = in.ClassEmbDim
-		a.classes = ps.Add(prefix+".class_emb.weight", nn.TruncatedNormal(0.02), in.NumClasses, in.ClassEmbDim)
+		a.classes = ps.Add(prefix+".class_emb.weight", nn.TruncatedNormal(0.02), in.NumClasses, a.channels)
+	} else {
+		a.pos = m.newPositions(prefix, d, vit.Bicubic)
 	}
-	f := a.channels * p * p
-	a.weight = ps.AddWeight(prefix+".proj.weight", nn.Xavier(d, f), d, a.channels, p, p)
-	a.bias = ps.Add(prefix+".proj.bias", nn.Uniform(1/math.Sqrt(float64(f))), d)
+	n := a.channels * a.side * a.side
+	a.weight = ps.AddWeight(prefix+".proj.weight", nn.Xavier(d, n), d, a.channels, a.side, a.side)
+	a.bias = ps.Add(prefix+".proj.bias", nn.Uniform(1/math.Sqrt(float64(n))), d)
 	return a
 }
 
-// project returns the projections [R, D] of the R visible patches of modality
-// number k of the masks. Masked patches cost nothing.
-func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, k int) *tensor.Tensor {
-	at := t.Ints(l.rows)[:0] // encoder rows
-	for r, of := range l.of[k] {
-		if of == 0 {
-			at = append(at, int32(r))
+// project returns the projections [R, D] of the R visible patches of the modality, in the order of
+// the rows that show them. patches has for each row the patch, or none: see layout.of. Masked
+// patches cost nothing.
+func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []int32) *tensor.Tensor {
+	shown := t.Ints(len(patches))[:0] // rows
+	for r, p := range patches {
+		if p != none {
+			shown = append(shown, int32(r))
 		}
 	}
 	h, w := b.H/a.in.Stride, b.W/a.in.Stride
-	pp := a.patch * a.patch
-	perSample := l.rows / b.Size
-	f := a.channels * pp
-	var x *tensor.Tensor
+	pixels := a.side * a.side
+	var x *tensor.Tensor // [R, channels·side·side]
 	if a.classes == nil {
-		x = t.New(len(at), f)
 		images := b.Images[a.in.Name]
-		t.Parallel(len(at), func(_, i int) {
-			s := int(at[i]) / perSample
-			vit.Patch(x.Data[i*f:(i+1)*f], images[s*a.channels*h*w:][:a.channels*h*w], a.channels, h, w, a.patch, int(l.patch[at[i]]))
+		image, patch := a.channels*h*w, a.channels*pixels
+		x = t.New(len(shown), patch)
+		t.Parallel(len(shown), func(_, i int) {
+			r := int(shown[i])
+			vit.Patch(x.Data[i*patch:][:patch], images[r/l.length*image:][:image], a.channels, h, w, a.side, int(patches[r]))
 		})
 	} else {
-		ids := t.Ints(len(at) * pp)
 		maps := b.Classes[a.in.Name]
-		for i, r := range at {
-			s := int(r) / perSample
-			vit.Patch(ids[i*pp:(i+1)*pp], maps[s*h*w:][:h*w], 1, h, w, a.patch, int(l.patch[r]))
+		ids := t.Ints(len(shown) * pixels)
+		for i, r := range shown {
+			vit.Patch(ids[i*pixels:][:pixels], maps[int(r)/l.length*h*w:][:h*w], 1, h, w, a.side, int(patches[r]))
 		}
-		x = embedClasses(t, a.classes, ids, pp)
+		x = embedClasses(t, a.classes, ids, pixels)
 	}
 	y := tensor.Linear(t, x, a.weight, a.bias)
 	t.Done(x)
 	return y
 }
 
-// embedClasses returns [R, E·P] for ids [R, P]: the embedding of each of the P
-// pixels of a patch, with the channels outermost as in a convolution's weight.
-// Ids beyond the table, of ignored pixels, are all zeros.
-func embedClasses(t *tensor.Tape, table *tensor.Tensor, ids []int32, p int) *tensor.Tensor {
-	n, e := table.Shape[0], table.Shape[1]
-	x := t.New(len(ids)/p, e*p)
-	t.Parallel(len(ids)/p, func(_, r int) {
-		out := x.Data[r*e*p : (r+1)*e*p]
-		for j, id := range ids[r*p : (r+1)*p] {
-			if int(id) >= n {
-				for c := range e {
-					out[c*p+j] = 0
+// embedClasses returns [R, E·P] for ids [R, P]: the embeddings of the P pixels of each patch, with
+// the channels outermost as in the weight of a convolution. Ids beyond the table, of pixels without
+// a class, give zeros.
+func embedClasses(t *tensor.Tape, table *tensor.Tensor, ids []int32, pixels int) *tensor.Tensor {
+	classes, e := table.Shape[0], table.Shape[1]
+	x := t.New(len(ids)/pixels, e*pixels)
+	t.Parallel(len(ids)/pixels, func(_, r int) {
+		patch := x.Data[r*e*pixels:][:e*pixels]
+		clear(patch)
+		for p, id := range ids[r*pixels:][:pixels] {
+			if int(id) < classes {
+				for c, v := range table.Data[int(id)*e:][:e] {
+					patch[c*pixels+p] = v
 				}
-				continue
-			}
-			for c, v := range table.Data[int(id)*e:][:e] {
-				out[c*p+j] = v
 			}
 		}
 	})
 	if t.Record("class embedding", x, table) {
 		t.Back(func() {
 			g := t.Grad(table)
-			// By channels, so that no two workers meet in a row of the table.
+			// Each worker takes channels of the table, so that no two add to the same number.
 			t.Parallel(e, func(_, c int) {
-				sums := make([]float64, n) // a class may be met thousands of times
+				sums := make([]float64, classes) // float32 would lose digits: a class has thousands of pixels
 				for i, id := range ids {
-					if int(id) < n {
-						sums[id] += float64(x.Grad[i/p*e*p+c*p+i%p])
+					if int(id) < classes {
+						sums[id] += float64(x.Grad[(i/pixels*e+c)*pixels+i%pixels])
 					}
 				}
 				for k, s := range sums {
@@ -114,41 +106,4 @@ func embedClasses(t *tensor.Tape, table *tensor.Tensor, ids []int32, p int) *ten
 		})
 	}
 	return x
-}
-
-// positionTable is a stored position table with its copies in token order, one
-// for each grid that was asked for.
-type positionTable struct {
-	table  *tensor.Tensor // [1, dim, n, n]
-	how    vit.Resampling
-	mu     sync.Mutex
-	cached map[[2]int]*tensor.Tensor
-}
-
-func newPositionTable(ps *nn.Params, prefix string, c *BackboneConfig, dim int, how vit.Resampling) *positionTable {
-	n := c.ImageSize / c.PatchSize
-	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, n, n) }
-	return &positionTable{table: ps.AddFixed(prefix+".pos_emb", init, 1, dim, n, n), how: how}
-}
-
-// rows returns the table for an nh×nw grid in token order, [nh·nw, dim].
-func (p *positionTable) rows(nh, nw int) *tensor.Tensor {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := [2]int{nh, nw}
-	if p.cached[key] == nil {
-		const most = 16 // sizes kept: a server may be asked for any
-		if p.cached == nil || len(p.cached) >= most {
-			p.cached = map[[2]int]*tensor.Tensor{}
-		}
-		dim, n := p.table.Shape[1], p.table.Shape[2]
-		p.cached[key] = tensor.From(vit.PositionRows(p.table.Data, dim, n, n, nh, nw, p.how), nh*nw, dim)
-	}
-	return p.cached[key]
-}
-
-func (p *positionTable) forget() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.cached = nil
 }

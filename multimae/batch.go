@@ -1,20 +1,24 @@
 package multimae
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/gomae/gomae/internal/strictjson"
 )
 
-// Batch holds B samples of some modalities, aligned to the pixel. A modality
-// that is not there is absent from its map. The same maps serve as inputs and
-// as targets.
+// Batch holds B samples of some modalities, aligned to the pixel. A modality that the batch lacks
+// is absent from its map. The same maps serve as inputs and as targets. Package images makes
+// batches of pictures.
 type Batch struct {
 	Size int // samples B
 	H, W int // full-resolution height and width in pixels
-	// Images: modality → [B, C, H/s, W/s] floats, normalised as the model
-	// expects them.
+	// Images holds for each modality of KindImage [B, C, H/s, W/s], s being its stride, normalised
+	// as Input.Normalization says.
 	Images map[string][]float32
-	// Classes: modality → [B, H/s, W/s] class ids; 255 marks ignored pixels.
+	// Classes holds for each modality of KindClasses ids [B, H/s, W/s]. IDIgnored and IDPadding
+	// mark pixels without a class.
 	Classes map[string][]int32
 }
 
@@ -30,4 +34,80 @@ func (b *Batch) names() []string {
 	names = slices.AppendSeq(names, maps.Keys(b.Classes))
 	slices.Sort(names)
 	return names
+}
+
+// Present returns the names of the model's inputs that the batch has, in token order. Masks are
+// drawn for these.
+func (m *Backbone) Present(b *Batch) []string {
+	return slices.DeleteFunc(m.config.Inputs.Names(), func(name string) bool { return !b.has(name) })
+}
+
+// Check returns an error unless the batch fits the model: it has a size of whole patches,
+// modalities that are inputs of the model, as many values as they need, and class ids in range.
+func (m *Backbone) Check(b *Batch) error {
+	c := m.config
+	if b.Size < 1 {
+		return fmt.Errorf("batch: got %d samples, want at least 1", b.Size)
+	}
+	if err := c.CheckImageSize(b.H, b.W); err != nil {
+		return err
+	}
+	for _, name := range b.names() {
+		if c.Input(name) == nil {
+			return fmt.Errorf("batch: modality %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, c.Inputs.Names()))
+		}
+	}
+	for _, name := range m.Present(b) {
+		in := c.Input(name)
+		h, w := b.H/in.Stride, b.W/in.Stride
+		pixels, isImage := b.Images[name]
+		ids, isClasses := b.Classes[name]
+		switch {
+		case isImage && in.Kind == KindClasses:
+			return fmt.Errorf("batch: modality %q is a class map; give it in Classes, not in Images", name)
+		case isClasses && in.Kind == KindImage:
+			return fmt.Errorf("batch: modality %q is an image; give it in Images, not in Classes", name)
+		case isImage && len(pixels) != b.Size*in.Channels*h*w:
+			return fmt.Errorf("batch: modality %q has %d values, want %d×%d×%d×%d", name, len(pixels), b.Size, in.Channels, h, w)
+		case isClasses && len(ids) != b.Size*h*w:
+			return fmt.Errorf("batch: modality %q has %d ids, want %d×%d×%d", name, len(ids), b.Size, h, w)
+		}
+		for i, id := range ids {
+			if (id < 0 || int(id) >= in.NumClasses) && id != IDPadding && id != IDIgnored {
+				return fmt.Errorf("batch: modality %q: id %d at index %d, want 0..%d, or %d for an ignored pixel", name, id, i, in.NumClasses-1, IDIgnored)
+			}
+		}
+	}
+	return nil
+}
+
+// checkMasks returns an error unless the masks are for this batch.
+func (m *Backbone) checkMasks(b *Batch, masks *Masks) error {
+	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
+		return err
+	}
+	last := -1
+	for _, name := range masks.Inputs {
+		i := slices.Index(m.config.Inputs.Names(), name)
+		if i < 0 || !b.has(name) {
+			return fmt.Errorf("masks: modality %q is not in the batch", name)
+		}
+		if i <= last {
+			return fmt.Errorf("masks: modality %q is not in the model's order of inputs, %v", name, m.config.Inputs.Names())
+		}
+		last = i
+	}
+	return nil
+}
+
+// checkMaskSize is the part of checkMasks that holds where there are no inputs.
+func (m *Backbone) checkMaskSize(masks *Masks, size, h, w int) error {
+	nh, nw := m.config.Grid(h, w)
+	switch {
+	case masks.Size != size:
+		return fmt.Errorf("masks: for %d samples, but the batch has %d", masks.Size, size)
+	case masks.Patches != nh*nw:
+		return fmt.Errorf("masks: for %d patches of a modality, but %d×%d pixels have %d", masks.Patches, h, w, nh*nw)
+	}
+	return nil
 }

@@ -2,95 +2,237 @@ package multimae
 
 import (
 	"fmt"
-	"slices"
+	"math"
+	"reflect"
+
+	"github.com/gomae/gomae/internal/modelfolder"
+	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/vit"
 )
 
-// Check returns an error unless the batch fits the model: sizes divisible by
-// the patch, known modalities with the right number of values, class ids in
-// range. Ids of 254 and 255 are ignored pixels.
-func (m *Backbone) Check(b *Batch) error {
-	c := m.config
-	if b.Size < 1 {
-		return fmt.Errorf("batch: got %d samples, want at least 1", b.Size)
-	}
-	if err := c.CheckImageSize(b.H, b.W); err != nil {
+// Check returns an error that names the first key whose value cannot be used.
+func (c *Config) Check() error {
+	if err := strictjson.CheckModel(c.Model, modelName); err != nil {
 		return err
 	}
-	names := make([]string, len(c.Inputs))
+	if err := c.BackboneConfig.Check(); err != nil {
+		return err
+	}
+	names := make([]string, len(c.Outputs))
+	for i := range c.Outputs {
+		names[i] = c.Outputs[i].Name
+	}
+	if err := modelfolder.CheckNames("outputs", names); err != nil {
+		return err
+	}
+	for i := range c.Outputs {
+		if err := c.checkOutput(&c.Outputs[i]); err != nil {
+			return fmt.Errorf("outputs.%s.%w", c.Outputs[i].Name, err)
+		}
+	}
+	if err := c.Optim.Check(); err != nil {
+		return fmt.Errorf("optim.%w", err)
+	}
+	if reflect.ValueOf(c.Train).IsZero() {
+		return nil
+	}
+	return c.checkTrain()
+}
+
+// Check returns an error that names the first key whose value cannot be used. It leaves Model to
+// the configuration that this is part of.
+func (c *BackboneConfig) Check() error {
+	if err := c.Encoder.Check(); err != nil {
+		return fmt.Errorf("encoder.%w", err)
+	}
+	if c.Encoder.Dim%4 != 0 {
+		return fmt.Errorf("encoder.dim: got %d, want a multiple of 4 (sine–cosine position table)", c.Encoder.Dim)
+	}
+	const maxPatch, maxSize = 1 << 10, 1 << 14
+	if c.PatchSize < 1 || c.PatchSize > maxPatch {
+		return fmt.Errorf("patch_size: got %d, want 1..%d", c.PatchSize, maxPatch)
+	}
+	if c.ImageSize > maxSize {
+		return fmt.Errorf("image_size: got %d, want at most %d", c.ImageSize, maxSize)
+	}
+	if err := c.CheckImageSize(c.ImageSize, c.ImageSize); err != nil {
+		return err
+	}
+	const maxGlobal = 1024
+	if c.NumGlobalTokens < 0 || c.NumGlobalTokens > maxGlobal {
+		return fmt.Errorf("num_global_tokens: got %d, want 0..%d", c.NumGlobalTokens, maxGlobal)
+	}
+	if err := modelfolder.CheckNames("inputs", c.Inputs.Names()); err != nil {
+		return err
+	}
 	for i := range c.Inputs {
-		in := &c.Inputs[i]
-		names[i] = in.Name
-		pixels := b.Size * (b.H / in.Stride) * (b.W / in.Stride)
-		if in.Kind == KindClasses {
-			ids, ok := b.Classes[in.Name]
-			if _, wrong := b.Images[in.Name]; wrong {
-				return fmt.Errorf("batch: modality %q is a class map; give it in Classes, not in Images", in.Name)
-			}
-			if ok && len(ids) != pixels {
-				return fmt.Errorf("batch: modality %q has %d ids, want %d×%d×%d", in.Name, len(ids), b.Size, b.H/in.Stride, b.W/in.Stride)
-			}
-			for k, id := range ids {
-				if (id < 0 || int(id) >= in.NumClasses) && id != 254 && id != 255 {
-					return fmt.Errorf("batch: modality %q: id %d at index %d, want 0..%d, or 255 for ignored pixels", in.Name, id, k, in.NumClasses-1)
-				}
-			}
-			continue
-		}
-		pix, ok := b.Images[in.Name]
-		if _, wrong := b.Classes[in.Name]; wrong {
-			return fmt.Errorf("batch: modality %q is an image; give it in Images, not in Classes", in.Name)
-		}
-		if ok && len(pix) != pixels*in.Channels {
-			return fmt.Errorf("batch: modality %q has %d values, want %d×%d×%d×%d", in.Name, len(pix), b.Size, in.Channels, b.H/in.Stride, b.W/in.Stride)
-		}
-	}
-	for _, name := range b.names() {
-		if !slices.Contains(names, name) {
-			return fmt.Errorf("batch: modality %q is not an input of this model; did you mean %q?", name, Nearest(name, names))
+		if err := c.checkInput(&c.Inputs[i]); err != nil {
+			return fmt.Errorf("inputs.%s.%w", c.Inputs[i].Name, err)
 		}
 	}
 	return nil
 }
 
-// Present returns the names of the model's inputs that the batch has, in token
-// order: what masks are to be drawn for.
-func (m *Backbone) Present(b *Batch) []string {
-	var names []string
-	for i := range m.config.Inputs {
-		if b.has(m.config.Inputs[i].Name) {
-			names = append(names, m.config.Inputs[i].Name)
-		}
+// CheckImageSize returns an error unless an image of h×w pixels splits into whole patches.
+func (c *BackboneConfig) CheckImageSize(h, w int) error {
+	if h < c.PatchSize || w < c.PatchSize || h%c.PatchSize != 0 || w%c.PatchSize != 0 {
+		return fmt.Errorf("image_size: %d×%d is not divisible by patch_size %d; use a multiple such as %d", h, w, c.PatchSize,
+			max(1, min(h, w)/c.PatchSize)*c.PatchSize)
 	}
-	return names
+	return nil
 }
 
-// checkMasks returns an error unless the masks are for this batch.
-func (m *Backbone) checkMasks(b *Batch, masks *Masks) error {
-	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
+func (c *BackboneConfig) checkStride(s int) error {
+	if s < 1 || c.PatchSize%s != 0 {
+		return fmt.Errorf("stride: got %d, want a divisor of patch_size %d", s, c.PatchSize)
+	}
+	return nil
+}
+
+const maxChannels = 1 << 14
+
+func (c *BackboneConfig) checkInput(m *Input) error {
+	if err := c.checkStride(m.Stride); err != nil {
 		return err
 	}
-	last := -1
-	for _, name := range masks.Inputs {
-		i := slices.IndexFunc(m.inputs, func(a *inputAdapter) bool { return a.in.Name == name })
-		if i < 0 || !b.has(name) {
-			return fmt.Errorf("masks: modality %q is not in the batch", name)
+	switch m.Kind {
+	case KindImage:
+		if m.Channels < 1 || m.Channels > maxChannels {
+			return fmt.Errorf("channels: got %d, want 1..%d", m.Channels, maxChannels)
 		}
-		if i <= last {
-			return fmt.Errorf("masks: modality %q stands out of the model's order of inputs", name)
+		if m.NumClasses != 0 || m.ClassEmbDim != 0 {
+			return fmt.Errorf("num_classes, class_emb_dim: not used by kind %q; remove them", m.Kind)
 		}
-		last = i
+	case KindClasses:
+		if m.NumClasses < 1 || m.NumClasses > IDPadding {
+			return fmt.Errorf("num_classes: got %d, want 1..%d (ids %d and %d mark padding and ignored pixels)", m.NumClasses, IDPadding, IDPadding, IDIgnored)
+		}
+		if m.ClassEmbDim < 1 || m.ClassEmbDim > maxChannels {
+			return fmt.Errorf("class_emb_dim: got %d, want 1..%d (64 in the paper)", m.ClassEmbDim, maxChannels)
+		}
+		if m.Channels != 0 {
+			return fmt.Errorf("channels: not used by kind %q; remove it", m.Kind)
+		}
+	default:
+		return fmt.Errorf("kind: got %q, want %q or %q", m.Kind, KindImage, KindClasses)
+	}
+	switch m.Normalize {
+	case "", NormalizeStandardize, NormalizeNone:
+	case NormalizeImageNet:
+		if m.Channels != 3 {
+			return fmt.Errorf("normalize: %q needs 3 channels, got %d", m.Normalize, m.Channels)
+		}
+	default:
+		return fmt.Errorf("normalize: got %q, want %q, %q or %q", m.Normalize, NormalizeImageNet, NormalizeStandardize, NormalizeNone)
 	}
 	return nil
 }
 
-// checkMaskSize is the part of checkMasks that holds for targets too.
-func (m *Backbone) checkMaskSize(masks *Masks, size, h, w int) error {
-	nh, nw := m.config.Grid(h, w)
-	switch {
-	case masks.Size != size:
-		return fmt.Errorf("masks: for %d samples, but the batch has %d", masks.Size, size)
-	case masks.Patches != nh*nw:
-		return fmt.Errorf("masks: for %d patches a modality, but %d×%d pixels have %d", masks.Patches, h, w, nh*nw)
+func (c *Config) checkOutput(o *Output) error {
+	if err := c.checkStride(o.Stride); err != nil {
+		return err
+	}
+	task := c.Input(o.Task)
+	if task == nil {
+		return fmt.Errorf("task: %q is not an input; did you mean %q?", o.Task, strictjson.Nearest(o.Task, c.Inputs.Names()))
+	}
+	if o.Stride != task.Stride {
+		return fmt.Errorf("stride: got %d, want that of input %s, %d", o.Stride, o.Task, task.Stride)
+	}
+	want, kind := task.Channels, KindImage
+	switch o.Loss {
+	case LossMSE, LossL1, LossNormMSE:
+	case LossCrossEntropy:
+		want, kind = task.NumClasses, KindClasses
+	default:
+		return fmt.Errorf("loss: got %q, want %q, %q, %q or %q", o.Loss, LossMSE, LossL1, LossNormMSE, LossCrossEntropy)
+	}
+	if task.Kind != kind {
+		return fmt.Errorf("loss: %q needs an input of kind %q, but %s is of kind %q", o.Loss, kind, o.Task, task.Kind)
+	}
+	if o.Channels != want {
+		return fmt.Errorf("channels: got %d, want those of input %s, %d", o.Channels, o.Task, want)
+	}
+	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing != 0 && o.Loss != LossCrossEntropy {
+		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, and 0 unless the loss is %q", o.LabelSmoothing, LossCrossEntropy)
+	}
+	blocks := c.decoderBlocks(o)
+	if err := blocks.Check(); err != nil {
+		return err
+	}
+	if o.Dim%4 != 0 {
+		return fmt.Errorf("dim: got %d, want a multiple of 4 (sine–cosine position table)", o.Dim)
+	}
+	return nil
+}
+
+// decoderBlocks returns the configuration of the blocks of an output's decoder.
+func (c *Config) decoderBlocks(o *Output) vit.Config {
+	blocks := c.Encoder
+	blocks.Dim, blocks.Depth, blocks.Heads, blocks.DropPath = o.Dim, o.Depth, o.Heads, 0
+	return blocks
+}
+
+// Check returns an error that names the first key whose value no optimiser could use.
+func (o *Optim) Check() error {
+	return firstWrong([]number{
+		{"lr", o.LR, o.LR >= 0, "0 or more"},
+		{"betas", o.Betas[0], o.Betas[0] >= 0 && o.Betas[0] < 1, "0 or more and below 1"},
+		{"betas", o.Betas[1], o.Betas[1] >= 0 && o.Betas[1] < 1, "0 or more and below 1"},
+		{"eps", o.Eps, o.Eps >= 0, "0 or more"},
+		{"weight_decay", o.WeightDecay, o.WeightDecay >= 0, "0 or more"},
+	})
+}
+
+// checkTrain checks what training needs; the rest of the configuration has been checked.
+func (c *Config) checkTrain() error {
+	t, o := &c.Train, &c.Optim
+	n := func(key string, v, least int) number {
+		return number{key, float64(v), v >= least, fmt.Sprintf("at least %d", least)}
+	}
+	if err := firstWrong([]number{
+		{"optim.lr", o.LR, o.LR > 0, "more than 0"},
+		{"optim.eps", o.Eps, o.Eps > 0, "more than 0"},
+		n("train.steps", t.Steps, 1), n("train.batch", t.Batch, 1), n("train.num_encoded_tokens", t.NumEncodedTokens, 1), n("train.log_every", t.LogEvery, 1),
+		n("train.warmup_steps", t.WarmupSteps, 0), n("train.val_every", t.ValEvery, 0), n("train.save_every", t.SaveEvery, 0),
+		{"train.clip_grad", t.ClipGrad, t.ClipGrad >= 0, "0 or more"},
+		{"train.skip_grad", t.SkipGrad, t.SkipGrad >= 0, "0 or more"},
+	}); err != nil {
+		return err
+	}
+	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
+	if n := len(c.Inputs) * nh * nw; t.NumEncodedTokens > n {
+		return fmt.Errorf("train.num_encoded_tokens: got %d, but the inputs have only %d patches", t.NumEncodedTokens, n)
+	}
+	if err := checkAlphas(t.Alphas, len(c.Inputs)); err != nil {
+		return fmt.Errorf("train.%w", err)
+	}
+	if t.Weighting != "" && t.Weighting != "uncertainty" {
+		return fmt.Errorf("train.weighting: got %q, want \"\" or \"uncertainty\"", t.Weighting)
+	}
+	if s := t.CropScale; len(s) != 0 && (len(s) != 2 || !(s[0] > 0 && s[0] <= s[1] && s[1] <= 1)) {
+		return fmt.Errorf("train.crop_scale: got %v, want two ascending shares of the area, such as [0.2, 1]", s)
+	}
+	if r := t.CropRatio; len(r) != 0 && (len(r) != 2 || !(r[0] > 0 && r[0] <= r[1] && r[1] <= math.MaxFloat64)) {
+		return fmt.Errorf("train.crop_ratio: got %v, want two ascending aspect ratios, such as [0.75, 1.3333]", r)
+	}
+	return nil
+}
+
+// number is a value of a configuration that is right or wrong.
+type number struct {
+	key   string
+	value float64
+	right bool
+	want  string
+}
+
+// firstWrong returns an error about the first number that is wrong, as infinities always are.
+func firstWrong(numbers []number) error {
+	for _, n := range numbers {
+		if !n.right || math.IsInf(n.value, 0) {
+			return fmt.Errorf("%s: got %v, want a finite number, %s", n.key, n.value, n.want)
+		}
 	}
 	return nil
 }

@@ -8,12 +8,11 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// decoder reconstructs one output from the encoder's tokens by one
-// cross-attention and a few blocks of self-attention (Bachmann et al. 2022,
-// section 3.3).
+// decoder reconstructs one output from the encoder's tokens by one cross-attention and a few blocks
+// of self-attention (Bachmann et al., 2022).
 type decoder struct {
 	out         *Output
-	mask        *tensor.Tensor            // [1, 1, d], for a patch that the encoder has not seen
+	maskToken   *tensor.Tensor            // [1, 1, d], stands for a patch that the encoder has not seen
 	pos         *positionTable            // of width d
 	tasks       map[string]*tensor.Tensor // [1, 1, d] for each input modality
 	projContext *nn.Linear                // D → d
@@ -26,36 +25,31 @@ type decoder struct {
 	outProj     *nn.Linear // d → C·p·p
 }
 
-func newDecoder(ps *nn.Params, c *Config, o *Output) *decoder {
-	prefix := "output_adapters." + o.Name
-	bc := c.Decoder(o)
-	d, p, eps := o.Dim, c.PatchSize/o.Stride, bc.LayerNormEps
+func newDecoder(m *Model, o *Output) *decoder {
+	prefix, ps, c := "output_adapters."+o.Name, m.Params, m.Config.decoderBlocks(o)
+	d, p := o.Dim, m.Config.PatchSize/o.Stride
 	a := &decoder{out: o, tasks: map[string]*tensor.Tensor{}}
-	a.mask = ps.Add(prefix+".mask_token", nn.Zeros, 1, 1, d)
-	a.pos = newPositionTable(ps, prefix, &c.BackboneConfig, d, vit.Bilinear)
-	names := make([]string, len(c.Inputs))
-	for i := range names {
-		names[i] = c.Inputs[i].Name
-	}
-	slices.Sort(names) // as the published checkpoints have them
+	a.maskToken = ps.Add(prefix+".mask_token", nn.Zeros, 1, 1, d)
+	a.pos = m.newPositions(prefix, d, vit.Bilinear)
+	names := m.Config.Inputs.Names()
+	slices.Sort(names) // the order of the published checkpoints
 	for _, name := range names {
 		a.tasks[name] = ps.Add(prefix+".task_embeddings."+name, nn.TruncatedNormal(0.02), 1, 1, d)
 	}
-	a.q = nn.NewLinear(ps, prefix+".decoder.q", d, d, bc.QKVBias)
-	a.kv = nn.NewFusedLinear(ps, prefix+".decoder.kv", d, 2*d, 2, bc.QKVBias)
+	a.q = nn.NewLinear(ps, prefix+".decoder.q", d, d, c.QKVBias)
+	a.kv = nn.NewFusedLinear(ps, prefix+".decoder.kv", d, 2*d, 2, c.QKVBias)
 	a.proj = nn.NewLinear(ps, prefix+".decoder.proj", d, d, true)
-	a.contextNorm = nn.NewLayerNorm(ps, prefix+".context_norm", d, eps)
-	a.queryNorm = nn.NewLayerNorm(ps, prefix+".query_norm", d, eps)
-	a.outNorm = nn.NewLayerNorm(ps, prefix+".out_norm", d, eps)
-	a.mlp = vit.NewMLP(ps, prefix+".mlp", d, bc.MLPRatio*d)
-	a.blocks = vit.NewEncoder(ps, prefix+".decoder_transformer", bc)
+	a.contextNorm = nn.NewLayerNorm(ps, prefix+".context_norm", d, c.LayerNormEps)
+	a.queryNorm = nn.NewLayerNorm(ps, prefix+".query_norm", d, c.LayerNormEps)
+	a.outNorm = nn.NewLayerNorm(ps, prefix+".out_norm", d, c.LayerNormEps)
+	a.mlp = vit.NewMLP(ps, prefix+".mlp", d, c.MLPRatio*d)
+	a.blocks = vit.NewEncoder(ps, prefix+".decoder_transformer", c)
 	a.outProj = nn.NewLinear(ps, prefix+".out_proj", d, o.Channels*p*p, true)
-	a.projContext = nn.NewLinear(ps, prefix+".proj_context", c.Encoder.Dim, d, true)
+	a.projContext = nn.NewLinear(ps, prefix+".proj_context", m.Config.Encoder.Dim, d, true)
 	return a
 }
 
-// forward returns patches [B, nh·nw, C·p·p] for the encoder's tokens
-// [B, T+G, D].
+// forward returns patches [B, nh·nw, C·p·p] for the encoder's tokens [B, T+G, D].
 func (a *decoder) forward(t *tensor.Tape, tokens *tensor.Tensor, l *layout) *tensor.Tensor {
 	c := a.projContext.Forward(t, tokens) // [B, T+G, d]
 	queries := a.queries(t, c, l)         // [B, nh·nw, d]
@@ -86,34 +80,51 @@ func (a *decoder) forward(t *tensor.Tape, tokens *tensor.Tensor, l *layout) *ten
 	return p
 }
 
-// context returns the tokens that queries attend to: the projected tokens c,
-// each with the position of its patch and the embedding of its modality;
-// global tokens as they are.
+// context returns what the queries attend to: the projected tokens c, each with the position of its
+// patch and the embedding of its modality; global tokens as they are.
 func (a *decoder) context(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.Tensor {
-	rows := t.Ints(l.rows)
-	for r := range rows {
-		rows[r] = int32(r)
+	rows := len(l.index)
+	sum := []tensor.Source{
+		{Table: c, Rows: choose(t, rows, func(r int) int32 { return int32(r) })},
+		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, rows, func(r int) int32 {
+			if l.modality[r] == global {
+				return none
+			}
+			return l.index[r]
+		})},
 	}
-	sources := []tensor.Source{{Table: c, Rows: rows}, {Table: a.pos.rows(l.nh, l.nw), Rows: l.patch}}
-	for k, name := range l.masks.Inputs {
-		sources = append(sources, tensor.Source{Table: a.tasks[name], Rows: l.of[k]})
+	for k, name := range l.inputs {
+		sum = append(sum, tensor.Source{Table: a.tasks[name], Rows: choose(t, rows, func(r int) int32 {
+			if int(l.modality[r]) != k {
+				return none
+			}
+			return 0
+		})})
 	}
-	return tensor.GatherSum(t, c.Shape, sources...)
+	return tensor.GatherSum(t, c.Shape, sum...)
 }
 
-// queries returns one token for every patch of the output: its projection
-// where the encoder has seen it and task queries are on, else the mask token;
-// each with its position and the embedding of the task.
+// queries returns a token for every patch of the output, [B, nh·nw, d]: the projected token c that
+// shows it, if there is one and task queries are on, else the mask token; each with the position of
+// the patch and the embedding of the task.
 func (a *decoder) queries(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.Tensor {
-	n := len(l.grid)
-	sources := []tensor.Source{
-		{Table: a.pos.rows(l.nh, l.nw), Rows: l.grid},
-		{Table: a.tasks[a.out.Task], Rows: l.zero[:n]},
+	size, patches := c.Shape[0], l.nh*l.nw
+	first := func(int) int32 { return 0 }
+	sum := []tensor.Source{
+		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, size*patches, func(i int) int32 { return int32(i % patches) })},
+		{Table: a.tasks[a.out.Task], Rows: choose(t, size*patches, first)},
 	}
-	if k := l.masks.Index(a.out.Task); k >= 0 && a.out.UseTaskQueries {
-		sources = append(sources, tensor.Source{Table: c, Rows: l.shown[k]}, tensor.Source{Table: a.mask, Rows: l.masked[k]})
+	if k := slices.Index(l.inputs, a.out.Task); k >= 0 && a.out.UseTaskQueries {
+		shown := choose(t, size*patches, func(i int) int32 { return l.row[(i/patches*len(l.inputs)+k)*patches+i%patches] })
+		masked := choose(t, size*patches, func(i int) int32 {
+			if shown[i] != none {
+				return none
+			}
+			return 0
+		})
+		sum = append(sum, tensor.Source{Table: c, Rows: shown}, tensor.Source{Table: a.maskToken, Rows: masked})
 	} else {
-		sources = append(sources, tensor.Source{Table: a.mask, Rows: l.zero[:n]})
+		sum = append(sum, tensor.Source{Table: a.maskToken, Rows: choose(t, size*patches, first)})
 	}
-	return tensor.GatherSum(t, []int{l.masks.Size, l.masks.Patches, a.out.Dim}, sources...)
+	return tensor.GatherSum(t, []int{size, patches, a.out.Dim}, sum...)
 }

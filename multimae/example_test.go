@@ -4,21 +4,21 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
 
 	"github.com/gomae/gomae/multimae"
 )
 
 // Depth and a semantic map are predicted from a colour image alone.
 func ExampleModel_Predict() {
-	m, err := multimae.LoadDir("../testdata/parity/pretrain_tiny") // config.json and model.safetensors
+	m, err := multimae.Load(os.DirFS("../testdata/parity/pretrain_tiny")) // config.json and model.safetensors
 	if err != nil {
 		log.Fatal(err)
 	}
-	m.Params.Freeze() // no training: keep packed weights
 	const h, w = 32, 64
 	pixels := make([]float32, 3*h*w) // [3, H, W], normalised: see package images
 	b := &multimae.Batch{Size: 1, H: h, W: w, Images: map[string][]float32{"rgb": pixels}}
-	p, err := m.Predict(context.Background(), b, multimae.PredictOptions{})
+	p, err := m.Predict(context.Background(), b, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -33,12 +33,12 @@ func ExampleModel_Predict() {
 
 // A vector for an image: the mean of the encoder's last tokens.
 func ExampleBackbone_Features() {
-	m, err := multimae.LoadDir("../testdata/parity/pretrain_tiny")
+	m, err := multimae.Load(os.DirFS("../testdata/parity/pretrain_tiny"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	b := &multimae.Batch{Size: 1, H: 32, W: 32, Images: map[string][]float32{"depth": make([]float32, 32*32)}}
-	f, err := m.Features(context.Background(), b, multimae.FeatureOptions{})
+	f, err := m.Features(context.Background(), b, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

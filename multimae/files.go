@@ -2,47 +2,40 @@ package multimae
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
-	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
 )
 
 // The files of a model folder.
 const (
-	ConfigFile  = "config.json"
-	WeightsFile = "model.safetensors"
+	ConfigFile  = modelfolder.ConfigFile
+	WeightsFile = modelfolder.WeightsFile
 )
 
-// Load reads a model folder: config.json and model.safetensors, or where that
-// is not there a PyTorch checkpoint pytorch_model.bin or model.pth. Use
-// os.DirFS(dir) for a folder on disk, or an embed.FS. Errors name the file and
-// list every key that is missing, unexpected or of another shape.
+// Load reads a model folder, such as os.DirFS(dir) or an embed.FS: config.json and model.safetensors,
+// or where that is missing a PyTorch checkpoint pytorch_model.bin or model.pth. The model is frozen,
+// ready to predict from any number of goroutines; see LoadFrom for one to train. Errors name the file
+// and list every key that is missing, unexpected or of another shape.
 func Load(fsys fs.FS) (*Model, error) {
 	c, err := LoadConfig(fsys, ConfigFile)
 	if err != nil {
 		return nil, err
 	}
-	f, err := OpenWeights(fsys)
+	f, err := modelfolder.OpenWeights(fsys)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return LoadTensors(c, f)
-}
-
-// leastTensors is a number of tensors that the model has in any case: a few in
-// each block, and an embedding for each pair of input and output.
-func (c *Config) leastTensors() int {
-	n := c.Encoder.Depth + len(c.Inputs)*len(c.Outputs)
-	for i := range c.Outputs {
-		n += c.Outputs[i].Depth
+	m, err := LoadFrom(c, f)
+	if err != nil {
+		return nil, err
 	}
-	return n
+	m.Params.Freeze()
+	return m, nil
 }
 
 // LoadDir is Load for a folder on disk, with its path in the errors.
@@ -54,22 +47,34 @@ func LoadDir(dir string) (*Model, error) {
 	return m, nil
 }
 
-// Save writes a model folder, creating it if need be. Each file appears under
-// its name only when complete, so an earlier model survives any error.
-func (m *Model) Save(dir string) error { return SaveFolder(dir, m.Params, m.Config.JSON()) }
+// LoadFrom returns the model of a configuration with the weights of a file, which stays open. It is
+// as strict as Load, but the model may be trained: freeze its Params to predict alone.
+func LoadFrom(c *Config, f weights.File) (*Model, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if err := modelfolder.CheckTensors(f, c.leastTensors()); err != nil {
+		return nil, err
+	}
+	m := build(c, nn.DeferredParams())
+	if err := m.Params.Load(f); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
 
-// SaveFolder is Save for any model: its parameters and its config.json.
-func SaveFolder(dir string, ps *nn.Params, config []byte) error {
-	if err := atomicfile.MkdirAll(dir); err != nil {
-		return err
+// leastTensors returns a lower bound for the tensors of the model: one in each block, and an
+// embedding for each pair of input and output.
+func (c *Config) leastTensors() int {
+	n := c.Encoder.Depth + len(c.Inputs)*len(c.Outputs)
+	for i := range c.Outputs {
+		n += c.Outputs[i].Depth
 	}
-	if err := atomicfile.Write(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
-		return weights.WriteSafetensors(w, ps.Tensors(), map[string]string{"format": "pt"})
-	}); err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(config)
-		return err
-	})
+	return n
+}
+
+// Save writes a model folder, creating it if need be. Each file appears under its name only when it
+// is complete, so an earlier model survives any error.
+func (m *Model) Save(dir string) error {
+	return modelfolder.Save(dir, m.Config.JSON(), m.Params.Tensors())
 }

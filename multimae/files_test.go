@@ -67,38 +67,41 @@ func TestSaveLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := fileOf(t, m.Params.Tensors())
 	for what, load := range map[string]func() (*Model, error){
 		"LoadDir":        func() (*Model, error) { return LoadDir(dir) },
 		"part of a tree": func() (*Model, error) { s, _ := fs.Sub(os.DirFS(filepath.Dir(dir)), "folder"); return Load(s) },
 		"in memory":      func() (*Model, error) { return Load(folderOf(t, m)) },
+		"LoadFrom":       func() (*Model, error) { return LoadFrom(c, file) },
 	} {
-		got, err := load()
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-			continue
-		}
-		if !bytes.Equal(got.Config.JSON(), c.JSON()) {
-			t.Errorf("%s: configuration\n%s", what, got.Config.JSON())
-		}
-		for i, p := range got.Params.All() {
-			w := m.Params.All()[i]
-			if p.Name != w.Name || p.Fixed != w.Fixed {
-				t.Fatalf("%s: parameter %d is %s, want %s", what, i, p.Name, w.Name)
+		t.Run(what, func(t *testing.T) {
+			got, err := load()
+			if err != nil {
+				t.Fatal(err)
 			}
-			testkit.SameBits(t, what+": "+p.Name, p.Data, w.Data)
-		}
-		preds, err := got.Forward(tensor.NewTape(nil), b, masks, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range preds {
-			testkit.SameBits(t, what+": prediction", preds[i].Data, want[i].Data)
-		}
+			if !bytes.Equal(got.Config.JSON(), c.JSON()) {
+				t.Errorf("configuration\n%s", got.Config.JSON())
+			}
+			for i, p := range got.Params.All() {
+				w := m.Params.All()[i]
+				if p.Name != w.Name || p.Fixed != w.Fixed || p.Frozen() != (what != "LoadFrom") {
+					t.Fatalf("parameter %d is %s, frozen %v, want %s", i, p.Name, p.Frozen(), w.Name)
+				}
+				testkit.SameBits(t, p.Name, p.Data, w.Data)
+			}
+			preds, err := got.Forward(tensor.NewInference(nil), b, masks, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range preds {
+				testkit.SameBits(t, "prediction", preds[i].Data, want[i].Data)
+			}
+		})
 	}
 }
 
-// TestLoadErrors has folders that are no model: the error names the file and
-// lists everything that is wrong with it.
+// TestLoadErrors has folders without a model: the error names the file and lists everything that is
+// wrong with it.
 func TestLoadErrors(t *testing.T) {
 	small := newModel(t, smallConfig())
 	config := func(set func(c *Config)) []byte {
@@ -111,18 +114,18 @@ func TestLoadErrors(t *testing.T) {
 		set  func(f fstest.MapFS)
 		want []string
 	}{
-		{"nothing", func(f fstest.MapFS) { clear(f) }, []string{"open config.json: file does not exist"}},
-		{"no weights", func(f fstest.MapFS) { delete(f, WeightsFile) }, []string{"open model.safetensors: file does not exist"}},
+		{"nothing", func(f fstest.MapFS) { clear(f) }, []string{"config.json"}},
+		{"no weights", func(f fstest.MapFS) { delete(f, WeightsFile) }, []string{"model.safetensors", "pytorch_model.bin", "model.pth"}},
 		{"a key misspelled", func(f fstest.MapFS) {
 			f[ConfigFile].Data = bytes.Replace(f[ConfigFile].Data, []byte("patch_size"), []byte("patchsize"), 1)
-		}, []string{`config.json: patchsize: unknown key at the top level; did you mean "patch_size"?`}},
+		}, []string{"config.json: patchsize: ", `"patch_size"`}},
 		{"a value out of range", func(f fstest.MapFS) {
 			f[ConfigFile].Data = bytes.Replace(f[ConfigFile].Data, []byte(`"patch_size": 8`), []byte(`"patch_size": 7`), 1)
-		}, []string{"config.json: image_size: 16×16 is not divisible by patch_size 7"}},
-		{"cut off", func(f fstest.MapFS) { f[WeightsFile].Data = f[WeightsFile].Data[:5000] }, []string{"safetensors: model.safetensors: header length"}},
+		}, []string{"config.json: image_size: ", "patch_size 7"}},
+		{"cut off", func(f fstest.MapFS) { f[WeightsFile].Data = f[WeightsFile].Data[:5000] }, []string{"safetensors: model.safetensors: "}},
 		{"a byte short", func(f fstest.MapFS) { f[WeightsFile].Data = f[WeightsFile].Data[:len(f[WeightsFile].Data)-1] }, []string{"safetensors: model.safetensors: "}},
 		{"no global tokens", func(f fstest.MapFS) { f[ConfigFile].Data = config(func(c *Config) { c.NumGlobalTokens = 0 }) },
-			[]string{"safetensors: model.safetensors: 1 of its tensors and the model's do not match; use the config.json that belongs to the file", `unexpected "global_tokens" [1 2 16]`}},
+			[]string{"safetensors: model.safetensors: 1 of ", "config.json", `unexpected "global_tokens" [1 2 16]`}},
 		{"another width", func(f fstest.MapFS) {
 			f[ConfigFile].Data = config(func(c *Config) { c.Outputs[1].Dim = 24; c.Outputs[1].Depth = 1 })
 		}, []string{"36 of its tensors", "output_adapters.depth.mask_token has shape [1 1 12], the model wants [1 1 24]", "output_adapters.depth.decoder.kv.weight has shape [24 12], the model wants [48 24]", "… and 16 more"}},
@@ -134,23 +137,18 @@ func TestLoadErrors(t *testing.T) {
 			f[ConfigFile].Data = config(func(c *Config) { c.Inputs[1].Name, c.Outputs[1].Task = "nir", "nir" })
 		}, []string{"missing input_adapters.nir.pos_emb [1 16 2 2]", `unexpected "input_adapters.depth.pos_emb" [1 16 2 2]`}},
 	} {
-		f := folderOf(t, small)
-		c.set(f)
-		m, err := Load(f)
-		if m != nil || err == nil {
-			t.Errorf("%s: no error", c.what)
-			continue
-		}
-		for i, want := range c.want {
-			if !strings.Contains(err.Error(), want) || i == 0 && len(c.want) == 1 && !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("%s: error %v, want %q", c.what, err, want)
+		t.Run(c.what, func(t *testing.T) {
+			f := folderOf(t, small)
+			c.set(f)
+			m, err := Load(f)
+			if testkit.ErrorNames(t, err, c.want...); m != nil {
+				t.Error("a model and an error")
 			}
-		}
+		})
 	}
 	dir := t.TempDir()
 	_, err := LoadDir(dir)
-	wantError(t, "LoadDir", err, "model folder "+dir+": ")
-	if !errors.Is(err, fs.ErrNotExist) {
+	if testkit.ErrorNames(t, err, dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("LoadDir: %v", err)
 	}
 }
@@ -175,22 +173,20 @@ func TestLoadHostile(t *testing.T) {
 			c.Outputs = c.Outputs[:256]
 		},
 	} {
-		c := smallConfig()
-		set(c)
-		if err := c.Check(); err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-		f := folderOf(t, small)
-		f[ConfigFile].Data = c.JSON()
-		var err error
-		if n := allocated(func() { _, err = Load(f) }); n > 8<<20 {
-			t.Errorf("%s: %d bytes for files of %d", what, n, len(f[ConfigFile].Data)+len(f[WeightsFile].Data))
-		}
-		want := "safetensors: model.safetensors: "
-		if what == "depth" || what == "modalities" {
-			want = "config.json: describes a model of "
-		}
-		wantError(t, what, err, want)
+		t.Run(what, func(t *testing.T) {
+			c := smallConfig()
+			set(c)
+			if err := c.Check(); err != nil {
+				t.Error(err)
+			}
+			f := folderOf(t, small)
+			f[ConfigFile].Data = c.JSON()
+			var err error
+			if n := allocated(func() { _, err = Load(f) }); n > 8<<20 {
+				t.Errorf("%d bytes for files of %d", n, len(f[ConfigFile].Data)+len(f[WeightsFile].Data))
+			}
+			testkit.ErrorNames(t, err, "config.json", "model.safetensors")
+		})
 	}
 }
 

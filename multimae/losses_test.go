@@ -45,7 +45,7 @@ func TestLosses(t *testing.T) {
 		c.set(cfg)
 		m := newModel(t, cfg)
 		const size = 4
-		b := newBatch(cfg, size, c.h, c.w, 1, names(cfg)...)
+		b := newBatch(cfg, size, c.h, c.w, 1, cfg.Inputs.Names()...)
 		masks := newMasks(t, cfg, b, c.visible, 2, c.inputs...)
 		nh, nw := cfg.Grid(c.h, c.w)
 		var preds []*tensor.Tensor
@@ -63,8 +63,8 @@ func TestLosses(t *testing.T) {
 		}
 		r := newRef(m)
 		each64, total64 := r.losses(preds64, b, masks)
-		eachLevel(func(level string) {
-			what := fmt.Sprintf("%s at level %s: ", c.what, level)
+		testkit.EachLevel(t, func(t *testing.T) {
+			what := c.what + ": "
 			tape := tensor.NewTape(nil)
 			for _, p := range preds {
 				clear(p.Grad)
@@ -111,13 +111,13 @@ func TestNothingMasked(t *testing.T) {
 	c := smallConfig()
 	c.Outputs[3].LossOnUnmasked = false
 	m := newModel(t, c)
-	b := newBatch(c, 3, 16, 16, 5, names(c)...)
+	b := newBatch(c, 3, 16, 16, 5, c.Inputs.Names()...)
 	for i := range b.Classes["semseg"] {
 		b.Classes["semseg"][i] = int32(i % 5) // the last sample too
 	}
 	nan := float32(math.NaN())
 	predictions := func() []*tensor.Tensor {
-		preds, err := m.Forward(tensor.NewTape(nil), b, newMasks(t, c, b, 6, 6, names(c)...), nil)
+		preds, err := m.Forward(tensor.NewTape(nil), b, newMasks(t, c, b, 6, 6, c.Inputs.Names()...), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func TestNothingMasked(t *testing.T) {
 		return losses, sum.Data[0]
 	}
 
-	all, err := AllVisible(3, names(c), 4)
+	all, err := AllVisible(3, c.Inputs.Names(), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestNothingMasked(t *testing.T) {
 	}
 
 	// Of the second sample all of rgb is visible, of the third all of semseg.
-	masks := keepMasks(t, names(c), 4, []int32{0, 5, 6, 7, 8, 9}, []int32{0, 1, 2, 3, 4, 9}, []int32{8, 9, 10, 11, 1, 4})
+	masks := masksOf(t, c.Inputs.Names(), 4, []int32{0, 5, 6, 7, 8, 9}, []int32{0, 1, 2, 3, 4, 9}, []int32{8, 9, 10, 11, 1, 4})
 	preds = predictions()
 	for s, i := range map[int][]int{1: {0, 3}, 2: {2}} {
 		for _, i := range i {

@@ -4,25 +4,15 @@ import (
 	"math"
 	"runtime"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
-const u = 1.0 / (1 << 24) // the largest relative rounding error of float32
-
-// eachLevel calls f at each SIMD level of this machine.
-func eachLevel(f func(level string)) {
-	for _, l := range asm.Supported() {
-		restore := asm.Use(l)
-		f(l.String())
-		restore()
-	}
-}
+const u = testkit.U
 
 // pools returns pools of 1, 2 and 3 workers, closed with the test.
 func pools(t *testing.T) []*tensor.Pool {
@@ -38,14 +28,6 @@ func pools(t *testing.T) []*tensor.Pool {
 		t.Fatalf("a pool of %d workers", ps[2].Workers())
 	}
 	return ps
-}
-
-// wantError wants an error that begins so.
-func wantError(t *testing.T, what string, err error, prefix string) {
-	t.Helper()
-	if err == nil || !strings.HasPrefix(err.Error(), prefix) {
-		t.Errorf("%s: error %v, want %q", what, err, prefix)
-	}
 }
 
 // smallConfig is a model with everything a model can have, of a size that a
@@ -112,27 +94,19 @@ func newBatch(c *Config, size, h, w int, seed uint64, modalities ...string) *Bat
 		for i := range ids {
 			switch ids[i] = int32(r.Intn(in.NumClasses + 2)); int(ids[i]) - in.NumClasses {
 			case 0:
-				ids[i] = 254
+				ids[i] = IDPadding
 			case 1:
-				ids[i] = 255
+				ids[i] = IDIgnored
 			}
 		}
 		if size > 2 {
 			for i := range n / size {
-				ids[n-1-i] = 255
+				ids[n-1-i] = IDIgnored
 			}
 		}
 		b.Classes[name] = ids
 	}
 	return b
-}
-
-func names(c *Config) []string {
-	var s []string
-	for i := range c.Inputs {
-		s = append(s, c.Inputs[i].Name)
-	}
-	return s
 }
 
 // newMasks draws masks for a batch of these inputs.
@@ -147,10 +121,10 @@ func newMasks(t testing.TB, c *Config, b *Batch, visible int, seed uint64, input
 	return m
 }
 
-// keepMasks has masks with these tokens of each sample visible.
-func keepMasks(t testing.TB, inputs []string, patches int, keep ...[]int32) *Masks {
+// masksOf returns masks in which these tokens of each sample are visible.
+func masksOf(t testing.TB, inputs []string, patches int, tokens ...[]int32) *Masks {
 	t.Helper()
-	m, err := NewMasks(len(keep), inputs, patches, slices.Concat(keep...), nil)
+	m, err := NewMasks(len(tokens), inputs, patches, slices.Concat(tokens...))
 	if err != nil {
 		t.Fatal(err)
 	}

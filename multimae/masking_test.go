@@ -6,10 +6,10 @@ import (
 	"math"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/internal/stattest"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -55,34 +55,19 @@ func mustDraw(t testing.TB, r *nn.RNG, size, inputs, patches int, o MaskOptions)
 func mustHold(t testing.TB, m *Masks) {
 	t.Helper()
 	n := m.Tokens()
-	if n != len(m.Inputs)*m.Patches || len(m.Keep) != m.Size*m.Visible || len(m.Restore) != m.Size*n || len(m.Masked) != m.Size*n {
-		t.Fatalf("lengths %d, %d, %d of %d samples with %d of %d tokens", len(m.Keep), len(m.Restore), len(m.Masked), m.Size, m.Visible, n)
+	if n != len(m.Inputs)*m.Patches || len(m.Keep) != m.Size*m.Visible || len(m.Masked) != m.Size*n {
+		t.Fatalf("lengths %d and %d of %d samples with %d of %d tokens", len(m.Keep), len(m.Masked), m.Size, m.Visible, n)
 	}
 	for b := range m.Size {
-		at := make([]int, n) // token at each position of the shuffled order
-		for p := range at {
-			at[p] = -1
-		}
-		visible := 0
-		for j := range n {
-			p := m.Restore[b*n+j]
-			if p < 0 || int(p) >= n || at[p] >= 0 {
-				t.Fatalf("sample %d: Restore is no permutation at token %d: %d", b, j, p)
+		hidden := slices.Repeat([]bool{true}, n)
+		for p, j := range m.visible(b) {
+			if j < 0 || int(j) >= n || !hidden[j] {
+				t.Fatalf("sample %d: Keep has token %d at %d, out of range or again", b, j, p)
 			}
-			at[p] = j
-			if hidden := m.Masked[b*n+j]; hidden != (int(p) >= m.Visible) {
-				t.Fatalf("sample %d: token %d at position %d of %d visible: masked %v", b, j, p, m.Visible, hidden)
-			} else if !hidden {
-				visible++
-			}
+			hidden[j] = false
 		}
-		if visible != m.Visible {
-			t.Fatalf("sample %d: %d visible, want %d", b, visible, m.Visible)
-		}
-		for p := range m.Visible {
-			if int(m.Keep[b*m.Visible+p]) != at[p] {
-				t.Fatalf("sample %d: Keep has token %d at %d, Restore %d", b, m.Keep[b*m.Visible+p], p, at[p])
-			}
+		if !slices.Equal(m.Masked[b*n:(b+1)*n], hidden) {
+			t.Fatalf("sample %d: Masked is %v, Keep %v", b, m.Masked[b*n:(b+1)*n], m.visible(b))
 		}
 		for i, name := range m.Inputs {
 			task := m.Task(b, name)
@@ -99,7 +84,7 @@ func mustHold(t testing.TB, m *Masks) {
 // visibleOf counts the visible tokens of each modality of sample b.
 func visibleOf(m *Masks, b int) []int {
 	n := make([]int, len(m.Inputs))
-	for _, j := range m.keep(b) {
+	for _, j := range m.visible(b) {
 		n[int(j)/m.Patches]++
 	}
 	return n
@@ -107,11 +92,11 @@ func visibleOf(m *Masks, b int) []int {
 
 func shares(n, seed int, alphas ...float64) [][]float64 {
 	r := nn.NewRNG(uint64(seed))
-	among := slices.Repeat([]bool{true}, len(alphas))
+	allowed := slices.Repeat([]bool{true}, len(alphas))
 	s := make([][]float64, n)
 	for i := range s {
 		s[i] = make([]float64, len(alphas))
-		drawShares(&r, s[i], alphas, among)
+		drawShares(&r, s[i], alphas, allowed)
 	}
 	return s
 }
@@ -258,7 +243,7 @@ func TestTokenCounts(t *testing.T) {
 		{10, []float64{0.26, 0.34, 0.4}, []int{3, 3, 4}},
 	} {
 		got := make([]int, len(c.lambda))
-		TokenCounts(got, c.lambda, c.visible)
+		tokenCounts(got, c.lambda, c.visible)
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%v of %d: %v, want %v", c.lambda, c.visible, got, c.want)
 		}
@@ -275,7 +260,7 @@ func TestTokenCounts(t *testing.T) {
 			}
 			counts := make([]int, len(alphas))
 			for _, s := range shares(n, visible, alphas...) {
-				TokenCounts(counts, s, visible)
+				tokenCounts(counts, s, visible)
 				off := visible
 				for m, k := range counts {
 					exact := s[m] * float64(visible)
@@ -311,7 +296,7 @@ func TestSelectTokens(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		counts  []int
-		among   []bool
+		allowed []bool // nil means all
 		visible int
 		want    map[string]float64 // chosen tokens, ascending
 	}{
@@ -331,6 +316,9 @@ func TestSelectTokens(t *testing.T) {
 			"[0 2 3]": 1. / 4, "[1 2 3]": 1. / 4, "[2 3 4]": 1. / 4, "[2 3 5]": 1. / 4}},
 		{"all help", []int{0, 1, 0}, []bool{false, true, false}, 6, map[string]float64{"[0 1 2 3 4 5]": 1}},
 	} {
+		if c.allowed == nil {
+			c.allowed = slices.Repeat([]bool{true}, len(c.counts))
+		}
 		r := nn.NewRNG(3, nn.Hash(c.name))
 		got, orders := map[string]int{}, map[string]map[string]int{}
 		order := make([]int32, 2*len(c.counts))
@@ -343,7 +331,7 @@ func TestSelectTokens(t *testing.T) {
 			for i := range noise {
 				noise[i] = r.Float64()
 			}
-			keep := SelectTokens(order, c.counts, c.among, c.visible, noise)
+			keep := selectTokens(order, c.counts, c.allowed, c.visible, noise)
 			sorted := slices.Clone(keep)
 			slices.Sort(sorted)
 			set := fmt.Sprint(sorted)
@@ -379,21 +367,6 @@ func TestSelectTokens(t *testing.T) {
 			}
 			chiSquare(t, c.name+" order", o, equal)
 		}
-	}
-	for name, f := range map[string]func(){
-		"no modality": func() { SelectTokens(nil, nil, nil, 0, nil) },
-		"unequal":     func() { SelectTokens(make([]int32, 5), make([]int, 2), nil, 1, make([]float64, 9)) },
-		"too many":    func() { SelectTokens(make([]int32, 4), make([]int, 2), nil, 5, make([]float64, 9)) },
-		"counts":      func() { TokenCounts(make([]int, 2), make([]float64, 3), 5) },
-	} {
-		func() {
-			defer func() {
-				if r := recover(); !strings.HasPrefix(fmt.Sprint(r), "multimae: ") {
-					t.Errorf("%s: recovered %v, want a panic by this package", name, r)
-				}
-			}()
-			f()
-		}()
 	}
 }
 
@@ -464,7 +437,7 @@ func TestDrawMasksUniform(t *testing.T) {
 		modality := [visible]map[int]int{{}, {}, {}, {}}
 		var of [inputs]int
 		for b := range n {
-			k := m.keep(b)
+			k := m.visible(b)
 			task := int(k[0]) / patches
 			first[task][int(k[0])%patches]++
 			of[task]++
@@ -624,44 +597,43 @@ func TestMaskErrors(t *testing.T) {
 		{"batch", -1, two, 4, MaskOptions{3, one, false}},
 		{"batch", math.MaxInt, two, 4, MaskOptions{3, one, false}},
 	} {
-		r := nn.NewRNG(1)
-		m, err := DrawMasks(&r, c.size, c.inputs, c.patches, c.o)
-		if m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key+": ") {
-			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
-		}
+		t.Run(c.key, func(t *testing.T) {
+			r := nn.NewRNG(1)
+			m, err := DrawMasks(&r, c.size, c.inputs, c.patches, c.o)
+			if testkit.ErrorNames(t, err, c.key+": "); m != nil {
+				t.Error("masks and an error")
+			}
+		})
 	}
 	for _, c := range []struct {
 		key           string
 		size, patches int
-		keep, restore []int32
+		keep          []int32
 	}{
-		{"ids_keep", 0, 2, nil, nil},
-		{"ids_keep", 1, 2, nil, nil},
-		{"ids_keep", 2, 2, []int32{0, 1, 2}, nil},
-		{"ids_keep", 1, 2, []int32{0, 1, 2, 3, 3}, nil},
-		{"ids_keep: sample 1 has token 4", 2, 2, []int32{0, 1, 2, 4}, nil},
-		{"ids_keep: sample 0 has token -1", 2, 2, []int32{0, -1, 2, 3}, nil},
-		{"ids_keep: sample 1 has token 2", 2, 2, []int32{2, 3, 2, 2}, nil},
-		{"ids_restore: got 3 ids", 1, 2, []int32{1, 2}, []int32{2, 0, 1}},
-		{"ids_restore: got 0 ids", 1, 2, []int32{1, 2}, []int32{}},
-		{"ids_restore: sample 0 has position 4 for token 3", 1, 2, []int32{1, 2}, []int32{2, 0, 1, 4}},
-		{"ids_restore: sample 0 has position -1 for token 0", 1, 2, []int32{1, 2}, []int32{-1, 0, 1, 3}},
-		{"ids_restore: sample 0 has position 2 for token 3", 1, 2, []int32{1, 2}, []int32{2, 0, 1, 2}},
-		{"ids_restore: sample 0 has position 1 for token 1, but", 1, 2, []int32{1, 2}, []int32{2, 1, 0, 3}},
-		{"inputs", 1, 0, []int32{0}, nil},
+		{"ids_keep: ", 0, 2, nil},
+		{"ids_keep: ", 1, 2, nil},
+		{"ids_keep: ", 2, 2, []int32{0, 1, 2}},
+		{"ids_keep: ", 1, 2, []int32{0, 1, 2, 3, 3}},
+		{"ids_keep: sample 1 has token 4", 2, 2, []int32{0, 1, 2, 4}},
+		{"ids_keep: sample 0 has token -1", 2, 2, []int32{0, -1, 2, 3}},
+		{"ids_keep: sample 1 has token 2", 2, 2, []int32{2, 3, 2, 2}},
+		{"inputs: ", 1, 0, []int32{0}},
 	} {
-		m, err := NewMasks(c.size, two, c.patches, c.keep, c.restore)
-		if m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key) {
-			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
-		}
+		t.Run(c.key, func(t *testing.T) {
+			m, err := NewMasks(c.size, two, c.patches, c.keep)
+			if testkit.ErrorNames(t, err, c.key); m != nil {
+				t.Error("masks and an error")
+			}
+		})
 	}
 	for _, c := range []struct {
 		key           string
 		size, patches int
 		inputs        []string
 	}{{"inputs", 1, 4, nil}, {"inputs", 1, 0, two}, {"batch", 0, 4, two}} {
-		if m, err := AllVisible(c.size, c.inputs, c.patches); m != nil || err == nil || !strings.HasPrefix(err.Error(), c.key+": ") {
-			t.Errorf("%+v: error %v, want one about %s", c, err, c.key)
+		m, err := AllVisible(c.size, c.inputs, c.patches)
+		if testkit.ErrorNames(t, err, c.key+": "); m != nil {
+			t.Error("masks and an error")
 		}
 	}
 }
@@ -669,28 +641,12 @@ func TestMaskErrors(t *testing.T) {
 func TestNewMasks(t *testing.T) {
 	r := nn.NewRNG(10)
 	m := mustDraw(t, &r, 7, 3, 9, MaskOptions{8, []float64{1}, false})
-	same, err := NewMasks(m.Size, m.Inputs, m.Patches, m.Keep, nil)
+	same, err := NewMasks(m.Size, m.Inputs, m.Patches, m.Keep)
 	if err != nil || !reflect.DeepEqual(same, m) {
 		t.Errorf("masks of the ids alone: %v, %+v, want %+v", err, same, m)
 	}
-	same, err = NewMasks(m.Size, m.Inputs, m.Patches, m.Keep, m.Restore)
-	if err != nil || !reflect.DeepEqual(same, m) {
-		t.Errorf("masks of all ids: %v, %+v, want %+v", err, same, m)
-	}
-	same.Keep[0], same.Restore[0] = -1, -1
-	if m.Keep[0] < 0 || m.Restore[0] < 0 {
+	if same.Keep[0] = -1; m.Keep[0] < 0 {
 		t.Error("the ids are not a copy")
-	}
-	// A dump's hidden tokens stand in any order, which is kept.
-	keep, restore := []int32{3, 0}, []int32{1, 5, 3, 0, 2, 4}
-	got, err := NewMasks(1, modalities[:2], 3, keep, restore)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustHold(t, got)
-	want := &Masks{1, modalities[:2], 3, 2, keep, restore, []bool{false, true, true, false, true, true}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -702,7 +658,7 @@ func TestAllVisible(t *testing.T) {
 		}
 		mustHold(t, m)
 		for i, j := range m.Keep {
-			if int(j) != i%(5*inputs) || m.Restore[i] != j || m.Masked[i] {
+			if int(j) != i%(5*inputs) || m.Masked[i] {
 				t.Fatalf("%+v", m)
 			}
 		}
@@ -739,21 +695,19 @@ func FuzzDrawMasks(f *testing.F) {
 }
 
 func FuzzNewMasks(f *testing.F) {
-	f.Add(1, 2, 3, []byte{3, 0}, []byte{1, 5, 3, 0, 2, 4})
-	f.Add(2, 1, 3, []byte{0, 1, 2, 0}, []byte{})
-	f.Add(2, 1, 3, []byte{0, 1, 3, 255}, []byte{0})
-	f.Fuzz(func(t *testing.T, size, inputs, patches int, keep, restore []byte) {
+	f.Add(1, 2, 3, []byte{3, 0})
+	f.Add(2, 1, 3, []byte{0, 1, 2, 0})
+	f.Add(2, 1, 3, []byte{0, 1, 3, 255})
+	f.Fuzz(func(t *testing.T, size, inputs, patches int, keep []byte) {
 		inputs = max(0, min(inputs, len(modalities)))
 		if patches > 1<<8 {
 			return // much work, and nothing new
 		}
-		ids := func(b []byte) (s []int32) {
-			for _, v := range b {
-				s = append(s, int32(int8(v)))
-			}
-			return s
+		var ids []int32
+		for _, v := range keep {
+			ids = append(ids, int32(int8(v)))
 		}
-		m, err := NewMasks(size, modalities[:inputs], patches, ids(keep), ids(restore))
+		m, err := NewMasks(size, modalities[:inputs], patches, ids)
 		if err == nil {
 			mustHold(t, m)
 		} else if m != nil {

@@ -42,7 +42,7 @@ func near(t *testing.T, what string, got []float32, want []float64) {
 // TestForward compares tokens, predictions and losses with the reference: any
 // subset of the inputs predicts every output, at any size of image.
 func TestForward(t *testing.T) {
-	all := names(smallConfig())
+	all := smallConfig().Inputs.Names()
 	type test struct {
 		what    string
 		set     func(c *Config)
@@ -72,64 +72,60 @@ func TestForward(t *testing.T) {
 		tests = append(tests, test{fmt.Sprint("inputs ", s), plain, s, 16, 16, min(5, 4*len(s))})
 	}
 	for _, c := range tests {
-		cfg := smallConfig()
-		c.set(cfg)
-		m := newModel(t, cfg)
-		b := newBatch(cfg, 3, c.h, c.w, 3, names(cfg)...) // what is no input is a target
-		masks := newMasks(t, cfg, b, c.visible, 4, c.inputs...)
-		r := newRef(m)
-		tokens64, preds64 := r.forward(b, masks)
-		each64, total64 := r.losses(preds64, b, masks)
-		eachLevel(func(level string) {
-			what := fmt.Sprintf("%s at level %s: ", c.what, level)
-			tape := tensor.NewTape(nil)
-			tokens, err := m.Encode(tape, b, masks, nil)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			near(t, what+"encoder", tokens.Data, tokens64)
-			preds, err := m.Forward(tape, b, masks, nil)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			again, err := m.Decode(tape, tokens, c.h, c.w, masks)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			losses, err := m.Losses(tape, preds, b, masks)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			// A frozen model keeps packed weights, which fit one level only.
-			frozen := newModel(t, cfg)
-			infer := tensor.NewInference(nil)
-			if c.visible%2 == 0 {
-				frozen.Params.Freeze()
-			} else {
-				frozen.Params.Pack(infer)
-			}
-			inferred, err := frozen.Forward(infer, b, masks, nil)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			inferredLosses, err := frozen.Losses(infer, inferred, b, masks)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			for i := range cfg.Outputs {
-				o := &cfg.Outputs[i]
-				nh, nw := cfg.Grid(c.h, c.w)
-				p := cfg.PatchSize / o.Stride
-				if want := []int{3, nh * nw, o.Channels * p * p}; !slices.Equal(preds[i].Shape, want) {
-					t.Errorf("%s%s has shape %v, want %v", what, o.Name, preds[i].Shape, want)
+		t.Run(c.what, func(t *testing.T) {
+			cfg := smallConfig()
+			c.set(cfg)
+			m := newModel(t, cfg)
+			b := newBatch(cfg, 3, c.h, c.w, 3, cfg.Inputs.Names()...) // what is no input is a target
+			masks := newMasks(t, cfg, b, c.visible, 4, c.inputs...)
+			r := newRef(m)
+			tokens64, preds64 := r.forward(b, masks)
+			each64, total64 := r.losses(preds64, b, masks)
+			testkit.EachLevel(t, func(t *testing.T) {
+				tape := tensor.NewTape(nil)
+				tokens, err := m.Encode(tape, b, masks, nil)
+				if err != nil {
+					t.Fatal(err)
 				}
-				near(t, what+o.Name, preds[i].Data, preds64[i])
-				near(t, what+"loss of "+o.Name, losses[i].Data, each64[i:i+1])
-				testkit.SameBits(t, what+"Decode of "+o.Name, again[i].Data, preds[i].Data)
-				testkit.SameBits(t, what+"inference of "+o.Name, inferred[i].Data, preds[i].Data)
-				testkit.SameBits(t, what+"loss in inference of "+o.Name, inferredLosses[i].Data, losses[i].Data)
-			}
-			near(t, what+"total", Total(tape, losses).Data, []float64{total64})
+				near(t, "encoder", tokens.Data, tokens64)
+				preds, err := m.Forward(tape, b, masks, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				losses, err := m.Losses(tape, preds, b, masks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				// A frozen model keeps packed weights, which fit one level only.
+				frozen := newModel(t, cfg)
+				infer := tensor.NewInference(nil)
+				if c.visible%2 == 0 {
+					frozen.Params.Freeze()
+				} else {
+					frozen.Params.Pack(infer)
+				}
+				inferred, err := frozen.Forward(infer, b, masks, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				inferredLosses, err := frozen.Losses(infer, inferred, b, masks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range cfg.Outputs {
+					o := &cfg.Outputs[i]
+					nh, nw := cfg.Grid(c.h, c.w)
+					p := cfg.PatchSize / o.Stride
+					if want := []int{3, nh * nw, o.Channels * p * p}; !slices.Equal(preds[i].Shape, want) {
+						t.Errorf("%s has shape %v, want %v", o.Name, preds[i].Shape, want)
+					}
+					near(t, o.Name, preds[i].Data, preds64[i])
+					near(t, "loss of "+o.Name, losses[i].Data, each64[i:i+1])
+					testkit.SameBits(t, "inference of "+o.Name, inferred[i].Data, preds[i].Data)
+					testkit.SameBits(t, "loss in inference of "+o.Name, inferredLosses[i].Data, losses[i].Data)
+				}
+				near(t, "total", Total(tape, losses).Data, []float64{total64})
+			})
 		})
 	}
 }
@@ -210,7 +206,7 @@ func TestAbsent(t *testing.T) {
 			t.Errorf("%s: loss %v without a target", c.Outputs[i].Name, l)
 		}
 	}
-	if got := m.Present(b); !slices.Equal(got, names(c)) {
+	if got := m.Present(b); !slices.Equal(got, c.Inputs.Names()) {
 		t.Errorf("present %v", got)
 	}
 	if got := m.Present(b2); !slices.Equal(got, []string{"rgb"}) {
@@ -222,14 +218,14 @@ func TestAbsent(t *testing.T) {
 func TestMasked(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
-	b := newBatch(c, 2, 16, 16, 7, names(c)...)
-	masks := keepMasks(t, names(c), 4, []int32{0, 11, 5}, []int32{9, 2, 3})
+	b := newBatch(c, 2, 16, 16, 7, c.Inputs.Names()...)
+	masks := masksOf(t, c.Inputs.Names(), 4, []int32{0, 11, 5}, []int32{9, 2, 3})
 	tape := tensor.NewTape(nil)
 	before, err := m.Encode(tape, b, masks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := newBatch(c, 2, 16, 16, 8, names(c)...)
+	other := newBatch(c, 2, 16, 16, 8, c.Inputs.Names()...)
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
 		h, w, p := 16/in.Stride, 16/in.Stride, 8/in.Stride
@@ -252,7 +248,7 @@ func TestMasked(t *testing.T) {
 	}
 	testkit.SameBits(t, "other hidden pixels", after.Data, before.Data)
 	// The order of Keep is the order of tokens, and makes no other difference.
-	swapped := keepMasks(t, names(c), 4, []int32{11, 0, 5}, []int32{9, 2, 3})
+	swapped := masksOf(t, c.Inputs.Names(), 4, []int32{11, 0, 5}, []int32{9, 2, 3})
 	got, err := m.Encode(tape, b, swapped, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -299,9 +295,9 @@ func TestGradients(t *testing.T) {
 		cfg := smallConfig()
 		c.set(cfg)
 		m := newModel(t, cfg)
-		b := newBatch(cfg, 3, c.h, c.w, 12, names(cfg)...)
+		b := newBatch(cfg, 3, c.h, c.w, 12, cfg.Inputs.Names()...)
 		nh, nw := cfg.Grid(c.h, c.w)
-		masks := keepMasks(t, c.inputs, nh*nw, c.keep...)
+		masks := masksOf(t, c.inputs, nh*nw, c.keep...)
 		r := newRef(m)
 		loss := func() float64 {
 			_, preds := r.forward(b, masks)
@@ -335,11 +331,11 @@ func TestGradients(t *testing.T) {
 				copy(x, old)
 			}
 		}
-		eachLevel(func(level string) {
+		testkit.EachLevel(t, func(t *testing.T) {
 			tape := tensor.NewTape(nil)
 			step(t, m, tape, b, masks)
 			if s := m.Params.FirstBadGrad(); s != "" {
-				t.Fatalf("%s at level %s: %s", c.what, level, s)
+				t.Fatalf("%s: %s", c.what, s)
 			}
 			largest := 0.0
 			for _, c := range checks {
@@ -353,7 +349,7 @@ func TestGradients(t *testing.T) {
 				// Key biases have a gradient that is nothing but rounding.
 				off := within*math.Sqrt(tape.GradSumSq(k.p.Tensor)) + 4*u*largest + 1e-8*math.Sqrt(float64(len(k.dir)))
 				if !(math.Abs(got-k.d) <= off) {
-					t.Errorf("%s at level %s: the gradient of %s is %v in a direction, want %v ± %.2g", c.what, level, k.p.Name, got, k.d, off)
+					t.Errorf("%s: the gradient of %s is %v in a direction, want %v ± %.2g", c.what, k.p.Name, got, k.d, off)
 				}
 			}
 		})
@@ -370,8 +366,8 @@ func TestAccumulate(t *testing.T) {
 	var batches []*Batch
 	var masks []*Masks
 	for i := range uint64(2) {
-		b := newBatch(c, 2, 16, 16, 30+i, names(c)...)
-		batches, masks = append(batches, b), append(masks, newMasks(t, c, b, 6, 32+i, names(c)...))
+		b := newBatch(c, 2, 16, 16, 30+i, c.Inputs.Names()...)
+		batches, masks = append(batches, b), append(masks, newMasks(t, c, b, 6, 32+i, c.Inputs.Names()...))
 		step(t, m, tape, b, masks[i])
 		for _, p := range m.Params.All() {
 			if want[p.Name] == nil {
@@ -412,9 +408,9 @@ func TestWorkers(t *testing.T) {
 	c := smallConfig()
 	c.ImageSize = 32
 	m := newModel(t, c)
-	b := newBatch(c, 6, 48, 32, 10, names(c)...)
-	masks := newMasks(t, c, b, 20, 11, names(c)...)
-	eachLevel(func(level string) {
+	b := newBatch(c, 6, 48, 32, 10, c.Inputs.Names()...)
+	masks := newMasks(t, c, b, 20, 11, c.Inputs.Names()...)
+	testkit.EachLevel(t, func(t *testing.T) {
 		want := map[string][]float32{}
 		for _, pool := range ps {
 			tape := tensor.NewTape(pool)
@@ -431,7 +427,7 @@ func TestWorkers(t *testing.T) {
 					if want[name] == nil {
 						want[name] = slices.Clone(v)
 					}
-					testkit.SameBits(t, fmt.Sprintf("%s with %d workers at level %s", name, pool.Workers(), level), v, want[name])
+					testkit.SameBits(t, fmt.Sprintf("%s with %d workers", name, pool.Workers()), v, want[name])
 				}
 			}
 		}
@@ -453,7 +449,7 @@ func TestConcurrent(t *testing.T) {
 	sequential := newModel(t, c) // packs nothing that m could find ready
 	var jobs []work
 	for i, size := range [][2]int{{16, 16}, {8, 24}, {24, 16}, {16, 16}, {32, 8}} {
-		inputs := subsets(names(c))[i+1]
+		inputs := subsets(c.Inputs.Names())[i+1]
 		b := newBatch(c, 1+i%2, size[0], size[1], uint64(i), inputs...)
 		j := work{b: b, masks: newMasks(t, c, b, 3, uint64(i), inputs...)}
 		preds, err := sequential.Forward(tensor.NewTape(nil), b, j.masks, nil)
@@ -496,12 +492,12 @@ func TestDropPath(t *testing.T) {
 	dropped := smallConfig()
 	dropped.Encoder.DropPath = 0.9
 	m := newModel(t, dropped)
-	b := newBatch(c, 4, 16, 16, 12, names(c)...)
-	masks := newMasks(t, c, b, 6, 13, names(c)...)
+	b := newBatch(c, 4, 16, 16, 12, c.Inputs.Names()...)
+	masks := newMasks(t, c, b, 6, 13, c.Inputs.Names()...)
 	tape := tensor.NewTape(nil)
-	forward := func(m *Model, drop *nn.RNG) []*tensor.Tensor {
+	forward := func(m *Model, rng *nn.RNG) []*tensor.Tensor {
 		tape = tensor.NewTape(nil)
-		preds, err := m.Forward(tape, b, masks, drop)
+		preds, err := m.Forward(tape, b, masks, rng)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -567,9 +563,9 @@ func TestPositions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, a := range frozen.inputs {
-		if n := len(a.pos.cached); n > 16 {
-			t.Errorf("%s keeps %d tables", a.in.Name, n)
+	for _, p := range frozen.positions {
+		if n := len(p.copies); n > 16 {
+			t.Errorf("%s has %d copies", p.table.Name, n)
 		}
 	}
 }
@@ -594,7 +590,7 @@ func TestTrain(t *testing.T) {
 			t.Errorf("no parameter %s", key)
 		}
 	}
-	b := newBatch(c, 4, 16, 16, 18, names(c)...)
+	b := newBatch(c, 4, 16, 16, 18, c.Inputs.Names()...)
 	for i, x := range b.Images { // something to learn: smooth images, maps in blocks
 		for k := range x {
 			x[k] = float32(math.Sin(float64(k)/17)) + 0.1*b.Images[i][k]
@@ -612,7 +608,7 @@ func TestTrain(t *testing.T) {
 	const steps, tail = 120, 20
 	first, last := make([]float64, len(c.Outputs)), make([]float64, len(c.Outputs))
 	for range steps {
-		masks, err := DrawMasks(&rng, b.Size, names(c), 4, MaskOptions{Visible: 10, Alphas: []float64{1}})
+		masks, err := DrawMasks(&rng, b.Size, c.Inputs.Names(), 4, MaskOptions{Visible: 10, Alphas: []float64{1}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -639,7 +635,7 @@ func TestTrain(t *testing.T) {
 func TestCheck(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
-	good := func() *Batch { return newBatch(c, 2, 16, 24, 20, names(c)...) }
+	good := func() *Batch { return newBatch(c, 2, 16, 24, 20, c.Inputs.Names()...) }
 	if err := m.Check(good()); err != nil {
 		t.Error(err)
 	}
@@ -647,34 +643,36 @@ func TestCheck(t *testing.T) {
 		set  func(b *Batch)
 		want string
 	}{
-		{func(b *Batch) { b.Size = 0 }, "batch: got 0 samples, want at least 1"},
-		{func(b *Batch) { b.H = 12 }, "image_size: 12×24 is not divisible by patch_size 8"},
-		{func(b *Batch) { b.W = 0 }, "image_size: 16×0 is not divisible"},
-		{func(b *Batch) { b.H = -8 }, "image_size: -8×24 is not divisible"},
-		{func(b *Batch) { b.Size = 3 }, `batch: modality "rgb" has 2304 values, want 3×3×16×24`},
-		{func(b *Batch) { b.H, b.W = 24, 8 }, `batch: modality "rgb" has 2304 values, want 2×3×24×8`},
-		{func(b *Batch) { b.Images["depth"] = b.Images["depth"][1:] }, `batch: modality "depth" has 191 values, want 2×1×8×12`},
-		{func(b *Batch) { b.Images["depth"] = nil }, `batch: modality "depth" has 0 values, want 2×1×8×12`},
-		{func(b *Batch) { b.Classes["semseg"] = make([]int32, 47) }, `batch: modality "semseg" has 47 ids, want 2×4×6`},
-		{func(b *Batch) { b.Classes["semseg"][9] = 5 }, `batch: modality "semseg": id 5 at index 9, want 0..4, or 255`},
+		{func(b *Batch) { b.Size = 0 }, "batch: "},
+		{func(b *Batch) { b.H = 12 }, "image_size: 12×24"},
+		{func(b *Batch) { b.W = 0 }, "image_size: 16×0"},
+		{func(b *Batch) { b.H = -8 }, "image_size: -8×24"},
+		{func(b *Batch) { b.Size = 3 }, `batch: modality "rgb"`},
+		{func(b *Batch) { b.H, b.W = 24, 8 }, `batch: modality "rgb"`},
+		{func(b *Batch) { b.Images["depth"] = b.Images["depth"][1:] }, `batch: modality "depth" has 191`},
+		{func(b *Batch) { b.Images["depth"] = nil }, `batch: modality "depth" has 0`},
+		{func(b *Batch) { b.Classes["semseg"] = make([]int32, 47) }, `batch: modality "semseg" has 47`},
+		{func(b *Batch) { b.Classes["semseg"][9] = 5 }, `batch: modality "semseg": id 5 at index 9`},
 		{func(b *Batch) { b.Classes["semseg"][47] = -1 }, `batch: modality "semseg": id -1 at index 47`},
 		{func(b *Batch) { b.Classes["semseg"][0] = 253 }, `batch: modality "semseg": id 253 at index 0`},
 		{func(b *Batch) { b.Classes["semseg"][0] = 256 }, `batch: modality "semseg": id 256 at index 0`},
-		{func(b *Batch) { b.Images["semseg"] = make([]float32, 48) }, `batch: modality "semseg" is a class map; give it in Classes`},
-		{func(b *Batch) { b.Classes["rgb"] = make([]int32, 768) }, `batch: modality "rgb" is an image; give it in Images`},
-		{func(b *Batch) { b.Images["deptj"] = b.Images["depth"] }, `batch: modality "deptj" is not an input of this model; did you mean "depth"?`},
-		{func(b *Batch) { b.Classes["norm_rgb"] = nil }, `batch: modality "norm_rgb" is not an input of this model; did you mean`},
+		{func(b *Batch) { b.Images["semseg"] = make([]float32, 48) }, `batch: modality "semseg"`},
+		{func(b *Batch) { b.Classes["rgb"] = make([]int32, 768) }, `batch: modality "rgb"`},
+		{func(b *Batch) { b.Images["deptj"] = b.Images["depth"] }, `batch: modality "deptj"`},
+		{func(b *Batch) { b.Classes["norm_rgb"] = nil }, `batch: modality "norm_rgb"`},
 	} {
-		b := good()
-		test.set(b)
-		wantError(t, "Check", m.Check(b), test.want)
-		tape, masks := tensor.NewTape(nil), newMasks(t, c, good(), 5, 21, names(c)...)
-		_, err := m.Forward(tape, b, masks, nil)
-		wantError(t, "Forward", err, test.want)
-		_, err = m.Encode(tape, b, masks, nil)
-		wantError(t, "Encode", err, test.want)
-		_, err = m.Losses(tape, nil, b, masks)
-		wantError(t, "Losses", err, test.want)
+		t.Run(test.want, func(t *testing.T) {
+			b := good()
+			test.set(b)
+			testkit.ErrorNames(t, m.Check(b), test.want)
+			tape, masks := tensor.NewTape(nil), newMasks(t, c, good(), 5, 21, c.Inputs.Names()...)
+			_, err := m.Forward(tape, b, masks, nil)
+			testkit.ErrorNames(t, err, test.want)
+			_, err = m.Encode(tape, b, masks, nil)
+			testkit.ErrorNames(t, err, test.want)
+			_, err = m.Losses(tape, nil, b, masks)
+			testkit.ErrorNames(t, err, test.want)
+		})
 	}
 }
 
@@ -684,25 +682,27 @@ func TestCheckMasks(t *testing.T) {
 	m := newModel(t, c)
 	b := newBatch(c, 2, 16, 16, 22, "rgb", "semseg")
 	tape := tensor.NewTape(nil)
-	for _, test := range []struct {
+	for what, test := range map[string]struct {
 		size, patches int
 		inputs        []string
 		want          string
 	}{
-		{3, 4, []string{"rgb"}, "masks: for 3 samples, but the batch has 2"},
-		{2, 6, []string{"rgb"}, "masks: for 6 patches a modality, but 16×16 pixels have 4"},
-		{2, 4, []string{"rgb", "depth"}, `masks: modality "depth" is not in the batch`},
-		{2, 4, []string{"rgb", "lidar"}, `masks: modality "lidar" is not in the batch`},
-		{2, 4, []string{"semseg", "rgb"}, `masks: modality "rgb" stands out of the model's order of inputs`},
+		"samples":  {3, 4, []string{"rgb"}, "masks: for 3 samples"},
+		"patches":  {2, 6, []string{"rgb"}, "masks: for 6 patches"},
+		"absent":   {2, 4, []string{"rgb", "depth"}, `masks: modality "depth"`},
+		"no input": {2, 4, []string{"rgb", "lidar"}, `masks: modality "lidar"`},
+		"order":    {2, 4, []string{"semseg", "rgb"}, `masks: modality "rgb"`},
 	} {
-		masks, err := AllVisible(test.size, test.inputs, test.patches)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = m.Forward(tape, b, masks, nil)
-		wantError(t, "Forward", err, test.want)
-		_, err = m.Encode(tape, b, masks, nil)
-		wantError(t, "Encode", err, test.want)
+		t.Run(what, func(t *testing.T) {
+			masks, err := AllVisible(test.size, test.inputs, test.patches)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = m.Forward(tape, b, masks, nil)
+			testkit.ErrorNames(t, err, test.want)
+			_, err = m.Encode(tape, b, masks, nil)
+			testkit.ErrorNames(t, err, test.want)
+		})
 	}
 	masks, err := AllVisible(2, []string{"rgb"}, 4)
 	if err != nil {
@@ -718,28 +718,38 @@ func TestCheckMasks(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = m.Losses(tape, preds, b, other)
-		wantError(t, "Losses", err, "masks: for ")
+		testkit.ErrorNames(t, err, "masks: for ")
 	}
 	_, err = m.Losses(tape, preds[:3], b, masks)
-	wantError(t, "Losses", err, "losses: got 3 predictions, want 4")
+	testkit.ErrorNames(t, err, "losses: got 3 predictions")
 	preds[0], preds[1] = preds[1], preds[0]
 	_, err = m.Losses(tape, preds, b, masks)
-	wantError(t, "Losses", err, "losses: prediction of rgb has shape [2 4 16], want [2 4 192]")
+	testkit.ErrorNames(t, err, "losses: ", "rgb", "[2 4 16]", "[2 4 192]")
+}
 
-	tokens, err := m.Encode(tape, b, masks, nil)
-	if err != nil {
-		t.Fatal(err)
+// TestNilMasks compares nil masks with those that hide nothing.
+func TestNilMasks(t *testing.T) {
+	c := smallConfig()
+	m := newModel(t, c)
+	for _, inputs := range subsets(c.Inputs.Names()) {
+		b := newBatch(c, 2, 16, 24, 23, inputs...)
+		masks, err := AllVisible(2, inputs, 6)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tape := tensor.NewTape(nil)
+		want, err := m.Forward(tape, b, masks, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := m.Forward(tape, b, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, o := range c.Outputs {
+			testkit.SameBits(t, fmt.Sprint(o.Name, " from ", inputs), got[i].Data, want[i].Data)
+		}
 	}
-	_, err = m.Decode(tape, tokens, 16, 20, masks)
-	wantError(t, "Decode", err, "image_size: 16×20 is not divisible")
-	_, err = m.Decode(tape, tokens, 16, 24, masks)
-	wantError(t, "Decode", err, "masks: for 4 patches a modality, but 16×24 pixels have 6")
-	_, err = m.Decode(tape, tensor.New(2, 5, 16), 16, 16, masks)
-	wantError(t, "Decode", err, "tokens: got shape [2 5 16], want [2 6 16]")
-	other, err := AllVisible(2, []string{"lidar"}, 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = m.Decode(tape, tokens, 16, 16, other)
-	wantError(t, "Decode", err, `masks: modality "lidar" is not an input of this model`)
+	_, err := m.Encode(tensor.NewTape(nil), &Batch{Size: 1, H: 16, W: 16}, nil, nil)
+	testkit.ErrorNames(t, err, "batch: ")
 }

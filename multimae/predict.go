@@ -3,28 +3,28 @@ package multimae
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
-// PredictOptions says what Predict shows the model. The zero value shows it
-// the whole batch.
+// PredictOptions says what Predict shows the model and who computes. Nil is the zero value: the
+// model sees the whole batch, and the calling goroutine computes alone.
 type PredictOptions struct {
-	// Masks says which tokens of the batch are seen. Its Inputs may be fewer
-	// than the batch has: the others are then predicted unseen.
+	// Masks says which tokens of the batch are visible. Its Inputs may be fewer than those of the
+	// batch: the others are then predicted unseen. Nil shows the whole batch.
 	Masks *Masks
-	// Visible, where Masks is nil and this is not 0, is how many tokens of
-	// each sample are seen, drawn from Seed as in training.
+	// Visible is an alternative to Masks: the number of visible tokens of each sample, which are
+	// drawn from Seed as in training. 0 shows all of them.
 	Visible int
 	Seed    uint64
-	// Pool shares the work out. With nil the calling goroutine does it alone:
-	// right for a server that answers many requests at once.
+	// Pool shares the work among its workers. Nil suits a server that answers many requests at once.
 	Pool *tensor.Pool
 }
 
-// Prediction is what Predict returns. All of it is the caller's.
+// Prediction is what a model predicts for a batch.
 type Prediction struct {
 	Masks   *Masks // what the model saw
 	Outputs []Predicted
@@ -32,9 +32,14 @@ type Prediction struct {
 
 // Predicted is the prediction of one output for all samples of a batch.
 type Predicted struct {
-	*Output           // name, channels C, task and loss
-	H, W    int       // of these images: those of the batch over Stride
-	Pix     []float32 // [B, C, H, W], normalised like the task's input; logits of a class map
+	Name     string
+	Channels int       // C; the number of classes for KindClasses
+	H, W     int       // pixels; 1×1 for the class of a whole image
+	Pix      []float32 // [B, C, H, W]: logits for KindClasses, else values normalised as Normalization says
+
+	Task          string // the input modality that the output reconstructs, "" if there is none
+	Kind          string // KindImage or KindClasses
+	Normalization string // of KindImage: a Normalize constant
 }
 
 // Output returns the output of that name, or nil.
@@ -47,15 +52,14 @@ func (p *Prediction) Output(name string) *Predicted {
 	return nil
 }
 
-// Image is the part of Pix of sample b, [C, H, W]. It is not a copy.
+// Image returns the part of Pix of sample b, [C, H, W]. It is not a copy.
 func (p *Predicted) Image(b int) []float32 {
 	n := p.Channels * p.H * p.W
 	return p.Pix[b*n : (b+1)*n : (b+1)*n]
 }
 
-// IDs returns the channel with the largest value at each pixel of sample b,
-// [H, W]: the most probable class, where the output is a class map. Of equal
-// ones it is the first.
+// IDs returns for each pixel of sample b, [H, W], the channel with the largest value, the first one
+// if several are equal: the most probable class of KindClasses.
 func (p *Predicted) IDs(b int) []int32 {
 	n, image := p.H*p.W, p.Image(b)
 	ids := make([]int32, n)
@@ -69,29 +73,32 @@ func (p *Predicted) IDs(b int) []int32 {
 	return ids
 }
 
-// Predict runs the model on any subset of its modalities and returns every
-// output, also those whose task is not in the batch. Any number of goroutines
-// may call it on one model, while nobody trains it. Call Params.Freeze once
-// before, so that weights are not packed at each call.
+// Predict runs the model on any subset of its modalities and returns every output, also those of
+// modalities that the batch lacks. A nil o shows the model the whole batch. Any number of goroutines
+// may call Predict on one model, while none trains it. A model that Load returned keeps its weights
+// packed; others do so after Params.Freeze.
 //
-// When ctx ends, Predict soon returns its error, whatever the size of model
-// and batch. Other errors are those of Backbone.Check, DrawMasks, and masks
-// that do not fit the batch.
-func (m *Model) Predict(ctx context.Context, b *Batch, o PredictOptions) (*Prediction, error) {
+// When ctx ends, Predict soon returns its error, whatever the size of model and batch. Other errors
+// are those of Backbone.Check, of DrawMasks, and of masks that do not fit the batch.
+func (m *Model) Predict(ctx context.Context, b *Batch, o *PredictOptions) (*Prediction, error) {
+	if o == nil {
+		o = new(PredictOptions)
+	}
 	masks, err := m.predictMasks(b, o)
 	if err != nil {
 		return nil, err
 	}
 	p := &Prediction{Masks: masks}
-	err = m.infer(ctx, o.Pool, func(t *tensor.Tape) error {
-		tokens, l, err := m.encode(t, b, masks, nil)
+	err = m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
+		l, err := m.layout(t, b, masks)
 		if err != nil {
 			return err
 		}
-		for i, d := range m.outputs {
-			pred := d.forward(t, tokens, l)
-			p.Outputs = append(p.Outputs, m.images(t, i, pred, b))
-			t.Done(pred)
+		tokens := m.encoder.Forward(t, m.embed(t, b, l), nil)
+		for i, d := range m.decoders {
+			patches := d.forward(t, tokens, l)
+			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], patches, b))
+			t.Done(patches)
 		}
 		return nil
 	})
@@ -101,8 +108,8 @@ func (m *Model) Predict(ctx context.Context, b *Batch, o PredictOptions) (*Predi
 	return p, nil
 }
 
-// predictMasks are the masks that the options ask for.
-func (m *Model) predictMasks(b *Batch, o PredictOptions) (*Masks, error) {
+// predictMasks returns the masks that the options ask for.
+func (m *Model) predictMasks(b *Batch, o *PredictOptions) (*Masks, error) {
 	switch {
 	case o.Masks != nil && o.Visible != 0:
 		return nil, errors.New("predict: got Masks and Visible, want one or the other")
@@ -118,44 +125,50 @@ func (m *Model) predictMasks(b *Batch, o PredictOptions) (*Masks, error) {
 	present := m.Present(b)
 	mo := m.Config.MaskOptions(present)
 	mo.Visible = o.Visible
-	r := nn.NewRNG(o.Seed, nn.Hash("predict"))
-	return DrawMasks(&r, b.Size, present, nh*nw, mo)
+	rng := nn.NewRNG(o.Seed, nn.Hash("predict"))
+	return DrawMasks(&rng, b.Size, present, nh*nw, mo)
 }
 
-// images is Unpatch into memory of its own, by the workers of a tape.
-func (m *Model) images(t *tensor.Tape, output int, pred *tensor.Tensor, b *Batch) Predicted {
-	o := &m.Config.Outputs[output]
-	p := Predicted{Output: o, H: b.H / o.Stride, W: b.W / o.Stride}
-	p.Pix = make([]float32, len(pred.Data))
-	n := o.Channels * p.H * p.W
-	t.Parallel(b.Size, func(_, i int) {
-		vit.Unpatch(p.Image(i), pred.Data[i*n:(i+1)*n], o.Channels, p.H, p.W, m.Config.PatchSize/o.Stride)
+// predicted returns patches [B, nh·nw, C·p·p] as images.
+func (m *Model) predicted(t *tensor.Tape, o *Output, patches *tensor.Tensor, b *Batch) Predicted {
+	in := m.Config.Input(o.Task)
+	p := Predicted{
+		Name: o.Name, Channels: o.Channels, H: b.H / o.Stride, W: b.W / o.Stride, Pix: make([]float32, len(patches.Data)),
+		Task: o.Task, Kind: in.Kind,
+	}
+	switch {
+	case o.Loss == LossNormMSE:
+		p.Normalization = NormalizePatches
+	case in.Kind == KindImage:
+		p.Normalization = in.Normalization()
+	}
+	n := p.Channels * p.H * p.W
+	t.Parallel(b.Size, func(_, s int) {
+		vit.Unpatch(p.Image(s), patches.Data[s*n:][:n], o.Channels, p.H, p.W, m.Config.PatchSize/o.Stride)
 	})
 	return p
 }
 
-// FeatureOptions says what Features computes. The zero value shows the encoder
-// the whole batch and returns the tokens of its last block.
+// FeatureOptions says what Features computes. Nil is the zero value: the encoder sees the whole
+// batch, the tokens are those of its last block, and the calling goroutine computes alone.
 type FeatureOptions struct {
-	Masks  *Masks       // which tokens of the batch are seen; nil means all
-	Blocks []int        // ascending numbers of blocks; nil means the last
+	Masks  *Masks       // which tokens of the batch are visible; nil shows all of them
+	Blocks []int        // numbers of blocks in ascending order; nil means the last
 	Pool   *tensor.Pool // as in PredictOptions
 }
 
-// Features are tokens of the encoder. All of it is the caller's.
+// Features are tokens of the encoder.
 type Features struct {
-	// Masks says which token is which: of T = Masks.Visible tokens of sample
-	// b, the k-th shows token number j = Masks.Keep[b·T+k], which is patch
-	// j mod Masks.Patches of modality Masks.Inputs[j / Masks.Patches]. The G
-	// global tokens follow.
+	// Masks says which token is which. Each sample has T = Masks.Visible tokens of patches. The k-th
+	// of sample b shows token number j = Masks.Keep[b·T+k], which is patch j mod Masks.Patches of
+	// modality Masks.Inputs[j / Masks.Patches]. The G global tokens follow.
 	Masks       *Masks
 	Global, Dim int         // G and D
 	Blocks      []int       // as asked for
-	Tokens      [][]float32 // of each of Blocks, [B, T+G, D]
+	Tokens      [][]float32 // for each of Blocks, [B, T+G, D]
 }
 
-// Mean returns the mean over the tokens of Blocks[i], [B, D], without the
-// global ones.
+// Mean returns the mean over the tokens of Blocks[i], [B, D], without the global ones.
 func (f *Features) Mean(i int) []float32 {
 	t, d := f.Masks.Visible, f.Dim
 	mean := make([]float32, f.Masks.Size*d)
@@ -182,11 +195,13 @@ func (f *Features) GlobalTokens(i int) []float32 {
 	return tokens
 }
 
-// Features runs the encoder on any subset of its modalities. What Predict says
-// of goroutines, of freezing, of ctx and of errors holds for it too.
-func (m *Backbone) Features(ctx context.Context, b *Batch, o FeatureOptions) (*Features, error) {
-	f := &Features{Masks: o.Masks, Global: m.config.NumGlobalTokens, Dim: m.config.Encoder.Dim}
-	f.Blocks = append(f.Blocks, o.Blocks...)
+// Features runs the encoder on any subset of its modalities. A nil o shows it the whole batch and
+// returns the tokens of its last block. For goroutines, ctx and errors it is like Predict.
+func (m *Backbone) Features(ctx context.Context, b *Batch, o *FeatureOptions) (*Features, error) {
+	if o == nil {
+		o = new(FeatureOptions)
+	}
+	f := &Features{Masks: o.Masks, Global: m.config.NumGlobalTokens, Dim: m.config.Encoder.Dim, Blocks: slices.Clone(o.Blocks)}
 	if len(f.Blocks) == 0 {
 		f.Blocks = []int{len(m.encoder.Blocks) - 1}
 	}
@@ -196,10 +211,10 @@ func (m *Backbone) Features(ctx context.Context, b *Batch, o FeatureOptions) (*F
 			return nil, err
 		}
 	}
-	err := m.infer(ctx, o.Pool, func(t *tensor.Tape) error {
+	err := m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
 		tokens, err := m.EncodeBlocks(t, b, f.Masks, nil, f.Blocks)
 		for _, x := range tokens {
-			f.Tokens = append(f.Tokens, append([]float32(nil), x.Data...))
+			f.Tokens = append(f.Tokens, slices.Clone(x.Data))
 		}
 		return err
 	})
@@ -209,7 +224,7 @@ func (m *Backbone) Features(ctx context.Context, b *Batch, o FeatureOptions) (*F
 	return f, nil
 }
 
-// allVisible are masks that hide nothing of a batch, which it checks.
+// allVisible returns the masks that hide nothing of a batch, which it checks.
 func (m *Backbone) allVisible(b *Batch) (*Masks, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
@@ -218,9 +233,10 @@ func (m *Backbone) allVisible(b *Batch) (*Masks, error) {
 	return AllVisible(b.Size, m.Present(b), nh*nw)
 }
 
-// infer calls f with a tape, until ctx ends. Tapes are kept for the next call;
-// idle ones the garbage collector takes.
-func (m *Backbone) infer(ctx context.Context, pool *tensor.Pool, f func(t *tensor.Tape) error) error {
+// Infer calls f with a tape for inference until ctx ends, and returns the error of f or of ctx.
+// What f computes on the tape is valid until f returns. pool may be nil.
+func (m *Backbone) Infer(ctx context.Context, pool *tensor.Pool, f func(t *tensor.Tape) error) error {
+	// Idle tapes keep their memory until the garbage collector takes them.
 	t, ok := m.tapes.Get().(*tensor.Tape)
 	if !ok {
 		t = tensor.NewInference(nil)
@@ -228,7 +244,7 @@ func (m *Backbone) infer(ctx context.Context, pool *tensor.Pool, f func(t *tenso
 	t.WorkOn(pool)
 	err := t.Until(ctx, func() error { return f(t) })
 	t.Reset()
-	t.WorkOn(nil) // a pool that is closed need not wait for us to be forgotten
+	t.WorkOn(nil) // do not keep a closed pool alive
 	m.tapes.Put(t)
 	return err
 }

@@ -23,11 +23,14 @@ func TestPredict(t *testing.T) {
 	m := newModel(t, c)
 	m.Params.Freeze()
 	ctx := context.Background()
-	check := func(what string, b *Batch, o PredictOptions) {
+	check := func(what string, b *Batch, o *PredictOptions) {
 		t.Helper()
 		p, err := m.Predict(ctx, b, o)
 		if err != nil {
 			t.Fatal(what, err)
+		}
+		if o == nil {
+			o = new(PredictOptions)
 		}
 		masks := o.Masks
 		switch {
@@ -54,9 +57,12 @@ func TestPredict(t *testing.T) {
 				t.Fatalf("%s: %d outputs", what, len(p.Outputs))
 			}
 			for i := range p.Outputs {
-				o := &p.Outputs[i]
-				if o.Output != &c.Outputs[i] || p.Output(o.Name) != o || o.H != b.H/o.Stride || o.W != b.W/o.Stride {
+				o, out := &p.Outputs[i], &c.Outputs[i]
+				if o.Name != out.Name || o.Task != out.Task || p.Output(o.Name) != o || o.Channels != out.Channels || o.H != b.H/out.Stride || o.W != b.W/out.Stride {
 					t.Fatalf("%s: output %d is %s of %d×%d", what, i, o.Name, o.H, o.W)
+				}
+				if kind := [...]string{"image imagenet", "image standardize", "classes ", "image patches"}[i]; o.Kind+" "+o.Normalization != kind {
+					t.Errorf("%s is of kind %s, normalised by %q", o.Name, o.Kind, o.Normalization)
 				}
 				want := m.Unpatch(i, preds[i], b.H, b.W)
 				testkit.SameBits(t, what+o.Name, o.Pix, want)
@@ -65,57 +71,59 @@ func TestPredict(t *testing.T) {
 					testkit.SameBits(t, what+o.Name+", a sample", o.Image(s), want[s*n:(s+1)*n])
 				}
 			}
-			if _, err := m.Predict(ctx, newBatch(c, 1, 16, 16, 99, "depth"), PredictOptions{}); err != nil {
+			if _, err := m.Predict(ctx, newBatch(c, 1, 16, 16, 99, "depth"), nil); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if p.Output("lidar") != nil {
-			t.Error("an output that is none")
+			t.Error("Output returns an output that does not exist")
 		}
 	}
 	for _, pool := range pools(t) {
-		for _, s := range subsets(names(c)) {
+		for _, s := range subsets(c.Inputs.Names()) {
 			what := fmt.Sprint("inputs ", s, ": ")
 			b := newBatch(c, 3, 24, 16, 3, s...)
-			check(what+"all visible: ", b, PredictOptions{Pool: pool})
-			check(what+"drawn: ", b, PredictOptions{Visible: 4, Seed: 7, Pool: pool})
-			check(what+"given: ", b, PredictOptions{Masks: newMasks(t, c, b, 3, 4, s[:1]...), Pool: pool})
+			check(what+"no options: ", b, nil)
+			check(what+"all visible: ", b, &PredictOptions{Pool: pool})
+			check(what+"drawn: ", b, &PredictOptions{Visible: 4, Seed: 7, Pool: pool})
+			check(what+"given: ", b, &PredictOptions{Masks: newMasks(t, c, b, 3, 4, s[:1]...), Pool: pool})
 		}
 	}
-	b := newBatch(c, 2, 16, 16, 3, names(c)...)
-	keep := func(seed uint64) []int32 {
-		p, err := m.Predict(ctx, b, PredictOptions{Visible: 6, Seed: seed})
+	b := newBatch(c, 2, 16, 16, 3, c.Inputs.Names()...)
+	visible := func(seed uint64) []int32 {
+		p, err := m.Predict(ctx, b, &PredictOptions{Visible: 6, Seed: seed})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p.Masks.Keep
 	}
-	if !slices.Equal(keep(1), keep(1)) || slices.Equal(keep(1), keep(2)) {
+	if !slices.Equal(visible(1), visible(1)) || slices.Equal(visible(1), visible(2)) {
 		t.Error("the seed and nothing else must choose the tokens")
 	}
 	for what, c := range map[string]struct {
 		b    *Batch
-		o    PredictOptions
+		o    *PredictOptions
 		want string
 	}{
-		"nothing":  {&Batch{Size: 1, H: 16, W: 16}, PredictOptions{}, "inputs: no modality"},
-		"size":     {&Batch{Size: 1, H: 15, W: 16}, PredictOptions{}, "image_size: 15×16"},
-		"too many": {b, PredictOptions{Visible: 13}, "num_encoded_tokens: got 13"},
-		"negative": {b, PredictOptions{Visible: -1}, "num_encoded_tokens: got -1"},
-		"both":     {b, PredictOptions{Visible: 1, Masks: newMasks(t, c, b, 3, 4, "rgb")}, "predict: got Masks and Visible"},
-		"masks":    {newBatch(c, 2, 16, 16, 3, "rgb"), PredictOptions{Masks: newMasks(t, c, b, 3, 4, "depth")}, "masks: modality \"depth\""},
+		"nothing":  {&Batch{Size: 1, H: 16, W: 16}, nil, "inputs: "},
+		"size":     {&Batch{Size: 1, H: 15, W: 16}, nil, "image_size: 15×16"},
+		"too many": {b, &PredictOptions{Visible: 13}, "num_encoded_tokens: got 13"},
+		"negative": {b, &PredictOptions{Visible: -1}, "num_encoded_tokens: got -1"},
+		"both":     {b, &PredictOptions{Visible: 1, Masks: newMasks(t, c, b, 3, 4, "rgb")}, "predict: "},
+		"masks":    {newBatch(c, 2, 16, 16, 3, "rgb"), &PredictOptions{Masks: newMasks(t, c, b, 3, 4, "depth")}, "masks: modality \"depth\""},
 	} {
-		p, err := m.Predict(ctx, c.b, c.o)
-		wantError(t, what, err, c.want)
-		if p != nil {
-			t.Errorf("%s: a prediction with an error", what)
-		}
+		t.Run(what, func(t *testing.T) {
+			p, err := m.Predict(ctx, c.b, c.o)
+			if testkit.ErrorNames(t, err, c.want); p != nil {
+				t.Error("a prediction and an error")
+			}
+		})
 	}
 }
 
 // TestIDs compares with the definition, for logits that have equals.
 func TestIDs(t *testing.T) {
-	p := &Predicted{Output: &Output{Channels: 3}, H: 1, W: 4, Pix: []float32{
+	p := &Predicted{Channels: 3, H: 1, W: 4, Pix: []float32{
 		1, 0, 5, -1, 1, 2, 0, -2, 0, 2, 9, -1,
 		float32(math.Inf(-1)), 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 2,
 	}}
@@ -126,9 +134,8 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestPredictTogether: many callers with batches, masks and pools of their own
-// get what they would get alone, from one set of weights that the first of
-// them pack; and they leave no memory behind.
+// TestPredictTogether has many callers with batches, masks and pools of their own. They get what they
+// would get alone, from one set of weights that the first of them pack, and leave no memory behind.
 func TestPredictTogether(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -139,16 +146,16 @@ func TestPredictTogether(t *testing.T) {
 	}
 	var calls []call
 	var want []*Prediction
-	for i, s := range subsets(names(c)) {
+	for i, s := range subsets(c.Inputs.Names()) {
 		k := call{newBatch(c, 1+i%3, 16, 8*(1+i%2), uint64(i), s...), PredictOptions{Visible: i % 2, Seed: uint64(i)}}
-		p, err := m.Predict(context.Background(), k.b, k.o)
+		p, err := m.Predict(context.Background(), k.b, &k.o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		calls, want = append(calls, k), append(want, p)
 	}
 	m.Params.Freeze()
-	round := func(callers int) uint64 {
+	round := func(callers int) {
 		var wg sync.WaitGroup
 		for g := range callers {
 			wg.Add(1)
@@ -156,7 +163,7 @@ func TestPredictTogether(t *testing.T) {
 				defer wg.Done()
 				k := calls[g%len(calls)]
 				k.o.Pool = ps[g%len(ps)]
-				p, err := m.Predict(context.Background(), k.b, k.o)
+				p, err := m.Predict(context.Background(), k.b, &k.o)
 				if err != nil {
 					t.Error(err)
 					return
@@ -167,6 +174,8 @@ func TestPredictTogether(t *testing.T) {
 			}()
 		}
 		wg.Wait()
+	}
+	inUse := func() uint64 {
 		for range 2 { // a sync.Pool empties in two rounds
 			runtime.GC()
 		}
@@ -174,8 +183,15 @@ func TestPredictTogether(t *testing.T) {
 		runtime.ReadMemStats(&s)
 		return s.HeapAlloc
 	}
-	before := round(20)
-	if after := round(200); after > before+1<<18 {
+	round(20)
+	before := inUse()
+	round(200)
+	after := inUse()
+	for i := 0; after > before+1<<18 && i < 100; i++ { // what the callers left may be freed late
+		time.Sleep(10 * time.Millisecond)
+		after = inUse()
+	}
+	if after > before+1<<18 {
 		t.Errorf("%d bytes in use after 20 callers, %d after 200 more", before, after)
 	}
 }
@@ -186,18 +202,18 @@ func TestFeatures(t *testing.T) {
 	m := newModel(t, c)
 	ctx := context.Background()
 	g, d := c.NumGlobalTokens, c.Encoder.Dim
-	for _, s := range subsets(names(c)) {
+	for _, s := range subsets(c.Inputs.Names()) {
 		b := newBatch(c, 2, 16, 24, 3, s...)
 		all, err := AllVisible(2, s, 6)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, masks := range []*Masks{nil, newMasks(t, c, b, 5, 4, s...)} {
-			f, err := m.Features(ctx, b, FeatureOptions{Masks: masks, Blocks: []int{0, 1}})
+			f, err := m.Features(ctx, b, &FeatureOptions{Masks: masks, Blocks: []int{0, 1}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			last, err := m.Features(ctx, b, FeatureOptions{Masks: masks})
+			last, err := m.Features(ctx, b, &FeatureOptions{Masks: masks})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -242,17 +258,42 @@ func TestFeatures(t *testing.T) {
 	}
 	b := newBatch(c, 2, 16, 16, 3, "rgb")
 	for _, blocks := range [][]int{{2}, {-1}, {1, 0}, {0, 0}} {
-		_, err := m.Features(ctx, b, FeatureOptions{Blocks: blocks})
-		wantError(t, fmt.Sprint(blocks), err, "blocks: got ")
+		_, err := m.Features(ctx, b, &FeatureOptions{Blocks: blocks})
+		testkit.ErrorNames(t, err, "blocks: ", fmt.Sprint(blocks))
 	}
-	_, err := m.Features(ctx, &Batch{Size: 1, H: 16, W: 16}, FeatureOptions{})
-	wantError(t, "nothing", err, "inputs: no modality")
-	_, err = m.Features(ctx, b, FeatureOptions{Masks: newMasks(t, c, b, 3, 4, "depth")})
-	wantError(t, "masks", err, "masks: modality \"depth\"")
+	_, err := m.Features(ctx, &Batch{Size: 1, H: 16, W: 16}, nil)
+	testkit.ErrorNames(t, err, "inputs: ")
+	_, err = m.Features(ctx, b, &FeatureOptions{Masks: newMasks(t, c, b, 3, 4, "depth")})
+	testkit.ErrorNames(t, err, "masks: ", "depth")
 }
 
-// TestPredictEnds ends contexts in the middle of large calls, the first of
-// which pack the weights, and then looks whether the model still predicts.
+// endsSoon is a context that ends as soon as somebody waits for its end.
+type endsSoon struct {
+	context.Context
+	done chan struct{}
+}
+
+func (c endsSoon) Done() <-chan struct{} { return c.done }
+
+func (c endsSoon) Err() error {
+	select {
+	case <-c.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
+
+// AfterFunc is what context.AfterFunc calls.
+func (c endsSoon) AfterFunc(f func()) (stop func() bool) {
+	close(c.done)
+	go f() // the caller holds a lock that f takes
+	return func() bool { return false }
+}
+
+// TestPredictEnds ends contexts at the beginning and in the middle of large calls, the first of which
+// pack the weights, and then checks that the model still predicts. The calls would take minutes in
+// all if they did not end with their contexts.
 func TestPredictEnds(t *testing.T) {
 	c, err := Preset("base", 16)
 	if err != nil {
@@ -268,9 +309,9 @@ func TestPredictEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Init(1)
-	b := newBatch(c, size, 224, 224, 1, names(c)...)
+	b := newBatch(c, size, 224, 224, 1, c.Inputs.Names()...)
 	few := newBatch(c, 1, 224, 224, 1, "rgb")
-	want, err := m.Predict(context.Background(), few, PredictOptions{Visible: 8})
+	want, err := m.Predict(context.Background(), few, &PredictOptions{Visible: 8})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,44 +320,30 @@ func TestPredictEnds(t *testing.T) {
 	defer pool.Close()
 	goroutines := runtime.NumGoroutine()
 
-	var late []time.Duration
+	call := func(ctx context.Context, i int) error {
+		pool := []*tensor.Pool{pool, nil}[i%2]
+		if i%3 < 2 {
+			_, err := m.Predict(ctx, b, &PredictOptions{Pool: pool})
+			return err
+		}
+		_, err := m.Features(ctx, b, &FeatureOptions{Pool: pool})
+		return err
+	}
 	for i := range rounds {
-		ctx, cancel := context.WithCancel(context.Background())
-		var at time.Time
-		timer := time.AfterFunc(time.Duration(20+15*i)*time.Millisecond, func() {
-			at = time.Now()
-			cancel()
-		})
-		var err error
-		if o := (PredictOptions{Pool: []*tensor.Pool{pool, nil}[i%2]}); i%3 < 2 {
-			_, err = m.Predict(ctx, b, o)
-		} else {
-			_, err = m.Features(ctx, b, FeatureOptions{Pool: o.Pool})
+		if err := call(endsSoon{context.Background(), make(chan struct{})}, i); !errors.Is(err, context.Canceled) {
+			t.Errorf("a context that ends soon: error %v, want context.Canceled", err)
 		}
-		returned := time.Now()
-		if timer.Stop() {
-			t.Fatalf("the call ended before its context, after %v: %v", returned.Sub(at), err)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(20+15*i)*time.Millisecond)
+		if err := call(ctx, i); err != nil && !errors.Is(err, context.DeadlineExceeded) { // a fast machine may be done before
+			t.Errorf("a context that ends later: error %v, want context.DeadlineExceeded", err)
 		}
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("got the error %v, want context.Canceled", err)
-		}
-		<-ctx.Done() // so that at is written
-		late = append(late, returned.Sub(at))
+		cancel()
 	}
-	t.Logf("returned after %v", late)
-	slices.Sort(late)
-	if median := late[len(late)/2]; median > 100*time.Millisecond {
-		t.Errorf("returns %v after the end of the context, want at most 100ms", median)
-	}
-	for wait := 0; runtime.NumGoroutine() > goroutines; wait++ {
-		if wait == 100 {
-			t.Errorf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	for runtime.NumGoroutine() > goroutines { // they end soon, unless the test runs into its limit
+		time.Sleep(time.Millisecond)
 	}
 
-	p, err := m.Predict(context.Background(), few, PredictOptions{Visible: 8, Pool: pool})
+	p, err := m.Predict(context.Background(), few, &PredictOptions{Visible: 8, Pool: pool})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +352,7 @@ func TestPredictEnds(t *testing.T) {
 	}
 	ended, cancel := context.WithTimeout(context.Background(), 0)
 	defer cancel()
-	if _, err := m.Predict(ended, b, PredictOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := m.Predict(ended, b, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got the error %v, want context.DeadlineExceeded", err)
 	}
 }

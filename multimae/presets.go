@@ -3,6 +3,7 @@ package multimae
 import (
 	"fmt"
 
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/vit"
 )
 
@@ -59,7 +60,7 @@ func Preset(name string, classes int) (*Config, error) {
 	case "large":
 		c.Encoder = vit.Large
 	default:
-		return nil, fmt.Errorf("unknown preset %q; did you mean %q? The presets are %v", name, Nearest(name, PresetNames), PresetNames)
+		return nil, fmt.Errorf("unknown preset %q; did you mean %q? The presets are %v", name, strictjson.Nearest(name, PresetNames), PresetNames)
 	}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]

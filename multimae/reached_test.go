@@ -31,7 +31,7 @@ func TestReached(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newModel(t, c)
 			b := newBatch(c, 2, 16, 16, 1, tc.batch...)
-			masks := keepMasks(t, tc.batch, 4, tc.visible, tc.visible)
+			masks := masksOf(t, tc.batch, 4, tc.visible, tc.visible)
 			tape := tensor.NewTape(nil)
 			m.Params.EnableGrad()
 			opt := nn.NewAdamW(0.9, 0.95, 1e-8, m.Params)

@@ -2,6 +2,7 @@ package multimae
 
 import (
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/vit"
 )
@@ -171,7 +172,7 @@ func (r *ref) embed(in *Input, b *Batch, s int) seq {
 		table := r.p[name+".class_emb.weight"]
 		pixel = func(c, y, x int) float64 {
 			id := int(b.Classes[in.Name][(s*h+y)*w+x])
-			if id == 254 || id == 255 {
+			if id == IDPadding || id == IDIgnored {
 				return 0
 			}
 			return table[id*channels+c]
@@ -234,7 +235,7 @@ func (r *ref) decode(o *Output, tokens seq, b *Batch, m *Masks, s int) seq {
 		task := r.p[name+".task_embeddings."+modality]
 		for i := range n {
 			x := mask
-			if at := int(m.Restore[s*m.Tokens()+k*n+i]); at < m.Visible {
+			if at := slices.Index(m.visible(s), int32(k*n+i)); at >= 0 {
 				x = c[at]
 			}
 			grid = append(grid, add(seq{x}, add(seq{pos[i]}, seq{task}))[0])
@@ -352,7 +353,7 @@ func (r *ref) loss(o *Output, pred []float64, b *Batch, m *Masks) float64 {
 				if k := m.Index(o.Task); k >= 0 && !o.LossOnUnmasked && !m.Masked[s*m.Tokens()+k*n+y/p*nw+x/p] {
 					continue
 				}
-				if ids, ok := b.Classes[o.Task]; ok && ids[(s*h+y)*w+x] >= 254 {
+				if ids, ok := b.Classes[o.Task]; ok && ids[(s*h+y)*w+x] >= IDPadding {
 					continue
 				}
 				sum += pixel(s, y, x)

@@ -1,10 +1,6 @@
 package multimae
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -13,57 +9,56 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// LoadOptions are the differences between a file of weights and a model that
-// LoadWeights allows. Zero is strict.
+// LoadOptions are the differences between a file of weights and a model that LoadWeights allows. The
+// zero value allows none.
 type LoadOptions struct {
-	// EncoderOnly reads encoder.* and global_tokens, ignores all other keys of
-	// the file and keeps all other parameters.
+	// EncoderOnly reads encoder.* and global_tokens, ignores all other keys of the file, and leaves
+	// all other parameters as they are.
 	EncoderOnly bool
-	// DropOutputs ignores output_adapters.* of the file and keeps those of the
-	// model, for new heads on a pre-trained encoder.
+	// DropOutputs ignores output_adapters.* of the file and leaves those of the model as they are,
+	// for new heads on a pre-trained encoder.
 	DropOutputs bool
-	// DropInputs ignores the adapters of modalities that the model lacks, and
-	// keeps those of modalities that the file lacks.
+	// DropInputs ignores the adapters of modalities that the model lacks, and leaves those of
+	// modalities that the file lacks as they are.
 	DropInputs bool
-	// ResizePositions resizes position tables to the model's grid: of input
-	// adapters bicubically, of decoders bilinearly.
+	// ResizePositions resizes position tables to the model's grid: those of input adapters
+	// bicubically, those of decoders bilinearly.
 	ResizePositions bool
-	// PadClasses lets a class embedding have more classes than the file's;
-	// those keep their values.
+	// PadClasses allows a class embedding to have more classes than that of the file. The further
+	// ones are left as they are.
 	PadClasses bool
 }
 
-// LoadWeights reads parameters from a file: those of a Model, or of any other
-// that has the keys of the published checkpoints. The report says what the
-// options made different. An error lists every key that does not fit, and then
-// nothing has been changed. Call PositionsChanged after it where a Model has
-// run before.
-func LoadWeights(ps *nn.Params, f weights.File, o LoadOptions) (*nn.LoadReport, error) {
-	hasInput := map[string]bool{} // by adapter's prefix, in the file and in the model
-	for _, name := range f.Names() {
-		if p := inputPrefix(name); p != "" {
-			hasInput["file "+p] = true
-		}
+// LoadWeights reads the parameters of a model from a file with the keys of the published
+// checkpoints. A nil o wants exactly those of the model. The report lists the differences that o
+// allowed. An error lists every key that does not fit, and then nothing has been changed.
+func (m *Backbone) LoadWeights(f weights.File, o *LoadOptions) (*nn.LoadReport, error) {
+	if o == nil {
+		o = new(LoadOptions)
+	}
+	ps := m.Params
+	inFile, inModel := map[string]bool{}, map[string]bool{} // input adapters
+	for _, key := range f.Names() {
+		inFile[inputAdapterOf(key)] = true
 	}
 	for _, p := range ps.All() {
-		if p := inputPrefix(p.Name); p != "" {
-			hasInput["model "+p] = true
-		}
+		inModel[inputAdapterOf(p.Name)] = true
 	}
-	dropped := func(name, other string) bool {
-		switch p := inputPrefix(name); {
-		case o.EncoderOnly && name != "global_tokens" && !strings.HasPrefix(name, "encoder."):
+	// left reports whether a key may be missing on the other side.
+	left := func(key string, other map[string]bool) bool {
+		switch adapter := inputAdapterOf(key); {
+		case o.EncoderOnly && key != "global_tokens" && !strings.HasPrefix(key, "encoder."):
 			return true
-		case o.DropOutputs && strings.HasPrefix(name, "output_adapters."):
+		case o.DropOutputs && strings.HasPrefix(key, "output_adapters."):
 			return true
-		case o.DropInputs && p != "" && !hasInput[other+p]:
+		case o.DropInputs && adapter != "" && !other[adapter]:
 			return true
 		}
 		return false
 	}
-	return ps.LoadWith(f, nn.LoadOptions{
-		Keep:   func(param string) bool { return dropped(param, "file ") },
-		Ignore: func(key string) bool { return dropped(key, "model ") },
+	report, err := ps.LoadWith(f, nn.LoadOptions{
+		Keep:   func(param string) bool { return left(param, inFile) },
+		Ignore: func(key string) bool { return left(key, inModel) },
 		Adapt: func(name string, from []int, data []float32, want []int) []float32 {
 			switch {
 			case o.ResizePositions && strings.HasSuffix(name, ".pos_emb"):
@@ -79,21 +74,23 @@ func LoadWeights(ps *nn.Params, f weights.File, o LoadOptions) (*nn.LoadReport, 
 			return nil
 		},
 	})
+	if err == nil {
+		m.PositionsChanged()
+	}
+	return report, err
 }
 
-// inputPrefix is "input_adapters.NAME." of a key of an input adapter, else "".
-func inputPrefix(key string) string {
-	const prefix = "input_adapters."
-	if rest, ok := strings.CutPrefix(key, prefix); ok {
-		if i := strings.IndexByte(rest, '.'); i >= 0 {
-			return key[:len(prefix)+i+1]
+// inputAdapterOf returns the modality of a key of an input adapter, else "".
+func inputAdapterOf(key string) string {
+	if rest, ok := strings.CutPrefix(key, "input_adapters."); ok {
+		if name, _, ok := strings.Cut(rest, "."); ok {
+			return name
 		}
 	}
 	return ""
 }
 
-// resizePositions returns a table [1, D, nh, nw] as [1, D, th, tw], or nil
-// where the shapes are others.
+// resizePositions returns a table [1, D, nh, nw] as [1, D, th, tw], or nil for other shapes.
 func resizePositions(from []int, data []float32, want []int, how vit.Resampling) []float32 {
 	if len(from) != 4 || len(want) != 4 || from[0] != 1 || want[0] != 1 || from[1] != want[1] || slices.Contains(from, 0) {
 		return nil
@@ -107,64 +104,4 @@ func resizePositions(from []int, data []float32, want []int, how vit.Resampling)
 		}
 	}
 	return table
-}
-
-// otherWeights are names that a model folder's weights may have instead.
-var otherWeights = []string{"pytorch_model.bin", "model.pth"}
-
-// OpenWeights opens the weights of a model folder: model.safetensors, or where
-// that is not there pytorch_model.bin or model.pth.
-func OpenWeights(fsys fs.FS) (weights.File, error) {
-	f, err := weights.OpenFS(fsys, WeightsFile)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
-	}
-	for _, name := range otherWeights {
-		f, other := weights.OpenFS(fsys, name)
-		if !errors.Is(other, fs.ErrNotExist) {
-			return f, other
-		}
-	}
-	return nil, fmt.Errorf("%w, nor is there %s", err, strings.Join(otherWeights, " or "))
-}
-
-// CheckTensors refuses a file of fewer than least tensors, which its model has
-// in any case. A few lines of configuration may describe a model of any size:
-// nn.DeferredParams get memory when the file is seen to have them all, and what
-// is left to bound is their number.
-func CheckTensors(f weights.File, least int) error {
-	if have := len(f.Names()); least > have {
-		return fmt.Errorf("%s: describes a model of %d tensors or more, but %s has only %d; use the files that belong together", ConfigFile, least, f.Label(), have)
-	}
-	return nil
-}
-
-// LoadFrom returns the model of a configuration with the weights of the size
-// bytes behind r, a file of any format that weights.Open knows. It is as
-// strict as Load.
-func LoadFrom(c *Config, r io.ReaderAt, size int64) (*Model, error) {
-	f, err := weights.NewReader(r, size)
-	if err != nil {
-		return nil, err
-	}
-	return LoadTensors(c, f)
-}
-
-// LoadTensors is LoadFrom for an opened file, which stays open.
-func LoadTensors(c *Config, f weights.File) (*Model, error) {
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
-	if err := CheckTensors(f, c.leastTensors()); err != nil {
-		return nil, err
-	}
-	m, err := build(c, nn.DeferredParams())
-	if err != nil {
-		return nil, err
-	}
-	if err := m.Params.Load(f); err != nil {
-		return nil, err
-	}
-	m.PositionsChanged()
-	return m, nil
 }

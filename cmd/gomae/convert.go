@@ -13,6 +13,7 @@ import (
 	"unicode"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 )
@@ -94,7 +95,7 @@ func openSource(path string) (weights.File, error) {
 	if !info.IsDir() {
 		return weights.Open(path)
 	}
-	f, err := multimae.OpenWeights(os.DirFS(path))
+	f, err := modelfolder.OpenWeights(os.DirFS(path))
 	if err != nil {
 		err = fmt.Errorf("model folder %s: %w", path, err)
 	}
@@ -262,21 +263,10 @@ func (e *env) writeFolder(c conversion, src weights.File, tensors []weights.Tens
 	if err != nil {
 		return err
 	}
-	if _, err := multimae.LoadTensors(config, src); err != nil {
+	if _, err := multimae.LoadFrom(config, src); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.dst, 0o777); err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(c.dst, multimae.WeightsFile), func(w io.Writer) error {
-		return weights.WriteSafetensors(w, tensors, metadata)
-	}); err != nil {
-		return err
-	}
-	return atomicfile.Write(filepath.Join(c.dst, multimae.ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(config.JSON())
-		return err
-	})
+	return modelfolder.Save(c.dst, config.JSON(), tensors)
 }
 
 // configuration reads the configuration from -config, takes it from SRC if SRC is a folder, or

@@ -231,7 +231,7 @@ func TestPretrainBadConfig(t *testing.T) {
 		{func(c *multimae.Config) { c.Inputs[2].NumClasses, c.Outputs[2].Channels = 9, 9 }, "inputs.semseg.num_classes: got 9…16"},
 		{func(c *multimae.Config) { c.Train = multimae.Train{} }, `tiny.json: …"train"`},
 		{func(c *multimae.Config) { c.Train.Batch = 1 << 20 }, "train.batch: got 1048576…65536"},
-		{func(c *multimae.Config) { c.Optim.LR = 0 }, "optim: "},
+		{func(c *multimae.Config) { c.Optim.LR = 0 }, "optim.lr: "},
 		{func(c *multimae.Config) { c.Train.Data = "photos" }, "train.data: …" + filepath.Join(must(os.Getwd()), "photos") + "…-data"},
 	} {
 		t.Run(c.want, func(t *testing.T) { refuses(t, 1, c.want, "pretrain", "-config", tinyConfig(t, c.edit)) })

@@ -1,5 +1,5 @@
-// Package strictjson reads configurations: JSON objects whose order counts and
-// in which every key must be known.
+// Package strictjson reads configurations: JSON objects in which every key must be known, and
+// some of which keep their order.
 package strictjson
 
 import (
@@ -13,16 +13,18 @@ import (
 	"strings"
 )
 
-// Unmarshal reads the JSON object b, whose key "model" must be model, into v, a
-// pointer to a struct. An error names an unknown key and the nearest known one.
+// Unmarshal reads the JSON object b, whose key "model" must be model, into v, a pointer to a struct.
+// An error names an unknown key and the nearest known one.
 func Unmarshal(b []byte, model string, v any) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return errors.New("is empty; want a JSON object such as the config.json of a run")
 	}
-	// Another model's keys are not to be called misspelled.
+	// The keys of another model must not be reported as misspelled.
 	var kind struct{ Model string }
-	if json.Unmarshal(b, &kind) == nil && kind.Model != "" && kind.Model != model {
-		return ErrModel(kind.Model, model)
+	if json.Unmarshal(b, &kind) == nil && kind.Model != "" {
+		if err := CheckModel(kind.Model, model); err != nil {
+			return err
+		}
 	}
 	if err := checkKeys("", b, reflect.TypeOf(v).Elem()); err != nil {
 		return err
@@ -30,13 +32,18 @@ func Unmarshal(b []byte, model string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
-// ErrModel says that a configuration is of another model.
-func ErrModel(got, want string) error { return fmt.Errorf("model: got %q, want %q", got, want) }
+// CheckModel returns an error unless the key "model" of a configuration has the wanted value.
+func CheckModel(got, want string) error {
+	if got != want {
+		return fmt.Errorf("model: got %q, want %q", got, want)
+	}
+	return nil
+}
 
-// checkKeys compares the keys of a JSON object with the tags of the struct
-// that it will be read into, because encoding/json cannot name a near miss.
+// checkKeys compares the keys of a JSON object with the tags of the struct that it will be read
+// into, because encoding/json cannot name a near miss.
 func checkKeys(path string, b []byte, t reflect.Type) error {
-	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct { // an object whose order counts
+	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct { // an object that keeps its order
 		return Object(b, func(name string, raw []byte) error {
 			return checkKeys(path+"."+name, raw, t.Elem())
 		})
@@ -78,7 +85,7 @@ func Object(b []byte, f func(name string, raw []byte) error) error {
 		}
 		name := tok.(string)
 		if seen[name] {
-			return fmt.Errorf("key %q stands twice", name)
+			return fmt.Errorf("key %q is given twice", name)
 		}
 		seen[name] = true
 		var raw json.RawMessage
@@ -92,8 +99,8 @@ func Object(b []byte, f func(name string, raw []byte) error) error {
 	return nil
 }
 
-// List reads a JSON object as a list of its members in file order, and puts
-// the key of each where name says.
+// List reads a JSON object as a list of its members in file order. The key of a member goes where
+// name says.
 func List[T any](b []byte, name func(*T) *string) ([]T, error) {
 	var list []T
 	err := Object(b, func(key string, raw []byte) error {
@@ -108,41 +115,39 @@ func List[T any](b []byte, name func(*T) *string) ([]T, error) {
 	return list, err
 }
 
-// MarshalObject returns a JSON object of n members in the order in which at
-// lists them.
-func MarshalObject(n int, at func(int) (string, any)) ([]byte, error) {
+// MarshalList is the inverse of List.
+func MarshalList[T any](list []T, name func(*T) *string) ([]byte, error) {
 	var buf bytes.Buffer
-	for i := range n {
-		name, v := at(i)
-		key, err := json.Marshal(name)
+	buf.WriteByte('{')
+	for i := range list {
+		key, err := json.Marshal(*name(&list[i]))
 		if err != nil {
 			return nil, err
 		}
-		val, err := json.Marshal(v)
+		value, err := json.Marshal(list[i])
 		if err != nil {
 			return nil, err
 		}
-		buf.WriteByte("{,"[min(i, 1)])
+		if i > 0 {
+			buf.WriteByte(',')
+		}
 		buf.Write(key)
 		buf.WriteByte(':')
-		buf.Write(val)
-	}
-	if n == 0 {
-		buf.WriteByte('{')
+		buf.Write(value)
 	}
 	buf.WriteByte('}')
 	return buf.Bytes(), nil
 }
 
-// Nearest returns the candidate with the smallest edit distance to word, or ""
-// where there is none: for error messages. Only the first 64 bytes of each are
-// compared, for the words of a hostile file could take hours.
+// Nearest returns the candidate with the smallest edit distance to word, for an error message, or
+// "" where there are no candidates. It compares only the first 64 bytes of each, because comparing
+// the words of a hostile file could take hours.
 func Nearest(word string, candidates []string) string {
-	const most = 64
-	word = word[:min(len(word), most)]
+	const compared = 64
+	word = word[:min(len(word), compared)]
 	best, bestDist := "", 1<<30
 	for _, candidate := range candidates {
-		c := candidate[:min(len(candidate), most)]
+		c := candidate[:min(len(candidate), compared)]
 		prev := make([]int, len(c)+1)
 		for j := range prev {
 			prev[j] = j

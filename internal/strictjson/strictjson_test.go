@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 type common struct {
@@ -39,24 +41,41 @@ func TestUnmarshal(t *testing.T) {
 		" ":                          "is empty",
 		`{"widht": 3}`:               `widht: unknown key at the top level; did you mean "width"?`,
 		`{"list": {"z": {"sz": 1}}}`: `list: z: sz: unknown key at list.z; did you mean "size"?`,
-		`{"width": 1, "width": 2}`:   `key "width" stands twice`,
+		`{"width": 1, "width": 2}`:   `key "width"`,
 		`[1]`:                        "want an object",
 		`{"model": "n", "x": 1}`:     `model: got "n", want "m"`,
 		`{"width": `:                 "EOF",
 	} {
-		if err := Unmarshal([]byte(in), "m", new(config)); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want %q", in, err, want)
-		}
+		t.Run(in, func(t *testing.T) {
+			testkit.ErrorNames(t, Unmarshal([]byte(in), "m", new(config)), want)
+		})
 	}
 }
 
-func TestMarshalObject(t *testing.T) {
-	names := []string{"z", "a"}
-	b, err := MarshalObject(2, func(i int) (string, any) { return names[i], i })
-	if err != nil || string(b) != `{"z":0,"a":1}` {
+func TestMarshalList(t *testing.T) {
+	name := func(x *entry) *string { return &x.Name }
+	b, err := MarshalList(entries{{"z", 1}, {"a", 2}}, name)
+	if err != nil || string(b) != `{"z":{"size":1},"a":{"size":2}}` {
 		t.Errorf("%s, %v", b, err)
 	}
-	if b, err := MarshalObject(0, nil); err != nil || string(b) != "{}" {
+	if b, err := MarshalList(entries{}, name); err != nil || string(b) != "{}" {
 		t.Errorf("empty: %s, %v", b, err)
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"depth", "rgb", "semseg", "norm_rgb"}
+	for word, want := range map[string]string{"rbg": "rgb", "Depth": "depth", "semantic": "semseg", "normrgb": "norm_rgb", "rgb": "rgb", "": "rgb"} {
+		if got := Nearest(word, known); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
+		}
+	}
+	if got := Nearest("x", nil); got != "" {
+		t.Errorf("Nearest of nothing: %q", got)
+	}
+	// Words of a megabyte, as only a hostile file has them.
+	long := strings.Repeat("ab", 1<<19)
+	if got := Nearest(long+"x", []string{"rgb", long}); got != long { // all of it would take minutes
+		t.Errorf("Nearest of a long word has %d bytes", len(got))
 	}
 }

@@ -3,19 +3,24 @@ package heads
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"math"
 	"slices"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/vit"
 )
+
+const modelName = "multivit" // Config.Model
 
 // Config is the content of the config.json of a model of this package.
 type Config struct {
 	multimae.BackboneConfig                // Model is "multivit"
 	Outputs                 Outputs        `json:"outputs"`
 	Optim                   multimae.Optim `json:"optim,omitzero"`
-	// Case is present in parity dumps only; package parity reads it.
+	// Case is for dumps only; package parity reads it.
 	Case json.RawMessage `json:"case,omitempty"`
 }
 
@@ -39,25 +44,25 @@ type Output struct {
 	Name       string `json:"-"`
 	Head       string `json:"head"`        // Linear, ConvNeXt, Segmenter or DPT
 	NumClasses int    `json:"num_classes"` // classes, or channels of a regression
-	// MainTasks are the inputs whose tokens the head sees, side by side on the
-	// channel axis. The linear head sees all tokens.
+	// MainTasks are the inputs whose tokens the head sees, side by side on the channel axis. Linear
+	// sees all tokens.
 	MainTasks []string `json:"main_tasks,omitempty"`
 	Loss      string   `json:"loss"` // LossCrossEntropy, LossL1 or LossBerHu
 
-	// Linear: the mean of all tokens rather than the last one.
+	// MeanPooling, of Linear, takes the mean of all tokens rather than the last token.
 	MeanPooling bool `json:"mean_pooling,omitempty"`
-	// ConvNeXt, Segmenter: width E of a token, and blocks.
+	// EmbedDim and Depth, of ConvNeXt and Segmenter, are the width E of a token and the blocks.
 	EmbedDim int `json:"embed_dim,omitempty"`
 	Depth    int `json:"depth,omitempty"`
-	// ConvNeXt: pixels that a token unfolds to, a square number.
+	// PredsPerPatch, of ConvNeXt, is the number of pixels that a token unfolds to, a square number.
 	PredsPerPatch int `json:"preds_per_patch,omitempty"`
-	Heads         int `json:"heads,omitempty"` // Segmenter: of attention
-	// DPT: the four blocks whose outputs it sees, the widths of the maps made
-	// of them, and the width of their fusion.
+	Heads         int `json:"heads,omitempty"` // of Segmenter: attention heads
+	// Hooks, of DPT, are the four blocks whose outputs it sees; LayerDims are the widths of the maps
+	// made of them, and FeatureDim is the width of their fusion.
 	Hooks      []int  `json:"hooks,omitempty"`
 	LayerDims  []int  `json:"layer_dims,omitempty"`
 	FeatureDim int    `json:"feature_dim,omitempty"`
-	HeadType   string `json:"head_type,omitempty"` // DPT: HeadRegression or HeadSemseg
+	HeadType   string `json:"head_type,omitempty"` // of DPT: HeadRegression or HeadSemseg
 }
 
 // The last layers of a DPT head.
@@ -77,74 +82,59 @@ func (out *Outputs) UnmarshalJSON(b []byte) (err error) {
 
 // MarshalJSON writes an object in order.
 func (out Outputs) MarshalJSON() ([]byte, error) {
-	return strictjson.MarshalObject(len(out), func(i int) (string, any) { return out[i].Name, out[i] })
+	return strictjson.MarshalList(out, func(x *Output) *string { return &x.Name })
 }
 
-// ParseConfig reads and checks a config.json. Its errors name the key and, for
-// an unknown key, the nearest known one.
+// LoadConfig reads and checks a config.json. Its errors name the file, the key and, for an unknown
+// key, the nearest known one.
+func LoadConfig(fsys fs.FS, name string) (*Config, error) {
+	return modelfolder.LoadConfig[Config](fsys, name, modelName)
+}
+
+// ParseConfig is LoadConfig for bytes in memory.
 func ParseConfig(b []byte) (*Config, error) {
-	c := new(Config)
-	if err := strictjson.Unmarshal(b, model, c); err != nil {
-		return nil, err
-	}
-	if err := c.Check(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return modelfolder.ParseConfig[Config](b, modelName)
 }
 
-// JSON is the indented content of a config.json.
-func (c *Config) JSON() []byte {
-	b, err := json.MarshalIndent(c, "", " ")
-	if err != nil {
-		panic("heads: config does not marshal: " + err.Error()) // only NaN and Inf do this, which Check refuses
-	}
-	return append(b, '\n')
-}
-
-const model = "multivit" // Config.Model
+// JSON returns the indented content of a config.json.
+func (c *Config) JSON() []byte { return modelfolder.FormatConfig(c) }
 
 const (
 	maxClasses = 1 << 16
 	maxWidth   = 1 << 16
-	maxOutputs = 256
+	maxDepth   = 1024
 )
 
-// Check returns an error that names the first key that cannot be used.
+// Check returns an error that names the first key whose value cannot be used.
 func (c *Config) Check() error {
-	if c.Model != model {
-		return strictjson.ErrModel(c.Model, model)
+	if err := strictjson.CheckModel(c.Model, modelName); err != nil {
+		return err
 	}
 	if err := c.BackboneConfig.Check(); err != nil {
 		return err
 	}
 	if c.Encoder.Depth < 1 {
-		return fmt.Errorf("encoder.depth: got %d, want at least 1, of which the heads see the output", c.Encoder.Depth)
+		return fmt.Errorf("encoder.depth: got %d, want at least 1: the heads see the output of blocks", c.Encoder.Depth)
 	}
-	for _, v := range []float64{c.Optim.LR, c.Optim.Betas[0], c.Optim.Betas[1], c.Optim.Eps, c.Optim.WeightDecay} {
-		if v-v != 0 { // NaN and infinities only
-			return fmt.Errorf("optim: got %g, want finite numbers", v)
-		}
+	if err := c.Optim.Check(); err != nil {
+		return fmt.Errorf("optim.%w", err)
 	}
-	if n := len(c.Outputs); n == 0 || n > maxOutputs {
-		return fmt.Errorf("outputs: got %d, want 1..%d", n, maxOutputs)
+	names := make([]string, len(c.Outputs))
+	for i := range c.Outputs {
+		names[i] = c.Outputs[i].Name
+	}
+	if err := modelfolder.CheckNames("outputs", names); err != nil {
+		return err
 	}
 	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		if slices.ContainsFunc(c.Outputs[:i], func(p Output) bool { return p.Name == o.Name }) {
-			return fmt.Errorf("outputs: %q stands twice", o.Name)
-		}
-		if err := c.checkOutput(o); err != nil {
-			return fmt.Errorf("outputs.%s.%w", o.Name, err)
+		if err := c.checkOutput(&c.Outputs[i]); err != nil {
+			return fmt.Errorf("outputs.%s.%w", c.Outputs[i].Name, err)
 		}
 	}
 	return nil
 }
 
 func (c *Config) checkOutput(o *Output) error {
-	if err := multimae.CheckName(o.Name); err != nil {
-		return err
-	}
 	if o.NumClasses < 1 || o.NumClasses > maxClasses {
 		return fmt.Errorf("num_classes: got %d, want 1..%d", o.NumClasses, maxClasses)
 	}
@@ -157,7 +147,7 @@ func (c *Config) checkOutput(o *Output) error {
 	default:
 		return fmt.Errorf("loss: got %q, want %q, %q or %q", o.Loss, LossCrossEntropy, LossL1, LossBerHu)
 	}
-	// What another head uses is refused: it would be ignored.
+	// Keys of another head are refused, because they would have no effect.
 	var used []string
 	switch o.Head {
 	case Linear:
@@ -191,28 +181,24 @@ func (c *Config) checkOutput(o *Output) error {
 		return fmt.Errorf("main_tasks: got none, want the inputs whose tokens the head sees")
 	}
 	for i, task := range o.MainTasks {
-		names := make([]string, len(c.Inputs))
-		for k := range names {
-			names[k] = c.Inputs[k].Name
-		}
-		if !slices.Contains(names, task) {
-			return fmt.Errorf("main_tasks: %q is not an input; did you mean %q?", task, multimae.Nearest(task, names))
+		if c.Input(task) == nil {
+			return fmt.Errorf("main_tasks: %q is not an input; did you mean %q?", task, strictjson.Nearest(task, c.Inputs.Names()))
 		}
 		if slices.Contains(o.MainTasks[:i], task) {
-			return fmt.Errorf("main_tasks: %q stands twice", task)
+			return fmt.Errorf("main_tasks: %q is listed twice", task)
 		}
 	}
 	switch o.Head {
 	case ConvNeXt:
 		q := o.PredsPerPatch
-		if q < 1 || q > maxWidth || side(q)*side(q) != q {
+		if q < 1 || q > maxWidth || o.side()*o.side() != q {
 			return fmt.Errorf("preds_per_patch: got %d, want a square number such as 16", q)
 		}
 		if o.EmbedDim < 1 || o.EmbedDim > maxWidth || o.EmbedDim%q != 0 {
 			return fmt.Errorf("embed_dim: got %d, want 1..%d, a multiple of preds_per_patch %d", o.EmbedDim, maxWidth, q)
 		}
-		if o.Depth < 0 || o.Depth > 1024 {
-			return fmt.Errorf("depth: got %d, want 0..1024", o.Depth)
+		if o.Depth < 0 || o.Depth > maxDepth {
+			return fmt.Errorf("depth: got %d, want 0..%d", o.Depth, maxDepth)
 		}
 	case Segmenter:
 		b := c.segmenterBlocks(o)
@@ -230,7 +216,7 @@ func (c *Config) checkOutput(o *Output) error {
 
 func (c *Config) checkDPT(o *Output) error {
 	if c.PatchSize != 16 {
-		return fmt.Errorf("head: \"dpt\" makes maps of 16 times the patches, so patch_size must be 16 and is %d", c.PatchSize)
+		return fmt.Errorf("head: %q makes maps of 16×16 pixels for each patch, so patch_size must be 16 and is %d", DPT, c.PatchSize)
 	}
 	if len(o.Hooks) != 4 || len(o.LayerDims) != 4 {
 		return fmt.Errorf("hooks, layer_dims: got %d and %d numbers, want 4 each", len(o.Hooks), len(o.LayerDims))
@@ -257,16 +243,13 @@ func (c *Config) checkDPT(o *Output) error {
 	return nil
 }
 
-// segmenterBlocks is the block configuration of a Segmenter head.
+// segmenterBlocks returns the configuration of the blocks of a Segmenter head.
 func (c *Config) segmenterBlocks(o *Output) vit.Config {
-	return vit.Config{Dim: o.EmbedDim, Depth: o.Depth, Heads: o.Heads, MLPRatio: c.Encoder.MLPRatio, QKVBias: c.Encoder.QKVBias, LayerNormEps: c.Encoder.LayerNormEps}
+	blocks := c.Encoder
+	blocks.Dim, blocks.Depth, blocks.Heads, blocks.DropPath = o.EmbedDim, o.Depth, o.Heads, 0
+	return blocks
 }
 
-// side is the root of a square number.
-func side(q int) int {
-	s := 0
-	for s*s < q {
-		s++
-	}
-	return s
-}
+// side returns the root of PredsPerPatch: the pixels along a side of the square that a token unfolds
+// to.
+func (o *Output) side() int { return int(math.Sqrt(float64(o.PredsPerPatch))) }

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -79,9 +79,9 @@ func TestLoadConfigs(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 	_, err = LoadConfig(fstest.MapFS{"m/c.json": {Data: []byte("{}")}}, "m/c.json")
-	wantError(t, "empty object", err, `m/c.json: model: got ""`)
+	testkit.ErrorNames(t, err, "m/c.json: model: ")
 	_, err = LoadConfig(os.DirFS("../../testdata/parity/pretrain_tiny"), "config.json")
-	wantError(t, "a pre-trained model", err, `config.json: model: got "multimae", want "multivit"`)
+	testkit.ErrorNames(t, err, "config.json: model: ", "multimae", "multivit")
 }
 
 // TestParseConfigErrors has files that are no configuration.
@@ -90,7 +90,7 @@ func TestParseConfigErrors(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
 		{`"patch_size"`, `"patchsize"`, `patchsize: unknown key at the top level; did you mean "patch_size"?`},
 		{`"layer_dims"`, `"layerdims"`, `outputs: depth: layerdims: unknown key at outputs.depth; did you mean "layer_dims"?`},
-		{`"token"`, `"mean"`, `outputs: key "mean" stands twice`},
+		{`"token"`, `"mean"`, `outputs: key "mean"`},
 		{`"token": {`, `"token": null, "x": {`, "outputs: token: got <nil>, want an object"},
 		{good, `{"model": "multivit", "train": {}}`, `train: unknown key at the top level`},
 		{good, ``, "is empty"},
@@ -100,13 +100,15 @@ func TestParseConfigErrors(t *testing.T) {
 		{`"num_classes": 6`, `"num_classes": 6.5`, "json: cannot unmarshal number 6.5"},
 		{`"multivit"`, `"vit"`, `model: got "vit", want "multivit"`},
 	} {
-		if !strings.Contains(good, c.old) {
-			t.Fatalf("the configuration has no %s", c.old)
-		}
-		got, err := ParseConfig([]byte(strings.Replace(good, c.old, c.new, 1)))
-		if got != nil || err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.60q for %.60q: error %v, want %q", c.new, c.old, err, c.want)
-		}
+		t.Run(c.want, func(t *testing.T) {
+			if !strings.Contains(good, c.old) {
+				t.Fatalf("the configuration has no %s", c.old)
+			}
+			got, err := ParseConfig([]byte(strings.Replace(good, c.old, c.new, 1)))
+			if testkit.ErrorNames(t, err, c.want); got != nil {
+				t.Error("a configuration and an error")
+			}
+		})
 	}
 }
 
@@ -128,63 +130,66 @@ func TestConfigCheck(t *testing.T) {
 		return out
 	}
 	for _, test := range []struct {
-		set  func(c *Config)
-		want string
+		set func(c *Config)
+		key string
 	}{
-		{func(c *Config) { c.Model = "multimae" }, `model: got "multimae", want "multivit"`},
-		{func(c *Config) { c.PatchSize = 0 }, "patch_size: got 0"},
-		{func(c *Config) { c.Encoder.Depth = 0 }, "encoder.depth: got 0, want at least 1"},
-		{func(c *Config) { c.Optim.LR = math.NaN() }, "optim: got NaN, want finite numbers"},
-		{func(c *Config) { c.Optim.Betas[0] = math.Inf(1) }, "optim: got +Inf"},
-		{func(c *Config) { c.Optim.Betas[1] = math.Inf(-1) }, "optim: got -Inf"},
-		{func(c *Config) { c.Optim.Eps = math.NaN() }, "optim: got NaN"},
-		{func(c *Config) { c.Optim.WeightDecay = math.NaN() }, "optim: got NaN"},
-		{func(c *Config) { c.Outputs = nil }, "outputs: got 0, want 1..256"},
-		{func(c *Config) { c.Outputs = many(257) }, "outputs: got 257, want 1..256"},
-		{func(c *Config) { c.Outputs[1].Name = "mean" }, `outputs: "mean" stands twice`},
-		{func(c *Config) { c.Outputs[1].Name = "a.b" }, `outputs.a.b.name: "a.b" must be a non-empty word`},
-		{func(c *Config) { c.Outputs[1].Name = "" }, `outputs..name: "" must be`},
-		{set("mean", func(o *Output) { o.NumClasses = 0 }), "outputs.mean.num_classes: got 0, want 1..65536"},
-		{set("mean", func(o *Output) { o.NumClasses = 1<<16 + 1 }), "outputs.mean.num_classes: got 65537"},
-		{set("mean", func(o *Output) { o.Loss = "mse" }), `outputs.mean.loss: got "mse", want "cross_entropy", "l1" or "berhu"`},
-		{set("mean", func(o *Output) { o.Loss = LossL1 }), `outputs.mean.loss: got "l1", want "cross_entropy" for the head "linear"`},
-		{set("mean", func(o *Output) { o.Loss = LossBerHu }), `outputs.mean.loss: got "berhu", want "cross_entropy" for the head "linear"`},
-		{set("mean", func(o *Output) { o.Head = "mlp" }), `outputs.mean.head: got "mlp", want "linear", "convnext", "segmenter" or "dpt"`},
-		{set("normals", func(o *Output) { o.MainTasks = nil }), "outputs.normals.main_tasks: got none, want"},
-		{set("parts", func(o *Output) { o.MainTasks = []string{"rbg"} }), `outputs.parts.main_tasks: "rbg" is not an input; did you mean "rgb"?`},
-		{set("depth", func(o *Output) { o.MainTasks = []string{"rgb", "rgb"} }), `outputs.depth.main_tasks: "rgb" stands twice`},
-		{set("normals", func(o *Output) { o.PredsPerPatch = 0 }), "outputs.normals.preds_per_patch: got 0, want a square number such as 16"},
-		{set("normals", func(o *Output) { o.PredsPerPatch = -4 }), "outputs.normals.preds_per_patch: got -4"},
-		{set("normals", func(o *Output) { o.PredsPerPatch = 8 }), "outputs.normals.preds_per_patch: got 8"},
-		{set("normals", func(o *Output) { o.PredsPerPatch = 257 * 257 }), "outputs.normals.preds_per_patch: got 66049"},
-		{set("normals", func(o *Output) { o.EmbedDim = 0 }), "outputs.normals.embed_dim: got 0, want 1..65536, a multiple of preds_per_patch 16"},
-		{set("normals", func(o *Output) { o.EmbedDim = 40 }), "outputs.normals.embed_dim: got 40"},
-		{set("normals", func(o *Output) { o.EmbedDim = 1 << 17 }), "outputs.normals.embed_dim: got 131072"},
-		{set("normals", func(o *Output) { o.Depth = -1 }), "outputs.normals.depth: got -1, want 0..1024"},
-		{set("normals", func(o *Output) { o.Depth = 1025 }), "outputs.normals.depth: got 1025"},
-		{set("parts", func(o *Output) { o.EmbedDim = 0 }), "outputs.parts.embed_dim: got 0, want 1..65536"},
-		{set("parts", func(o *Output) { o.EmbedDim = 1<<16 + 3 }), "outputs.parts.embed_dim: got 65539"},
-		{set("parts", func(o *Output) { o.Heads = 5 }), "outputs.parts.heads: got 5, want a divisor of dim 12"},
-		{set("parts", func(o *Output) { o.Heads = 0 }), "outputs.parts.heads: got 0"},
-		{set("parts", func(o *Output) { o.Depth = 1025 }), "outputs.parts.depth: got 1025"},
-		{func(c *Config) { c.PatchSize = 8 }, `outputs.depth.head: "dpt" makes maps of 16 times the patches, so patch_size must be 16 and is 8`},
-		{set("depth", func(o *Output) { o.Hooks = []int{0, 1, 2} }), "outputs.depth.hooks, layer_dims: got 3 and 4 numbers, want 4 each"},
-		{set("depth", func(o *Output) { o.LayerDims = nil }), "outputs.depth.hooks, layer_dims: got 4 and 0"},
-		{set("depth", func(o *Output) { o.Hooks = []int{0, 1, 1, 2} }), "outputs.depth.hooks: got [0 1 1 2], want ascending numbers of the 5 blocks, from 0"},
-		{set("depth", func(o *Output) { o.Hooks = []int{-1, 1, 2, 3} }), "outputs.depth.hooks: got [-1 1 2 3]"},
-		{set("depth", func(o *Output) { o.Hooks = []int{1, 2, 3, 5} }), "outputs.depth.hooks: got [1 2 3 5]"},
-		{set("depth", func(o *Output) { o.LayerDims = []int{1, 2, 0, 4} }), "outputs.depth.layer_dims, feature_dim: got 0, want 1..65536"},
-		{set("depth", func(o *Output) { o.FeatureDim = 1 << 17 }), "outputs.depth.layer_dims, feature_dim: got 131072"},
-		{set("depth", func(o *Output) { o.FeatureDim = 7 }), "outputs.depth.feature_dim: got 7, want an even number for a regression"},
-		{set("depth", func(o *Output) { o.HeadType = "depth" }), `outputs.depth.head_type: got "depth", want "regression" or "semseg"`},
-		{set("depth", func(o *Output) { o.HeadType = "" }), `outputs.depth.head_type: got ""`},
+		{func(c *Config) { c.Model = "multimae" }, "model"},
+		{func(c *Config) { c.PatchSize = 0 }, "patch_size"},
+		{func(c *Config) { c.Encoder.Depth = 0 }, "encoder.depth"},
+		{func(c *Config) { c.Optim.LR = math.NaN() }, "optim.lr"},
+		{func(c *Config) { c.Optim.Betas[0] = math.Inf(1) }, "optim.betas"},
+		{func(c *Config) { c.Optim.Betas[1] = math.Inf(-1) }, "optim.betas"},
+		{func(c *Config) { c.Optim.Eps = math.NaN() }, "optim.eps"},
+		{func(c *Config) { c.Optim.WeightDecay = math.NaN() }, "optim.weight_decay"},
+		{func(c *Config) { c.Outputs = nil }, "outputs"},
+		{func(c *Config) { c.Outputs = many(257) }, "outputs"},
+		{func(c *Config) { c.Outputs[1].Name = "mean" }, "outputs"},
+		{func(c *Config) { c.Outputs[1].Name = "a.b" }, "outputs.a.b.name"},
+		{func(c *Config) { c.Outputs[1].Name = "" }, "outputs..name"},
+		{set("mean", func(o *Output) { o.NumClasses = 0 }), "outputs.mean.num_classes"},
+		{set("mean", func(o *Output) { o.NumClasses = 1<<16 + 1 }), "outputs.mean.num_classes"},
+		{set("mean", func(o *Output) { o.Loss = "mse" }), "outputs.mean.loss"},
+		{set("mean", func(o *Output) { o.Loss = LossL1 }), "outputs.mean.loss"},
+		{set("mean", func(o *Output) { o.Loss = LossBerHu }), "outputs.mean.loss"},
+		{set("mean", func(o *Output) { o.Head = "mlp" }), "outputs.mean.head"},
+		{set("normals", func(o *Output) { o.MainTasks = nil }), "outputs.normals.main_tasks"},
+		{set("parts", func(o *Output) { o.MainTasks = []string{"rbg"} }), "outputs.parts.main_tasks"},
+		{set("depth", func(o *Output) { o.MainTasks = []string{"rgb", "rgb"} }), "outputs.depth.main_tasks"},
+		{set("normals", func(o *Output) { o.PredsPerPatch = 0 }), "outputs.normals.preds_per_patch"},
+		{set("normals", func(o *Output) { o.PredsPerPatch = -4 }), "outputs.normals.preds_per_patch"},
+		{set("normals", func(o *Output) { o.PredsPerPatch = 8 }), "outputs.normals.preds_per_patch"},
+		{set("normals", func(o *Output) { o.PredsPerPatch = 257 * 257 }), "outputs.normals.preds_per_patch"},
+		{set("normals", func(o *Output) { o.PredsPerPatch = math.MaxInt }), "outputs.normals.preds_per_patch"},
+		{set("normals", func(o *Output) { o.EmbedDim = 0 }), "outputs.normals.embed_dim"},
+		{set("normals", func(o *Output) { o.EmbedDim = 40 }), "outputs.normals.embed_dim"},
+		{set("normals", func(o *Output) { o.EmbedDim = 1 << 17 }), "outputs.normals.embed_dim"},
+		{set("normals", func(o *Output) { o.Depth = -1 }), "outputs.normals.depth"},
+		{set("normals", func(o *Output) { o.Depth = 1025 }), "outputs.normals.depth"},
+		{set("parts", func(o *Output) { o.EmbedDim = 0 }), "outputs.parts.embed_dim"},
+		{set("parts", func(o *Output) { o.EmbedDim = 1<<16 + 3 }), "outputs.parts.embed_dim"},
+		{set("parts", func(o *Output) { o.Heads = 5 }), "outputs.parts.heads"},
+		{set("parts", func(o *Output) { o.Heads = 0 }), "outputs.parts.heads"},
+		{set("parts", func(o *Output) { o.Depth = 1025 }), "outputs.parts.depth"},
+		{func(c *Config) { c.PatchSize = 8 }, "outputs.depth.head"},
+		{set("depth", func(o *Output) { o.Hooks = []int{0, 1, 2} }), "outputs.depth.hooks, layer_dims"},
+		{set("depth", func(o *Output) { o.LayerDims = nil }), "outputs.depth.hooks, layer_dims"},
+		{set("depth", func(o *Output) { o.Hooks = []int{0, 1, 1, 2} }), "outputs.depth.hooks"},
+		{set("depth", func(o *Output) { o.Hooks = []int{-1, 1, 2, 3} }), "outputs.depth.hooks"},
+		{set("depth", func(o *Output) { o.Hooks = []int{1, 2, 3, 5} }), "outputs.depth.hooks"},
+		{set("depth", func(o *Output) { o.LayerDims = []int{1, 2, 0, 4} }), "outputs.depth.layer_dims, feature_dim"},
+		{set("depth", func(o *Output) { o.FeatureDim = 1 << 17 }), "outputs.depth.layer_dims, feature_dim"},
+		{set("depth", func(o *Output) { o.FeatureDim = 7 }), "outputs.depth.feature_dim"},
+		{set("depth", func(o *Output) { o.HeadType = "depth" }), "outputs.depth.head_type"},
+		{set("depth", func(o *Output) { o.HeadType = "" }), "outputs.depth.head_type"},
 	} {
-		c := smallConfig()
-		test.set(c)
-		wantError(t, test.want, c.Check(), test.want)
-		if m, err := NewModel(c); m != nil || err == nil {
-			t.Errorf("%s: NewModel gives a model", test.want)
-		}
+		t.Run(test.key, func(t *testing.T) {
+			c := smallConfig()
+			test.set(c)
+			testkit.ErrorNames(t, c.Check(), test.key+": ")
+			if m, err := NewModel(c); m != nil || err == nil {
+				t.Error("NewModel returns a model")
+			}
+		})
 	}
 	// The ends of ranges that are allowed.
 	for _, f := range []func(c *Config){
@@ -202,23 +207,6 @@ func TestConfigCheck(t *testing.T) {
 		if err := c.Check(); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// TestCheckHuge: looking for a square root must not take as long as a hostile
-// number says.
-func TestCheckHuge(t *testing.T) {
-	done := make(chan error, 1)
-	go func() {
-		c := oneOutput("normals")
-		c.Outputs[0].PredsPerPatch = math.MaxInt
-		done <- c.Check()
-	}()
-	select {
-	case err := <-done:
-		wantError(t, "preds_per_patch", err, "outputs.normals.preds_per_patch: got ")
-	case <-time.After(time.Second):
-		t.Fatal("Check of a large preds_per_patch takes longer than a second")
 	}
 }
 
@@ -246,8 +234,8 @@ func TestUnusedKeys(t *testing.T) {
 			c := oneOutput(name)
 			set(&c.Outputs[0])
 			err := c.Check()
-			want := fmt.Sprintf("outputs.%s.%s: not used by the head %q; remove it", name, key, c.Outputs[0].Head)
-			if refused := err != nil && err.Error() == want; refused == slices.Contains(used, key) {
+			refused := err != nil && strings.HasPrefix(err.Error(), fmt.Sprintf("outputs.%s.%s: not used ", name, key))
+			if refused == slices.Contains(used, key) {
 				t.Errorf("%s of the head %s: %v", key, c.Outputs[0].Head, err)
 			}
 		}

@@ -31,7 +31,7 @@ type convNeXtBlock struct {
 
 func newConvNeXt(ps *nn.Params, prefix string, c *Config, o *Output) *convNeXtHead {
 	width := o.EmbedDim / o.PredsPerPatch
-	h := &convNeXtHead{tasks: o.MainTasks, last: c.Encoder.Depth - 1, side: side(o.PredsPerPatch)}
+	h := &convNeXtHead{tasks: o.MainTasks, last: c.Encoder.Depth - 1, side: o.side()}
 	for i := range o.Depth {
 		p := fmt.Sprintf("%s.blocks.%d", prefix, i)
 		b := &convNeXtBlock{}

@@ -47,8 +47,8 @@ func (c conv) forward(t *tensor.Tape, x *tensor.Tensor, stride int) *tensor.Tens
 // residualUnit is x + conv2(ReLU(conv1(ReLU(x)))).
 type residualUnit struct{ conv1, conv2 conv }
 
-// dptUnitTensors is the number of parameters of a head's residual units.
-const dptUnitTensors = 4 * 2 * 4
+// unitTensors is the number of parameters of a head's residual units.
+const unitTensors = 4 * 2 * 4
 
 // forward is done with x.
 func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
@@ -130,7 +130,7 @@ func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 
 func (h *dptHead) blocks() []int { return h.hooks }
 
-func (h *dptHead) forward(t *tensor.Tape, f *features, drop *nn.RNG) *tensor.Tensor {
+func (h *dptHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tensor {
 	var path *tensor.Tensor // fused so far
 	for i := 3; i >= 0; i-- {
 		l := &h.levels[i]
@@ -165,15 +165,15 @@ func (h *dptHead) forward(t *tensor.Tape, f *features, drop *nn.RNG) *tensor.Ten
 	}
 	y := tensor.ReLU(t, x)
 	t.Done(x)
-	if drop != nil {
-		keep := t.Values(len(y.Data))
-		for i := range keep {
-			keep[i] = 0
-			if !drop.Chance(dropoutRate) {
-				keep[i] = 1 / (1 - dropoutRate)
+	if rng != nil {
+		scale := t.Values(len(y.Data))
+		for i := range scale {
+			scale[i] = 0
+			if !rng.Chance(dropoutRate) {
+				scale[i] = 1 / (1 - dropoutRate) // keeps the expectation
 			}
 		}
-		z := tensor.Mul(t, y, keep)
+		z := tensor.Mul(t, y, scale)
 		t.Done(y)
 		y = z
 	}

@@ -1,24 +1,25 @@
 package heads_test
 
 import (
+	"context"
 	"fmt"
 	"log"
+	"os"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/nn/weights"
-	"github.com/gomae/gomae/tensor"
 )
 
-// A pre-trained MultiMAE becomes a model that segments RGB-D images, of another
-// size than those it has seen.
+// A pre-trained MultiMAE becomes a model that segments RGB-D images, of another size than those it
+// has seen.
 func Example() {
-	const pretrained = "../../testdata/parity/pretrain_small"
-	base, err := multimae.LoadDir(pretrained)
+	pretrained := os.DirFS("../../testdata/parity/pretrain_small")
+	base, err := multimae.LoadConfig(pretrained, multimae.ConfigFile)
 	if err != nil {
 		log.Fatal(err)
 	}
-	c := &heads.Config{BackboneConfig: base.Config.BackboneConfig}
+	c := &heads.Config{BackboneConfig: base.BackboneConfig}
 	c.Model = "multivit"
 	c.ImageSize = 96
 	c.Inputs = c.Inputs[:2] // rgb and depth
@@ -31,12 +32,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	m.Init(1) // the head; the rest is read
-	f, err := weights.Open(pretrained + "/model.safetensors")
+	f, err := weights.OpenFS(pretrained, multimae.WeightsFile)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer f.Close()
-	report, err := multimae.LoadWeights(m.Params, f, multimae.LoadOptions{DropInputs: true, DropOutputs: true, ResizePositions: true})
+	report, err := m.LoadWeights(f, &multimae.LoadOptions{DropInputs: true, DropOutputs: true, ResizePositions: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -47,15 +48,16 @@ func Example() {
 	}
 
 	b := &multimae.Batch{Size: 1, H: 96, W: 96, Images: map[string][]float32{"rgb": make([]float32, 3*96*96), "depth": make([]float32, 96*96)}}
-	preds, err := m.Forward(tensor.NewInference(nil), b, nil)
+	p, err := m.Predict(context.Background(), b, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(preds[0].Shape, "logits")
+	segments := p.Output("segments")
+	fmt.Printf("%d × %d × %d logits, %d ids\n", segments.Channels, segments.H, segments.W, len(segments.IDs(0)))
 	// Output:
 	// 20 parameters are new, the first of them output_adapters.segments.blocks.0.dwconv.weight
 	// 200 tensors of the file are not used, the first of them input_adapters.semseg.pos_emb
 	// input_adapters.rgb.pos_emb [1 48 4 4] became [1 48 6 6]
 	// input_adapters.depth.pos_emb [1 48 4 4] became [1 48 6 6]
-	// [1 96 96 40] logits
+	// 40 × 96 × 96 logits, 9216 ids
 }

@@ -5,50 +5,28 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 )
 
-// LoadConfig reads and checks a config.json. Its errors name the file and the
-// key.
-func LoadConfig(fsys fs.FS, name string) (*Config, error) {
-	b, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, err
-	}
-	c, err := ParseConfig(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return c, nil
-}
-
-// Load reads a model folder, as multimae.Load does.
+// Load reads a model folder as multimae.Load does. The model is frozen, ready to predict from any
+// number of goroutines; see LoadFrom for one to train.
 func Load(fsys fs.FS) (*Model, error) {
-	c, err := LoadConfig(fsys, multimae.ConfigFile)
+	c, err := LoadConfig(fsys, modelfolder.ConfigFile)
 	if err != nil {
 		return nil, err
 	}
-	f, err := multimae.OpenWeights(fsys)
+	f, err := modelfolder.OpenWeights(fsys)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	n := c.Encoder.Depth
-	for i := range c.Outputs {
-		n += c.Outputs[i].Depth
-		if c.Outputs[i].Head == DPT {
-			n += dptUnitTensors
-		}
-	}
-	if err := multimae.CheckTensors(f, n); err != nil {
+	m, err := LoadFrom(c, f)
+	if err != nil {
 		return nil, err
 	}
-	m := build(c, nn.DeferredParams())
-	if err := m.Params.Load(f); err != nil {
-		return nil, err
-	}
-	m.PositionsChanged()
+	m.Params.Freeze()
 	return m, nil
 }
 
@@ -61,5 +39,37 @@ func LoadDir(dir string) (*Model, error) {
 	return m, nil
 }
 
-// Save writes a model folder, as multimae.Model.Save does.
-func (m *Model) Save(dir string) error { return multimae.SaveFolder(dir, m.Params, m.Config.JSON()) }
+// LoadFrom returns the model of a configuration with the weights of a file, which stays open. It is
+// as strict as Load, but the model may be trained: freeze its Params to predict alone.
+func LoadFrom(c *Config, f weights.File) (*Model, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	if err := modelfolder.CheckTensors(f, c.leastTensors()); err != nil {
+		return nil, err
+	}
+	m := build(c, nn.DeferredParams())
+	if err := m.Params.Load(f); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// leastTensors returns a lower bound for the tensors of the model: one in each block, and those of
+// DPT's residual units.
+func (c *Config) leastTensors() int {
+	n := c.Encoder.Depth
+	for i := range c.Outputs {
+		n += c.Outputs[i].Depth
+		if c.Outputs[i].Head == DPT {
+			n += unitTensors
+		}
+	}
+	return n
+}
+
+// Save writes a model folder, creating it if need be. Each file appears under its name only when it
+// is complete, so an earlier model survives any error.
+func (m *Model) Save(dir string) error {
+	return modelfolder.Save(dir, m.Config.JSON(), m.Params.Tensors())
+}

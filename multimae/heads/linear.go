@@ -32,11 +32,7 @@ func (l *linearHead) forward(t *tensor.Tape, f *features, _ *nn.RNG) *tensor.Ten
 	if l.mean {
 		pooled = tensor.MeanRows(t, x)
 	} else {
-		rows := t.Ints(x.Shape[0])
-		for b := range rows {
-			rows[b] = int32((b+1)*x.Shape[1] - 1)
-		}
-		pooled = tensor.GatherSum(t, []int{x.Shape[0], x.Cols()}, tensor.Source{Table: x, Rows: rows})
+		pooled = takeTokens(t, x, x.Shape[1]-1, 1, []int{x.Shape[0], x.Cols()})
 	}
 	h := l.norm.Forward(t, pooled)
 	t.Done(pooled)

@@ -213,20 +213,21 @@ func TestLossErrors(t *testing.T) {
 		set  func(x *Targets)
 		want string
 	}{
-		{func(x *Targets) { x.Classes["token"] = []int32{0} }, "target of token: got 1 ids, want 2, one for each pixel of the prediction [2 3]"},
-		{func(x *Targets) { x.Classes["parts"] = x.Classes["parts"][1:] }, "target of parts: got 2047 ids, want 2048"},
-		{func(x *Targets) { x.Classes["parts"][7] = -1 }, "target of parts: id -1 at index 7, want 0..4, or 255 for ignored pixels"},
-		{func(x *Targets) { x.Values["normals"] = nil }, "target of normals: got 0 values, want 6144, those of the prediction [2 32 32 3]"},
-		{func(x *Targets) { x.Valid["depth"] = x.Valid["depth"][1:] }, "target of depth: got 2047 valid pixels, want 2048"},
+		{func(x *Targets) { x.Classes["token"] = []int32{0} }, "target of token: got 1 ids"},
+		{func(x *Targets) { x.Classes["parts"] = x.Classes["parts"][1:] }, "target of parts: got 2047 ids"},
+		{func(x *Targets) { x.Classes["parts"][7] = -1 }, "target of parts: id -1 at index 7"},
+		{func(x *Targets) { x.Values["normals"] = nil }, "target of normals: got 0 values"},
+		{func(x *Targets) { x.Valid["depth"] = x.Valid["depth"][1:] }, "target of depth: got 2047 valid pixels"},
 	} {
-		targets := newTargets(m.Config, 2, 32, 32)
-		c.set(targets)
-		losses, err := m.Losses(tape, preds, targets)
-		if losses != nil {
-			t.Errorf("%s: losses", c.want)
-		}
-		wantError(t, c.want, err, c.want)
+		t.Run(c.want, func(t *testing.T) {
+			targets := newTargets(m.Config, 2, 32, 32)
+			c.set(targets)
+			losses, err := m.Losses(tape, preds, targets)
+			if testkit.ErrorNames(t, err, c.want); losses != nil {
+				t.Error("losses and an error")
+			}
+		})
 	}
 	_, err := m.Losses(tape, preds[1:], &Targets{})
-	wantError(t, "predictions", err, "losses: got 6 predictions, want 7")
+	testkit.ErrorNames(t, err, "losses: got 6 predictions")
 }

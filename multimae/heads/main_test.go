@@ -13,14 +13,6 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// wantError wants an error that begins so.
-func wantError(t *testing.T, what string, err error, prefix string) {
-	t.Helper()
-	if err == nil || !strings.HasPrefix(err.Error(), prefix) {
-		t.Errorf("%s: error %v, want %q", what, err, prefix)
-	}
-}
-
 // distance is ‖got − want‖ / ‖want‖.
 func distance(got, want []float32) float64 {
 	diff, norm := 0.0, 0.0
@@ -150,21 +142,21 @@ func normal(r *nn.RNG, n int) []float32 {
 	return x
 }
 
-// drawIDs draws class ids, one in n+1 of them 255.
+// drawIDs draws class ids, one in n+1 of them ignored.
 func drawIDs(r *nn.RNG, count, n int) []int32 {
 	ids := make([]int32, count)
 	for i := range ids {
 		if ids[i] = int32(r.Intn(n + 1)); int(ids[i]) == n {
-			ids[i] = 255
+			ids[i] = multimae.IDIgnored
 		}
 	}
 	return ids
 }
 
 // forward runs a model and wants no error.
-func forward(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, drop *nn.RNG) []*tensor.Tensor {
+func forward(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, rng *nn.RNG) []*tensor.Tensor {
 	t.Helper()
-	preds, err := m.Forward(tape, b, drop)
+	preds, err := m.Forward(tape, b, rng)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,12 +165,12 @@ func forward(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, drop 
 
 // step runs a training step but the update, and returns predictions and
 // losses. Gradients are left in the parameters.
-func step(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, targets *Targets, drop *nn.RNG) (preds, losses []*tensor.Tensor) {
+func step(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, targets *Targets, rng *nn.RNG) (preds, losses []*tensor.Tensor) {
 	t.Helper()
 	tape.Reset()
 	m.Params.EnableGrad()
 	m.Params.ZeroGrad(tape)
-	preds = forward(t, m, tape, b, drop)
+	preds = forward(t, m, tape, b, rng)
 	losses, err := m.Losses(tape, preds, targets)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package heads
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,51 +11,76 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Model is a MultiViT: a multimae.Backbone that sees all patches of the
-// modalities present, and a head for each output.
+// Model is a MultiViT: a multimae.Backbone that sees all patches of the modalities present, and a
+// head for each output.
 //
-// Several goroutines may run a model at once, each with its own tape, while
-// nobody trains it.
+// Several goroutines may run a model at once, each with its own tape, while none trains it.
 type Model struct {
 	*multimae.Backbone
 	Config *Config
-	Params *nn.Params // under the keys of the published checkpoints
 
-	heads []head
+	heads []head // of Config.Outputs
 }
 
-// head computes an output from the encoder's tokens: logits [B, C], or a map
-// [B, H, W, C] at the size of the image.
+// NewModel returns the model of a configuration, with all parameters zero: call Init or LoadWeights
+// next. Load returns a model that is ready to predict.
+func NewModel(c *Config) (*Model, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return build(c, nn.NewParams()), nil
+}
+
+func build(c *Config, ps *nn.Params) *Model {
+	m := &Model{Backbone: multimae.NewBackbone(ps, &c.BackboneConfig), Config: c}
+	for i := range c.Outputs {
+		m.heads = append(m.heads, newHead(ps, c, &c.Outputs[i]))
+	}
+	m.AddEncoder()
+	return m
+}
+
+// head computes an output from the encoder's tokens: logits [B, C], or a map [B, H, W, C] at the
+// size of the image.
 type head interface {
-	// blocks are the numbers of the encoder blocks whose outputs it sees, in
-	// ascending order.
+	// blocks returns the numbers of the encoder blocks whose outputs the head sees, in ascending
+	// order.
 	blocks() []int
-	// forward has the outputs of these blocks in f.tokens. drop is for training
-	// with dropout and otherwise nil.
-	forward(t *tensor.Tape, f *features, drop *nn.RNG) *tensor.Tensor
+	// forward computes from the outputs of these blocks, f.tokens. rng draws what dropout and
+	// drop-path drop in training; nil drops nothing.
+	forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tensor
+}
+
+func newHead(ps *nn.Params, c *Config, o *Output) head {
+	prefix := "output_adapters." + o.Name
+	switch o.Head {
+	case Linear:
+		return newLinear(ps, prefix, c, o)
+	case ConvNeXt:
+		return newConvNeXt(ps, prefix, c, o)
+	case Segmenter:
+		return newSegmenter(ps, prefix, c, o)
+	case DPT:
+		return newDPT(ps, prefix, c, o)
+	}
+	panic("heads: head, got " + o.Head + ", want a configuration that has been checked")
 }
 
 // features is what heads compute from.
 type features struct {
 	tokens []*tensor.Tensor // [B, M·n+G, D] each
 	inputs []string         // the M modalities present, in token order
-	nh, nw int              // patches, n = nh·nw
+	nh, nw int              // the grid of n = nh·nw patches
 	h, w   int              // pixels
 }
 
-// main returns the patches of some modalities side by side, [B, nh, nw,
-// D·len(tasks)], of the tokens number k.
+// main returns the patches of some modalities side by side, [B, nh, nw, D·len(tasks)], of f.tokens[k].
 func (f *features) main(t *tensor.Tape, k int, tasks []string) *tensor.Tensor {
 	x, n := f.tokens[k], f.nh*f.nw
 	shape := []int{x.Shape[0], f.nh, f.nw, x.Cols()}
 	parts := make([]*tensor.Tensor, len(tasks))
 	for i, task := range tasks {
-		first := slices.Index(f.inputs, task) * n
-		rows := t.Ints(x.Shape[0] * n)
-		for r := range rows {
-			rows[r] = int32(r/n*x.Shape[1] + first + r%n)
-		}
-		parts[i] = tensor.GatherSum(t, shape, tensor.Source{Table: x, Rows: rows})
+		parts[i] = takeTokens(t, x, slices.Index(f.inputs, task)*n, n, shape)
 	}
 	if len(parts) == 1 {
 		return parts[0]
@@ -66,112 +92,113 @@ func (f *features) main(t *tensor.Tape, k int, tasks []string) *tensor.Tensor {
 	return y
 }
 
-// NewModel returns the model of a configuration, with all parameters zero:
-// load them, or call Init.
-func NewModel(c *Config) (*Model, error) {
-	if err := c.Check(); err != nil {
+// takeTokens returns n tokens of each sample of x [B, N, D] from number first on, under another
+// shape.
+func takeTokens(t *tensor.Tape, x *tensor.Tensor, first, n int, shape []int) *tensor.Tensor {
+	rows := t.Ints(x.Shape[0] * n)
+	for r := range rows {
+		rows[r] = int32(r/n*x.Shape[1] + first + r%n)
+	}
+	return tensor.GatherSum(t, shape, tensor.Source{Table: x, Rows: rows})
+}
+
+// Forward returns the prediction of every output in the order of Config.Outputs: logits [B, C] of a
+// linear head, else a map [B, H, W, C]; see ChannelsFirst. The batch must have the main tasks of
+// every head. rng draws what drop-path and dropout drop in training; nil drops nothing.
+func (m *Model) Forward(t *tensor.Tape, b *multimae.Batch, rng *nn.RNG) ([]*tensor.Tensor, error) {
+	if err := m.checkBatch(b); err != nil {
 		return nil, err
 	}
-	return build(c, nn.NewParams()), nil
-}
-
-func build(c *Config, ps *nn.Params) *Model {
-	m := &Model{Config: c, Params: ps}
-	m.Backbone = multimae.NewBackbone(ps, &c.BackboneConfig, func() {
-		for i := range c.Outputs {
-			o := &c.Outputs[i]
-			prefix := "output_adapters." + o.Name
-			var h head
-			switch o.Head {
-			case Linear:
-				h = newLinear(ps, prefix, c, o)
-			case ConvNeXt:
-				h = newConvNeXt(ps, prefix, c, o)
-			case Segmenter:
-				h = newSegmenter(ps, prefix, c, o)
-			case DPT:
-				h = newDPT(ps, prefix, c, o)
-			}
-			m.heads = append(m.heads, h)
-		}
-	})
-	return m
-}
-
-// Init draws new parameters. They depend on the seed and on each parameter's
-// key and shape.
-func (m *Model) Init(seed uint64) {
-	m.Params.Init(seed)
-	m.PositionsChanged()
-}
-
-// Forward returns the prediction of every output in the order of
-// Config.Outputs: logits [B, C] of a linear head, else a map [B, H, W, C], see
-// ChannelsFirst. The batch must have the main tasks of every head; drop is for
-// training with drop-path and dropout and otherwise nil.
-func (m *Model) Forward(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) ([]*tensor.Tensor, error) {
-	preds, _, err := m.ForwardTokens(t, b, drop)
-	return preds, err
-}
-
-// ForwardTokens is Forward that also returns the encoder's tokens, [B, M·n+G,
-// D] with M modalities of n patches each.
-func (m *Model) ForwardTokens(t *tensor.Tape, b *multimae.Batch, drop *nn.RNG) ([]*tensor.Tensor, *tensor.Tensor, error) {
-	c := m.Config
-	if err := m.Check(b); err != nil {
-		return nil, nil, err
-	}
-	inputs := m.Present(b)
-	if len(inputs) == 0 {
-		return nil, nil, errors.New("batch: no modality is present")
-	}
-	nh, nw := c.Grid(b.H, b.W)
-	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		for _, task := range o.MainTasks {
-			if !slices.Contains(inputs, task) {
-				return nil, nil, fmt.Errorf("batch: modality %q is missing, which output %s is computed from", task, o.Name)
-			}
-		}
-		if o.Head == DPT && (nh%2 != 0 || nw%2 != 0) {
-			return nil, nil, fmt.Errorf("batch: %d×%d pixels are %d×%d patches; the head \"dpt\" of output %s needs even numbers of them", b.H, b.W, nh, nw, o.Name)
-		}
-	}
-	var blocks []int
+	var blocks []int // all that a head sees
 	for _, h := range m.heads {
 		blocks = append(blocks, h.blocks()...)
 	}
-	blocks = append(blocks, c.Encoder.Depth-1)
 	slices.Sort(blocks)
 	blocks = slices.Compact(blocks)
-	tokens, err := m.EncodeBlocks(t, b, allVisible(t, b.Size, inputs, nh*nw), drop, blocks)
+	tokens, err := m.EncodeBlocks(t, b, nil, rng, blocks)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	nh, nw := m.Config.Grid(b.H, b.W)
 	preds := make([]*tensor.Tensor, len(m.heads))
 	for i, h := range m.heads {
-		f := &features{inputs: inputs, nh: nh, nw: nw, h: b.H, w: b.W}
+		f := &features{inputs: m.Present(b), nh: nh, nw: nw, h: b.H, w: b.W}
 		for _, k := range h.blocks() {
 			f.tokens = append(f.tokens, tokens[slices.Index(blocks, k)])
 		}
-		preds[i] = h.forward(t, f, drop)
+		preds[i] = h.forward(t, f, rng)
 	}
-	return preds, tokens[len(tokens)-1], nil
+	return preds, nil
 }
 
-// allVisible is multimae.AllVisible in the memory of a tape, with no more than
-// the encoder reads.
-func allVisible(t *tensor.Tape, size int, inputs []string, patches int) *multimae.Masks {
-	n := len(inputs) * patches
-	m := &multimae.Masks{Size: size, Inputs: inputs, Patches: patches, Visible: n, Keep: t.Ints(size * n)}
-	for i := range m.Keep {
-		m.Keep[i] = int32(i % n)
+// checkBatch returns an error unless the batch fits the model and has what its heads need.
+func (m *Model) checkBatch(b *multimae.Batch) error {
+	if err := m.Check(b); err != nil {
+		return err
 	}
-	return m
+	inputs := m.Present(b)
+	if len(inputs) == 0 {
+		return errors.New("batch: no modality is present")
+	}
+	nh, nw := m.Config.Grid(b.H, b.W)
+	for i := range m.Config.Outputs {
+		o := &m.Config.Outputs[i]
+		for _, task := range o.MainTasks {
+			if !slices.Contains(inputs, task) {
+				return fmt.Errorf("batch: modality %q is missing, which output %s is computed from", task, o.Name)
+			}
+		}
+		if o.Head == DPT && (nh%2 != 0 || nw%2 != 0) {
+			return fmt.Errorf("batch: %d×%d pixels are %d×%d patches; the head %q of output %s needs even numbers of them", b.H, b.W, nh, nw, DPT, o.Name)
+		}
+	}
+	return nil
 }
 
-// ChannelsFirst returns a map [B, H, W, C] as [B, C, H, W], and logits as they
-// are.
+// Predict runs the model on a batch, as multimae.Model.Predict does, and returns every output. A nil
+// o lets the calling goroutine compute alone. A fine-tuned model always sees the whole batch, so
+// Masks and Visible are errors. Values of a regression are in the units of its targets.
+func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.PredictOptions) (*multimae.Prediction, error) {
+	if o == nil {
+		o = new(multimae.PredictOptions)
+	}
+	if o.Masks != nil || o.Visible != 0 {
+		return nil, errors.New("predict: got Masks or Visible, but a fine-tuned model sees the whole batch")
+	}
+	if err := m.checkBatch(b); err != nil {
+		return nil, err
+	}
+	nh, nw := m.Config.Grid(b.H, b.W)
+	masks, err := multimae.AllVisible(b.Size, m.Present(b), nh*nw)
+	if err != nil {
+		return nil, err
+	}
+	p := &multimae.Prediction{Masks: masks}
+	err = m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
+		preds, err := m.Forward(t, b, nil)
+		for i, pred := range preds {
+			p.Outputs = append(p.Outputs, m.predicted(&m.Config.Outputs[i], pred))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (m *Model) predicted(o *Output, pred *tensor.Tensor) multimae.Predicted {
+	p := multimae.Predicted{Name: o.Name, Channels: o.NumClasses, H: 1, W: 1, Pix: ChannelsFirst(pred), Kind: multimae.KindClasses}
+	if o.Loss != LossCrossEntropy {
+		p.Kind, p.Normalization = multimae.KindImage, multimae.NormalizeNone
+	}
+	if len(pred.Shape) == 4 {
+		p.H, p.W = pred.Shape[1], pred.Shape[2]
+	}
+	return p
+}
+
+// ChannelsFirst returns a map [B, H, W, C] as [B, C, H, W], and logits [B, C] as they are.
 func ChannelsFirst(pred *tensor.Tensor) []float32 {
 	if len(pred.Shape) != 4 {
 		return slices.Clone(pred.Data)

@@ -35,7 +35,7 @@ func newSegmenter(ps *nn.Params, prefix string, c *Config, o *Output) *segmenter
 
 func (h *segmenterHead) blocks() []int { return []int{h.last} }
 
-func (h *segmenterHead) forward(t *tensor.Tape, f *features, drop *nn.RNG) *tensor.Tensor {
+func (h *segmenterHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tensor {
 	tokens := f.main(t, 0, h.tasks)
 	patches := h.projDec.Forward(t, tokens)
 	t.Done(tokens)
@@ -54,17 +54,13 @@ func (h *segmenterHead) forward(t *tensor.Tape, f *features, drop *nn.RNG) *tens
 	x := tensor.GatherSum(t, []int{batch, length, e},
 		tensor.Source{Table: patches, Rows: fromPatches}, tensor.Source{Table: h.classes, Rows: fromClasses})
 	t.Done(patches)
-	x = h.encoder.Forward(t, x, drop)
+	x = h.encoder.Forward(t, x, rng)
 	y := h.norm.Forward(t, x)
 	t.Done(x)
 
 	// part returns the normalised projection of count tokens of each sample.
 	part := func(first, count int, proj *nn.Linear) *tensor.Tensor {
-		rows := t.Ints(batch * count)
-		for r := range rows {
-			rows[r] = int32(r/count*length + first + r%count)
-		}
-		x := tensor.GatherSum(t, []int{batch, count, e}, tensor.Source{Table: y, Rows: rows})
+		x := takeTokens(t, y, first, count, []int{batch, count, e})
 		p := proj.Forward(t, x)
 		t.Done(x)
 		unit := tensor.NormalizeRows(t, p)

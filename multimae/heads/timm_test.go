@@ -81,10 +81,11 @@ func TestTimm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := multimae.LoadWeights(m.Params, w, multimae.LoadOptions{}); err != nil { // nothing missing, nothing left
+		if _, err := m.LoadWeights(w, nil); err != nil { // nothing missing, nothing left
 			t.Fatal(err)
 		}
-		preds, tokens, err := m.ForwardTokens(tensor.NewTape(nil), b, nil)
+		preds := forward(t, m, tensor.NewTape(nil), b, nil)
+		tokens, err := m.Encode(tensor.NewTape(nil), b, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

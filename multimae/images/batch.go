@@ -7,59 +7,58 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 )
 
-// Batch makes a batch of one sample from images of one view by modality: any
-// non-empty subset of c's inputs. From says what kind each must be. They may
-// have different sizes, but the same ratio of sides; the largest centred square
-// is resized to size×size pixels (0 means c.ImageSize) and normalised. Errors
-// name the modality and the remedy.
-func Batch(c *multimae.BackboneConfig, imgs map[string]image.Image, size int) (*multimae.Batch, error) {
-	if size == 0 {
-		size = c.ImageSize
-	}
+// Model is what a batch is made for: a multimae.Model, a heads.Model, or any other that embeds a
+// multimae.Backbone.
+type Model interface {
+	BackboneConfig() *multimae.BackboneConfig
+}
+
+// Batch returns a batch of one sample from images of one view, by modality: any non-empty subset of
+// the model's inputs. From says what kind of image each must be. They may have different sizes, but
+// the same ratio of sides. Of each, the largest centred square is resized to the model's image size
+// and normalised. Errors name the modality and the remedy.
+func Batch(m Model, imgs map[string]image.Image) (*multimae.Batch, error) {
+	return BatchAt(m, imgs, m.BackboneConfig().ImageSize)
+}
+
+// BatchAt is Batch at size×size pixels, a multiple of the model's patch size.
+func BatchAt(m Model, imgs map[string]image.Image, size int) (*multimae.Batch, error) {
+	c := m.BackboneConfig()
 	if err := c.CheckImageSize(size, size); err != nil {
 		return nil, err
 	}
-	known := make([]string, len(c.Inputs))
-	for i := range c.Inputs {
-		known[i] = c.Inputs[i].Name
-	}
+	known := c.Inputs.Names()
 	for _, name := range slices.Sorted(maps.Keys(imgs)) {
 		if c.Input(name) == nil {
-			return nil, fmt.Errorf("images: %q is not an input of this model; did you mean %q?", name, multimae.Nearest(name, known))
+			return nil, fmt.Errorf("images: %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, known))
 		}
 	}
 	var present []multimae.Input
 	views := map[string]*Map{}
-	largest := "" // modality
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
 		img := imgs[in.Name]
 		if img == nil {
 			continue
 		}
-		m, err := From(img, in)
+		view, err := From(img, in)
 		if err != nil {
 			return nil, fmt.Errorf("images: %s: %w", in.Name, err)
 		}
 		present = append(present, *in)
-		views[in.Name] = m
-		if l := views[largest]; l == nil || m.W*m.H > l.W*l.H {
-			largest = in.Name
-		}
+		views[in.Name] = view
 	}
 	if len(present) == 0 {
 		return nil, fmt.Errorf("images: no image; give at least one of %s", strings.Join(known, ", "))
 	}
-	l := views[largest]
-	for i := range present {
-		name := present[i].Name
-		if m := views[name]; !m.SameShape(l) {
-			return nil, fmt.Errorf("images: %s has %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
-				name, m.W, m.H, largest, l.W, l.H)
-		}
+	if name, largest := Misfit(views); name != "" {
+		v, l := views[name], views[largest]
+		return nil, fmt.Errorf("images: %s has %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
+			name, v.W, v.H, largest, l.W, l.H)
 	}
 	b := new(multimae.Batch)
 	Reshape(b, 1, size, present)

@@ -7,22 +7,29 @@ import (
 	"image"
 	"image/png"
 	"log"
+	"os"
 	"slices"
-	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-func config() *multimae.BackboneConfig {
+// tiny returns a model without values.
+func tiny(t testing.TB) *multimae.Model {
+	t.Helper()
 	c, err := multimae.Preset("tiny", len(scenes.Classes))
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	return &c.BackboneConfig
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // scene is a rendered room as maps and as images. Maps are cut to w×h pixels.
@@ -41,7 +48,7 @@ func scene(t *testing.T, w, h int) (*data.Sample, map[string]image.Image) {
 		img = img.(interface {
 			SubImage(image.Rectangle) image.Image
 		}).SubImage(image.Rect(0, 0, w, h))
-		if cut.Maps[name], err = images.From(img, config().Input(name)); err != nil {
+		if cut.Maps[name], err = images.From(img, tiny(t).Config.Input(name)); err != nil {
 			t.Fatal(err)
 		}
 		imgs[name] = img
@@ -49,18 +56,16 @@ func scene(t *testing.T, w, h int) (*data.Sample, map[string]image.Image) {
 	return cut, imgs
 }
 
-// TestBatch: what data.Collate makes of the same maps, and errors that name
-// modality and remedy.
+// TestBatch compares with what data.Collate makes of the same maps, at the model's size and another,
+// and wants errors that name modality and remedy.
 func TestBatch(t *testing.T) {
-	c := config()
+	m := tiny(t)
+	c := m.Config
 	s, imgs := scene(t, 100, 80)
-	for _, size := range []int{0, 32} {
-		got, err := images.Batch(c, imgs, size)
+	compare := func(got *multimae.Batch, err error, size int) {
+		t.Helper()
 		if err != nil {
 			t.Fatal(err)
-		}
-		if size == 0 {
-			size = c.ImageSize
 		}
 		want, err := data.Collate([]*data.Sample{s}, c.Inputs, size)
 		if err != nil {
@@ -78,61 +83,57 @@ func TestBatch(t *testing.T) {
 			t.Error("semseg is not what Collate makes")
 		}
 	}
+	b, err := images.Batch(m, imgs)
+	compare(b, err, c.ImageSize)
+	b, err = images.BatchAt(m, imgs, 32)
+	compare(b, err, 32)
+
 	_, half := scene(t, 50, 40)
-	if b, err := images.Batch(c, map[string]image.Image{"rgb": imgs["rgb"], "semseg": half["semseg"]}, 0); err != nil || b.Images["depth"] != nil {
+	if b, err := images.Batch(m, map[string]image.Image{"rgb": imgs["rgb"], "semseg": half["semseg"]}); err != nil || b.Images["depth"] != nil {
 		t.Errorf("a smaller map of the same view: %v", err)
 	}
-	for _, e := range []struct {
+	for what, e := range map[string]struct {
 		imgs map[string]image.Image
 		size int
-		want string
+		want []string
 	}{
-		{nil, 0, "images: no image; give at least one of rgb, depth, semseg"},
-		{map[string]image.Image{"rgb": nil}, 0, "images: no image"},
-		{map[string]image.Image{"rbg": imgs["rgb"]}, 0, `images: "rbg" is not an input of this model; did you mean "rgb"?`},
-		{imgs, 60, "image_size: 60×60 is not divisible by patch_size 8; use"},
-		{map[string]image.Image{"depth": imgs["rgb"]}, 0, "images: depth: *image.NRGBA, expected one channel"},
-		{map[string]image.Image{"semseg": imgs["depth"]}, 0, "images: semseg: a class map as *image.Gray16"},
-		{map[string]image.Image{"rgb": imgs["rgb"], "depth": image.NewGray16(image.Rect(0, 0, 40, 80))}, 0, "images: depth has 40×80 pixels, but rgb has 100×80; give"},
+		"nothing":     {nil, 64, []string{"rgb, depth, semseg"}},
+		"nil":         {map[string]image.Image{"rgb": nil}, 64, []string{"rgb, depth, semseg"}},
+		"misspelled":  {map[string]image.Image{"rbg": imgs["rgb"]}, 64, []string{`"rbg"`, `"rgb"`}},
+		"size":        {imgs, 60, []string{"image_size: 60×60"}},
+		"no size":     {imgs, 0, []string{"image_size: 0×0"}},
+		"depth":       {map[string]image.Image{"depth": imgs["rgb"]}, 64, []string{"depth: *image.NRGBA"}},
+		"semseg":      {map[string]image.Image{"semseg": imgs["depth"]}, 64, []string{"semseg: ", "*image.Gray16"}},
+		"other ratio": {map[string]image.Image{"rgb": imgs["rgb"], "depth": image.NewGray16(image.Rect(0, 0, 40, 80))}, 64, []string{"depth has 40×80", "rgb has 100×80"}},
 	} {
-		_, err := images.Batch(c, e.imgs, e.size)
-		if err == nil || !strings.HasPrefix(err.Error(), e.want) {
-			t.Errorf("got %v, want %q", err, e.want)
-		}
+		t.Run(what, func(t *testing.T) {
+			b, err := images.BatchAt(m, e.imgs, e.size)
+			if testkit.ErrorNames(t, err, e.want...); b != nil {
+				t.Error("a batch and an error")
+			}
+		})
 	}
 }
 
-func ExampleBatch() {
-	c, err := multimae.Preset("tiny", 16)
+// A photograph becomes depth in false colours.
+func Example() {
+	m, err := multimae.Load(os.DirFS("../../testdata/parity/pretrain_tiny"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	photo := image.NewNRGBA(image.Rect(0, 0, 640, 480))
-	b, err := images.Batch(&c.BackboneConfig, map[string]image.Image{"rgb": photo}, 0)
+	b, err := images.Batch(m, map[string]image.Image{"rgb": photo})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(b.Size, b.H, b.W, len(b.Images["rgb"]))
-	// Output: 1 64 64 12288
-}
-
-func ExamplePicture() {
-	m, err := multimae.LoadDir("../../testdata/parity/pretrain_tiny")
-	if err != nil {
-		log.Fatal(err)
-	}
-	b, err := images.Batch(&m.Config.BackboneConfig, map[string]image.Image{"rgb": image.NewGray(image.Rect(0, 0, 32, 32))}, 32)
-	if err != nil {
-		log.Fatal(err)
-	}
-	p, err := m.Predict(context.Background(), b, multimae.PredictOptions{})
+	p, err := m.Predict(context.Background(), b, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
 	var file bytes.Buffer
-	if err := png.Encode(&file, images.Picture(&m.Config.BackboneConfig, p.Output("depth"), 0)); err != nil {
+	if err := png.Encode(&file, images.Picture(p.Output("depth"), 0)); err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(file.String()[1:4])
-	// Output: PNG
+	fmt.Println(b.Size, b.H, b.W, len(b.Images["rgb"]), file.String()[1:4])
+	// Output: 1 32 32 3072 PNG
 }

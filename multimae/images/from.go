@@ -10,11 +10,6 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-const (
-	idPadding = 254 // class id of padding in images
-	idIgnore  = 255 // class id of pixels that no loss looks at
-)
-
 // Map is one modality of one view before normalisation: colour is 0..1, depth
 // the 16-bit value / 2^16 (also 0..1), class maps hold ids. Exactly one of Pix
 // and IDs is set.
@@ -240,7 +235,7 @@ func fillColour(out *Map, img image.Image) {
 func checkIDs(out *Map, in *multimae.Input) error {
 	first, count := -1, 0
 	for i, id := range out.IDs {
-		if int(id) >= in.NumClasses && id < idPadding {
+		if int(id) >= in.NumClasses && id < multimae.IDPadding {
 			if count == 0 {
 				first = i
 			}
@@ -256,6 +251,6 @@ func checkIDs(out *Map, in *multimae.Input) error {
 	}
 	return &Problem{
 		Message: fmt.Sprintf("pixel (%d,%d) has class id %d, outside 0..%d%s", first%out.W, first/out.W, out.IDs[first], in.NumClasses-1, more),
-		Remedy:  fmt.Sprintf("map it to a class, or to %d to ignore it, or raise num_classes", idIgnore),
+		Remedy:  fmt.Sprintf("map it to a class, or to %d to ignore it, or raise num_classes", multimae.IDIgnored),
 	}
 }

@@ -16,40 +16,38 @@ var (
 	classPalette = newClassPalette()
 )
 
-// Picture draws one sample of a prediction of a model with configuration c: a
-// class map as the most probable classes, anything else as Pixels does, in
-// the range of its own values. An output trained on patches standardised each
-// for itself (norm_mse) has no colours of its own: it is drawn with 0 as grey
-// and two deviations as full.
-func Picture(c *multimae.BackboneConfig, p *multimae.Predicted, sample int) *image.RGBA {
-	pix := p.Image(sample)
-	switch {
-	case p.Loss == multimae.LossCrossEntropy:
+// Picture returns the picture of one sample of a prediction. A class map is drawn as the most
+// probable classes in false colours, and anything else as Pixels does it, in the range of its own
+// values. Predictions of patches that are each standardised have no colours of their own: 0 is drawn
+// as grey, and two deviations as full.
+func Picture(p *multimae.Predicted, sample int) *image.RGBA {
+	if p.Kind == multimae.KindClasses {
 		return Classes(p.IDs(sample), p.H, p.W)
-	case p.Loss == multimae.LossNormMSE && p.Channels == 3:
+	}
+	pix := p.Image(sample)
+	return Pixels(pix, p.H, p.W, p.Normalization, pix)
+}
+
+// Pixels returns the picture of pix [C, h, w], which is normalised as in a batch or a prediction:
+// normalization is a multimae.Normalize constant. Three channels are drawn as colour. Of any other
+// number, the first is drawn as by Depth, in the range of the first h·w values of scale without the
+// hundredth at both ends: pix itself or, where it is known, the truth.
+func Pixels(pix []float32, h, w int, normalization string, scale []float32) *image.RGBA {
+	if len(pix) != 3*h*w {
+		lo, hi := Range(scale[:h*w], 0.01)
+		return Depth(pix[:h*w], h, w, lo, hi)
+	}
+	switch normalization {
+	case multimae.NormalizeImageNet:
+		pix = slices.Clone(pix)
+		DenormalizeRGB(pix)
+	case multimae.NormalizePatches:
 		pix = slices.Clone(pix)
 		for i, v := range pix {
 			pix[i] = v/4 + 0.5
 		}
-		return RGB(pix, p.H, p.W)
 	}
-	return Pixels(c.Input(p.Task), pix, p.H, p.W, pix)
-}
-
-// Pixels draws pix [C,h,w] of an image modality, normalised as in a batch.
-// Three channels are colour. Of any other number the first is drawn as Depth
-// does it, in the range of the first h·w values of scale, without the
-// hundredth at both ends: of the truth, say, where that is known.
-func Pixels(in *multimae.Input, pix []float32, h, w int, scale []float32) *image.RGBA {
-	if in.Channels == 3 {
-		if in.Normalization() == "imagenet" {
-			pix = slices.Clone(pix)
-			DenormalizeRGB(pix)
-		}
-		return RGB(pix, h, w)
-	}
-	lo, hi := Range(scale[:h*w], 0.01)
-	return Depth(pix[:h*w], h, w, lo, hi)
+	return RGB(pix, h, w)
 }
 
 // RGB returns the picture of pix [3,h,w], planes red, green, blue with values in 0..1. Values outside

@@ -103,16 +103,9 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// TestPicture compares pictures of predictions with the functions that draw
-// values whose meaning is known.
+// TestPicture compares pictures of predictions with the functions that draw values whose meaning is
+// known.
 func TestPicture(t *testing.T) {
-	c := &multimae.BackboneConfig{Inputs: multimae.Inputs{
-		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
-		{Name: "raw", Kind: multimae.KindImage, Channels: 3, Stride: 1, Normalize: "none"},
-		{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
-		{Name: "flow", Kind: multimae.KindImage, Channels: 2, Stride: 1},
-		{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 2, Stride: 1},
-	}}
 	colour := []float32{0, 0.25, 0.5, 0.75, 1, 0}
 	normal := slices.Clone(colour)
 	NormalizeRGB(normal)
@@ -121,34 +114,38 @@ func TestPicture(t *testing.T) {
 		patches[i] = (v - 0.5) * 4
 	}
 	for _, x := range []struct {
-		task, loss string
-		channels   int
-		pix        []float32 // of 1×2 pixels
-		want       *image.RGBA
+		name, normalization string
+		channels            int
+		pix                 []float32 // of 1×2 pixels
+		want                *image.RGBA
 	}{
-		{"rgb", multimae.LossMSE, 3, normal, RGB(colour, 1, 2)},
-		{"raw", multimae.LossL1, 3, colour, RGB(colour, 1, 2)},
-		{"rgb", multimae.LossNormMSE, 3, patches, RGB(colour, 1, 2)},
-		{"depth", multimae.LossL1, 1, []float32{-3, 5}, Depth([]float32{0, 1}, 1, 2, 0, 1)},
-		{"flow", multimae.LossL1, 2, []float32{7, 3, 100, -100}, Depth([]float32{1, 0}, 1, 2, 0, 1)},
-		{"semseg", multimae.LossCrossEntropy, 2, []float32{1, 2, 0, 3}, Classes([]int32{0, 1}, 1, 2)},
+		{"rgb", multimae.NormalizeImageNet, 3, normal, RGB(colour, 1, 2)},
+		{"raw", multimae.NormalizeNone, 3, colour, RGB(colour, 1, 2)},
+		{"norm_rgb", multimae.NormalizePatches, 3, patches, RGB(colour, 1, 2)},
+		{"depth", multimae.NormalizeStandardize, 1, []float32{-3, 5}, Depth([]float32{0, 1}, 1, 2, 0, 1)},
+		{"flow", multimae.NormalizeStandardize, 2, []float32{7, 3, 100, -100}, Depth([]float32{1, 0}, 1, 2, 0, 1)},
+		{"norm_depth", multimae.NormalizePatches, 1, []float32{-3, 5}, Depth([]float32{0, 1}, 1, 2, 0, 1)},
+		{"semseg", "", 2, []float32{1, 2, 0, 3}, Classes([]int32{0, 1}, 1, 2)},
 	} {
 		// The second of two samples, the first being of something else.
 		two := append(make([]float32, len(x.pix)), x.pix...)
 		before := slices.Clone(two)
-		p := &multimae.Predicted{Output: &multimae.Output{Task: x.task, Loss: x.loss, Channels: x.channels}, H: 1, W: 2, Pix: two}
-		got := Picture(c, p, 1)
+		p := &multimae.Predicted{Name: x.name, Channels: x.channels, H: 1, W: 2, Pix: two, Kind: multimae.KindImage, Normalization: x.normalization}
+		if x.normalization == "" {
+			p.Kind = multimae.KindClasses
+		}
+		got := Picture(p, 1)
 		for i, v := range x.want.Pix {
 			if d := int(v) - int(got.Pix[i]); got.Rect != x.want.Rect || d < -1 || d > 1 {
-				t.Errorf("%s by %s: %v, want %v", x.task, x.loss, got.Pix, x.want.Pix)
+				t.Errorf("%s: %v, want %v", x.name, got.Pix, x.want.Pix)
 				break
 			}
 		}
 		if !slices.Equal(two, before) {
-			t.Errorf("%s by %s: drawing changes the prediction", x.task, x.loss)
+			t.Errorf("%s: drawing changes the prediction", x.name)
 		}
 	}
-	if got := Pixels(&c.Inputs[2], []float32{1, 2}, 1, 2, []float32{0, 4}); at(got, 1, 0) != viridis(0.5) {
+	if got := Pixels([]float32{1, 2}, 1, 2, multimae.NormalizeStandardize, []float32{0, 4}); at(got, 1, 0) != viridis(0.5) {
 		t.Error("the scale given does not matter")
 	}
 }

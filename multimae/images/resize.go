@@ -138,8 +138,8 @@ func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 		o := dst[y*out:][:out]
 		for x, col := range cols {
 			id := int32(row[col])
-			if id == idPadding {
-				id = idIgnore
+			if id == multimae.IDPadding {
+				id = multimae.IDIgnored
 			}
 			o[x] = id
 		}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
@@ -12,7 +13,16 @@ import (
 
 // openMultiMAE reads a dump of pre-training.
 func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
-	m, err := multimae.Load(fsys)
+	config, err := multimae.LoadConfig(fsys, multimae.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := modelfolder.OpenWeights(fsys)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m, err := multimae.LoadFrom(config, f)
 	if err != nil {
 		return nil, err
 	}
@@ -25,10 +35,10 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 		s.outputs = append(s.outputs, o.Name)
 	}
 	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
-		if tokens, err = m.Encode(t, b, masks, nil); err != nil {
+		if tokens, err = m.Encode(tensor.NewInference(nil), b, masks, nil); err != nil {
 			return nil, nil, nil, err
 		}
-		if preds, err = m.Decode(t, tokens, b.H, b.W, masks); err != nil {
+		if preds, err = m.Forward(t, b, masks, nil); err != nil {
 			return nil, nil, nil, err
 		}
 		losses, err = m.Losses(t, preds, b, masks)
@@ -75,11 +85,15 @@ func readInputs(m *multimae.Model, c *caseJSON, f weights.File) (*multimae.Batch
 		return nil, nil, err
 	}
 	nh, nw := m.Config.Grid(h, w)
-	masks, err := multimae.NewMasks(c.Batch, names, nh*nw, keep, restore)
+	masks, err := multimae.NewMasks(c.Batch, names, nh*nw, keep)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range names { // the ids imply the masks: a dump that contradicts itself proves nothing
+	// ids_keep implies the other ids and the masks: a dump that contradicts itself proves nothing.
+	if err := checkRestore(masks, restore); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
 		key := "mask." + name
 		mask, err := f.Int64(key)
 		if err != nil {
@@ -95,4 +109,28 @@ func readInputs(m *multimae.Model, c *caseJSON, f weights.File) (*multimae.Batch
 		}
 	}
 	return b, masks, nil
+}
+
+// checkRestore returns an error unless restore, [B, M·Patches], is the position of each token in a
+// shuffled order that begins with the visible ones, as they are in masks.
+func checkRestore(masks *multimae.Masks, restore []int32) error {
+	n := masks.Tokens()
+	if len(restore) != masks.Size*n {
+		return fmt.Errorf("ids_restore: got %d ids, want one for each of %d·%d tokens", len(restore), masks.Size, n)
+	}
+	for b := range masks.Size {
+		order := make([]int, n) // the token at each position, plus 1
+		for j, p := range restore[b*n : (b+1)*n] {
+			if p < 0 || int(p) >= n || order[p] != 0 {
+				return fmt.Errorf("ids_restore: sample %d has position %d for token %d, want each of 0..%d once", b, p, j, n-1)
+			}
+			order[p] = j + 1
+		}
+		for p, j := range masks.Keep[b*masks.Visible : (b+1)*masks.Visible] {
+			if order[p] != int(j)+1 {
+				return fmt.Errorf("ids_restore: sample %d has token %d at position %d, but ids_keep has token %d there", b, order[p]-1, p, j)
+			}
+		}
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
@@ -11,7 +12,16 @@ import (
 
 // openMultiViT reads a dump of fine-tuning.
 func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
-	m, err := heads.Load(fsys)
+	config, err := heads.LoadConfig(fsys, modelfolder.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	f, err := modelfolder.OpenWeights(fsys)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m, err := heads.LoadFrom(config, f)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +41,10 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 		s.outputs = append(s.outputs, o.Name)
 	}
 	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
-		if preds, tokens, err = m.ForwardTokens(t, b, nil); err != nil {
+		if tokens, err = m.Encode(tensor.NewInference(nil), b, nil, nil); err != nil {
+			return nil, nil, nil, err
+		}
+		if preds, err = m.Forward(t, b, nil); err != nil {
 			return nil, nil, nil, err
 		}
 		losses, err = m.Losses(t, preds, targets)

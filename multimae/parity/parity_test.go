@@ -351,7 +351,7 @@ func TestErrors(t *testing.T) {
 				delete(m, name)
 			}
 		}), "inputs: "},
-		{"fewer modalities than ids", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "in.semseg") }), "ids_restore: …96…2·32"},
+		{"fewer modalities than ids", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "in.semseg") }), "ids_keep: sample 0 has token 33"},
 		{"a mask that disagrees", edit("inputs.safetensors", func(m map[string]*weights.Tensor) {
 			v := m["mask.semseg"].Data.([]int64)
 			v[17] = 1 - v[17]

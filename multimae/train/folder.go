@@ -3,7 +3,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 )
@@ -206,11 +206,7 @@ func (f *folder) save(step int, write func(path string) error) error {
 
 // writeConfig writes the configuration of the model folder sub, "" for that of the run.
 func (f *folder) writeConfig(sub string, config []byte) error {
-	err := atomicfile.Write(f.path(sub, multimae.ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(config)
-		return err
-	})
-	if err != nil {
+	if err := modelfolder.SaveConfig(f.path(sub), config); err != nil {
 		return f.refuse("%w", err)
 	}
 	return nil
@@ -218,10 +214,7 @@ func (f *folder) writeConfig(sub string, config []byte) error {
 
 // writeWeights writes the weights of the model folder sub, "" for that of the run.
 func (f *folder) writeWeights(sub string, tensors []weights.Tensor, metadata map[string]string) error {
-	err := atomicfile.Write(f.path(sub, multimae.WeightsFile), func(w io.Writer) error {
-		return weights.WriteSafetensors(w, tensors, metadata)
-	})
-	if err != nil {
+	if err := modelfolder.SaveWeights(f.path(sub), tensors, metadata); err != nil {
 		return f.refuse("%w", err)
 	}
 	return nil
@@ -236,7 +229,7 @@ func (f *folder) writeBest(best Best, config []byte, tensors []weights.Tensor) e
 		return err
 	}
 	return f.writeWeights(BestDir, tensors, map[string]string{
-		"format": "pt", metaStep: strconv.Itoa(best.Step), metaLoss: strconv.FormatFloat(best.Loss, 'g', -1, 64),
+		metaStep: strconv.Itoa(best.Step), metaLoss: strconv.FormatFloat(best.Loss, 'g', -1, 64),
 	})
 }
 

@@ -348,7 +348,7 @@ func (r *run) save() error {
 		}
 	}
 	if r.exported != step {
-		about := map[string]string{"format": "pt", metaStep: strconv.Itoa(step)}
+		about := map[string]string{metaStep: strconv.Itoa(step)}
 		if err := r.folder.writeWeights("", r.trainer.Model.Params.Tensors(), about); err != nil {
 			return err
 		}

@@ -139,20 +139,20 @@ func (p *painter) single(name string) (Section, error) {
 
 // predict returns a picture of each modality that the model predicts.
 func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error) {
-	pred, err := p.m.Predict(context.Background(), p.b, multimae.PredictOptions{Masks: masks, Pool: p.pool})
+	pred, err := p.m.Predict(context.Background(), p.b, &multimae.PredictOptions{Masks: masks, Pool: p.pool})
 	if err != nil {
 		return nil, err
 	}
 	pictures := map[string]*image.RGBA{}
 	for i := range pred.Outputs {
 		out := &pred.Outputs[i]
-		if out.Loss == multimae.LossNormMSE || pictures[out.Task] != nil {
+		if out.Normalization == multimae.NormalizePatches || pictures[out.Task] != nil {
 			continue // a picture would need the mean and the variance of each patch
 		}
 		if truth := p.b.Images[out.Task]; truth != nil { // the same scale for both
-			pictures[out.Task] = images.Pixels(p.m.Config.Input(out.Task), out.Pix, out.H, out.W, truth)
+			pictures[out.Task] = images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
 		} else {
-			pictures[out.Task] = images.Picture(&p.m.Config.BackboneConfig, out, 0)
+			pictures[out.Task] = images.Picture(out, 0)
 		}
 	}
 	return pictures, nil
@@ -165,7 +165,7 @@ func (p *painter) truth(in *multimae.Input) *image.RGBA {
 		return images.Classes(p.b.Classes[in.Name], h, w)
 	}
 	pix := p.b.Images[in.Name]
-	return images.Pixels(in, pix, h, w, pix)
+	return images.Pixels(pix, h, w, in.Normalization(), pix)
 }
 
 // paste copies the visible patches of from over to.

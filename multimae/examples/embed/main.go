@@ -1,11 +1,9 @@
-// Command example_embed is a program that carries its model with it: it
-// predicts depth and semantics of a room from a colour image. Its only
-// dependencies are this library and the two modules that the library needs, and
-// it runs wherever Go does, in a browser too.
+// Command embed is a program that carries its model with it: it predicts depth and semantics of a
+// room from a colour image. It depends on this library and on the two modules that the library
+// needs, and runs wherever Go does, in a browser too.
 //
-// The model is one of 220 000 parameters that five minutes of gomae pretrain on
-// rendered rooms have made, with the configuration beside it; the image is a
-// room that it has not seen.
+// The model has 220 000 parameters and is the result of five minutes of gomae pretrain on rendered
+// rooms; the image is a room that it has not seen.
 package main
 
 import (
@@ -40,8 +38,8 @@ func main() {
 	}
 }
 
-// run predicts every output from the colour image, and prints shapes and mean
-// absolute values.
+// run predicts every output from the colour image, prints the shapes and the mean absolute values, and
+// writes the depth to a file.
 func run(w io.Writer, file string) error {
 	folder, err := fs.Sub(files, "model")
 	if err != nil {
@@ -51,22 +49,20 @@ func run(w io.Writer, file string) error {
 	if err != nil {
 		return err
 	}
-	m.Params.Freeze()
 	photo, err := png.Decode(bytes.NewReader(room))
 	if err != nil {
 		return err
 	}
-	c := &m.Config.BackboneConfig
-	b, err := images.Batch(c, map[string]image.Image{"rgb": photo}, 0)
+	batch, err := images.Batch(m, map[string]image.Image{"rgb": photo})
 	if err != nil {
 		return err
 	}
-	p, err := m.Predict(context.Background(), b, multimae.PredictOptions{})
+	pred, err := m.Predict(context.Background(), batch, nil)
 	if err != nil {
 		return err
 	}
-	for i := range p.Outputs {
-		o, sum := &p.Outputs[i], 0.0
+	for i := range pred.Outputs {
+		o, sum := &pred.Outputs[i], 0.0
 		for _, v := range o.Pix {
 			sum += math.Abs(float64(v))
 		}
@@ -76,7 +72,7 @@ func run(w io.Writer, file string) error {
 		return nil
 	}
 	var picture bytes.Buffer
-	if err := png.Encode(&picture, images.Picture(c, p.Output("depth"), 0)); err != nil {
+	if err := png.Encode(&picture, images.Picture(pred.Output("depth"), 0)); err != nil {
 		return err
 	}
 	return os.WriteFile(file, picture.Bytes(), 0o666)

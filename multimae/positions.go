@@ -1,0 +1,49 @@
+package multimae
+
+import (
+	"sync"
+
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+	"github.com/gomae/gomae/vit"
+)
+
+// positionTable is a stored position table, which is not trained, with copies in token order, one
+// for each grid that was asked for.
+type positionTable struct {
+	table  *tensor.Tensor // [1, dim, n, n]
+	how    vit.Resampling // for other grids than n×n
+	mu     sync.Mutex
+	copies map[[2]int]*tensor.Tensor // by grid
+}
+
+// newPositions registers prefix.pos_emb.
+func (m *Backbone) newPositions(prefix string, dim int, how vit.Resampling) *positionTable {
+	n := m.config.ImageSize / m.config.PatchSize
+	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, n, n) }
+	p := &positionTable{table: m.Params.AddFixed(prefix+".pos_emb", init, 1, dim, n, n), how: how}
+	m.positions = append(m.positions, p)
+	return p
+}
+
+// rows returns the table for an nh×nw grid in token order, [nh·nw, dim].
+func (p *positionTable) rows(nh, nw int) *tensor.Tensor {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	grid := [2]int{nh, nw}
+	if p.copies[grid] == nil {
+		const maxCopies = 16 // a server may be asked for images of any size
+		if p.copies == nil || len(p.copies) >= maxCopies {
+			p.copies = map[[2]int]*tensor.Tensor{}
+		}
+		dim, n := p.table.Shape[1], p.table.Shape[2]
+		p.copies[grid] = tensor.From(vit.PositionRows(p.table.Data, dim, n, n, nh, nw, p.how), nh*nw, dim)
+	}
+	return p.copies[grid]
+}
+
+func (p *positionTable) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.copies = nil
+}
