@@ -47,6 +47,7 @@ func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []in
 			shown = append(shown, int32(r))
 		}
 	}
+	s := t.Scope()
 	h, w := b.H/a.in.Stride, b.W/a.in.Stride
 	pixels := a.side * a.side
 	var x *tensor.Tensor // [R, channels·side·side]
@@ -66,9 +67,7 @@ func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []in
 		}
 		x = embedClasses(t, a.classes, ids, pixels)
 	}
-	y := tensor.Linear(t, x, a.weight, a.bias)
-	t.Done(x)
-	return y
+	return s.Keep(tensor.Linear(t, x, a.weight, a.bias))
 }
 
 // embedClasses returns [R, E·P] for ids [R, P]: the embeddings of the P pixels of each patch, with

@@ -68,16 +68,22 @@ func (m *Backbone) Encode(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG) (
 	if err != nil {
 		return nil, err
 	}
-	return m.encoder.Forward(t, m.embed(t, b, l), rng), nil
+	return m.encode(t, b, l, rng), nil
+}
+
+func (m *Backbone) encode(t *tensor.Tape, b *Batch, l *layout, rng *nn.RNG) *tensor.Tensor {
+	s := t.Scope()
+	return s.Keep(m.encoder.Forward(t, m.embed(t, b, l), rng))
 }
 
 // EncodeBlocks is Encode that returns the output of every block listed in blocks, numbers in
-// ascending order. They are the caller's to release.
+// ascending order.
 func (m *Backbone) EncodeBlocks(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG, blocks []int) ([]*tensor.Tensor, error) {
 	l, err := m.layout(t, b, masks)
 	if err != nil {
 		return nil, err
 	}
+	s := t.Scope()
 	var outputs []*tensor.Tensor
 	x := m.embed(t, b, l)
 	for i, block := range m.encoder.Blocks {
@@ -86,9 +92,9 @@ func (m *Backbone) EncodeBlocks(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.
 		}
 		x = block.Forward(t, x, rng)
 		if blocks[len(outputs)] == i {
-			t.Keep(x)
 			outputs = append(outputs, x)
 		}
+		s.Keep(x, outputs...)
 	}
 	if len(outputs) < len(blocks) {
 		return nil, fmt.Errorf("blocks: got %v, want ascending numbers below %d", blocks, len(m.encoder.Blocks))
@@ -99,24 +105,20 @@ func (m *Backbone) EncodeBlocks(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.
 // embed returns the encoder's input [B, T+G, D]: the projection of each visible patch plus its
 // position, and the global tokens.
 func (m *Backbone) embed(t *tensor.Tape, b *Batch, l *layout) *tensor.Tensor {
+	s := t.Scope()
 	var sum []tensor.Source
-	var projected []*tensor.Tensor
 	for _, a := range m.adapters {
 		k := slices.Index(l.inputs, a.in.Name)
 		if k < 0 {
 			continue
 		}
 		patches := l.of(t, k)
-		x := a.project(t, b, l, patches)
-		projected = append(projected, x)
-		sum = append(sum, tensor.Source{Table: x, Rows: count(t, patches)}, tensor.Source{Table: a.pos.rows(l.nh, l.nw), Rows: patches})
+		sum = append(sum,
+			tensor.Source{Table: a.project(t, b, l, patches), Rows: count(t, patches)},
+			tensor.Source{Table: a.pos.rows(l.nh, l.nw), Rows: patches})
 	}
 	if m.global != nil {
 		sum = append(sum, tensor.Source{Table: m.global, Rows: l.of(t, global)})
 	}
-	x := tensor.GatherSum(t, []int{b.Size, l.length, m.config.Encoder.Dim}, sum...)
-	for _, p := range projected {
-		t.Done(p)
-	}
-	return x
+	return s.Keep(tensor.GatherSum(t, []int{b.Size, l.length, m.config.Encoder.Dim}, sum...))
 }

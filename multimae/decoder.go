@@ -51,33 +51,13 @@ func newDecoder(m *Model, o *Output) *decoder {
 
 // forward returns patches [B, nh·nw, C·p·p] for the encoder's tokens [B, T+G, D].
 func (a *decoder) forward(t *tensor.Tape, tokens *tensor.Tensor, l *layout) *tensor.Tensor {
-	c := a.projContext.Forward(t, tokens) // [B, T+G, d]
-	queries := a.queries(t, c, l)         // [B, nh·nw, d]
-	context := a.context(t, c, l)         // [B, T+G, d]
-	t.Done(c)
-
-	h := a.queryNorm.Forward(t, queries)
-	t.Done(queries)
-	q := a.q.Forward(t, h)
-	t.Done(h)
-	h = a.contextNorm.Forward(t, context)
-	t.Done(context)
-	kv := a.kv.Forward(t, h)
-	t.Done(h)
-	h = tensor.CrossAttention(t, q, kv, a.out.Heads)
-	t.Done(q)
-	t.Done(kv)
-	x := a.proj.Forward(t, h) // no residual around the cross-attention
-	t.Done(h)
-
-	h = a.outNorm.Forward(t, x)
-	y := a.mlp.ForwardAdd(t, h, x)
-	t.Done(h)
-	t.Done(x)
-	y = a.blocks.Forward(t, y, nil)
-	p := a.outProj.Forward(t, y)
-	t.Done(y)
-	return p
+	s := t.Scope()
+	c := a.projContext.Forward(t, tokens)                                // [B, T+G, d]
+	q := a.q.Forward(t, a.queryNorm.Forward(t, a.queries(t, c, l)))      // [B, nh·nw, d]
+	kv := a.kv.Forward(t, a.contextNorm.Forward(t, a.context(t, c, l)))  // [B, T+G, 2d]
+	x := a.proj.Forward(t, tensor.CrossAttention(t, q, kv, a.out.Heads)) // no residual around it
+	x = s.Keep(a.mlp.ForwardAdd(t, a.outNorm.Forward(t, x), x))
+	return s.Keep(a.outProj.Forward(t, a.blocks.Forward(t, x, nil)))
 }
 
 // context returns what the queries attend to: the projected tokens c, each with the position of its

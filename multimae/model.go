@@ -48,12 +48,13 @@ func (m *Model) Forward(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG) ([]
 	if err != nil {
 		return nil, err
 	}
-	tokens := m.encoder.Forward(t, m.embed(t, b, l), rng)
+	s := t.Scope()
+	tokens := m.encode(t, b, l, rng)
 	preds := make([]*tensor.Tensor, len(m.decoders))
 	for i, d := range m.decoders {
 		preds[i] = d.forward(t, tokens, l)
 	}
-	t.Done(tokens)
+	s.Keep(nil, preds...)
 	return preds, nil
 }
 

@@ -94,11 +94,11 @@ func (m *Model) Predict(ctx context.Context, b *Batch, o *PredictOptions) (*Pred
 		if err != nil {
 			return err
 		}
-		tokens := m.encoder.Forward(t, m.embed(t, b, l), nil)
+		s := t.Scope()
+		tokens := m.encode(t, b, l, nil)
 		for i, d := range m.decoders {
-			patches := d.forward(t, tokens, l)
-			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], patches, b))
-			t.Done(patches)
+			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], d.forward(t, tokens, l), b))
+			s.Keep(tokens) // the patches were copied
 		}
 		return nil
 	})

@@ -35,42 +35,29 @@ func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
 	}
 }
 
-// Forward returns the output of the block for x [B, N, D], which it releases. rng draws the samples
-// whose branches are dropped in training; nil drops none.
+// Forward returns the output of the block for x [B, N, D]. rng draws the samples whose branches are
+// dropped in training; nil drops none.
 func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
-	h := b.norm1.Forward(t, x)
-	qkv := b.qkv.Forward(t, h)
-	t.Done(h)
-	a := tensor.Attention(t, qkv, b.heads)
-	t.Done(qkv)
-	x = b.residual(t, x, a, b.proj, rng)
-
-	h = b.norm2.Forward(t, x)
-	f := b.mlp.hidden(t, h)
-	t.Done(h)
-	return b.residual(t, x, f, b.mlp.fc2, rng)
+	s := t.Scope()
+	a := tensor.Attention(t, b.qkv.Forward(t, b.norm1.Forward(t, x)), b.heads)
+	x = s.Keep(b.residual(t, x, a, b.proj, rng))
+	h := b.mlp.hidden(t, b.norm2.Forward(t, x))
+	return s.Keep(b.residual(t, x, h, b.mlp.fc2, rng))
 }
 
-// residual returns x + last(h), and releases x and h.
+// residual returns x + last(h), without last(h) for the samples that drop the branch.
 func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, rng *nn.RNG) *tensor.Tensor {
-	var y *tensor.Tensor
 	if rng == nil || b.dropPath == 0 {
-		y = last.ForwardAdd(t, h, x)
-	} else {
-		scale := t.Values(x.Shape[0])
-		for i := range scale {
-			scale[i] = 0
-			if !rng.Chance(b.dropPath) {
-				scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
-			}
-		}
-		z := last.Forward(t, h)
-		y = tensor.AddScaled(t, x, z, scale)
-		t.Done(z)
+		return last.ForwardAdd(t, h, x)
 	}
-	t.Done(x)
-	t.Done(h)
-	return y
+	scale := t.Values(x.Shape[0])
+	for i := range scale {
+		scale[i] = 0
+		if !rng.Chance(b.dropPath) {
+			scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
+		}
+	}
+	return tensor.AddScaled(t, x, last.Forward(t, h), scale)
 }
 
 // MLP is a linear layer, exact GELU, and a linear layer.
@@ -87,10 +74,8 @@ func (m *MLP) hidden(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
 
 // ForwardAdd returns res + MLP(x), of the shape of x.
 func (m *MLP) ForwardAdd(t *tensor.Tape, x, res *tensor.Tensor) *tensor.Tensor {
-	h := m.hidden(t, x)
-	y := m.fc2.ForwardAdd(t, h, res)
-	t.Done(h)
-	return y
+	s := t.Scope()
+	return s.Keep(m.fc2.ForwardAdd(t, m.hidden(t, x), res))
 }
 
 // Encoder is a stack of blocks, without a norm after the last one.
@@ -110,11 +95,11 @@ func NewEncoder(ps *nn.Params, prefix string, c Config) *Encoder {
 	return e
 }
 
-// Forward returns the output of the last block for x [B, N, D], which it releases. rng is as in
-// Block.Forward.
+// Forward returns the output of the last block for x [B, N, D]. rng is that of Block.Forward.
 func (e *Encoder) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
+	s := t.Scope()
 	for _, b := range e.Blocks {
-		x = b.Forward(t, x, rng)
+		x = s.Keep(b.Forward(t, x, rng))
 	}
 	return x
 }

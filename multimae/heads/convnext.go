@@ -49,31 +49,24 @@ func newConvNeXt(ps *nn.Params, prefix string, c *Config, o *Output) *convNeXtHe
 func (h *convNeXtHead) blocks() []int { return []int{h.last} }
 
 func (h *convNeXtHead) forward(t *tensor.Tape, f *features, _ *nn.RNG) *tensor.Tensor {
-	tokens := f.main(t, 0, h.tasks)
-	wide := h.projDec.Forward(t, tokens)
-	t.Done(tokens)
-	x := tensor.DepthToSpace(t, tensor.View(t, wide, wide.Shape[0], f.nh*f.nw, wide.Cols()), f.nh, f.nw, h.side)
-	t.Done(wide)
+	s := t.Scope()
+	x := h.projDec.Forward(t, f.main(t, 0, h.tasks))
+	x = tensor.View(t, x, x.Shape[0], f.nh*f.nw, x.Cols())
+	x = s.Keep(tensor.DepthToSpace(t, x, f.nh, f.nw, h.side))
 	for _, b := range h.block {
-		y := tensor.DepthwiseConv2D(t, x, b.dwWeight, b.dwBias, 3)
-		n := b.norm.Forward(t, y)
-		t.Done(y)
-		y = b.pw1.ForwardGELU(t, n)
-		t.Done(n)
-		z := b.pw2.ForwardAdd(t, y, x)
-		t.Done(y)
-		t.Done(x)
-		x = z
+		x = s.Keep(b.forward(t, x))
 	}
-	logits := h.final.Forward(t, x)
-	t.Done(x)
-	y := tensor.ResizeBilinear(t, logits, f.h, f.w, false)
-	t.Done(logits)
-	return y
+	return s.Keep(tensor.ResizeBilinear(t, h.final.Forward(t, x), f.h, f.w, false))
 }
 
-// newConv registers a convolution of k×k, weight [out, in, k, k] and bias
-// [out], with the initial values that PyTorch gives it.
+func (b *convNeXtBlock) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	s := t.Scope()
+	y := b.norm.Forward(t, tensor.DepthwiseConv2D(t, x, b.dwWeight, b.dwBias, 3))
+	return s.Keep(b.pw2.ForwardAdd(t, b.pw1.ForwardGELU(t, y), x))
+}
+
+// newConv registers a convolution of k×k, weight [out, in, k, k] and bias [out], with the initial
+// values that PyTorch gives it.
 func newConv(ps *nn.Params, prefix string, out, in, k int, bias bool) (w, b *tensor.Tensor) {
 	bound := fanIn(in * k * k)
 	if k == 1 { // a linear layer
@@ -87,6 +80,5 @@ func newConv(ps *nn.Params, prefix string, out, in, k int, bias bool) (w, b *ten
 	return w, b
 }
 
-// pointwise is a 1×1 convolution, which on channels-last maps is a linear
-// layer.
+// pointwise returns a 1×1 convolution: on channels-last maps, a linear layer.
 func pointwise(w, b *tensor.Tensor) *nn.Linear { return &nn.Linear{Weight: w, Bias: b} }

@@ -50,19 +50,11 @@ type residualUnit struct{ conv1, conv2 conv }
 // unitTensors is the number of parameters of a head's residual units.
 const unitTensors = 4 * 2 * 4
 
-// forward is done with x.
 func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
-	h := tensor.ReLU(t, x)
-	y := u.conv1.forward(t, h, 1)
-	t.Done(h)
-	h = tensor.ReLU(t, y)
-	t.Done(y)
-	y = u.conv2.forward(t, h, 1)
-	t.Done(h)
-	z := tensor.Add(t, x, y)
-	t.Done(x)
-	t.Done(y)
-	return z
+	s := t.Scope()
+	y := u.conv1.forward(t, tensor.ReLU(t, x), 1)
+	y = u.conv2.forward(t, tensor.ReLU(t, y), 1)
+	return s.Keep(tensor.Add(t, x, y))
 }
 
 // dropoutRate is that of the semseg head.
@@ -131,78 +123,61 @@ func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 func (h *dptHead) blocks() []int { return h.hooks }
 
 func (h *dptHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tensor {
+	s := t.Scope()
 	var path *tensor.Tensor // fused so far
 	for i := 3; i >= 0; i-- {
-		l := &h.levels[i]
-		x := l.scale(t, f.main(t, i, h.tasks), i)
-		y := l.reduce.forward(t, x, 1)
-		t.Done(x)
-		if path != nil {
-			y = l.unit1.forward(t, y)
-			sum := tensor.Add(t, path, y)
-			t.Done(path)
-			t.Done(y)
-			y = sum
-		}
-		y = l.unit2.forward(t, y)
-		// The 1×1 convolution and the interpolation, whose weights sum to 1, can
-		// change places: this way the former is four times cheaper.
-		z := l.out.Forward(t, y)
-		t.Done(y)
-		path = double(t, z)
+		path = s.Keep(h.levels[i].fuse(t, f.main(t, i, h.tasks), i, path))
 	}
-	x := h.first.forward(t, path, 1)
-	t.Done(path)
+	x := s.Keep(h.first.forward(t, path, 1))
 	if h.regression {
-		x = double(t, x)
-		y := h.second.forward(t, x, 1)
-		t.Done(x)
-		x = tensor.ReLU(t, y)
-		t.Done(y)
-		y = h.last.Forward(t, x)
-		t.Done(x)
-		return y
+		x = h.second.forward(t, double(t, x), 1)
+		return s.Keep(h.last.Forward(t, tensor.ReLU(t, x)))
 	}
-	y := tensor.ReLU(t, x)
-	t.Done(x)
-	if rng != nil {
-		scale := t.Values(len(y.Data))
-		for i := range scale {
-			scale[i] = 0
-			if !rng.Chance(dropoutRate) {
-				scale[i] = 1 / (1 - dropoutRate) // keeps the expectation
-			}
-		}
-		z := tensor.Mul(t, y, scale)
-		t.Done(y)
-		y = z
-	}
-	x = h.last.Forward(t, y)
-	t.Done(y)
-	return double(t, x)
+	x = h.last.Forward(t, dropout(t, tensor.ReLU(t, x), rng))
+	return s.Keep(double(t, x))
 }
 
-// scale returns the map of a level from tokens [B, nh, nw, m·D] and is done
-// with them.
+// fuse returns the map of a level from its tokens [B, nh, nw, m·D] and the coarser path, which is nil
+// for the coarsest, at twice the size.
+func (l *dptLevel) fuse(t *tensor.Tape, tokens *tensor.Tensor, level int, path *tensor.Tensor) *tensor.Tensor {
+	s := t.Scope()
+	x := l.reduce.forward(t, l.scale(t, tokens, level), 1)
+	if path != nil {
+		x = tensor.Add(t, path, l.unit1.forward(t, x))
+	}
+	// The 1×1 convolution and the interpolation, whose weights sum to 1, can change places. In this
+	// order the convolution takes a quarter of the time.
+	return s.Keep(double(t, l.out.Forward(t, l.unit2.forward(t, x))))
+}
+
+// scale brings tokens [B, nh, nw, m·D] to the size of a level.
 func (l *dptLevel) scale(t *tensor.Tape, tokens *tensor.Tensor, level int) *tensor.Tensor {
 	x := l.project.Forward(t, tokens)
-	t.Done(tokens)
-	var y *tensor.Tensor
 	switch level {
 	case 2:
 		return x
 	case 3:
-		y = l.resample.forward(t, x, 2)
-	default:
-		y = tensor.ConvTranspose2D(t, x, l.resample.weight, l.resample.bias)
+		return l.resample.forward(t, x, 2)
 	}
-	t.Done(x)
-	return y
+	return tensor.ConvTranspose2D(t, x, l.resample.weight, l.resample.bias)
 }
 
-// double returns x at twice its size and is done with x.
+// dropout returns x with some values set to zero. rng draws which; nil sets none.
+func dropout(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
+	if rng == nil {
+		return x
+	}
+	scale := t.Values(len(x.Data))
+	for i := range scale {
+		scale[i] = 0
+		if !rng.Chance(dropoutRate) {
+			scale[i] = 1 / (1 - dropoutRate) // keeps the expectation
+		}
+	}
+	return tensor.Mul(t, x, scale)
+}
+
+// double returns x at twice its size.
 func double(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
-	y := tensor.ResizeBilinear(t, x, 2*x.Shape[1], 2*x.Shape[2], true)
-	t.Done(x)
-	return y
+	return tensor.ResizeBilinear(t, x, 2*x.Shape[1], 2*x.Shape[2], true)
 }

@@ -5,9 +5,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// linearHead is a linear layer on the normalised mean of all tokens, global
-// ones included, or on the last token, which is a global one where there are
-// any.
+// linearHead is a linear layer on the normalised mean of all tokens, global ones included, or on the
+// last token, which is a global one if there are any.
 type linearHead struct {
 	mean  bool
 	last  int // block
@@ -27,16 +26,12 @@ func newLinear(ps *nn.Params, prefix string, c *Config, o *Output) *linearHead {
 func (l *linearHead) blocks() []int { return []int{l.last} }
 
 func (l *linearHead) forward(t *tensor.Tape, f *features, _ *nn.RNG) *tensor.Tensor {
+	s := t.Scope()
 	x := f.tokens[0]
-	var pooled *tensor.Tensor
 	if l.mean {
-		pooled = tensor.MeanRows(t, x)
+		x = tensor.MeanRows(t, x)
 	} else {
-		pooled = takeTokens(t, x, x.Shape[1]-1, 1, []int{x.Shape[0], x.Cols()})
+		x = takeTokens(t, x, x.Shape[1]-1, 1, []int{x.Shape[0], x.Cols()})
 	}
-	h := l.norm.Forward(t, pooled)
-	t.Done(pooled)
-	y := l.logit.Forward(t, h)
-	t.Done(h)
-	return y
+	return s.Keep(l.logit.Forward(t, l.norm.Forward(t, x)))
 }

@@ -76,6 +76,7 @@ type features struct {
 
 // main returns the patches of some modalities side by side, [B, nh, nw, D·len(tasks)], of f.tokens[k].
 func (f *features) main(t *tensor.Tape, k int, tasks []string) *tensor.Tensor {
+	s := t.Scope()
 	x, n := f.tokens[k], f.nh*f.nw
 	shape := []int{x.Shape[0], f.nh, f.nw, x.Cols()}
 	parts := make([]*tensor.Tensor, len(tasks))
@@ -85,11 +86,7 @@ func (f *features) main(t *tensor.Tape, k int, tasks []string) *tensor.Tensor {
 	if len(parts) == 1 {
 		return parts[0]
 	}
-	y := tensor.ConcatCols(t, parts...)
-	for _, p := range parts {
-		t.Done(p)
-	}
-	return y
+	return s.Keep(tensor.ConcatCols(t, parts...))
 }
 
 // takeTokens returns n tokens of each sample of x [B, N, D] from number first on, under another
@@ -115,6 +112,7 @@ func (m *Model) Forward(t *tensor.Tape, b *multimae.Batch, rng *nn.RNG) ([]*tens
 	}
 	slices.Sort(blocks)
 	blocks = slices.Compact(blocks)
+	s := t.Scope()
 	tokens, err := m.EncodeBlocks(t, b, nil, rng, blocks)
 	if err != nil {
 		return nil, err
@@ -128,6 +126,7 @@ func (m *Model) Forward(t *tensor.Tape, b *multimae.Batch, rng *nn.RNG) ([]*tens
 		}
 		preds[i] = h.forward(t, f, rng)
 	}
+	s.Keep(nil, preds...)
 	return preds, nil
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// segmenterHead lets a token for each class attend to the patches, and they to
-// it; the logit of a class at a patch is the cosine between their tokens.
+// segmenterHead lets a token for each class attend to the patches, and them to it. The logit of a
+// class at a patch is the cosine between their tokens, normalised over the classes.
 type segmenterHead struct {
 	tasks       []string
 	last        int            // encoder block
@@ -36,13 +36,23 @@ func newSegmenter(ps *nn.Params, prefix string, c *Config, o *Output) *segmenter
 func (h *segmenterHead) blocks() []int { return []int{h.last} }
 
 func (h *segmenterHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tensor {
-	tokens := f.main(t, 0, h.tasks)
-	patches := h.projDec.Forward(t, tokens)
-	t.Done(tokens)
-	// The classes follow the patches.
-	batch, n, e := tokens.Shape[0], f.nh*f.nw, patches.Cols()
+	s := t.Scope()
+	patches := h.projDec.Forward(t, f.main(t, 0, h.tasks))
+	batch, n, e := patches.Shape[0], f.nh*f.nw, patches.Cols()
 	classes := h.classes.Shape[1]
-	length := n + classes
+	x := h.norm.Forward(t, h.encoder.Forward(t, h.withClasses(t, patches, n), rng)) // [B, n+C, E]
+	s.Keep(x)
+
+	patches = h.patchProj.Forward(t, takeTokens(t, x, 0, n, []int{batch, n, e}))
+	tokens := h.classesProj.Forward(t, takeTokens(t, x, n, classes, []int{batch, classes, e}))
+	cosines := tensor.MatMulT(t, tensor.NormalizeRows(t, patches), tensor.NormalizeRows(t, tokens)) // [B, n, C]
+	masks := tensor.View(t, h.maskNorm.Forward(t, cosines), batch, f.nh, f.nw, classes)
+	return s.Keep(tensor.ResizeBilinear(t, masks, f.h, f.w, false))
+}
+
+// withClasses returns the n patches of each sample followed by the class tokens, [B, n+C, E].
+func (h *segmenterHead) withClasses(t *tensor.Tape, patches *tensor.Tensor, n int) *tensor.Tensor {
+	batch, length := patches.Shape[0], n+h.classes.Shape[1]
 	fromPatches, fromClasses := t.Ints(batch*length), t.Ints(batch*length)
 	for r := range fromPatches {
 		b, k := r/length, r%length
@@ -51,30 +61,6 @@ func (h *segmenterHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tenso
 			fromPatches[r], fromClasses[r] = -1, int32(k-n)
 		}
 	}
-	x := tensor.GatherSum(t, []int{batch, length, e},
+	return tensor.GatherSum(t, []int{batch, length, patches.Cols()},
 		tensor.Source{Table: patches, Rows: fromPatches}, tensor.Source{Table: h.classes, Rows: fromClasses})
-	t.Done(patches)
-	x = h.encoder.Forward(t, x, rng)
-	y := h.norm.Forward(t, x)
-	t.Done(x)
-
-	// part returns the normalised projection of count tokens of each sample.
-	part := func(first, count int, proj *nn.Linear) *tensor.Tensor {
-		x := takeTokens(t, y, first, count, []int{batch, count, e})
-		p := proj.Forward(t, x)
-		t.Done(x)
-		unit := tensor.NormalizeRows(t, p)
-		t.Done(p)
-		return unit
-	}
-	p, k := part(0, n, h.patchProj), part(n, classes, h.classesProj)
-	t.Done(y)
-	cosines := tensor.MatMulT(t, p, k)
-	t.Done(p)
-	t.Done(k)
-	masks := h.maskNorm.Forward(t, cosines)
-	t.Done(cosines)
-	out := tensor.ResizeBilinear(t, tensor.View(t, masks, batch, f.nh, f.nw, classes), f.h, f.w, false)
-	t.Done(masks)
-	return out
 }
