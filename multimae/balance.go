@@ -18,8 +18,8 @@ func Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
 	return tensor.Sum(t, terms...)
 }
 
-// Balancer weighs the losses of the outputs against each other by learned uncertainties: Kendall, Gal
-// and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses" (2018).
+// Balancer weighs the losses of the outputs against each other by learned uncertainties: Kendall,
+// Gal and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses" (2018).
 type Balancer struct {
 	Params *nn.Params // log_vars [outputs]: σ_t, zero at first
 	sigma  *tensor.Tensor
@@ -31,8 +31,8 @@ func NewBalancer(n int) *Balancer {
 	return &Balancer{ps, ps.Add("log_vars", nn.Zeros, n)}
 }
 
-// Total returns Σ_t exp(−σ_t)·L_t + σ_t over the losses that are not nil. A loss of exactly 0, that of
-// a task with nothing to predict, is left out.
+// Total returns Σ_t exp(−σ_t)·L_t + σ_t over the losses that are not nil. A loss of exactly 0, that
+// of a task with nothing to predict, is left out.
 func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
 	y := t.New(1)
 	inputs := []*tensor.Tensor{u.sigma}

@@ -30,8 +30,7 @@ func trained() *Config {
 	return c
 }
 
-// TestConfigRoundTrip checks that what is written is read back, with the order
-// of modalities.
+// TestConfigRoundTrip checks that what is written is read back, with the order of modalities.
 func TestConfigRoundTrip(t *testing.T) {
 	configs := map[string]*Config{"small": smallConfig(), "trained": trained()}
 	for _, name := range PresetNames {
@@ -109,8 +108,8 @@ func TestLoadConfigs(t *testing.T) {
 	testkit.ErrorNames(t, err, `m/c.json: model: `)
 }
 
-// TestParseConfigErrors has files that are no configuration: each error names
-// the key and what stands there.
+// TestParseConfigErrors has files that are no configuration: each error names the key and what
+// stands there.
 func TestParseConfigErrors(t *testing.T) {
 	good := string(trained().JSON())
 	if _, err := ParseConfig([]byte(good)); err != nil {
@@ -297,8 +296,8 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
-// TestPresets checks the presets against the published model: the very keys,
-// shapes and trained parameters of MultiMAE-B, in the order of its checkpoint.
+// TestPresets checks the presets against the published model: the very keys, shapes and trained
+// parameters of MultiMAE-B, in the order of its checkpoint.
 func TestPresets(t *testing.T) {
 	var sizes []int
 	for _, name := range PresetNames {
@@ -395,8 +394,8 @@ func TestConfigHelpers(t *testing.T) {
 	}
 }
 
-// FuzzParseConfig: whatever the bytes, there is an error or a configuration
-// that holds what Check promises and is written and read the same.
+// FuzzParseConfig: whatever the bytes, there is an error or a configuration that holds what Check
+// promises and is written and read the same.
 func FuzzParseConfig(f *testing.F) {
 	f.Add(trained().JSON())
 	for _, name := range PresetNames {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestDependencies holds what a program that imports the library has to
-// download: two modules, for the CPU's features. Its `go mod tidy` also reads
-// the tests of whatever it imports, so they need no others either.
+// TestDependencies holds what a program that imports the library has to download: two modules, for
+// the CPU's features. Its `go mod tidy` also reads the tests of whatever it imports, so they need
+// no others either.
 func TestDependencies(t *testing.T) {
 	goTool, err := exec.LookPath("go")
 	if err != nil {

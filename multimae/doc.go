@@ -1,7 +1,14 @@
-// Package multimae is a multi-modal, multi-task masked autoencoder.
+// Package multimae is MultiMAE, a multi-modal, multi-task masked autoencoder: Bachmann, Mizrahi,
+// Atanov and Zamir (2022).
 //
-// A program that uses a trained model needs [Load] and [Model.Predict], and
-// package images to get from pictures to a [Batch] and back; with
-// [Backbone.Features] it has the encoder alone. Training takes a tape, masks
-// and [Model.Forward], as package train does.
+// To use a trained model, call [Load] and [Model.Predict], or [Backbone.Features] for the encoder
+// alone. Package images makes a [Batch] of pictures, and pictures of predictions:
+//
+//	m, err := multimae.Load(os.DirFS("out"))
+//	batch, err := images.Batch(m, map[string]image.Image{"rgb": photo})
+//	pred, err := m.Predict(ctx, batch, nil)
+//	err = png.Encode(w, images.Picture(pred.Output("depth"), 0))
+//
+// Package heads has models that were fine-tuned from it, and package train trains. The parts that
+// training is made of are [DrawMasks], [Model.Forward], [Model.Losses] and [Total].
 package multimae

@@ -16,10 +16,10 @@ const (
 	WeightsFile = modelfolder.WeightsFile
 )
 
-// Load reads a model folder, such as os.DirFS(dir) or an embed.FS: config.json and model.safetensors,
-// or where that is missing a PyTorch checkpoint pytorch_model.bin or model.pth. The model is frozen,
-// ready to predict from any number of goroutines; see LoadFrom for one to train. Errors name the file
-// and list every key that is missing, unexpected or of another shape.
+// Load reads a model folder, such as os.DirFS(dir) or an embed.FS: config.json and
+// model.safetensors, or where that is missing a PyTorch checkpoint pytorch_model.bin or model.pth.
+// The model is frozen, ready to predict from any number of goroutines; see LoadFrom for one to
+// train. Errors name the file and list every key that is missing, unexpected or of another shape.
 func Load(fsys fs.FS) (*Model, error) {
 	c, err := LoadConfig(fsys, ConfigFile)
 	if err != nil {

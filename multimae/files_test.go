@@ -153,8 +153,8 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// TestLoadHostile has configurations of models far larger than the file of
-// weights: they must be refused before the memory is asked for.
+// TestLoadHostile has configurations of models far larger than the file of weights: they must be
+// refused before the memory is asked for.
 func TestLoadHostile(t *testing.T) {
 	small := newModel(t, smallConfig())
 	for what, set := range map[string]func(c *Config){

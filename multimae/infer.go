@@ -6,18 +6,19 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// ConfigOf derives the configuration of a MultiMAE from the keys and shapes of
-// its weights. What they do not show is as in the paper: losses, by the kind
-// and channels of an output, and task queries. heads is the number of attention
-// heads in the encoder, or 0 for one for 64 channels; decoderHeads that in the
-// decoders. The largest patch is taken for that of stride 1.
+// ConfigOf derives the configuration of a MultiMAE from the keys and shapes of its weights. What
+// these do not show is taken from the paper: task queries, and the loss of an output by its kind
+// and channels. heads is the number of attention heads of the encoder, 0 for one for every 64
+// channels; decoderHeads is that of the decoders. The modalities with the largest patch have the
+// stride 1.
 func ConfigOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 	c, err := configOf(f, heads, decoderHeads)
 	if err != nil {
-		return nil, fmt.Errorf("%s: no configuration follows from it: %w; write a %s", f.Label(), err, ConfigFile)
+		return nil, fmt.Errorf("%s: cannot derive a configuration: %w; write a %s", f.Label(), err, ConfigFile)
 	}
 	return c, nil
 }
@@ -28,14 +29,14 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		return nil, err
 	}
 	c.Inputs, c.Outputs, c.Optim, c.Train = nil, nil, Optim{}, Train{}
-	// shape requires a tensor of rank axes that are not empty.
-	shape := func(name string, rank int) ([]int, error) {
+	// shape returns the shape of a tensor, which must have so many axes, none of them empty.
+	shape := func(name string, axes int) ([]int, error) {
 		s, ok := f.Shape(name)
 		if !ok {
 			return nil, fmt.Errorf("it lacks %s", name)
 		}
-		if len(s) != rank || slices.Contains(s, 0) {
-			return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, rank)
+		if len(s) != axes || slices.Contains(s, 0) {
+			return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, axes)
 		}
 		return s, nil
 	}
@@ -52,8 +53,8 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		for prefix, list := range map[string]*[]string{"input_adapters.": &inputs, "output_adapters.": &outputs} {
 			if rest, ok := strings.CutPrefix(name, prefix); ok {
 				m, _, _ := strings.Cut(rest, ".")
-				if !slices.Contains(*list, m) && len(*list) <= 256 {
-					*list = append(*list, m) // Check refuses one too many
+				if !slices.Contains(*list, m) && len(*list) <= modelfolder.MaxNames { // one more is an error of Check
+					*list = append(*list, m)
 				}
 			}
 		}
@@ -123,7 +124,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		task := c.Input(name)
 		if task == nil {
 			if o.Task = strings.TrimPrefix(name, "norm_"); c.Input(o.Task) == nil {
-				return nil, fmt.Errorf("output %s is of no input, of which it has %s", name, strings.Join(inputs, ", "))
+				return nil, fmt.Errorf("output %s belongs to none of the inputs, %s", name, strings.Join(inputs, ", "))
 			}
 			task, o.Loss = c.Input(o.Task), LossNormMSE
 		} else if task.Kind == KindClasses {

@@ -6,8 +6,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// layout says which token of a batch is in which row of the encoder's tokens, [B·(T+G), D]. Those of
-// a sample are its visible patches in the order of the masks, and then the global tokens.
+// layout says which token of a batch is in which row of the encoder's tokens, [B·(T+G), D]. Those
+// of a sample are its visible patches in the order of the masks, and then the global tokens.
 //
 // Its functions return row numbers for tensor.GatherSum, which adds nothing for the number none.
 type layout struct {

@@ -12,10 +12,10 @@ import (
 // Losses returns the loss of every output in the order of Config.Outputs, each a single number, or
 // nil where the batch has no target for it.
 //
-// A loss is the mean over the masked patches of a sample, and then over the samples that have any: a
-// sample without a masked patch contributes neither loss nor gradient. All patches count where
-// Output.LossOnUnmasked is set and where the task of the output is not an input. Pixels with the ids
-// IDPadding and IDIgnored never count.
+// A loss is the mean over the masked patches of a sample, and then over the samples that have any:
+// a sample without a masked patch contributes neither loss nor gradient. All patches count where
+// Output.LossOnUnmasked is set and where the task of the output is not an input. Pixels with the
+// ids IDPadding and IDIgnored never count.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks) ([]*tensor.Tensor, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
@@ -103,8 +103,9 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side 
 	return tensor.CrossEntropy(t, logits, o.Channels, targets, weights, o.LabelSmoothing)
 }
 
-// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that make
-// a weighted sum the mean over what counts in a sample, and then over the samples that have any.
+// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that
+// make a weighted sum the mean over what counts in a sample, and then over the samples that have
+// any.
 func meanBySample(weights []float32, size int) {
 	n := len(weights) / size
 	counted := func(s int) (k int) {

@@ -11,8 +11,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// TestLosses compares the losses, of any predictions, and their gradients with
-// those between images under a mask of pixels.
+// TestLosses compares the losses, of any predictions, and their gradients with those between images
+// under a mask of pixels.
 func TestLosses(t *testing.T) {
 	for _, c := range []struct {
 		what    string
@@ -79,8 +79,8 @@ func TestLosses(t *testing.T) {
 			for i := range cfg.Outputs {
 				o := &cfg.Outputs[i]
 				near(t, what+"loss of "+o.Name, losses[i].Data, each64[i:i+1])
-				// One direction tells all elements apart. Quadratic and linear
-				// losses have no truncation error but where |p−t| has its kink.
+				// One direction tells all elements apart. Quadratic and linear losses have no
+				// truncation error but where |p−t| has its kink.
 				dir, moved := make([]float64, len(preds64[i])), make([]float64, len(preds64[i]))
 				rng := nn.NewRNG(4, uint64(i))
 				got, gg := 0.0, 0.0
@@ -105,8 +105,8 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-// TestNothingMasked checks samples, tasks and whole batches without a masked
-// patch: they have no loss and no gradient, be the prediction what it may.
+// TestNothingMasked checks samples, tasks and whole batches without a masked patch: they have no
+// loss and no gradient, be the prediction what it may.
 func TestNothingMasked(t *testing.T) {
 	c := smallConfig()
 	c.Outputs[3].LossOnUnmasked = false

@@ -30,9 +30,9 @@ func pools(t *testing.T) []*tensor.Pool {
 	return ps
 }
 
-// smallConfig is a model with everything a model can have, of a size that a
-// float64 reference computes in a millisecond: four grid cells at 16 pixels.
-// Depth and semantic maps have task queries, the others not.
+// smallConfig is a model with everything a model can have, of a size that a float64 reference
+// computes in a millisecond: four grid cells at 16 pixels. Depth and semantic maps have task
+// queries, the others not.
 func smallConfig() *Config {
 	return &Config{
 		BackboneConfig: BackboneConfig{
@@ -53,8 +53,8 @@ func smallConfig() *Config {
 	}
 }
 
-// newModel makes a model whose parameters all differ from their neutral
-// values, which would hide a term: biases, norms and mask tokens too.
+// newModel makes a model whose parameters all differ from their neutral values, which would hide a
+// term: biases, norms and mask tokens too.
 func newModel(t testing.TB, c *Config) *Model {
 	t.Helper()
 	m, err := NewModel(c)
@@ -74,8 +74,8 @@ func newModel(t testing.TB, c *Config) *Model {
 	return m
 }
 
-// newBatch draws a batch with the given modalities. Maps of classes have
-// ignored pixels, one sample's nothing else.
+// newBatch draws a batch with the given modalities. Maps of classes have ignored pixels, one
+// sample's nothing else.
 func newBatch(c *Config, size, h, w int, seed uint64, modalities ...string) *Batch {
 	b := &Batch{Size: size, H: h, W: w, Images: map[string][]float32{}, Classes: map[string][]int32{}}
 	for _, name := range modalities {
@@ -131,8 +131,8 @@ func masksOf(t testing.TB, inputs []string, patches int, tokens ...[]int32) *Mas
 	return m
 }
 
-// step runs a whole training step but the update, and returns predictions and
-// losses. Gradients are left in the parameters.
+// step runs a whole training step but the update, and returns predictions and losses. Gradients are
+// left in the parameters.
 func step(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (preds, losses []*tensor.Tensor, total *tensor.Tensor) {
 	t.Helper()
 	tape.Reset()

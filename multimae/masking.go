@@ -28,11 +28,11 @@ type MaskOptions struct {
 	UniformTasks bool
 }
 
-// DrawMasks draws the masks of a batch as in Bachmann et al. (2022). For each sample,
-// the shares of the modalities follow a Dirichlet distribution, the patches of each modality are
-// chosen uniformly without replacement, and the encoder sees all of them in random order. The masks
-// of a sample do not depend on the samples after it. Errors name the key of the configuration,
-// num_encoded_tokens or alphas.
+// DrawMasks draws the masks of a batch as in Bachmann et al. (2022). For each sample, the shares of
+// the modalities follow a Dirichlet distribution, the patches of each modality are chosen uniformly
+// without replacement, and the encoder sees all of them in random order. The masks of a sample do
+// not depend on the samples after it. Errors name the key of the configuration, num_encoded_tokens
+// or alphas.
 func DrawMasks(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions) (*Masks, error) {
 	m := new(Masks)
 	if err := m.Draw(rng, size, inputs, patches, o); err != nil {
@@ -122,8 +122,8 @@ func tokenCounts(counts []int, shares []float64, visible int) {
 // it chooses the rest uniformly from the hidden tokens of allowed modalities, and only where these
 // have no more, from the others.
 //
-// order is scratch for all M·P tokens and holds the result at its front. noise needs as many numbers
-// as visible and the larger of visible and the sum of counts together.
+// order is scratch for all M·P tokens and holds the result at its front. noise needs as many
+// numbers as visible and the larger of visible and the sum of counts together.
 func selectTokens(order []int32, counts []int, allowed []bool, visible int, noise []float64) []int32 {
 	patches := len(order) / len(counts)
 	// Of the tokens considered so far, order[:end], those in order[:chosen] are chosen.

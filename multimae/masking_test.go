@@ -13,8 +13,8 @@ import (
 	"github.com/gomae/gomae/nn"
 )
 
-// chiSquare tests outcomes, counts by name, against their expected numbers. An
-// outcome that should not occur is an error.
+// chiSquare tests outcomes, counts by name, against their expected numbers. An outcome that should
+// not occur is an error.
 func chiSquare[K comparable](t *testing.T, what string, got map[K]int, want map[K]float64) {
 	t.Helper()
 	x := 0.
@@ -101,8 +101,8 @@ func shares(n, seed int, alphas ...float64) [][]float64 {
 	return s
 }
 
-// meanStdDev returns the mean of x and its standard deviation by the unbiased
-// estimate of the variance.
+// meanStdDev returns the mean of x and its standard deviation by the unbiased estimate of the
+// variance.
 func meanStdDev(x []float64) (mean, sd float64) {
 	for _, v := range x {
 		mean += v / float64(len(x))
@@ -113,8 +113,7 @@ func meanStdDev(x []float64) (mean, sd float64) {
 	return mean, math.Sqrt(sd)
 }
 
-// TestShares compares the draws with the moments and the marginals of the
-// Dirichlet distribution.
+// TestShares compares the draws with the moments and the marginals of the Dirichlet distribution.
 func TestShares(t *testing.T) {
 	const n = 20_000
 	for _, alphas := range [][]float64{
@@ -288,9 +287,8 @@ func TestTokenCounts(t *testing.T) {
 	}
 }
 
-// TestSelectTokens compares what is chosen, and in which order, with
-// probabilities computed by hand. There are 2 patches in each modality: tokens
-// 0 1, 2 3 and 4 5.
+// TestSelectTokens compares what is chosen, and in which order, with probabilities computed by
+// hand. There are 2 patches in each modality: tokens 0 1, 2 3 and 4 5.
 func TestSelectTokens(t *testing.T) {
 	const n = 30_000
 	for _, c := range []struct {
@@ -426,8 +424,8 @@ func TestDrawMasks(t *testing.T) {
 	}
 }
 
-// TestDrawMasksUniform checks that patches of a modality and orders of Keep
-// have equal probabilities, however the counts come about.
+// TestDrawMasksUniform checks that patches of a modality and orders of Keep have equal
+// probabilities, however the counts come about.
 func TestDrawMasksUniform(t *testing.T) {
 	const n, inputs, patches, visible = 40_000, 3, 3, 4
 	for i, alphas := range [][]float64{{1}, {1e-3}, {0.3, 1, 4}} { // a modality often has fewer patches than its share, with the second nearly always
@@ -490,8 +488,8 @@ func TestUniformTasks(t *testing.T) {
 			chiSquare(t, fmt.Sprintf("subsets of %d", inputs), got, want)
 		}
 	}
-	// 6 visible tokens of 4 patches each: one modality is too few, and only
-	// then do the others help.
+	// 6 visible tokens of 4 patches each: one modality is too few, and only then do the others
+	// help.
 	r := nn.NewRNG(7)
 	m := mustDraw(t, &r, n, 3, 4, MaskOptions{6, []float64{1000}, true})
 	mustHold(t, m)
@@ -537,8 +535,8 @@ func TestMasksReproducible(t *testing.T) {
 		t.Errorf("the first sample keeps %v, want %v", long.Keep[:5], want)
 	}
 
-	// Drawing into used memory, larger or smaller, is the same and allocates
-	// only what does not grow with the batch.
+	// Drawing into used memory, larger or smaller, is the same and allocates only what does not
+	// grow with the batch.
 	r := nn.NewRNG(9)
 	var m Masks
 	for _, size := range []int{3, 8, 5} {

@@ -17,8 +17,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestSteadyStep checks that a training step, once its memory is there, allocates nothing that grows
-// with the batch or the image. Masks vary, and with them the tokens of each modality.
+// TestSteadyStep checks that a training step, once its memory is there, allocates nothing that
+// grows with the batch or the image. Masks vary, and with them the tokens of each modality.
 func TestSteadyStep(t *testing.T) {
 	c := smallConfig()
 	perStep := func(pool *tensor.Pool, size, pixels, visible int) uint64 {
@@ -58,9 +58,8 @@ func TestSteadyStep(t *testing.T) {
 	for _, pool := range ps {
 		small, large := perStep(pool, 2, 16, 5), perStep(pool, 8, 32, 20)
 		t.Logf("%d workers: %d and %d bytes a step", pool.Workers(), small, large)
-		// A sample alone has activations of some 100 KB. Drawing masks takes
-		// memory for the tokens of one sample; more work is shared out among
-		// workers more often, at 64 bytes each time.
+		// A sample alone has activations of some 100 KB. Drawing masks takes memory for the tokens
+		// of one sample; more work is shared out among workers more often, at 64 bytes each time.
 		limit := small + 1<<10
 		if pool.Workers() > 1 {
 			limit += 1 << 13

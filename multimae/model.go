@@ -6,8 +6,8 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// Model is a MultiMAE: Bachmann, Mizrahi, Atanov and Zamir, "MultiMAE: Multi-modal Multi-task Masked
-// Autoencoders" (2022).
+// Model is a MultiMAE: Bachmann, Mizrahi, Atanov and Zamir, "MultiMAE: Multi-modal Multi-task
+// Masked Autoencoders" (2022).
 //
 //	pixels, ids ─ input adapters ─▶ visible tokens + global tokens
 //	            ─ encoder ────────▶ tokens
@@ -39,9 +39,9 @@ func build(c *Config, ps *nn.Params) *Model {
 	return m
 }
 
-// Forward returns the prediction of every output in the order of Config.Outputs, in patches:
-// [B, nh·nw, C·p·p] with features in the order channel, row, column; see Unpatch. The batch must
-// have the inputs of the masks; nil masks show all of the batch. rng draws what drop-path drops in
+// Forward returns the prediction of every output in the order of Config.Outputs, in patches: [B,
+// nh·nw, C·p·p] with features in the order channel, row, column; see Unpatch. The batch must have
+// the inputs of the masks; nil masks show all of the batch. rng draws what drop-path drops in
 // training; nil drops nothing.
 func (m *Model) Forward(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG) ([]*tensor.Tensor, error) {
 	l, err := m.layout(t, b, masks)

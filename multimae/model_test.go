@@ -12,13 +12,13 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// within is the relative error that a small model may make on the way from
-// pixels to predictions or gradients: each of some twenty operations in a row
-// rounds sums of up to 192 terms, whose errors add up like random numbers.
+// within is the relative error that a small model may make on the way from pixels to predictions or
+// gradients: each of some twenty operations in a row rounds sums of up to 192 terms, whose errors
+// add up like random numbers.
 var within = math.Sqrt(20*192) * u
 
-// near compares a tensor with the reference by the length of the difference,
-// and names the element that is farthest off.
+// near compares a tensor with the reference by the length of the difference, and names the element
+// that is farthest off.
 func near(t *testing.T, what string, got []float32, want []float64) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -39,8 +39,8 @@ func near(t *testing.T, what string, got []float32, want []float64) {
 	}
 }
 
-// TestForward compares tokens, predictions and losses with the reference: any
-// subset of the inputs predicts every output, at any size of image.
+// TestForward compares tokens, predictions and losses with the reference: any subset of the inputs
+// predicts every output, at any size of image.
 func TestForward(t *testing.T) {
 	all := smallConfig().Inputs.Names()
 	type test struct {
@@ -136,8 +136,8 @@ func queries(c *Config, on bool) {
 	}
 }
 
-// TestUnpatch compares with the place of every feature: (channel, row, column)
-// within a patch, patches row by row.
+// TestUnpatch compares with the place of every feature: (channel, row, column) within a patch,
+// patches row by row.
 func TestUnpatch(t *testing.T) {
 	m := newModel(t, smallConfig())
 	for i, o := range m.Config.Outputs {
@@ -157,8 +157,8 @@ func TestUnpatch(t *testing.T) {
 	}
 }
 
-// TestAbsent checks that a modality which is no input is predicted from mask
-// tokens alone, and one that is fully visible without any.
+// TestAbsent checks that a modality which is no input is predicted from mask tokens alone, and one
+// that is fully visible without any.
 func TestAbsent(t *testing.T) {
 	c := smallConfig()
 	queries(c, true)
@@ -263,12 +263,11 @@ func TestMasked(t *testing.T) {
 	near(t, "swapped tokens", got.Data, want)
 }
 
-// TestGradients compares the gradients of the whole model with central
-// differences of the float64 reference, in random directions of each
-// parameter. A direction v of n normal numbers has length √n, so that in it a
-// rounding error of relative size e of a gradient g shows as about e·|g|; the
-// step 1e-5/√n keeps the truncation, of the third derivative, near 1e-9 and
-// the rounding of the reference below that.
+// TestGradients compares the gradients of the whole model with central differences of the float64
+// reference, in random directions of each parameter. A direction v of n normal numbers has length
+// √n, so that in it a rounding error of relative size e of a gradient g shows as about e·|g|; the
+// step 1e-5/√n keeps the truncation, of the third derivative, near 1e-9 and the rounding of the
+// reference below that.
 func TestGradients(t *testing.T) {
 	directions := 2
 	if testing.Short() {
@@ -281,8 +280,8 @@ func TestGradients(t *testing.T) {
 		h, w   int
 		keep   [][]int32 // of three samples
 	}{
-		// All losses. Of the second sample all of rgb is visible, of the third
-		// all of depth and no class: neither has a loss there.
+		// All losses. Of the second sample all of rgb is visible, of the third all of depth and no
+		// class: neither has a loss there.
 		{"everything", func(*Config) {}, []string{"rgb", "depth", "semseg"}, 16, 16,
 			[][]int32{{10, 1, 4, 7, 9, 0}, {0, 1, 3, 2, 11, 5}, {6, 4, 7, 5, 8, 1}}},
 		{"depth is only a target", func(c *Config) {
@@ -356,8 +355,8 @@ func TestGradients(t *testing.T) {
 	}
 }
 
-// TestAccumulate adds the gradients of two batches up, as a step on more samples
-// than the memory holds does.
+// TestAccumulate adds the gradients of two batches up, as a step on more samples than the memory
+// holds does.
 func TestAccumulate(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -401,8 +400,8 @@ func TestAccumulate(t *testing.T) {
 	}
 }
 
-// TestWorkers wants the same bits of predictions, losses and all gradients for
-// any number of workers.
+// TestWorkers wants the same bits of predictions, losses and all gradients for any number of
+// workers.
 func TestWorkers(t *testing.T) {
 	ps := pools(t)
 	c := smallConfig()
@@ -434,8 +433,7 @@ func TestWorkers(t *testing.T) {
 	})
 }
 
-// TestConcurrent runs one frozen model on many goroutines at once, with
-// different sizes of image.
+// TestConcurrent runs one frozen model on many goroutines at once, with different sizes of image.
 func TestConcurrent(t *testing.T) {
 	ps := pools(t)
 	c := smallConfig()
@@ -484,8 +482,8 @@ func TestConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
-// TestDropPath checks that drop-path acts in the encoder only, as the key
-// says, and not where none is given.
+// TestDropPath checks that drop-path acts in the encoder only, as the key says, and not where none
+// is given.
 func TestDropPath(t *testing.T) {
 	c := smallConfig()
 	plain := newModel(t, c)
@@ -514,8 +512,8 @@ func TestDropPath(t *testing.T) {
 	}
 }
 
-// TestPositions checks that tables written from outside are used once the model
-// is told, at the default and at another size.
+// TestPositions checks that tables written from outside are used once the model is told, at the
+// default and at another size.
 func TestPositions(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -570,8 +568,8 @@ func TestPositions(t *testing.T) {
 	}
 }
 
-// TestTrain adds an image-like modality and a class map by configuration
-// alone, and wants the loss of a few steps to fall.
+// TestTrain adds an image-like modality and a class map by configuration alone, and wants the loss
+// of a few steps to fall.
 func TestTrain(t *testing.T) {
 	c := smallConfig()
 	c.Inputs = append(c.Inputs,

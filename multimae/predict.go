@@ -20,7 +20,8 @@ type PredictOptions struct {
 	// drawn from Seed as in training. 0 shows all of them.
 	Visible int
 	Seed    uint64
-	// Pool shares the work among its workers. Nil suits a server that answers many requests at once.
+	// Pool shares the work among its workers. Nil suits a server that answers many requests at
+	// once.
 	Pool *tensor.Pool
 }
 
@@ -74,9 +75,9 @@ func (p *Predicted) IDs(b int) []int32 {
 }
 
 // Predict runs the model on any subset of its modalities and returns every output, also those of
-// modalities that the batch lacks. A nil o shows the model the whole batch. Any number of goroutines
-// may call Predict on one model, while none trains it. A model that Load returned keeps its weights
-// packed; others do so after Params.Freeze.
+// modalities that the batch lacks. A nil o shows the model the whole batch. Any number of
+// goroutines may call Predict on one model, while none trains it. A model that Load returned keeps
+// its weights packed; others do so after Params.Freeze.
 //
 // When ctx ends, Predict soon returns its error, whatever the size of model and batch. Other errors
 // are those of Backbone.Check, of DrawMasks, and of masks that do not fit the batch.
@@ -159,9 +160,9 @@ type FeatureOptions struct {
 
 // Features are tokens of the encoder.
 type Features struct {
-	// Masks says which token is which. Each sample has T = Masks.Visible tokens of patches. The k-th
-	// of sample b shows token number j = Masks.Keep[b·T+k], which is patch j mod Masks.Patches of
-	// modality Masks.Inputs[j / Masks.Patches]. The G global tokens follow.
+	// Masks says which token is which. Each sample has T = Masks.Visible tokens of patches. The
+	// k-th of sample b shows token number j = Masks.Keep[b·T+k], which is patch j mod Masks.Patches
+	// of modality Masks.Inputs[j / Masks.Patches]. The G global tokens follow.
 	Masks       *Masks
 	Global, Dim int         // G and D
 	Blocks      []int       // as asked for

@@ -16,8 +16,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// TestPredict compares every output, from every subset of the modalities and
-// by every kind of masks, with Forward and Unpatch.
+// TestPredict compares every output, from every subset of the modalities and by every kind of
+// masks, with Forward and Unpatch.
 func TestPredict(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -134,8 +134,9 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestPredictTogether has many callers with batches, masks and pools of their own. They get what they
-// would get alone, from one set of weights that the first of them pack, and leave no memory behind.
+// TestPredictTogether has many callers with batches, masks and pools of their own. They get what
+// they would get alone, from one set of weights that the first of them pack, and leave no memory
+// behind.
 func TestPredictTogether(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -291,9 +292,9 @@ func (c endsSoon) AfterFunc(f func()) (stop func() bool) {
 	return func() bool { return false }
 }
 
-// TestPredictEnds ends contexts at the beginning and in the middle of large calls, the first of which
-// pack the weights, and then checks that the model still predicts. The calls would take minutes in
-// all if they did not end with their contexts.
+// TestPredictEnds ends contexts at the beginning and in the middle of large calls, the first of
+// which pack the weights, and then checks that the model still predicts. The calls would take
+// minutes in all if they did not end with their contexts.
 func TestPredictEnds(t *testing.T) {
 	c, err := Preset("base", 16)
 	if err != nil {

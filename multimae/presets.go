@@ -7,14 +7,13 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// PresetNames are what Preset knows.
+// PresetNames are the names that Preset knows.
 var PresetNames = []string{"tiny", "small", "base", "large"}
 
-// Preset returns a complete configuration for RGB, depth and semantic maps of
-// the given number of classes (133 for COCO, the paper's). "base" is the
-// paper's model and recipe, with batch and steps for one machine; "small" and
-// "large" differ in the encoder. "tiny" is made to learn rendered rooms in
-// minutes: images of 64 pixels in patches of 8, of which it sees a sixth.
+// Preset returns a complete configuration for RGB, depth and semantic maps of the given number of
+// classes; the paper has the 133 of COCO. "base" is the paper's model and recipe, with batch and
+// steps for one machine. "small" and "large" differ in the encoder. "tiny" learns rendered rooms in
+// minutes, from images of 64×64 pixels in patches of 8×8, a sixth of which it sees.
 func Preset(name string, classes int) (*Config, error) {
 	c := &Config{
 		BackboneConfig: BackboneConfig{
@@ -41,8 +40,8 @@ func Preset(name string, classes int) (*Config, error) {
 	dim, depth, heads := 256, 2, 8 // the paper's decoders
 	switch name {
 	case "tiny":
-		// Measured: at equal time, this width and depth reach lower losses than
-		// ViT-Ti with half as many samples, and patches of 8 than of 16.
+		// In the same time, this encoder reaches lower losses than ViT-Ti, which sees half as many
+		// samples, and patches of 8×8 pixels reach lower losses than patches of 16×16.
 		c.Encoder = vit.Config{Dim: 128, Depth: 4, Heads: 4, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6}
 		c.ImageSize, c.PatchSize = 64, 8
 		c.Inputs[2].Stride, c.Outputs[2].Stride = 2, 2

@@ -7,10 +7,9 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// ref is the model in float64, written from the paper's description and not
-// from the code: one sample at a time, whole grids of tokens instead of indices
-// into the visible ones, convolutions over images instead of products with
-// patches, and losses between images under masks of pixels.
+// ref is the model in float64, written from the paper's description and not from the code: one
+// sample at a time, whole grids of tokens instead of indices into the visible ones, convolutions
+// over images instead of products with patches, and losses between images under masks of pixels.
 type ref struct {
 	c *Config
 	p map[string][]float64 // parameters by name
@@ -264,8 +263,7 @@ func (r *ref) decode(o *Output, tokens seq, b *Batch, m *Masks, s int) seq {
 	return r.linear(x, name+".out_proj")
 }
 
-// forward is the encoder's tokens and every output, of all samples: [B, …] as
-// the model has them.
+// forward is the encoder's tokens and every output, of all samples: [B, …] as the model has them.
 func (r *ref) forward(b *Batch, m *Masks) (tokens []float64, preds [][]float64) {
 	preds = make([][]float64, len(r.c.Outputs))
 	for s := range b.Size {
@@ -368,8 +366,7 @@ func (r *ref) loss(o *Output, pred []float64, b *Batch, m *Masks) float64 {
 	return total / float64(max(samples, 1))
 }
 
-// losses is the loss of every output that the batch has a target for, and
-// their sum.
+// losses is the loss of every output that the batch has a target for, and their sum.
 func (r *ref) losses(preds [][]float64, b *Batch, m *Masks) (each []float64, total float64) {
 	each = make([]float64, len(preds))
 	for i := range r.c.Outputs {

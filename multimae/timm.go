@@ -1,56 +1,48 @@
 package multimae
 
 import (
-	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// Keys of a ViT as timm, DeiT and MAE name them (Wightman's
-// vision_transformer.py), beside those of MultiMAE.
+// Keys of a ViT in timm (Wightman's vision_transformer.py), DeiT and MAE, and of MultiMAE.
 const (
 	timmPatch  = "patch_embed.proj."
 	timmPos    = "pos_embed"
 	rgbAdapter = "input_adapters.rgb."
 )
 
-// timmTokens are what stands before the patches, in the order of pos_embed.
+// timmTokens are the tokens before the patches, in the order of pos_embed.
 var timmTokens = []string{"cls_token", "dist_token"}
 
-// blockKeys are the parameters of a transformer block, the same in both.
+// blockKeys are the parameters of a transformer block, which both name alike.
 var blockKeys = []string{"norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.qkv.bias", "attn.proj.weight", "attn.proj.bias",
 	"norm2.weight", "norm2.bias", "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias"}
 
 // IsTimm reports whether names are the keys of a timm ViT.
 func IsTimm(names []string) bool {
-	for _, name := range names {
-		if name == timmPatch+"weight" {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, timmPatch+"weight")
 }
 
-// FromTimm turns the weights of a timm ViT of RGB images into those of a
-// MultiMAE without decoders:
+// FromTimm turns the weights of a timm ViT of RGB images into those of a MultiMAE without decoders:
 //
-//	cls_token + pos_embed[:, 0]    global_tokens [1, 1, D]; also dist_token of DeiT, as a second one
+//	cls_token + pos_embed[:, 0]    global_tokens [1, 1, D], with DeiT's dist_token as a second one
 //	pos_embed[:, 1:]               input_adapters.rgb.pos_emb [1, D, n, n]
 //	patch_embed.proj               input_adapters.rgb.proj
 //	blocks.i                       encoder.i
 //
-// dropped are the keys that have no part in it: heads, the last norm (MultiMAE
-// has none), the decoder of an MAE. A block or an embedding that computes
-// something else, by further parameters, is an error. Values are float32 or
-// float64 and shared where they do not change.
+// dropped are the keys that a MultiMAE has no use for: heads, the last norm, and the decoder of an
+// MAE. Parameters by which a block or an embedding computes something else are an error. Values are
+// float32 or float64, and out shares those that do not change.
 func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[timmPos], given[timmPatch+"weight"]
 	if pos == nil || patch == nil {
-		return nil, nil, fmt.Errorf("no timm ViT: want %s and %sweight among its keys", timmPos, timmPatch)
+		return nil, nil, fmt.Errorf("not a timm ViT: want %s and %sweight among the keys", timmPos, timmPatch)
 	}
 	table, err := timmValues(pos)
 	if err != nil {
@@ -77,7 +69,7 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		tokens = append(tokens, v...)
 		double = double || isDouble(t)
 	}
-	// Most tables have rows for the tokens, some only for patches.
+	// Most tables have rows for the tokens and the patches, some for the patches alone.
 	first := len(tokens) / d
 	n := root(rows - first)
 	if n < 1 {
@@ -121,17 +113,15 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 	return out, dropped, nil
 }
 
-// ToTimm is the inverse of FromTimm for the weights of a MultiMAE: its encoder
-// as a ViT of RGB images. One global token becomes cls_token, a second one
-// dist_token, and their rows of pos_embed are zeros. Since timm has a norm after
-// the last block, norm.weight is made of ones and norm.bias of zeros. dropped
-// are the keys that have no part in it: other input adapters and all output
-// adapters.
+// ToTimm is the inverse of FromTimm: it turns the encoder of a MultiMAE into a ViT of RGB images. A
+// global token becomes cls_token, a second one dist_token, and their rows of pos_embed are zeros.
+// timm has a norm after the last block: its weight becomes ones and its bias zeros. dropped are the
+// keys that the ViT has no use for: other input adapters and all output adapters.
 func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[rgbAdapter+"pos_emb"], given[rgbAdapter+"proj.weight"]
 	if pos == nil || patch == nil {
-		return nil, nil, fmt.Errorf("no MultiMAE of RGB images: want %spos_emb and %sproj.weight among its keys", rgbAdapter, rgbAdapter)
+		return nil, nil, fmt.Errorf("not a MultiMAE of RGB images: want %spos_emb and %sproj.weight among the keys", rgbAdapter, rgbAdapter)
 	}
 	grid, err := timmValues(pos)
 	if err != nil {
@@ -185,15 +175,12 @@ func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err er
 	return append(out, timmTensor("norm.weight", []int{d}, ones, false), timmTensor("norm.bias", []int{d}, make([]float64, d), false)), dropped, nil
 }
 
-// blockKey returns "i.PARAMETER" of a key of a transformer block, "" for a
-// parameter that is not one of blockKeys; ok is whether it is of a block at all.
+// blockKey returns "i.PARAMETER" for a key of a transformer block, or "" for a parameter that is
+// not one of blockKeys. ok reports whether the key is of a block at all.
 func blockKey(name, prefix string) (key string, ok bool) {
 	key, ok = strings.CutPrefix(name, prefix)
-	_, param, _ := strings.Cut(key, ".")
-	for _, k := range blockKeys {
-		if param == k {
-			return key, ok
-		}
+	if _, param, _ := strings.Cut(key, "."); slices.Contains(blockKeys, param) {
+		return key, ok
 	}
 	return "", ok
 }
@@ -206,7 +193,7 @@ func byName(list []weights.Tensor) map[string]*weights.Tensor {
 	return m
 }
 
-// timmValues are a tensor's numbers, which float64 holds exactly.
+// timmValues returns the values of a tensor, which float64 holds exactly.
 func timmValues(t *weights.Tensor) ([]float64, error) {
 	switch d := t.Data.(type) {
 	case []float64:
@@ -218,7 +205,7 @@ func timmValues(t *weights.Tensor) ([]float64, error) {
 		}
 		return v, nil
 	}
-	return nil, errors.New(t.Name + " holds no floating-point numbers")
+	return nil, fmt.Errorf("%s holds values of type %T, want floating-point numbers", t.Name, t.Data)
 }
 
 func isDouble(t *weights.Tensor) bool { _, ok := t.Data.([]float64); return ok }
@@ -235,7 +222,7 @@ func timmTensor(name string, shape []int, v []float64, double bool) weights.Tens
 	return weights.Tensor{Name: name, Shape: shape, Data: f}
 }
 
-// root returns n where x = n², else 0.
+// root returns the n for which x = n², or 0 if there is none.
 func root(x int) int {
 	n := int(math.Sqrt(float64(max(x, 0))))
 	if n*n != x {
@@ -245,10 +232,5 @@ func root(x int) int {
 }
 
 func hasAnyPrefix(s string, prefixes ...string) bool {
-	for _, p := range prefixes {
-		if strings.HasPrefix(s, p) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(s, p) })
 }

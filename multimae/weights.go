@@ -9,8 +9,8 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// LoadOptions are the differences between a file of weights and a model that LoadWeights allows. The
-// zero value allows none.
+// LoadOptions are the differences between a file of weights and a model that LoadWeights allows.
+// The zero value allows none.
 type LoadOptions struct {
 	// EncoderOnly reads encoder.* and global_tokens, ignores all other keys of the file, and leaves
 	// all other parameters as they are.

@@ -197,8 +197,7 @@ func (p *published) Label() string                   { return "published" }
 func (p *published) Names() []string                 { return p.names }
 func (p *published) Shape(name string) ([]int, bool) { s, ok := p.shapes[name]; return s, ok }
 
-// TestConfigOf derives the configurations of the published checkpoint and of
-// the presets.
+// TestConfigOf derives the configurations of the published checkpoint and of the presets.
 func TestConfigOf(t *testing.T) {
 	b, err := os.ReadFile("testdata/multimae_b_keys.tsv")
 	if err != nil {

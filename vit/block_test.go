@@ -11,8 +11,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// reference is a block in float64, one sample and one number at a time, of the
-// parameters p by name.
+// reference is a block in float64, one sample and one number at a time, of the parameters p by
+// name.
 type reference struct {
 	c Config
 	p map[string][]float64
@@ -133,8 +133,8 @@ func wide(x []float32) []float64 {
 	return y
 }
 
-// randomised gives every parameter values that none of the terms hides behind:
-// biases and norms too.
+// randomised gives every parameter values that none of the terms hides behind: biases and norms
+// too.
 func randomised(ps *nn.Params) {
 	for _, p := range ps.All() {
 		copy(p.Data, testkit.Normal(p.Name, len(p.Data)))
@@ -157,13 +157,12 @@ func scales(r *nn.RNG, batch int, rate float64) []float64 {
 	return s
 }
 
-// within is what a block may be off where its input and results are of size
-// about 1: its sums have up to 24 terms, and the errors of a dozen operations
-// add up like random numbers.
+// within is what a block may be off where its input and results are of size about 1: its sums have
+// up to 24 terms, and the errors of a dozen operations add up like random numbers.
 const within = 4 * 24 * u
 
-// TestBlock compares a block with the reference, its gradients with the
-// reference's differences, with and without bias of qkv and dropped branches.
+// TestBlock compares a block with the reference, its gradients with the reference's differences,
+// with and without bias of qkv and dropped branches.
 func TestBlock(t *testing.T) {
 	for _, c := range []struct {
 		heads, batch, n int
@@ -249,8 +248,8 @@ func TestBlock(t *testing.T) {
 				for i, v := range g.tensor.Grad {
 					got += float64(v) * g.dir[i]
 				}
-				// Rounding is in no direction: it adds up like the gradient's
-				// own components. Key biases have a gradient of rounding only.
+				// Rounding is in no direction: it adds up like the gradient's own components. Key
+				// biases have a gradient of rounding only.
 				off := within*math.Sqrt(tape.GradSumSq(g.tensor)) + 24*u*size + 1e-9
 				if !(math.Abs(got-g.want) <= off) {
 					t.Errorf("%s: the gradient of %s is %v in a direction, want %v ± %.2g", what, g.name, got, g.want, off)
@@ -301,8 +300,7 @@ func TestBlockParams(t *testing.T) {
 	}
 }
 
-// TestEncoder checks that an encoder is its blocks one after the other and
-// nothing else.
+// TestEncoder checks that an encoder is its blocks one after the other and nothing else.
 func TestEncoder(t *testing.T) {
 	c := Config{Dim: 8, Depth: 3, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6}
 	ps := nn.NewParams()
@@ -343,8 +341,8 @@ func TestDropPathRates(t *testing.T) {
 	}
 }
 
-// TestDropPath checks samples whose branches are all dropped, that the mean
-// over many samples is that without dropping, and that nil drops nothing.
+// TestDropPath checks samples whose branches are all dropped, that the mean over many samples is
+// that without dropping, and that nil drops nothing.
 func TestDropPath(t *testing.T) {
 	const batch, n, d = 4000, 1, 4
 	cfg := Config{Dim: d, Heads: 1, MLPRatio: 1, QKVBias: true, LayerNormEps: 1e-6}

@@ -26,7 +26,8 @@ var (
 	Large = Config{Dim: 1024, Depth: 24, Heads: 16, MLPRatio: 4, QKVBias: true, LayerNormEps: 1e-6}
 )
 
-// The largest sizes, so that a damaged or hostile configuration is an error before it asks for memory.
+// The largest sizes, so that a damaged or hostile configuration is an error before it asks for
+// memory.
 const (
 	maxDim      = 1 << 16
 	maxDepth    = 1024

@@ -8,8 +8,8 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// An image of 32 pixels in patches of 8 becomes 16 tokens, which the first two
-// blocks of ViT-Ti encode.
+// An image of 32 pixels in patches of 8 becomes 16 tokens, which the first two blocks of ViT-Ti
+// encode.
 func Example() {
 	c := vit.Ti
 	c.Depth = 2

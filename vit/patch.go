@@ -2,9 +2,8 @@ package vit
 
 import "fmt"
 
-// Patch copies patch number i (row by row) of an image [channels, h, w] with
-// square patches of p pixels to dst, in the order (channel, row, column), which
-// is that of a convolution's weight.
+// Patch copies patch number i (row by row) of an image [channels, h, w] with square patches of p
+// pixels to dst, in the order (channel, row, column), which is that of a convolution's weight.
 func Patch[T any](dst, image []T, channels, h, w, p, i int) {
 	y, x := i/(w/p)*p, i%(w/p)*p
 	for c := range channels {
@@ -14,8 +13,8 @@ func Patch[T any](dst, image []T, channels, h, w, p, i int) {
 	}
 }
 
-// Unpatch is the inverse of Patch for all patches of an image: patches is
-// [nh·nw, channels·p·p], image [channels, nh·p, nw·p].
+// Unpatch is the inverse of Patch for all patches of an image: patches is [nh·nw, channels·p·p],
+// image [channels, nh·p, nw·p].
 func Unpatch[T any](image, patches []T, channels, h, w, p int) {
 	if h%p != 0 || w%p != 0 || len(image) != channels*h*w || len(patches) != len(image) {
 		panic(fmt.Sprintf("vit: Unpatch, got %d values and %d in patches of %d, want %d×%d×%d", len(image), len(patches), p, channels, h, w))

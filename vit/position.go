@@ -5,13 +5,13 @@ import (
 	"math"
 )
 
-// SinCos writes the fixed position table of an nh×nw grid to dst [dim, nh,
-// nw]: the channels are [sin(u·ω), cos(u·ω), sin(v·ω), cos(v·ω)] with u the
-// row, v the column and ω_k = 10000^(−k/(dim/4)). dim is a multiple of 4.
+// SinCos writes the fixed position table of an nh×nw grid to dst [dim, nh, nw]: the channels are
+// [sin(u·ω), cos(u·ω), sin(v·ω), cos(v·ω)] with u the row, v the column and ω_k =
+// 10000^(−k/(dim/4)). dim is a multiple of 4.
 //
-// On a square grid this is the table of the published MultiMAE. On others the
-// published index order scrambles rows and columns; here u stays the row. A
-// checkpoint's own table always wins over this one.
+// On a square grid this is the table of the published MultiMAE. On others the published index order
+// scrambles rows and columns; here u stays the row. A checkpoint's own table always wins over this
+// one.
 func SinCos(dst []float32, dim, nh, nw int) {
 	if dim%4 != 0 || len(dst) != dim*nh*nw {
 		panic(fmt.Sprintf("vit: SinCos, got dim %d and %d values, want a multiple of 4 and %d", dim, len(dst), dim*nh*nw))
@@ -35,15 +35,15 @@ func SinCos(dst []float32, dim, nh, nw int) {
 // Resampling is how a position table is brought to another grid.
 type Resampling int
 
-// The two in use, both with align_corners=false and no antialiasing: bicubic
-// (a = −0.75) for image modalities, bilinear for class maps and decoders.
+// The two in use, both with align_corners=false and no antialiasing: bicubic (a = −0.75) for image
+// modalities, bilinear for class maps and decoders.
 const (
 	Bicubic Resampling = iota
 	Bilinear
 )
 
-// PositionRows returns the position table [dim, nh, nw], resampled to th×tw,
-// in token order: [th·tw, dim].
+// PositionRows returns the position table [dim, nh, nw], resampled to th×tw, in token order:
+// [th·tw, dim].
 func PositionRows(table []float32, dim, nh, nw, th, tw int, r Resampling) []float32 {
 	if len(table) != dim*nh*nw {
 		panic(fmt.Sprintf("vit: PositionRows, got %d values, want %d×%d×%d", len(table), dim, nh, nw))
@@ -77,8 +77,7 @@ func PositionRows(table []float32, dim, nh, nw, th, tw int, r Resampling) []floa
 	return rows
 }
 
-// tap is one output position: four input positions, clamped to the border,
-// with their weights.
+// tap is one output position: four input positions, clamped to the border, with their weights.
 type tap struct {
 	at     [4]int
 	weight [4]float64

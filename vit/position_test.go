@@ -9,8 +9,8 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 )
 
-// TestSinCos compares with the formula of the published table, element by
-// element, and on square grids with the published index order too.
+// TestSinCos compares with the formula of the published table, element by element, and on square
+// grids with the published index order too.
 func TestSinCos(t *testing.T) {
 	for _, c := range []struct{ dim, nh, nw int }{{4, 1, 1}, {8, 3, 3}, {32, 14, 14}, {768, 4, 4}, {16, 2, 5}, {12, 7, 3}} {
 		d, n := c.dim, c.nh*c.nw
@@ -38,8 +38,8 @@ func TestSinCos(t *testing.T) {
 					if c.nh != c.nw {
 						continue
 					}
-					// The published order: position i of a w×h grid is
-					// (i div h, i mod h) and stands at flat index i.
+					// The published order: position i of a w×h grid is (i div h, i mod h) and
+					// stands at flat index i.
 					i := row*c.nw + col
 					uv := [2]int{i / c.nh, i % c.nh}[channel/(d/2)]
 					f := [2]func(float64) float64{math.Sin, math.Cos}[channel/(d/4)%2]
@@ -66,8 +66,8 @@ func mustPanicWith(t *testing.T, prefix string, f func()) {
 	f()
 }
 
-// resampled is one value of a table resampled to th×tw: the sum of all inputs,
-// repeated beyond the border, each times the kernel's weight at its distance.
+// resampled is one value of a table resampled to th×tw: the sum of all inputs, repeated beyond the
+// border, each times the kernel's weight at its distance.
 func resampled(plane []float32, nh, nw, th, tw, i, j int, kernel func(float64) float64) float64 {
 	y := (float64(i)+0.5)*float64(nh)/float64(th) - 0.5
 	x := (float64(j)+0.5)*float64(nw)/float64(tw) - 0.5

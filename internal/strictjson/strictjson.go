@@ -1,5 +1,5 @@
-// Package strictjson reads configurations: JSON objects in which every key must be known, and
-// some of which keep their order.
+// Package strictjson reads configurations: JSON objects in which every key must be known, and some
+// of which keep their order.
 package strictjson
 
 import (
@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Unmarshal reads the JSON object b, whose key "model" must be model, into v, a pointer to a struct.
-// An error names an unknown key and the nearest known one.
+// Unmarshal reads the JSON object b, whose key "model" must be model, into v, a pointer to a
+// struct. An error names an unknown key and the nearest known one.
 func Unmarshal(b []byte, model string, v any) error {
 	if len(bytes.TrimSpace(b)) == 0 {
 		return errors.New("is empty; want a JSON object such as the config.json of a run")

@@ -57,8 +57,8 @@ type Output struct {
 	// PredsPerPatch, of ConvNeXt, is the number of pixels that a token unfolds to, a square number.
 	PredsPerPatch int `json:"preds_per_patch,omitempty"`
 	Heads         int `json:"heads,omitempty"` // of Segmenter: attention heads
-	// Hooks, of DPT, are the four blocks whose outputs it sees; LayerDims are the widths of the maps
-	// made of them, and FeatureDim is the width of their fusion.
+	// Hooks, of DPT, are the four blocks whose outputs it sees; LayerDims are the widths of the
+	// maps made of them, and FeatureDim is the width of their fusion.
 	Hooks      []int  `json:"hooks,omitempty"`
 	LayerDims  []int  `json:"layer_dims,omitempty"`
 	FeatureDim int    `json:"feature_dim,omitempty"`
@@ -250,6 +250,6 @@ func (c *Config) segmenterBlocks(o *Output) vit.Config {
 	return blocks
 }
 
-// side returns the root of PredsPerPatch: the pixels along a side of the square that a token unfolds
-// to.
+// side returns the root of PredsPerPatch: the pixels along a side of the square that a token
+// unfolds to.
 func (o *Output) side() int { return int(math.Sqrt(float64(o.PredsPerPatch))) }

@@ -18,8 +18,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// TestConfigRoundTrip checks that what is written is read back, with the order
-// of outputs.
+// TestConfigRoundTrip checks that what is written is read back, with the order of outputs.
 func TestConfigRoundTrip(t *testing.T) {
 	reversed := smallConfig()
 	slices.Reverse(reversed.Outputs)
@@ -242,8 +241,8 @@ func TestUnusedKeys(t *testing.T) {
 	}
 }
 
-// FuzzParseConfig: whatever the bytes, there is an error or a configuration
-// that holds what Check promises and is written and read the same.
+// FuzzParseConfig: whatever the bytes, there is an error or a configuration that holds what Check
+// promises and is written and read the same.
 func FuzzParseConfig(f *testing.F) {
 	f.Add(smallConfig().JSON())
 	files, err := filepath.Glob("../../testdata/parity/vit_*/config.json")

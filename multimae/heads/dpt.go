@@ -8,8 +8,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// dptHead makes a pyramid of maps from the outputs of four blocks and fuses it
-// from coarse to fine:
+// dptHead makes a pyramid of maps from the outputs of four blocks and fuses it from coarse to fine:
 //
 //	block hooks[0] ─ postprocess ─▶ 4nh × 4nw ─ layer1_rn ─▶ refinenet1 ─ head ─▶ 16nh × 16nw
 //	block hooks[1] ─ postprocess ─▶ 2nh × 2nw ─ layer2_rn ─▶ refinenet2 ↑
@@ -19,8 +18,7 @@ type dptHead struct {
 	tasks  []string
 	hooks  []int
 	levels [4]dptLevel
-	// The last layers: a convolution, and for a regression a second one, then a
-	// 1×1 convolution.
+	// The last layers: a convolution, and for a regression a second one, then a 1×1 convolution.
 	regression bool
 	first      conv
 	second     conv
@@ -116,8 +114,7 @@ func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
 	return h
 }
 
-// fanIn is the bound of PyTorch's initial values of a layer that sums n
-// products.
+// fanIn is the bound of PyTorch's initial values of a layer that sums n products.
 func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 
 func (h *dptHead) blocks() []int { return h.hooks }
@@ -137,8 +134,8 @@ func (h *dptHead) forward(t *tensor.Tape, f *features, rng *nn.RNG) *tensor.Tens
 	return s.Keep(double(t, x))
 }
 
-// fuse returns the map of a level from its tokens [B, nh, nw, m·D] and the coarser path, which is nil
-// for the coarsest, at twice the size.
+// fuse returns the map of a level from its tokens [B, nh, nw, m·D] and the coarser path, which is
+// nil for the coarsest, at twice the size.
 func (l *dptLevel) fuse(t *tensor.Tape, tokens *tensor.Tensor, level int, path *tensor.Tensor) *tensor.Tensor {
 	s := t.Scope()
 	x := l.reduce.forward(t, l.scale(t, tokens, level), 1)

@@ -50,8 +50,7 @@ func sameParams(t *testing.T, what string, got, want *Model) {
 	}
 }
 
-// TestInit checks that parameters depend on the seed and are of the scale that
-// the layer asks for.
+// TestInit checks that parameters depend on the seed and are of the scale that the layer asks for.
 func TestInit(t *testing.T) {
 	models := make([]*Model, 3)
 	for i, seed := range []uint64{1, 1, 2} {
@@ -85,8 +84,7 @@ func TestInit(t *testing.T) {
 	}
 }
 
-// TestSaveLoad checks that a model read back is the same to the bit, from
-// PyTorch checkpoints too.
+// TestSaveLoad checks that a model read back is the same to the bit, from PyTorch checkpoints too.
 func TestSaveLoad(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -135,8 +133,8 @@ func TestSaveLoad(t *testing.T) {
 	}
 }
 
-// TestSecondNames checks the tensors that checkpoints of a DPT head have under
-// two names: both are written, the first is read, the second may be absent.
+// TestSecondNames checks the tensors that checkpoints of a DPT head have under two names: both are
+// written, the first is read, the second may be absent.
 func TestSecondNames(t *testing.T) {
 	m := newModel(t, oneOutput("depth"))
 	folder := folderOf(t, m)
@@ -197,8 +195,8 @@ func TestSecondNames(t *testing.T) {
 	testkit.ErrorNames(t, err, "model.safetensors: 1 of ", "missing output_adapters.depth.act_2_postprocess.1.weight [5 5 2 2]")
 }
 
-// TestFromPretrained starts a model from a pre-trained one: its encoder gives
-// the same tokens, heads are as Init left them, and it needs the options.
+// TestFromPretrained starts a model from a pre-trained one: its encoder gives the same tokens,
+// heads are as Init left them, and it needs the options.
 func TestFromPretrained(t *testing.T) {
 	folder := os.DirFS("../../testdata/parity/pretrain_small")
 	base, err := multimae.Load(folder)
@@ -304,8 +302,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// TestLoadHostile has configurations of models far larger than the file of
-// weights: they must be refused before the memory is asked for.
+// TestLoadHostile has configurations of models far larger than the file of weights: they must be
+// refused before the memory is asked for.
 func TestLoadHostile(t *testing.T) {
 	small := newModel(t, smallConfig())
 	for what, set := range map[string]func(c *Config){

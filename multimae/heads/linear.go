@@ -5,8 +5,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// linearHead is a linear layer on the normalised mean of all tokens, global ones included, or on the
-// last token, which is a global one if there are any.
+// linearHead is a linear layer on the normalised mean of all tokens, global ones included, or on
+// the last token, which is a global one if there are any.
 type linearHead struct {
 	mean  bool
 	last  int // block

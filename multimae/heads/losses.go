@@ -6,22 +6,22 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Targets are what outputs are compared with, by their names. An output without
-// a target has no loss.
+// Targets are what outputs are compared with, by their names. An output without a target has no
+// loss.
 type Targets struct {
-	// Classes, for cross-entropy: ids [B] of a linear head, [B, H, W] of a map.
-	// Ids of num_classes and more, such as 255, do not count.
+	// Classes, for cross-entropy: ids [B] of a linear head, [B, H, W] of a map. Ids of num_classes
+	// and more, such as 255, do not count.
 	Classes map[string][]int32
 	// Values, for regressions: [B, C, H, W].
 	Values map[string][]float32
-	// Valid, for regressions: [B, H, W], false where a pixel does not count. All
-	// do where an output has none.
+	// Valid, for regressions: [B, H, W], false where a pixel does not count. All do where an output
+	// has none.
 	Valid map[string][]bool
 }
 
-// Losses returns the loss of every output in the order of Config.Outputs, each
-// a single number, or nil where there is no target for it: the mean over all
-// pixels of the batch that count, and 0 where none does.
+// Losses returns the loss of every output in the order of Config.Outputs, each a single number, or
+// nil where there is no target for it: the mean over all pixels of the batch that count, and 0
+// where none does.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets) ([]*tensor.Tensor, error) {
 	if len(preds) != len(m.heads) {
 		return nil, fmt.Errorf("losses: got %d predictions, want %d", len(preds), len(m.heads))
@@ -86,8 +86,7 @@ func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 	return tensor.RegressionLoss(t, pred, target, weights, tensor.L1), nil
 }
 
-// means returns weights that make a sum over rows the mean over those that
-// count.
+// means returns weights that make a sum over rows the mean over those that count.
 func means(t *tensor.Tape, rows int, counts func(r int) bool) []float32 {
 	weights, n := t.Values(rows), 0
 	for r := range weights {

@@ -9,8 +9,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// lossOf returns the loss of the only output of a model and leaves the
-// gradient in pred.
+// lossOf returns the loss of the only output of a model and leaves the gradient in pred.
 func lossOf(t *testing.T, c *Config, pred *tensor.Tensor, targets *Targets) float64 {
 	t.Helper()
 	m, err := NewModel(c)
@@ -46,8 +45,7 @@ func newPred(shape ...int) *tensor.Tensor {
 	return x
 }
 
-// TestClassLoss counts pixels over the whole batch: one sample has one that
-// counts, the other five.
+// TestClassLoss counts pixels over the whole batch: one sample has one that counts, the other five.
 func TestClassLoss(t *testing.T) {
 	c := oneOutput("parts") // 5 classes
 	pred := newPred(2, 2, 3, 5)
@@ -88,8 +86,8 @@ func TestClassLoss(t *testing.T) {
 	near(t, "linear head", got, want)
 }
 
-// TestValueLoss has three channels, which targets hold one after the other, and
-// NaN where pixels do not count.
+// TestValueLoss has three channels, which targets hold one after the other, and NaN where pixels do
+// not count.
 func TestValueLoss(t *testing.T) {
 	c := oneOutput("normals")
 	const size, h, w, channels = 2, 2, 3, 3
@@ -146,8 +144,8 @@ func TestValueLoss(t *testing.T) {
 	}
 }
 
-// TestNothingCounts: a batch in which no pixel counts has the loss 0 and no
-// gradient, and does not end in NaN.
+// TestNothingCounts: a batch in which no pixel counts has the loss 0 and no gradient, and does not
+// end in NaN.
 func TestNothingCounts(t *testing.T) {
 	for _, name := range []string{"mean", "parts", "normals", "convdepth"} {
 		c := oneOutput(name)
@@ -174,8 +172,7 @@ func TestNothingCounts(t *testing.T) {
 	}
 }
 
-// TestNoTarget: an output without a target has no loss, and the others have
-// theirs.
+// TestNoTarget: an output without a target has no loss, and the others have theirs.
 func TestNoTarget(t *testing.T) {
 	m := newModel(t, smallConfig())
 	b, targets := newBatch(m.Config, 2, 32, 32, "rgb", "semseg"), newTargets(m.Config, 2, 32, 32)

@@ -74,8 +74,8 @@ func oneOutput(name string) *Config {
 	return c
 }
 
-// newModel makes a model whose parameters all differ from their neutral
-// values, which would hide a term.
+// newModel makes a model whose parameters all differ from their neutral values, which would hide a
+// term.
 func newModel(t testing.TB, c *Config) *Model {
 	t.Helper()
 	m, err := NewModel(c)
@@ -163,8 +163,8 @@ func forward(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, rng *
 	return preds
 }
 
-// step runs a training step but the update, and returns predictions and
-// losses. Gradients are left in the parameters.
+// step runs a training step but the update, and returns predictions and losses. Gradients are left
+// in the parameters.
 func step(t testing.TB, m *Model, tape *tensor.Tape, b *multimae.Batch, targets *Targets, rng *nn.RNG) (preds, losses []*tensor.Tensor) {
 	t.Helper()
 	tape.Reset()

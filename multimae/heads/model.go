@@ -74,7 +74,8 @@ type features struct {
 	h, w   int              // pixels
 }
 
-// main returns the patches of some modalities side by side, [B, nh, nw, D·len(tasks)], of f.tokens[k].
+// main returns the patches of some modalities side by side, [B, nh, nw, D·len(tasks)], of
+// f.tokens[k].
 func (f *features) main(t *tensor.Tape, k int, tasks []string) *tensor.Tensor {
 	s := t.Scope()
 	x, n := f.tokens[k], f.nh*f.nw
@@ -154,9 +155,9 @@ func (m *Model) checkBatch(b *multimae.Batch) error {
 	return nil
 }
 
-// Predict runs the model on a batch, as multimae.Model.Predict does, and returns every output. A nil
-// o lets the calling goroutine compute alone. A fine-tuned model always sees the whole batch, so
-// Masks and Visible are errors. Values of a regression are in the units of its targets.
+// Predict runs the model on a batch, as multimae.Model.Predict does, and returns every output. A
+// nil o lets the calling goroutine compute alone. A fine-tuned model always sees the whole batch,
+// so Masks and Visible are errors. Values of a regression are in the units of its targets.
 func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.PredictOptions) (*multimae.Prediction, error) {
 	if o == nil {
 		o = new(multimae.PredictOptions)

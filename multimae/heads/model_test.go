@@ -13,8 +13,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// TestShapes runs sizes other than the model's own, with and without a
-// modality that no head wants.
+// TestShapes runs sizes other than the model's own, with and without a modality that no head wants.
 func TestShapes(t *testing.T) {
 	m := newModel(t, smallConfig())
 	for _, size := range [][2]int{{32, 32}, {64, 32}, {32, 96}} {
@@ -47,8 +46,8 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestMainTokens takes rows of main tasks out of tokens: in their own order,
-// whatever modalities are present.
+// TestMainTokens takes rows of main tasks out of tokens: in their own order, whatever modalities
+// are present.
 func TestMainTokens(t *testing.T) {
 	const batch, nh, nw, d, global = 2, 2, 3, 2, 2
 	f := &features{inputs: []string{"thermal", "rgb", "semseg"}, nh: nh, nw: nw}
@@ -76,8 +75,8 @@ func TestMainTokens(t *testing.T) {
 	}
 }
 
-// TestMainTaskOrder: main tasks in another order are the same model with the
-// columns of the first projection in another order.
+// TestMainTaskOrder: main tasks in another order are the same model with the columns of the first
+// projection in another order.
 func TestMainTaskOrder(t *testing.T) {
 	for _, name := range []string{"convdepth", "parts", "depth"} {
 		c := oneOutput(name)
@@ -193,8 +192,8 @@ func TestNoGlobalTokens(t *testing.T) {
 	testkit.SameBits(t, "logits of the last patch", logits.Data, head.logit.Forward(tape, head.norm.Forward(tape, last)).Data)
 }
 
-// TestInference compares a tape that records, one that does not and releases
-// what it is done with, and packed weights. All give the same bits.
+// TestInference compares a tape that records, one that does not and releases what it is done with,
+// and packed weights. All give the same bits.
 func TestInference(t *testing.T) {
 	m := newModel(t, smallConfig())
 	b := newBatch(m.Config, 2, 64, 32, "rgb", "semseg")
@@ -220,8 +219,7 @@ func TestInference(t *testing.T) {
 	for _, pool := range pools(t)[1:] {
 		compare(fmt.Sprintf("frozen, %d workers", pool.Workers()), tensor.NewInference(pool))
 	}
-	// Several goroutines share the model, with positions of a size that none has
-	// asked for yet.
+	// Several goroutines share the model, with positions of a size that none has asked for yet.
 	large := newBatch(m.Config, 1, 64, 64, "rgb", "semseg")
 	results := make([][]*tensor.Tensor, 4)
 	var wg sync.WaitGroup
@@ -243,8 +241,8 @@ func TestInference(t *testing.T) {
 	}
 }
 
-// TestWorkers wants the same bits of predictions, losses and gradients with any
-// number of workers, with dropout and drop-path.
+// TestWorkers wants the same bits of predictions, losses and gradients with any number of workers,
+// with dropout and drop-path.
 func TestWorkers(t *testing.T) {
 	c := smallConfig()
 	c.Encoder.DropPath = 0.2
@@ -277,8 +275,8 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// TestGradients: what has a part in an output has a gradient, and the unit that
-// DPT stores but does not use is not trained.
+// TestGradients: what has a part in an output has a gradient, and the unit that DPT stores but does
+// not use is not trained.
 func TestGradients(t *testing.T) {
 	m := newModel(t, smallConfig())
 	step(t, m, tensor.NewTape(nil), newBatch(m.Config, 2, 32, 32, "rgb", "semseg"), newTargets(m.Config, 2, 32, 32), nil)
@@ -303,8 +301,7 @@ func TestGradients(t *testing.T) {
 	}
 }
 
-// TestDropout checks the dropout of the DPT head for classes, of which no other
-// head has any.
+// TestDropout checks the dropout of the DPT head for classes, of which no other head has any.
 func TestDropout(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
@@ -332,8 +329,8 @@ func TestDropout(t *testing.T) {
 		if d := distance(other[i], one[i]); d < 0.01 {
 			t.Errorf("another seed changes the prediction by %g", d)
 		}
-		// What is kept is scaled up, so the prediction is right on average: seen
-		// along the prediction itself, and it would be 0.9 without the scale.
+		// What is kept is scaled up, so the prediction is right on average: seen along the
+		// prediction itself, and it would be 0.9 without the scale.
 		along, norm := 0.0, 0.0
 		const runs = 20
 		for seed := range uint64(runs) {
@@ -350,8 +347,7 @@ func TestDropout(t *testing.T) {
 	}
 }
 
-// TestDropPath checks that the encoder's stochastic depth needs both a rate and
-// a source of chance.
+// TestDropPath checks that the encoder's stochastic depth needs both a rate and a source of chance.
 func TestDropPath(t *testing.T) {
 	c := oneOutput("mean")
 	c.Encoder.DropPath = 0.9
@@ -421,8 +417,8 @@ func TestTraining(t *testing.T) {
 	testkit.SameBits(t, "an unused unit", unit.Data, before)
 }
 
-// TestSteadyStep checks that a training step, once its memory is there,
-// allocates nothing that grows with the batch or the image.
+// TestSteadyStep checks that a training step, once its memory is there, allocates nothing that
+// grows with the batch or the image.
 func TestSteadyStep(t *testing.T) {
 	c := smallConfig()
 	perStep := func(pool *tensor.Pool, size, pixels int) uint64 {
@@ -438,8 +434,9 @@ func TestSteadyStep(t *testing.T) {
 		for range 3 {
 			one()
 		}
-		// The least of some steps: the runtime allocates a few KB of its own between others, and the
-		// scratch memory of a worker grows when it first gets the part of the work that needs most.
+		// The least of some steps: the runtime allocates a few KB of its own between others, and
+		// the scratch memory of a worker grows when it first gets the part of the work that needs
+		// most.
 		least := allocated(one)
 		for range 11 {
 			least = min(least, allocated(one))
@@ -453,8 +450,8 @@ func TestSteadyStep(t *testing.T) {
 	for _, pool := range ps {
 		small, large := perStep(pool, 1, 32), perStep(pool, 3, 64)
 		t.Logf("%d workers: %d and %d bytes a step", pool.Workers(), small, large)
-		// One map of one channel at the larger size has 48 KB. What there is more is
-		// of work that is done in more parts, at some bytes each.
+		// One map of one channel at the larger size has 48 KB. What there is more is of work that
+		// is done in more parts, at some bytes each.
 		limit := small + 1<<12
 		if pool.Workers() > 1 {
 			limit += 1 << 14

@@ -12,9 +12,9 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// TestTimm computes the features and logits of a VisionTransformer of timm with
-// its weights: a MultiViT of RGB alone whose global token is timm's class
-// token, and a linear head on it that has timm's last norm.
+// TestTimm computes the features and logits of a VisionTransformer of timm with its weights: a
+// MultiViT of RGB alone whose global token is timm's class token, and a linear head on it that has
+// timm's last norm.
 func TestTimm(t *testing.T) {
 	const classes, d, patches = 5, 32, 16
 	folder := os.DirFS("../../testdata/timm")

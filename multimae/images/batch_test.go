@@ -56,8 +56,8 @@ func scene(t *testing.T, w, h int) (*data.Sample, map[string]image.Image) {
 	return cut, imgs
 }
 
-// TestBatch compares with what data.Collate makes of the same maps, at the model's size and another,
-// and wants errors that name modality and remedy.
+// TestBatch compares with what data.Collate makes of the same maps, at the model's size and
+// another, and wants errors that name modality and remedy.
 func TestBatch(t *testing.T) {
 	m := tiny(t)
 	c := m.Config

@@ -20,8 +20,8 @@ var (
 	semsegIn = multimae.Input{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 16, Stride: 2, ClassEmbDim: 2}
 )
 
-// TestFromColour takes one picture in every kind of image, with its corner
-// anywhere, and compares with what the color package says.
+// TestFromColour takes one picture in every kind of image, with its corner anywhere, and compares
+// with what the color package says.
 func TestFromColour(t *testing.T) {
 	full := image.Rect(-3, 5, 6, 12)
 	part := image.Rect(-1, 6, 5, 11)

@@ -5,15 +5,14 @@ import (
 	"sync"
 )
 
-// ImageNetMean and ImageNetStd are the mean and deviation of colour, in R, G,
-// B order, that "imagenet" normalisation subtracts and divides by.
+// ImageNetMean and ImageNetStd are the mean and deviation of colour, in R, G, B order, that
+// "imagenet" normalisation subtracts and divides by.
 var (
 	ImageNetMean = [3]float32{0.485, 0.456, 0.406}
 	ImageNetStd  = [3]float32{0.229, 0.224, 0.225}
 )
 
-// NormalizeRGB turns colour 0..1, [3, H, W], into what the model expects, in
-// place.
+// NormalizeRGB turns colour 0..1, [3, H, W], into what the model expects, in place.
 func NormalizeRGB(pix []float32) {
 	plane := len(pix) / 3
 	for c := range 3 {
@@ -24,8 +23,8 @@ func NormalizeRGB(pix []float32) {
 	}
 }
 
-// DenormalizeRGB undoes NormalizeRGB on [3, H, W], in place. Predictions may
-// leave 0..1; they are not clamped.
+// DenormalizeRGB undoes NormalizeRGB on [3, H, W], in place. Predictions may leave 0..1; they are
+// not clamped.
 func DenormalizeRGB(pix []float32) {
 	plane := len(pix) / 3
 	for c := range 3 {
@@ -36,12 +35,11 @@ func DenormalizeRGB(pix []float32) {
 	}
 }
 
-// Standardize subtracts from pix the mean of its middle four fifths and
-// divides by their deviation, in place: of the n sorted values those at
-// [int(0.1n), int(0.9n)) count, the variance is the unbiased one, and 1e-6 is
-// added to it under the root. So neither a few far outliers nor the unit of
-// depth reach the model. Where fewer than two values count (n ≤ 2), the
-// variance is 0 and the mean that of all values.
+// Standardize subtracts from pix the mean of its middle four fifths and divides by their deviation,
+// in place: of the n sorted values those at [int(0.1n), int(0.9n)) count, the variance is the
+// unbiased one, and 1e-6 is added to it under the root. So neither a few far outliers nor the unit
+// of depth reach the model. Where fewer than two values count (n ≤ 2), the variance is 0 and the
+// mean that of all values.
 func Standardize(pix []float32) {
 	n := len(pix)
 	if n == 0 {
@@ -77,9 +75,8 @@ func trimmedMoments(pix []float32) (mean, variance float64) {
 	return mean, variance / float64(len(keys)-1)
 }
 
-// sortScratch sorts floats by a radix sort of three digits of 11 bits: linear
-// whatever the values (depth maps have long runs of equal ones), and several
-// times faster than comparing.
+// sortScratch sorts floats by a radix sort of three digits of 11 bits: linear whatever the values
+// (depth maps have long runs of equal ones), and several times faster than comparing.
 type sortScratch struct {
 	a, b []uint32
 	hist [3][2048]uint32

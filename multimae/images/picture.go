@@ -18,8 +18,8 @@ var (
 
 // Picture returns the picture of one sample of a prediction. A class map is drawn as the most
 // probable classes in false colours, and anything else as Pixels does it, in the range of its own
-// values. Predictions of patches that are each standardised have no colours of their own: 0 is drawn
-// as grey, and two deviations as full.
+// values. Predictions of patches that are each standardised have no colours of their own: 0 is
+// drawn as grey, and two deviations as full.
 func Picture(p *multimae.Predicted, sample int) *image.RGBA {
 	if p.Kind == multimae.KindClasses {
 		return Classes(p.IDs(sample), p.H, p.W)
@@ -50,8 +50,8 @@ func Pixels(pix []float32, h, w int, normalization string, scale []float32) *ima
 	return RGB(pix, h, w)
 }
 
-// RGB returns the picture of pix [3,h,w], planes red, green, blue with values in 0..1. Values outside
-// are clamped; a pixel with a NaN is magenta. Undo a dataset's normalisation first.
+// RGB returns the picture of pix [3,h,w], planes red, green, blue with values in 0..1. Values
+// outside are clamped; a pixel with a NaN is magenta. Undo a dataset's normalisation first.
 func RGB(pix []float32, h, w int) *image.RGBA {
 	img := newImage("RGB", len(pix), 3, h, w)
 	n := h * w
@@ -66,10 +66,10 @@ func RGB(pix []float32, h, w int) *image.RGBA {
 	return img
 }
 
-// Depth returns the picture of pix [h,w] in the colour map viridis: lo and below dark violet, hi and
-// above yellow, NaN magenta. Viridis is perceptually uniform, so that equal steps in depth look equal,
-// and readable for the colour-blind. If hi is not above lo, every value is drawn in the map's middle.
-// Range finds bounds that outliers do not spoil.
+// Depth returns the picture of pix [h,w] in the colour map viridis: lo and below dark violet, hi
+// and above yellow, NaN magenta. Viridis is perceptually uniform, so that equal steps in depth look
+// equal, and readable for the colour-blind. If hi is not above lo, every value is drawn in the
+// map's middle. Range finds bounds that outliers do not spoil.
 func Depth(pix []float32, h, w int, lo, hi float32) *image.RGBA {
 	img := newImage("Depth", len(pix), 1, h, w)
 	scale := 1 / (float64(hi) - float64(lo))
@@ -87,8 +87,8 @@ func Depth(pix []float32, h, w int, lo, hi float32) *image.RGBA {
 	return img
 }
 
-// Range returns bounds for Depth: the values with a share of tail (0 ≤ tail < 0.5) of pix below lo and
-// above hi. NaN and infinities are left out; without any finite value it returns 0, 1.
+// Range returns bounds for Depth: the values with a share of tail (0 ≤ tail < 0.5) of pix below lo
+// and above hi. NaN and infinities are left out; without any finite value it returns 0, 1.
 func Range(pix []float32, tail float64) (lo, hi float32) {
 	finite := make([]float32, 0, len(pix))
 	for _, v := range pix {
@@ -107,9 +107,9 @@ func Range(pix []float32, tail float64) (lo, hi float32) {
 	return finite[k], finite[len(finite)-1-k]
 }
 
-// Classes returns the picture of the class ids [h,w]. Each id has one colour in every picture and on
-// every run: a palette of 255 well separated colours, repeated for ids above 255. The ignore id 255 and
-// negative ids are black.
+// Classes returns the picture of the class ids [h,w]. Each id has one colour in every picture and
+// on every run: a palette of 255 well separated colours, repeated for ids above 255. The ignore id
+// 255 and negative ids are black.
 func Classes(ids []int32, h, w int) *image.RGBA {
 	img := newImage("Classes", len(ids), 1, h, w)
 	for i, id := range ids {
@@ -151,8 +151,9 @@ func byteOf[F float32 | float64](v F) uint8 {
 	return 0
 }
 
-// viridis returns the colour at t, clamped to 0..1: the sixth-degree fit of matplotlib's viridis (CC0)
-// published by Matt Zucker (CC0, https://www.shadertoy.com/view/WlfXRN), within 2% of the table.
+// viridis returns the colour at t, clamped to 0..1: the sixth-degree fit of matplotlib's viridis
+// (CC0) published by Matt Zucker (CC0, https://www.shadertoy.com/view/WlfXRN), within 2% of the
+// table.
 func viridis(t float64) color.RGBA {
 	t = min(max(t, 0), 1)
 	var c [3]uint8
@@ -176,9 +177,9 @@ var viridisFit = [7][3]float64{
 	{-5.435455855934631, 4.645852612178535, 26.3124352495832},
 }
 
-// newClassPalette returns the colours of the ids 0..254. Hues follow the golden ratio, which keeps any
-// number of consecutive ids far apart on the circle; lightness and chroma alternate, which separates the
-// ids whose hues come close. It works in Oklch, where distance is what the eye sees.
+// newClassPalette returns the colours of the ids 0..254. Hues follow the golden ratio, which keeps
+// any number of consecutive ids far apart on the circle; lightness and chroma alternate, which
+// separates the ids whose hues come close. It works in Oklch, where distance is what the eye sees.
 func newClassPalette() (palette [255]color.RGBA) {
 	lightness := [...]float64{0.66, 0.82, 0.50, 0.74, 0.58, 0.90, 0.42}
 	chroma := [...]float64{0.17, 0.11, 0.15, 0.06}
@@ -189,8 +190,9 @@ func newClassPalette() (palette [255]color.RGBA) {
 	return palette
 }
 
-// oklch converts a colour of Björn Ottosson's Oklab in polar form (https://bottosson.github.io/posts/oklab/,
-// public domain) to sRGB, taking chroma away until the colour exists.
+// oklch converts a colour of Björn Ottosson's Oklab in polar form
+// (https://bottosson.github.io/posts/oklab/, public domain) to sRGB, taking chroma away until the
+// colour exists.
 func oklch(l, c, hue float64) color.RGBA {
 	for ; ; c -= 0.005 {
 		a, b := max(c, 0)*math.Cos(hue), max(c, 0)*math.Sin(hue)

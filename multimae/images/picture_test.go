@@ -82,7 +82,8 @@ func TestClasses(t *testing.T) {
 	if at(img, 0, 1) != at(img, 3, 1) {
 		t.Error("id 300 does not repeat the colour of 45")
 	}
-	// Close ids occur together, so they must differ most; no two may be alike, nor like black or magenta.
+	// Close ids occur together, so they must differ most; no two may be alike, nor like black or
+	// magenta.
 	distance := func(a, b color.RGBA) float64 {
 		r, g, bl := float64(a.R)-float64(b.R), float64(a.G)-float64(b.G), float64(a.B)-float64(b.B)
 		return math.Sqrt(r*r + g*g + bl*bl)

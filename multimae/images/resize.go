@@ -7,8 +7,8 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Crop is a rectangle in pixels of an image of FullW×FullH, perhaps mirrored.
-// Maps of other sizes show the same view, so they are cropped in proportion.
+// Crop is a rectangle in pixels of an image of FullW×FullH, perhaps mirrored. Maps of other sizes
+// show the same view, so they are cropped in proportion.
 type Crop struct {
 	X, Y, W, H   int
 	FullW, FullH int
@@ -21,25 +21,23 @@ func Square(w, h int) Crop {
 	return Crop{X: (w - s) / 2, Y: (h - s) / 2, W: s, H: s, FullW: w, FullH: h}
 }
 
-// Resizer makes the samples of batches. It keeps scratch, so each goroutine
-// needs one of its own.
+// Resizer makes the samples of batches. It keeps scratch, so each goroutine needs one of its own.
 type Resizer struct {
 	tmp  []float32
 	x, y taps
 }
 
-// taps are the weights of one axis of a resize: output j is the sum of
-// weight[j*k+i] · input[first[j]+i] over i < k.
+// taps are the weights of one axis of a resize: output j is the sum of weight[j*k+i] ·
+// input[first[j]+i] over i < k.
 type taps struct {
 	k      int
 	first  []int
 	weight []float32
 }
 
-// set fills t for resizing the span [at, at+in) of an axis of limit pixels to
-// out pixels by a triangle filter as wide as the output pixel where that is
-// the larger: bilinear when enlarging, antialiased when reducing. Pixels
-// outside the span take no part.
+// set fills t for resizing the span [at, at+in) of an axis of limit pixels to out pixels by a
+// triangle filter as wide as the output pixel where that is the larger: bilinear when enlarging,
+// antialiased when reducing. Pixels outside the span take no part.
 func (t *taps) set(at, in float64, out, limit int) {
 	scale := in / float64(out)
 	support := max(scale, 1)
@@ -116,8 +114,8 @@ func (t *taps) row(dst, src []float32, flip bool) {
 	}
 }
 
-// classes is image for class maps: the nearest pixel to the centre of each
-// output pixel. Padding becomes ignore, the one id that losses know.
+// classes is image for class maps: the nearest pixel to the centre of each output pixel. Padding
+// becomes ignore, the one id that losses know.
 func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 	cols := resize(z.x.first, out)
 	z.x.first = cols
@@ -146,11 +144,10 @@ func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 	}
 }
 
-// Place writes sample number at of a batch that has room for it: of each input
-// that the batch has the crop, resized to the batch's size over the input's
-// stride and normalised as the model expects. Pixels are averaged or
-// interpolated linearly; of class ids the nearest is taken, and padding becomes
-// ignored. maps must have those inputs, in the right kind.
+// Place writes sample number at of a batch that has room for it: of each input that the batch has
+// the crop, resized to the batch's size over the input's stride and normalised as the model
+// expects. Pixels are averaged or interpolated linearly; of class ids the nearest is taken, and
+// padding becomes ignored. maps must have those inputs, in the right kind.
 func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs []multimae.Input, c Crop) {
 	for i := range inputs {
 		m := &inputs[i]
@@ -178,8 +175,8 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 	}
 }
 
-// Reshape makes b a batch of n samples of these inputs, of size×size pixels,
-// keeping its buffers where they are large enough. The values are undefined.
+// Reshape makes b a batch of n samples of these inputs, of size×size pixels, keeping its buffers
+// where they are large enough. The values are undefined.
 func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
 	b.Size, b.H, b.W = n, size, size
 	if b.Images == nil {

@@ -93,8 +93,8 @@ func TestResize(t *testing.T) {
 		}
 		return m
 	}
-	// A linear function survives any resize away from the border, but for the
-	// sampling of the triangle where the ratio is no integer.
+	// A linear function survives any resize away from the border, but for the sampling of the
+	// triangle where the ratio is no integer.
 	for _, sz := range [][3]int{{64, 64, 32}, {100, 60, 16}, {30, 20, 64}, {640, 480, 224}} {
 		m := ramp(sz[0], sz[1])
 		out := sz[2]

@@ -38,8 +38,8 @@ func main() {
 	}
 }
 
-// run predicts every output from the colour image, prints the shapes and the mean absolute values, and
-// writes the depth to a file.
+// run predicts every output from the colour image, prints the shapes and the mean absolute values,
+// and writes the depth to a file.
 func run(w io.Writer, file string) error {
 	folder, err := fs.Sub(files, "model")
 	if err != nil {

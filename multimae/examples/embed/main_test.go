@@ -119,8 +119,8 @@ func TestSensible(t *testing.T) {
 	}
 }
 
-// module is a Go module outside of this repository, as somebody's who imports the library: its go.sum
-// has the checksums of the library's two dependencies and no others.
+// module is a Go module outside of this repository, as somebody's who imports the library: its
+// go.sum has the checksums of the library's two dependencies and no others.
 type module struct {
 	dir, sums string
 	goTool    string
@@ -233,8 +233,8 @@ func TestEmbedded(t *testing.T) {
 		t.Errorf("the program prints\n%swant\n%s", got, want)
 	}
 
-	// Nor does tidying find more to add, although it reads the library's tests. It needs the sources
-	// of both dependencies, of which a build here needs one.
+	// Nor does tidying find more to add, although it reads the library's tests. It needs the
+	// sources of both dependencies, of which a build here needs one.
 	tidy := append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")
 	if strings.TrimSpace(m.run(t, tidy, m.goTool, "list", "-m", "-e", "-f", "{{.Dir}}", "golang.org/x/sys")) == "" {
 		t.Log("go mod tidy was not run, because golang.org/x/sys is not in the module cache: run go mod download")
