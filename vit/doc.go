@@ -1,3 +1,3 @@
-// Package vit is the vision transformer of Dosovitskiy et al. (2021), in the parts that a masked
+// Package vit has the parts of a vision transformer, Dosovitskiy et al. (2021), that a masked
 // autoencoder shares with others: patches, position tables, and the stack of pre-norm blocks.
 package vit

@@ -3,7 +3,7 @@ package vit
 import "fmt"
 
 // Patch copies patch number i (row by row) of an image [channels, h, w] with square patches of p
-// pixels to dst, in the order (channel, row, column), which is that of a convolution's weight.
+// pixels to dst, in the order channel, row, column: that of the weight of a convolution.
 func Patch[T any](dst, image []T, channels, h, w, p, i int) {
 	y, x := i/(w/p)*p, i%(w/p)*p
 	for c := range channels {

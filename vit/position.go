@@ -9,9 +9,9 @@ import (
 // [sin(u·ω), cos(u·ω), sin(v·ω), cos(v·ω)] with u the row, v the column and ω_k =
 // 10000^(−k/(dim/4)). dim is a multiple of 4.
 //
-// On a square grid this is the table of the published MultiMAE. On others the published index order
-// scrambles rows and columns; here u stays the row. A checkpoint's own table always wins over this
-// one.
+// On a square grid this is the table of the published MultiMAE. On other grids the published index
+// order mixes up rows and columns, while here u stays the row. A checkpoint brings a table of its
+// own, which is used instead of this one.
 func SinCos(dst []float32, dim, nh, nw int) {
 	if dim%4 != 0 || len(dst) != dim*nh*nw {
 		panic(fmt.Sprintf("vit: SinCos, got dim %d and %d values, want a multiple of 4 and %d", dim, len(dst), dim*nh*nw))
@@ -32,11 +32,11 @@ func SinCos(dst []float32, dim, nh, nw int) {
 	}
 }
 
-// Resampling is how a position table is brought to another grid.
+// Resampling says how a position table is resized to another grid.
 type Resampling int
 
-// The two in use, both with align_corners=false and no antialiasing: bicubic (a = −0.75) for image
-// modalities, bilinear for class maps and decoders.
+// Image modalities use Bicubic (a = −0.75), class maps and decoders Bilinear. Both have
+// align_corners=false and no antialiasing.
 const (
 	Bicubic Resampling = iota
 	Bilinear
@@ -77,7 +77,8 @@ func PositionRows(table []float32, dim, nh, nw, th, tw int, r Resampling) []floa
 	return rows
 }
 
-// tap is one output position: four input positions, clamped to the border, with their weights.
+// tap is what an output position is computed from: four input positions, clamped to the border, and
+// their weights.
 type tap struct {
 	at     [4]int
 	weight [4]float64

@@ -7,7 +7,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// mapNormEps is the eps of norms on maps, whatever the encoder's.
+// mapNormEps is the eps of norms on maps. It does not depend on that of the encoder.
 const mapNormEps = 1e-6
 
 // convNeXtHead unfolds each token to a square of pixels and computes on them:
@@ -15,7 +15,7 @@ const mapNormEps = 1e-6
 //	tokens [B, nh, nw, m·D] ─ projDec ─▶ [B, nh·s, nw·s, E/s²] ─ blocks, final ─▶ logits ─▶ resized to H×W
 type convNeXtHead struct {
 	tasks   []string
-	last    int // encoder block
+	last    int // number of the encoder block it sees
 	side    int // s, pixels along a side of a token's square
 	projDec *nn.Linear
 	block   []*convNeXtBlock

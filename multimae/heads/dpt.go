@@ -18,7 +18,7 @@ type dptHead struct {
 	tasks  []string
 	hooks  []int
 	levels [4]dptLevel
-	// The last layers: a convolution, and for a regression a second one, then a 1×1 convolution.
+	// The last layers are a convolution, for a regression a second one, and a 1×1 convolution.
 	regression bool
 	first      conv
 	second     conv
@@ -35,7 +35,7 @@ type dptLevel struct {
 	out      *nn.Linear // 1×1
 }
 
-// conv is a 3×3 convolution, or a resampling one.
+// conv is a convolution: 3×3, or one that resamples.
 type conv struct{ weight, bias *tensor.Tensor }
 
 func (c conv) forward(t *tensor.Tape, x *tensor.Tensor, stride int) *tensor.Tensor {
@@ -45,7 +45,7 @@ func (c conv) forward(t *tensor.Tape, x *tensor.Tensor, stride int) *tensor.Tens
 // residualUnit is x + conv2(ReLU(conv1(ReLU(x)))).
 type residualUnit struct{ conv1, conv2 conv }
 
-// unitTensors is the number of parameters of a head's residual units.
+// unitTensors is the number of parameters of the residual units of a DPT head.
 const unitTensors = 4 * 2 * 4
 
 func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
@@ -55,7 +55,7 @@ func (u *residualUnit) forward(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor 
 	return s.Keep(tensor.Add(t, x, y))
 }
 
-// dropoutRate is that of the semseg head.
+// dropoutRate is the rate of dropout in a head of HeadSemseg.
 const dropoutRate = 0.1
 
 func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
@@ -78,7 +78,7 @@ func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
 			unit := fmt.Sprintf("%s.resConfUnit%d", name, k+1)
 			u.conv1 = plain(unit+".conv1", f, f, true)
 			u.conv2 = plain(unit+".conv2", f, f, true)
-			if i == 3 && k == 0 { // there is nothing coarser to add it to: stored, but no part of the model
+			if i == 3 && k == 0 { // the coarsest has nothing to add its output to: stored, but not used
 				for _, p := range []string{".conv1.weight", ".conv1.bias", ".conv2.weight", ".conv2.bias"} {
 					ps.Get(prefix + unit + p).Fixed = true
 				}
@@ -102,11 +102,11 @@ func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
 		l.project = pointwise(newConv(ps, name+".0", n, d, 1, true))
 		second("0.weight")
 		second("0.bias")
-		k := []int{4, 2, 0, 3}[i] // of the transposed ones the stride, too
+		k := []int{4, 2, 0, 3}[i] // also the stride of the transposed ones
 		if k == 0 {
 			continue
 		}
-		// Transposed weights are [in, out, k, k], and both are n here.
+		// The weight of a transposed convolution is [in, out, k, k], and both are n here.
 		l.resample.weight, l.resample.bias = newConv(ps, name+".1", n, n, k, true)
 		second("1.weight")
 		second("1.bias")
@@ -114,7 +114,7 @@ func newDPT(ps *nn.Params, prefix string, c *Config, o *Output) *dptHead {
 	return h
 }
 
-// fanIn is the bound of PyTorch's initial values of a layer that sums n products.
+// fanIn returns the bound of PyTorch's initial values for a layer that sums n products.
 func fanIn(n int) float64 { return 1 / math.Sqrt(float64(n)) }
 
 func (h *dptHead) blocks() []int { return h.hooks }

@@ -9,7 +9,7 @@ import (
 // the last token, which is a global one if there are any.
 type linearHead struct {
 	mean  bool
-	last  int // block
+	last  int // number of the encoder block it sees
 	norm  *nn.LayerNorm
 	logit *nn.Linear
 }

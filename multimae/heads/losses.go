@@ -3,25 +3,26 @@ package heads
 import (
 	"fmt"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/tensor"
 )
 
-// Targets are what outputs are compared with, by their names. An output without a target has no
+// Targets are what the outputs are compared with, by their names. An output without a target has no
 // loss.
 type Targets struct {
-	// Classes, for cross-entropy: ids [B] of a linear head, [B, H, W] of a map. Ids of num_classes
-	// and more, such as 255, do not count.
+	// Classes holds the ids for cross-entropy, [B] for a linear head and [B, H, W] for a map. Ids
+	// of NumClasses and more, such as multimae.IDIgnored, do not count.
 	Classes map[string][]int32
-	// Values, for regressions: [B, C, H, W].
+	// Values holds the values of regressions, [B, C, H, W].
 	Values map[string][]float32
-	// Valid, for regressions: [B, H, W], false where a pixel does not count. All do where an output
-	// has none.
+	// Valid says for regressions which pixels count, [B, H, W]. An output without an entry counts
+	// all of them.
 	Valid map[string][]bool
 }
 
 // Losses returns the loss of every output in the order of Config.Outputs, each a single number, or
-// nil where there is no target for it: the mean over all pixels of the batch that count, and 0
-// where none does.
+// nil where there is no target for it. A loss is the mean over all pixels of the batch that count,
+// or 0 if none does.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets) ([]*tensor.Tensor, error) {
 	if len(preds) != len(m.heads) {
 		return nil, fmt.Errorf("losses: got %d predictions, want %d", len(preds), len(m.heads))
@@ -53,7 +54,7 @@ func classLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 	counts := func(r int) bool { return int(ids[r]) < o.NumClasses }
 	for r, id := range ids {
 		if id < 0 {
-			return nil, fmt.Errorf("id %d at index %d, want 0..%d, or 255 for ignored pixels", id, r, o.NumClasses-1)
+			return nil, fmt.Errorf("id %d at index %d, want 0..%d, or %d for an ignored pixel", id, r, o.NumClasses-1, multimae.IDIgnored)
 		}
 	}
 	return tensor.CrossEntropy(t, pred, o.NumClasses, ids, means(t, pred.Rows(), counts), 0), nil
@@ -71,7 +72,7 @@ func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 	if some && len(valid) != pred.Rows() {
 		return nil, fmt.Errorf("got %d valid pixels, want %d", len(valid), pred.Rows())
 	}
-	// Channels last, as the prediction.
+	// The prediction has its channels last.
 	pixels, c := pred.Shape[1]*pred.Shape[2], pred.Cols()
 	target := t.Values(len(values))
 	for r := range pred.Rows() {
@@ -86,7 +87,7 @@ func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 	return tensor.RegressionLoss(t, pred, target, weights, tensor.L1), nil
 }
 
-// means returns weights that make a sum over rows the mean over those that count.
+// means returns the weights that make a weighted sum over rows the mean over those that count.
 func means(t *tensor.Tape, rows int, counts func(r int) bool) []float32 {
 	weights, n := t.Values(rows), 0
 	for r := range weights {

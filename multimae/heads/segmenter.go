@@ -10,12 +10,12 @@ import (
 // class at a patch is the cosine between their tokens, normalised over the classes.
 type segmenterHead struct {
 	tasks       []string
-	last        int            // encoder block
+	last        int            // number of the encoder block it sees
 	classes     *tensor.Tensor // [1, C, E]
 	projDec     *nn.Linear
 	encoder     *vit.Encoder
 	norm        *nn.LayerNorm
-	patchProj   *nn.Linear // without bias, as classesProj
+	patchProj   *nn.Linear // without bias, like classesProj
 	classesProj *nn.Linear
 	maskNorm    *nn.LayerNorm // over the classes
 }

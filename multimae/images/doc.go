@@ -1,11 +1,11 @@
-// Package images takes Go images into a model and out of it, without any dependency but the
-// standard library.
+// Package images turns Go images into what a model takes, and what it predicts into images. It
+// needs the standard library alone.
 //
 // [Batch] makes a batch of the images of one view. [Picture] draws what a model predicts: colour,
-// depth in a perceptual colour map, classes in a fixed palette. The parts that both are made of are
-// for those who have their own sizes, crops or scales.
+// depth in a perceptual colour map, and classes in a fixed palette. Programs with sizes, crops or
+// scales of their own use the parts that these two are made of.
 //
-// Pixels are flat row-major slices. A slice of the wrong length is the caller's mistake and panics
-// with the lengths; NaN values do not: they are drawn in magenta, which none of the colour maps
-// contains, so that a diverged model is seen at a glance.
+// Pixels are flat row-major slices. A slice of the wrong length is a mistake of the caller and
+// panics. NaN values are drawn in magenta, which no colour map contains, so that a diverged model
+// is seen at a glance.
 package images

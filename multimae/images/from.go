@@ -10,22 +10,22 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Map is one modality of one view before normalisation: colour is 0..1, depth the 16-bit value /
-// 2^16 (also 0..1), class maps hold ids. Exactly one of Pix and IDs is set.
+// Map is one modality of one view before normalisation. Colour is in 0..1, depth is the 16-bit
+// value / 2^16, and class maps hold ids. Exactly one of Pix and IDs is set.
 type Map struct {
 	C, H, W int       // C is 0 for a class map
 	Pix     []float32 // image kinds: [C, H, W]
-	IDs     []uint8   // class maps: [H, W]; 254 marks padding, 255 ignored pixels
+	IDs     []uint8   // class maps: [H, W]; see multimae.IDPadding and IDIgnored
 }
 
-// SameShape says whether two maps have sides of the same ratio, to the pixel that the smaller one
-// is rounded by: only then can they show the same view.
+// SameShape reports whether the sides of two maps have the same ratio, up to the rounding of the
+// smaller one to whole pixels. Otherwise they cannot show the same view.
 func (m *Map) SameShape(o *Map) bool {
 	d := m.W*o.H - o.W*m.H
 	return max(d, -d) <= max(m.W, m.H, o.W, o.H)
 }
 
-// Size is the width and height of the largest of maps, to which crops refer.
+// Size returns the width and height of the largest map, to which crops refer.
 func Size(maps map[string]*Map) (w, h int) {
 	for _, m := range maps {
 		w, h = max(w, m.W), max(h, m.H)
@@ -50,11 +50,11 @@ func (p *Problem) Error() string {
 
 // From takes the values of one modality from an image of any size.
 //
-// For 3 channels it may be of any kind; alpha is dropped, grey is repeated. Values are v/255, or
-// v/65535 where the image has more than 8 bits. For 4 channels alpha is the last. For one channel
-// it is an image.Gray16 (v/65536) or, unless the modality is standardised per sample, an image.Gray
-// (v/255): 8 bits would quantise depth too coarsely. A class map is an image.Gray or image.Paletted
-// whose values are ids below NumClasses, 254 (padding) or 255 (ignore).
+// For 3 channels it may be any kind of image: alpha is dropped, and grey is repeated. Values are
+// v/255, or v/65535 where the image has more than 8 bits. For 4 channels alpha is the last. For one
+// channel it is an image.Gray16 (v/65536) or, unless the modality is standardised per sample, an
+// image.Gray (v/255): 8 bits would quantise depth too coarsely. A class map is an image.Gray or
+// image.Paletted whose values are ids below NumClasses, multimae.IDPadding or multimae.IDIgnored.
 //
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
@@ -118,8 +118,8 @@ func From(img image.Image, in *multimae.Input) (*Map, error) {
 	return out, nil
 }
 
-// Image is the reverse of From, without loss where 8 bits a colour are enough. Values are clamped
-// to what the image holds; a map of other than 1, 3 or 4 channels is an error.
+// Image is the inverse of From, up to the rounding of colour to 8 bits. Values are clamped to what
+// the image holds. A map of other than 1, 3 or 4 channels is an error.
 func (m *Map) Image() (image.Image, error) {
 	r := image.Rect(0, 0, m.W, m.H)
 	n := m.W * m.H
@@ -162,8 +162,8 @@ var unit = func() (t [256]float32) {
 	return t
 }()
 
-// fillColour fills a map of 3 or 4 channels. Alpha is a channel of its own and never multiplied
-// into colour.
+// fillColour fills a map of 3 or 4 channels. Alpha is a channel of its own, by which colours are
+// never multiplied.
 func fillColour(out *Map, img image.Image) {
 	w, h := out.W, out.H
 	plane := w * h
@@ -182,7 +182,7 @@ func fillColour(out *Map, img image.Image) {
 			}
 		}
 	}
-	if rgba, ok := img.(*image.RGBA); ok && rgba.Opaque() { // else its colours are multiplied by alpha
+	if rgba, ok := img.(*image.RGBA); ok && rgba.Opaque() { // otherwise its colours are multiplied by alpha
 		bytes4(rgba.Pix, rgba.Stride)
 		return
 	}
@@ -227,7 +227,7 @@ func fillColour(out *Map, img image.Image) {
 	}
 }
 
-// checkIDs refuses ids that the model has no class for.
+// checkIDs returns an error if the model has no class for an id.
 func checkIDs(out *Map, in *multimae.Input) error {
 	first, count := -1, 0
 	for i, id := range out.IDs {

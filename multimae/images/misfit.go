@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Misfit looks for a map that cannot show the same view as the largest one, because its sides have
-// another ratio. It returns the names of both, or "" if all maps fit.
+// Misfit looks for a map that cannot show the same view as the largest one, because the ratio of
+// its sides is different. It returns the names of both, or "" if all maps fit.
 func Misfit(views map[string]*Map) (name, largest string) {
 	names := slices.Sorted(maps.Keys(views))
 	for _, n := range names {

@@ -5,14 +5,14 @@ import (
 	"sync"
 )
 
-// ImageNetMean and ImageNetStd are the mean and deviation of colour, in R, G, B order, that
-// "imagenet" normalisation subtracts and divides by.
+// ImageNetMean and ImageNetStd are the mean and deviation of colour in ImageNet, in the order R, G,
+// B.
 var (
 	ImageNetMean = [3]float32{0.485, 0.456, 0.406}
 	ImageNetStd  = [3]float32{0.229, 0.224, 0.225}
 )
 
-// NormalizeRGB turns colour 0..1, [3, H, W], into what the model expects, in place.
+// NormalizeRGB normalises colour in 0..1, [3, H, W], in place, as multimae.NormalizeImageNet says.
 func NormalizeRGB(pix []float32) {
 	plane := len(pix) / 3
 	for c := range 3 {
@@ -23,8 +23,8 @@ func NormalizeRGB(pix []float32) {
 	}
 }
 
-// DenormalizeRGB undoes NormalizeRGB on [3, H, W], in place. Predictions may leave 0..1; they are
-// not clamped.
+// DenormalizeRGB is the inverse of NormalizeRGB. Predictions may be outside of 0..1; they are not
+// clamped.
 func DenormalizeRGB(pix []float32) {
 	plane := len(pix) / 3
 	for c := range 3 {
@@ -36,10 +36,9 @@ func DenormalizeRGB(pix []float32) {
 }
 
 // Standardize subtracts from pix the mean of its middle four fifths and divides by their deviation,
-// in place: of the n sorted values those at [int(0.1n), int(0.9n)) count, the variance is the
-// unbiased one, and 1e-6 is added to it under the root. So neither a few far outliers nor the unit
-// of depth reach the model. Where fewer than two values count (n ≤ 2), the variance is 0 and the
-// mean that of all values.
+// in place. Of the n sorted values those at [int(0.1n), int(0.9n)) count; the variance is the
+// unbiased one plus 1e-6. So the model sees neither a few far outliers nor the unit of depth. If
+// fewer than two values count (n ≤ 2), the mean is that of all values and the variance is 0.
 func Standardize(pix []float32) {
 	n := len(pix)
 	if n == 0 {
@@ -75,8 +74,9 @@ func trimmedMoments(pix []float32) (mean, variance float64) {
 	return mean, variance / float64(len(keys)-1)
 }
 
-// sortScratch sorts floats by a radix sort of three digits of 11 bits: linear whatever the values
-// (depth maps have long runs of equal ones), and several times faster than comparing.
+// sortScratch sorts floats by a radix sort of three digits of 11 bits. It takes linear time, also
+// for the long runs of equal values in depth maps, and is several times faster than a sort by
+// comparison.
 type sortScratch struct {
 	a, b []uint32
 	hist [3][2048]uint32
@@ -84,7 +84,7 @@ type sortScratch struct {
 
 var sortPool = sync.Pool{New: func() any { return new(sortScratch) }}
 
-// sort returns the keys of pix in ascending order. The slice is the scratch's.
+// sort returns the keys of pix in ascending order. The slice is part of the scratch.
 func (s *sortScratch) sort(pix []float32) []uint32 {
 	n := len(pix)
 	if cap(s.a) < n {
@@ -122,7 +122,7 @@ func (s *sortScratch) sort(pix []float32) []uint32 {
 	return src
 }
 
-// key maps floats to integers of the same order.
+// key maps floats to integers in the same order.
 func key(v float32) uint32 {
 	b := math.Float32bits(v)
 	return b ^ (uint32(int32(b)>>31) | 1<<31)

@@ -50,8 +50,9 @@ func Pixels(pix []float32, h, w int, normalization string, scale []float32) *ima
 	return RGB(pix, h, w)
 }
 
-// RGB returns the picture of pix [3,h,w], planes red, green, blue with values in 0..1. Values
-// outside are clamped; a pixel with a NaN is magenta. Undo a dataset's normalisation first.
+// RGB returns the picture of pix [3,h,w], the planes red, green and blue with values in 0..1.
+// Values outside are clamped; a pixel with a NaN is magenta. Call DenormalizeRGB first where the
+// values are normalised.
 func RGB(pix []float32, h, w int) *image.RGBA {
 	img := newImage("RGB", len(pix), 3, h, w)
 	n := h * w
@@ -66,10 +67,10 @@ func RGB(pix []float32, h, w int) *image.RGBA {
 	return img
 }
 
-// Depth returns the picture of pix [h,w] in the colour map viridis: lo and below dark violet, hi
-// and above yellow, NaN magenta. Viridis is perceptually uniform, so that equal steps in depth look
-// equal, and readable for the colour-blind. If hi is not above lo, every value is drawn in the
-// map's middle. Range finds bounds that outliers do not spoil.
+// Depth returns the picture of pix [h,w] in the colour map viridis: lo and less are dark violet, hi
+// and more are yellow, and NaN is magenta. Viridis is perceptually uniform, so that equal steps in
+// depth look equal, and readable for the colour-blind. If hi is not above lo, every value has the
+// colour in the middle. Range returns bounds that outliers do not spoil.
 func Depth(pix []float32, h, w int, lo, hi float32) *image.RGBA {
 	img := newImage("Depth", len(pix), 1, h, w)
 	scale := 1 / (float64(hi) - float64(lo))
@@ -87,8 +88,8 @@ func Depth(pix []float32, h, w int, lo, hi float32) *image.RGBA {
 	return img
 }
 
-// Range returns bounds for Depth: the values with a share of tail (0 ≤ tail < 0.5) of pix below lo
-// and above hi. NaN and infinities are left out; without any finite value it returns 0, 1.
+// Range returns bounds for Depth: a share of tail (0 ≤ tail < 0.5) of pix is below lo, and as much
+// above hi. NaN and infinities are left out. Without any finite value it returns 0, 1.
 func Range(pix []float32, tail float64) (lo, hi float32) {
 	finite := make([]float32, 0, len(pix))
 	for _, v := range pix {
@@ -107,9 +108,9 @@ func Range(pix []float32, tail float64) (lo, hi float32) {
 	return finite[k], finite[len(finite)-1-k]
 }
 
-// Classes returns the picture of the class ids [h,w]. Each id has one colour in every picture and
-// on every run: a palette of 255 well separated colours, repeated for ids above 255. The ignore id
-// 255 and negative ids are black.
+// Classes returns the picture of the class ids [h,w]. An id has the same colour in every picture:
+// the palette has 255 well separated colours, which repeat for ids above 255. multimae.IDIgnored
+// and negative ids are black.
 func Classes(ids []int32, h, w int) *image.RGBA {
 	img := newImage("Classes", len(ids), 1, h, w)
 	for i, id := range ids {
@@ -120,13 +121,13 @@ func Classes(ids []int32, h, w int) *image.RGBA {
 
 // ClassColor returns the colour in which Classes draws an id, for a legend.
 func ClassColor(id int32) color.RGBA {
-	if id < 0 || id == 255 {
+	if id < 0 || id == multimae.IDIgnored {
 		return ignoreColor
 	}
-	return classPalette[id%255]
+	return classPalette[int(id)%len(classPalette)]
 }
 
-// newImage checks that n values make channels planes of h×w pixels and returns the blank picture.
+// newImage returns a blank picture, after checking that n values are channels planes of h×w pixels.
 func newImage(what string, n, channels, h, w int) *image.RGBA {
 	if h < 0 || w < 0 || n != channels*h*w {
 		panic(fmt.Sprintf("images: %s: got %d values, want %d x %d x %d", what, n, channels, h, w))
@@ -179,7 +180,8 @@ var viridisFit = [7][3]float64{
 
 // newClassPalette returns the colours of the ids 0..254. Hues follow the golden ratio, which keeps
 // any number of consecutive ids far apart on the circle; lightness and chroma alternate, which
-// separates the ids whose hues come close. It works in Oklch, where distance is what the eye sees.
+// separates ids with similar hues. All this is in Oklch, where distances are those that the eye
+// sees.
 func newClassPalette() (palette [255]color.RGBA) {
 	lightness := [...]float64{0.66, 0.82, 0.50, 0.74, 0.58, 0.90, 0.42}
 	chroma := [...]float64{0.17, 0.11, 0.15, 0.06}
@@ -191,8 +193,8 @@ func newClassPalette() (palette [255]color.RGBA) {
 }
 
 // oklch converts a colour of Björn Ottosson's Oklab in polar form
-// (https://bottosson.github.io/posts/oklab/, public domain) to sRGB, taking chroma away until the
-// colour exists.
+// (https://bottosson.github.io/posts/oklab/, public domain) to sRGB, with as much less chroma as it
+// takes for the colour to exist there.
 func oklch(l, c, hue float64) color.RGBA {
 	for ; ; c -= 0.005 {
 		a, b := max(c, 0)*math.Cos(hue), max(c, 0)*math.Sin(hue)

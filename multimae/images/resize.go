@@ -15,7 +15,7 @@ type Crop struct {
 	Flip         bool // left to right
 }
 
-// Square is the largest centred square of a w×h image.
+// Square returns the largest centred square of a w×h image.
 func Square(w, h int) Crop {
 	s := min(w, h)
 	return Crop{X: (w - s) / 2, Y: (h - s) / 2, W: s, H: s, FullW: w, FullH: h}
@@ -27,7 +27,7 @@ type Resizer struct {
 	x, y taps
 }
 
-// taps are the weights of one axis of a resize: output j is the sum of weight[j*k+i] ·
+// taps are the weights along one axis of a resize: output j is the sum of weight[j*k+i] ·
 // input[first[j]+i] over i < k.
 type taps struct {
 	k      int
@@ -35,9 +35,9 @@ type taps struct {
 	weight []float32
 }
 
-// set fills t for resizing the span [at, at+in) of an axis of limit pixels to out pixels by a
-// triangle filter as wide as the output pixel where that is the larger: bilinear when enlarging,
-// antialiased when reducing. Pixels outside the span take no part.
+// set makes t resize the span [at, at+in) of an axis of limit pixels to out pixels by a triangle
+// filter, whose half width is an input pixel or an output pixel, whichever is larger: bilinear when
+// enlarging, antialiased when reducing. Pixels outside the span do not count.
 func (t *taps) set(at, in float64, out, limit int) {
 	scale := in / float64(out)
 	support := max(scale, 1)
@@ -114,8 +114,8 @@ func (t *taps) row(dst, src []float32, flip bool) {
 	}
 }
 
-// classes is image for class maps: the nearest pixel to the centre of each output pixel. Padding
-// becomes ignore, the one id that losses know.
+// classes is image for class maps. It takes the pixel nearest to the centre of each output pixel.
+// Padding becomes ignored.
 func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 	cols := resize(z.x.first, out)
 	z.x.first = cols
@@ -144,10 +144,10 @@ func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 	}
 }
 
-// Place writes sample number at of a batch that has room for it: of each input that the batch has
-// the crop, resized to the batch's size over the input's stride and normalised as the model
-// expects. Pixels are averaged or interpolated linearly; of class ids the nearest is taken, and
-// padding becomes ignored. maps must have those inputs, in the right kind.
+// Place writes sample number at of a batch that has room for it. For each input that the batch has,
+// it resizes the crop to the size of the batch over the stride of the input, and normalises it for
+// the model. Pixels are averaged or interpolated linearly. Of class ids it takes the nearest, and
+// padding becomes ignored. maps must have these inputs, in the right kind.
 func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs []multimae.Input, c Crop) {
 	for i := range inputs {
 		m := &inputs[i]
@@ -175,8 +175,8 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 	}
 }
 
-// Reshape makes b a batch of n samples of these inputs, of size×size pixels, keeping its buffers
-// where they are large enough. The values are undefined.
+// Reshape makes b a batch of n samples of these inputs, of size×size pixels. It reuses the buffers
+// of b where they are large enough. The values are undefined.
 func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
 	b.Size, b.H, b.W = n, size, size
 	if b.Images == nil {
@@ -193,5 +193,5 @@ func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
 	}
 }
 
-// resize returns n values, in the memory of s where that is enough.
+// resize returns n values, in the memory of s if that is large enough.
 func resize[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
