@@ -37,20 +37,21 @@ func newInputAdapter(m *Backbone, in *Input) *inputAdapter {
 	return a
 }
 
-// project returns the projections [R, D] of the R visible patches of the modality, in the order of
-// the rows that show them. patches has for each row the patch, or none: see layout.of. Masked
-// patches cost nothing.
-func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []int32) *tensor.Tensor {
-	shown := t.Ints(len(patches))[:0] // rows
+// project returns the projections [R, D] of the R visible patches of the modality, and for each row
+// of the encoder's tokens which of them it shows, or none. patches says which patch of the modality
+// a row shows, or none. Masked patches cost nothing.
+func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []int32) (x *tensor.Tensor, rows []int32) {
+	s := t.Scope()
+	rows = t.Ints(len(patches))
+	shown := t.Ints(len(patches))[:0] // rows that show the modality
 	for r, p := range patches {
+		rows[r] = when(p != none, int32(len(shown)))
 		if p != none {
 			shown = append(shown, int32(r))
 		}
 	}
-	s := t.Scope()
 	h, w := b.H/a.in.Stride, b.W/a.in.Stride
 	pixels := a.side * a.side
-	var x *tensor.Tensor // [R, channels·side·side]
 	if a.classes == nil {
 		images := b.Images[a.in.Name]
 		image, patch := a.channels*h*w, a.channels*pixels
@@ -67,7 +68,7 @@ func (a *inputAdapter) project(t *tensor.Tape, b *Batch, l *layout, patches []in
 		}
 		x = embedClasses(t, a.classes, ids, pixels)
 	}
-	return s.Keep(tensor.Linear(t, x, a.weight, a.bias))
+	return s.Keep(tensor.Linear(t, x, a.weight, a.bias)), rows
 }
 
 // embedClasses returns [R, E·P] for ids [R, P]: the embeddings of the P pixels of each patch, with

@@ -113,8 +113,9 @@ func (m *Backbone) embed(t *tensor.Tape, b *Batch, l *layout) *tensor.Tensor {
 			continue
 		}
 		patches := l.of(t, k)
+		projected, rows := a.project(t, b, l, patches)
 		sum = append(sum,
-			tensor.Source{Table: a.project(t, b, l, patches), Rows: count(t, patches)},
+			tensor.Source{Table: projected, Rows: rows},
 			tensor.Source{Table: a.pos.rows(l.nh, l.nw), Rows: patches})
 	}
 	if m.global != nil {

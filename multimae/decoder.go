@@ -66,20 +66,10 @@ func (a *decoder) context(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.T
 	rows := len(l.index)
 	sum := []tensor.Source{
 		{Table: c, Rows: choose(t, rows, func(r int) int32 { return int32(r) })},
-		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, rows, func(r int) int32 {
-			if l.modality[r] == global {
-				return none
-			}
-			return l.index[r]
-		})},
+		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, rows, func(r int) int32 { return when(l.modality[r] != global, l.index[r]) })},
 	}
 	for k, name := range l.inputs {
-		sum = append(sum, tensor.Source{Table: a.tasks[name], Rows: choose(t, rows, func(r int) int32 {
-			if int(l.modality[r]) != k {
-				return none
-			}
-			return 0
-		})})
+		sum = append(sum, tensor.Source{Table: a.tasks[name], Rows: choose(t, rows, func(r int) int32 { return when(int(l.modality[r]) == k, 0) })})
 	}
 	return tensor.GatherSum(t, c.Shape, sum...)
 }
@@ -96,12 +86,7 @@ func (a *decoder) queries(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.T
 	}
 	if k := slices.Index(l.inputs, a.out.Task); k >= 0 && a.out.UseTaskQueries {
 		shown := choose(t, size*patches, func(i int) int32 { return l.row[(i/patches*len(l.inputs)+k)*patches+i%patches] })
-		masked := choose(t, size*patches, func(i int) int32 {
-			if shown[i] != none {
-				return none
-			}
-			return 0
-		})
+		masked := choose(t, size*patches, func(i int) int32 { return when(shown[i] == none, 0) })
 		sum = append(sum, tensor.Source{Table: c, Rows: shown}, tensor.Source{Table: a.maskToken, Rows: masked})
 	} else {
 		sum = append(sum, tensor.Source{Table: a.maskToken, Rows: choose(t, size*patches, first)})

@@ -12,8 +12,8 @@ import (
 
 // The files of a model folder.
 const (
-	ConfigFile  = modelfolder.ConfigFile
-	WeightsFile = modelfolder.WeightsFile
+	ConfigFile  = modelfolder.ConfigFile  // config.json
+	WeightsFile = modelfolder.WeightsFile // model.safetensors
 )
 
 // Load reads a model folder, such as os.DirFS(dir) or an embed.FS: config.json and

@@ -6,29 +6,27 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// layout says which token of a batch is in which row of the encoder's tokens, [B·(T+G), D]. Those
-// of a sample are its visible patches in the order of the masks, and then the global tokens.
-//
-// Its functions return row numbers for tensor.GatherSum, which adds nothing for the number none.
+// layout says which token is in which row of the encoder's tokens, [B·(T+G), D]. A sample has its
+// visible patches first, in the order of the masks, and then the global tokens.
 type layout struct {
 	inputs []string // modalities present
 	nh, nw int      // the grid of patches
 	length int      // tokens of a sample, T+G
-	// For each row its modality, a number of inputs or global; and which of its patches the row
-	// shows, or which global token it is.
+	// modality and index say what each row shows: patch number index of modality number modality of
+	// inputs, or global token number index.
 	modality, index []int32
-	// For each patch of each modality of each sample, [B, M, nh·nw], the row that shows it, or none
-	// where it is masked.
+	// row says where each patch of each modality of each sample is, [B, M, nh·nw]: in which row, or
+	// none if it is masked.
 	row []int32
 }
 
 const (
-	none   = -1
+	none   = -1 // no row of a table: tensor.GatherSum adds nothing
 	global = -1 // in layout.modality
 )
 
-// layout returns that of a batch, after checking both the batch and the masks. Nil masks show all
-// tokens in ascending order.
+// layout checks a batch and its masks and returns their layout. Nil masks show all tokens in
+// ascending order.
 func (m *Backbone) layout(t *tensor.Tape, b *Batch, masks *Masks) (*layout, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
@@ -68,17 +66,12 @@ func (m *Backbone) layout(t *tensor.Tape, b *Batch, masks *Masks) (*layout, erro
 	return l, nil
 }
 
-// of returns for each row the patch it shows, or which global token it is, if it is of a modality.
+// of returns for each row its index if the row is of a modality, else none.
 func (l *layout) of(t *tensor.Tape, modality int) []int32 {
-	return choose(t, len(l.index), func(r int) int32 {
-		if int(l.modality[r]) != modality {
-			return none
-		}
-		return l.index[r]
-	})
+	return choose(t, len(l.index), func(r int) int32 { return when(int(l.modality[r]) == modality, l.index[r]) })
 }
 
-// choose returns n numbers in the memory of the tape.
+// choose returns the numbers of n rows, in the memory of the tape.
 func choose(t *tensor.Tape, n int, number func(i int) int32) []int32 {
 	s := t.Ints(n)
 	for i := range s {
@@ -87,14 +80,10 @@ func choose(t *tensor.Tape, n int, number func(i int) int32) []int32 {
 	return s
 }
 
-// count numbers the elements of s that are not none.
-func count(t *tensor.Tape, s []int32) []int32 {
-	n := int32(0)
-	return choose(t, len(s), func(i int) int32 {
-		if s[i] == none {
-			return none
-		}
-		n++
-		return n - 1
-	})
+// when returns row if ok, else none.
+func when(ok bool, row int32) int32 {
+	if ok {
+		return row
+	}
+	return none
 }
