@@ -21,21 +21,11 @@ const (
 // The model is frozen, ready to predict from any number of goroutines; see LoadFrom for one to
 // train. Errors name the file and list every key that is missing, unexpected or of another shape.
 func Load(fsys fs.FS) (*Model, error) {
-	c, err := LoadConfig(fsys, ConfigFile)
-	if err != nil {
-		return nil, err
+	m, err := modelfolder.Load(fsys, LoadConfig, LoadFrom)
+	if err == nil {
+		m.Params.Freeze()
 	}
-	f, err := modelfolder.OpenWeights(fsys)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	m, err := LoadFrom(c, f)
-	if err != nil {
-		return nil, err
-	}
-	m.Params.Freeze()
-	return m, nil
+	return m, err
 }
 
 // LoadDir is Load for a folder on disk, with its path in the errors.

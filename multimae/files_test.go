@@ -182,7 +182,7 @@ func TestLoadHostile(t *testing.T) {
 			f := folderOf(t, small)
 			f[ConfigFile].Data = c.JSON()
 			var err error
-			if n := allocated(func() { _, err = Load(f) }); n > 8<<20 {
+			if n := testkit.Allocated(func() { _, err = Load(f) }); n > 8<<20 {
 				t.Errorf("%d bytes for files of %d", n, len(f[ConfigFile].Data)+len(f[WeightsFile].Data))
 			}
 			testkit.ErrorNames(t, err, "config.json", "model.safetensors")

@@ -1,21 +1,12 @@
 package multimae
 
 import (
-	"runtime"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
-
-// allocated returns how many bytes f allocates.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
 
 // TestSteadyStep checks that a training step, once its memory is there, allocates nothing that
 // grows with the batch or the image. Masks vary, and with them the tokens of each modality.
@@ -43,9 +34,9 @@ func TestSteadyStep(t *testing.T) {
 		// with the same masks has none.
 		most := uint64(0)
 		for seed := range uint64(10) {
-			least := allocated(func() { one(seed) })
+			least := testkit.Allocated(func() { one(seed) })
 			for range 2 {
-				least = min(least, allocated(func() { one(seed) }))
+				least = min(least, testkit.Allocated(func() { one(seed) }))
 			}
 			most = max(most, least)
 		}

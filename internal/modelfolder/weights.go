@@ -24,6 +24,21 @@ const (
 // otherWeights are names of PyTorch checkpoints that a folder may have instead of WeightsFile.
 var otherWeights = []string{"pytorch_model.bin", "model.pth"}
 
+// Load reads a model folder: its configuration by config, and the model from that and its weights by
+// from.
+func Load[C, M any](fsys fs.FS, config func(fs.FS, string) (C, error), from func(C, weights.File) (M, error)) (m M, err error) {
+	c, err := config(fsys, ConfigFile)
+	if err != nil {
+		return m, err
+	}
+	f, err := OpenWeights(fsys)
+	if err != nil {
+		return m, err
+	}
+	defer f.Close()
+	return from(c, f)
+}
+
 // OpenWeights opens the weights of a model folder: model.safetensors, or where that is missing
 // pytorch_model.bin or model.pth.
 func OpenWeights(fsys fs.FS) (weights.File, error) {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -80,6 +81,15 @@ func ErrorNames(t testing.TB, err error, words ...string) {
 			return
 		}
 	}
+}
+
+// Allocated returns how many bytes the program allocates while f runs.
+func Allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }
 
 // EachLevel runs a test, as a subtest, at each SIMD level that this machine has and GOMAE_SIMD

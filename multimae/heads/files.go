@@ -13,21 +13,11 @@ import (
 // Load reads a model folder as multimae.Load does. The model is frozen, ready to predict from any
 // number of goroutines; see LoadFrom for one to train.
 func Load(fsys fs.FS) (*Model, error) {
-	c, err := LoadConfig(fsys, modelfolder.ConfigFile)
-	if err != nil {
-		return nil, err
+	m, err := modelfolder.Load(fsys, LoadConfig, LoadFrom)
+	if err == nil {
+		m.Params.Freeze()
 	}
-	f, err := modelfolder.OpenWeights(fsys)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	m, err := LoadFrom(c, f)
-	if err != nil {
-		return nil, err
-	}
-	m.Params.Freeze()
-	return m, nil
+	return m, err
 }
 
 // LoadDir is Load for a folder on disk, with its path in the errors.

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -293,15 +292,6 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// allocated returns how many bytes f allocates.
-func allocated(f func()) uint64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
-}
-
 // TestLoadHostile has configurations of models far larger than the file of weights: they must be
 // refused before the memory is asked for.
 func TestLoadHostile(t *testing.T) {
@@ -339,7 +329,7 @@ func TestLoadHostile(t *testing.T) {
 			f := folderOf(t, small)
 			f[multimae.ConfigFile].Data = c.JSON()
 			var err error
-			if n := allocated(func() { _, err = Load(f) }); n > 8<<20 {
+			if n := testkit.Allocated(func() { _, err = Load(f) }); n > 8<<20 {
 				t.Errorf("%d bytes for files of %d", n, len(f[multimae.ConfigFile].Data)+len(f[multimae.WeightsFile].Data))
 			}
 			testkit.ErrorNames(t, err, "config.json", "model.safetensors")

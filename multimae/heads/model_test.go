@@ -437,9 +437,9 @@ func TestSteadyStep(t *testing.T) {
 		// The least of some steps: the runtime allocates a few KB of its own between others, and
 		// the scratch memory of a worker grows when it first gets the part of the work that needs
 		// most.
-		least := allocated(one)
+		least := testkit.Allocated(one)
 		for range 11 {
-			least = min(least, allocated(one))
+			least = min(least, testkit.Allocated(one))
 		}
 		return least
 	}

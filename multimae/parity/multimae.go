@@ -13,16 +13,7 @@ import (
 
 // openMultiMAE reads a dump of pre-training.
 func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
-	config, err := multimae.LoadConfig(fsys, multimae.ConfigFile)
-	if err != nil {
-		return nil, err
-	}
-	f, err := modelfolder.OpenWeights(fsys)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	m, err := multimae.LoadFrom(config, f)
+	m, err := modelfolder.Load(fsys, multimae.LoadConfig, multimae.LoadFrom)
 	if err != nil {
 		return nil, err
 	}

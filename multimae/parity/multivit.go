@@ -12,16 +12,7 @@ import (
 
 // openMultiViT reads a dump of fine-tuning.
 func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error) {
-	config, err := heads.LoadConfig(fsys, modelfolder.ConfigFile)
-	if err != nil {
-		return nil, err
-	}
-	f, err := modelfolder.OpenWeights(fsys)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	m, err := heads.LoadFrom(config, f)
+	m, err := modelfolder.Load(fsys, heads.LoadConfig, heads.LoadFrom)
 	if err != nil {
 		return nil, err
 	}
