@@ -144,8 +144,8 @@ func TestValueLoss(t *testing.T) {
 	}
 }
 
-// TestNothingCounts: a batch in which no pixel counts has the loss 0 and no gradient, and does not
-// end in NaN.
+// TestNothingCounts has a batch in which no pixel counts: its loss is 0 without a gradient, and not
+// NaN.
 func TestNothingCounts(t *testing.T) {
 	for _, name := range []string{"mean", "parts", "normals", "convdepth"} {
 		c := oneOutput(name)
@@ -172,7 +172,7 @@ func TestNothingCounts(t *testing.T) {
 	}
 }
 
-// TestNoTarget: an output without a target has no loss, and the others have theirs.
+// TestNoTarget checks that an output without a target has no loss, and that the others have theirs.
 func TestNoTarget(t *testing.T) {
 	m := newModel(t, smallConfig())
 	b, targets := newBatch(m.Config, 2, 32, 32, "rgb", "semseg"), newTargets(m.Config, 2, 32, 32)

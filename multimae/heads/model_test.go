@@ -75,8 +75,8 @@ func TestMainTokens(t *testing.T) {
 	}
 }
 
-// TestMainTaskOrder: main tasks in another order are the same model with the columns of the first
-// projection in another order.
+// TestMainTaskOrder checks that main tasks in another order are the same model with the columns of
+// the first projection in another order.
 func TestMainTaskOrder(t *testing.T) {
 	for _, name := range []string{"convdepth", "parts", "depth"} {
 		c := oneOutput(name)
@@ -168,7 +168,7 @@ func TestForwardErrors(t *testing.T) {
 	}
 }
 
-// TestNoGlobalTokens: the linear head then takes the last patch.
+// TestNoGlobalTokens checks that without global tokens the linear head takes the last patch.
 func TestNoGlobalTokens(t *testing.T) {
 	c := smallConfig()
 	c.NumGlobalTokens = 0
@@ -275,8 +275,8 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// TestGradients: what has a part in an output has a gradient, and the unit that DPT stores but does
-// not use is not trained.
+// TestGradients checks that all parameters that an output is computed from have a gradient, and
+// that the unit which DPT stores but does not use is not trained.
 func TestGradients(t *testing.T) {
 	m := newModel(t, smallConfig())
 	step(t, m, tensor.NewTape(nil), newBatch(m.Config, 2, 32, 32, "rgb", "semseg"), newTargets(m.Config, 2, 32, 32), nil)

@@ -84,7 +84,7 @@ func TestFromColour(t *testing.T) {
 	}
 }
 
-// TestFromGrey: depth, other single channels and class ids.
+// TestFromGrey takes depth, other single channels and class ids, and turns them back into images.
 func TestFromGrey(t *testing.T) {
 	full := image.Rect(2, 3, 7, 8)
 	part := image.Rect(3, 4, 6, 6)
