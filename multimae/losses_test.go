@@ -41,66 +41,67 @@ func TestLosses(t *testing.T) {
 			c.Outputs[3].Loss = LossL1
 		}, []string{"rgb", "depth"}, 16, 16, 4},
 	} {
-		cfg := smallConfig()
-		c.set(cfg)
-		m := newModel(t, cfg)
-		const size = 4
-		b := newBatch(cfg, size, c.h, c.w, 1, cfg.Inputs.Names()...)
-		masks := newMasks(t, cfg, b, c.visible, 2, c.inputs...)
-		nh, nw := cfg.Grid(c.h, c.w)
-		var preds []*tensor.Tensor
-		var preds64 [][]float64
-		for i, o := range cfg.Outputs {
-			p := cfg.PatchSize / o.Stride
-			x := tensor.New(size, nh*nw, o.Channels*p*p).WithGrad()
-			r := nn.NewRNG(3, uint64(i))
-			wide := make([]float64, len(x.Data))
-			for k := range x.Data {
-				x.Data[k] = float32(2 * r.Normal())
-				wide[k] = float64(x.Data[k])
-			}
-			preds, preds64 = append(preds, x), append(preds64, wide)
-		}
-		r := newRef(m)
-		each64, total64 := r.losses(preds64, b, masks)
-		testkit.EachLevel(t, func(t *testing.T) {
-			what := c.what + ": "
-			tape := tensor.NewTape(nil)
-			for _, p := range preds {
-				clear(p.Grad)
-			}
-			losses, err := m.Losses(tape, preds, b, masks)
-			if err != nil {
-				t.Fatal(what, err)
-			}
-			total := Total(tape, losses)
-			tape.Backward(total)
-			near(t, what+"total", total.Data, []float64{total64})
-			for i := range cfg.Outputs {
-				o := &cfg.Outputs[i]
-				near(t, what+"loss of "+o.Name, losses[i].Data, each64[i:i+1])
-				// One direction tells all elements apart. Quadratic and linear losses have no
-				// truncation error but where |p−t| has its kink.
-				dir, moved := make([]float64, len(preds64[i])), make([]float64, len(preds64[i]))
-				rng := nn.NewRNG(4, uint64(i))
-				got, gg := 0.0, 0.0
-				for k := range dir {
-					dir[k] = rng.Normal()
-					got += float64(preds[i].Grad[k]) * dir[k]
-					gg += float64(preds[i].Grad[k]) * float64(preds[i].Grad[k])
+		t.Run(c.what, func(t *testing.T) {
+			cfg := smallConfig()
+			c.set(cfg)
+			m := newModel(t, cfg)
+			const size = 4
+			b := newBatch(cfg, size, c.h, c.w, 1, cfg.Inputs.Names()...)
+			masks := newMasks(t, cfg, b, c.visible, 2, c.inputs...)
+			nh, nw := cfg.Grid(c.h, c.w)
+			var preds []*tensor.Tensor
+			var preds64 [][]float64
+			for i, o := range cfg.Outputs {
+				p := cfg.PatchSize / o.Stride
+				x := tensor.New(size, nh*nw, o.Channels*p*p).WithGrad()
+				r := nn.NewRNG(3, uint64(i))
+				wide := make([]float64, len(x.Data))
+				for k := range x.Data {
+					x.Data[k] = float32(2 * r.Normal())
+					wide[k] = float64(x.Data[k])
 				}
-				at := func(h float64) float64 {
+				preds, preds64 = append(preds, x), append(preds64, wide)
+			}
+			r := newRef(m)
+			each64, total64 := r.losses(preds64, b, masks)
+			testkit.EachLevel(t, func(t *testing.T) {
+				tape := tensor.NewTape(nil)
+				for _, p := range preds {
+					clear(p.Grad)
+				}
+				losses, err := m.Losses(tape, preds, b, masks)
+				if err != nil {
+					t.Fatal(err)
+				}
+				total := Total(tape, losses)
+				tape.Backward(total)
+				near(t, "total", total.Data, []float64{total64})
+				for i := range cfg.Outputs {
+					o := &cfg.Outputs[i]
+					near(t, "loss of "+o.Name, losses[i].Data, each64[i:i+1])
+					// One direction tells all elements apart. Quadratic and linear losses have no
+					// truncation error but where |p−t| has its kink.
+					dir, moved := make([]float64, len(preds64[i])), make([]float64, len(preds64[i]))
+					rng := nn.NewRNG(4, uint64(i))
+					got, gg := 0.0, 0.0
 					for k := range dir {
-						moved[k] = preds64[i][k] + h*dir[k]
+						dir[k] = rng.Normal()
+						got += float64(preds[i].Grad[k]) * dir[k]
+						gg += float64(preds[i].Grad[k]) * float64(preds[i].Grad[k])
 					}
-					return r.loss(o, moved, b, masks)
+					at := func(h float64) float64 {
+						for k := range dir {
+							moved[k] = preds64[i][k] + h*dir[k]
+						}
+						return r.loss(o, moved, b, masks)
+					}
+					const h = 1e-6
+					want := (at(h) - at(-h)) / (2 * h)
+					if off := within*math.Sqrt(gg) + 1e-8; !(math.Abs(got-want) <= off) {
+						t.Errorf("the gradient of %s is %v in a direction, want %v ± %.2g", o.Name, got, want, off)
+					}
 				}
-				const h = 1e-6
-				want := (at(h) - at(-h)) / (2 * h)
-				if off := within*math.Sqrt(gg) + 1e-8; !(math.Abs(got-want) <= off) {
-					t.Errorf("%sthe gradient of %s is %v in a direction, want %v ± %.2g", what, o.Name, got, want, off)
-				}
-			}
+			})
 		})
 	}
 }

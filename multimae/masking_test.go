@@ -119,54 +119,56 @@ func TestShares(t *testing.T) {
 	for _, alphas := range [][]float64{
 		{1, 1, 1}, {0.5, 2, 5}, {0.2, 0.2}, {10, 20, 30, 40}, {1000, 1000, 1000}, {0.7, 1, 1, 1, 1, 1, 1, 3}, {1e9, 2e8}, {0.5, 1e3, 10},
 	} {
-		draws := shares(n, 1, alphas...)
-		total := 0.
-		for _, a := range alphas {
-			total += a
-		}
-		column := func(f func(s []float64) float64) []float64 {
-			c := make([]float64, n)
-			for i := range c {
-				c[i] = f(draws[i])
+		t.Run(fmt.Sprint(alphas), func(t *testing.T) {
+			draws := shares(n, 1, alphas...)
+			total := 0.
+			for _, a := range alphas {
+				total += a
 			}
-			return c
-		}
-		// A share is Beta distributed, and so is the sum of any shares.
-		marginal := func(x []float64, a float64, what string, args ...any) {
-			t.Helper()
-			cdf := stattest.BetaCDF(a, total-a)
-			if total > 1e6 { // as good as normal
-				mean, sd := a/total, math.Sqrt(a*(total-a)/(total+1))/total
-				cdf = func(v float64) float64 { return stattest.NormalCDF((v - mean) / sd) }
-			}
-			if d := stattest.KS(x, cdf); d > stattest.KSLimit {
-				t.Errorf("%v: %s against Beta: √n·D = %.2f", alphas, fmt.Sprintf(what, args...), d)
-			}
-		}
-		for i, a := range alphas {
-			for j, b := range alphas[:i+1] {
-				want := -a * b / (total * total * (total + 1))
-				if i == j {
-					want = a * (total - a) / (total * total * (total + 1))
+			column := func(f func(s []float64) float64) []float64 {
+				c := make([]float64, n)
+				for i := range c {
+					c[i] = f(draws[i])
 				}
-				// The mean of these products is the covariance.
-				x := column(func(s []float64) float64 { return (s[i] - a/total) * (s[j] - b/total) })
+				return c
+			}
+			// A share is Beta distributed, and so is the sum of any shares.
+			marginal := func(x []float64, a float64, what string, args ...any) {
+				t.Helper()
+				cdf := stattest.BetaCDF(a, total-a)
+				if total > 1e6 { // as good as normal
+					mean, sd := a/total, math.Sqrt(a*(total-a)/(total+1))/total
+					cdf = func(v float64) float64 { return stattest.NormalCDF((v - mean) / sd) }
+				}
+				if d := stattest.KS(x, cdf); d > stattest.KSLimit {
+					t.Errorf("%v: %s against Beta: √n·D = %.2f", alphas, fmt.Sprintf(what, args...), d)
+				}
+			}
+			for i, a := range alphas {
+				for j, b := range alphas[:i+1] {
+					want := -a * b / (total * total * (total + 1))
+					if i == j {
+						want = a * (total - a) / (total * total * (total + 1))
+					}
+					// The mean of these products is the covariance.
+					x := column(func(s []float64) float64 { return (s[i] - a/total) * (s[j] - b/total) })
+					got, sd := meanStdDev(x)
+					if z := (got - want) / sd * math.Sqrt(n); math.Abs(z) > 4.5 {
+						t.Errorf("%v: covariance %d, %d is %.4g, want %.4g: %.1f standard errors", alphas, i, j, got, want, z)
+					}
+				}
+				x := column(func(s []float64) float64 { return s[i] })
 				got, sd := meanStdDev(x)
-				if z := (got - want) / sd * math.Sqrt(n); math.Abs(z) > 4.5 {
-					t.Errorf("%v: covariance %d, %d is %.4g, want %.4g: %.1f standard errors", alphas, i, j, got, want, z)
+				if z := (got - a/total) / sd * math.Sqrt(n); math.Abs(z) > 4 {
+					t.Errorf("%v: mean %d is %.4g, want %.4g: %.1f standard errors", alphas, i, got, a/total, z)
+				}
+				marginal(x, a, "share %d", i)
+				if k := (i + 1) % len(alphas); len(alphas) > 2 {
+					x = column(func(s []float64) float64 { return s[i] + s[k] })
+					marginal(x, a+alphas[k], "shares %d + %d", i, k)
 				}
 			}
-			x := column(func(s []float64) float64 { return s[i] })
-			got, sd := meanStdDev(x)
-			if z := (got - a/total) / sd * math.Sqrt(n); math.Abs(z) > 4 {
-				t.Errorf("%v: mean %d is %.4g, want %.4g: %.1f standard errors", alphas, i, got, a/total, z)
-			}
-			marginal(x, a, "share %d", i)
-			if k := (i + 1) % len(alphas); len(alphas) > 2 {
-				x = column(func(s []float64) float64 { return s[i] + s[k] })
-				marginal(x, a+alphas[k], "shares %d + %d", i, k)
-			}
-		}
+		})
 	}
 }
 
@@ -177,54 +179,56 @@ func TestSmallShares(t *testing.T) {
 		{1e-3, 1e-3, 1e-3}, {1e-3, 2e-3, 4e-3}, {1e-6, 2e-6, 3e-6, 4e-6}, {1e-300, 3e-300},
 		{math.SmallestNonzeroFloat64, math.SmallestNonzeroFloat64}, {1e-3, 1e3}, {1e-9, 1e9},
 	} {
-		total := 0.
-		for _, a := range alphas {
-			total += a
-		}
-		got, want := map[int]int{}, map[int]float64{}
-		below := map[float64]int{}
-		for _, s := range shares(n, 2, alphas...) {
-			sum := 0.
-			for i, l := range s {
-				if !(l >= 0 && l <= 1) {
-					t.Fatalf("%v: shares %v", alphas, s)
+		t.Run(fmt.Sprint(alphas), func(t *testing.T) {
+			total := 0.
+			for _, a := range alphas {
+				total += a
+			}
+			got, want := map[int]int{}, map[int]float64{}
+			below := map[float64]int{}
+			for _, s := range shares(n, 2, alphas...) {
+				sum := 0.
+				for i, l := range s {
+					if !(l >= 0 && l <= 1) {
+						t.Fatalf("%v: shares %v", alphas, s)
+					}
+					sum += l
+					if l >= 0.5 {
+						got[i]++
+					}
 				}
-				sum += l
-				if l >= 0.5 {
-					got[i]++
+				if math.Abs(sum-1) > 1e-15 {
+					t.Fatalf("%v: shares %v add to 1%+.2g", alphas, s, sum-1)
+				}
+				for _, x := range []float64{1e-250, 1e-100, 1e-20, 1e-3} {
+					if s[0] <= x {
+						below[x]++
+					}
 				}
 			}
-			if math.Abs(sum-1) > 1e-15 {
-				t.Fatalf("%v: shares %v add to 1%+.2g", alphas, s, sum-1)
+			if total < 0.1 { // one modality has nearly everything
+				for i, a := range alphas {
+					want[i] = n * a / total
+				}
+				few := n
+				for _, k := range got {
+					few -= k
+				}
+				if few > 10 {
+					t.Errorf("%v: no share is above ½ in %d of %d", alphas, few, n)
+				}
+				chiSquare(t, fmt.Sprint(alphas), got, want)
 			}
-			for _, x := range []float64{1e-250, 1e-100, 1e-20, 1e-3} {
-				if s[0] <= x {
-					below[x]++
+			if total < 1e-300 || total > 1e6 {
+				return
+			}
+			for x, k := range below {
+				p := stattest.BetaCDF(alphas[0], total-alphas[0])(x)
+				if z := (float64(k) - n*p) / math.Sqrt(n*p*(1-p)+1); math.Abs(z) > 4 {
+					t.Errorf("%v: %d of %d shares are below %g, want %.0f", alphas, k, n, x, n*p)
 				}
 			}
-		}
-		if total < 0.1 { // one modality has nearly everything
-			for i, a := range alphas {
-				want[i] = n * a / total
-			}
-			few := n
-			for _, k := range got {
-				few -= k
-			}
-			if few > 10 {
-				t.Errorf("%v: no share is above ½ in %d of %d", alphas, few, n)
-			}
-			chiSquare(t, fmt.Sprint(alphas), got, want)
-		}
-		if total < 1e-300 || total > 1e6 {
-			continue
-		}
-		for x, k := range below {
-			p := stattest.BetaCDF(alphas[0], total-alphas[0])(x)
-			if z := (float64(k) - n*p) / math.Sqrt(n*p*(1-p)+1); math.Abs(z) > 4 {
-				t.Errorf("%v: %d of %d shares are below %g, want %.0f", alphas, k, n, x, n*p)
-			}
-		}
+		})
 	}
 }
 
@@ -314,57 +318,59 @@ func TestSelectTokens(t *testing.T) {
 			"[0 2 3]": 1. / 4, "[1 2 3]": 1. / 4, "[2 3 4]": 1. / 4, "[2 3 5]": 1. / 4}},
 		{"all help", []int{0, 1, 0}, []bool{false, true, false}, 6, map[string]float64{"[0 1 2 3 4 5]": 1}},
 	} {
-		if c.allowed == nil {
-			c.allowed = slices.Repeat([]bool{true}, len(c.counts))
-		}
-		r := nn.NewRNG(3, nn.Hash(c.name))
-		got, orders := map[string]int{}, map[string]map[string]int{}
-		order := make([]int32, 2*len(c.counts))
-		need := c.visible
-		for _, k := range c.counts {
-			need += min(k, 2)
-		}
-		noise := make([]float64, max(need, 2*c.visible))
-		for range n {
-			for i := range noise {
-				noise[i] = r.Float64()
+		t.Run(c.name, func(t *testing.T) {
+			if c.allowed == nil {
+				c.allowed = slices.Repeat([]bool{true}, len(c.counts))
 			}
-			keep := selectTokens(order, c.counts, c.allowed, c.visible, noise)
-			sorted := slices.Clone(keep)
-			slices.Sort(sorted)
-			set := fmt.Sprint(sorted)
-			got[set]++
-			if orders[set] == nil {
-				orders[set] = map[string]int{}
+			r := nn.NewRNG(3, nn.Hash(c.name))
+			got, orders := map[string]int{}, map[string]map[string]int{}
+			order := make([]int32, 2*len(c.counts))
+			need := c.visible
+			for _, k := range c.counts {
+				need += min(k, 2)
 			}
-			orders[set][fmt.Sprint(keep)]++
-		}
-		expected := map[string]float64{}
-		for set, p := range c.want {
-			expected[set] = n * p
-		}
-		if len(expected) > 1 {
-			chiSquare(t, c.name, got, expected)
-		} else if !slices.Equal(slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(expected))) {
-			t.Errorf("%s: got %v, want only %v", c.name, got, expected)
-		}
-		for set, o := range orders {
-			permutations := 1
-			for k := range c.visible {
-				permutations *= k + 1
+			noise := make([]float64, max(need, 2*c.visible))
+			for range n {
+				for i := range noise {
+					noise[i] = r.Float64()
+				}
+				keep := selectTokens(order, c.counts, c.allowed, c.visible, noise)
+				sorted := slices.Clone(keep)
+				slices.Sort(sorted)
+				set := fmt.Sprint(sorted)
+				got[set]++
+				if orders[set] == nil {
+					orders[set] = map[string]int{}
+				}
+				orders[set][fmt.Sprint(keep)]++
 			}
-			if permutations == 1 {
-				continue
+			expected := map[string]float64{}
+			for set, p := range c.want {
+				expected[set] = n * p
 			}
-			equal := map[string]float64{}
-			for s := range o {
-				equal[s] = float64(got[set]) / float64(permutations)
+			if len(expected) > 1 {
+				chiSquare(t, c.name, got, expected)
+			} else if !slices.Equal(slices.Collect(maps.Keys(got)), slices.Collect(maps.Keys(expected))) {
+				t.Errorf("%s: got %v, want only %v", c.name, got, expected)
 			}
-			if len(equal) != permutations {
-				t.Errorf("%s: %s comes in %d orders, want %d", c.name, set, len(equal), permutations)
+			for set, o := range orders {
+				permutations := 1
+				for k := range c.visible {
+					permutations *= k + 1
+				}
+				if permutations == 1 {
+					continue
+				}
+				equal := map[string]float64{}
+				for s := range o {
+					equal[s] = float64(got[set]) / float64(permutations)
+				}
+				if len(equal) != permutations {
+					t.Errorf("%s: %s comes in %d orders, want %d", c.name, set, len(equal), permutations)
+				}
+				chiSquare(t, c.name+" order", o, equal)
 			}
-			chiSquare(t, c.name+" order", o, equal)
-		}
+		})
 	}
 }
 

@@ -291,66 +291,68 @@ func TestGradients(t *testing.T) {
 			c.Outputs[3].LossOnUnmasked = false
 		}, []string{"rgb", "semseg"}, 8, 24, [][]int32{{5, 1}, {0, 2}, {4, 3}}},
 	} {
-		cfg := smallConfig()
-		c.set(cfg)
-		m := newModel(t, cfg)
-		b := newBatch(cfg, 3, c.h, c.w, 12, cfg.Inputs.Names()...)
-		nh, nw := cfg.Grid(c.h, c.w)
-		masks := masksOf(t, c.inputs, nh*nw, c.keep...)
-		r := newRef(m)
-		loss := func() float64 {
-			_, preds := r.forward(b, masks)
-			_, total := r.losses(preds, b, masks)
-			return total
-		}
-		type check struct {
-			p   *nn.Param
-			dir []float64
-			d   float64 // the derivative
-		}
-		var checks []check
-		for _, p := range m.Params.All() {
-			for k := range directions {
-				if p.Fixed {
-					continue
-				}
-				x, rng := r.p[p.Name], nn.NewRNG(nn.Hash(p.Name), uint64(k))
-				dir, old := make([]float64, len(x)), slices.Clone(x)
-				h := 1e-5 / math.Sqrt(float64(len(x)))
-				at := func(h float64) float64 {
-					for i := range x {
-						x[i] = old[i] + h*dir[i]
+		t.Run(c.what, func(t *testing.T) {
+			cfg := smallConfig()
+			c.set(cfg)
+			m := newModel(t, cfg)
+			b := newBatch(cfg, 3, c.h, c.w, 12, cfg.Inputs.Names()...)
+			nh, nw := cfg.Grid(c.h, c.w)
+			masks := masksOf(t, c.inputs, nh*nw, c.keep...)
+			r := newRef(m)
+			loss := func() float64 {
+				_, preds := r.forward(b, masks)
+				_, total := r.losses(preds, b, masks)
+				return total
+			}
+			type check struct {
+				p   *nn.Param
+				dir []float64
+				d   float64 // the derivative
+			}
+			var checks []check
+			for _, p := range m.Params.All() {
+				for k := range directions {
+					if p.Fixed {
+						continue
 					}
-					return loss()
-				}
-				for i := range dir {
-					dir[i] = rng.Normal()
-				}
-				checks = append(checks, check{p, dir, (at(h) - at(-h)) / (2 * h)})
-				copy(x, old)
-			}
-		}
-		testkit.EachLevel(t, func(t *testing.T) {
-			tape := tensor.NewTape(nil)
-			step(t, m, tape, b, masks)
-			if s := m.Params.FirstBadGrad(); s != "" {
-				t.Fatalf("%s: %s", c.what, s)
-			}
-			largest := 0.0
-			for _, c := range checks {
-				largest = max(largest, math.Sqrt(tape.GradSumSq(c.p.Tensor)))
-			}
-			for _, k := range checks {
-				got := 0.0
-				for i, g := range k.p.Grad {
-					got += float64(g) * k.dir[i]
-				}
-				// Key biases have a gradient that is nothing but rounding.
-				off := within*math.Sqrt(tape.GradSumSq(k.p.Tensor)) + 4*u*largest + 1e-8*math.Sqrt(float64(len(k.dir)))
-				if !(math.Abs(got-k.d) <= off) {
-					t.Errorf("%s: the gradient of %s is %v in a direction, want %v ± %.2g", c.what, k.p.Name, got, k.d, off)
+					x, rng := r.p[p.Name], nn.NewRNG(nn.Hash(p.Name), uint64(k))
+					dir, old := make([]float64, len(x)), slices.Clone(x)
+					h := 1e-5 / math.Sqrt(float64(len(x)))
+					at := func(h float64) float64 {
+						for i := range x {
+							x[i] = old[i] + h*dir[i]
+						}
+						return loss()
+					}
+					for i := range dir {
+						dir[i] = rng.Normal()
+					}
+					checks = append(checks, check{p, dir, (at(h) - at(-h)) / (2 * h)})
+					copy(x, old)
 				}
 			}
+			testkit.EachLevel(t, func(t *testing.T) {
+				tape := tensor.NewTape(nil)
+				step(t, m, tape, b, masks)
+				if s := m.Params.FirstBadGrad(); s != "" {
+					t.Fatal(s)
+				}
+				largest := 0.0
+				for _, c := range checks {
+					largest = max(largest, math.Sqrt(tape.GradSumSq(c.p.Tensor)))
+				}
+				for _, k := range checks {
+					got := 0.0
+					for i, g := range k.p.Grad {
+						got += float64(g) * k.dir[i]
+					}
+					// Key biases have a gradient that is nothing but rounding.
+					off := within*math.Sqrt(tape.GradSumSq(k.p.Tensor)) + 4*u*largest + 1e-8*math.Sqrt(float64(len(k.dir)))
+					if !(math.Abs(got-k.d) <= off) {
+						t.Errorf("the gradient of %s is %v in a direction, want %v ± %.2g", k.p.Name, got, k.d, off)
+					}
+				}
+			})
 		})
 	}
 }

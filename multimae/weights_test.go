@@ -116,53 +116,54 @@ func TestLoadWeights(t *testing.T) {
 		{"classes", config(func(c *Config) { c.Inputs[2].NumClasses, c.Outputs[2].Channels = 9, 9 }), LoadOptions{PadClasses: true, DropOutputs: true},
 			starts("encoder.", "global_tokens", "input_adapters."), -1, -1, 1},
 	} {
-		m, fresh := newModel(t, c.c), newModel(t, c.c)
-		r, err := m.LoadWeights(file, &c.o)
-		if err != nil {
-			t.Errorf("%s: %v", c.what, err)
-			continue
-		}
-		read := 0
-		for _, p := range m.Params.All() {
-			from := source.Params.Get(p.Name)
-			switch {
-			case !c.read(p.Name):
-				testkit.SameBits(t, c.what+": kept "+p.Name, p.Data, fresh.Params.Get(p.Name).Data)
-				continue
-			case strings.HasSuffix(p.Name, ".class_emb.weight"):
-				testkit.SameBits(t, c.what+": "+p.Name, p.Data[:len(from.Data)], from.Data)
-				testkit.SameBits(t, c.what+": new classes", p.Data[len(from.Data):], fresh.Params.Get(p.Name).Data[len(from.Data):])
-			case slices.Equal(p.Shape, from.Shape):
-				testkit.SameBits(t, c.what+": "+p.Name, p.Data, from.Data)
-			default: // a table of positions
-				how := vit.Bicubic
-				if strings.HasPrefix(p.Name, "output_adapters.") {
-					how = vit.Bilinear
-				}
-				d, n := p.Shape[1], p.Shape[2]*p.Shape[3]
-				rows := vit.PositionRows(from.Data, d, from.Shape[2], from.Shape[3], p.Shape[2], p.Shape[3], how)
-				for i := range n {
-					for k := range d {
-						if p.Data[k*n+i] != rows[i*d+k] {
-							t.Fatalf("%s: %s: position %d, channel %d", c.what, p.Name, i, k)
+		t.Run(c.what, func(t *testing.T) {
+			m, fresh := newModel(t, c.c), newModel(t, c.c)
+			r, err := m.LoadWeights(file, &c.o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read := 0
+			for _, p := range m.Params.All() {
+				from := source.Params.Get(p.Name)
+				switch {
+				case !c.read(p.Name):
+					testkit.SameBits(t, "kept "+p.Name, p.Data, fresh.Params.Get(p.Name).Data)
+					continue
+				case strings.HasSuffix(p.Name, ".class_emb.weight"):
+					testkit.SameBits(t, p.Name, p.Data[:len(from.Data)], from.Data)
+					testkit.SameBits(t, "new classes", p.Data[len(from.Data):], fresh.Params.Get(p.Name).Data[len(from.Data):])
+				case slices.Equal(p.Shape, from.Shape):
+					testkit.SameBits(t, p.Name, p.Data, from.Data)
+				default: // a table of positions
+					how := vit.Bicubic
+					if strings.HasPrefix(p.Name, "output_adapters.") {
+						how = vit.Bilinear
+					}
+					d, n := p.Shape[1], p.Shape[2]*p.Shape[3]
+					rows := vit.PositionRows(from.Data, d, from.Shape[2], from.Shape[3], p.Shape[2], p.Shape[3], how)
+					for i := range n {
+						for k := range d {
+							if p.Data[k*n+i] != rows[i*d+k] {
+								t.Fatalf("%s: position %d, channel %d", p.Name, i, k)
+							}
 						}
 					}
 				}
+				read++
 			}
-			read++
-		}
-		if read == 0 {
-			t.Errorf("%s: nothing was read", c.what)
-		}
-		if got := len(r.Missing); c.missing < 0 && got != len(m.Params.All())-read || c.missing >= 0 && got != c.missing {
-			t.Errorf("%s: %d missing, %v", c.what, got, r.Missing)
-		}
-		if got := len(r.Unexpected); c.unexpected < 0 && got != len(source.Params.All())-read || c.unexpected >= 0 && got != c.unexpected {
-			t.Errorf("%s: %d unexpected, %v", c.what, got, r.Unexpected)
-		}
-		if len(r.Adapted) != c.adapted {
-			t.Errorf("%s: adapted %v", c.what, r.Adapted)
-		}
+			if read == 0 {
+				t.Error("nothing was read")
+			}
+			if got := len(r.Missing); c.missing < 0 && got != len(m.Params.All())-read || c.missing >= 0 && got != c.missing {
+				t.Errorf("%d missing, %v", got, r.Missing)
+			}
+			if got := len(r.Unexpected); c.unexpected < 0 && got != len(source.Params.All())-read || c.unexpected >= 0 && got != c.unexpected {
+				t.Errorf("%d unexpected, %v", got, r.Unexpected)
+			}
+			if len(r.Adapted) != c.adapted {
+				t.Errorf("adapted %v", r.Adapted)
+			}
+		})
 	}
 
 	// What the options do not cover is an error that changes nothing.
@@ -177,12 +178,14 @@ func TestLoadWeights(t *testing.T) {
 		"depth":     {config(func(c *Config) { c.Encoder.Depth++ }), &LoadOptions{EncoderOnly: true}, "missing encoder." + strconv.Itoa(smallConfig().Encoder.Depth) + ".norm1.weight"},
 		"inputs":    {config(func(c *Config) { c.Inputs, c.Outputs = c.Inputs[:1], slices.Clone(c.Outputs[:1]) }), &LoadOptions{DropOutputs: true}, `unexpected "input_adapters.depth.pos_emb"`},
 	} {
-		m, fresh := newModel(t, c.c), newModel(t, c.c)
-		_, err := m.LoadWeights(file, c.o)
-		testkit.ErrorNames(t, err, c.want)
-		for i, p := range m.Params.All() {
-			testkit.SameBits(t, what+": "+p.Name, p.Data, fresh.Params.All()[i].Data)
-		}
+		t.Run(what, func(t *testing.T) {
+			m, fresh := newModel(t, c.c), newModel(t, c.c)
+			_, err := m.LoadWeights(file, c.o)
+			testkit.ErrorNames(t, err, c.want)
+			for i, p := range m.Params.All() {
+				testkit.SameBits(t, p.Name, p.Data, fresh.Params.All()[i].Data)
+			}
+		})
 	}
 }
 
@@ -261,15 +264,17 @@ func TestConfigOf(t *testing.T) {
 		{"output_adapters.rgb.out_proj.weight", nil, "lacks output_adapters.rgb.out_proj.weight"},
 		{"output_adapters.rgb.out_proj.weight", []int{5, 256}, "outputs.rgb.channels: got 0"},
 	} {
-		was := p.shapes[c.key]
-		if p.shapes[c.key] = c.shape; c.shape == nil {
-			delete(p.shapes, c.key)
-		}
-		_, err := ConfigOf(p, 0, 8)
-		if testkit.ErrorNames(t, err, "published: ", c.want); was == nil {
-			t.Errorf("the published model has no %s", c.key)
-		}
-		p.shapes[c.key] = was
+		t.Run(c.key, func(t *testing.T) {
+			was := p.shapes[c.key]
+			if p.shapes[c.key] = c.shape; c.shape == nil {
+				delete(p.shapes, c.key)
+			}
+			_, err := ConfigOf(p, 0, 8)
+			if testkit.ErrorNames(t, err, "published: ", c.want); was == nil {
+				t.Errorf("the published model has no %s", c.key)
+			}
+			p.shapes[c.key] = was
+		})
 	}
 	odd := fileOf(t, []weights.Tensor{{Name: "input_adapters.a.x", Shape: nil, Data: []float32{1}}})
 	_, err = ConfigOf(odd, 0, 8)

@@ -169,96 +169,97 @@ func TestBlock(t *testing.T) {
 		bias            bool
 		drop            float64
 	}{{3, 2, 5, true, 0}, {1, 1, 1, true, 0}, {4, 3, 4, false, 0}, {2, 8, 3, true, 0.5}, {12, 4, 2, false, 0.3}} {
-		cfg := Config{Dim: 12, Heads: c.heads, MLPRatio: 2, QKVBias: c.bias, LayerNormEps: 1e-3}
-		ps := nn.NewParams()
-		b := NewBlock(ps, "b", cfg, c.drop)
-		randomised(ps)
-		ps.EnableGrad()
-		x := tensor.From(testkit.Normal("x", c.batch*c.n*cfg.Dim), c.batch, c.n, cfg.Dim).WithGrad()
-		ref, x64 := newReference(cfg, ps), wide(x.Data)
-		rng := nn.NewRNG(5)
-		replay := rng
-		attn, mlp := slices.Repeat([]float64{1}, c.batch), slices.Repeat([]float64{1}, c.batch)
-		if c.drop > 0 {
-			attn, mlp = scales(&replay, c.batch, c.drop), scales(&replay, c.batch, c.drop)
-		}
-		weights := testkit.Normal("weights", c.batch*c.n) // of the loss, a sum of squares
-		want := func() (y []float64, loss float64) {
-			for s, seq := range sequences(x64, c.batch, c.n, cfg.Dim) {
-				for i, row := range ref.block(seq, "b", attn[s], mlp[s]) {
-					y = append(y, row...)
-					for _, v := range row {
-						loss += float64(weights[s*c.n+i]) * v * v / float64(cfg.Dim)
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			cfg := Config{Dim: 12, Heads: c.heads, MLPRatio: 2, QKVBias: c.bias, LayerNormEps: 1e-3}
+			ps := nn.NewParams()
+			b := NewBlock(ps, "b", cfg, c.drop)
+			randomised(ps)
+			ps.EnableGrad()
+			x := tensor.From(testkit.Normal("x", c.batch*c.n*cfg.Dim), c.batch, c.n, cfg.Dim).WithGrad()
+			ref, x64 := newReference(cfg, ps), wide(x.Data)
+			rng := nn.NewRNG(5)
+			replay := rng
+			attn, mlp := slices.Repeat([]float64{1}, c.batch), slices.Repeat([]float64{1}, c.batch)
+			if c.drop > 0 {
+				attn, mlp = scales(&replay, c.batch, c.drop), scales(&replay, c.batch, c.drop)
+			}
+			weights := testkit.Normal("weights", c.batch*c.n) // of the loss, a sum of squares
+			want := func() (y []float64, loss float64) {
+				for s, seq := range sequences(x64, c.batch, c.n, cfg.Dim) {
+					for i, row := range ref.block(seq, "b", attn[s], mlp[s]) {
+						y = append(y, row...)
+						for _, v := range row {
+							loss += float64(weights[s*c.n+i]) * v * v / float64(cfg.Dim)
+						}
 					}
 				}
+				return y, loss
 			}
-			return y, loss
-		}
-		y64, _ := want()
-		// along is the derivative of the loss in the direction of v.
-		along := func(p, v []float64) float64 {
-			const h = 1e-5
-			step := func(by float64) float64 {
-				for i := range p {
-					p[i] += by * v[i]
+			y64, _ := want()
+			// along is the derivative of the loss in the direction of v.
+			along := func(p, v []float64) float64 {
+				const h = 1e-5
+				step := func(by float64) float64 {
+					for i := range p {
+						p[i] += by * v[i]
+					}
+					_, l := want()
+					return l
 				}
-				_, l := want()
-				return l
+				up := step(h)
+				down := step(-2 * h)
+				step(h)
+				return (up - down) / (2 * h)
 			}
-			up := step(h)
-			down := step(-2 * h)
-			step(h)
-			return (up - down) / (2 * h)
-		}
-		type group struct {
-			name   string
-			data   []float64
-			tensor *tensor.Tensor
-			dir    []float64
-			want   float64
-		}
-		groups := []group{{name: "x", data: x64, tensor: x}}
-		for _, p := range ps.All() {
-			groups = append(groups, group{name: p.Name, data: ref.p[p.Name], tensor: p.Tensor})
-		}
-		for i := range groups {
-			g := &groups[i]
-			g.dir = wide(testkit.Normal("direction of "+g.name, len(g.data)))
-			g.want = along(g.data, g.dir)
-		}
-		testkit.EachLevel(t, func(t *testing.T) {
-			what := fmt.Sprintf("%+v", c)
-			ps.ZeroGrad(tensor.NewTape(nil))
-			clear(x.Grad)
-			again := rng
-			random := &again
-			if c.drop == 0 {
-				random = nil
+			type group struct {
+				name   string
+				data   []float64
+				tensor *tensor.Tensor
+				dir    []float64
+				want   float64
 			}
-			tape := tensor.NewTape(nil)
-			y := b.Forward(tape, x, random)
-			near(t, what, y.Data, y64, within)
-			tape.Backward(tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
-			size := 0.0 // the largest gradient
-			for _, g := range groups {
-				size = max(size, math.Sqrt(tape.GradSumSq(g.tensor)))
+			groups := []group{{name: "x", data: x64, tensor: x}}
+			for _, p := range ps.All() {
+				groups = append(groups, group{name: p.Name, data: ref.p[p.Name], tensor: p.Tensor})
 			}
-			for _, g := range groups {
-				got := 0.0
-				for i, v := range g.tensor.Grad {
-					got += float64(v) * g.dir[i]
+			for i := range groups {
+				g := &groups[i]
+				g.dir = wide(testkit.Normal("direction of "+g.name, len(g.data)))
+				g.want = along(g.data, g.dir)
+			}
+			testkit.EachLevel(t, func(t *testing.T) {
+				ps.ZeroGrad(tensor.NewTape(nil))
+				clear(x.Grad)
+				again := rng
+				random := &again
+				if c.drop == 0 {
+					random = nil
 				}
-				// Rounding is in no direction: it adds up like the gradient's own components. Key
-				// biases have a gradient of rounding only.
-				off := within*math.Sqrt(tape.GradSumSq(g.tensor)) + 24*u*size + 1e-9
-				if !(math.Abs(got-g.want) <= off) {
-					t.Errorf("%s: the gradient of %s is %v in a direction, want %v ± %.2g", what, g.name, got, g.want, off)
+				tape := tensor.NewTape(nil)
+				y := b.Forward(tape, x, random)
+				near(t, "output", y.Data, y64, within)
+				tape.Backward(tensor.RegressionLoss(tape, y, make([]float32, len(y.Data)), weights, tensor.L2))
+				size := 0.0 // the largest gradient
+				for _, g := range groups {
+					size = max(size, math.Sqrt(tape.GradSumSq(g.tensor)))
 				}
-			}
-			infer := b.Forward(tensor.NewInference(nil), x, nil)
-			if c.drop == 0 {
-				testkit.SameBits(t, what+", inference", infer.Data, y.Data)
-			}
+				for _, g := range groups {
+					got := 0.0
+					for i, v := range g.tensor.Grad {
+						got += float64(v) * g.dir[i]
+					}
+					// Rounding is in no direction: it adds up like the gradient's own components. Key
+					// biases have a gradient of rounding only.
+					off := within*math.Sqrt(tape.GradSumSq(g.tensor)) + 24*u*size + 1e-9
+					if !(math.Abs(got-g.want) <= off) {
+						t.Errorf("the gradient of %s is %v in a direction, want %v ± %.2g", g.name, got, g.want, off)
+					}
+				}
+				infer := b.Forward(tensor.NewInference(nil), x, nil)
+				if c.drop == 0 {
+					testkit.SameBits(t, "inference", infer.Data, y.Data)
+				}
+			})
 		})
 	}
 }

@@ -13,42 +13,44 @@ import (
 // grids with the published index order too.
 func TestSinCos(t *testing.T) {
 	for _, c := range []struct{ dim, nh, nw int }{{4, 1, 1}, {8, 3, 3}, {32, 14, 14}, {768, 4, 4}, {16, 2, 5}, {12, 7, 3}} {
-		d, n := c.dim, c.nh*c.nw
-		got := make([]float32, d*n)
-		SinCos(got, d, c.nh, c.nw)
-		for channel := range d {
-			k := channel % (d / 4)
-			omega := math.Pow(10000, -float64(k)/(float64(d)/4))
-			for row := range c.nh {
-				for col := range c.nw {
-					var want float64
-					switch channel / (d / 4) {
-					case 0:
-						want = math.Sin(float64(row) * omega)
-					case 1:
-						want = math.Cos(float64(row) * omega)
-					case 2:
-						want = math.Sin(float64(col) * omega)
-					case 3:
-						want = math.Cos(float64(col) * omega)
-					}
-					if v := got[channel*n+row*c.nw+col]; math.Abs(float64(v)-want) > u {
-						t.Fatalf("%+v: channel %d at row %d, column %d is %v, want %v", c, channel, row, col, v, want)
-					}
-					if c.nh != c.nw {
-						continue
-					}
-					// The published order: position i of a w×h grid is (i div h, i mod h) and
-					// stands at flat index i.
-					i := row*c.nw + col
-					uv := [2]int{i / c.nh, i % c.nh}[channel/(d/2)]
-					f := [2]func(float64) float64{math.Sin, math.Cos}[channel/(d/4)%2]
-					if v := got[channel*n+i]; math.Abs(float64(v)-f(float64(uv)*omega)) > u {
-						t.Fatalf("%+v: channel %d at position %d differs from the published order", c, channel, i)
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			d, n := c.dim, c.nh*c.nw
+			got := make([]float32, d*n)
+			SinCos(got, d, c.nh, c.nw)
+			for channel := range d {
+				k := channel % (d / 4)
+				omega := math.Pow(10000, -float64(k)/(float64(d)/4))
+				for row := range c.nh {
+					for col := range c.nw {
+						var want float64
+						switch channel / (d / 4) {
+						case 0:
+							want = math.Sin(float64(row) * omega)
+						case 1:
+							want = math.Cos(float64(row) * omega)
+						case 2:
+							want = math.Sin(float64(col) * omega)
+						case 3:
+							want = math.Cos(float64(col) * omega)
+						}
+						if v := got[channel*n+row*c.nw+col]; math.Abs(float64(v)-want) > u {
+							t.Fatalf("%+v: channel %d at row %d, column %d is %v, want %v", c, channel, row, col, v, want)
+						}
+						if c.nh != c.nw {
+							continue
+						}
+						// The published order: position i of a w×h grid is (i div h, i mod h) and
+						// stands at flat index i.
+						i := row*c.nw + col
+						uv := [2]int{i / c.nh, i % c.nh}[channel/(d/2)]
+						f := [2]func(float64) float64{math.Sin, math.Cos}[channel/(d/4)%2]
+						if v := got[channel*n+i]; math.Abs(float64(v)-f(float64(uv)*omega)) > u {
+							t.Fatalf("%+v: channel %d at position %d differs from the published order", c, channel, i)
+						}
 					}
 				}
 			}
-		}
+		})
 	}
 	for _, c := range []struct{ dim, values int }{{6, 6}, {8, 7}} {
 		mustPanicWith(t, "vit: SinCos, got dim", func() { SinCos(make([]float32, c.values), c.dim, 1, 1) })
@@ -100,27 +102,29 @@ func TestPositionRows(t *testing.T) {
 	for _, c := range []struct{ nh, nw, th, tw int }{
 		{4, 4, 4, 4}, {2, 5, 2, 5}, {4, 4, 7, 7}, {4, 4, 2, 2}, {14, 14, 5, 9}, {3, 3, 12, 2}, {1, 1, 3, 2}, {2, 2, 1, 1}, {5, 5, 5, 6}, {2, 7, 7, 2}, {6, 6, 3, 12},
 	} {
-		table := testkit.Normal(fmt.Sprint(c), dim*c.nh*c.nw)
-		for how, kernel := range map[Resampling]func(float64) float64{Bicubic: keys, Bilinear: triangle} {
-			got := PositionRows(table, dim, c.nh, c.nw, c.th, c.tw, how)
-			if len(got) != c.th*c.tw*dim {
-				t.Fatalf("%+v: %d values", c, len(got))
-			}
-			for k := range dim {
-				plane := table[k*c.nh*c.nw:][:c.nh*c.nw]
-				for i := range c.th {
-					for j := range c.tw {
-						want := resampled(plane, c.nh, c.nw, c.th, c.tw, i, j, kernel)
-						if v := got[(i*c.tw+j)*dim+k]; math.Abs(float64(v)-want) > u*math.Abs(want)+1e-13 {
-							t.Errorf("%+v, resampling %d: channel %d at %d, %d is %v, want %v", c, how, k, i, j, v, want)
-						}
-						if c.th == c.nh && c.tw == c.nw && got[(i*c.tw+j)*dim+k] != plane[i*c.nw+j] {
-							t.Errorf("%+v: the same grid changes channel %d at %d, %d", c, k, i, j)
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			table := testkit.Normal(fmt.Sprint(c), dim*c.nh*c.nw)
+			for how, kernel := range map[Resampling]func(float64) float64{Bicubic: keys, Bilinear: triangle} {
+				got := PositionRows(table, dim, c.nh, c.nw, c.th, c.tw, how)
+				if len(got) != c.th*c.tw*dim {
+					t.Fatalf("%+v: %d values", c, len(got))
+				}
+				for k := range dim {
+					plane := table[k*c.nh*c.nw:][:c.nh*c.nw]
+					for i := range c.th {
+						for j := range c.tw {
+							want := resampled(plane, c.nh, c.nw, c.th, c.tw, i, j, kernel)
+							if v := got[(i*c.tw+j)*dim+k]; math.Abs(float64(v)-want) > u*math.Abs(want)+1e-13 {
+								t.Errorf("%+v, resampling %d: channel %d at %d, %d is %v, want %v", c, how, k, i, j, v, want)
+							}
+							if c.th == c.nh && c.tw == c.nw && got[(i*c.tw+j)*dim+k] != plane[i*c.nw+j] {
+								t.Errorf("%+v: the same grid changes channel %d at %d, %d", c, k, i, j)
+							}
 						}
 					}
 				}
 			}
-		}
+		})
 	}
 	mustPanicWith(t, "vit: PositionRows, got 11 values, want 3×2×2", func() { PositionRows(make([]float32, 11), 3, 2, 2, 4, 4, Bicubic) })
 }

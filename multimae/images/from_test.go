@@ -108,30 +108,32 @@ func TestFromGrey(t *testing.T) {
 		{"grey ids", grey.SubImage(part), &semsegIn, func(i int) float32 { return float32(grey.Pix[i]) }},
 		{"palette ids", ids.SubImage(part), &semsegIn, func(i int) float32 { return float32(ids.Pix[i]) }},
 	} {
-		m, err := From(c.img, c.in)
-		if err != nil {
-			t.Fatal(c.what, err)
-		}
-		for i := range 6 {
-			var got float32
-			if c.in.Kind == multimae.KindClasses {
-				got = float32(m.IDs[i])
-			} else {
-				got = m.Pix[i]
+		t.Run(c.what, func(t *testing.T) {
+			m, err := From(c.img, c.in)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if want := c.want((1+i/3)*5 + 1 + i%3); got != want {
-				t.Errorf("%s: value %d is %v, want %v", c.what, i, got, want)
+			for i := range 6 {
+				var got float32
+				if c.in.Kind == multimae.KindClasses {
+					got = float32(m.IDs[i])
+				} else {
+					got = m.Pix[i]
+				}
+				if want := c.want((1+i/3)*5 + 1 + i%3); got != want {
+					t.Errorf("value %d is %v, want %v", i, got, want)
+				}
 			}
-		}
-		// And back.
-		back, err := m.Image()
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := From(back, c.in)
-		if err != nil || !slices.Equal(again.IDs, m.IDs) || c.what != "grey" && !slices.Equal(again.Pix, m.Pix) { // v/255 is no v/65536
-			t.Errorf("%s: there and back: %v, %v, want %v", c.what, again, err, m)
-		}
+			// And back.
+			back, err := m.Image()
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := From(back, c.in)
+			if err != nil || !slices.Equal(again.IDs, m.IDs) || c.what != "grey" && !slices.Equal(again.Pix, m.Pix) { // v/255 is no v/65536
+				t.Errorf("%s: there and back: %v, %v, want %v", c.what, again, err, m)
+			}
+		})
 	}
 	if _, err := (&Map{C: 2, H: 1, W: 1, Pix: make([]float32, 2)}).Image(); err == nil {
 		t.Error("two channels as an image: no error")

@@ -128,23 +128,25 @@ func TestPicture(t *testing.T) {
 		{"norm_depth", multimae.NormalizePatches, 1, []float32{-3, 5}, Depth([]float32{0, 1}, 1, 2, 0, 1)},
 		{"semseg", "", 2, []float32{1, 2, 0, 3}, Classes([]int32{0, 1}, 1, 2)},
 	} {
-		// The second of two samples, the first being of something else.
-		two := append(make([]float32, len(x.pix)), x.pix...)
-		before := slices.Clone(two)
-		p := &multimae.Predicted{Name: x.name, Channels: x.channels, H: 1, W: 2, Pix: two, Kind: multimae.KindImage, Normalization: x.normalization}
-		if x.normalization == "" {
-			p.Kind = multimae.KindClasses
-		}
-		got := Picture(p, 1)
-		for i, v := range x.want.Pix {
-			if d := int(v) - int(got.Pix[i]); got.Rect != x.want.Rect || d < -1 || d > 1 {
-				t.Errorf("%s: %v, want %v", x.name, got.Pix, x.want.Pix)
-				break
+		t.Run(x.name, func(t *testing.T) {
+			// The second of two samples, the first being of something else.
+			two := append(make([]float32, len(x.pix)), x.pix...)
+			before := slices.Clone(two)
+			p := &multimae.Predicted{Name: x.name, Channels: x.channels, H: 1, W: 2, Pix: two, Kind: multimae.KindImage, Normalization: x.normalization}
+			if x.normalization == "" {
+				p.Kind = multimae.KindClasses
 			}
-		}
-		if !slices.Equal(two, before) {
-			t.Errorf("%s: drawing changes the prediction", x.name)
-		}
+			got := Picture(p, 1)
+			for i, v := range x.want.Pix {
+				if d := int(v) - int(got.Pix[i]); got.Rect != x.want.Rect || d < -1 || d > 1 {
+					t.Errorf("%s: %v, want %v", x.name, got.Pix, x.want.Pix)
+					break
+				}
+			}
+			if !slices.Equal(two, before) {
+				t.Errorf("%s: drawing changes the prediction", x.name)
+			}
+		})
 	}
 	if got := Pixels([]float32{1, 2}, 1, 2, multimae.NormalizeStandardize, []float32{0, 4}); at(got, 1, 0) != viridis(0.5) {
 		t.Error("the scale given does not matter")
