@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
 )
@@ -119,8 +118,8 @@ func TestSensible(t *testing.T) {
 	}
 }
 
-// module is a Go module outside of this repository, as somebody's who imports the library: its
-// go.sum has the checksums of the library's two dependencies and no others.
+// module is a Go module outside of this repository, such as a user of the library has. Its go.sum
+// has the checksums of the two dependencies of the library and no others.
 type module struct {
 	dir, sums string
 	goTool    string
@@ -256,66 +255,4 @@ func TestEmbedded(t *testing.T) {
 	if got := m.run(t, []string{"PATH=" + os.Getenv("PATH")}, node, script, wasm); !same(got, want) {
 		t.Errorf("under node the program prints\n%swant\n%s", got, want)
 	}
-}
-
-// tenLines is the library in ten lines, as its documentation promises it.
-const tenLines = `
-	m, err := multimae.Load(os.DirFS("out"))                            // ready to predict from any number of goroutines
-	batch, err := images.Batch(m, map[string]image.Image{"rgb": photo}) // any subset of the inputs, at the model's size
-	pred, err := m.Predict(ctx, batch, nil)                             // nil: show everything, one goroutine
-	depth := pred.Output("depth")                                       // depth.Pix is [B, 1, H, W]
-	err = png.Encode(w, images.Picture(depth, 0))                       // sample 0, in false colours
-	fine, err := heads.Load(os.DirFS("finetuned"))
-	maps, err := fine.Predict(ctx, batch, nil) // the same call, the same kind of result
-	feats, err := m.Features(ctx, batch, nil)  // the encoder's tokens
-`
-
-// TestTenLines runs tenLines in a module of its own.
-func TestTenLines(t *testing.T) {
-	m := newModule(t)
-	for _, name := range []string{"config.json", "model.safetensors"} {
-		m.write(t, "out/"+name, read(t, "model/"+name))
-	}
-	pretrained, err := multimae.LoadDir("model")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &heads.Config{BackboneConfig: pretrained.Config.BackboneConfig}
-	c.Model = "multivit"
-	c.Outputs = heads.Outputs{{Name: "parts", Head: heads.ConvNeXt, NumClasses: 7, Loss: heads.LossCrossEntropy, MainTasks: []string{"rgb"}, EmbedDim: 16, Depth: 1, PredsPerPatch: 4}}
-	fine, err := heads.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fine.Init(1)
-	if err := fine.Save(m.path("finetuned")); err != nil {
-		t.Fatal(err)
-	}
-	m.write(t, "main.go", []byte(`package main
-
-import (
-	"bytes"
-	"context"
-	"fmt"
-	"image"
-	"image/png"
-	"os"
-
-	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/heads"
-	"github.com/gomae/gomae/multimae/images"
-)
-
-func main() {
-	photo, ctx, w := image.NewNRGBA(image.Rect(0, 0, 80, 60)), context.Background(), new(bytes.Buffer)
-`+tenLines+`
-	picture, err2 := png.Decode(w)
-	parts := maps.Output("parts")
-	fmt.Println(err, err2, picture.Bounds(), parts.Channels, parts.H, parts.W, len(parts.IDs(0)), len(feats.Mean(0)))
-}
-`))
-	if got := m.run(t, os.Environ(), m.build(t, runtime.GOOS+"/"+runtime.GOARCH)); got != "<nil> <nil> (0,0)-(64,64) 7 64 64 4096 64\n" {
-		t.Errorf("the program prints %s", got)
-	}
-	m.build(t, "js/wasm")
 }
