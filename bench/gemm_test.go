@@ -32,11 +32,11 @@ func BenchmarkGemm(b *testing.B) {
 						if err := l.Verify(y.Data); err != nil {
 							b.Fatal(err)
 						}
-						t.Done(y)
+						t.Reset()
 					}
 					next := 0
 					measure(b, work{flops: productFlops(s), threads: threads}, func() {
-						t.Done(tensor.Linear(t, x, ws[next], nil))
+						tensor.Linear(t, x, ws[next], nil)
 						t.Reset()
 						next = (next + 1) % len(ws)
 					})

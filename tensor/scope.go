@@ -34,12 +34,10 @@ func (s Scope) Keep(x *Tensor, others ...*Tensor) *Tensor {
 	}
 	n := s.from
 	for _, y := range live[s.from:] {
-		switch {
-		case y == nil: // released by Done
-		case x.shares(y) || y.keep || slices.ContainsFunc(others, func(o *Tensor) bool { return o.shares(y) }):
+		if x.shares(y) || slices.ContainsFunc(others, func(o *Tensor) bool { return o.shares(y) }) {
 			live[n] = y
 			n++
-		default:
+		} else {
 			s.t.release(y)
 		}
 	}
@@ -56,20 +54,3 @@ func (t *Tape) release(x *Tensor) {
 
 // shares reports whether x is y or a View of it.
 func (x *Tensor) shares(y *Tensor) bool { return x != nil && (x == y || x.base == y) }
-
-// Done releases x, an operation's result, at once. It does nothing on a tape that records.
-func (t *Tape) Done(x *Tensor) {
-	if x.Data == nil || x.keep {
-		return
-	}
-	for i := len(t.live) - 1; i >= 0; i-- {
-		if t.live[i] == x {
-			t.live[i] = nil
-			t.release(x)
-			return
-		}
-	}
-}
-
-// Keep makes x, an operation's result, last until Reset, whatever scopes and Done are told.
-func (t *Tape) Keep(x *Tensor) { x.keep = true }

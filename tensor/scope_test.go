@@ -104,61 +104,52 @@ func TestScope(t *testing.T) {
 	})
 }
 
-func TestDone(t *testing.T) {
+// TestScopeMemory: what a scope releases is used again, and nothing else is taken.
+func TestScopeMemory(t *testing.T) {
 	tape := NewInference(nil)
 	x, w := param("x", 40, 30), param("w", 30, 30)
+	s := tape.Scope()
 	a := Linear(tape, x, w, nil)
 	data := a.Data
 	want := slices.Clone(data)
-	tape.Done(a)
+	s.Keep(nil)
 	if a.Data != nil || !allNaN(data) {
-		t.Error("Done leaves the values")
+		t.Error("Keep leaves the values of what it releases")
 	}
-	tape.Done(a) // twice is fine
 	b := Linear(tape, x, w, nil)
 	if &b.Data[0] != &data[0] {
 		t.Error("memory is not used again")
 	}
 	testkit.SameBits(t, "from memory used again", b.Data, want)
-
-	// Leaves, views and other tapes' results are not the tape's to take.
-	v := View(tape, b, 30, 40)
-	other := NewInference(nil)
-	for _, y := range []*Tensor{x, v} {
-		tape.Done(y)
+	NewInference(nil).Scope().Keep(nil) // another tape's
+	if x.Data == nil || b.Data == nil || !finite(x.Data) || !finite(b.Data) {
+		t.Error("a scope takes what is not its tape's")
 	}
-	other.Done(b)
-	if x.Data == nil || v.Data == nil || b.Data == nil || !finite(x.Data) || !finite(b.Data) {
-		t.Error("Done takes what it did not give")
-	}
-
 	if b.needsGrad() {
 		t.Error("a result that is not recorded wants a gradient")
 	}
 
 	// However deep a network is, its activations need the memory of two.
 	for range 50 {
-		h := LinearGELU(tape, b, w, nil)
-		tape.Done(b)
-		b = h
+		b = s.Keep(LinearGELU(tape, b, w, nil))
 	}
 	tape.Reset()
 	if got := len(tape.buffers.free); got > 3 { // two and a packed weight
 		t.Errorf("%d buffers for 50 layers, want at most 3", got)
 	}
 
-	// What is done with first and what is left to Reset both come back.
-	ys := []*Tensor{tape.New(1), tape.New(2), tape.New(3)}
-	tape.Done(ys[0])
-	rest := [][]float32{ys[1].Data, ys[2].Data}
+	// What scopes leave comes back at Reset.
+	ys := []*Tensor{tape.New(1), tape.New(2)}
+	rest := [][]float32{ys[0].Data, ys[1].Data}
 	tape.Reset()
-	if !allNaN(rest[0]) || !allNaN(rest[1]) || ys[1].Data != nil || ys[2].Data != nil {
-		t.Error("Reset leaves what was not Done")
+	if !allNaN(rest[0]) || !allNaN(rest[1]) || ys[0].Data != nil || ys[1].Data != nil {
+		t.Error("Reset leaves what no scope released")
 	}
 
 	// The backward pass needs everything.
 	tape = NewTape(nil)
+	s = tape.Scope()
 	a = Linear(tape, x, w, nil)
-	tape.Done(a)
+	s.Keep(nil)
 	testkit.SameBits(t, "while recording", a.Data, want)
 }

@@ -20,7 +20,7 @@ type Tape struct {
 
 	values     arena[float32] // activations that the backward pass needs
 	buffers    freeList       // gradients, and activations where nothing is recorded
-	live       []*Tensor      // results whose memory is from buffers, in order; nil where Done took one
+	live       []*Tensor      // results whose memory is from buffers, in order
 	ints       arena[int32]
 	shapes     arena[int]
 	tensors    arena[Tensor]
@@ -183,13 +183,7 @@ func (t *Tape) Reset() {
 	}
 	clear(t.nodes)
 	t.nodes = t.nodes[:0]
-	for _, x := range t.live {
-		if x != nil {
-			t.release(x)
-		}
-	}
-	clear(t.live)
-	t.live = t.live[:0]
+	Scope{t: t}.Keep(nil)
 	t.values.reset()
 	t.ints.reset()
 	t.shapes.reset()

@@ -205,9 +205,9 @@ func TestFirstBad(t *testing.T) {
 	}
 	// Released memory is no result, under no name.
 	tape := NewInference(nil)
-	h := Linear(tape, x(), w("w", 1, 3, 3), nil)
-	View(tape, h, 6)
-	tape.Done(h)
+	s := tape.Scope()
+	View(tape, Linear(tape, x(), w("w", 1, 3, 3), nil), 6)
+	s.Keep(nil)
 	if got := tape.FirstBad(); got != "" {
 		t.Error(got)
 	}

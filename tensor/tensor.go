@@ -21,7 +21,6 @@ type Tensor struct {
 	frozen bool    // Data no longer changes: see Freeze
 	packed packed  // of a frozen weight
 	base   *Tensor // of a View: the tensor whose Data it shows
-	keep   bool    // no scope releases it: see Tape.Keep
 }
 
 // packed is a weight in the order in which matrix products read it.

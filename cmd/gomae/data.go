@@ -47,7 +47,7 @@ func (c *classCount) Set(s string) error {
 		return nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > 254 {
+	if err != nil || n < 1 || n > multimae.IDPadding {
 		return errors.New("want 1 to 254, or the word scenes")
 	}
 	*c = classCount{n: n}
@@ -59,9 +59,9 @@ func (c *classCount) name(id int) string {
 	switch {
 	case id < len(c.names):
 		return c.names[id]
-	case id == 254:
+	case id == multimae.IDPadding:
 		return "(padding)"
-	case id == 255:
+	case id == multimae.IDIgnored:
 		return "(ignored)"
 	}
 	return ""

@@ -18,9 +18,9 @@ type Map struct {
 	IDs     []uint8   // class maps: [H, W]; see multimae.IDPadding and IDIgnored
 }
 
-// SameShape reports whether the sides of two maps have the same ratio, up to the rounding of the
+// sameShape reports whether the sides of two maps have the same ratio, up to the rounding of the
 // smaller one to whole pixels. Otherwise they cannot show the same view.
-func (m *Map) SameShape(o *Map) bool {
+func (m *Map) sameShape(o *Map) bool {
 	d := m.W*o.H - o.W*m.H
 	return max(d, -d) <= max(m.W, m.H, o.W, o.H)
 }

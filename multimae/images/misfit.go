@@ -15,7 +15,7 @@ func Misfit(views map[string]*Map) (name, largest string) {
 		}
 	}
 	for _, n := range names {
-		if !views[n].SameShape(views[largest]) {
+		if !views[n].sameShape(views[largest]) {
 			return n, largest
 		}
 	}
