@@ -1,0 +1,206 @@
+package multimae
+
+import (
+	"fmt"
+
+	"github.com/gomae/gomae/internal/sysmem"
+	"github.com/gomae/gomae/vit"
+)
+
+// Footprint estimates the memory that a configuration asks for, in bytes, by what it is for. The parts
+// are float64 so that the product of any sizes is a number, however hostile the configuration.
+type Footprint struct {
+	Parameters  float64 // the model itself
+	Optimizer   float64 // gradients and the two moments of AdamW
+	Activations float64 // of a training step: what the backward pass needs, and its own buffers
+	Batches     float64 // the batch in work and those prepared ahead
+}
+
+// Total is the sum of the parts.
+func (f Footprint) Total() float64 { return f.Parameters + f.Optimizer + f.Activations + f.Batches }
+
+// Footprint estimates the memory of training as configured, with batches prepared ahead by that many
+// workers. The Go runtime's own memory and the samples that a dataset keeps are not counted. Parts that
+// the configuration leaves out, as a model without a recipe does, count as 0.
+func (c *Config) Footprint(workers int) Footprint {
+	const float = 4 // bytes
+	params := c.parameterCount()
+	f := Footprint{Parameters: float * params}
+	t := &c.Train
+	if t.Batch < 1 {
+		return f
+	}
+	f.Optimizer = 3 * float * params
+	f.Activations = float * c.activationCount()
+	pixels := float64(c.ImageSize) * float64(c.ImageSize)
+	perSample := 0.0
+	for i := range c.Inputs {
+		in := &c.Inputs[i]
+		s := float64(in.Stride) * float64(in.Stride)
+		perSample += pixels / s * float64(max(in.Channels, 1))
+	}
+	// A loader has two batches a worker under way, and one is in work.
+	f.Batches = float * float64(t.Batch) * perSample * float64(2*max(workers, 1)+1)
+	return f
+}
+
+// blockParameters is the number of parameters of a Transformer block.
+func blockParameters(c vit.Config) float64 {
+	d, r := float64(c.Dim), float64(c.MLPRatio)
+	n := 4*d*d + d + 2*r*d*d + r*d + d + 4*d
+	if c.QKVBias {
+		n += 3 * d
+	}
+	return n
+}
+
+// parameterCount is the number of values of all parameters, position tables included.
+func (c *Config) parameterCount() float64 {
+	d := float64(c.Encoder.Dim)
+	grid := float64(c.ImageSize / c.PatchSize)
+	n := float64(c.NumGlobalTokens)*d + float64(c.Encoder.Depth)*blockParameters(c.Encoder)
+	for i := range c.Inputs {
+		in := &c.Inputs[i]
+		p := float64(c.PatchSize / in.Stride)
+		channels := float64(in.Channels)
+		if in.Kind == KindClasses {
+			channels = float64(in.ClassEmbDim)
+			n += float64(in.NumClasses) * channels
+		}
+		n += d*grid*grid + d*channels*p*p + d
+	}
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		b := c.Decoder(o)
+		w, p := float64(o.Dim), float64(c.PatchSize/o.Stride)
+		cross := 4*w*w + w + 2*float64(b.MLPRatio)*w*w + float64(b.MLPRatio)*w + w + 6*w
+		if b.QKVBias {
+			cross += 3 * w
+		}
+		features := float64(o.Channels) * p * p
+		n += w + w*grid*grid + float64(len(c.Inputs))*w + cross + float64(b.Depth)*blockParameters(b) + features*w + features + w*d + w
+	}
+	return n
+}
+
+// activationCount is the number of values that a training step takes memory for.
+func (c *Config) activationCount() float64 {
+	batch := float64(c.Train.Batch)
+	grid := float64(c.ImageSize / c.PatchSize)
+	visible := float64(c.Train.NumEncodedTokens)
+	d := float64(c.Encoder.Dim)
+	n := batch * (visible + float64(c.NumGlobalTokens)) // rows of the encoder
+	q := batch * grid * grid                            // rows of a decoder
+
+	// Input adapters: patches and their projections. Any modality may get all the tokens, so the widest
+	// patch counts, and each modality's part is kept for the backward pass.
+	widest := 0.0
+	for i := range c.Inputs {
+		in := &c.Inputs[i]
+		p := float64(c.PatchSize / in.Stride)
+		widest = max(widest, p*p*float64(max(in.Channels, in.ClassEmbDim)))
+	}
+	kept := batch*visible*(widest+d) + n*d
+	kept += float64(c.Encoder.Depth) * blockActivations(c.Encoder, n)
+	// Buffers of the backward pass: gradients of the widest layer's input and output, the input packed,
+	// and those of the residual stream.
+	buffers := blockBuffers(c.Encoder, n)
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		b := c.Decoder(o)
+		w, p := float64(o.Dim), float64(c.PatchSize/o.Stride)
+		features := float64(o.Channels) * p * p
+		heads, r := float64(b.Heads), float64(b.MLPRatio)
+		kept += n*w*5 + // projected context, its sum with positions, its norm, keys and values
+			q*w*(7+2*r) + q*heads + // queries to the result of the MLP
+			float64(b.Depth)*blockActivations(b, q) +
+			q*features
+		if o.Loss == LossCrossEntropy {
+			kept += 2 * q * p * p // targets and weights
+		} else {
+			kept += q * (features + 1)
+		}
+		buffers = max(buffers, blockBuffers(b, q), q*(features+3*w)+n*w)
+	}
+	return arena(kept) + buffers
+}
+
+// arena is the memory that a tape takes for n values: in chunks of a quarter of what is there, each
+// of which has a rest.
+func arena(n float64) float64 { return 1.2 * n }
+
+// blockActivations is what a block keeps of rows tokens for its backward pass.
+func blockActivations(c vit.Config, rows float64) float64 {
+	d, r := float64(c.Dim), float64(c.MLPRatio)
+	n := rows * (d*(8+2*r) + float64(c.Heads) + 4)
+	if c.DropPath > 0 {
+		n += 2 * rows * d
+	}
+	return n
+}
+
+// blockBuffers is what the backward pass of a block has in use at once.
+func blockBuffers(c vit.Config, rows float64) float64 {
+	d, r := float64(c.Dim), float64(c.MLPRatio)
+	return rows * d * (2*r + 4)
+}
+
+// checkMemory returns an error where a part of a configuration needs more memory than this process may
+// use. part selects what counts of the footprint.
+func (c *Config) checkMemory(part func(*Config) float64) error {
+	limit, source := sysmem.Limit()
+	need := part(c)
+	if limit == 0 || need <= float64(limit) {
+		return nil
+	}
+	key, value := c.largestKey(part)
+	return fmt.Errorf("%s: %d makes a model that needs about %s of memory, but %s has %s; use a smaller one",
+		key, value, gibibytes(need), source, gibibytes(float64(limit)))
+}
+
+// largestKey is the key of the configuration that would save the most memory by half its value.
+func (c *Config) largestKey(part func(*Config) float64) (key string, value int) {
+	least := part(c)
+	try := func(k string, halve func(c *Config) *int) {
+		d := *c
+		d.Inputs = append(Inputs(nil), c.Inputs...)
+		d.Outputs = append(Outputs(nil), c.Outputs...)
+		v := halve(&d)
+		old := *v
+		if *v /= 2; *v < 1 {
+			return
+		}
+		if need := part(&d); need < least {
+			least, key, value = need, k, old
+		}
+	}
+	try("encoder.dim", func(c *Config) *int { return &c.Encoder.Dim })
+	try("encoder.depth", func(c *Config) *int { return &c.Encoder.Depth })
+	try("encoder.mlp_ratio", func(c *Config) *int { return &c.Encoder.MLPRatio })
+	try("image_size", func(c *Config) *int { return &c.ImageSize })
+	try("num_global_tokens", func(c *Config) *int { return &c.NumGlobalTokens })
+	try("train.batch", func(c *Config) *int { return &c.Train.Batch })
+	try("train.num_encoded_tokens", func(c *Config) *int { return &c.Train.NumEncodedTokens })
+	for i := range c.Inputs {
+		prefix := "inputs." + c.Inputs[i].Name
+		try(prefix+".channels", func(c *Config) *int { return &c.Inputs[i].Channels })
+		try(prefix+".class_emb_dim", func(c *Config) *int { return &c.Inputs[i].ClassEmbDim })
+	}
+	for i := range c.Outputs {
+		prefix := "outputs." + c.Outputs[i].Name
+		try(prefix+".dim", func(c *Config) *int { return &c.Outputs[i].Dim })
+		try(prefix+".depth", func(c *Config) *int { return &c.Outputs[i].Depth })
+		try(prefix+".channels", func(c *Config) *int { return &c.Outputs[i].Channels })
+	}
+	return key, value
+}
+
+func gibibytes(n float64) string {
+	switch {
+	case n < 1<<20:
+		return fmt.Sprintf("%.0f KiB", n/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.0f MiB", n/(1<<20))
+	}
+	return fmt.Sprintf("%.3g GiB", n/(1<<30))
+}
