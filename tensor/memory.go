@@ -25,6 +25,7 @@ type arena[T any] struct {
 	chunks [][]T
 	chunk  int // in use
 	used   int // of that chunk
+	size   int // of all chunks
 	min    int // least length of a new chunk
 	unit   int // what is handed out begins at a multiple of it
 }
@@ -49,10 +50,11 @@ func (a *arena[T]) take(n int) []T {
 		}
 	}
 	if i < 0 {
-		// Later chunks are longer, so that there are few of them, and little is left over at their
-		// ends, whatever the model.
+		// Chunks grow with what is there, so that there are few of them, and little is left over at
+		// their ends and in the last one, whatever the model.
 		i = len(a.chunks)
-		c := make([]T, max(a.min<<min(i, 8), n+n/8))
+		c := make([]T, max(a.min, a.size/4, n+n/8))
+		a.size += len(c)
 		if f, ok := any(c).([]float32); ok {
 			adviseHuge(f)
 		}
