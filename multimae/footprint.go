@@ -71,7 +71,7 @@ func (c *Config) parameterCount() float64 {
 	}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
-		b := c.Decoder(o)
+		b := c.decoderBlocks(o)
 		w, p := float64(o.Dim), float64(c.PatchSize/o.Stride)
 		cross := 4*w*w + w + 2*float64(b.MLPRatio)*w*w + float64(b.MLPRatio)*w + w + 6*w
 		if b.QKVBias {
@@ -107,7 +107,7 @@ func (c *Config) activationCount() float64 {
 	buffers := blockBuffers(c.Encoder, n)
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
-		b := c.Decoder(o)
+		b := c.decoderBlocks(o)
 		w, p := float64(o.Dim), float64(c.PatchSize/o.Stride)
 		features := float64(o.Channels) * p * p
 		heads, r := float64(b.Heads), float64(b.MLPRatio)
@@ -127,7 +127,7 @@ func (c *Config) activationCount() float64 {
 
 // arena is the memory that a tape takes for n values: in chunks of a quarter of what is there, each
 // of which has a rest.
-func arena(n float64) float64 { return 1.2 * n }
+func arena(n float64) float64 { return 1.25 * n }
 
 // blockActivations is what a block keeps of rows tokens for its backward pass.
 func blockActivations(c vit.Config, rows float64) float64 {
@@ -145,62 +145,47 @@ func blockBuffers(c vit.Config, rows float64) float64 {
 	return rows * d * (2*r + 4)
 }
 
-// checkMemory returns an error where a part of a configuration needs more memory than this process may
-// use. part selects what counts of the footprint.
-func (c *Config) checkMemory(part func(*Config) float64) error {
-	limit, source := sysmem.Limit()
-	need := part(c)
-	if limit == 0 || need <= float64(limit) {
-		return nil
+// CheckMemory returns an error if training as configured, with so many workers, needs more memory than
+// this process may use. It names the key that is the furthest above that of the paper's model.
+func (c *Config) CheckMemory(workers int) error {
+	if err := c.Check(); err != nil {
+		return err
 	}
-	key, value := c.largestKey(part)
-	return fmt.Errorf("%s: %d makes a model that needs about %s of memory, but %s has %s; use a smaller one",
-		key, value, gibibytes(need), source, gibibytes(float64(limit)))
+	return c.checkMemory(c.Footprint(workers).Total())
 }
 
-// largestKey is the key of the configuration that would save the most memory by half its value.
-func (c *Config) largestKey(part func(*Config) float64) (key string, value int) {
-	least := part(c)
-	try := func(k string, halve func(c *Config) *int) {
-		d := *c
-		d.Inputs = append(Inputs(nil), c.Inputs...)
-		d.Outputs = append(Outputs(nil), c.Outputs...)
-		v := halve(&d)
-		old := *v
-		if *v /= 2; *v < 1 {
-			return
-		}
-		if need := part(&d); need < least {
-			least, key, value = need, k, old
+func (c *Config) checkMemory(need float64) error {
+	if err := sysmem.Check(need); err != nil {
+		key, value := c.largestKey()
+		return fmt.Errorf("%s: %d makes a model that %w; use a smaller one", key, value, err)
+	}
+	return nil
+}
+
+// largestKey returns the key of the configuration whose value is the largest multiple of that of the
+// paper's model.
+func (c *Config) largestKey() (key string, value int) {
+	largest := 0.0
+	compare := func(k string, v, paper int) {
+		if r := float64(v) / float64(paper); r > largest {
+			largest, key, value = r, k, v
 		}
 	}
-	try("encoder.dim", func(c *Config) *int { return &c.Encoder.Dim })
-	try("encoder.depth", func(c *Config) *int { return &c.Encoder.Depth })
-	try("encoder.mlp_ratio", func(c *Config) *int { return &c.Encoder.MLPRatio })
-	try("image_size", func(c *Config) *int { return &c.ImageSize })
-	try("num_global_tokens", func(c *Config) *int { return &c.NumGlobalTokens })
-	try("train.batch", func(c *Config) *int { return &c.Train.Batch })
-	try("train.num_encoded_tokens", func(c *Config) *int { return &c.Train.NumEncodedTokens })
+	compare("encoder.dim", c.Encoder.Dim, 768)
+	compare("encoder.depth", c.Encoder.Depth, 12)
+	compare("encoder.mlp_ratio", c.Encoder.MLPRatio, 4)
+	compare("image_size", c.ImageSize, 224)
+	compare("num_global_tokens", c.NumGlobalTokens, 1)
+	compare("train.batch", c.Train.Batch, 2048)
+	compare("train.num_encoded_tokens", c.Train.NumEncodedTokens, 98)
 	for i := range c.Inputs {
-		prefix := "inputs." + c.Inputs[i].Name
-		try(prefix+".channels", func(c *Config) *int { return &c.Inputs[i].Channels })
-		try(prefix+".class_emb_dim", func(c *Config) *int { return &c.Inputs[i].ClassEmbDim })
+		compare("inputs."+c.Inputs[i].Name+".channels", c.Inputs[i].Channels, 3)
+		compare("inputs."+c.Inputs[i].Name+".class_emb_dim", c.Inputs[i].ClassEmbDim, 64)
 	}
 	for i := range c.Outputs {
-		prefix := "outputs." + c.Outputs[i].Name
-		try(prefix+".dim", func(c *Config) *int { return &c.Outputs[i].Dim })
-		try(prefix+".depth", func(c *Config) *int { return &c.Outputs[i].Depth })
-		try(prefix+".channels", func(c *Config) *int { return &c.Outputs[i].Channels })
+		compare("outputs."+c.Outputs[i].Name+".dim", c.Outputs[i].Dim, 256)
+		compare("outputs."+c.Outputs[i].Name+".depth", c.Outputs[i].Depth, 2)
+		compare("outputs."+c.Outputs[i].Name+".channels", c.Outputs[i].Channels, 133)
 	}
 	return key, value
-}
-
-func gibibytes(n float64) string {
-	switch {
-	case n < 1<<20:
-		return fmt.Sprintf("%.0f KiB", n/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.0f MiB", n/(1<<20))
-	}
-	return fmt.Sprintf("%.3g GiB", n/(1<<30))
 }

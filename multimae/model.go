@@ -27,6 +27,9 @@ func NewModel(c *Config) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	if err := c.checkMemory(c.Footprint(0).Parameters); err != nil {
+		return nil, err
+	}
 	return build(c, nn.NewParams()), nil
 }
 

@@ -33,7 +33,7 @@ func (ps *Params) Load(f weights.File) error {
 	if _, _, err := ps.match(f, LoadOptions{}); err != nil {
 		return err
 	}
-	ps.allocate()
+	ps.Allocate()
 	for _, p := range ps.list {
 		if err := f.ReadFloat32(p.Name, p.Data); err != nil {
 			return err
@@ -77,7 +77,7 @@ func (ps *Params) LoadWith(f weights.File, o LoadOptions) (*LoadReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	ps.allocate()
+	ps.Allocate()
 	for _, p := range ps.list {
 		if values[p.Name] != nil || slices.Contains(report.Missing, p.Name) {
 			continue

@@ -33,7 +33,7 @@ type alias struct{ name, of string }
 func NewParams() *Params { return &Params{index: map[string]*Param{}, isAlias: map[string]bool{}} }
 
 // DeferredParams is NewParams for a model that will be loaded. Its parameters have shapes but no
-// memory until Load has seen that the file fits them: a few lines of a hostile configuration can
+// memory until Load has seen that the file fits them, or until Allocate: a few lines of a hostile configuration can
 // describe a model of any size.
 func DeferredParams() *Params {
 	ps := NewParams()
@@ -59,8 +59,8 @@ func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 	return p.Tensor
 }
 
-// allocate gives memory to the parameters of DeferredParams.
-func (ps *Params) allocate() {
+// Allocate gives memory to the parameters of DeferredParams: zeros.
+func (ps *Params) Allocate() {
 	for _, p := range ps.list {
 		if p.Data == nil {
 			p.Data = tensor.New(p.Shape...).Data

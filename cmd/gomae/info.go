@@ -5,11 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"github.com/gomae/gomae/internal/machine"
+	"github.com/gomae/gomae/internal/sysmem"
+	"github.com/gomae/gomae/multimae"
 	"github.com/klauspost/cpuid/v2"
 )
 
@@ -34,16 +38,21 @@ func infoCommand(e *env) *command {
 	fs := newFlags()
 	each := fs.Duration("time", 300*time.Millisecond, "measure each of the four figures for `T`")
 	asJSON := fs.Bool("json", false, "print the report as JSON")
+	config := fs.String("config", "", "estimate the memory of training as the config.json `FILE` says, and measure nothing")
+	preset := fs.String("preset", "", "the same for the preset `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	return &command{
 		name:  "gomae info",
 		usage: "gomae info [flags]",
 		short: "show the CPU, the instruction set in use and why, and measured peak rates",
 		about: `Measures how many float32 operations a second the CPU computes with fused
 multiply-adds (FMA, two operations each), and how fast it reads memory. Other
-programs and a warm CPU lower the figures.`,
+programs and a warm CPU lower the figures.
+
+With -config or -preset it estimates the memory that training takes.`,
 		examples: []string{
 			"gomae info",
 			"GOMAE_SIMD=avx2 gomae info -json",
+			"gomae info -preset base",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {
@@ -52,6 +61,9 @@ programs and a warm CPU lower the figures.`,
 			}
 			if *each <= 0 || *each > time.Minute {
 				return usagef("-time %v: want a duration above 0 and up to 1m", *each)
+			}
+			if *config != "" || *preset != "" {
+				return e.memoryInfo(*config, *preset, *asJSON)
 			}
 			m := machineInfo{
 				CPU:     strings.Join(strings.Fields(cmp.Or(cpuid.CPU.BrandName, "unknown "+runtime.GOARCH)), " "),
@@ -87,4 +99,46 @@ Go           %s %s/%s
 			return nil
 		},
 	}
+}
+
+// memoryInfo reports how much memory a configuration asks for.
+func (e *env) memoryInfo(path, preset string, asJSON bool) error {
+	var c *multimae.Config
+	var err error
+	switch {
+	case path != "" && preset != "":
+		return usagef("-config and -preset: give one of them")
+	case path != "":
+		c, err = multimae.LoadConfig(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+	default:
+		c, err = multimae.Preset(preset, 133) // classes of COCO, as in the paper
+	}
+	if err != nil {
+		return err
+	}
+	workers := runtime.GOMAXPROCS(0)
+	f := c.Footprint(workers)
+	limit, source := sysmem.Limit()
+	if asJSON {
+		return e.writeJSON(struct {
+			Values      float64 `json:"parameters"`
+			Parameters  float64 `json:"parameter_bytes"`
+			Optimizer   float64 `json:"optimizer_bytes"`
+			Activations float64 `json:"activation_bytes"`
+			Batches     float64 `json:"batch_bytes"`
+			Total       float64 `json:"total_bytes"`
+			Limit       uint64  `json:"limit_bytes"` // 0: the system does not say
+		}{f.Parameters / 4, f.Parameters, f.Optimizer, f.Activations, f.Batches, f.Total(), limit})
+	}
+	fmt.Fprintf(e.stdout, `parameters   %s: %.1f million values
+optimizer    %s: gradients and two moments
+activations  %s: a step of %d images
+batches      %s: prepared ahead by %d workers
+in all       %s
+`, sysmem.Format(f.Parameters), f.Parameters/4e6, sysmem.Format(f.Optimizer), sysmem.Format(f.Activations), c.Train.Batch,
+		sysmem.Format(f.Batches), workers, sysmem.Format(f.Total()))
+	if limit > 0 {
+		fmt.Fprintf(e.stdout, "limit        %s: %s\n", sysmem.Format(float64(limit)), source)
+	}
+	return nil
 }

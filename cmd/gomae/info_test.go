@@ -40,3 +40,22 @@ func TestInfo(t *testing.T) {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 }
+
+func TestInfoMemory(t *testing.T) {
+	stdout, _ := ok(t, "info", "-preset", "base")
+	for _, want := range []string{"98.6 million values", "a step of 32 images", "in all"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("%q is not in\n%s", want, stdout)
+		}
+	}
+	stdout, _ = ok(t, "info", "-json", "-config", "../../testdata/parity/pretrain_tiny/config.json")
+	var m map[string]float64
+	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m["parameters"] < 1e4 || m["total_bytes"] < 4*m["parameters"] {
+		t.Errorf("%v: %s", err, stdout)
+	}
+	for _, args := range [][]string{{"-preset", "tyni"}, {"-config", "none.json"}, {"-config", "x", "-preset", "tiny"}} {
+		if code, _, stderr := gomae(append([]string{"info"}, args...)...); code == 0 || stderr == "" {
+			t.Errorf("%v: exit %d, %q", args, code, stderr)
+		}
+	}
+}

@@ -4,6 +4,7 @@ package sysmem
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path"
 	"strconv"
@@ -15,11 +16,11 @@ import (
 // the limit on its address space (ulimit -v), whichever is least. bytes is 0 where
 // the system does not say.
 func Limit() (bytes uint64, source string) {
-	bytes, source = physical(), "this machine"
+	bytes, source = physical(), "that of this machine"
 	for _, l := range []struct {
 		bytes  uint64
 		source string
-	}{{controlGroup("/"), "the memory limit of this control group"}, {addressSpace(), "the limit on address space (ulimit -v)"}} {
+	}{{controlGroup("/"), "the limit of this control group"}, {addressSpace(), "the limit on address space (ulimit -v)"}} {
 		if l.bytes > 0 && (bytes == 0 || l.bytes < bytes) {
 			bytes, source = l.bytes, l.source
 		}
@@ -59,4 +60,27 @@ func controlGroup(root string) uint64 {
 		}
 	}
 	return least
+}
+
+// Check returns an error that says so if need bytes are more than this process may use. A tenth is left
+// to the Go runtime and to what no estimate counts.
+func Check(need float64) error {
+	limit, source := Limit()
+	if limit == 0 || need <= 0.9*float64(limit) {
+		return nil
+	}
+	return fmt.Errorf("needs %s of memory, but %s is %s", Format(need), source, Format(float64(limit)))
+}
+
+// Format writes bytes for people, such as "3.2 GiB".
+func Format(n float64) string {
+	switch {
+	case n < 1<<20:
+		return fmt.Sprintf("%.0f KiB", n/(1<<10))
+	case n < 1<<30:
+		return fmt.Sprintf("%.0f MiB", n/(1<<20))
+	case n < 1<<50:
+		return fmt.Sprintf("%.1f GiB", n/(1<<30))
+	}
+	return fmt.Sprintf("%.3g GiB", n/(1<<30))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gomae/gomae/internal/sysmem"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -28,7 +29,23 @@ func NewModel(c *Config) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return build(c, nn.NewParams()), nil
+	// Shapes first: a few lines of a configuration can describe a model of any size.
+	m := build(c, nn.DeferredParams())
+	need, largest, name := 0.0, 0.0, ""
+	for _, p := range m.Params.All() {
+		size := 4.0
+		for _, n := range p.Shape {
+			size *= float64(n)
+		}
+		if need += size; size > largest {
+			largest, name = size, fmt.Sprintf("%s, shape %v", p.Name, p.Shape)
+		}
+	}
+	if err := sysmem.Check(need); err != nil {
+		return nil, fmt.Errorf("the model %w; its largest parameter is %s: use a smaller one", err, name)
+	}
+	m.Params.Allocate()
+	return m, nil
 }
 
 func build(c *Config, ps *nn.Params) *Model {

@@ -461,3 +461,16 @@ func TestSteadyStep(t *testing.T) {
 		}
 	}
 }
+
+// TestNewModelMemory: a configuration within all limits that no machine can hold is refused before memory
+// is asked for, by the name of its largest parameter.
+func TestNewModelMemory(t *testing.T) {
+	c := smallConfig()
+	c.Encoder.Dim, c.Encoder.Depth, c.Encoder.MLPRatio = 65536, 512, 64
+	for i := range c.Outputs {
+		c.Outputs[i].Hooks = nil
+	}
+	c.Outputs = slices.DeleteFunc(c.Outputs, func(o Output) bool { return o.Head == DPT })
+	_, err := NewModel(c)
+	testkit.ErrorNames(t, err, "encoder.0.mlp.fc1.weight", "memory")
+}

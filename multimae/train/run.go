@@ -144,18 +144,21 @@ func (r *run) open() error {
 	if r.Keep < 1 {
 		return fmt.Errorf("keep: got %d checkpoints, want at least 1", r.Keep)
 	}
+	if n, batch := r.Train.Len(), r.Config.Train.Batch; n < batch {
+		return fmt.Errorf("train.batch: got %d, but there are only %d samples to train on; use a batch of no more than that", batch, n)
+	}
+	if r.Val.Len() < 1 {
+		return errors.New("the dataset for validation has no samples; set some apart")
+	}
+	if err := r.Config.CheckMemory(r.pool.Workers()); err != nil {
+		return err
+	}
 	m, err := multimae.NewModel(r.Config)
 	if err != nil {
 		return err
 	}
 	if r.trainer, err = NewTrainer(m, r.pool); err != nil {
 		return err
-	}
-	if n, batch := r.Train.Len(), r.Config.Train.Batch; n < batch {
-		return fmt.Errorf("train.batch: got %d, but there are only %d samples to train on; use a batch of no more than that", batch, n)
-	}
-	if r.Val.Len() < 1 {
-		return errors.New("the dataset for validation has no samples; set some apart")
 	}
 	if err := r.folder.claim(); err != nil {
 		return err

@@ -45,6 +45,9 @@ func NewTrainer(m *multimae.Model, pool *tensor.Pool) (*Trainer, error) {
 	if c.Train.Steps < 1 || !(c.Optim.LR > 0) {
 		return nil, errors.New("train, optim: the configuration does not say how to train; start from a preset")
 	}
+	if err := c.CheckMemory(pool.Workers()); err != nil {
+		return nil, err
+	}
 	tr := &Trainer{Model: m, tape: tensor.NewTape(pool)}
 	sets := []*nn.Params{m.Params}
 	if c.Train.Weighting == "uncertainty" {
