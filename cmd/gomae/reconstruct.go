@@ -115,10 +115,7 @@ func loadModel(dir string) (*multimae.Model, error) {
 
 // sampleOf reads the given files, or renders a scene.
 func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, error) {
-	var names []string
-	for i := range c.Inputs {
-		names = append(names, c.Inputs[i].Name)
-	}
+	names := c.Inputs.Names()
 	s := &data.Sample{Maps: map[string]*data.Map{}}
 	paths := map[string]string{}
 	for _, f := range files {
