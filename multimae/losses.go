@@ -10,7 +10,7 @@ import (
 )
 
 // Losses returns the loss of every output in the order of Config.Outputs, each a single number, or
-// nil where the batch has no target for it.
+// nil where the batch has no target for it. masks are those that Forward had, but not nil.
 //
 // A loss is the mean over the masked patches of a sample, and then over the samples that have any:
 // a sample without a masked patch contributes neither loss nor gradient. All patches count where
@@ -37,8 +37,8 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *
 			return nil, fmt.Errorf("losses: the prediction of %s has shape %v, want %v", o.Name, preds[i].Shape, want)
 		}
 		counts := func(s, patch int) bool { return true }
-		if masks.Index(o.Task) >= 0 && !o.LossOnUnmasked {
-			counts = func(s, patch int) bool { return masks.Task(s, o.Task)[patch] }
+		if k := masks.Index(o.Task); k >= 0 && !o.LossOnUnmasked {
+			counts = func(s, patch int) bool { return masks.Masked[(s*len(masks.Inputs)+k)*masks.Patches+patch] }
 		}
 		if o.Loss == LossCrossEntropy {
 			losses[i] = classLoss(t, preds[i], o, b, side, counts)
