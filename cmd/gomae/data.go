@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -153,7 +154,7 @@ func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []mul
 		if err != nil {
 			return nil, err
 		}
-		b, err := os.ReadFile(config)
+		b, err := regular.ReadFile(config, regular.ConfigLimit)
 		if err != nil {
 			return nil, err
 		}

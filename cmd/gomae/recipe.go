@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -52,7 +52,7 @@ func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err e
 // newConfiguration returns what the flags ask for.
 func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	if f.config != "" {
-		b, err := os.ReadFile(f.config)
+		b, err := regular.ReadFile(f.config, regular.ConfigLimit)
 		if err != nil {
 			return nil, err
 		}

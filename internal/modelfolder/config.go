@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 )
 
@@ -18,7 +19,7 @@ type Config[C any] interface {
 
 // LoadConfig is ParseConfig of a file, whose name its errors begin with.
 func LoadConfig[C any, P Config[C]](fsys fs.FS, name, model string) (P, error) {
-	b, err := fs.ReadFile(fsys, name)
+	b, err := regular.ReadFileFS(fsys, name, regular.ConfigLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
@@ -96,7 +97,7 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 		Model string          `json:"model"`
 		Case  json.RawMessage `json:"case"`
 	}
-	b, err := fs.ReadFile(fsys, multimae.ConfigFile)
+	b, err := regular.ReadFileFS(fsys, multimae.ConfigFile, regular.ConfigLimit)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,13 @@ package weights
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
+
+	"github.com/gomae/gomae/internal/regular"
 )
 
 // File is an opened file of named tensors. Opening has checked everything that can be checked
@@ -61,14 +63,14 @@ func moreContents(n int) Content { return Content{Key: "…", Text: fmt.Sprintf(
 // the one before it. The first bytes tell which, whatever the file is called. The caller must Close
 // it.
 func Open(path string) (File, error) {
-	stat := func() (fs.FileInfo, error) { return os.Stat(path) }
-	return openFile(path, stat, func() (fs.File, error) { return os.Open(path) })
+	f, err := regular.Open(path)
+	return openFile(path, f, err)
 }
 
 // OpenFS is Open for a file of fsys. A file that offers no random access is read into memory.
 func OpenFS(fsys fs.FS, name string) (File, error) {
-	stat := func() (fs.FileInfo, error) { return fs.Stat(fsys, name) }
-	return openFile(name, stat, func() (fs.File, error) { return fsys.Open(name) })
+	f, err := regular.OpenFS(fsys, name)
+	return openFile(name, f, err)
 }
 
 // NewReader is Open for the size bytes behind r. If r has a method Name() string, as *os.File has,
@@ -85,15 +87,11 @@ func NewReader(r io.ReaderAt, size int64) (File, error) {
 	return f, nil
 }
 
-func openFile(name string, stat func() (fs.FileInfo, error), open func() (fs.File, error)) (File, error) {
-	// A file is looked at before it is opened, since opening a FIFO waits for somebody to write to
-	// it, and again afterwards, since it may be another one by then.
-	if info, err := stat(); err == nil {
-		if err := checkRegular(name, info); err != nil {
-			return nil, err
-		}
+// openFile reads what package regular has opened, or says more about why it has not.
+func openFile(name string, opened fs.File, err error) (File, error) {
+	if errors.Is(err, regular.ErrNotRegular) {
+		err = fmt.Errorf("%w, which is %w; give the path of a file of weights", err, ErrUnsupported)
 	}
-	opened, err := open()
 	if err != nil {
 		return nil, err
 	}
@@ -106,20 +104,9 @@ func openFile(name string, stat func() (fs.FileInfo, error), open func() (fs.Fil
 	return f, nil
 }
 
-// checkRegular returns an error for a folder, a device or the like.
-func checkRegular(name string, info fs.FileInfo) error {
-	if info.Mode().IsRegular() {
-		return nil
-	}
-	return fmt.Errorf("%s: not a regular file, which is %w; give the path of a file of weights", name, ErrUnsupported)
-}
-
 func readFile(name string, opened fs.File) (*file, error) {
 	info, err := opened.Stat()
 	if err != nil {
-		return nil, err
-	}
-	if err := checkRegular(name, info); err != nil {
 		return nil, err
 	}
 	if r, ok := opened.(io.ReaderAt); ok {
