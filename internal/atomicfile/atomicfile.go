@@ -22,22 +22,33 @@ import (
 //
 // A new file gets the permissions that the umask leaves of 0666; a replaced one keeps its own. A
 // symbolic link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is
-// written to directly: renaming a file to it would destroy it.
-func Write(path string, write func(io.Writer) error) error { return place(path, write, true) }
+// written to directly: renaming a file to it would destroy it. A named pipe that nobody reads from is
+// an error.
+func Write(path string, write func(io.Writer) error) error { return place(path, write, resolve, true) }
+
+// Replace is Write for a file of the program's own: a link or a special file at path is not written
+// to, but replaced. A folder is an error.
+func Replace(path string, write func(io.Writer) error) error { return place(path, write, itself, true) }
 
 // WriteNoSync is Write without forcing anything to the disk: a file that it has just written may be
 // empty after a power cut. It is for files by the thousand that can be made again.
-func WriteNoSync(path string, write func(io.Writer) error) error { return place(path, write, false) }
+func WriteNoSync(path string, write func(io.Writer) error) error {
+	return place(path, write, resolve, false)
+}
 
-func place(path string, write func(io.Writer) error, sync bool) error {
+// resolver returns the file to replace, its permissions (0 for a new file), and whether it must be
+// written to directly.
+type resolver func(path string) (target string, mode fs.FileMode, special bool, err error)
+
+func place(path string, write func(io.Writer) error, resolve resolver, sync bool) error {
 	target, mode, special, err := resolve(path)
 	if err != nil {
 		return err
 	}
 	if special {
-		f, err := os.OpenFile(target, os.O_WRONLY, 0)
+		f, err := os.OpenFile(target, os.O_WRONLY|nonblock, 0)
 		if err != nil {
-			return err
+			return fmt.Errorf("writing %s, which is not a regular file: %w", path, err)
 		}
 		defer f.Close()
 		if err := writeBuffered(f, write); err != nil {
@@ -87,8 +98,7 @@ func place(path string, write func(io.Writer) error, sync bool) error {
 	return nil
 }
 
-// resolve returns the file to replace, its permissions (0 if it does not exist yet), and whether it
-// must be written to directly.
+// resolve is the resolver of Write.
 func resolve(path string) (target string, mode fs.FileMode, special bool, err error) {
 	info, err := os.Stat(path)
 	switch {
@@ -97,12 +107,32 @@ func resolve(path string) (target string, mode fs.FileMode, special bool, err er
 	case err != nil:
 		return "", 0, false, err
 	case info.IsDir():
-		return "", 0, false, fmt.Errorf("writing %s: it is a folder; give the path of a file", path)
+		return "", 0, false, folder(path)
 	case !info.Mode().IsRegular():
 		return path, 0, true, nil
 	}
 	target, err = filepath.EvalSymlinks(path)
 	return target, info.Mode().Perm(), false, err
+}
+
+// itself is the resolver of Replace.
+func itself(path string) (target string, mode fs.FileMode, special bool, err error) {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return path, 0, false, nil
+	case err != nil:
+		return "", 0, false, err
+	case info.IsDir():
+		return "", 0, false, folder(path)
+	case info.Mode().IsRegular():
+		mode = info.Mode().Perm()
+	}
+	return path, mode, false, nil
+}
+
+func folder(path string) error {
+	return fmt.Errorf("writing %s: it is a folder; give the path of a file", path)
 }
 
 // createTemp creates a hidden file beside path. os.CreateTemp gives its files the mode 0600, which

@@ -75,7 +75,7 @@ func wantOnly(t *testing.T, path, text string) {
 }
 
 func TestWrite(t *testing.T) {
-	for name, write := range map[string]func(string, func(io.Writer) error) error{"Write": Write, "WriteNoSync": WriteNoSync} {
+	for name, write := range map[string]func(string, func(io.Writer) error) error{"Write": Write, "WriteNoSync": WriteNoSync, "Replace": Replace} {
 		path := filepath.Join(t.TempDir(), "f")
 		for _, s := range []string{"new", "replaced", ""} {
 			t.Run(name+", text "+s, func(t *testing.T) {
@@ -162,6 +162,23 @@ func TestWriteKeeps(t *testing.T) {
 		if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
 			t.Errorf("the link was replaced: %v", err)
 		}
+	})
+	t.Run("replaced link", func(t *testing.T) {
+		link := filepath.Join(t.TempDir(), "link")
+		for _, target := range []string{path, os.DevNull, "nothing", "link"} {
+			os.Remove(link)
+			if err := os.Symlink(target, link); err != nil {
+				t.Fatal(err)
+			}
+			if err := Replace(link, text("replaced")); err != nil {
+				t.Fatal(err)
+			}
+			wantOnly(t, link, "replaced")
+			if info, err := os.Lstat(link); err != nil || !info.Mode().IsRegular() {
+				t.Errorf("link to %s: %v, error %v; want a regular file", target, info, err)
+			}
+		}
+		wantOnly(t, path, "through a link")
 	})
 	t.Run("device", func(t *testing.T) {
 		if err := Write(os.DevNull, text("gone")); err != nil {
