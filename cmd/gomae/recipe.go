@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -155,7 +153,7 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 		if err != nil {
 			return err
 		}
-		if key, x, y := difference(asked, run); key != "" {
+		if key, x, y := strictjson.Difference(asked.JSON(), run.JSON()); key != "" {
 			return contradicts("config", f.config+" with "+key+" "+x, key+" "+y)
 		}
 	}
@@ -190,53 +188,8 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	}
 	setSteps(&c.Train, run.Train.Steps)
 	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
-	key, asked, has = difference(c, run)
+	key, asked, has = strictjson.Difference(c.JSON(), run.JSON())
 	return key, asked, has, nil
-}
-
-// difference returns the first key whose values differ, "" if there is none, and the values, "none"
-// for a missing one.
-func difference(a, b *multimae.Config) (key, x, y string) {
-	as, bs := entries("", a.JSON()), entries("", b.JSON())
-	find := func(list []entry, key string) string {
-		for _, e := range list {
-			if e.key == key {
-				return e.value
-			}
-		}
-		return "none"
-	}
-	for _, e := range as {
-		if y := find(bs, e.key); y != e.value {
-			return e.key, e.value, y
-		}
-	}
-	for i, e := range bs {
-		if x := find(as, e.key); x != e.value {
-			return e.key, x, e.value
-		}
-		if as[i] != e { // the order of inputs and outputs counts
-			return e.key, "after " + as[i].key, "before it"
-		}
-	}
-	return "", "", ""
-}
-
-type entry struct{ key, value string }
-
-// entries lists the values of a JSON object in order, those of objects in it as "outer.inner".
-func entries(prefix string, object []byte) (list []entry) {
-	strictjson.Object(object, func(name string, raw []byte) error {
-		if inner := entries(prefix+name+".", raw); inner != nil {
-			list = append(list, inner...)
-			return nil
-		}
-		var b bytes.Buffer
-		json.Compact(&b, raw)
-		list = append(list, entry{prefix + name, b.String()})
-		return nil
-	})
-	return list
 }
 
 // heldScenes is the number of the first rendered scene that no run trains on.

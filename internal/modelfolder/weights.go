@@ -67,7 +67,7 @@ func CheckTensors(f weights.File, least int) error {
 }
 
 // Save writes a model folder, creating it if need be. Each file appears under its name only when it
-// is complete, so an earlier model survives any error.
+// is complete, so an earlier model survives any error. A link in the place of a file is replaced.
 func Save(dir string, config []byte, tensors []weights.Tensor) error {
 	if err := atomicfile.MkdirAll(dir); err != nil {
 		return err
@@ -80,7 +80,7 @@ func Save(dir string, config []byte, tensors []weights.Tensor) error {
 
 // SaveConfig writes the config.json of a model folder, which must exist.
 func SaveConfig(dir string, config []byte) error {
-	return atomicfile.Write(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
+	return atomicfile.Replace(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
 		_, err := w.Write(config)
 		return err
 	})
@@ -90,7 +90,7 @@ func SaveConfig(dir string, config []byte) error {
 func SaveWeights(dir string, tensors []weights.Tensor, metadata map[string]string) error {
 	all := map[string]string{"format": "pt"} // Python's loaders refuse a file without it
 	maps.Copy(all, metadata)
-	return atomicfile.Write(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
+	return atomicfile.Replace(filepath.Join(dir, WeightsFile), func(w io.Writer) error {
 		return weights.WriteSafetensors(w, tensors, all)
 	})
 }

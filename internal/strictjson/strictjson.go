@@ -4,6 +4,7 @@ package strictjson
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -137,6 +138,53 @@ func MarshalList[T any](list []T, name func(*T) *string) ([]byte, error) {
 	}
 	buf.WriteByte('}')
 	return buf.Bytes(), nil
+}
+
+// Difference returns the first key in which two JSON objects differ, as "outer.inner" for an object in
+// an object, and its values, "none" for a missing one. All are "" where there is no difference. The
+// order of keys counts, as it does for modalities.
+func Difference(a, b []byte) (key, x, y string) {
+	as, bs := leaves("", a), leaves("", b)
+	ofA, ofB := values(as), values(bs)
+	for _, e := range as {
+		if y := cmp.Or(ofB[e.key], "none"); y != e.value {
+			return e.key, e.value, y
+		}
+	}
+	for i, e := range bs {
+		if x := cmp.Or(ofA[e.key], "none"); x != e.value {
+			return e.key, x, e.value
+		}
+		if i < len(as) && as[i] != e {
+			return e.key, "after " + as[i].key, "before it"
+		}
+	}
+	return "", "", ""
+}
+
+func values(list []leaf) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, e := range list {
+		m[e.key] = e.value
+	}
+	return m
+}
+
+type leaf struct{ key, value string }
+
+// leaves lists the values of an object in order, with those of objects in it in their place.
+func leaves(prefix string, object []byte) (list []leaf) {
+	Object(object, func(name string, raw []byte) error {
+		if inner := leaves(prefix+name+".", raw); inner != nil {
+			list = append(list, inner...)
+			return nil
+		}
+		var b bytes.Buffer
+		json.Compact(&b, raw)
+		list = append(list, leaf{prefix + name, b.String()})
+		return nil
+	})
+	return list
 }
 
 // Nearest returns the candidate with the smallest edit distance to word, for an error message, or

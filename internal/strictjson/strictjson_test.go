@@ -79,3 +79,20 @@ func TestNearest(t *testing.T) {
 		t.Errorf("Nearest of a long word has %d bytes", len(got))
 	}
 }
+
+func TestDifference(t *testing.T) {
+	const a = `{"w": 1, "in": {"x": {"s": 2}, "y": {"s": 3}}}`
+	for _, c := range []struct{ b, want string }{
+		{`{"w":1,"in":{"x":{"s":2},"y":{"s":3}}}`, "||"},
+		{`{"w": 1, "in": {"x": {"s": 2}, "y": {"s": 4}}}`, "in.y.s|3|4"},
+		{`{"in": {"x": {"s": 2}, "y": {"s": 3}}}`, "w|1|none"},
+		{`{"w": 1, "in": {"x": {"s": 2}, "y": {"s": 3}, "z": {"s": 5}}}`, "in.z.s|none|5"},
+		{`{"w": 1, "in": {"y": {"s": 3}, "x": {"s": 2}}}`, "in.y.s|after in.x.s|before it"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			if key, x, y := Difference([]byte(a), []byte(c.b)); key+"|"+x+"|"+y != c.want {
+				t.Errorf("got %s|%s|%s", key, x, y)
+			}
+		})
+	}
+}

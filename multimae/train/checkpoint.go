@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
@@ -19,6 +23,10 @@ import (
 // ErrDamaged is wrapped by Restore's error where the bytes of a checkpoint are
 // not those that were written.
 var ErrDamaged = errors.New("damaged")
+
+// ErrOtherConfig is wrapped by Restore's error where a checkpoint was written under another
+// configuration, which would not go on to the same bits.
+var ErrOtherConfig = errors.New("it was written under another configuration")
 
 // CheckpointName is the file name of a run's checkpoint of a step, which holds
 // everything that an exact resume needs, in one file so that its parts cannot
@@ -60,14 +68,15 @@ func (s *summing) Write(b []byte) (int, error) {
 }
 
 // Save writes a checkpoint. It appears under path only when complete, and ends
-// with a checksum.
+// with a checksum. It replaces a link or a special file that is there.
 func (tr *Trainer) Save(path string) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
+	return atomicfile.Replace(path, func(w io.Writer) error {
 		s := &summing{w: w, sum: make([]byte, checksumSize)}
 		list := append(tr.tensors(), weights.Tensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
 		return weights.WriteSafetensors(s, list, map[string]string{
 			metaStep: strconv.Itoa(tr.step), metaOptimizerSteps: strconv.Itoa(tr.opt.Steps),
 			metaUpdates: strings.Trim(fmt.Sprint(tr.opt.Updates), "[]"),
+			metaConfig:  string(tr.Model.Config.JSON()),
 		})
 	})
 }
@@ -76,6 +85,7 @@ func (tr *Trainer) Save(path string) error {
 const (
 	metaOptimizerSteps = "gomae_optimizer_steps"
 	metaUpdates        = "gomae_optimizer_updates" // of each trained parameter, in order
+	metaConfig         = "gomae_config"            // the config.json
 )
 
 // tensors lists the state under the keys of a checkpoint.
@@ -130,13 +140,16 @@ func (tr *Trainer) Restore(path string) error {
 		}
 		*to = n
 	}
+	if err := tr.sameConfig(f.Metadata()[metaConfig]); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	want := tr.tensors()
 	if n := len(f.Names()) - 1; n != len(want) { // one is the checksum
-		return fmt.Errorf("%s: %d tensors, want %d; it was written under another configuration", path, n, len(want))
+		return fmt.Errorf("%s: %d tensors, want %d; %w", path, n, len(want), ErrOtherConfig)
 	}
 	for _, x := range want {
 		if shape, _ := f.Shape(x.Name); !slices.Equal(shape, x.Shape) {
-			return fmt.Errorf("%s: %s has shape %v, want %v; it was written under another configuration", path, x.Name, shape, x.Shape)
+			return fmt.Errorf("%s: %s has shape %v, want %v; %w", path, x.Name, shape, x.Shape, ErrOtherConfig)
 		}
 		if err := f.ReadFloat32(x.Name, x.Data.([]float32)); err != nil {
 			return err
@@ -161,19 +174,52 @@ func (tr *Trainer) Restore(path string) error {
 	return nil
 }
 
+// free are the keys of a configuration that may change between two calls of a run.
+var free = []string{"train.steps", "train.data", "train.val_every", "train.save_every", "train.log_every"}
+
+// withoutFree returns a configuration in which the free keys have one value.
+func withoutFree(c *multimae.Config) []byte {
+	only := *c
+	t := &only.Train
+	t.Steps, t.Data, t.ValEvery, t.SaveEvery, t.LogEvery = 0, "", 0, 0, 0
+	only.Case = nil
+	return only.JSON()
+}
+
+// sameConfig returns an error unless the trainer's configuration is the one in the metadata of a
+// checkpoint, but for the free keys. Earlier versions wrote none.
+func (tr *Trainer) sameConfig(config string) error {
+	if config == "" {
+		return nil
+	}
+	was, err := multimae.ParseConfig([]byte(config))
+	if err != nil {
+		return fmt.Errorf("metadata %s: %w; the checkpoint is of another version of gomae", metaConfig, err)
+	}
+	key, old, now := strictjson.Difference(withoutFree(was), withoutFree(tr.Model.Config))
+	if key == "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s was %s and is now %s; put it back, or start another run. Only %s may change",
+		ErrOtherConfig, key, old, now, strings.Join(free, ", "))
+}
+
 // verify compares the bytes of a checkpoint with its checksum.
 func verify(path string) error {
-	f, err := os.Open(path)
+	damaged := func(format string, args ...any) error {
+		return fmt.Errorf("%s is %w: "+format, append([]any{path, ErrDamaged}, args...)...)
+	}
+	f, err := regular.Open(path)
 	if err != nil {
+		if errors.Is(err, regular.ErrNotRegular) || badLink(path) {
+			return damaged("%w", err)
+		}
 		return err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return err
-	}
-	damaged := func(format string, args ...any) error {
-		return fmt.Errorf("%s is %w: "+format, append([]any{path, ErrDamaged}, args...)...)
 	}
 	n := st.Size() - checksumSize
 	if n < 0 {
@@ -191,4 +237,14 @@ func verify(path string) error {
 		return damaged("its %d bytes have checksum %08x and not %08x, so it was cut off or changed", n, got, want)
 	}
 	return nil
+}
+
+// badLink reports whether there is a link at path that leads to nothing or in a circle.
+func badLink(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return false
+	}
+	_, err = os.Stat(path)
+	return err != nil && !errors.Is(err, fs.ErrPermission)
 }

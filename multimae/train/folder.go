@@ -136,11 +136,14 @@ func (f *folder) checkpoints() (steps []int, err error) {
 }
 
 // prune removes all checkpoints but the last ones. One that cannot be removed now may be the next
-// time. Damaged ones do not count, and stay until save has written a better one.
+// time. Damaged ones and what is not a file do not count. The former stay until save has written a
+// better one.
 func (f *folder) prune() {
 	all, _ := f.checkpoints()
 	steps := slices.DeleteFunc(all, func(step int) bool {
-		return slices.Contains(f.damaged, f.path(CheckpointName(step)))
+		path := f.path(CheckpointName(step))
+		info, err := os.Stat(path)
+		return slices.Contains(f.damaged, path) || err != nil || !info.Mode().IsRegular()
 	})
 	for _, step := range steps[:max(0, len(steps)-f.keep)] {
 		os.Remove(f.path(CheckpointName(step)))
@@ -184,18 +187,45 @@ func (f *folder) restore(read func(path string) (step int, err error)) (damaged 
 	return nil, nil
 }
 
-// save calls write with the path of a new checkpoint and then removes those that it replaces.
+// isFolder reports whether there is a folder at path, and not a link to one.
+func isFolder(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}
+
+// setAside is added to the name of what is in the way of a file of the run and cannot be replaced,
+// and to that of lines that can no longer stay in the metrics.
+const setAside = ".damaged"
+
+// aside returns a path for what is set aside from path, at which there is nothing yet.
+func aside(path string) string {
+	for n := 1; ; n++ {
+		to := path + setAside + "-" + strconv.Itoa(n)
+		if _, err := os.Lstat(to); err != nil {
+			return to
+		}
+	}
+}
+
+// save calls write with the path of a new checkpoint and then removes those that it replaces. No
+// file can replace a folder, nor may its content be lost: one that restore took for a damaged
+// checkpoint of this step gets another name.
 func (f *folder) save(step int, write func(path string) error) error {
 	if err := f.metrics.Sync(); err != nil {
 		return f.refuse("%w", err)
 	}
 	path := f.path(CheckpointName(step))
+	if isFolder(path) && slices.Contains(f.damaged, path) {
+		if err := os.Rename(path, aside(path)); err != nil {
+			return f.refuse("a folder has the name of the next checkpoint: %w", err)
+		}
+	}
 	if err := write(path); err != nil {
 		return f.refuse("%w", err)
 	}
 	f.saved = step
 	for _, damaged := range f.damaged {
-		if damaged != path {
+		if damaged != path && !isFolder(damaged) {
 			os.Remove(damaged)
 		}
 	}

@@ -1,12 +1,17 @@
 package train
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
+
+	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/regular"
 )
 
 // metricsLog is the open metrics.jsonl of a run. It is locked while it is open, which keeps other
@@ -19,6 +24,29 @@ type metricsLog struct {
 // openMetrics opens or creates the file. busy reports that another process has it; then there is
 // nothing to close.
 func openMetrics(path string) (m *metricsLog, busy bool, err error) {
+	// A process that ends may remove the file between opening and locking. Who then has the lock has
+	// it on a file that nobody else will find, and tries again.
+	for range 10 {
+		m, busy, err = tryMetrics(path)
+		if m != nil || busy || err != nil {
+			return m, busy, err
+		}
+	}
+	return nil, true, nil
+}
+
+// tryMetrics is an attempt of openMetrics. All results are zero if the file at path is not the one
+// that was locked.
+func tryMetrics(path string) (m *metricsLog, busy bool, err error) {
+	info, err := os.Stat(path)
+	if err == nil {
+		err = regular.Check(path, info)
+	} else if at, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) || e == nil && at.Mode().IsRegular() {
+		err = nil // a new file, and not a link to one
+	}
+	if err != nil {
+		return nil, false, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return nil, false, err
@@ -27,40 +55,117 @@ func openMetrics(path string) (m *metricsLog, busy bool, err error) {
 		f.Close()
 		return nil, true, nil
 	}
+	got, err := f.Stat()
+	if err == nil {
+		err = regular.Check(path, got)
+	}
+	if err != nil {
+		f.Close()
+		return nil, false, err
+	}
+	if info, err = os.Stat(path); err != nil || !os.SameFile(got, info) {
+		f.Close()
+		return nil, false, nil
+	}
 	return &metricsLog{f, -1}, false, nil
 }
 
+// maxLine is the number of bytes that a line of metrics may have. A line of the largest
+// configuration is shorter.
+const maxLine = 1 << 20
+
 // cut removes the lines after a step, which will be written again, and the incomplete line that a
-// crash has left. A damaged line before stays, because neither it nor the lines after it are
-// written again.
-func (m *metricsLog) cut(step int) error {
-	old, err := io.ReadAll(m)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", m.Name(), err)
-	}
-	keep, read := int64(0), int64(0)
-	for line := range bytes.Lines(old) {
-		var at struct {
-			Step int  `json:"step"`
+// crash has left. Nothing else is lost: a line that says nothing stays if a line that stays comes
+// after it. Otherwise it goes into another file, which aside names; "" if there is no such line.
+func (m *metricsLog) cut(step int) (aside string, err error) {
+	var strange []span // after keep
+	keep := int64(0)
+	ends := true // in a line break
+	err = m.lines(func(at span, line []byte, complete bool) {
+		var x struct {
+			Step *int `json:"step"`
 			Val  *int `json:"val.samples"`
 		}
-		read += int64(len(line))
-		if !bytes.HasSuffix(line, []byte("\n")) || json.Unmarshal(line, &at) != nil {
-			continue
+		switch bad := json.Unmarshal(line, &x) != nil || x.Step == nil; {
+		case bad && !complete && line != nil: // what a crash has left
+		case bad:
+			if n := len(strange); n > 0 && strange[n-1].to == at.from {
+				strange[n-1].to = at.to
+			} else {
+				strange = append(strange, at)
+			}
+		case *x.Step <= step:
+			if x.Val != nil {
+				m.evaluated = *x.Step
+			}
+			keep, strange, ends = at.to, strange[:0], complete
 		}
-		if at.Step > step {
-			break
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", m.Name(), err)
+	}
+	if len(strange) > 0 {
+		if aside, err = m.setAside(strange); err != nil {
+			return "", err
 		}
-		if at.Val != nil {
-			m.evaluated = at.Step
-		}
-		keep = read
 	}
 	if err := m.Truncate(keep); err != nil {
+		return aside, err
+	}
+	if _, err = m.Seek(keep, io.SeekStart); err == nil && !ends {
+		_, err = m.WriteString("\n")
+	}
+	return aside, err
+}
+
+// span is the place of bytes in the file.
+type span struct{ from, to int64 }
+
+// lines calls f with each line, its place and whether it is complete, which the last one may not be.
+// line is nil if the line is too long.
+func (m *metricsLog) lines(f func(at span, line []byte, complete bool)) error {
+	if _, err := m.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	_, err = m.Seek(keep, io.SeekStart)
-	return err
+	r := bufio.NewReaderSize(m, 1<<16)
+	var at span
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		at.to += int64(len(part))
+		if at.to-at.from <= maxLine {
+			line = append(line, part...)
+		}
+		if err == bufio.ErrBufferFull {
+			continue
+		}
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if at.to-at.from > maxLine {
+			line = nil
+		}
+		if at.to > at.from {
+			f(at, line, err == nil)
+		}
+		if err == io.EOF {
+			return nil
+		}
+		at.from, line = at.to, line[:0]
+	}
+}
+
+// setAside copies parts of the file into a new one.
+func (m *metricsLog) setAside(parts []span) (path string, err error) {
+	path = aside(m.Name())
+	return path, atomicfile.Replace(path, func(w io.Writer) error {
+		for _, p := range parts {
+			if _, err := io.Copy(w, io.NewSectionReader(m, p.from, p.to-p.from)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // field is a key and a value of a line of metrics.

@@ -173,8 +173,12 @@ func (r *run) open() error {
 	}
 	r.folder.sweep()
 	r.folder.prune()
-	if err := r.folder.metrics.cut(r.trainer.Steps()); err != nil {
+	aside, err := r.folder.metrics.cut(r.trainer.Steps())
+	if err != nil {
 		return r.folder.refuse("%w", err)
+	}
+	if aside != "" && r.OnDamaged != nil {
+		r.OnDamaged(fmt.Errorf("%s has lines that are %w; they are kept in %s", r.folder.path(MetricsFile), ErrDamaged, aside), r.trainer.Steps())
 	}
 	return nil
 }

@@ -376,7 +376,12 @@ func TestRestoreErrors(t *testing.T) {
 	refuse("another weighting", "another configuration", other)
 	other = tinyConfig()
 	other.Encoder.MLPRatio = 3
+	refuse("another ratio", "another configuration…encoder.mlp_ratio was 2 and is now 3", other)
+	put(summed(strings.Replace(whole, `"gomae_config"`, `"other_config"`, 1)))
 	refuse("other shapes", "mlp.fc1.weight…[16 8]…[24 8]", other)
+	put(summed(strings.Replace(whole, `\"dim\": 8`, `\"dim\": x`, 1)))
+	refuse("no configuration", "gomae_config", c)
+	put(whole)
 	tr.opt.V[7][1] = float32(math.NaN())
 	if err := tr.Save(path); err != nil {
 		t.Fatal(err)

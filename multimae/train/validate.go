@@ -2,7 +2,10 @@ package train
 
 import (
 	"context"
+	"image/png"
+	"io"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/view"
 )
@@ -69,7 +72,7 @@ func (r *run) pictures() error {
 	if err != nil {
 		return err
 	}
-	if err := view.WritePNG(r.folder.path(PicturesFile), img); err != nil {
+	if err := atomicfile.Replace(r.folder.path(PicturesFile), func(w io.Writer) error { return png.Encode(w, img) }); err != nil {
 		return r.folder.refuse("%w", err)
 	}
 	return nil
