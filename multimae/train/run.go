@@ -97,6 +97,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		r.counted = []*counted{{Dataset: o.Train}, {Dataset: o.Val}}
 		r.Train, r.Val = r.counted[0], r.counted[1]
 	}
+	r.Train, r.Val = interruptible{r.Train, ctx}, interruptible{r.Val, ctx}
 	defer func() { r.folder.release(r.nothingDone()) }()
 	if err := r.open(); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gomae/gomae/multimae/data"
 )
@@ -41,6 +42,39 @@ func (c *counted) skipped() (n int, first error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.bad), c.err
+}
+
+// abandon is how long the end of a context waits for a sample that is being read.
+const abandon = time.Second
+
+// interruptible is a dataset whose samples need not be waited for when ctx ends: reading one may
+// wait for ever, for a network or for who writes to a pipe.
+type interruptible struct {
+	data.Dataset
+	ctx context.Context
+}
+
+func (d interruptible) Sample(i int) (*data.Sample, error) {
+	type result struct {
+		s   *data.Sample
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		s, err := d.Dataset.Sample(i)
+		done <- result{s, err}
+	}()
+	select {
+	case r := <-done:
+		return r.s, r.err
+	case <-d.ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.s, r.err
+	case <-time.After(abandon):
+		return nil, d.ctx.Err()
+	}
 }
 
 // spread returns n indices below length, evenly spread, because the samples of a folder are sorted
