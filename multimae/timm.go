@@ -100,14 +100,14 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		block, isBlock := blockKey(t.Name, "blocks.")
 		switch {
 		case isBlock && block == "":
-			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", t.Name)
+			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", weights.Quote(t.Name))
 		case isBlock:
 			out = append(out, weights.Tensor{Name: "encoder." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == timmPos || t.Name == timmTokens[0] || t.Name == timmTokens[1] || t.Name == timmPatch+"weight" || t.Name == timmPatch+"bias":
 		case hasAnyPrefix(t.Name, "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.", "decoder_") || t.Name == "mask_token":
 			dropped = append(dropped, t.Name)
 		default:
-			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", t.Name)
+			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", weights.Quote(t.Name))
 		}
 	}
 	return out, dropped, nil
@@ -160,7 +160,7 @@ func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err er
 		block, isBlock := blockKey(t.Name, "encoder.")
 		switch {
 		case isBlock && block == "":
-			return nil, nil, fmt.Errorf("%s has no counterpart in timm's ViT, which would compute something else without it", t.Name)
+			return nil, nil, fmt.Errorf("%s has no counterpart in timm's ViT, which would compute something else without it", weights.Quote(t.Name))
 		case isBlock:
 			out = append(out, weights.Tensor{Name: "blocks." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == "global_tokens" || strings.HasPrefix(t.Name, rgbAdapter):

@@ -211,12 +211,12 @@ func TestTimmErrors(t *testing.T) {
 		{FromTimm, []weights.Tensor{{Name: "pos_embed", Shape: []int{1, 1, 1}, Data: []int64{1}}, patch}, "pos_embed"},
 		{FromTimm, []weights.Tensor{pos, patch}, "pos_embed has 10 rows"},
 		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 7)}, "cls_token has shape [1 1 7]"},
-		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("blocks.0.ls1.gamma", 8)}, "blocks.0.ls1.gamma "},
-		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("reg_token", 1, 4, 8)}, "reg_token "},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("blocks.0.ls1.gamma", 8)}, `"blocks.0.ls1.gamma" `},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("reg_token", 1, 4, 8)}, `"reg_token" `},
 		{ToTimm, nil, "input_adapters.rgb."},
 		{ToTimm, []weights.Tensor{one("input_adapters.rgb.pos_emb", 8, 3, 3), proj}, "has shape [8 3 3]"},
 		{ToTimm, []weights.Tensor{table, proj, one("global_tokens", 1, 3, 8)}, "global_tokens has shape [1 3 8]"},
-		{ToTimm, []weights.Tensor{table, proj, one("encoder.0.other", 8)}, "encoder.0.other "},
+		{ToTimm, []weights.Tensor{table, proj, one("encoder.0.other", 8)}, `"encoder.0.other" `},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			out, _, err := c.convert(c.in)

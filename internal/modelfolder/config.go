@@ -34,11 +34,12 @@ func LoadConfig[C any, P Config[C]](fsys fs.FS, name, model string) (P, error) {
 // errors name the key and, for an unknown key, the nearest known one.
 func ParseConfig[C any, P Config[C]](b []byte, model string) (P, error) {
 	c := P(new(C))
-	if err := strictjson.Unmarshal(b, model, c); err != nil {
-		return nil, err
+	err := strictjson.Unmarshal(b, model, c)
+	if err == nil {
+		err = c.Check()
 	}
-	if err := c.Check(); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, strictjson.Short(err)
 	}
 	return c, nil
 }

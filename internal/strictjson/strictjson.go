@@ -140,6 +140,25 @@ func MarshalList[T any](list []T, name func(*T) *string) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
+// Short returns err with a message of at most a thousand bytes, because keys and values of a hostile
+// file have as many as the file. The beginning names the key, and the end the remedy.
+func Short(err error) error {
+	const head, tail = 700, 250
+	if err == nil || len(err.Error()) <= head+tail {
+		return err
+	}
+	text := err.Error()
+	return &short{strings.ToValidUTF8(text[:head], "") + " … " + strings.ToValidUTF8(text[len(text)-tail:], ""), err}
+}
+
+type short struct {
+	text string
+	err  error
+}
+
+func (s *short) Error() string { return s.text }
+func (s *short) Unwrap() error { return s.err }
+
 // Difference returns the first key in which two JSON objects differ, as "outer.inner" for an object in
 // an object, and its values, "none" for a missing one. All are "" where there is no difference. The
 // order of keys counts, as it does for modalities.

@@ -1,9 +1,11 @@
 package strictjson
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/gomae/gomae/internal/testkit"
 )
@@ -94,5 +96,18 @@ func TestDifference(t *testing.T) {
 				t.Errorf("got %s|%s|%s", key, x, y)
 			}
 		})
+	}
+}
+
+// TestShort wants a message to keep its ends and an error its kind.
+func TestShort(t *testing.T) {
+	kind := errors.New("kind")
+	err := fmt.Errorf("key: %s: %w; remedy", strings.Repeat("é", 1<<20), kind)
+	got := Short(err)
+	if text := got.Error(); !errors.Is(got, kind) || len(text) > 1000 || !utf8.ValidString(text) || !strings.HasPrefix(text, "key: é") || !strings.HasSuffix(text, "é: kind; remedy") {
+		t.Errorf("got %q", got)
+	}
+	if Short(kind) != kind || Short(nil) != nil {
+		t.Error("a short error is changed")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
@@ -74,7 +75,7 @@ type caseJSON struct {
 func Run(fsys fs.FS, dir string, pool *tensor.Pool) (*Report, error) {
 	r, err := run(fsys, dir, pool)
 	if err != nil {
-		return nil, fmt.Errorf("dump %s: %w", dir, err)
+		return nil, fmt.Errorf("dump %s: %w", dir, strictjson.Short(err))
 	}
 	return r, nil
 }
