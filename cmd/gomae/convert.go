@@ -60,7 +60,7 @@ listed.`,
 			"gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors",
 		},
 		flags: flags,
-		run: func(_ context.Context, args []string) error {
+		run: func(ctx context.Context, args []string) error {
 			switch c.to {
 			case "", "timm", "multimae":
 			default:
@@ -81,7 +81,7 @@ listed.`,
 				return err
 			}
 			c.src, c.dst = args[0], args[1]
-			return e.convert(c)
+			return e.convert(ctx, c)
 		},
 	}
 }
@@ -146,7 +146,7 @@ func printable(s string) string {
 	return s
 }
 
-func (e *env) convert(c conversion) error {
+func (e *env) convert(ctx context.Context, c conversion) error {
 	src, err := openSource(c.src)
 	if err != nil {
 		return err
@@ -169,16 +169,24 @@ func (e *env) convert(c conversion) error {
 	if tensors, err = e.rename(tensors, src, c.to); err != nil {
 		return err
 	}
-	if folder {
-		if err := e.writeFolder(c, src, tensors); err != nil {
-			return err
+	write := func() error {
+		if folder {
+			return e.writeFolder(c, src, tensors)
 		}
-	} else if err := atomicfile.Write(c.dst, func(w io.Writer) error {
-		if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
-			return weights.WriteSafetensors(w, tensors, metadata)
-		}
-		return weights.WritePth(w, tensors)
-	}); err != nil {
+		return atomicfile.Write(c.dst, func(w io.Writer) error {
+			w = untilEnd{ctx, w}
+			if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
+				return weights.WriteSafetensors(w, tensors, metadata)
+			}
+			return weights.WritePth(w, tensors)
+		})
+	}
+	if at, serr := os.Stat(c.dst); serr == nil && !at.Mode().IsRegular() && !folder {
+		err = write() // which may wait for the reader of a pipe
+	} else {
+		err = e.save(write)
+	}
+	if err != nil {
 		return err
 	}
 	e.logf("wrote %s to %s", count(len(tensors), "tensor"), quote(c.dst))

@@ -52,18 +52,19 @@ set that "gomae info" shows.`,
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks the command to save and end. It also restores the default effect, so
-	// that a second one kills.
+	// The first signal asks the command to save and end, and run ends one that only waits. It also
+	// restores the default effect, so that a second one kills.
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // run is the program, for main and for tests. ctx ends when the user interrupts.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode int) {
-	out := &stickyWriter{w: stdout}
+	out := &stickyWriter{w: &interruptible{ctx: ctx, w: stdout}}
+	stderr = &interruptible{ctx: ctx, w: stderr}
 	e := &env{stdout: out, stderr: stderr}
 	cmd, args := rootCommand(e).find(args)
-	err := e.exec(ctx, cmd, args)
+	err := e.await(ctx, func() error { return e.exec(ctx, cmd, args) })
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("writing the result: %w", out.err)
 	}
@@ -105,6 +106,7 @@ func (e *env) exec(ctx context.Context, cmd *command, args []string) error {
 type env struct {
 	stdout io.Writer // results
 	stderr io.Writer // progress and messages
+	saver
 }
 
 // errReported ends a command that has already said what is wrong, with exit code 1.
@@ -123,7 +125,11 @@ func (e *env) writeJSON(v any) error {
 
 // terminal reports whether stderr is a terminal.
 func (e *env) terminal() bool {
-	f, ok := e.stderr.(*os.File)
+	w := e.stderr
+	if i, ok := w.(*interruptible); ok {
+		w = i.w
+	}
+	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}

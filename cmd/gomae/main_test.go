@@ -70,7 +70,7 @@ func each(f func(c *command)) {
 			walk(sub)
 		}
 	}
-	walk(rootCommand(&env{io.Discard, io.Discard}))
+	walk(rootCommand(&env{stdout: io.Discard, stderr: io.Discard}))
 }
 
 // TestHelp checks what the help of each command must hold, and that all ways to ask for it print

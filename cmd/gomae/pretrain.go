@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/train"
 )
@@ -134,7 +136,11 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 			}
 		},
 	}
-	r, err := train.Run(ctx, o)
+	var r *train.Result
+	err = e.save(func() (err error) {
+		r, err = train.Run(ctx, o)
+		return err
+	})
 	bar.Clear()
 	if perr := stop(); err == nil {
 		err = perr
@@ -207,11 +213,26 @@ func (f *pretrainFlags) remedy(err error, resumed bool) error {
 	return fmt.Errorf("%w; %s", err, add)
 }
 
+// create creates a file, or opens a device. Opening a named pipe would wait for a reader.
+func create(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeDevice == 0 {
+		if err := regular.Check(path, info); err != nil {
+			return nil, err
+		}
+	}
+	return os.Create(path)
+}
+
 // profile starts the profiles that have a file; stop ends and writes them.
 func profile(cpu, mem string) (stop func() error, err error) {
-	var f *os.File
+	var f, m *os.File
+	if mem != "" {
+		if m, err = create(mem); err != nil {
+			return nil, err
+		}
+	}
 	if cpu != "" {
-		if f, err = os.Create(cpu); err != nil {
+		if f, err = create(cpu); err != nil {
 			return nil, err
 		}
 		if err := pprof.StartCPUProfile(f); err != nil {
@@ -226,12 +247,8 @@ func profile(cpu, mem string) (stop func() error, err error) {
 				return err
 			}
 		}
-		if mem == "" {
+		if m == nil {
 			return nil
-		}
-		m, err := os.Create(mem)
-		if err != nil {
-			return err
 		}
 		runtime.GC()
 		if err := pprof.WriteHeapProfile(m); err != nil {

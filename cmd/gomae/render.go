@@ -53,7 +53,7 @@ and SEED only; S changes the sampling.`,
 			if *split > 0 && *n < 2 {
 				return usagef("-split %v: -n %d leaves nothing to split", *split, *n)
 			}
-			return e.render(ctx, *out, *n, *size, *seed, *split)
+			return e.save(func() error { return e.render(ctx, *out, *n, *size, *seed, *split) })
 		},
 	}
 }

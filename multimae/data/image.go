@@ -9,8 +9,8 @@ import (
 	_ "image/jpeg" // decoder
 	_ "image/png"  // decoder
 	"io"
-	"os"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
 )
@@ -26,7 +26,7 @@ const (
 // Errors are of type *Problem, except those of opening and reading the file. Images of more than 64
 // megapixels are refused before they are decoded.
 func ReadImage(path string, m multimae.Input) (*Map, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
