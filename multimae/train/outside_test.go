@@ -302,3 +302,71 @@ func TestLockRemoved(t *testing.T) {
 		t.Errorf("%d have the run at once", n)
 	}
 }
+
+// TestReplaced puts links and pipes in the place of the files that a run writes at its end. They must
+// be replaced, and nothing written through them.
+func TestReplaced(t *testing.T) {
+	want := straightRun(t)
+	stopped := stoppedAt(t, 11)
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	for name, put := range map[string]func(path string) error{
+		"dangling link": func(path string) error { return os.Symlink(elsewhere, path) },
+		"circular link": func(path string) error { return os.Symlink(filepath.Base(path), path) },
+		"device":        func(path string) error { return os.Symlink("/dev/full", path) },
+		"named pipe":    mkfifo,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := copied(t, stopped)
+			for _, file := range []string{CheckpointName(12), multimae.WeightsFile, PicturesFile, bestWeights, filepath.Join(BestDir, multimae.ConfigFile)} {
+				path := filepath.Join(dir, file)
+				if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Fatal(err)
+				}
+				if err := put(path); err != nil {
+					t.Skip(err)
+				}
+			}
+			o := options(dir)
+			o.Resume = true
+			o.OnDamaged = func(error, int) {}
+			finish(t, context.Background(), o)
+			same(t, name, results(t, dir), want)
+			if _, err := os.Stat(elsewhere); err == nil {
+				t.Error("written through a link")
+			}
+		})
+	}
+}
+
+// TestBlockedSample interrupts a run while a sample cannot be read to its end.
+func TestBlockedSample(t *testing.T) {
+	for _, validate := range []bool{false, true} {
+		t.Run(map[bool]string{false: "training", true: "validating"}[validate], func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			release := make(chan struct{})
+			defer close(release)
+			o := options(t.TempDir())
+			o.Workers = 2
+			var reads atomic.Int32
+			hang := func(int) {
+				if validate || reads.Add(1) > 30 {
+					cancel()
+					<-release
+				}
+			}
+			if validate {
+				o.Val = &hooked{o.Val, hang}
+			} else {
+				o.Train = &hooked{o.Train, hang}
+			}
+			r := finish(t, ctx, o)
+			if !r.Interrupted || r.Steps < 1 {
+				t.Errorf("%+v", r)
+			}
+			if n := saved(t, o.Dir); len(n) == 0 || n[len(n)-1] != r.Steps {
+				t.Errorf("checkpoints of steps %v, stopped after step %d", n, r.Steps)
+			}
+		})
+	}
+}
