@@ -31,5 +31,12 @@
 // of its validation. An old checkpoint is removed when the new one is safe. What a later step left
 // behind is written again.
 //
+// A checkpoint holds the configuration that it was written under. A run whose config.json was changed
+// in anything but train.steps, data, val_every, save_every and log_every is not resumed: see
+// [ErrOtherConfig]. A checkpoint that is no file, but a folder, a link to nothing or a device, is as
+// good as a damaged one. What is in the way of a new file is replaced, and a folder in the way of a
+// new checkpoint gets the name NAME.damaged-1. Lines of metrics.jsonl that say nothing stay where
+// they are. Those among lines that are written again are kept in metrics.jsonl.damaged-1.
+//
 // While it runs, a process locks metrics.jsonl against others, if the system can.
 package train
