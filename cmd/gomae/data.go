@@ -216,6 +216,11 @@ func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error
 	}
 	w.Flush()
 	for _, m := range r.Modalities {
+		if m.Turned > 0 {
+			fmt.Fprintf(e.stdout, "%s: %s turned as the EXIF orientation says\n", m.Name, count(m.Turned, "photograph"))
+		}
+	}
+	for _, m := range r.Modalities {
 		if len(m.Classes) == 0 {
 			continue
 		}

@@ -23,22 +23,27 @@ const ConfigLimit = 1 << 20
 // Check returns an error that wraps ErrNotRegular and says what the file is, unless it is a regular
 // one. info is that of its target if the file is a link.
 func Check(name string, info fs.FileInfo) error {
-	mode := info.Mode()
-	if mode.IsRegular() {
-		return nil
+	if kind := Kind(info.Mode()); kind != "" {
+		return fmt.Errorf("%s: %w but %s", name, ErrNotRegular, kind)
 	}
-	what := "something else"
+	return nil
+}
+
+// Kind says what a file is that is not regular, such as "a named pipe"; "" for a regular one.
+func Kind(mode fs.FileMode) string {
 	switch {
+	case mode.IsRegular():
+		return ""
 	case mode.IsDir():
-		what = "a folder"
+		return "a folder"
 	case mode&fs.ModeNamedPipe != 0:
-		what = "a named pipe"
+		return "a named pipe"
 	case mode&fs.ModeSocket != 0:
-		what = "a socket"
+		return "a socket"
 	case mode&fs.ModeDevice != 0:
-		what = "a device"
+		return "a device"
 	}
-	return fmt.Errorf("%s: %w but %s", name, ErrNotRegular, what)
+	return "something else"
 }
 
 // Open opens the file at path for reading. A link is followed.

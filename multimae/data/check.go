@@ -24,10 +24,12 @@ type Report struct {
 
 // Summary describes the good files of one modality.
 type Summary struct {
-	Name  string      `json:"name"`
-	Kind  string      `json:"kind"`
-	Files int         `json:"files"`
-	Sizes []SizeCount `json:"sizes"` // the most frequent first
+	Name  string `json:"name"`
+	Kind  string `json:"kind"`
+	Files int    `json:"files"`
+	// Turned is the number of photographs that are turned as their EXIF orientation says.
+	Turned int         `json:"turned,omitempty"`
+	Sizes  []SizeCount `json:"sizes"` // the most frequent first
 	// Min, Max and Mean are over all values of an image kind, in 0..1; a class map has none.
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`
@@ -125,12 +127,12 @@ func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 }
 
 func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
-	s := &Sample{Name: f.names[i], Maps: map[string]*Map{}}
+	read := make([]*picture, len(f.inputs))
 	for k, m := range f.inputs {
 		if f.exts[k][i] == "" {
 			continue // reported by index
 		}
-		p, err := ReadImage(f.file(k, i), m)
+		p, err := readPicture(f.file(k, i), &m)
 		if err != nil {
 			prob := new(Problem)
 			if !errors.As(err, &prob) {
@@ -139,10 +141,10 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 			problems = append(problems, *prob)
 			continue
 		}
-		s.Maps[m.Name] = p
+		read[k] = p
 		own[k].count(p)
 	}
-	if p := f.sizes(i, s); p != nil {
+	if p := f.sizes(i, read); p != nil {
 		problems = append(problems, *p)
 	}
 	return problems
@@ -151,6 +153,7 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 // tally collects a Summary.
 type tally struct {
 	files    int
+	turned   int
 	sizes    map[[2]int]int
 	min, max float32
 	sum      float64
@@ -166,9 +169,13 @@ func newTally(n int) []tally {
 	return t
 }
 
-func (t *tally) count(m *Map) {
+func (t *tally) count(p *picture) {
+	m := p.m
 	t.files++
-	t.sizes[[2]int{m.W, m.H}]++
+	if p.turned {
+		t.turned++
+	}
+	t.sizes[[2]int{p.w, p.h}]++
 	for _, v := range m.Pix {
 		t.min, t.max = min(t.min, v), max(t.max, v)
 		t.sum += float64(v)
@@ -181,6 +188,7 @@ func (t *tally) count(m *Map) {
 
 func (t *tally) add(o *tally) {
 	t.files += o.files
+	t.turned += o.turned
 	for s, n := range o.sizes {
 		t.sizes[s] += n
 	}
@@ -193,7 +201,7 @@ func (t *tally) add(o *tally) {
 }
 
 func (t *tally) summary(m *multimae.Input) Summary {
-	s := Summary{Name: m.Name, Kind: m.Kind, Files: t.files}
+	s := Summary{Name: m.Name, Kind: m.Kind, Files: t.files, Turned: t.turned}
 	for _, wh := range slices.SortedFunc(maps.Keys(t.sizes), func(a, b [2]int) int {
 		return cmp.Or(t.sizes[b]-t.sizes[a], b[0]-a[0], b[1]-a[1])
 	}) {

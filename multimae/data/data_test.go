@@ -617,6 +617,7 @@ func TestReadImage(t *testing.T) {
 		{"text", []byte("not an image, but long enough"), rgbIn, "neither a PNG nor a JPEG", 0, 0},
 		{"bomb", header(60000, 60000, 8, 2), rgbIn, "60000×60000 pixels", 0, 0},
 		{"overflow", header(1<<31-1, 1<<31-1, 8, 2), rgbIn, "", 0, -1},
+		{"one pixel", pngBytes(t, image.NewNRGBA(image.Rect(0, 0, 1, 1))), rgbIn, "one pixel", 0, 0},
 		{"5 channels", pngBytes(t, nrgba), five, "5 channels", 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -786,20 +787,30 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(jpg.Bytes())
 	f.Add(header(1<<31-1, 1<<31-1, 8, 2))
+	for orientation := byte(1); orientation <= 8; orientation++ {
+		f.Add(withEXIF(f, image.NewNRGBA(r), orientation))
+	}
+	f.Add(flatPNG(f, 900, 900, 16, 6, 1))
+	f.Add(emptyJPEG(65535, 16, 0xc2, 0x42, 0x11, 0x11))
+	f.Add(emptyJPEG(16, 16, 0xc0, 0x22, 0x11, 0x11, 0x22))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		// A forged size within the limit takes time and does no harm.
 		if c, _, err := image.DecodeConfig(bytes.NewReader(b)); err == nil && c.Width > 0 && c.Height > 1<<20/c.Width {
 			return
 		}
 		for _, in := range all {
-			m, prob := decode(b, &in)
+			var p *picture
+			var prob *Problem
+			if got, bound := allocated(func() { p, prob = decode(b, &in) }), int64(2*(50_000_000+20*len(b))); got > bound {
+				t.Fatalf("%d bytes allocate %d, more than %d", len(b), got, bound)
+			}
 			if prob != nil {
-				if m != nil || prob.Message == "" || prob.Remedy == "" {
-					t.Fatalf("%+v with %v", prob, m)
+				if p != nil || prob.Message == "" || prob.Remedy == "" {
+					t.Fatalf("%+v with %v", prob, p)
 				}
 				continue
 			}
-			s := &Sample{Maps: map[string]*Map{in.Name: m}}
+			s := &Sample{Maps: map[string]*Map{in.Name: p.m}}
 			if err := s.check(&in); err != nil {
 				t.Fatal(err)
 			}

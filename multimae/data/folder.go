@@ -96,44 +96,48 @@ func (f *folder) file(input, i int) string {
 // Sample reads the files of sample i. Its error names the file.
 func (f *folder) Sample(i int) (*Sample, error) {
 	s := &Sample{Name: f.names[i], Maps: make(map[string]*Map, len(f.inputs))}
+	read := make([]*picture, len(f.inputs))
 	for k, m := range f.inputs {
-		p, err := ReadImage(f.file(k, i), m)
+		p, err := readPicture(f.file(k, i), &m)
 		if err != nil {
 			return nil, err
 		}
-		s.Maps[m.Name] = p
+		read[k], s.Maps[m.Name] = p, p.m
 	}
-	if p := f.sizes(i, s); p != nil {
+	if p := f.sizes(i, read); p != nil {
 		return nil, p
 	}
 	return s, nil
 }
 
-// sizes returns a problem unless every map is as large as the largest, or smaller by the stride of
-// its modality.
-func (f *folder) sizes(i int, s *Sample) *Problem {
-	var full *Map
+// sizes returns a problem unless every picture is as large as the largest, or smaller by the stride
+// of its modality. There is one for each modality, nil for what could not be read.
+func (f *folder) sizes(i int, read []*picture) *Problem {
+	var full *picture
 	var fullAt int
-	for k, m := range f.inputs {
-		if p := s.Maps[m.Name]; p != nil && (full == nil || p.W*p.H > full.W*full.H) {
+	for k, p := range read {
+		if p != nil && (full == nil || p.w*p.h > full.w*full.h) {
 			full, fullAt = p, k
 		}
 	}
 	for k, m := range f.inputs {
-		p := s.Maps[m.Name]
-		if p == nil || p.W == full.W && p.H == full.H {
+		p := read[k]
+		if p == nil || p.w == full.w && p.h == full.h {
 			continue
 		}
 		// Writers round an odd size up or down.
 		down := func(small, big int) bool { return small == big/m.Stride || small == (big+m.Stride-1)/m.Stride }
-		if m.Stride > 1 && down(p.W, full.W) && down(p.H, full.H) {
+		if m.Stride > 1 && down(p.w, full.w) && down(p.h, full.h) {
 			continue
 		}
-		allowed := ""
+		remedy := "resize it to that size"
 		if m.Stride > 1 {
-			allowed = fmt.Sprintf(" or 1/%d of it", m.Stride)
+			remedy += fmt.Sprintf(" or 1/%d of it", m.Stride)
 		}
-		return problem(f.file(k, i), "resize it to that size"+allowed, "%d×%d pixels, but %s has %d×%d", p.W, p.H, f.file(fullAt, i), full.W, full.H)
+		if p.w == full.h && p.h == full.w && (p.turned || full.turned) {
+			remedy = "turn it as the photograph is seen (its EXIF orientation counts), or store the photograph without that orientation"
+		}
+		return problem(f.file(k, i), remedy, "%d×%d pixels, but %s has %d×%d", p.w, p.h, f.file(fullAt, i), full.w, full.h)
 	}
 	return nil
 }

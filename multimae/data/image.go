@@ -9,7 +9,10 @@ import (
 	_ "image/jpeg" // decoder
 	_ "image/png"  // decoder
 	"io"
+	"io/fs"
+	"os"
 
+	"github.com/gomae/gomae/internal/jpeghead"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
@@ -23,38 +26,76 @@ const (
 // ReadImage reads the PNG or JPEG file of one modality, in the form that images.From takes: a class
 // map must be a PNG of 8 bits, depth a PNG of 16.
 //
-// Errors are of type *Problem, except those of opening and reading the file. Images of more than 64
-// megapixels are refused before they are decoded.
+// A photograph is turned as its EXIF orientation says. Errors are of type *Problem, except those of
+// opening and reading the file. Anything but a regular file is refused before it is opened, and
+// images of more than 64 megapixels before they are decoded. Decoding takes at most 48 MB of memory
+// and 20 times the size of the file, for a JPEG twice that: an image that would take more is refused
+// or reduced by a whole number, and so is one of more than 16 megapixels.
 func ReadImage(path string, m multimae.Input) (*Map, error) {
+	p, err := readPicture(path, &m)
+	if err != nil {
+		return nil, err
+	}
+	return p.m, nil
+}
+
+// picture is what a file holds.
+type picture struct {
+	m      *Map
+	w, h   int  // of the picture as it is seen, before a reduction
+	turned bool // by its EXIF orientation
+}
+
+func readPicture(path string, m *multimae.Input) (*picture, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if prob := checkFile(path, info.Mode()); prob != nil {
+		return nil, prob
+	}
 	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
+	if info, err = f.Stat(); err != nil {
+		return nil, err
+	}
+	if info.Size() > maxFileBytes {
+		return nil, problem(path, "store a smaller image", "more than %d bytes", maxFileBytes)
+	}
+	b := make([]byte, info.Size())
+	n, err := io.ReadFull(f, b)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { // shorter by now: seen by decode
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	out, prob := decode(b, &m)
+	p, prob := decode(b[:n], m)
 	if prob != nil {
 		prob.File = path
 		return nil, prob
 	}
-	return out, nil
+	return p, nil
+}
+
+// checkFile returns a problem unless mode is that of a regular file. Others may block for ever when
+// they are opened, or have no end.
+func checkFile(path string, mode fs.FileMode) *Problem {
+	if kind := regular.Kind(mode); kind != "" {
+		return problem(path, "put an image file in its place, or remove it", "%s, not a file", kind)
+	}
+	return nil
 }
 
 // decode does what ReadImage does for the bytes of a file. The Problem has no File.
-func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
-	bad := func(remedy, format string, args ...any) (*Map, *Problem) {
+func decode(b []byte, m *multimae.Input) (*picture, *Problem) {
+	bad := func(remedy, format string, args ...any) (*picture, *Problem) {
 		return nil, problem("", remedy, format, args...)
 	}
 	if len(b) == 0 {
 		return bad("write the file again", "empty file")
 	}
-	if len(b) > maxFileBytes {
-		return bad("store a smaller image", "more than %d bytes", maxFileBytes)
-	}
-	undecodable := func(err error) (*Map, *Problem) {
+	undecodable := func(err error) (*picture, *Problem) {
 		switch {
 		case errors.Is(err, image.ErrFormat):
 			return bad("convert it to PNG or JPEG", "neither a PNG nor a JPEG image")
@@ -71,9 +112,24 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	if conf.Width < 1 || conf.Height < 1 || conf.Width > maxPixels/conf.Height {
 		return bad("store a smaller image", "%d×%d pixels, outside 1..%d million", conf.Width, conf.Height, maxPixels/1_000_000)
 	}
-	bits := 8
+	if conf.Width == 1 && conf.Height == 1 {
+		return bad("write the file again", "one pixel, which is no picture")
+	}
+	bits, orientation := 8, 1
+	var p plan
 	if format == "png" {
 		bits = int(pngHeader(b).bits)
+		p = planPNG(b, conf.Width, conf.Height, m)
+	} else {
+		head, ok := jpeghead.Parse(b)
+		switch scans := bytes.Count(b, []byte{0xff, 0xda}); {
+		case !ok || head.W != conf.Width || head.H != conf.Height:
+			return undecodable(errors.New("no frame before its first scan"))
+		case scans > maxScans:
+			return bad("write the file again", "a JPEG of %d scans, at most %d are read", scans, maxScans)
+		}
+		orientation = head.Orientation
+		p = planJPEG(b, &head, m)
 	}
 	// The header alone decides the following, without the cost of decoding.
 	if m.Kind == multimae.KindClasses {
@@ -98,6 +154,13 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 			return bad("store it as a grey PNG", "a colour image, expected one channel")
 		}
 	}
+	switch {
+	case !p.present:
+		return bad("write the file again", "truncated image (%d bytes cannot hold %d×%d pixels)", len(b), conf.Width, conf.Height)
+	case p.reduce == 0:
+		return bad("store a smaller image", "%d×%d pixels in %d bytes would take %d MB of memory, more than the %d MB for a file of this size",
+			conf.Width, conf.Height, len(b), p.bytes/1_000_000, p.limit/1_000_000)
+	}
 	img, _, err := image.Decode(bytes.NewReader(b))
 	if err != nil {
 		return undecodable(err)
@@ -107,11 +170,14 @@ func decode(b []byte, m *multimae.Input) (*Map, *Problem) {
 	if w != conf.Width || h != conf.Height {
 		return bad("write the file again", "damaged image (its header says %d×%d, its data %d×%d)", conf.Width, conf.Height, w, h)
 	}
-	out, err := images.From(img, m)
-	if p := new(Problem); errors.As(err, &p) {
-		return nil, p
+	if orientation > 4 {
+		w, h = h, w
 	}
-	return out, nil
+	out, err := images.From(images.Upright(reduce(img, p.reduce), orientation), m)
+	if prob := new(Problem); errors.As(err, &prob) {
+		return nil, prob
+	}
+	return &picture{m: out, w: w, h: h, turned: orientation > 1}, nil
 }
 
 // hasEnd reports whether b has the mark that ends a PNG or JPEG. Decoders notice a missing end in

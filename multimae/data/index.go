@@ -34,7 +34,7 @@ func index(dir string, inputs []multimae.Input) (complete, some *folder, problem
 			continue
 		}
 		files[k] = map[string]string{}
-		bad, err := walk(root, "", 0, files[k])
+		bad, err := walk(root, files[k])
 		if err != nil {
 			return nil, nil, nil, err
 		}
@@ -74,56 +74,104 @@ func index(dir string, inputs []multimae.Input) (complete, some *folder, problem
 	return complete, some, problems, nil
 }
 
-// maxDepth bounds the depth of folders below a modality: links may lead in a circle.
+// maxDepth bounds the depth of folders below a modality.
 const maxDepth = 8
 
-// walk adds the images below root/rel to files, which maps a relative name to its extension.
-func walk(root, rel string, depth int, files map[string]string) (problems []Problem, err error) {
-	here := filepath.Join(root, filepath.FromSlash(rel))
-	if depth > maxDepth {
-		return []Problem{*problem(here, "move the files up, or remove the link that leads in a circle", "more than %d folders deep", maxDepth)}, nil
-	}
-	entries, err := os.ReadDir(here)
+// walk adds the images below root to files, which maps a relative name to its extension. Real
+// folders come first; then each link to a folder that has not been walked, so that a circle of links
+// ends.
+func walk(root string, files map[string]string) ([]Problem, error) {
+	real, err := filepath.EvalSymlinks(root)
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		name := path.Join(rel, e.Name())
-		mode := e.Type()
-		if mode&fs.ModeSymlink != 0 {
-			st, err := os.Stat(filepath.Join(here, e.Name()))
-			if err != nil {
-				problems = append(problems, *problem(filepath.Join(here, e.Name()), "remove it, or restore its target", "a link to nothing"))
-				continue
-			}
-			mode = st.Mode()
-		}
-		if mode.IsDir() {
-			more, err := walk(root, name, depth+1, files)
-			if err != nil {
+	w := walker{root: root, files: files, walked: map[string]bool{}}
+	w.links = []link{{"", real}}
+	for len(w.links) > 0 {
+		l := w.links[0]
+		w.links = w.links[1:]
+		if !w.walked[l.real] {
+			if err := w.walk(l.rel, l.real, 0); err != nil {
 				return nil, err
 			}
-			problems = append(problems, more...)
+		}
+	}
+	return w.problems, nil
+}
+
+type walker struct {
+	root     string
+	files    map[string]string
+	walked   map[string]bool // folders by their path without links
+	links    []link          // to folders, that are to be walked
+	problems []Problem
+}
+
+type link struct{ rel, real string } // a folder by its name below root, and by its path without links
+
+// systemFolders hold what file servers and systems keep for themselves, such as previews.
+var systemFolders = []string{"@eaDir", "@Recycle", "@Recently-Snapshot", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"}
+
+func (w *walker) walk(rel, real string, depth int) error {
+	here := filepath.Join(w.root, filepath.FromSlash(rel))
+	if depth > maxDepth {
+		w.problems = append(w.problems, *problem(here, "move the files up", "more than %d folders deep", maxDepth))
+		return nil
+	}
+	w.walked[real] = true
+	entries, err := os.ReadDir(here)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || slices.Contains(systemFolders, e.Name()) {
 			continue
+		}
+		name, file := path.Join(rel, e.Name()), filepath.Join(here, e.Name())
+		if e.IsDir() {
+			if below := filepath.Join(real, e.Name()); !w.walked[below] {
+				if err := w.walk(name, below, depth+1); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		mode := e.Type()
+		if mode&fs.ModeSymlink != 0 {
+			info, err := os.Stat(file)
+			if err != nil {
+				w.problems = append(w.problems, *problem(file, "remove it, or restore its target", "a link to nothing"))
+				continue
+			}
+			if info.IsDir() {
+				target, err := filepath.EvalSymlinks(file)
+				if err != nil {
+					return err
+				}
+				w.links = append(w.links, link{name, target})
+				continue
+			}
+			mode = info.Mode()
 		}
 		ext := path.Ext(name)
 		switch strings.ToLower(ext) {
 		case ".png", ".jpg", ".jpeg":
 		case ".tif", ".tiff", ".bmp", ".gif", ".webp", ".exr", ".npy", ".npz":
-			problems = append(problems, *problem(filepath.Join(here, e.Name()), "convert it to PNG", "files of this type are not read"))
+			w.problems = append(w.problems, *problem(file, "convert it to PNG", "files of this type are not read"))
 			continue
 		default:
 			continue
 		}
-		stem := strings.TrimSuffix(name, ext)
-		if other, ok := files[stem]; ok {
-			problems = append(problems, *problem(filepath.Join(here, e.Name()), "remove or rename one of them", "same name as %s%s", path.Base(stem), other))
+		if p := checkFile(file, mode); p != nil {
+			w.problems = append(w.problems, *p)
 			continue
 		}
-		files[stem] = ext
+		stem := strings.TrimSuffix(name, ext)
+		if other, ok := w.files[stem]; ok {
+			w.problems = append(w.problems, *problem(file, "remove or rename one of them", "same name as %s%s", path.Base(stem), other))
+			continue
+		}
+		w.files[stem] = ext
 	}
-	return problems, nil
+	return nil
 }

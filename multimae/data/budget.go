@@ -1,0 +1,202 @@
+package data
+
+import (
+	"bytes"
+	"image"
+
+	"github.com/gomae/gomae/internal/jpeghead"
+	"github.com/gomae/gomae/multimae"
+)
+
+// Decoding a picture takes at most budgetBase bytes of memory and budgetPerByte for each byte of its
+// file, and a JPEG twice that, since the coefficients of a progressive one take four bytes each. A
+// photograph stays far below; a few kilobytes that unfold to gigabytes do not.
+const (
+	budgetBase    = 48_000_000
+	budgetPerByte = 20
+	keptPixels    = 1 << 24 // of a map; a larger picture is reduced before its values become floats
+	maxReduction  = 8
+	maxScans      = 100 // of a JPEG; each costs time for the whole picture, however few its bytes
+)
+
+// plan says what decoding takes, from the head of the file alone.
+type plan struct {
+	present bool  // false if the file cannot hold so many pixels
+	bytes   int64 // of memory that decoding would take
+	limit   int64 // for bytes
+	reduce  int   // divisor of both sides, at least 1; 0 if the limit does not allow the picture
+}
+
+// planJPEG and planPNG look at a picture of w×h pixels of modality m in the bytes b.
+func planJPEG(b []byte, h *jpeghead.Head, m *multimae.Input) plan {
+	blocks := h.Blocks()
+	decoded := blocks * 64
+	if h.Progressive {
+		decoded += blocks * 64 * 4
+	}
+	pixels := int64(h.W) * int64(h.H)
+	if len(h.Components) == 4 || h.Components[0] != [2]int{1, 1} && h.Components[0] == h.Components[len(h.Components)-1] {
+		decoded += 4 * pixels // converted as a whole
+	}
+	turned := int64(0)
+	if h.Orientation > 1 {
+		turned = 4 * pixels
+	}
+	// No code is shorter than a bit, and every block has at least one.
+	p := plan{present: blocks <= 8*int64(len(b)), limit: 2 * (budgetBase + budgetPerByte*int64(len(b)))}
+	p.fit(decoded, turned, pixels, m)
+	return p
+}
+
+func planPNG(b []byte, w, h int, m *multimae.Input) plan {
+	head := pngHeader(b)
+	bits := int64(head.bits)
+	samples := map[byte]int64{2: 3, 4: 2, 6: 4}[head.color]
+	if samples == 0 {
+		samples = 1
+	}
+	row := 1 + (int64(w)*bits*samples+7)/8
+	before, _, _ := bytes.Cut(b, []byte("IDAT"))
+	size := int64(1)
+	if samples > 1 || bytes.Contains(before, []byte("tRNS")) && head.color != pngPalette {
+		size = 4
+	}
+	if bits == 16 {
+		size *= 2
+	}
+	pixels := int64(w) * int64(h)
+	decoded := pixels*size + 2*row
+	if len(b) > 28 && b[28] != 0 { // interlaced: the passes, and what is put together of them
+		decoded += pixels * size
+	}
+	// Deflate makes at most 1032 bytes of one.
+	p := plan{present: row*int64(h) <= 1032*int64(len(b)), limit: budgetBase + budgetPerByte*int64(len(b))}
+	p.fit(decoded, 0, pixels, m)
+	return p
+}
+
+// fit chooses the least reduction with which everything fits. Ids have no mean and are not reduced.
+func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
+	values := turned + pixels
+	last := 1
+	if m.Kind != multimae.KindClasses {
+		values = turned + 4*pixels*int64(m.Channels)
+		last = maxReduction
+	}
+	p.bytes = decoded + values
+	for k := 1; k <= last; k++ {
+		kk := int64(k * k)
+		if decoded+values/kk <= p.limit && (pixels/kk <= keptPixels || last == 1) {
+			p.reduce = k
+			return
+		}
+	}
+}
+
+// reduce makes of each k×k pixels their mean, in the memory of img, where that is one of the types
+// that image/png and image/jpeg decode to. Pixels beyond the last whole square are left out.
+func reduce(img image.Image, k int) image.Image {
+	b := img.Bounds()
+	w, h := b.Dx()/k, b.Dy()/k
+	if k == 1 || w < 1 || h < 1 {
+		return img
+	}
+	r := image.Rect(0, 0, w, h)
+	switch img := img.(type) {
+	case *image.Gray:
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 1)
+		return &image.Gray{Pix: img.Pix, Stride: w, Rect: r}
+	case *image.NRGBA:
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		return &image.NRGBA{Pix: img.Pix, Stride: 4 * w, Rect: r}
+	case *image.RGBA:
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		return &image.RGBA{Pix: img.Pix, Stride: 4 * w, Rect: r}
+	case *image.CMYK:
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		return &image.CMYK{Pix: img.Pix, Stride: 4 * w, Rect: r}
+	case *image.Gray16:
+		shrink16(img.Pix, img.Stride, w, h, k, 1)
+		return &image.Gray16{Pix: img.Pix, Stride: 2 * w, Rect: r}
+	case *image.NRGBA64:
+		shrink16(img.Pix, img.Stride, w, h, k, 4)
+		return &image.NRGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
+	case *image.RGBA64:
+		shrink16(img.Pix, img.Stride, w, h, k, 4)
+		return &image.RGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
+	case *image.YCbCr:
+		across, down := subsampling(img.SubsampleRatio)
+		ceil := func(n, d int) int { return (n + d - 1) / d }
+		out := &image.YCbCr{Y: img.Y, Cb: img.Cb, Cr: img.Cr, SubsampleRatio: img.SubsampleRatio, Rect: r, YStride: w, CStride: ceil(w, across)}
+		shrink(img.Y, img.YStride, b.Dx(), b.Dy(), w, h, k, 1)
+		for _, plane := range [][]uint8{img.Cb, img.Cr} {
+			shrink(plane, img.CStride, ceil(b.Dx(), across), ceil(b.Dy(), down), out.CStride, ceil(h, down), k, 1)
+		}
+		return out
+	case *image.Paletted: // colours of a palette have no mean that is in it
+		for y := range h {
+			for x := range w {
+				img.Pix[y*w+x] = img.Pix[(y*k+k/2)*img.Stride+x*k+k/2]
+			}
+		}
+		return &image.Paletted{Pix: img.Pix, Stride: w, Rect: r, Palette: img.Palette}
+	}
+	return img
+}
+
+func subsampling(r image.YCbCrSubsampleRatio) (across, down int) {
+	switch r {
+	case image.YCbCrSubsampleRatio422:
+		return 2, 1
+	case image.YCbCrSubsampleRatio420:
+		return 2, 2
+	case image.YCbCrSubsampleRatio440:
+		return 1, 2
+	case image.YCbCrSubsampleRatio411:
+		return 4, 1
+	case image.YCbCrSubsampleRatio410:
+		return 4, 2
+	}
+	return 1, 1
+}
+
+// shrink writes the means of squares of a plane of fullW×fullH pixels of n bytes to its beginning,
+// which has always been read by then. The squares at the edge may be smaller.
+func shrink(pix []uint8, stride, fullW, fullH, w, h, k, n int) {
+	for y := range h {
+		y0, y1 := y*k, min(y*k+k, fullH)
+		for x := range w {
+			x0, x1 := x*k, min(x*k+k, fullW)
+			count := (y1 - y0) * (x1 - x0)
+			for c := range n {
+				sum := count / 2
+				for j := y0; j < y1; j++ {
+					for i := x0; i < x1; i++ {
+						sum += int(pix[j*stride+i*n+c])
+					}
+				}
+				pix[(y*w+x)*n+c] = uint8(sum / count)
+			}
+		}
+	}
+}
+
+// shrink16 is shrink for n big-endian values of 16 bits and whole squares.
+func shrink16(pix []uint8, stride, w, h, k, n int) {
+	for y := range h {
+		for x := range w {
+			for c := range n {
+				sum := k * k / 2
+				for j := y * k; j < y*k+k; j++ {
+					for i := x * k; i < x*k+k; i++ {
+						at := j*stride + 2*(i*n+c)
+						sum += int(pix[at])<<8 | int(pix[at+1])
+					}
+				}
+				sum /= k * k
+				at := 2 * ((y*w+x)*n + c)
+				pix[at], pix[at+1] = uint8(sum>>8), uint8(sum)
+			}
+		}
+	}
+}

@@ -1,0 +1,282 @@
+package data
+
+import (
+	"bytes"
+	"compress/zlib"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// flatPNG is a complete PNG of zeros.
+func flatPNG(t testing.TB, w, h int, bits, kind byte, interlaced byte) []byte {
+	t.Helper()
+	chunk := func(b []byte, name string, body []byte) []byte {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+		at := len(b)
+		b = append(append(b, name...), body...)
+		return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[at:]))
+	}
+	samples := map[byte]int{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+	row := int64(1 + (w*int(bits)*samples+7)/8)
+	var z bytes.Buffer
+	zw := zlib.NewWriter(&z)
+	io.CopyN(zw, zeros{}, row*int64(h))
+	zw.Close()
+	b := []byte("\x89PNG\r\n\x1a\n")
+	ihdr := binary.BigEndian.AppendUint32(nil, uint32(w))
+	ihdr = binary.BigEndian.AppendUint32(ihdr, uint32(h))
+	b = chunk(b, "IHDR", append(ihdr, bits, kind, 0, 0, interlaced))
+	if kind == 3 {
+		b = chunk(b, "PLTE", make([]byte, 3*256))
+	}
+	return chunk(chunk(b, "IDAT", z.Bytes()), "IEND", nil)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// emptyJPEG is a JPEG that says it has w×h pixels and ends in its first scan.
+func emptyJPEG(w, h uint16, sof byte, sampling ...byte) []byte {
+	b := []byte{0xff, 0xd8, 0xff, sof, 0, byte(8 + 3*len(sampling)), 8}
+	b = binary.BigEndian.AppendUint16(b, h)
+	b = binary.BigEndian.AppendUint16(b, w)
+	b = append(b, byte(len(sampling)))
+	for i, s := range sampling {
+		b = append(b, byte(i+1), s, 0)
+	}
+	b = append(b, 0xff, 0xc4, 0, 20, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = append(b, 0xff, 0xda, 0, byte(6+2*len(sampling)), byte(len(sampling)))
+	for i := range sampling {
+		b = append(b, byte(i+1), 0)
+	}
+	return append(b, 0, 0, 0, 0, 0xff, 0xd9)
+}
+
+// allocated returns the bytes that f allocates, freed or not.
+func allocated(f func()) int64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int64(after.TotalAlloc - before.TotalAlloc)
+}
+
+// TestMemory meters what hostile files make the decoder allocate, against the bound that ReadImage
+// states.
+func TestMemory(t *testing.T) {
+	rgba := multimae.Input{Name: "rgba", Kind: multimae.KindImage, Channels: 4, Stride: 1}
+	raw := multimae.Input{Name: "raw", Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: "none"}
+	for _, c := range []struct {
+		name string
+		file func() []byte
+		in   multimae.Input
+		ok   bool
+	}{
+		{"flat colour", func() []byte { return flatPNG(t, 8000, 8000, 8, 2, 0) }, rgbIn, false},
+		{"smaller flat colour", func() []byte { return flatPNG(t, 5000, 5000, 8, 2, 0) }, rgbIn, false},
+		{"one high column", func() []byte { return flatPNG(t, 1, 60_000_000, 1, 0, 0) }, rgbIn, false},
+		{"one wide row", func() []byte { return flatPNG(t, 60_000_000, 1, 8, 6, 0) }, rgba, false},
+		{"interlaced", func() []byte { return flatPNG(t, 3500, 3500, 8, 2, 1) }, rgbIn, false},
+		{"interlaced 16-bit alpha", func() []byte { return flatPNG(t, 2600, 2600, 16, 6, 1) }, rgba, false},
+		{"palette", func() []byte { return flatPNG(t, 8000, 8000, 8, 3, 0) }, rgbIn, false},
+		{"grey of one bit", func() []byte { return flatPNG(t, 8000, 8000, 1, 0, 0) }, raw, false},
+		{"ids", func() []byte { return flatPNG(t, 8000, 8000, 8, 0, 0) }, semsegIn, false},
+		{"depth", func() []byte { return flatPNG(t, 6000, 6000, 16, 0, 0) }, depthIn, false},
+		{"png header", func() []byte { return header(8000, 8000, 8, 2) }, rgbIn, false},
+		{"jpeg header", func() []byte { return emptyJPEG(8000, 8000, 0xc0, 0x11, 0x11, 0x11) }, rgbIn, false},
+		{"progressive header", func() []byte { return emptyJPEG(8000, 8000, 0xc2, 0x22, 0x11, 0x11) }, rgbIn, false},
+		{"wide samples", func() []byte { return emptyJPEG(65535, 1, 0xc2, 0x42, 0x11, 0x11) }, rgbIn, false},
+		{"grey progressive header", func() []byte { return emptyJPEG(65535, 900, 0xc2, 0x11) }, raw, false},
+		{"black and zeros", func() []byte {
+			return append(emptyJPEG(8000, 8000, 0xc2, 0x22, 0x11, 0x11, 0x22), make([]byte, 200_000)...)
+		}, rgbIn, false},
+		{"progressive and zeros", func() []byte {
+			return append(emptyJPEG(8000, 8000, 0xc2, 0x22, 0x11, 0x11), make([]byte, 200_000)...)
+		}, rgbIn, false},
+
+		{"a flat screen", func() []byte { return flatPNG(t, 3840, 2160, 8, 2, 0) }, rgbIn, true},
+		{"flat square", func() []byte { return flatPNG(t, 2048, 2048, 8, 6, 0) }, rgba, true},
+		{"flat depth", func() []byte { return flatPNG(t, 3000, 3000, 16, 0, 0) }, depthIn, true},
+		{"flat ids", func() []byte { return flatPNG(t, 4000, 4000, 8, 0, 0) }, semsegIn, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := c.file()
+			path := filepath.Join(t.TempDir(), "x.png")
+			if err := os.WriteFile(path, b, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			got := allocated(func() { _, err = ReadImage(path, c.in) })
+			if bound := int64(50_000_000 + 21*len(b)); got > bound {
+				t.Errorf("%d bytes allocate %d, more than %d", len(b), got, bound)
+			}
+			if prob := new(Problem); c.ok != (err == nil) || err != nil && !errors.As(err, &prob) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// TestPhotograph reads one of 64 megapixels.
+func TestPhotograph(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	img := image.NewYCbCr(image.Rect(0, 0, 9248, 6912), image.YCbCrSubsampleRatio420)
+	x := uint32(1)
+	for i := range img.Y { // the left half is dark, and all of it has the noise of a sensor
+		x = x*1664525 + 1013904223
+		img.Y[i] = uint8(x>>27) + 40
+		if i%img.YStride >= img.YStride/2 {
+			img.Y[i] += 120
+		}
+	}
+	for i := range img.Cb {
+		img.Cb[i], img.Cr[i] = 128, 128
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, img, nil); err != nil {
+		t.Fatal(err)
+	}
+	img = nil
+	var p *picture
+	var prob *Problem
+	got := allocated(func() { p, prob = decode(b.Bytes(), &rgbIn) })
+	if prob != nil {
+		t.Fatal(prob)
+	}
+	if bound := int64(2 * (50_000_000 + 20*b.Len())); got > bound {
+		t.Errorf("%d bytes allocate %d, more than %d", b.Len(), got, bound)
+	}
+	if p.w != 9248 || p.h != 6912 || p.m.W != 4624 || p.m.H != 3456 {
+		t.Fatalf("%d×%d as %d×%d", p.w, p.h, p.m.W, p.m.H)
+	}
+	row := p.m.Pix[1000*p.m.W:][:p.m.W]
+	for at, want := range map[int]float32{700: 56. / 255, 4000: 176. / 255} {
+		if abs(row[at]-want) > 0.1 {
+			t.Errorf("column %d is %v, want about %v", at, row[at], want)
+		}
+	}
+}
+
+// TestReduce reduces images of every type whose pixels are the mean of two values.
+func TestReduce(t *testing.T) {
+	const w, h, k = 14, 9, 3
+	r := image.Rect(0, 0, w, h)
+	fill := func(pix []uint8) {
+		for i := range pix {
+			pix[i] = 77
+		}
+	}
+	grey, grey16, nrgba, rgba, cmyk, deep := image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewRGBA(r), image.NewCMYK(r), image.NewNRGBA64(r)
+	palette := image.NewPaletted(r, color.Palette{color.Black, color.White})
+	for _, pix := range [][]uint8{grey.Pix, grey16.Pix, nrgba.Pix, rgba.Pix, cmyk.Pix, deep.Pix} {
+		fill(pix)
+	}
+	list := []image.Image{grey, grey16, nrgba, rgba, cmyk, deep, palette}
+	for _, ratio := range []image.YCbCrSubsampleRatio{
+		image.YCbCrSubsampleRatio444, image.YCbCrSubsampleRatio422, image.YCbCrSubsampleRatio420,
+		image.YCbCrSubsampleRatio440, image.YCbCrSubsampleRatio411, image.YCbCrSubsampleRatio410,
+	} {
+		img := image.NewYCbCr(image.Rect(0, 0, 16, 16), ratio)
+		fill(img.Y)
+		fill(img.Cb)
+		fill(img.Cr)
+		list = append(list, img.SubImage(r))
+	}
+	for _, img := range list {
+		want := color.NRGBA64Model.Convert(img.At(0, 0))
+		out := reduce(img, k)
+		if out.Bounds() != image.Rect(0, 0, w/k, h/k) {
+			t.Fatalf("%T: bounds %v", img, out.Bounds())
+		}
+		for y := range h / k {
+			for x := range w / k {
+				if got := color.NRGBA64Model.Convert(out.At(x, y)); got != want {
+					t.Fatalf("%T: (%d,%d) is %v, want %v", img, x, y, got, want)
+				}
+			}
+		}
+	}
+	for i := range grey.Pix {
+		grey.Pix[i] = uint8(i % w)
+	}
+	out := reduce(grey, k).(*image.Gray)
+	for i, v := range out.Pix[:w/k*(h/k)] {
+		if want := uint8(i%(w/k)*k + 1); v != want {
+			t.Errorf("mean %d of columns is %d, want %d", i, v, want)
+		}
+	}
+}
+
+// TestScans refuses a JPEG whose scans each take the time of the whole picture.
+func TestScans(t *testing.T) {
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 16, 16)), nil); err != nil {
+		t.Fatal(err)
+	}
+	many := append(b.Bytes(), bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, maxScans)...)
+	if _, prob := decode(many, &rgbIn); prob == nil {
+		t.Error("no problem")
+	}
+}
+
+// TestLinks walks folders that are linked in circles, and what systems leave in folders.
+func TestLinks(t *testing.T) {
+	dir := t.TempDir()
+	if err := WriteFolder(context.Background(), dir, patterns(0, 3, 16, 1), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []string{"rgb", "depth", "semseg"} {
+		root := filepath.Join(dir, m)
+		for _, name := range []string{"@eaDir/scene/000000.png", "scene/@eaDir/x.jpg", "#recycle/y.png", "__MACOSX/z.png"} {
+			path := filepath.Join(root, filepath.FromSlash(name))
+			if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(m), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		outside := t.TempDir()
+		if err := os.WriteFile(filepath.Join(outside, "far.png"), pngBytes(t, image.NewGray(image.Rect(0, 0, 2, 2))), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		for name, target := range map[string]string{
+			"a":          root,
+			"scene/back": root,
+			"scene/self": filepath.Join(root, "scene"),
+			"again":      filepath.Join(root, "scene"),
+			"linked":     outside,
+		} {
+			if err := os.Symlink(target, filepath.Join(root, filepath.FromSlash(name))); err != nil {
+				t.Skip(err)
+			}
+		}
+		if err := os.Symlink(root, filepath.Join(outside, "home")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ds, err := OpenFolder(dir, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	names = append(names, ds.(*folder).names...)
+	if len(names) != 4 || names[0] != "linked/far" || names[3] != "scene/000002" {
+		t.Errorf("samples %q", names)
+	}
+}
