@@ -88,12 +88,12 @@ func dataCheckCommand(e *env) *command {
 		name:  "gomae data check",
 		usage: "gomae data check [flags] DIR",
 		short: "find everything that is wrong with a dataset folder",
-		about: `Reads every file of DIR, or of DIR/train and DIR/val. It reports each problem with
-its file and its remedy, and the counts, sizes, value ranges and classes of the
-good files. The layout is DIR/rgb/CLASS/x.png (or jpg), DIR/depth/CLASS/x.png
-(16-bit grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS may be any folder
-and the files of a sample have the same relative name. The exit code is 1 if
-there is a problem.`,
+		about: `Reads every file of DIR, or of DIR/train and DIR/val (or valid, validation). It
+reports each problem with its file and its remedy, and the counts, sizes, value
+ranges and classes of the good files. The layout is DIR/rgb/CLASS/x.png (or jpg),
+DIR/depth/CLASS/x.png (16-bit grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS
+may be any folder and the files of a sample have the same relative name. The exit
+code is 1 if there is a problem.`,
 		examples: []string{
 			"gomae data check -classes scenes scenes",
 			"gomae data check -inputs rgb,depth -json photos",
@@ -185,9 +185,11 @@ func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []mul
 // hint says how to check a dataset that lacks the folder of a modality without it.
 func (e *env) hint(r *data.Report, dir string) {
 	var have []string
+	splits, _ := data.FindSplits(dir, nil)
+	parts := []string{dir, splits.Train, splits.Val}
 	for _, m := range r.Modalities {
-		for _, part := range []string{"", "train", "val"} {
-			if _, err := os.Stat(filepath.Join(dir, part, m.Name)); err == nil {
+		for _, part := range parts {
+			if _, err := os.Stat(filepath.Join(part, m.Name)); err == nil {
 				have = append(have, m.Name)
 				break
 			}
@@ -219,6 +221,14 @@ func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error
 		if m.Turned > 0 {
 			fmt.Fprintf(e.stdout, "%s: %s turned as the EXIF orientation says\n", m.Name, count(m.Turned, "photograph"))
 		}
+	}
+	for _, m := range r.Modalities {
+		if m.Raw != nil {
+			fmt.Fprintf(e.stdout, "%s: stored values %d to %d; %.2f%% are 0 and %.2f%% are 65535\n", m.Name, m.Raw.Min, m.Raw.Max, 100*m.Raw.ZeroPart, 100*m.Raw.FullPart)
+		}
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintf(e.stdout, "note: %s\n", note)
 	}
 	for _, m := range r.Modalities {
 		if len(m.Classes) == 0 {

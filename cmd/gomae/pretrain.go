@@ -16,6 +16,7 @@ import (
 
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -96,6 +97,12 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	trainSet, val, err := datasets(c, configFile)
 	if err != nil {
 		return err
+	}
+	if dir := c.Train.Data; dir != "" && dir != scenesData {
+		splits, _ := data.FindSplits(dir, c.Inputs)
+		for _, note := range splits.Notes() {
+			e.logf("%s", note)
+		}
 	}
 	stop, err := profile(f.cpuProfile, f.memProfile)
 	if err != nil {

@@ -37,22 +37,25 @@ func OpenFolder(dir string, inputs []multimae.Input) (Dataset, error) {
 	return f, nil
 }
 
-// OpenSplit opens a dataset folder for training and validation: DIR/train and DIR/val if both
-// exist. Otherwise the samples of DIR, or of DIR/train if only that exists, are divided nine to one
-// by a hash of their names, so that adding samples moves none of the others.
+// OpenSplit opens a dataset folder for training and validation: its parts, as FindSplits names them,
+// if there are both. Otherwise the samples of DIR, or of its training part if only that exists, are
+// divided nine to one by a hash of their names, so that adding samples moves none of the others.
 func OpenSplit(dir string, inputs []multimae.Input) (train, val Dataset, err error) {
-	trainDir, valDir := filepath.Join(dir, "train"), filepath.Join(dir, "val")
-	if isDir(trainDir) && isDir(valDir) {
-		if train, err = OpenFolder(trainDir, inputs); err != nil {
+	parts, err := FindSplits(dir, inputs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if parts.Train != "" && parts.Val != "" {
+		if train, err = OpenFolder(parts.Train, inputs); err != nil {
 			return nil, nil, err
 		}
-		if val, err = OpenFolder(valDir, inputs); err != nil {
+		if val, err = OpenFolder(parts.Val, inputs); err != nil {
 			return nil, nil, err
 		}
 		return train, val, nil
 	}
-	if isDir(trainDir) {
-		dir = trainDir
+	if parts.Train != "" {
+		dir = parts.Train
 	}
 	all, err := OpenFolder(dir, inputs)
 	if err != nil {

@@ -1,0 +1,88 @@
+package data
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// Splits are the parts of a dataset folder, "" where there is none.
+type Splits struct {
+	Train string   // DIR/train
+	Val   string   // DIR/val, valid or validation, if there is a Train
+	Test  string   // DIR/test, which is left for evaluation: neither OpenSplit nor Check reads it
+	Other []string // further folders whose names look like parts; nothing reads them
+}
+
+// FindSplits looks for the parts of a dataset in DIR; the case of letters does not matter. The error
+// is of type *Problem if two folders could be the same part, or if there is a part for validation
+// and nothing to train on.
+func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
+	var s Splits
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return s, err
+	}
+	whole := false // DIR itself has samples
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return m.Name == e.Name() }) {
+			whole = true
+			continue
+		}
+		part := &s.Train
+		switch name := strings.ToLower(e.Name()); name {
+		case "train":
+		case "val", "valid", "validation":
+			part = &s.Val
+		case "test":
+			part = &s.Test
+		default:
+			if looksLikeSplit(name) && isDir(path) {
+				s.Other = append(s.Other, path)
+			}
+			continue
+		}
+		switch {
+		case !isDir(path):
+		case *part != "":
+			return s, problem(path, "keep one of them, or give another name to the other", "may be the same part of the dataset as %s", *part)
+		default:
+			*part = path
+		}
+	}
+	if s.Val != "" && s.Train == "" {
+		if !whole {
+			return s, problem(dir, "name the folder of the samples for training train", "has %s, but no train", filepath.Base(s.Val))
+		}
+		s.Other = append(s.Other, s.Val)
+		s.Val = ""
+	}
+	return s, nil
+}
+
+// looksLikeSplit reports whether a name in small letters is that of a part, or starts with one:
+// training, dev, train2017, val_unseen.
+func looksLikeSplit(name string) bool {
+	word := name
+	if i := strings.IndexFunc(name, func(r rune) bool { return !unicode.IsLetter(r) }); i >= 0 {
+		word = name[:i]
+	}
+	return slices.Contains([]string{"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval", "evaluation", "holdout"}, word)
+}
+
+// Notes says in a sentence each which folders are not read.
+func (s *Splits) Notes() (notes []string) {
+	if s.Test != "" {
+		notes = append(notes, s.Test+" is left for evaluation and is not read")
+	}
+	for _, path := range s.Other {
+		notes = append(notes, fmt.Sprintf("%s looks like a part of the dataset, but is not read; parts are train, val (or valid, validation) and test", path))
+	}
+	return notes
+}
