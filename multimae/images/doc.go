@@ -1,5 +1,4 @@
-// Package images turns Go images into what a model takes, and what it predicts into images. It
-// needs the standard library alone.
+// Package images turns Go images into what a model takes, and what it predicts into images.
 //
 // [Batch] makes a batch of the images of one view. [Picture] draws what a model predicts: colour,
 // depth in a perceptual colour map, and classes in a fixed palette. Programs with sizes, crops or
