@@ -24,6 +24,7 @@ type Params struct {
 	aliases  []alias
 	isAlias  map[string]bool
 	deferred bool
+	of       *Params // of a Replica: whose values it shares
 }
 
 // alias is a second name of a parameter.
@@ -41,6 +42,15 @@ func DeferredParams() *Params {
 	return ps
 }
 
+// Replica returns an empty set for a copy of the model: parameters that are added to it share their
+// values with those of ps of the same name, but not the gradients. Copies can go forward and back at
+// the same time, each on a tape of its own; see SumGrads.
+func (ps *Params) Replica() *Params {
+	r := NewParams()
+	r.of = ps
+	return r
+}
+
 // Add registers a parameter of zeros under name, which Init will fill. It panics if the name is
 // registered already.
 func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
@@ -48,9 +58,12 @@ func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 		panic("nn: parameter " + name + " registered twice, want unique names")
 	}
 	p := &Param{init: init}
-	if ps.deferred {
+	switch {
+	case ps.of != nil:
+		p.Tensor = ps.of.index[name].Replica()
+	case ps.deferred:
 		p.Tensor = &tensor.Tensor{Shape: slices.Clone(shape)}
-	} else {
+	default:
 		p.Tensor = tensor.New(shape...)
 	}
 	p.Name = name
@@ -133,6 +146,36 @@ func (ps *Params) ZeroGrad(t *tensor.Tape) {
 	}
 }
 
+// PackForStep packs all weights of linear layers for passes through ps and its replicas until EndStep:
+// see tensor.Tensor.PackForStep.
+func (ps *Params) PackForStep(t *tensor.Tape) {
+	for _, p := range ps.list {
+		if p.weight {
+			p.PackForStep(t)
+		}
+	}
+}
+
+// EndStep must be called after PackForStep before the values change.
+func (ps *Params) EndStep() {
+	for _, p := range ps.list {
+		p.EndStep()
+	}
+}
+
+// SumGrads makes the gradients those of the replicas added up, in their order, and returns the
+// Euclidean norm of all together.
+func (ps *Params) SumGrads(t *tensor.Tape, replicas []*Params) float64 {
+	grads := make([]*tensor.Tensor, len(replicas))
+	for i, p := range ps.list {
+		for k, r := range replicas {
+			grads[k] = r.list[i].Tensor
+		}
+		t.SumGrads(p.Tensor, grads)
+	}
+	return ps.gradNorm(t)
+}
+
 // Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights.
 // See tensor.Tensor.Freeze.
 func (ps *Params) Freeze() {
@@ -166,6 +209,10 @@ func (ps *Params) mustChange(what string) {
 // Backward calls the tape's Backward and returns the Euclidean norm of all gradients together.
 func (ps *Params) Backward(t *tensor.Tape, loss *tensor.Tensor) float64 {
 	t.Backward(loss)
+	return ps.gradNorm(t)
+}
+
+func (ps *Params) gradNorm(t *tensor.Tape) float64 {
 	total := 0.0
 	for _, p := range ps.list {
 		total += t.GradSumSq(p.Tensor)

@@ -71,7 +71,7 @@ type gradState struct {
 type fused struct {
 	reads  int       // operations recorded with the tensor as an input
 	gelu   []float32 // of LinearGELU's result: the input of GELU, until takeSlope
-	rowsSq []float64 // of a leaf: the sum of the squares of each row of Grad; empty: not known
+	rowsSq []float64 // of a leaf: sums of squares, of each row of Grad or each sumSpan values; empty: not known
 }
 
 // needsGrad reports whether a backward pass must reach x.
@@ -169,14 +169,42 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 	return x.fused.rowsSq
 }
 
+// SumGrads makes the gradient of x, a leaf, the sum of those of its replicas, which it adds up in
+// their order. Replicas that HasGrad denies are left out; without any, x has no gradient either.
+func (t *Tape) SumGrads(x *Tensor, replicas []*Tensor) {
+	if x.Grad == nil {
+		return
+	}
+	x.fresh = true
+	sums := x.rowsSq(ceilDiv(len(x.Grad), sumSpan))
+	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
+		g, fresh := x.Grad[i:j], true
+		for _, r := range replicas {
+			if r.HasGrad() {
+				put(g, r.Grad[i:j], fresh)
+				fresh = false
+			}
+		}
+		if fresh {
+			clear(g)
+		}
+		sums[i/sumSpan] = asm.SumSq(g) // in the cache now
+	})
+	for _, r := range replicas {
+		x.fresh = x.fresh && !r.HasGrad()
+	}
+}
+
+// sumSpan is how many values make one partial sum of squares.
+const sumSpan = 1 << 13
+
 // GradSumSq returns the sum of the squares of the gradient of x, a leaf, as Backward left it, in
 // float64; 0 if x has none.
 func (t *Tape) GradSumSq(x *Tensor) float64 {
 	sums := x.fused.rowsSq
 	if len(sums) == 0 {
-		const span = 1 << 13
-		sums = t.scratch64(0, ceilDiv(len(x.Grad), span))
-		t.each(len(x.Grad), span, func(_, i, j int) { sums[i/span] = asm.SumSq(x.Grad[i:j]) })
+		sums = t.scratch64(0, ceilDiv(len(x.Grad), sumSpan))
+		t.each(len(x.Grad), sumSpan, func(_, i, j int) { sums[i/sumSpan] = asm.SumSq(x.Grad[i:j]) })
 	}
 	total := 0.0
 	for _, s := range sums {

@@ -61,18 +61,14 @@ func newLinear(t *Tape, x, w, b *Tensor) *Tensor {
 
 // linear writes x·wᵀ + b, with the rest of an epilogue, to y.
 func linear(t *Tape, y []float32, x, w, b *Tensor, e epilogue) {
-	m, n, k := x.Rows(), w.Shape[0], x.Cols()
+	m, k := x.Rows(), x.Cols()
 	if b != nil {
 		e.bias = b.Data
 	}
-	right := rhs{matrix: rowMajor(w.Data, n, k).transposed()}
-	if w.frozen {
-		if w.Data == nil && t.recording {
-			panic("tensor: Linear with " + w.Name + ", got a packed weight, want a tape of NewInference")
-		}
-		right.panels = w.pack(t)
+	if w.Data == nil && t.recording {
+		panic("tensor: Linear with " + w.Name + ", got a packed weight, want a tape of NewInference")
 	}
-	t.gemm(y, rowMajor(x.Data, m, k), right, e)
+	t.gemm(y, rowMajor(x.Data, m, k), w.forward(t), e)
 }
 
 // linearBackward adds, with dy [m,n]:
@@ -100,6 +96,6 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		if x.fused.reads == 1 {
 			e.slope = x.takeSlope()
 		}
-		t.gemm(dx, left, rhs{matrix: rowMajor(w.Data, n, k)}, e)
+		t.gemm(dx, left, w.backward(), e)
 	}
 }

@@ -113,9 +113,9 @@ func TestFrozenShared(t *testing.T) {
 			}()
 		}
 		wg.Wait()
-		packed := w.packed.panels
+		packed := w.packed.forward
 		Linear(NewInference(nil), x, w, b)
-		if len(packed) == 0 || &w.packed.panels[0] != &packed[0] {
+		if len(packed) == 0 || &w.packed.forward[0] != &packed[0] {
 			t.Error("a frozen weight is packed more than once")
 		}
 	})

@@ -23,10 +23,10 @@ func packTaps(t *Tape, w *Tensor, transposed bool) rhs {
 	right := rhs{matrix: m}
 	if w.frozen {
 		w.packed.once.Do(func() {
-			w.packed.panels = alloc(asm.PackedLen(m.rows, m.cols))
-			pack(w.packed.panels)
+			w.packed.forward = alloc(asm.PackedLen(m.rows, m.cols))
+			pack(w.packed.forward)
 		})
-		right.panels = w.packed.panels
+		right.panels = w.packed.forward
 	} else {
 		right.panels = t.buffers.take(asm.PackedLen(m.rows, m.cols))
 		pack(right.panels)

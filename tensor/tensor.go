@@ -19,14 +19,16 @@ type Tensor struct {
 
 	gradState
 	frozen bool    // Data no longer changes: see Freeze
-	packed packed  // of a frozen weight
+	packed *packed // of a weight of Linear; nil until Freeze, Pack, PackForStep or Replica
 	base   *Tensor // of a View: the tensor whose Data it shows
 }
 
-// packed is a weight in the order in which matrix products read it.
+// packed is a weight w [n,k] in the order in which matrix products read it.
 type packed struct {
-	once   sync.Once
-	panels []float32
+	once     sync.Once
+	forward  []float32 // wᵀ, for x·wᵀ
+	backward []float32 // w, for dy·w; only during a step
+	step     bool      // both are of the Data of now, until EndStep
 }
 
 // New returns a zeroed tensor outside of any tape, without a gradient.
@@ -55,6 +57,9 @@ func (x *Tensor) WithGrad() *Tensor {
 // that is packed for the machine, so that inference need not pack it at each call. Other goroutines
 // may use x at the same time.
 func (x *Tensor) Freeze() {
+	if !x.frozen {
+		x.packed = new(packed)
+	}
 	x.Grad, x.gradState, x.frozen = nil, gradState{}, true
 }
 
@@ -69,12 +74,70 @@ func (x *Tensor) Pack(t *Tape) {
 // pack returns the packed copy of a frozen weight of Linear, which it makes once.
 func (x *Tensor) pack(t *Tape) []float32 {
 	x.packed.once.Do(func() {
-		n := x.Shape[0]
-		k := len(x.Data) / max(1, n)
-		x.packed.panels = alloc(asm.PackedLen(k, n))
-		packPanels(t, x.packed.panels, rowMajor(x.Data, n, k).transposed())
+		w := x.weight()
+		x.packed.forward = alloc(asm.PackedLen(w.cols, w.rows))
+		packPanels(t, x.packed.forward, w.transposed())
 	})
-	return x.packed.panels
+	return x.packed.forward
+}
+
+// weight is x as Linear reads it: [n,k], the axes after the first taken as one.
+func (x *Tensor) weight() matrix {
+	return rowMajor(x.Data, x.Shape[0], size(x.Shape[1:]))
+}
+
+// Replica returns a tensor that shares Data with x but not the gradient, so that several tapes can
+// go forward and back through one weight at the same time.
+func (x *Tensor) Replica() *Tensor {
+	if x.packed == nil {
+		x.packed = new(packed)
+	}
+	return &Tensor{Name: x.Name, Shape: x.Shape, Data: x.Data, frozen: x.frozen, packed: x.packed}
+}
+
+// PackForStep packs a weight that nothing but Linear reads, for x and its replicas. Otherwise every
+// product packs it anew, which costs much where few rows are multiplied by it. Data must not change
+// before EndStep.
+func (x *Tensor) PackForStep(t *Tape) {
+	w := x.weight()
+	if x.packed == nil {
+		x.packed = new(packed)
+	}
+	p := x.packed
+	if p.backward == nil {
+		p.forward = alloc(asm.PackedLen(w.cols, w.rows))
+		p.backward = alloc(asm.PackedLen(w.rows, w.cols))
+	}
+	packPanels(t, p.forward, w.transposed())
+	packPanels(t, p.backward, w)
+	p.step = true
+}
+
+// EndStep ends what PackForStep began: Data may change.
+func (x *Tensor) EndStep() {
+	if x.packed != nil {
+		x.packed.step = false
+	}
+}
+
+// forward and backward are the right factors of x·wᵀ and dy·w.
+func (x *Tensor) forward(t *Tape) rhs {
+	r := rhs{matrix: x.weight().transposed()}
+	switch {
+	case x.frozen:
+		r.panels = x.pack(t)
+	case x.packed != nil && x.packed.step:
+		r.panels = x.packed.forward
+	}
+	return r
+}
+
+func (x *Tensor) backward() rhs {
+	r := rhs{matrix: x.weight()}
+	if x.packed != nil && x.packed.step {
+		r.panels = x.packed.backward
+	}
+	return r
 }
 
 // Frozen reports whether Freeze was called.
