@@ -28,6 +28,20 @@ func (b *Batch) has(modality string) bool {
 	return image || classes
 }
 
+// Slice returns the samples from..to of the batch, which share its memory.
+func (b *Batch) Slice(from, to int) *Batch {
+	part := &Batch{Size: to - from, H: b.H, W: b.W, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	for name, x := range b.Images {
+		n := len(x) / b.Size
+		part.Images[name] = x[from*n : to*n]
+	}
+	for name, x := range b.Classes {
+		n := len(x) / b.Size
+		part.Classes[name] = x[from*n : to*n]
+	}
+	return part
+}
+
 // names returns the modalities of the batch, sorted.
 func (b *Batch) names() []string {
 	names := slices.Collect(maps.Keys(b.Images))

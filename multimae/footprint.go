@@ -31,7 +31,12 @@ func (c *Config) Footprint(workers int) Footprint {
 		return f
 	}
 	f.Optimizer = 3 * float * params
-	f.Activations = float * c.activationCount()
+	if lanes, samples := c.Lanes(); lanes > 0 {
+		f.Optimizer += float * params * float64(lanes-1+2) // gradients of the other lanes, and packed weights
+		f.Activations = float * c.activationCount(samples) * float64(min(lanes, max(workers, 1)))
+	} else {
+		f.Activations = float * c.activationCount(t.Batch)
+	}
 	pixels := float64(c.ImageSize) * float64(c.ImageSize)
 	perSample := 0.0
 	for i := range c.Inputs {
@@ -42,6 +47,22 @@ func (c *Config) Footprint(workers int) Footprint {
 	// A loader has two batches a worker under way, and one is in work.
 	f.Batches = float * float64(t.Batch) * perSample * float64(2*max(workers, 1)+1)
 	return f
+}
+
+// Lanes returns among how many lanes a training step of this configuration is shared out by samples, and
+// how many samples a lane takes at a time; 0 where each operation is shared out instead. See package
+// train. It depends on the configuration alone, as the bits of a step do.
+func (c *Config) Lanes() (lanes, samples int) {
+	const (
+		parameters = 1 << 23 // the most for which copies of the gradients cost little
+		most       = 8       // lanes
+		least      = 4       // samples of a lane; fewer leave products too few rows
+	)
+	lanes = min(c.Train.Batch/least, most)
+	if lanes < 2 || c.Train.Weighting != "" || c.parameterCount() > parameters {
+		return 0, 0
+	}
+	return lanes, least
 }
 
 // blockParameters is the number of parameters of a Transformer block.
@@ -83,9 +104,9 @@ func (c *Config) parameterCount() float64 {
 	return n
 }
 
-// activationCount is the number of values that a training step takes memory for.
-func (c *Config) activationCount() float64 {
-	batch := float64(c.Train.Batch)
+// activationCount is the number of values that so many samples of a training step take memory for.
+func (c *Config) activationCount(samples int) float64 {
+	batch := float64(samples)
 	grid := float64(c.ImageSize / c.PatchSize)
 	visible := float64(c.Train.NumEncodedTokens)
 	d := float64(c.Encoder.Dim)

@@ -17,6 +17,12 @@ import (
 // Output.LossOnUnmasked is set and where the task of the output is not an input. Pixels with the
 // ids IDPadding and IDIgnored never count.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks) ([]*tensor.Tensor, error) {
+	return m.PartLosses(t, preds, b, masks, nil)
+}
+
+// PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses of the
+// whole. samples is LossSamples of the whole; nil means that the part is the whole.
+func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks, samples []int) ([]*tensor.Tensor, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
 	}
@@ -36,22 +42,67 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *
 		if want := []int{b.Size, masks.Patches, o.Channels * side * side}; !slices.Equal(want, preds[i].Shape) {
 			return nil, fmt.Errorf("losses: the prediction of %s has shape %v, want %v", o.Name, preds[i].Shape, want)
 		}
-		counts := func(s, patch int) bool { return true }
-		if k := masks.Index(o.Task); k >= 0 && !o.LossOnUnmasked {
-			counts = func(s, patch int) bool { return masks.Masked[(s*len(masks.Inputs)+k)*masks.Patches+patch] }
+		of := 0
+		if samples != nil {
+			of = samples[i]
 		}
 		if o.Loss == LossCrossEntropy {
-			losses[i] = classLoss(t, preds[i], o, b, side, counts)
+			losses[i] = classLoss(t, preds[i], o, b, side, patchesThatCount(o, masks), of)
 		} else {
-			losses[i] = pixelLoss(t, preds[i], o, b, side, counts)
+			losses[i] = pixelLoss(t, preds[i], o, b, side, patchesThatCount(o, masks), of)
 		}
 	}
 	return losses, nil
 }
 
+// LossSamples returns for every output how many samples of a batch its loss is the mean of.
+func (m *Model) LossSamples(b *Batch, masks *Masks) []int {
+	samples := make([]int, len(m.decoders))
+	for i := range samples {
+		o := &m.Config.Outputs[i]
+		if !b.has(o.Task) {
+			continue
+		}
+		counts := patchesThatCount(o, masks)
+		side := m.Config.PatchSize / o.Stride
+		ids := make([]int32, side*side)
+		h, w := b.H/o.Stride, b.W/o.Stride
+		some := func(s int) bool {
+			for patch := range masks.Patches {
+				if !counts(s, patch) {
+					continue
+				}
+				if o.Loss != LossCrossEntropy {
+					return true
+				}
+				vit.Patch(ids, b.Classes[o.Task][s*h*w:][:h*w], 1, h, w, side, patch)
+				if slices.ContainsFunc(ids, func(id int32) bool { return int(id) < o.Channels }) {
+					return true
+				}
+			}
+			return false
+		}
+		for s := range b.Size {
+			if some(s) {
+				samples[i]++
+			}
+		}
+	}
+	return samples
+}
+
+// patchesThatCount says which patches of which samples the loss of an output is taken of.
+func patchesThatCount(o *Output, masks *Masks) func(s, patch int) bool {
+	k := masks.Index(o.Task)
+	if k < 0 || o.LossOnUnmasked {
+		return func(s, patch int) bool { return true }
+	}
+	return func(s, patch int) bool { return masks.Masked[(s*len(masks.Inputs)+k)*masks.Patches+patch] }
+}
+
 // pixelLoss returns the loss of an image kind for pred [B, n, C·side·side], by the patches that
-// count.
-func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool) *tensor.Tensor {
+// count; of is how many samples the mean is of, or 0 for those of b.
+func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
 	n, patch := pred.Shape[1], pred.Cols()
 	weights := t.Values(b.Size * n)
 	for r := range weights {
@@ -60,7 +111,7 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 			weights[r] = 1
 		}
 	}
-	meanBySample(weights, b.Size)
+	meanBySample(weights, b.Size, of)
 
 	h, w := b.H/o.Stride, b.W/o.Stride
 	images, image := b.Images[o.Task], o.Channels*h*w
@@ -84,7 +135,7 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 
 // classLoss returns the cross-entropy of a class map for logits [B, n, classes·side·side], by the
 // pixels that have a class in the patches that count.
-func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool) *tensor.Tensor {
+func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
 	n, pixels := logits.Shape[1], side*side
 	h, w := b.H/o.Stride, b.W/o.Stride
 	maps := b.Classes[o.Task]
@@ -99,14 +150,14 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side 
 			weights[i] = 1
 		}
 	}
-	meanBySample(weights, b.Size)
+	meanBySample(weights, b.Size, of)
 	return tensor.CrossEntropy(t, logits, o.Channels, targets, weights, o.LabelSmoothing)
 }
 
-// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that
-// make a weighted sum the mean over what counts in a sample, and then over the samples that have
-// any.
-func meanBySample(weights []float32, size int) {
+// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that make
+// a weighted sum the mean over what counts in a sample, and then over the samples that have any: so
+// many of a larger batch, if samples is not 0.
+func meanBySample(weights []float32, size, samples int) {
 	n := len(weights) / size
 	counted := func(s int) (k int) {
 		for _, w := range weights[s*n:][:n] {
@@ -116,10 +167,11 @@ func meanBySample(weights []float32, size int) {
 		}
 		return k
 	}
-	samples := 0
-	for s := range size {
-		if counted(s) > 0 {
-			samples++
+	if samples == 0 {
+		for s := range size {
+			if counted(s) > 0 {
+				samples++
+			}
 		}
 	}
 	for s := range size {

@@ -23,6 +23,15 @@ func (m *Masks) Task(b int, input string) []bool {
 	return m.Masked[at : at+m.Patches : at+m.Patches]
 }
 
+// Slice returns the masks of the samples from..to, which share the memory of m.
+func (m *Masks) Slice(from, to int) *Masks {
+	part := *m
+	part.Size = to - from
+	part.Keep = m.Keep[from*m.Visible : to*m.Visible]
+	part.Masked = m.Masked[from*m.Tokens() : to*m.Tokens()]
+	return &part
+}
+
 // NewMasks returns the masks in which the tokens keep are visible: [B, T] numbers in the encoder's
 // order, of which it makes a copy. Errors name ids_keep, the sample and the token.
 func NewMasks(size int, inputs []string, patches int, keep []int32) (*Masks, error) {

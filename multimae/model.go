@@ -42,6 +42,10 @@ func build(c *Config, ps *nn.Params) *Model {
 	return m
 }
 
+// Replica returns a model that shares the parameters of m but not their gradients. Models that share
+// them can go forward and back at the same time, each on a tape of its own: see nn.Params.Replica.
+func (m *Model) Replica() *Model { return build(m.Config, m.Params.Replica()) }
+
 // Forward returns the prediction of every output in the order of Config.Outputs, in patches: [B,
 // nh·nw, C·p·p] with features in the order channel, row, column; see Unpatch. The batch must have
 // the inputs of the masks; nil masks show all of the batch. rng draws what drop-path drops in

@@ -163,8 +163,8 @@ func (ps *Params) EndStep() {
 	}
 }
 
-// SumGrads makes the gradients those of the replicas added up, in their order, and returns the
-// Euclidean norm of all together.
+// SumGrads adds the gradients of replicas to those of ps, in their order, and returns the Euclidean norm
+// of all gradients together.
 func (ps *Params) SumGrads(t *tensor.Tape, replicas []*Params) float64 {
 	grads := make([]*tensor.Tensor, len(replicas))
 	for i, p := range ps.list {

@@ -169,16 +169,16 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 	return x.fused.rowsSq
 }
 
-// SumGrads makes the gradient of x, a leaf, the sum of those of its replicas, which it adds up in
-// their order. Replicas that HasGrad denies are left out; without any, x has no gradient either.
+// SumGrads adds the gradients of replicas of x, a leaf, to that of x, in their order. Those that HasGrad
+// denies are left out.
 func (t *Tape) SumGrads(x *Tensor, replicas []*Tensor) {
 	if x.Grad == nil {
 		return
 	}
-	x.fresh = true
+	fresh := x.fresh
 	sums := x.rowsSq(ceilDiv(len(x.Grad), sumSpan))
 	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
-		g, fresh := x.Grad[i:j], true
+		g, fresh := x.Grad[i:j], fresh
 		for _, r := range replicas {
 			if r.HasGrad() {
 				put(g, r.Grad[i:j], fresh)

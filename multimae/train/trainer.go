@@ -19,12 +19,15 @@ import (
 type Trainer struct {
 	Model *multimae.Model
 
-	step     int // steps done
-	opt      *nn.AdamW
-	balancer *multimae.Balancer // nil for the plain sum
-	schedule nn.Schedule
-	tape     *tensor.Tape
-	masks    multimae.Masks
+	step        int // steps done
+	opt         *nn.AdamW
+	balancer    *multimae.Balancer // nil for the plain sum
+	schedule    nn.Schedule
+	tape        *tensor.Tape
+	masks       multimae.Masks
+	lanes       []*lane        // none for models whose operations are shared out
+	laneTapes   []*tensor.Tape // of each worker
+	laneSamples int            // that a lane takes at a time
 }
 
 // Metrics are the figures of one step.
@@ -77,24 +80,55 @@ var (
 func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	m, t, c := tr.Model, tr.tape, &tr.Model.Config.Train
 	t.Reset()
-	m.Params.ZeroGrad(t)
 	nh, nw := m.Config.Grid(b.H, b.W)
 	draw := nn.NewRNG(c.Seed, streamMasks, uint64(tr.step))
 	present := m.Present(b)
 	if err := tr.masks.Draw(&draw, b.Size, present, nh*nw, m.Config.MaskOptions(present)); err != nil {
 		return nil, err
 	}
-	drop := nn.NewRNG(c.Seed, streamDrop, uint64(tr.step))
-	preds, err := m.Forward(t, b, &tr.masks, &drop)
+	if !slices.ContainsFunc(m.Config.Outputs, func(o multimae.Output) bool { return slices.Contains(present, o.Task) }) {
+		return nil, fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
+	}
+	var pass gradients
+	var err error
+	if tr.makeLanes(); len(tr.lanes) > 0 && b.Size >= len(tr.lanes) {
+		pass, err = tr.sharedByLanes(b)
+	} else {
+		pass, err = tr.sharedByOperations(b)
+	}
 	if err != nil {
 		return nil, err
+	}
+	x := &Metrics{
+		Step: tr.step + 1, Loss: pass.loss, Losses: pass.losses, LR: tr.schedule.At(tr.step),
+		WeightDecay: m.Config.Optim.WeightDecay, GradNorm: pass.norm,
+	}
+	if x.Skipped = c.SkipGrad > 0 && x.GradNorm > c.SkipGrad; !x.Skipped {
+		tr.opt.Step(t, x.LR, x.WeightDecay, nn.ClipScale(x.GradNorm, c.ClipGrad))
+	}
+	tr.step++
+	return x, nil
+}
+
+// gradients is what a pass through the model gives beside the gradients themselves.
+type gradients struct {
+	loss   float64   // the total
+	losses []float64 // as in Metrics
+	norm   float64
+}
+
+// sharedByOperations goes forward and back with the whole batch, each operation on all workers.
+func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error) {
+	m, t := tr.Model, tr.tape
+	m.Params.ZeroGrad(t)
+	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(tr.step))
+	preds, err := m.Forward(t, b, &tr.masks, &drop)
+	if err != nil {
+		return g, err
 	}
 	losses, err := m.Losses(t, preds, b, &tr.masks)
 	if err != nil {
-		return nil, err
-	}
-	if !slices.ContainsFunc(losses, func(l *tensor.Tensor) bool { return l != nil }) {
-		return nil, fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
+		return g, err
 	}
 	var total *tensor.Tensor
 	if tr.balancer != nil {
@@ -103,28 +137,21 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	} else {
 		total = multimae.Total(t, losses)
 	}
-	x := &Metrics{
-		Step: tr.step + 1, Loss: float64(total.Data[0]), LR: tr.schedule.At(tr.step),
-		WeightDecay: m.Config.Optim.WeightDecay,
-	}
+	g.loss = float64(total.Data[0])
 	for _, l := range losses {
 		v := math.NaN()
 		if l != nil {
 			v = float64(l.Data[0])
 		}
-		x.Losses = append(x.Losses, v)
+		g.losses = append(g.losses, v)
 	}
-	if !finite(x.Loss) {
-		return nil, tr.diverged(b, fmt.Sprintf("the loss is %g", x.Loss))
+	if !finite(g.loss) {
+		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
 	}
-	if x.GradNorm = m.Params.Backward(t, total); !finite(x.GradNorm) {
-		return nil, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", x.GradNorm))
+	if g.norm = m.Params.Backward(t, total); !finite(g.norm) {
+		return g, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", g.norm))
 	}
-	if x.Skipped = c.SkipGrad > 0 && x.GradNorm > c.SkipGrad; !x.Skipped {
-		tr.opt.Step(t, x.LR, x.WeightDecay, nn.ClipScale(x.GradNorm, c.ClipGrad))
-	}
-	tr.step++
-	return x, nil
+	return g, nil
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
@@ -154,6 +181,9 @@ func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
 		})
 	}
 	look(tr.tape.FirstBad)
+	for _, l := range tr.lanes {
+		look(func() string { return l.bad })
+	}
 	for _, ps := range sets {
 		look(ps.FirstBadGrad)
 	}

@@ -278,39 +278,104 @@ func TestUniformTasks(t *testing.T) {
 	}
 }
 
-// TestSameBits trains with different numbers of workers, with drop-path and uncertainties.
+// TestSameBits trains with different numbers of workers, with drop-path: shared out by operations, with
+// uncertainties, and shared out by samples.
 func TestSameBits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
-	c := tinyConfig()
-	c.Encoder.DropPath, c.Train.Weighting, c.Train.ClipGrad = 0.5, "uncertainty", 1
-	b := someBatch(t, c, 4)
-	train := func(workers int) (map[string][]float32, []Metrics) {
-		pool := tensor.NewPool(workers)
-		defer pool.Close()
-		tr := newTrainer(t, c, pool)
-		var all []Metrics
-		for range 6 {
-			all = append(all, *step(t, tr, b))
-		}
-		return state(tr), all
-	}
-	want, metrics := train(1)
-	for _, workers := range []int{1, 2, 3} {
-		t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
-			got, again := train(workers)
-			if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
-				t.Errorf("other bits in %v", names)
+	for _, s := range []struct {
+		name, weighting string
+		batch           int
+	}{{"operations", "uncertainty", 4}, {"lanes", "", 14}} {
+		t.Run(s.name, func(t *testing.T) {
+			c := tinyConfig()
+			c.Encoder.DropPath, c.Train.Weighting, c.Train.ClipGrad, c.Train.Batch = 0.5, s.weighting, 1, s.batch
+			if lanes, _ := c.Lanes(); (lanes > 0) != (s.name == "lanes") {
+				t.Fatalf("%d lanes", lanes)
+			}
+			b := someBatch(t, c, s.batch)
+			train := func(workers int) (map[string][]float32, []Metrics) {
+				pool := tensor.NewPool(workers)
+				defer pool.Close()
+				tr := newTrainer(t, c, pool)
+				var all []Metrics
+				for range 6 {
+					all = append(all, *step(t, tr, b))
+				}
+				return state(tr), all
+			}
+			want, metrics := train(1)
+			for _, workers := range []int{1, 2, 3} {
+				t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
+					got, again := train(workers)
+					if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
+						t.Errorf("other bits in %v", names)
+					}
+				})
+			}
+			c.Train.Seed++
+			if got, _ := train(1); changed(want, got) == nil {
+				t.Error("the seed does not matter")
+			}
+			c.Train.Seed--
+			c.Encoder.DropPath = 0
+			if got, _ := train(1); changed(want, got) == nil {
+				t.Error("drop-path does not matter")
 			}
 		})
 	}
-	c.Train.Seed++
-	if got, _ := train(1); changed(want, got) == nil {
-		t.Error("the seed does not matter")
+}
+
+// TestLanes compares a step that is shared out by samples with one that is not: losses and gradients are the
+// same but for the order of sums, also where samples have nothing to predict and classes are missing.
+func TestLanes(t *testing.T) {
+	c := tinyConfig()
+	c.Train.Batch = 11
+	b := someBatch(t, c, c.Train.Batch)
+	for i := range b.Classes["semseg"] {
+		if i%5 == 0 || i < 3*len(b.Classes["semseg"])/c.Train.Batch {
+			b.Classes["semseg"][i] = multimae.IDIgnored
+		}
 	}
-	c.Train.Seed--
-	c.Encoder.DropPath = 0
-	if got, _ := train(1); changed(want, got) == nil {
-		t.Error("drop-path does not matter")
+	shared, plain := newTrainer(t, c, nil), newTrainer(t, c, nil)
+	masks := shared.Model.Config.MaskOptions(c.Inputs.Names())
+	rng := nn.NewRNG(3)
+	for _, tr := range []*Trainer{shared, plain} {
+		r := rng
+		nh, nw := c.Grid(b.H, b.W)
+		if err := tr.masks.Draw(&r, b.Size, c.Inputs.Names(), nh*nw, masks); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shared.makeLanes()
+	if len(shared.lanes) != 2 {
+		t.Fatalf("%d lanes for a batch of %d", len(shared.lanes), b.Size)
+	}
+	got, err := shared.sharedByLanes(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := plain.sharedByOperations(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := func(what string, got, want, size float64) {
+		t.Helper()
+		if !(math.Abs(got-want) <= 2e-6*size) {
+			t.Errorf("%s: %.9g, want %.9g", what, got, want)
+		}
+	}
+	near("loss", got.loss, want.loss, want.loss)
+	near("norm of the gradient", got.norm, want.norm, want.norm)
+	for i, l := range want.losses {
+		near("loss of "+c.Outputs[i].Name, got.losses[i], l, l)
+	}
+	for _, p := range plain.Model.Params.All() {
+		g := shared.Model.Params.Get(p.Name).Grad
+		sum := 0.0
+		for i, v := range p.Grad {
+			sum += (float64(g[i]) - float64(v)) * (float64(g[i]) - float64(v))
+		}
+		near("gradient of "+p.Name, math.Sqrt(sum), 0, want.norm)
 	}
 }
 

@@ -1,0 +1,120 @@
+package train
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// Small models spend more on sharing out each operation, and on activations that move between cores and out
+// of the cache, than on arithmetic. There a step is shared out by samples instead: each lane takes its
+// samples, a few at a time, forward and back through a copy of the model on one worker, and only the
+// gradients meet. How many lanes there are (see Config.Lanes), and which samples each has, follows from the
+// configuration alone, and their gradients are added up in order: so the bits are the same for any number of
+// workers.
+
+// lane is a copy of the model, which shares its parameters, with gradients of its own.
+type lane struct {
+	model  *multimae.Model
+	loss   float64
+	losses []float64 // of each output: NaN without a target
+	bad    string    // the first tensor that went bad, where loss is not finite
+	err    error
+}
+
+// makeLanes makes the lanes, unless they are there.
+func (tr *Trainer) makeLanes() {
+	n, samples := tr.Model.Config.Lanes()
+	if tr.laneSamples = samples; n == len(tr.lanes) {
+		return
+	}
+	tr.lanes, tr.laneTapes = nil, nil
+	for i := range n {
+		m := tr.Model // the first lane works on the gradients to which the others are added
+		if i > 0 {
+			m = m.Replica()
+			m.Params.EnableGrad()
+		}
+		tr.lanes = append(tr.lanes, &lane{model: m, losses: make([]float64, len(m.Config.Outputs))})
+	}
+	for range min(n, tr.tape.Workers()) { // a lane leaves nothing on the tape of its worker
+		tr.laneTapes = append(tr.laneTapes, tensor.NewTape(nil))
+	}
+}
+
+// sharedByLanes goes forward and back with the whole batch, some samples on each worker.
+func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
+	m, t := tr.Model, tr.tape
+	if err := m.Check(b); err != nil {
+		return g, err
+	}
+	samples := m.LossSamples(b, &tr.masks)
+	m.Params.PackForStep(t)
+	t.Parallel(len(tr.lanes), func(worker, i int) {
+		n := len(tr.lanes)
+		tr.lanes[i].pass(tr.laneTapes[worker], b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, tr.laneSamples, samples, uint64(tr.step))
+	})
+	m.Params.EndStep()
+	g.losses = make([]float64, len(samples))
+	var others []*nn.Params
+	for i, l := range tr.lanes {
+		if l.err != nil {
+			return g, l.err
+		}
+		g.loss += l.loss
+		for k, v := range l.losses {
+			g.losses[k] += v
+		}
+		if i > 0 {
+			others = append(others, l.model.Params)
+		}
+	}
+	if !finite(g.loss) {
+		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
+	}
+	if g.norm = m.Params.SumGrads(t, others); !finite(g.norm) {
+		return g, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", g.norm))
+	}
+	return g, nil
+}
+
+// pass takes samples from..to of a batch forward and back, so many at a time. It stops at a loss that is not finite.
+func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, from, to, atATime int, samples []int, step uint64) {
+	m := l.model
+	l.loss, l.bad, l.err = 0, "", nil
+	clear(l.losses)
+	t.Reset()
+	m.Params.ZeroGrad(t)
+	for first := from; first < to; first += atATime {
+		t.Reset()
+		last := min(to, first+atATime)
+		part, seen := b.Slice(first, last), masks.Slice(first, last)
+		drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, step, uint64(first))
+		preds, err := m.Forward(t, part, seen, &drop)
+		if err != nil {
+			l.err = err
+			return
+		}
+		losses, err := m.PartLosses(t, preds, part, seen, samples)
+		if err != nil {
+			l.err = err
+			return
+		}
+		for i, x := range losses {
+			if x == nil {
+				l.losses[i] = math.NaN()
+			} else {
+				l.losses[i] += float64(x.Data[0])
+			}
+		}
+		total := multimae.Total(t, losses)
+		if l.loss += float64(total.Data[0]); !finite(l.loss) {
+			l.bad = t.FirstBad()
+			return
+		}
+		t.Backward(total)
+	}
+}
