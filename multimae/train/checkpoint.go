@@ -171,6 +171,7 @@ func (tr *Trainer) Restore(path string) error {
 		return fmt.Errorf("%s: %s", path, bad)
 	}
 	tr.Model.PositionsChanged()
+	tr.lanes = nil // their copies of the positions are old
 	return nil
 }
 
