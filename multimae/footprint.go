@@ -7,8 +7,9 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// Footprint estimates the memory that a configuration asks for, in bytes, by what it is for. The parts
-// are float64 so that the product of any sizes is a number, however hostile the configuration.
+// Footprint estimates the memory that a configuration asks for, in bytes, by what it is for. The
+// parts are float64 so that the product of any sizes is a number, however hostile the
+// configuration.
 type Footprint struct {
 	Parameters  float64 // the model itself
 	Optimizer   float64 // gradients and the two moments of AdamW
@@ -19,9 +20,9 @@ type Footprint struct {
 // Total is the sum of the parts.
 func (f Footprint) Total() float64 { return f.Parameters + f.Optimizer + f.Activations + f.Batches }
 
-// Footprint estimates the memory of training as configured, with batches prepared ahead by that many
-// workers. The Go runtime's own memory and the samples that a dataset keeps are not counted. Parts that
-// the configuration leaves out, as a model without a recipe does, count as 0.
+// Footprint estimates the memory of training as configured, with batches prepared ahead by that
+// many workers. The Go runtime's own memory and the samples that a dataset keeps are not counted.
+// Parts that the configuration leaves out, as a model without a recipe does, count as 0.
 func (c *Config) Footprint(workers int) Footprint {
 	const float = 4 // bytes
 	params := c.parameterCount()
@@ -49,9 +50,9 @@ func (c *Config) Footprint(workers int) Footprint {
 	return f
 }
 
-// Lanes returns among how many lanes a training step of this configuration is shared out by samples, and
-// how many samples a lane takes at a time; 0 where each operation is shared out instead. See package
-// train. It depends on the configuration alone, as the bits of a step do.
+// Lanes returns among how many lanes a training step of this configuration is shared out by
+// samples, and how many samples a lane takes at a time; 0 where each operation is shared out
+// instead. See package train. It depends on the configuration alone, as the bits of a step do.
 func (c *Config) Lanes() (lanes, samples int) {
 	const (
 		parameters = 1 << 23 // the most for which copies of the gradients cost little
@@ -113,8 +114,8 @@ func (c *Config) activationCount(samples int) float64 {
 	n := batch * (visible + float64(c.NumGlobalTokens)) // rows of the encoder
 	q := batch * grid * grid                            // rows of a decoder
 
-	// Input adapters: patches and their projections. Any modality may get all the tokens, so the widest
-	// patch counts, and each modality's part is kept for the backward pass.
+	// Input adapters: patches and their projections. Any modality may get all the tokens, so the
+	// widest patch counts, and each modality's part is kept for the backward pass.
 	widest := 0.0
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
@@ -123,8 +124,8 @@ func (c *Config) activationCount(samples int) float64 {
 	}
 	kept := batch*visible*(widest+d) + n*d
 	kept += float64(c.Encoder.Depth) * blockActivations(c.Encoder, n)
-	// Buffers of the backward pass: gradients of the widest layer's input and output, the input packed,
-	// and those of the residual stream.
+	// Buffers of the backward pass: gradients of the widest layer's input and output, the input
+	// packed, and those of the residual stream.
 	buffers := blockBuffers(c.Encoder, n)
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
@@ -166,8 +167,8 @@ func blockBuffers(c vit.Config, rows float64) float64 {
 	return rows * d * (2*r + 4)
 }
 
-// CheckMemory returns an error if training as configured, with so many workers, needs more memory than
-// this process may use. It names the key that is the furthest above that of the paper's model.
+// CheckMemory returns an error if training as configured, with so many workers, needs more memory
+// than this process may use. It names the key that is the furthest above that of the paper's model.
 func (c *Config) CheckMemory(workers int) error {
 	if err := c.Check(); err != nil {
 		return err
@@ -183,8 +184,8 @@ func (c *Config) checkMemory(need float64) error {
 	return nil
 }
 
-// largestKey returns the key of the configuration whose value is the largest multiple of that of the
-// paper's model.
+// largestKey returns the key of the configuration whose value is the largest multiple of that of
+// the paper's model.
 func (c *Config) largestKey() (key string, value int) {
 	largest := 0.0
 	compare := func(k string, v, paper int) {

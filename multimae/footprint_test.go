@@ -36,8 +36,8 @@ func TestParameterCount(t *testing.T) {
 	}
 }
 
-// TestCheckMemory: what no machine can hold is refused under the key that makes it so, before memory is
-// asked for.
+// TestCheckMemory: what no machine can hold is refused under the key that makes it so, before
+// memory is asked for.
 func TestCheckMemory(t *testing.T) {
 	for key, change := range map[string]func(c *Config){
 		"encoder.dim":   func(c *Config) { c.Encoder.Dim, c.Encoder.Depth = 65536, 16 },

@@ -20,8 +20,8 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *
 	return m.PartLosses(t, preds, b, masks, nil)
 }
 
-// PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses of the
-// whole. samples is LossSamples of the whole; nil means that the part is the whole.
+// PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses
+// of the whole. samples is LossSamples of the whole; nil means that the part is the whole.
 func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks, samples []int) ([]*tensor.Tensor, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
@@ -154,9 +154,9 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side 
 	return tensor.CrossEntropy(t, logits, o.Channels, targets, weights, o.LabelSmoothing)
 }
 
-// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that make
-// a weighted sum the mean over what counts in a sample, and then over the samples that have any: so
-// many of a larger batch, if samples is not 0.
+// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that
+// make a weighted sum the mean over what counts in a sample, and then over the samples that have
+// any: so many of a larger batch, if samples is not 0.
 func meanBySample(weights []float32, size, samples int) {
 	n := len(weights) / size
 	counted := func(s int) (k int) {

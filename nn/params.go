@@ -34,8 +34,8 @@ type alias struct{ name, of string }
 func NewParams() *Params { return &Params{index: map[string]*Param{}, isAlias: map[string]bool{}} }
 
 // DeferredParams is NewParams for a model that will be loaded. Its parameters have shapes but no
-// memory until Load has seen that the file fits them, or until Allocate: a few lines of a hostile configuration can
-// describe a model of any size.
+// memory until Load has seen that the file fits them, or until Allocate: a few lines of a hostile
+// configuration can describe a model of any size.
 func DeferredParams() *Params {
 	ps := NewParams()
 	ps.deferred = true
@@ -43,8 +43,8 @@ func DeferredParams() *Params {
 }
 
 // Replica returns an empty set for a copy of the model: parameters that are added to it share their
-// values with those of ps of the same name, but not the gradients. Copies can go forward and back at
-// the same time, each on a tape of its own; see SumGrads.
+// values with those of ps of the same name, but not the gradients. Copies can go forward and back
+// at the same time, each on a tape of its own; see SumGrads.
 func (ps *Params) Replica() *Params {
 	r := NewParams()
 	r.of = ps
@@ -146,8 +146,8 @@ func (ps *Params) ZeroGrad(t *tensor.Tape) {
 	}
 }
 
-// PackForStep packs all weights of linear layers for passes through ps and its replicas until EndStep:
-// see tensor.Tensor.PackForStep.
+// PackForStep packs all weights of linear layers for passes through ps and its replicas until
+// EndStep: see tensor.Tensor.PackForStep.
 func (ps *Params) PackForStep(t *tensor.Tape) {
 	for _, p := range ps.list {
 		if p.weight {
@@ -163,8 +163,8 @@ func (ps *Params) EndStep() {
 	}
 }
 
-// SumGrads adds the gradients of replicas to those of ps, in their order, and returns the Euclidean norm
-// of all gradients together.
+// SumGrads adds the gradients of replicas to those of ps, in their order, and returns the Euclidean
+// norm of all gradients together.
 func (ps *Params) SumGrads(t *tensor.Tape, replicas []*Params) float64 {
 	grads := make([]*tensor.Tensor, len(replicas))
 	for i, p := range ps.list {

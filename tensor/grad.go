@@ -169,8 +169,8 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 	return x.fused.rowsSq
 }
 
-// SumGrads adds the gradients of replicas of x, a leaf, to that of x, in their order. Those that HasGrad
-// denies are left out.
+// SumGrads adds the gradients of replicas of x, a leaf, to that of x, in their order. Those that
+// HasGrad denies are left out.
 func (t *Tape) SumGrads(x *Tensor, replicas []*Tensor) {
 	if x.Grad == nil {
 		return

@@ -7,8 +7,8 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 )
 
-// TestPackForStep: a weight that is packed for a step gives the bits of one that is not, forward and back,
-// to its replicas too, and after EndStep its new values count.
+// TestPackForStep: a weight that is packed for a step gives the bits of one that is not, forward
+// and back, to its replicas too, and after EndStep its new values count.
 func TestPackForStep(t *testing.T) {
 	testkit.EachLevel(t, func(t *testing.T) {
 		x, w, b := param("x", 37, 70), param("w", 90, 7, 10), param("b", 90)

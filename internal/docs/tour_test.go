@@ -14,11 +14,12 @@ import (
 // tourLimit is how many lines of code a reader gets through in an hour.
 const tourLimit = 1000
 
-// tourStop is a row of the table in CONTRIBUTING.md: a link to a file, the parts of it to read, and why.
+// tourStop is a row of the table in CONTRIBUTING.md: a link to a file, the parts of it to read, and
+// why.
 var tourStop = regexp.MustCompile(`(?m)^\| \[([^\]]+\.go)\]\(([^)]+)\) \| ([^|]+) \|`)
 
-// TestTour checks that the files and parts that the reading tour names exist, and that they are as short as
-// the tour promises.
+// TestTour checks that the files and parts that the reading tour names exist, and that they are as
+// short as the tour promises.
 func TestTour(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
 	if err != nil {
@@ -42,8 +43,8 @@ func TestTour(t *testing.T) {
 	}
 }
 
-// tourLines counts the lines of the parts of a file: "all", "the comment at its head", or the names of
-// declarations, `Name` or `Type.Method`.
+// tourLines counts the lines of the parts of a file: "all", "the comment at its head", or the names
+// of declarations, `Name` or `Type.Method`.
 func tourLines(t *testing.T, path, parts string) int {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join(root, path))

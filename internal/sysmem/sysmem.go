@@ -62,8 +62,8 @@ func controlGroup(root string) uint64 {
 	return least
 }
 
-// Check returns an error that says so if need bytes are more than this process may use. A tenth is left
-// to the Go runtime and to what no estimate counts.
+// Check returns an error that says so if need bytes are more than this process may use. A tenth is
+// left to the Go runtime and to what no estimate counts.
 func Check(need float64) error {
 	limit, source := Limit()
 	if limit == 0 || need <= 0.9*float64(limit) {

@@ -47,8 +47,8 @@ func SameBits(t testing.TB, what string, got, want []float32) {
 	}
 }
 
-// Mentions reports whether text has every part of want, in that order. Parts are separated by "…". It
-// judges an error by what it names, and not by its sentence.
+// Mentions reports whether text has every part of want, in that order. Parts are separated by "…".
+// It judges an error by what it names, and not by its sentence.
 func Mentions(text, want string) bool {
 	for _, part := range strings.Split(want, "…") {
 		_, after, ok := strings.Cut(text, part)
@@ -72,7 +72,8 @@ func MustPanic(t testing.TB, message string, f func()) {
 	f()
 }
 
-// ErrorNames wants an error whose message has all of the words: the file, key or value that is wrong.
+// ErrorNames wants an error whose message has all of the words: the file, key or value that is
+// wrong.
 func ErrorNames(t testing.TB, err error, words ...string) {
 	t.Helper()
 	for _, w := range words {

@@ -10,8 +10,8 @@ import (
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
-// TestFootprint trains presets for a few steps and compares the memory in use with the estimate, of which
-// it may be off by 15 %.
+// TestFootprint trains presets for a few steps and compares the memory in use with the estimate, of
+// which it may be off by 15 %.
 func TestFootprint(t *testing.T) {
 	defer poison.Off()()
 	for _, c := range []struct {

@@ -9,12 +9,12 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Small models spend more on sharing out each operation, and on activations that move between cores and out
-// of the cache, than on arithmetic. There a step is shared out by samples instead: each lane takes its
-// samples, a few at a time, forward and back through a copy of the model on one worker, and only the
-// gradients meet. How many lanes there are (see Config.Lanes), and which samples each has, follows from the
-// configuration alone, and their gradients are added up in order: so the bits are the same for any number of
-// workers.
+// Small models spend more on sharing out each operation, and on activations that move between cores
+// and out of the cache, than on arithmetic. There a step is shared out by samples instead: each
+// lane takes its samples, a few at a time, forward and back through a copy of the model on one
+// worker, and only the gradients meet. How many lanes there are (see Config.Lanes), and which
+// samples each has, follows from the configuration alone, and their gradients are added up in
+// order: so the bits are the same for any number of workers.
 
 // lane is a copy of the model, which shares its parameters, with gradients of its own.
 type lane struct {
@@ -81,7 +81,8 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	return g, nil
 }
 
-// pass takes samples from..to of a batch forward and back, so many at a time. It stops at a loss that is not finite.
+// pass takes samples from..to of a batch forward and back, so many at a time. It stops at a loss
+// that is not finite.
 func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, from, to, atATime int, samples []int, step uint64) {
 	m := l.model
 	l.loss, l.bad, l.err = 0, "", nil

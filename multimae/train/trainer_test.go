@@ -278,8 +278,8 @@ func TestUniformTasks(t *testing.T) {
 	}
 }
 
-// TestSameBits trains with different numbers of workers, with drop-path: shared out by operations, with
-// uncertainties, and shared out by samples.
+// TestSameBits trains with different numbers of workers, with drop-path: shared out by operations,
+// with uncertainties, and shared out by samples.
 func TestSameBits(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
 	for _, s := range []struct {
@@ -325,8 +325,9 @@ func TestSameBits(t *testing.T) {
 	}
 }
 
-// TestLanes compares a step that is shared out by samples with one that is not: losses and gradients are the
-// same but for the order of sums, also where samples have nothing to predict and classes are missing.
+// TestLanes compares a step that is shared out by samples with one that is not: losses and
+// gradients are the same but for the order of sums, also where samples have nothing to predict and
+// classes are missing.
 func TestLanes(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Batch = 11
