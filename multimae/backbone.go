@@ -116,7 +116,7 @@ func (m *Backbone) embed(t *tensor.Tape, b *Batch, l *layout) *tensor.Tensor {
 		projected, rows := a.project(t, b, l, patches)
 		sum = append(sum,
 			tensor.Source{Table: projected, Rows: rows},
-			tensor.Source{Table: a.pos.rows(l.nh, l.nw), Rows: patches})
+			tensor.Source{Table: a.pos.rows(t, l.nh, l.nw), Rows: patches})
 	}
 	if m.global != nil {
 		sum = append(sum, tensor.Source{Table: m.global, Rows: l.of(t, global)})

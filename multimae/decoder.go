@@ -66,7 +66,7 @@ func (a *decoder) context(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.T
 	rows := len(l.index)
 	sum := []tensor.Source{
 		{Table: c, Rows: choose(t, rows, func(r int) int32 { return int32(r) })},
-		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, rows, func(r int) int32 { return when(l.modality[r] != global, l.index[r]) })},
+		{Table: a.pos.rows(t, l.nh, l.nw), Rows: choose(t, rows, func(r int) int32 { return when(l.modality[r] != global, l.index[r]) })},
 	}
 	for k, name := range l.inputs {
 		sum = append(sum, tensor.Source{Table: a.tasks[name], Rows: choose(t, rows, func(r int) int32 { return when(int(l.modality[r]) == k, 0) })})
@@ -81,7 +81,7 @@ func (a *decoder) queries(t *tensor.Tape, c *tensor.Tensor, l *layout) *tensor.T
 	size, patches := c.Shape[0], l.nh*l.nw
 	first := func(int) int32 { return 0 }
 	sum := []tensor.Source{
-		{Table: a.pos.rows(l.nh, l.nw), Rows: choose(t, size*patches, func(i int) int32 { return int32(i % patches) })},
+		{Table: a.pos.rows(t, l.nh, l.nw), Rows: choose(t, size*patches, func(i int) int32 { return int32(i % patches) })},
 		{Table: a.tasks[a.out.Task], Rows: choose(t, size*patches, first)},
 	}
 	if k := slices.Index(l.inputs, a.out.Task); k >= 0 && a.out.UseTaskQueries {

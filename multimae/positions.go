@@ -26,19 +26,29 @@ func (m *Backbone) newPositions(prefix string, dim int, how vit.Resampling) *pos
 	return p
 }
 
-// rows returns the table for an nh×nw grid in token order, [nh·nw, dim].
-func (p *positionTable) rows(nh, nw int) *tensor.Tensor {
+// rows returns the table for an nh×nw grid in token order, [nh·nw, dim]. Nobody waits while one is
+// made: callers who need the same grid at the same time each make it.
+func (p *positionTable) rows(t *tensor.Tape, nh, nw int) *tensor.Tensor {
+	grid := [2]int{nh, nw}
+	if rows := p.kept(grid); rows != nil {
+		return rows
+	}
+	dim, n := p.table.Shape[1], p.table.Shape[2]
+	rows := tensor.From(vit.PositionRows(t, p.table.Data, dim, n, n, nh, nw, p.how), nh*nw, dim)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	grid := [2]int{nh, nw}
-	if p.copies[grid] == nil {
-		const maxCopies = 16 // a server may be asked for images of any size
-		if p.copies == nil || len(p.copies) >= maxCopies {
-			p.copies = map[[2]int]*tensor.Tensor{}
-		}
-		dim, n := p.table.Shape[1], p.table.Shape[2]
-		p.copies[grid] = tensor.From(vit.PositionRows(p.table.Data, dim, n, n, nh, nw, p.how), nh*nw, dim)
+	const maxCopies = 16 // a server may be asked for images of any size
+	if p.copies == nil || len(p.copies) >= maxCopies {
+		p.copies = map[[2]int]*tensor.Tensor{}
 	}
+	p.copies[grid] = rows
+	return rows
+}
+
+// kept returns the copy for a grid, nil if there is none yet.
+func (p *positionTable) kept(grid [2]int) *tensor.Tensor {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.copies[grid]
 }
 

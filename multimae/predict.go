@@ -143,9 +143,11 @@ func (m *Model) predicted(t *tensor.Tape, o *Output, patches *tensor.Tensor, b *
 	case in.Kind == KindImage:
 		p.Normalization = in.Normalization()
 	}
-	n := p.Channels * p.H * p.W
-	t.Parallel(b.Size, func(_, s int) {
-		vit.Unpatch(p.Image(s), patches.Data[s*n:][:n], o.Channels, p.H, p.W, m.Config.PatchSize/o.Stride)
+	n, side := p.Channels*p.H*p.W, m.Config.PatchSize/o.Stride
+	rows := p.H / side
+	t.Parallel(b.Size*rows, func(_, i int) {
+		s, row := i/rows, i%rows
+		vit.UnpatchRow(p.Image(s), patches.Data[s*n:][:n], o.Channels, p.H, p.W, side, row)
 	})
 	return p
 }

@@ -357,3 +357,69 @@ func TestPredictEnds(t *testing.T) {
 		t.Errorf("got the error %v, want context.DeadlineExceeded", err)
 	}
 }
+
+// wide is a model whose position tables take a second at wideSide×wideSide pixels: patches of a
+// single pixel, of which a prediction shows one.
+func wide(t *testing.T) (*Model, *PredictOptions) {
+	t.Helper()
+	c := smallConfig()
+	c.ImageSize, c.PatchSize = 4, 1
+	c.Inputs = Inputs{{Name: "depth", Kind: KindImage, Channels: 1, Stride: 1}}
+	c.Outputs = Outputs{c.Outputs[1]}
+	c.Outputs[0].Stride = 1
+	m := newModel(t, c)
+	m.Params.Freeze()
+	return m, &PredictOptions{Visible: 1}
+}
+
+const wideSide = 2048
+
+// made reports whether the model keeps a position table for h×w patches.
+func (m *Backbone) made(h, w int) bool {
+	return slices.ContainsFunc(m.positions, func(p *positionTable) bool { return p.kept([2]int{h, w}) != nil })
+}
+
+// started is a context that says when somebody first asks for its end.
+type started struct {
+	context.Context
+	begun func()
+}
+
+func (c started) Done() <-chan struct{} {
+	c.begun()
+	return c.Context.Done()
+}
+
+// TestPositionsEnd predicts at a small size while a large table is being made, whose context then
+// ends: neither waits for the table.
+func TestPositionsEnd(t *testing.T) {
+	defer poison.Off()()
+	m, o := wide(t)
+	large, small := newBatch(m.Config, 1, wideSide, wideSide, 1, "depth"), newBatch(m.Config, 1, 8, 8, 2, "depth")
+	for range 3 { // a busy machine may make the large one before it comes to the small one
+		ctx, cancel := context.WithCancel(context.Background())
+		begun, ended := make(chan struct{}), make(chan error, 1)
+		once := sync.OnceFunc(func() { close(begun) })
+		go func() {
+			_, err := m.Predict(started{ctx, once}, large, o)
+			ended <- err
+		}()
+		<-begun
+		time.Sleep(50 * time.Millisecond) // the table is what comes first and takes long
+		if _, err := m.Predict(context.Background(), small, o); err != nil {
+			t.Error(err)
+		}
+		waited := m.made(wideSide, wideSide)
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) && err != nil {
+			t.Errorf("error %v, want context.Canceled", err)
+		}
+		late := m.made(wideSide, wideSide)
+		if !waited && !late {
+			return
+		}
+		t.Logf("the prediction at the small size waited for the table: %v; so did the end of the context: %v", waited, late)
+		m.PositionsChanged()
+	}
+	t.Error("the table of a large size was waited for")
+}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
@@ -150,7 +151,7 @@ func (r *ref) positions(name string, b *Batch, how vit.Resampling) seq {
 	for i, v := range table {
 		short[i] = float32(v)
 	}
-	rows := vit.PositionRows(short, d, n, n, nh, nw, how)
+	rows := vit.PositionRows(tensor.NewInference(nil), short, d, n, n, nh, nw, how)
 	for i := range y {
 		for _, v := range rows[i*d : (i+1)*d] {
 			y[i] = append(y[i], float64(v))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
@@ -96,7 +97,7 @@ func resizePositions(from []int, data []float32, want []int, how vit.Resampling)
 		return nil
 	}
 	dim, n := want[1], want[2]*want[3]
-	rows := vit.PositionRows(data, dim, from[2], from[3], want[2], want[3], how)
+	rows := vit.PositionRows(tensor.NewInference(nil), data, dim, from[2], from[3], want[2], want[3], how)
 	table := make([]float32, dim*n)
 	for c := range dim {
 		for i := range n {

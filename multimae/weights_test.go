@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
 
@@ -140,7 +141,7 @@ func TestLoadWeights(t *testing.T) {
 						how = vit.Bilinear
 					}
 					d, n := p.Shape[1], p.Shape[2]*p.Shape[3]
-					rows := vit.PositionRows(from.Data, d, from.Shape[2], from.Shape[3], p.Shape[2], p.Shape[3], how)
+					rows := vit.PositionRows(tensor.NewInference(nil), from.Data, d, from.Shape[2], from.Shape[3], p.Shape[2], p.Shape[3], how)
 					for i := range n {
 						for k := range d {
 							if p.Data[k*n+i] != rows[i*d+k] {

@@ -26,7 +26,7 @@ func Example() {
 		vit.Patch(patches.Data[i*3*8*8:(i+1)*3*8*8], image, 3, 32, 32, 8, i)
 	}
 	t := tensor.NewInference(nil) // nil: one worker
-	tokens := proj.ForwardAdd(t, patches, tensor.From(vit.PositionRows(positions, c.Dim, 4, 4, 4, 4, vit.Bicubic), 1, 16, c.Dim))
+	tokens := proj.ForwardAdd(t, patches, tensor.From(vit.PositionRows(t, positions, c.Dim, 4, 4, 4, 4, vit.Bicubic), 1, 16, c.Dim))
 	y := encoder.Forward(t, tokens, nil)
 	fmt.Println(y.Shape, ps.Count(), "parameters, such as", ps.All()[2].Name)
 	// Output: [1 16 192] 926784 parameters, such as encoder.0.norm1.weight

@@ -19,9 +19,17 @@ func Unpatch[T any](image, patches []T, channels, h, w, p int) {
 	if h%p != 0 || w%p != 0 || len(image) != channels*h*w || len(patches) != len(image) {
 		panic(fmt.Sprintf("vit: Unpatch, got %d values and %d in patches of %d, want %d×%d×%d", len(image), len(patches), p, channels, h, w))
 	}
+	for row := range h / p {
+		UnpatchRow(image, patches, channels, h, w, p, row)
+	}
+}
+
+// UnpatchRow is the part of Unpatch for one row of patches, so that several workers can share an
+// image.
+func UnpatchRow[T any](image, patches []T, channels, h, w, p, row int) {
 	f := channels * p * p
-	for i := range h / p * (w / p) {
-		y, x := i/(w/p)*p, i%(w/p)*p
+	for i := row * (w / p); i < (row+1)*(w/p); i++ {
+		y, x := row*p, i%(w/p)*p
 		for c := range channels {
 			for r := range p {
 				copy(image[(c*h+y+r)*w+x:][:p], patches[i*f+(c*p+r)*p:][:p])

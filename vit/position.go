@@ -3,6 +3,8 @@ package vit
 import (
 	"fmt"
 	"math"
+
+	"github.com/gomae/gomae/tensor"
 )
 
 // SinCos writes the fixed position table of an nh×nw grid to dst [dim, nh, nw]: the channels are
@@ -43,25 +45,32 @@ const (
 )
 
 // PositionRows returns the position table [dim, nh, nw], resampled to th×tw, in token order:
-// [th·tw, dim].
-func PositionRows(table []float32, dim, nh, nw, th, tw int, r Resampling) []float32 {
+// [th·tw, dim]. The workers of the tape share the work, which ends with the context of Tape.Until;
+// the result outlives the tape.
+func PositionRows(t *tensor.Tape, table []float32, dim, nh, nw, th, tw int, r Resampling) []float32 {
 	if len(table) != dim*nh*nw {
 		panic(fmt.Sprintf("vit: PositionRows, got %d values, want %d×%d×%d", len(table), dim, nh, nw))
 	}
 	rows := make([]float32, th*tw*dim)
-	if th == nh && tw == nw {
-		for c := range dim {
-			for i := range nh * nw {
-				rows[i*dim+c] = table[c*nh*nw+i]
-			}
-		}
-		return rows
+	same := th == nh && tw == nw
+	var ys, xs []tap
+	if !same {
+		ys, xs = resampleTaps(nh, th, r), resampleTaps(nw, tw, r)
 	}
-	ys, xs := resampleTaps(nh, th, r), resampleTaps(nw, tw, r)
-	for c := range dim {
-		plane := table[c*nh*nw:][:nh*nw]
-		for i, y := range ys {
-			for j, x := range xs {
+	// A piece of the work is a few positions side by side, which take milliseconds at most.
+	const span = 16
+	spans := (tw + span - 1) / span
+	t.Parallel(th*spans, func(_, piece int) {
+		i, from := piece/spans, piece%spans*span
+		to := min(tw, from+span)
+		for c := range dim {
+			plane := table[c*nh*nw:][:nh*nw]
+			for j := from; j < to; j++ {
+				if same {
+					rows[(i*tw+j)*dim+c] = plane[i*nw+j]
+					continue
+				}
+				y, x := &ys[i], &xs[j]
 				sum := 0.0
 				for a := range y.at {
 					line := 0.0
@@ -73,7 +82,7 @@ func PositionRows(table []float32, dim, nh, nw, th, tw int, r Resampling) []floa
 				rows[(i*tw+j)*dim+c] = float32(sum)
 			}
 		}
-	}
+	})
 	return rows
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/tensor"
 )
 
 // TestSinCos compares with the formula of the published table, element by element, and on square
@@ -105,7 +106,7 @@ func TestPositionRows(t *testing.T) {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			table := testkit.Normal(fmt.Sprint(c), dim*c.nh*c.nw)
 			for how, kernel := range map[Resampling]func(float64) float64{Bicubic: keys, Bilinear: triangle} {
-				got := PositionRows(table, dim, c.nh, c.nw, c.th, c.tw, how)
+				got := PositionRows(tensor.NewInference(nil), table, dim, c.nh, c.nw, c.th, c.tw, how)
 				if len(got) != c.th*c.tw*dim {
 					t.Fatalf("%+v: %d values", c, len(got))
 				}
@@ -126,5 +127,5 @@ func TestPositionRows(t *testing.T) {
 			}
 		})
 	}
-	mustPanicWith(t, "vit: PositionRows, got 11 values, want 3×2×2", func() { PositionRows(make([]float32, 11), 3, 2, 2, 4, 4, Bicubic) })
+	mustPanicWith(t, "vit: PositionRows, got 11 values, want 3×2×2", func() { PositionRows(tensor.NewInference(nil), make([]float32, 11), 3, 2, 2, 4, 4, Bicubic) })
 }

@@ -194,7 +194,7 @@ func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.Pred
 	err = m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
 		preds, err := m.Forward(t, b, nil)
 		for i, pred := range preds {
-			p.Outputs = append(p.Outputs, m.predicted(&m.Config.Outputs[i], pred))
+			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], pred))
 		}
 		return err
 	})
@@ -204,8 +204,8 @@ func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.Pred
 	return p, nil
 }
 
-func (m *Model) predicted(o *Output, pred *tensor.Tensor) multimae.Predicted {
-	p := multimae.Predicted{Name: o.Name, Channels: o.NumClasses, H: 1, W: 1, Pix: ChannelsFirst(pred), Kind: multimae.KindClasses}
+func (m *Model) predicted(t *tensor.Tape, o *Output, pred *tensor.Tensor) multimae.Predicted {
+	p := multimae.Predicted{Name: o.Name, Channels: o.NumClasses, H: 1, W: 1, Pix: channelsFirst(t, pred), Kind: multimae.KindClasses}
 	if o.Loss != LossCrossEntropy {
 		p.Kind, p.Normalization = multimae.KindImage, multimae.NormalizeNone
 	}
@@ -217,14 +217,25 @@ func (m *Model) predicted(o *Output, pred *tensor.Tensor) multimae.Predicted {
 
 // ChannelsFirst returns a map [B, H, W, C] as [B, C, H, W], and logits [B, C] as they are.
 func ChannelsFirst(pred *tensor.Tensor) []float32 {
+	return channelsFirst(tensor.NewInference(nil), pred)
+}
+
+// channelsFirst is ChannelsFirst by the workers of the tape, until its context ends.
+func channelsFirst(t *tensor.Tape, pred *tensor.Tensor) []float32 {
 	if len(pred.Shape) != 4 {
 		return slices.Clone(pred.Data)
 	}
-	pixels, c := pred.Shape[1]*pred.Shape[2], pred.Shape[3]
+	h, w, c := pred.Shape[1], pred.Shape[2], pred.Shape[3]
 	out := make([]float32, len(pred.Data))
-	for i, v := range pred.Data {
-		s, p, k := i/(pixels*c), i/c%pixels, i%c
-		out[(s*c+k)*pixels+p] = v
-	}
+	t.Parallel(pred.Shape[0]*h, func(_, i int) {
+		s, y := i/h, i%h
+		row := pred.Data[i*w*c:][:w*c]
+		for k := range c {
+			plane := out[((s*c+k)*h+y)*w:][:w]
+			for x := range plane {
+				plane[x] = row[x*c+k]
+			}
+		}
+	})
 	return out
 }
