@@ -2,11 +2,11 @@ package multimae
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/gomae/gomae/internal/modelfolder"
+	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/nn/weights"
 )
 
@@ -35,7 +35,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		if !ok {
 			return nil, fmt.Errorf("it lacks %s", name)
 		}
-		if len(s) != axes || slices.Contains(s, 0) {
+		if n, ok := sizes.Product(s...); len(s) != axes || n == 0 || !ok {
 			return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, axes)
 		}
 		return s, nil
@@ -48,17 +48,25 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		}
 		return n
 	}
-	var inputs, outputs []string
-	for _, name := range f.Names() {
-		for prefix, list := range map[string]*[]string{"input_adapters.": &inputs, "output_adapters.": &outputs} {
-			if rest, ok := strings.CutPrefix(name, prefix); ok {
-				m, _, _ := strings.Cut(rest, ".")
-				if !slices.Contains(*list, m) && len(*list) <= modelfolder.MaxNames { // one more is an error of Check
-					*list = append(*list, m)
-				}
+	// of returns the names after a prefix, in order.
+	of := func(prefix string) (list []string) {
+		seen := map[string]bool{}
+		for _, name := range f.Names() {
+			rest, ok := strings.CutPrefix(name, prefix)
+			m, _, _ := strings.Cut(rest, ".")
+			if ok && !seen[m] && len(list) <= modelfolder.MaxNames { // one more is an error of Check
+				list, seen[m] = append(list, m), true
 			}
 		}
+		return list
 	}
+	for _, name := range f.Names() {
+		const most = 1 << 10 // errors below have whole names
+		if len(name) > most {
+			return nil, fmt.Errorf("%s has a name of %d bytes, want at most %d", weights.Quote(name), len(name), most)
+		}
+	}
+	inputs, outputs := of("input_adapters."), of("output_adapters.")
 	if len(inputs) == 0 || len(outputs) == 0 {
 		return nil, fmt.Errorf("it has %d input_adapters and %d output_adapters, and a MultiMAE has both", len(inputs), len(outputs))
 	}
@@ -104,11 +112,14 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 	for i := range c.Inputs {
 		c.Inputs[i].Stride = c.PatchSize / patches[i]
 	}
-	pos, err := shape("input_adapters."+inputs[0]+".pos_emb", 4)
+	table, ok := "input_adapters."+inputs[0]+".pos_emb", true
+	pos, err := shape(table, 4)
 	if err != nil {
 		return nil, err
 	}
-	c.ImageSize = pos[3] * c.PatchSize
+	if c.ImageSize, ok = sizes.Product(pos[3], c.PatchSize); !ok {
+		return nil, fmt.Errorf("%s has shape %v, too many patches of %d pixels", table, pos, c.PatchSize)
+	}
 
 	for _, name := range outputs {
 		prefix := "output_adapters." + name
@@ -134,7 +145,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		}
 		o.Stride = task.Stride
 		p := c.PatchSize / max(1, o.Stride)
-		o.Channels = out[0] / max(1, p*p)
+		o.Channels = out[0] / p / p
 		c.Outputs = append(c.Outputs, o)
 	}
 	return c, c.Check()

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/nn/weights"
 )
 
@@ -44,12 +45,9 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 	if pos == nil || patch == nil {
 		return nil, nil, fmt.Errorf("not a timm ViT: want %s and %sweight among the keys", timmPos, timmPatch)
 	}
-	table, err := timmValues(pos)
+	table, err := timmValues(pos, "[1, tokens, D]", 1, anySize, anySize)
 	if err != nil {
 		return nil, nil, err
-	}
-	if len(pos.Shape) != 3 || pos.Shape[0] != 1 || pos.Shape[2] == 0 || len(table) != pos.Shape[1]*pos.Shape[2] {
-		return nil, nil, fmt.Errorf("%s has shape %v, want [1, tokens, D]", timmPos, pos.Shape)
 	}
 	rows, d := pos.Shape[1], pos.Shape[2]
 	var tokens []float64
@@ -59,12 +57,9 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		if t == nil {
 			continue
 		}
-		v, err := timmValues(t)
+		v, err := timmValues(t, fmt.Sprintf("[1 1 %d]", d), 1, 1, d)
 		if err != nil {
 			return nil, nil, err
-		}
-		if len(v) != d {
-			return nil, nil, fmt.Errorf("%s has shape %v, want [1 1 %d]", key, t.Shape, d)
 		}
 		tokens = append(tokens, v...)
 		double = double || isDouble(t)
@@ -91,6 +86,9 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		}
 	}
 	out = append(out, timmTensor(rgbAdapter+"pos_emb", []int{1, d, n, n}, grid, isDouble(pos)))
+	if err := checkProjection(patch, given[timmPatch+"bias"], d); err != nil {
+		return nil, nil, err
+	}
 	for _, what := range []string{"weight", "bias"} {
 		if t := given[timmPatch+what]; t != nil {
 			out = append(out, weights.Tensor{Name: rgbAdapter + "proj." + what, Shape: t.Shape, Data: t.Data})
@@ -102,6 +100,9 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		case isBlock && block == "":
 			return nil, nil, fmt.Errorf("%s has no counterpart in MultiMAE, which would compute something else without it", weights.Quote(t.Name))
 		case isBlock:
+			if err := checkBlock(&t); err != nil {
+				return nil, nil, err
+			}
 			out = append(out, weights.Tensor{Name: "encoder." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == timmPos || t.Name == timmTokens[0] || t.Name == timmTokens[1] || t.Name == timmPatch+"weight" || t.Name == timmPatch+"bias":
 		case hasAnyPrefix(t.Name, "norm.", "fc_norm.", "head.", "head_dist.", "pre_logits.", "decoder_") || t.Name == "mask_token":
@@ -123,22 +124,20 @@ func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err er
 	if pos == nil || patch == nil {
 		return nil, nil, fmt.Errorf("not a MultiMAE of RGB images: want %spos_emb and %sproj.weight among the keys", rgbAdapter, rgbAdapter)
 	}
-	grid, err := timmValues(pos)
+	grid, err := timmValues(pos, "[1, D, n, n]", 1, anySize, anySize, anySize)
 	if err != nil {
 		return nil, nil, err
-	}
-	if s := pos.Shape; len(s) != 4 || s[0] != 1 || s[1] == 0 || len(grid) != s[1]*s[2]*s[3] {
-		return nil, nil, fmt.Errorf("%s has shape %v, want [1, D, n, n]", pos.Name, s)
 	}
 	d, n := pos.Shape[1], pos.Shape[2]*pos.Shape[3]
 	tokens := 0
 	if t := given["global_tokens"]; t != nil {
-		v, err := timmValues(t)
+		want := fmt.Sprintf("[1, 1, %d], or 2 tokens of DeiT", d)
+		v, err := timmValues(t, want, 1, anySize, d)
 		if err != nil {
 			return nil, nil, err
 		}
-		if tokens = len(v) / d; tokens > len(timmTokens) || len(v) != tokens*d {
-			return nil, nil, fmt.Errorf("%s has shape %v, want [1, 1, %d], or 2 tokens of DeiT", t.Name, t.Shape, d)
+		if tokens = t.Shape[1]; tokens > len(timmTokens) {
+			return nil, nil, fmt.Errorf("%s has shape %v, want %s", weights.Quote(t.Name), t.Shape, want)
 		}
 		for i := range tokens {
 			out = append(out, timmTensor(timmTokens[i], []int{1, 1, d}, v[i*d:(i+1)*d], isDouble(t)))
@@ -151,6 +150,9 @@ func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err er
 		}
 	}
 	out = append(out, timmTensor(timmPos, []int{1, tokens + n, d}, table, isDouble(pos)))
+	if err := checkProjection(patch, given[rgbAdapter+"proj.bias"], d); err != nil {
+		return nil, nil, err
+	}
 	for _, what := range []string{"weight", "bias"} {
 		if t := given[rgbAdapter+"proj."+what]; t != nil {
 			out = append(out, weights.Tensor{Name: timmPatch + what, Shape: t.Shape, Data: t.Data})
@@ -162,6 +164,9 @@ func ToTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err er
 		case isBlock && block == "":
 			return nil, nil, fmt.Errorf("%s has no counterpart in timm's ViT, which would compute something else without it", weights.Quote(t.Name))
 		case isBlock:
+			if err := checkBlock(&t); err != nil {
+				return nil, nil, err
+			}
 			out = append(out, weights.Tensor{Name: "blocks." + block, Shape: t.Shape, Data: t.Data})
 		case t.Name == "global_tokens" || strings.HasPrefix(t.Name, rgbAdapter):
 		default:
@@ -193,8 +198,55 @@ func byName(list []weights.Tensor) map[string]*weights.Tensor {
 	return m
 }
 
-// timmValues returns the values of a tensor, which float64 holds exactly.
-func timmValues(t *weights.Tensor) ([]float64, error) {
+// anySize stands for every number but 0 on an axis.
+const anySize = -1
+
+// checkShape returns an error unless a tensor has these axes and as many values as they need. want
+// says in words what the axes are.
+func checkShape(t *weights.Tensor, want string, axes ...int) error {
+	right := len(t.Shape) == len(axes)
+	for i := 0; right && i < len(axes); i++ {
+		right = t.Shape[i] == axes[i] || axes[i] == anySize && t.Shape[i] > 0
+	}
+	if !right {
+		return fmt.Errorf("%s has shape %v, want %s", weights.Quote(t.Name), t.Shape, want)
+	}
+	values := 0
+	switch d := t.Data.(type) {
+	case []float64:
+		values = len(d)
+	case []float32:
+		values = len(d)
+	default:
+		return fmt.Errorf("%s holds values of type %T, want floating-point numbers", weights.Quote(t.Name), t.Data)
+	}
+	if n, ok := sizes.Product(t.Shape...); !ok || n != values {
+		return fmt.Errorf("%s has shape %v, but %d values", weights.Quote(t.Name), t.Shape, values)
+	}
+	return nil
+}
+
+// checkProjection checks the projection of patches to width d. Its bias may be nil.
+func checkProjection(weight, bias *weights.Tensor, d int) error {
+	if err := checkShape(weight, fmt.Sprintf("[%d, C, p, p]", d), d, anySize, anySize, anySize); err != nil || bias == nil {
+		return err
+	}
+	return checkShape(bias, fmt.Sprintf("[%d]", d), d)
+}
+
+// checkBlock checks a parameter of a transformer block, whose name ends as blockKeys do.
+func checkBlock(t *weights.Tensor) error {
+	if strings.HasSuffix(t.Name, ".bias") || strings.Contains(t.Name, ".norm") {
+		return checkShape(t, "one axis", anySize)
+	}
+	return checkShape(t, "two axes", anySize, anySize)
+}
+
+// timmValues returns the values of a tensor, which float64 holds exactly, after checkShape.
+func timmValues(t *weights.Tensor, want string, axes ...int) ([]float64, error) {
+	if err := checkShape(t, want, axes...); err != nil {
+		return nil, err
+	}
 	switch d := t.Data.(type) {
 	case []float64:
 		return append([]float64{}, d...), nil
@@ -205,7 +257,7 @@ func timmValues(t *weights.Tensor) ([]float64, error) {
 		}
 		return v, nil
 	}
-	return nil, fmt.Errorf("%s holds values of type %T, want floating-point numbers", t.Name, t.Data)
+	panic("multimae: timmValues, got values that checkShape refuses")
 }
 
 func isDouble(t *weights.Tensor) bool { _, ok := t.Data.([]float64); return ok }

@@ -2,6 +2,7 @@ package multimae
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +200,9 @@ func TestTimmErrors(t *testing.T) {
 		}
 		return weights.Tensor{Name: name, Shape: shape, Data: make([]float32, n)}
 	}
+	hollow := func(name string, shape ...int) weights.Tensor {
+		return weights.Tensor{Name: name, Shape: shape, Data: []float32{}}
+	}
 	pos, patch := one("pos_embed", 1, 10, 8), one("patch_embed.proj.weight", 8, 3, 2, 2)
 	table, proj := one("input_adapters.rgb.pos_emb", 1, 8, 3, 3), one("input_adapters.rgb.proj.weight", 8, 3, 2, 2)
 	for _, c := range []struct {
@@ -207,19 +211,42 @@ func TestTimmErrors(t *testing.T) {
 		want    string
 	}{
 		{FromTimm, nil, "pos_embed"},
-		{FromTimm, []weights.Tensor{one("pos_embed", 1, 10), patch}, "pos_embed has shape [1 10]"},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 10), patch}, `"pos_embed" has shape [1 10]`},
 		{FromTimm, []weights.Tensor{{Name: "pos_embed", Shape: []int{1, 1, 1}, Data: []int64{1}}, patch}, "pos_embed"},
 		{FromTimm, []weights.Tensor{pos, patch}, "pos_embed has 10 rows"},
-		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 7)}, "cls_token has shape [1 1 7]"},
+		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 7)}, `"cls_token" has shape [1 1 7]`},
 		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("blocks.0.ls1.gamma", 8)}, `"blocks.0.ls1.gamma" `},
 		{FromTimm, []weights.Tensor{pos, patch, one("cls_token", 1, 1, 8), one("reg_token", 1, 4, 8)}, `"reg_token" `},
 		{ToTimm, nil, "input_adapters.rgb."},
 		{ToTimm, []weights.Tensor{one("input_adapters.rgb.pos_emb", 8, 3, 3), proj}, "has shape [8 3 3]"},
-		{ToTimm, []weights.Tensor{table, proj, one("global_tokens", 1, 3, 8)}, "global_tokens has shape [1 3 8]"},
+		{ToTimm, []weights.Tensor{table, proj, one("global_tokens", 1, 3, 8)}, `"global_tokens" has shape [1 3 8]`},
 		{ToTimm, []weights.Tensor{table, proj, one("encoder.0.other", 8)}, `"encoder.0.other" `},
+
+		// Shapes that do not fit the values, or have no values.
+		{FromTimm, []weights.Tensor{hollow("pos_embed", 1, 1<<30, 0), patch}, `"pos_embed" has shape [1 1073741824 0]`},
+		{FromTimm, []weights.Tensor{hollow("pos_embed", 1, 0, 8), patch}, `"pos_embed" has shape [1 0 8]`},
+		{FromTimm, []weights.Tensor{hollow("pos_embed", 1, 1<<30, 1<<30), patch}, `"pos_embed" has shape [1 1073741824 1073741824], but 0 values`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), hollow("patch_embed.proj.weight", 0)}, `"patch_embed.proj.weight" has shape [0], want [8, C, p, p]`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), one("patch_embed.proj.weight", 4, 3, 2, 2)}, `"patch_embed.proj.weight" has shape [4 3 2 2], want [8, C, p, p]`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), patch, one("patch_embed.proj.bias", 7)}, `"patch_embed.proj.bias" has shape [7], want [8]`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), patch, hollow("blocks.0.norm1.bias", 0)}, `"blocks.0.norm1.bias" has shape [0], want one axis`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), patch, one("blocks.0.mlp.fc1.weight", 8)}, `"blocks.0.mlp.fc1.weight" has shape [8], want two axes`},
+		{FromTimm, []weights.Tensor{one("pos_embed", 1, 9, 8), patch, one("cls_token", 8)}, `"cls_token" has shape [8]`},
+		{ToTimm, []weights.Tensor{hollow("input_adapters.rgb.pos_emb", 1, math.MaxInt/2+1, 0, 0), proj}, `"input_adapters.rgb.pos_emb" has shape [1 `},
+		{ToTimm, []weights.Tensor{hollow("input_adapters.rgb.pos_emb", 1, 1<<30, 0, 1), proj}, `"input_adapters.rgb.pos_emb" has shape [1 1073741824 0 1]`},
+		{ToTimm, []weights.Tensor{hollow("input_adapters.rgb.pos_emb", 1, 0, 3, 3), proj}, `"input_adapters.rgb.pos_emb" has shape [1 0 3 3]`},
+		{ToTimm, []weights.Tensor{hollow("input_adapters.rgb.pos_emb", 1, -8, 3, 3), proj}, `"input_adapters.rgb.pos_emb" has shape [1 -8 3 3]`},
+		{ToTimm, []weights.Tensor{table, hollow("input_adapters.rgb.proj.weight", 0)}, `"input_adapters.rgb.proj.weight" has shape [0], want [8, C, p, p]`},
+		{ToTimm, []weights.Tensor{table, proj, hollow("global_tokens", 1, 0, 8)}, `"global_tokens" has shape [1 0 8]`},
+		{ToTimm, []weights.Tensor{table, proj, hollow("encoder.0.norm1.weight", 0)}, `"encoder.0.norm1.weight" has shape [0], want one axis`},
+		{ToTimm, []weights.Tensor{table, proj, one(strings.Repeat("encoder.", 1<<17), 8)}, "\"encoder.encoder.encoder.encoder.encoder.encoder.encoder.enco…\" has no counterpart"},
 	} {
 		t.Run(c.want, func(t *testing.T) {
-			out, _, err := c.convert(c.in)
+			var out []weights.Tensor
+			var err error
+			if took := testkit.Allocated(func() { out, _, err = c.convert(c.in) }); took > 1<<20 {
+				t.Errorf("%d bytes were allocated, want at most 1 MiB", took)
+			}
 			if testkit.ErrorNames(t, err, c.want); out != nil {
 				t.Error("tensors and an error")
 			}

@@ -2,6 +2,8 @@ package multimae
 
 import (
 	"bytes"
+	"fmt"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -256,6 +258,10 @@ func TestConfigOf(t *testing.T) {
 	}{
 		{"encoder.0.mlp.fc1.weight", nil, "lacks encoder.0.mlp.fc1.weight"},
 		{"encoder.0.mlp.fc1.weight", []int{0, 0}, "encoder.0.mlp.fc1.weight has shape [0 0], want 2 axes"},
+		{"encoder.0.mlp.fc1.weight", []int{math.MaxInt, 2}, "encoder.0.mlp.fc1.weight has shape "},
+		{"input_adapters.rgb.pos_emb", []int{1, 1, 1, math.MaxInt / 16}, "input_adapters.rgb.pos_emb has shape "},
+		{"input_adapters.rgb.pos_emb", []int{1, 0, 14, 14}, "input_adapters.rgb.pos_emb has shape "},
+		{"input_adapters.rgb.proj.weight", []int{1, 1, 1, math.MaxInt / 64}, "input_adapters.rgb.pos_emb has shape "},
 		{"global_tokens", []int{768}, "global_tokens has shape [768], want 3 axes"},
 		{"input_adapters.rgb.proj.weight", nil, "lacks input_adapters.rgb.proj.weight"},
 		{"input_adapters.rgb.pos_emb", nil, "lacks input_adapters.rgb.pos_emb"},
@@ -280,4 +286,16 @@ func TestConfigOf(t *testing.T) {
 	odd := fileOf(t, []weights.Tensor{{Name: "input_adapters.a.x", Shape: nil, Data: []float32{1}}})
 	_, err = ConfigOf(odd, 0, 8)
 	testkit.ErrorNames(t, err, "safetensors: ", "1 input_adapters", "0 output_adapters")
+
+	// Many modalities, and a name that no error may repeat.
+	many := &published{shapes: map[string][]int{}}
+	for i := range 100_000 {
+		many.names = append(many.names, fmt.Sprintf("input_adapters.%d.x", i), fmt.Sprintf("output_adapters.%d.x", i))
+	}
+	_, err = ConfigOf(many, 0, 8)
+	testkit.ErrorNames(t, err, "lacks encoder.0.mlp.fc1.weight")
+	many.names = append(many.names, strings.Repeat("x", 1<<20))
+	if _, err = ConfigOf(many, 0, 8); err == nil || len(err.Error()) > 1<<10 {
+		t.Error("no error, or one with a name of a megabyte")
+	}
 }
