@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/internal/strictjson"
 )
 
@@ -71,9 +72,15 @@ func (m *Backbone) Check(b *Batch) error {
 			return fmt.Errorf("batch: modality %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, c.Inputs.Names()))
 		}
 	}
-	for _, name := range m.Present(b) {
+	present := m.Present(b)
+	nh, nw := c.Grid(b.H, b.W)
+	if most := maxTokens / (max(1, len(present))*nh*nw + c.NumGlobalTokens); b.Size > most {
+		return fmt.Errorf("batch: got %d samples of %d×%d pixels, want at most %d", b.Size, b.H, b.W, most)
+	}
+	for _, name := range present {
 		in := c.Input(name)
 		h, w := b.H/in.Stride, b.W/in.Stride
+		values, ok := sizes.Product(b.Size, max(1, in.Channels), h, w)
 		pixels, isImage := b.Images[name]
 		ids, isClasses := b.Classes[name]
 		switch {
@@ -81,9 +88,9 @@ func (m *Backbone) Check(b *Batch) error {
 			return fmt.Errorf("batch: modality %q is a class map; give it in Classes, not in Images", name)
 		case isClasses && in.Kind == KindImage:
 			return fmt.Errorf("batch: modality %q is an image; give it in Images, not in Classes", name)
-		case isImage && len(pixels) != b.Size*in.Channels*h*w:
+		case isImage && (!ok || len(pixels) != values):
 			return fmt.Errorf("batch: modality %q has %d values, want %d×%d×%d×%d", name, len(pixels), b.Size, in.Channels, h, w)
-		case isClasses && len(ids) != b.Size*h*w:
+		case isClasses && (!ok || len(ids) != values):
 			return fmt.Errorf("batch: modality %q has %d ids, want %d×%d×%d", name, len(ids), b.Size, h, w)
 		}
 		for i, id := range ids {
@@ -99,6 +106,16 @@ func (m *Backbone) Check(b *Batch) error {
 func (m *Backbone) checkMasks(b *Batch, masks *Masks) error {
 	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
 		return err
+	}
+	// The fields of masks can be set by hand.
+	tokens, keep := b.Size*masks.Tokens(), b.Size*masks.Visible
+	if len(masks.Keep) != keep || len(masks.Masked) != tokens || masks.Visible < 1 || masks.Visible > masks.Tokens() {
+		return fmt.Errorf("masks: %d tokens are visible of %d, want %d of %d; make them by DrawMasks, NewMasks or AllVisible", len(masks.Keep), len(masks.Masked), keep, tokens)
+	}
+	for i, token := range masks.Keep {
+		if token < 0 || int(token) >= masks.Tokens() {
+			return fmt.Errorf("masks: token %d at index %d, want 0..%d", token, i, masks.Tokens()-1)
+		}
 	}
 	last := -1
 	for _, name := range masks.Inputs {

@@ -48,12 +48,9 @@ func (c *BackboneConfig) Check() error {
 	if c.Encoder.Dim%4 != 0 {
 		return fmt.Errorf("encoder.dim: got %d, want a multiple of 4 (sine–cosine position table)", c.Encoder.Dim)
 	}
-	const maxPatch, maxSize = 1 << 10, 1 << 14
+	const maxPatch = 1 << 10
 	if c.PatchSize < 1 || c.PatchSize > maxPatch {
 		return fmt.Errorf("patch_size: got %d, want 1..%d", c.PatchSize, maxPatch)
-	}
-	if c.ImageSize > maxSize {
-		return fmt.Errorf("image_size: got %d, want at most %d", c.ImageSize, maxSize)
 	}
 	if err := c.CheckImageSize(c.ImageSize, c.ImageSize); err != nil {
 		return err
@@ -73,8 +70,15 @@ func (c *BackboneConfig) Check() error {
 	return nil
 }
 
-// CheckImageSize returns an error unless an image of h×w pixels splits into whole patches.
+// maxSide bounds the sides of an image in pixels, so that no product of sizes overflows unnoticed.
+const maxSide = 1 << 14
+
+// CheckImageSize returns an error unless an image of h×w pixels splits into whole patches and has
+// sides of at most 16384 pixels.
 func (c *BackboneConfig) CheckImageSize(h, w int) error {
+	if h > maxSide || w > maxSide {
+		return fmt.Errorf("image_size: got %d×%d, want at most %d×%d", h, w, maxSide, maxSide)
+	}
 	if h < c.PatchSize || w < c.PatchSize || h%c.PatchSize != 0 || w%c.PatchSize != 0 {
 		return fmt.Errorf("image_size: %d×%d is not divisible by patch_size %d; use a multiple such as %d", h, w, c.PatchSize,
 			max(1, min(h, w)/c.PatchSize)*c.PatchSize)

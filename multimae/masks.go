@@ -97,15 +97,19 @@ func (m *Masks) hideOthers() {
 	}
 }
 
+// maxTokens bounds the tokens of a batch, whose numbers are int32.
+const maxTokens = math.MaxInt32
+
 // checkTokens returns an error unless masks can have these sizes; key asks for the number of
 // visible tokens.
 func checkTokens(size int, inputs []string, patches, visible int, key string) error {
-	for i, name := range inputs {
-		if slices.Contains(inputs[:i], name) {
+	seen := make(map[string]bool, len(inputs))
+	for _, name := range inputs {
+		if seen[name] {
 			return fmt.Errorf("inputs: %q is listed twice", name)
 		}
+		seen[name] = true
 	}
-	const maxTokens = math.MaxInt32 // of a batch: token numbers are int32
 	switch n := len(inputs); {
 	case n == 0:
 		return fmt.Errorf("inputs: no modality is present, want at least one")

@@ -647,6 +647,12 @@ func TestCheck(t *testing.T) {
 		{func(b *Batch) { b.H = 12 }, "image_size: 12×24"},
 		{func(b *Batch) { b.W = 0 }, "image_size: 16×0"},
 		{func(b *Batch) { b.H = -8 }, "image_size: -8×24"},
+		{func(b *Batch) { b.H = 1<<14 + 8 }, "image_size: got 16392×24"},
+		{func(b *Batch) { b.H, b.W = math.MaxInt-7, 8 }, "image_size: got "},
+		{func(b *Batch) { b.H, b.W = 1<<24, 1<<24 }, "image_size: got 16777216×16777216"},
+		{func(b *Batch) { b.Size = math.MaxInt }, "batch: got "},
+		{func(b *Batch) { b.Size = 1 << 29 }, "batch: got 536870912 samples"},
+		{func(b *Batch) { b.H, b.W, b.Size = 1<<14, 1<<14, 64 }, "batch: "},
 		{func(b *Batch) { b.Size = 3 }, `batch: modality "rgb"`},
 		{func(b *Batch) { b.H, b.W = 24, 8 }, `batch: modality "rgb"`},
 		{func(b *Batch) { b.Images["depth"] = b.Images["depth"][1:] }, `batch: modality "depth" has 191`},
@@ -707,6 +713,25 @@ func TestCheckMasks(t *testing.T) {
 	masks, err := AllVisible(2, []string{"rgb"}, 4)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for what, set := range map[string]func(m *Masks){
+		"short":            func(m *Masks) { m.Keep = m.Keep[:3] },
+		"no tokens":        func(m *Masks) { m.Keep, m.Visible = nil, 0 },
+		"negative":         func(m *Masks) { m.Visible = -m.Visible },
+		"wraps around":     func(m *Masks) { m.Keep, m.Visible = nil, math.MaxInt/2+1 },
+		"nothing masked":   func(m *Masks) { m.Masked = nil },
+		"a token too many": func(m *Masks) { m.Keep[1] = 4 },
+		"no token":         func(m *Masks) { m.Keep[1] = -1 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			masks, err := AllVisible(2, []string{"rgb"}, 4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set(masks)
+			_, err = m.Forward(tape, b, masks, nil)
+			testkit.ErrorNames(t, err, "masks: ")
+		})
 	}
 	preds, err := m.Forward(tape, b, masks, nil)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/internal/sysmem"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -160,6 +161,9 @@ func (m *Model) checkBatch(b *multimae.Batch) error {
 	nh, nw := m.Config.Grid(b.H, b.W)
 	for i := range m.Config.Outputs {
 		o := &m.Config.Outputs[i]
+		if _, ok := sizes.Product(b.Size, o.NumClasses, b.H, b.W); !ok {
+			return fmt.Errorf("batch: %d samples of %d×%d pixels and the %d classes of output %s are too many values", b.Size, b.H, b.W, o.NumClasses, o.Name)
+		}
 		for _, task := range o.MainTasks {
 			if !slices.Contains(inputs, task) {
 				return fmt.Errorf("batch: modality %q is missing, which output %s is computed from", task, o.Name)

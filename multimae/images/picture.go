@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -129,7 +130,7 @@ func ClassColor(id int32) color.RGBA {
 
 // newImage returns a blank picture, after checking that n values are channels planes of h×w pixels.
 func newImage(what string, n, channels, h, w int) *image.RGBA {
-	if h < 0 || w < 0 || n != channels*h*w {
+	if want, ok := sizes.Product(channels, h, w); !ok || n != want {
 		panic(fmt.Sprintf("images: %s: got %d values, want %d x %d x %d", what, n, channels, h, w))
 	}
 	return image.NewRGBA(image.Rect(0, 0, w, h))

@@ -18,6 +18,7 @@ type judge struct {
 	model   string
 	f       weights.File
 	torch   map[string]float64
+	steps   int // that config.json names, 0 if it names none
 	results []result
 	largest float64 // of the norms of the gradients
 	seen    map[string]bool
@@ -31,6 +32,18 @@ type result struct {
 	where       string  // of the largest difference
 }
 
+// stepKey is the key of the loss of a step.
+func stepKey(step int) string { return "step" + strconv.Itoa(step) + ".loss" }
+
+// countSteps returns how many steps the dump has, which are computed: at least one.
+func (j *judge) countSteps() int {
+	for n := 1; ; n++ {
+		if _, more := j.f.Shape(stepKey(n)); !more {
+			return n
+		}
+	}
+}
+
 // repeat computes what the dump holds: forward pass, losses, gradients and the optimiser's steps.
 func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
 	o := m.optim
@@ -38,12 +51,9 @@ func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
 	opt := nn.NewAdamW(o.Betas[0], o.Betas[1], o.Eps, m.params)
 	t := tensor.NewTape(pool)
 	j.seen = map[string]bool{}
-	steps := 0
-	for ; ; steps++ {
-		key := "step" + strconv.Itoa(steps) + ".loss"
-		if _, more := j.f.Shape(key); !more && steps > 0 {
-			break
-		}
+	steps := j.countSteps()
+	for step := range steps {
+		key := stepKey(step)
 		t.Reset()
 		m.params.ZeroGrad(t)
 		tokens, preds, losses, err := m.forward(t)
@@ -52,7 +62,7 @@ func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
 		}
 		total := multimae.Total(t, losses)
 		t.Backward(total)
-		if steps == 0 {
+		if step == 0 {
 			j.compare("encoder", "encoder", tokens.Data, nil)
 			for i, p := range preds {
 				j.compare("out", "out."+m.outputs[i], m.image(i, p), nil)
@@ -150,6 +160,10 @@ func (j *judge) groups() ([]Group, error) {
 		if !j.seen[name] {
 			return nil, fmt.Errorf("expected.safetensors: %q is a tensor that this model does not compute", name)
 		}
+	}
+	// Where a dump has no steps but the first, it leaves the others out.
+	if n := j.countSteps(); j.steps != 0 && j.steps != n && (n > 1 || j.steps < 1) {
+		return nil, fmt.Errorf("case.steps: got %d, but expected.safetensors has %d", j.steps, n)
 	}
 	if len(j.results) == 0 {
 		return nil, fmt.Errorf("expected.safetensors: it has no tensor to compare with")

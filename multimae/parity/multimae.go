@@ -21,7 +21,10 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{params: m.Params, optim: m.Config.Optim}
+	s := &subject{params: m.Params, optim: m.Config.Optim, samples: c.Batch, tokens: c.Batch * (masks.Tokens()*(1+len(m.Config.Outputs)) + m.Config.NumGlobalTokens)}
+	for _, o := range m.Config.Outputs {
+		s.values += float64(c.Batch) * float64(b.H/o.Stride) * float64(b.W/o.Stride) * float64(o.Channels)
+	}
 	for _, o := range m.Config.Outputs {
 		s.outputs = append(s.outputs, o.Name)
 	}
@@ -79,6 +82,9 @@ func readInputs(m *multimae.Model, c *caseJSON, f weights.File) (*multimae.Batch
 	masks, err := multimae.NewMasks(c.Batch, names, nh*nw, keep)
 	if err != nil {
 		return nil, nil, err
+	}
+	if n := c.NumEncodedTokens; n != 0 && n != masks.Visible {
+		return nil, nil, fmt.Errorf("case.num_encoded_tokens: got %d, but ids_keep has %d for each sample", n, masks.Visible)
 	}
 	// ids_keep implies the other ids and the masks: a dump that contradicts itself proves nothing.
 	if err := checkRestore(masks, restore); err != nil {

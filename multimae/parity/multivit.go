@@ -23,11 +23,18 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 	if err != nil {
 		return nil, err
 	}
+	if err := m.Check(b); err != nil {
+		return nil, err
+	}
 	targets, err := readTargets(m.Config, inputs)
 	if err != nil {
 		return nil, err
 	}
-	s := &subject{params: m.Params, optim: m.Config.Optim}
+	nh, nw := m.Config.Grid(b.H, b.W)
+	s := &subject{params: m.Params, optim: m.Config.Optim, samples: c.Batch, tokens: c.Batch * (len(m.Present(b))*nh*nw + m.Config.NumGlobalTokens)}
+	for _, o := range m.Config.Outputs {
+		s.values += float64(c.Batch) * float64(b.H) * float64(b.W) * float64(o.NumClasses+o.FeatureDim+5*o.EmbedDim)
+	}
 	for _, o := range m.Config.Outputs {
 		s.outputs = append(s.outputs, o.Name)
 	}

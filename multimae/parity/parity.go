@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
@@ -131,7 +132,14 @@ func judgeDump(fsys fs.FS, pool *tensor.Pool) (*judge, error) {
 	}
 	defer expected.Close()
 
-	j := &judge{model: head.Model, f: expected, torch: c.TorchError}
+	j := &judge{model: head.Model, f: expected, torch: c.TorchError, steps: c.Steps}
+	size, err := folderSize(fsys)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.checkCost(j.countSteps(), size); err != nil {
+		return nil, err
+	}
 	if err := j.repeat(m, pool); err != nil {
 		return nil, err
 	}
@@ -143,11 +151,62 @@ type subject struct {
 	params  *nn.Params
 	optim   multimae.Optim
 	outputs []string
+	tokens  int     // of the encoder and the decoders in a forward pass, at most
+	samples int     // that they belong to
+	values  float64 // of the maps that heads compute on, at most
 	// forward returns the encoder's tokens, and the prediction and loss of each output; a loss may
 	// be nil.
 	forward func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error)
 	// image returns a prediction in the order of the dump, channels first.
 	image func(output int, pred *tensor.Tensor) []float32
+}
+
+// folderSize returns the bytes of the files of a dump.
+func folderSize(fsys fs.FS) (size int64, err error) {
+	files, err := fs.ReadDir(fsys, ".")
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			return 0, err
+		}
+		if info.Mode().IsRegular() {
+			size += info.Size()
+		}
+	}
+	return size, nil
+}
+
+// checkCost returns an error if a dump of so many bytes asks for much more work or memory than an
+// honest one: a modality of one byte for each patch, for example, has activations of megabytes for
+// each. The costs are rough and too high rather than too low.
+func (s *subject) checkCost(steps int, size int64) error {
+	const maxWork, workPerByte = 2e11, 2e4    // multiplications; a minute, and an hour for a gigabyte
+	const maxMemory, memoryPerByte = 1e9, 100 // bytes
+	var params, width, attention float64
+	for _, p := range s.params.All() {
+		n := 1.
+		for _, d := range p.Shape {
+			n *= float64(d)
+		}
+		if !p.Fixed {
+			params += n
+			width += float64(p.Shape[0]) // of the result
+		}
+		if strings.HasSuffix(p.Name, ".attn.qkv.weight") {
+			attention += 2 * float64(p.Shape[1])
+		}
+	}
+	tokens := float64(s.tokens)
+	work := 3 * float64(steps) * (tokens*(params+tokens/float64(s.samples)*attention) + s.values)
+	memory := 3 * 4 * (tokens*width + s.values)
+	if work > maxWork+workPerByte*float64(size) || memory > maxMemory+memoryPerByte*float64(size) {
+		return fmt.Errorf("%s: case: %d samples with %d tokens in all, in %d steps, take some %.0e multiplications and %.0e bytes, more than a dump of %d bytes is worth; make it of fewer samples, pixels or steps",
+			multimae.ConfigFile, s.samples, s.tokens, steps, work, memory, size)
+	}
+	return nil
 }
 
 // readInput adds an input to a batch.

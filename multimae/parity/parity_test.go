@@ -16,6 +16,7 @@ import (
 
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
@@ -341,6 +342,18 @@ func TestErrors(t *testing.T) {
 		{"no image size", func(d dump) { d.replace("config.json", `"image_size": [`, `"image": [`) }, "case.image_size: 0×0"},
 		{"another batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": 3`) }, `"rgb"…6144…3×3×32×32`},
 		{"no batch", func(d dump) { d.replace("config.json", `"batch": 2`, `"batch": -2`) }, "batch…-2"},
+		{"an image size that wraps around", func(d dump) {
+			d.replace("config.json", "   32,\n   32\n", "   1099511627776,\n   8388616\n")
+		}, "case"},
+		{"an image size beyond", func(d dump) { d.replace("config.json", "   32,\n   32\n", "   32,\n   16392\n") }, "case.image_size: …32×16392"},
+		{"a batch that wraps around", func(d dump) {
+			d.replace("config.json", `"batch": 2`, `"batch": 2147483647`)
+		}, "batch: …2147483647"},
+		{"another number of tokens", func(d dump) {
+			d.replace("config.json", `"num_encoded_tokens": 8`, `"num_encoded_tokens": 1000000000`)
+		}, "case.num_encoded_tokens: …1000000000…8"},
+		{"another number of steps", func(d dump) { d.replace("config.json", `"steps": 3`, `"steps": 1000000000`) }, "case.steps: …1000000000…3"},
+		{"a negative number of steps", func(d dump) { d.replace("config.json", `"steps": 3`, `"steps": -3`) }, "case.steps: …-3…3"},
 		{"an unknown key", func(d dump) { d.replace("config.json", `"mlp_ratio"`, `"mlp_ration"`) }, `mlp_ration…"mlp_ratio"`},
 		{"a weight missing", edit("model.safetensors", func(m map[string]*weights.Tensor) { delete(m, "encoder.0.attn.proj.bias") }), "encoder.0.attn.proj.bias"},
 		{"no ids_keep", edit("inputs.safetensors", func(m map[string]*weights.Tensor) { delete(m, "ids_keep") }), `inputs.safetensors…"ids_keep"`},
@@ -400,6 +413,39 @@ func TestErrors(t *testing.T) {
 			r, err := d.run()
 			if r != nil || err == nil || !testkit.Mentions(err.Error(), "dump x: …"+c.want) {
 				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestCost has a dump whose few bytes ask for hours, another whose steps do, and an honest one.
+func TestCost(t *testing.T) {
+	params := func(dim int) *nn.Params {
+		ps := nn.DeferredParams() // which take no memory
+		nn.NewLinear(ps, "proj", dim, dim, true)
+		return ps
+	}
+	for _, c := range []struct {
+		what        string
+		dim, tokens int
+		values      float64
+		steps       int
+		size        int64
+		refused     bool
+	}{
+		{what: "small", dim: 64, tokens: 1000, steps: 3, size: 1 << 20},
+		{what: "MultiMAE-B", dim: 10_000, tokens: 6000, steps: 3, size: 1 << 30},
+		{what: "a byte for each token", dim: 1 << 10, tokens: 1 << 20, steps: 1, size: 6 << 20, refused: true},
+		{what: "a wide token", dim: 1 << 13, tokens: 1 << 20, steps: 1, size: 256 << 20, refused: true},
+		{what: "large maps", dim: 64, tokens: 1000, values: 1e12, steps: 1, size: 1 << 20, refused: true},
+		{what: "many steps", dim: 64, tokens: 1000, steps: 100_000, size: 8 << 20, refused: true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			s := &subject{params: params(c.dim), tokens: c.tokens, samples: 2, values: c.values}
+			if err := s.checkCost(c.steps, c.size); c.refused {
+				testkit.ErrorNames(t, err, "config.json: case: ", fmt.Sprint(c.tokens))
+			} else if err != nil {
+				t.Error(err)
 			}
 		})
 	}
