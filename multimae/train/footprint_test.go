@@ -13,23 +13,22 @@ import (
 // TestFootprint trains presets for a few steps and compares the memory in use with the estimate, of
 // which it may be off by 15 %.
 func TestFootprint(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes gigabytes, and minutes without assembly; run without -short")
+	}
 	defer poison.Off()()
 	for _, c := range []struct {
 		name     string
 		preset   string
 		batch    int // 0 is that of the preset
 		dropPath float64
-		long     bool
 	}{
-		{"tiny", "tiny", 0, 0, false},
-		{"tiny with drop-path", "tiny", 64, 0.1, false},
-		{"small", "small", 4, 0, true},
-		{"base", "base", 2, 0, true},
+		{"tiny", "tiny", 0, 0},
+		{"tiny with drop-path", "tiny", 64, 0.1},
+		{"small", "small", 4, 0},
+		{"base", "base", 2, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.long && testing.Short() {
-				t.Skip("takes seconds and gigabytes; run without -short")
-			}
 			config, err := multimae.Preset(c.preset, 133)
 			if err != nil {
 				t.Fatal(err)
