@@ -27,8 +27,8 @@ type lane struct {
 
 // makeLanes makes the lanes, unless they are there.
 func (tr *Trainer) makeLanes() {
-	n, samples := tr.Model.Config.Lanes()
-	if tr.laneSamples = samples; n == len(tr.lanes) {
+	n, _ := tr.Model.Config.Lanes()
+	if n == len(tr.lanes) {
 		return
 	}
 	tr.lanes, tr.laneTapes = nil, nil
@@ -55,7 +55,7 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	m.Params.PackForStep(t)
 	t.Parallel(len(tr.lanes), func(worker, i int) {
 		n := len(tr.lanes)
-		tr.lanes[i].pass(tr.laneTapes[worker], b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, tr.laneSamples, samples, uint64(tr.step))
+		tr.lanes[i].pass(tr.laneTapes[worker], b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, samples, uint64(tr.step))
 	})
 	m.Params.EndStep()
 	g.losses = make([]float64, len(samples))
@@ -81,13 +81,13 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	return g, nil
 }
 
-// pass takes samples from..to of a batch forward and back, so many at a time. It stops at a loss
-// that is not finite.
-func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, from, to, atATime int, samples []int, step uint64) {
+// pass takes samples from..to of a batch forward and back, as many at a time as Config.Lanes says.
+// It stops at a loss that is not finite. samples is LossSamples of the batch.
+func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, from, to int, samples []int, step uint64) {
 	m := l.model
 	l.loss, l.bad, l.err = 0, "", nil
 	clear(l.losses)
-	t.Reset()
+	_, atATime := m.Config.Lanes()
 	m.Params.ZeroGrad(t)
 	for first := from; first < to; first += atATime {
 		t.Reset()

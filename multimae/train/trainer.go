@@ -19,15 +19,14 @@ import (
 type Trainer struct {
 	Model *multimae.Model
 
-	step        int // steps done
-	opt         *nn.AdamW
-	balancer    *multimae.Balancer // nil for the plain sum
-	schedule    nn.Schedule
-	tape        *tensor.Tape
-	masks       multimae.Masks
-	lanes       []*lane        // none for models whose operations are shared out
-	laneTapes   []*tensor.Tape // of each worker
-	laneSamples int            // that a lane takes at a time
+	step      int // steps done
+	opt       *nn.AdamW
+	balancer  *multimae.Balancer // nil for the plain sum
+	schedule  nn.Schedule
+	tape      *tensor.Tape
+	masks     multimae.Masks
+	lanes     []*lane        // none for models whose operations are shared out
+	laneTapes []*tensor.Tape // of each worker
 }
 
 // Metrics are the figures of one step.
