@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/gomae/gomae/internal/sizes"
 )
 
 // elementSizes holds the bytes per element of every dtype that a file may contain. The 8-bit floats
@@ -36,25 +38,7 @@ const maxRank = 32
 
 // elements returns the product of shape, and false if it overflows. Zeros are left out of the
 // product that is checked, so that no partial product of an accepted shape can overflow either.
-func elements(shape []int) (int, bool) {
-	product, zero := 1, false
-	for _, d := range shape {
-		switch {
-		case d < 0:
-			return 0, false
-		case d == 0:
-			zero = true
-		case product > math.MaxInt/d:
-			return 0, false
-		default:
-			product *= d
-		}
-	}
-	if zero {
-		return 0, true
-	}
-	return product, true
-}
+func elements(shape []int) (int, bool) { return sizes.ProductUpTo(math.MaxInt, shape...) }
 
 // The conversions below take b, little-endian elements of dtype, to the beginning of dst.
 
