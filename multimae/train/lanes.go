@@ -31,7 +31,7 @@ func (tr *Trainer) makeLanes() {
 	if n == len(tr.lanes) {
 		return
 	}
-	tr.lanes, tr.laneTapes = nil, nil
+	tr.lanes = nil
 	for i := range n {
 		m := tr.Model // the first lane works on the gradients to which the others are added
 		if i > 0 {
@@ -40,8 +40,10 @@ func (tr *Trainer) makeLanes() {
 		}
 		tr.lanes = append(tr.lanes, &lane{model: m, losses: make([]float64, len(m.Config.Outputs))})
 	}
-	for range min(n, tr.tape.Workers()) { // a lane leaves nothing on the tape of its worker
-		tr.laneTapes = append(tr.laneTapes, tensor.NewTape(nil))
+	tapes := min(n, tr.tape.Workers()) // as many lanes as can be in work at once
+	tr.laneTapes = make(chan *tensor.Tape, tapes)
+	for range tapes {
+		tr.laneTapes <- tensor.NewTape(nil)
 	}
 }
 
@@ -53,9 +55,11 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	}
 	samples := m.LossSamples(b, &tr.masks)
 	m.Params.PackForStep(t)
-	t.Parallel(len(tr.lanes), func(worker, i int) {
+	t.Parallel(len(tr.lanes), func(_, i int) {
 		n := len(tr.lanes)
-		tr.lanes[i].pass(tr.laneTapes[worker], b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, samples, uint64(tr.step))
+		tape := <-tr.laneTapes // a lane leaves nothing on it
+		tr.lanes[i].pass(tape, b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, samples, uint64(tr.step))
+		tr.laneTapes <- tape
 	})
 	m.Params.EndStep()
 	g.losses = make([]float64, len(samples))

@@ -25,8 +25,8 @@ type Trainer struct {
 	schedule  nn.Schedule
 	tape      *tensor.Tape
 	masks     multimae.Masks
-	lanes     []*lane        // none for models whose operations are shared out
-	laneTapes []*tensor.Tape // of each worker
+	lanes     []*lane           // none for models whose operations are shared out
+	laneTapes chan *tensor.Tape // idle
 }
 
 // Metrics are the figures of one step.

@@ -281,7 +281,7 @@ func TestUniformTasks(t *testing.T) {
 // TestSameBits trains with different numbers of workers, with drop-path: shared out by operations,
 // with uncertainties, and shared out by samples.
 func TestSameBits(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8)) // no pool is larger
 	for _, s := range []struct {
 		name, weighting string
 		batch           int
@@ -304,7 +304,7 @@ func TestSameBits(t *testing.T) {
 				return state(tr), all
 			}
 			want, metrics := train(1)
-			for _, workers := range []int{1, 2, 3} {
+			for _, workers := range []int{1, 2, 3, 8} { // 8 are more than there are lanes
 				t.Run(fmt.Sprintf("%d workers", workers), func(t *testing.T) {
 					got, again := train(workers)
 					if names := changed(want, got); names != nil || fmt.Sprint(again) != fmt.Sprint(metrics) {
