@@ -384,24 +384,30 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
 
 def run_for_each(threads: list, args) -> int:
     """Run this program once for each number of threads. Prints their output and, with --results, stores it."""
-    codes, lines = [], []
+    codes, lines, path = [], [], None
+    if args.results:
+        device = torch.cuda.get_device_name() if args.device == "cuda" else machine()
+        name = re.sub("[^a-z0-9]+", "-", device.lower()).strip("-") + "-" + os.path.basename(os.path.normpath(args.model))
+        os.makedirs(args.results, exist_ok=True)
+        path = os.path.join(args.results, name + ".txt")
     for n in threads:
         with subprocess.Popen([sys.executable] + sys.argv, env=environment(n), stdout=subprocess.PIPE, text=True) as child:
             for line in child.stdout:
                 print(line, end="", flush=True)
                 lines.append(line)
+                if path and line.startswith("Benchmark"):  # at once, for a run that is stopped
+                    store(path, lines)
         codes.append(child.returncode)
-    if args.results and any(line.startswith("Benchmark") for line in lines):
-        device = torch.cuda.get_device_name() if args.device == "cuda" else machine()
-        name = re.sub("[^a-z0-9]+", "-", device.lower()).strip("-") + "-" + os.path.basename(os.path.normpath(args.model))
-        os.makedirs(args.results, exist_ok=True)
-        path = os.path.join(args.results, name + ".txt")
-        with open(path + ".tmp", "w", encoding="utf-8") as f:
-            f.write(time.strftime("date: %Y-%m-%d\n", time.gmtime()))
-            f.writelines(lines)
-        os.replace(path + ".tmp", path)
+    if path and os.path.exists(path):
         print("# the results are in " + path, file=sys.stderr)
     return max(codes)
+
+
+def store(path: str, lines: list):
+    with open(path + ".tmp", "w", encoding="utf-8") as f:
+        f.write(time.strftime("date: %Y-%m-%d\n", time.gmtime()))
+        f.writelines(lines)
+    os.replace(path + ".tmp", path)
 
 
 def numbers(text: str) -> list:
