@@ -29,7 +29,7 @@ func BenchmarkFile(b *testing.B) {
 				run  func(f *modelFiles, dir string) (file string, err error)
 			}{
 				{"save", func(f *modelFiles, dir string) (string, error) {
-					return filepath.Join(dir, "model.safetensors"), f.trainer.Model.Save(dir)
+					return filepath.Join(dir, "model.safetensors"), f.trainer.Objective.(*train.Pretraining).Model.Save(dir)
 				}},
 				{"load", func(f *modelFiles, dir string) (string, error) {
 					m, err := multimae.LoadDir(dir)
@@ -49,7 +49,7 @@ func BenchmarkFile(b *testing.B) {
 				{"pth-write", func(f *modelFiles, dir string) (string, error) {
 					path := filepath.Join(dir, "model.pth")
 					return path, atomicfile.Write(path, func(w io.Writer) error {
-						return weights.WritePth(w, f.trainer.Model.Params.Tensors())
+						return weights.WritePth(w, f.trainer.Objective.(*train.Pretraining).Model.Params.Tensors())
 					})
 				}},
 				{"pth-read", func(f *modelFiles, dir string) (string, error) {
@@ -59,7 +59,7 @@ func BenchmarkFile(b *testing.B) {
 						return path, err
 					}
 					defer file.Close()
-					m, err := multimae.LoadFrom(f.trainer.Model.Config, file)
+					m, err := multimae.LoadFrom(f.trainer.Objective.(*train.Pretraining).Model.Config, file)
 					if err == nil {
 						err = f.same(m)
 					}
@@ -101,13 +101,13 @@ func newModelFiles(name string) (*modelFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	tr, err := train.NewTrainer(m, nil)
+	tr, err := train.NewTrainer(train.NewPretraining(m), nil)
 	return &modelFiles{tr}, err
 }
 
 // write writes all files that benchmarks read.
 func (f *modelFiles) write(dir string) error {
-	m := f.trainer.Model
+	m := f.trainer.Objective.(*train.Pretraining).Model
 	if err := m.Save(dir); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func (f *modelFiles) write(dir string) error {
 // same returns an error unless the largest parameter of m is that of the model.
 func (f *modelFiles) same(m *multimae.Model) error {
 	var largest *nn.Param
-	for _, p := range f.trainer.Model.Params.All() {
+	for _, p := range f.trainer.Objective.(*train.Pretraining).Model.Params.All() {
 		if largest == nil || len(p.Data) > len(largest.Data) {
 			largest = p
 		}

@@ -153,7 +153,7 @@ func BenchmarkForward(b *testing.B) {
 
 // step returns a function that takes a whole training step and checks its loss and gradient.
 func (x *modelCase) step(b *testing.B, pool *tensor.Pool) func() {
-	tr, err := train.NewTrainer(x.model, pool)
+	tr, err := train.NewTrainer(train.NewPretraining(x.model), pool)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -111,19 +111,15 @@ type Optim struct {
 	WeightDecay float64    `json:"weight_decay"`
 }
 
-// Train is what pre-training needs beside the model.
-type Train struct {
-	Steps            int     `json:"steps"`
-	WarmupSteps      int     `json:"warmup_steps"`
-	Batch            int     `json:"batch"`
-	Seed             uint64  `json:"seed"`
-	Data             string  `json:"data,omitempty"` // dataset folder, or "scenes"
-	NumEncodedTokens int     `json:"num_encoded_tokens"`
-	Alphas           Alphas  `json:"alphas"`                  // Dirichlet concentration: one number, or one for each input
-	UniformTasks     bool    `json:"uniform_tasks,omitempty"` // see MaskOptions
-	ClipGrad         float64 `json:"clip_grad,omitempty"`     // largest global gradient norm; 0 means no limit
-	SkipGrad         float64 `json:"skip_grad,omitempty"`     // skip the update above this norm; 0 means never
-	Weighting        string  `json:"weighting,omitempty"`     // of the losses: "" (sum) or "uncertainty" (see Balancer)
+// Recipe is what every run of package train needs, whatever it trains.
+type Recipe struct {
+	Steps       int     `json:"steps"`
+	WarmupSteps int     `json:"warmup_steps"`
+	Batch       int     `json:"batch"`
+	Seed        uint64  `json:"seed"`
+	Data        string  `json:"data,omitempty"`      // dataset folder, or "scenes"
+	ClipGrad    float64 `json:"clip_grad,omitempty"` // largest global gradient norm; 0 means no limit
+	SkipGrad    float64 `json:"skip_grad,omitempty"` // skip the update above this norm; 0 means never
 	// CropScale and CropRatio are the ranges of the random resized crop's share of the area and of
 	// its aspect ratio, which all modalities share; empty means no crop.
 	CropScale []float64 `json:"crop_scale,omitempty"`
@@ -132,6 +128,15 @@ type Train struct {
 	ValEvery  int       `json:"val_every"`      // steps between validations; 0 means at the end only
 	SaveEvery int       `json:"save_every"`     // steps between checkpoints; 0 means at the end only
 	LogEvery  int       `json:"log_every"`
+}
+
+// Train is what pre-training needs beside the model.
+type Train struct {
+	Recipe
+	NumEncodedTokens int    `json:"num_encoded_tokens"`
+	Alphas           Alphas `json:"alphas"`                  // Dirichlet concentration: one number, or one for each input
+	UniformTasks     bool   `json:"uniform_tasks,omitempty"` // see MaskOptions
+	Weighting        string `json:"weighting,omitempty"`     // of the losses: "" (sum) or "uncertainty" (see Balancer)
 }
 
 // Inputs is a JSON object of modalities whose order is the order of tokens.

@@ -24,8 +24,11 @@ func trained() *Config {
 	c := smallConfig()
 	c.Optim = Optim{LR: 1e-4, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05}
 	c.Train = Train{
-		Steps: 10, WarmupSteps: 2, Batch: 4, Seed: 7, NumEncodedTokens: 5, Alphas: Alphas{1, 2, 3}, UniformTasks: true, ClipGrad: 3, SkipGrad: 9,
-		Weighting: "uncertainty", CropScale: []float64{0.2, 1}, CropRatio: []float64{0.75, 4. / 3}, Flip: true, ValEvery: 5, SaveEvery: 3, LogEvery: 1,
+		Recipe: Recipe{
+			Steps: 10, WarmupSteps: 2, Batch: 4, Seed: 7, ClipGrad: 3, SkipGrad: 9, CropScale: []float64{0.2, 1},
+			CropRatio: []float64{0.75, 4. / 3}, Flip: true, ValEvery: 5, SaveEvery: 3, LogEvery: 1,
+		},
+		NumEncodedTokens: 5, Alphas: Alphas{1, 2, 3}, UniformTasks: true, Weighting: "uncertainty",
 	}
 	return c
 }

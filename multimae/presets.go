@@ -32,9 +32,12 @@ func Preset(name string, classes int) (*Config, error) {
 		},
 		Optim: Optim{LR: 1e-4, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05},
 		Train: Train{
-			Steps: 100_000, WarmupSteps: 2_500, Batch: 32, NumEncodedTokens: 98, Alphas: Alphas{1},
-			CropScale: []float64{0.2, 1}, CropRatio: []float64{3. / 4, 4. / 3}, Flip: true,
-			ValEvery: 1_000, SaveEvery: 500, LogEvery: 10,
+			Recipe: Recipe{
+				Steps: 100_000, WarmupSteps: 2_500, Batch: 32,
+				CropScale: []float64{0.2, 1}, CropRatio: []float64{3. / 4, 4. / 3}, Flip: true,
+				ValEvery: 1_000, SaveEvery: 500, LogEvery: 10,
+			},
+			NumEncodedTokens: 98, Alphas: Alphas{1},
 		},
 	}
 	dim, depth, heads := 256, 2, 8 // the paper's decoders
@@ -49,8 +52,10 @@ func Preset(name string, classes int) (*Config, error) {
 		dim, depth, heads = 64, 1, 2
 		c.Optim.LR = 2e-3
 		c.Train = Train{
-			Steps: 5000, WarmupSteps: 150, Batch: 16, NumEncodedTokens: 32, Alphas: Alphas{1}, ClipGrad: 1,
-			Flip: true, SaveEvery: 500, LogEvery: 20,
+			Recipe: Recipe{
+				Steps: 5000, WarmupSteps: 150, Batch: 16, ClipGrad: 1, Flip: true, SaveEvery: 500, LogEvery: 20,
+			},
+			NumEncodedTokens: 32, Alphas: Alphas{1},
 		}
 	case "small":
 		c.Encoder = vit.Small

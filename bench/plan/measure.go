@@ -30,7 +30,7 @@ func newBench(c *multimae.Config, pool *tensor.Pool) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{scenes: scenes.New(0, 1<<20, c.ImageSize, 1)}
-	if b.trainer, err = train.NewTrainer(m, pool); err != nil {
+	if b.trainer, err = train.NewTrainer(train.NewPretraining(m), pool); err != nil {
 		return nil, err
 	}
 	if b.batch, _, err = b.load(); err != nil {
@@ -43,7 +43,7 @@ func newBench(c *multimae.Config, pool *tensor.Pool) (*bench, error) {
 // load makes a batch on this goroutine.
 func (b *bench) load() (*multimae.Batch, time.Duration, error) {
 	start := time.Now()
-	c := b.trainer.Model.Config
+	c := b.trainer.Objective.(*train.Pretraining).Model.Config
 	batch, err := models.Batch(b.scenes, b.next, c.Train.Batch, c)
 	b.next += c.Train.Batch
 	return batch, time.Since(start), err
@@ -76,7 +76,7 @@ func (b *bench) measure(d time.Duration) (*measurement, error) {
 		Step:        results.Median(steps),
 		Threads:     runtime.GOMAXPROCS(0),
 		MemoryBytes: float64(mem.Sys - mem.HeapReleased),
-		LoadMillis:  1e3 * results.Median(loads) / float64(b.trainer.Model.Config.Train.Batch),
+		LoadMillis:  1e3 * results.Median(loads) / float64(b.trainer.Objective.(*train.Pretraining).Model.Config.Train.Batch),
 		Note:        "the loading time is that of rendering scenes of the model's image size",
 	}, nil
 }

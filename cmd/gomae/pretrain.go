@@ -104,6 +104,10 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 			e.logf("%s", note)
 		}
 	}
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		return err
+	}
 	stop, err := profile(f.cpuProfile, f.memProfile)
 	if err != nil {
 		return err
@@ -112,7 +116,8 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	began := time.Now()
 	told, first, loss := began, 0, math.NaN()
 	o := train.Options{
-		Config: c, Train: trainSet, Val: val, Dir: f.out, Resume: resumed, Workers: f.workers, SkipBad: f.skipBad, Keep: f.keep,
+		Objective: train.NewPretraining(m), Train: trainSet, Val: val, Dir: f.out, Resume: resumed,
+		Workers: f.workers, SkipBad: f.skipBad, Keep: f.keep,
 		OnDamaged: func(err error, step int) { e.logf("%v; going on from step %d", err, step) },
 		OnStart: func(done int) {
 			first = done

@@ -30,8 +30,8 @@ func Config() *multimae.Config {
 		},
 		Optim: multimae.Optim{LR: 1e-3, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05},
 		Train: multimae.Train{
-			Steps: 6, WarmupSteps: 2, Batch: 4, NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
-			Flip: true, SaveEvery: 2, LogEvery: 1,
+			Recipe:           multimae.Recipe{Steps: 6, WarmupSteps: 2, Batch: 4, Flip: true, SaveEvery: 2, LogEvery: 1},
+			NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
 		},
 	}
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -15,7 +16,6 @@ import (
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
-	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
@@ -76,7 +76,7 @@ func (tr *Trainer) Save(path string) error {
 		return weights.WriteSafetensors(s, list, map[string]string{
 			metaStep: strconv.Itoa(tr.step), metaOptimizerSteps: strconv.Itoa(tr.opt.Steps),
 			metaUpdates: strings.Trim(fmt.Sprint(tr.opt.Updates), "[]"),
-			metaConfig:  string(tr.Model.Config.JSON()),
+			metaConfig:  string(tr.Objective.JSON()),
 		})
 	})
 }
@@ -90,12 +90,12 @@ const (
 
 // tensors lists the state under the keys of a checkpoint.
 func (tr *Trainer) tensors() []weights.Tensor {
-	list := tr.Model.Params.Tensors()
+	list := tr.Objective.Backbone().Params.Tensors()
 	for i := range list {
 		list[i].Name = "model." + list[i].Name
 	}
-	if tr.balancer != nil {
-		for _, x := range tr.balancer.Params.Tensors() {
+	if extra := tr.Objective.Extra(); extra != nil {
+		for _, x := range extra.Tensors() {
 			x.Name = "balancer." + x.Name
 			list = append(list, x)
 		}
@@ -170,7 +170,7 @@ func (tr *Trainer) Restore(path string) error {
 	if bad := tr.firstBad(); bad != "" {
 		return fmt.Errorf("%s: %s", path, bad)
 	}
-	tr.Model.PositionsChanged()
+	tr.Objective.Backbone().PositionsChanged()
 	tr.lanes = nil // their copies of the positions are old
 	return nil
 }
@@ -178,26 +178,40 @@ func (tr *Trainer) Restore(path string) error {
 // free are the keys of a configuration that may change between two calls of a run.
 var free = []string{"train.steps", "train.data", "train.val_every", "train.save_every", "train.log_every"}
 
-// withoutFree returns a configuration in which the free keys have one value.
-func withoutFree(c *multimae.Config) []byte {
-	only := *c
-	t := &only.Train
-	t.Steps, t.Data, t.ValEvery, t.SaveEvery, t.LogEvery = 0, "", 0, 0, 0
-	only.Case = nil
-	return only.JSON()
+// withoutFree returns a configuration without the free keys, and without what only dumps have.
+func withoutFree(config []byte) ([]byte, error) {
+	var c map[string]json.RawMessage
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, err
+	}
+	delete(c, "case")
+	for _, key := range free {
+		section, name, _ := strings.Cut(key, ".")
+		var keys map[string]json.RawMessage
+		if json.Unmarshal(c[section], &keys) != nil {
+			continue
+		}
+		delete(keys, name)
+		c[section], _ = json.Marshal(keys)
+	}
+	return json.Marshal(c)
 }
 
-// sameConfig returns an error unless the trainer's configuration is the one in the metadata of a
-// checkpoint, but for the free keys. Earlier versions wrote none.
+// sameConfig returns an error unless the configuration of the objective is the one in the metadata
+// of a checkpoint, but for the free keys. Earlier versions wrote none.
 func (tr *Trainer) sameConfig(config string) error {
 	if config == "" {
 		return nil
 	}
-	was, err := multimae.ParseConfig([]byte(config))
+	was, err := withoutFree([]byte(config))
 	if err != nil {
 		return fmt.Errorf("metadata %s: %w; the checkpoint is of another version of gomae", metaConfig, err)
 	}
-	key, old, now := strictjson.Difference(withoutFree(was), withoutFree(tr.Model.Config))
+	is, err := withoutFree(tr.Objective.JSON())
+	if err != nil {
+		return err
+	}
+	key, old, now := strictjson.Difference(was, is)
 	if key == "" {
 		return nil
 	}

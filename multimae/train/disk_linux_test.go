@@ -52,7 +52,7 @@ func TestDiskFull(t *testing.T) {
 	want := straightRun(t)
 	dir := filepath.Join(disk, "run")
 	fill()
-	if _, err := Run(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": ") {
+	if _, err := pretrain(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), filepath.Join(dir, "config.json")+": ") {
 		t.Errorf("at the beginning: %v", err)
 	}
 	if _, err := os.Stat(dir); err == nil {
@@ -85,7 +85,7 @@ func TestDiskFull(t *testing.T) {
 			noLeftovers(t, dir)
 			o = options(dir)
 			o.Resume = true
-			if r, err := Run(context.Background(), o); err == nil {
+			if r, err := pretrain(context.Background(), o); err == nil {
 				t.Errorf("went on with %+v", r)
 			}
 			if err := os.Remove(filler); err != nil {
@@ -124,10 +124,10 @@ func TestReadOnly(t *testing.T) {
 		return undo
 	}
 	undo := protect(parent)
-	if _, err := Run(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), dir+": ") {
+	if _, err := pretrain(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), dir+": ") {
 		t.Errorf("a folder in it: %v", err)
 	}
-	if _, err := Run(context.Background(), options(parent)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(parent, MetricsFile)+": ") {
+	if _, err := pretrain(context.Background(), options(parent)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(parent, MetricsFile)+": ") {
 		t.Errorf("a run in it: %v", err)
 	}
 	undo()
@@ -144,7 +144,7 @@ func TestReadOnly(t *testing.T) {
 	o = options(dir)
 	o.Resume = true
 	if os.Geteuid() == 0 { // others may write to the files that are there
-		if _, err := Run(context.Background(), o); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(dir, MetricsFile)+": ") {
+		if _, err := pretrain(context.Background(), o); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(dir, MetricsFile)+": ") {
 			t.Errorf("resumed: %v", err)
 		}
 	}

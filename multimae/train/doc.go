@@ -4,8 +4,8 @@
 // [Run] is the whole of it: batches from a dataset, metrics, validation next to trivial predictors,
 // checkpoints from which a later call resumes to the bit, and a picture of reconstructions.
 //
-// run.go has the loop, folder.go what lies in the folder of a run, errors.go how a run fails,
-// validate.go and evaluate.go the validation.
+// run.go has the loop, objective.go what it needs to know of what it trains, pretrain.go the paper's
+// objective, folder.go what lies in the folder of a run, errors.go how a run fails.
 //
 // The folder of a run holds
 //

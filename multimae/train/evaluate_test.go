@@ -117,7 +117,7 @@ func TestEvaluate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Evaluate(context.Background(), tr.Model, val, trivial, o, nil)
+	got, err := Evaluate(context.Background(), model(tr), val, trivial, o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestEvaluate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	preds, err := tr.Model.Forward(tensor.NewTape(nil), vb, masks, nil)
+	preds, err := model(tr).Forward(tensor.NewTape(nil), vb, masks, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestEvaluate(t *testing.T) {
 	for i, s := range got.Scores {
 		out := &c.Outputs[i]
 		h, w := 16/out.Stride, 16/out.Stride
-		img := tr.Model.Unpatch(i, preds[i], 16, 16)
+		img := model(tr).Unpatch(i, preds[i], 16, 16)
 		loss, value := slowScore(c, out, vb, masks, func(s, ch, y, x int) float64 { return float64(img[((s*out.Channels+ch)*h+y)*w+x]) })
 		base, baseValue := slowScore(c, out, vb, masks, func(s, ch, y, x int) float64 {
 			switch out.Loss {
@@ -202,12 +202,12 @@ func TestEvaluate(t *testing.T) {
 	// Several workers compute the same numbers; other masks give other numbers.
 	pool := tensor.NewPool(2)
 	defer pool.Close()
-	again, err := Evaluate(context.Background(), tr.Model, val, trivial, o, pool)
+	again, err := Evaluate(context.Background(), model(tr), val, trivial, o, pool)
 	if err != nil || fmt.Sprint(again) != fmt.Sprint(got) {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	o.Seed++
-	if again, err = Evaluate(context.Background(), tr.Model, val, trivial, o, pool); err != nil || again.Loss == got.Loss {
+	if again, err = Evaluate(context.Background(), model(tr), val, trivial, o, pool); err != nil || again.Loss == got.Loss {
 		t.Errorf("another seed: %+v, %v", again, err)
 	}
 }
@@ -240,7 +240,7 @@ func TestEvaluateParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	evaluate := func(ds data.Dataset, o EvaluateOptions) (string, *Evaluation, error) {
-		e, err := Evaluate(ctx, tr.Model, ds, trivial, o, nil)
+		e, err := Evaluate(ctx, model(tr), ds, trivial, o, nil)
 		if err != nil {
 			return "", nil, err
 		}
@@ -282,7 +282,7 @@ func TestEvaluateParts(t *testing.T) {
 		t.Errorf("nothing hidden: %s, %+v, %v", names, e, err)
 	}
 	c.Train.NumEncodedTokens = 4
-	fill(parameter(t, tr.Model.Params, "output_adapters.depth.out_proj.bias"), float32(math.NaN()))
+	fill(parameter(t, model(tr).Params, "output_adapters.depth.out_proj.bias"), float32(math.NaN()))
 	if _, _, err := evaluate(val, EvaluateOptions{Samples: 20}); err == nil || !testkit.Mentions(err.Error(), "depth…NaN") {
 		t.Errorf("NaN: %v", err)
 	}

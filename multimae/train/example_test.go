@@ -24,7 +24,7 @@ func ExampleTrainer() {
 		return
 	}
 	m.Init(1)
-	tr, err := train.NewTrainer(m, nil) // nil: one worker
+	tr, err := train.NewTrainer(train.NewPretraining(m), nil) // nil: one worker
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -74,6 +74,17 @@ func (f *folder) vacant() error {
 	return nil
 }
 
+// inhabited returns an error unless the folder has a run.
+func (f *folder) inhabited() error {
+	if _, err := os.Stat(f.path(multimae.ConfigFile)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return f.refuse("%s %w: %w", f.dir, ErrNoRun, err)
+		}
+		return f.refuse("%w", err)
+	}
+	return nil
+}
+
 // claim makes the folder and keeps other processes out of it until release.
 func (f *folder) claim() error {
 	_, err := os.Stat(f.dir)

@@ -49,7 +49,7 @@ func TestFootprint(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.Init(1)
-			trainer, err := NewTrainer(m, nil)
+			trainer, err := NewTrainer(NewPretraining(m), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

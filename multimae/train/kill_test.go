@@ -34,7 +34,7 @@ func init() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
-	if _, err := Run(context.Background(), o); err != nil {
+	if _, err := pretrain(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -43,12 +43,12 @@ func init() {
 
 // killedOptions returns the options of a run that uses all random numbers there are and spends most
 // of its time saving.
-func killedOptions(dir string) Options {
+func killedOptions(dir string) runOptions {
 	c := tinyConfig()
 	c.Encoder.Dim, c.Encoder.DropPath, c.Train.Weighting = 64, 0.3, "uncertainty"
 	c.Optim.LR, c.Train.WarmupSteps = 0.1, 40 // the best model is one in the middle
 	c.Train.Steps, c.Train.SaveEvery, c.Train.ValEvery, c.Train.LogEvery = 40, 1, 3, 1
-	return Options{Config: c, Dir: dir, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1)}
+	return runOptions{Config: c, Options: Options{Dir: dir, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1)}}
 }
 
 // TestKilledProcesses kills processes at random moments, many of them while they save, until the

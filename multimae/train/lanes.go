@@ -12,33 +12,33 @@ import (
 // Small models spend more on sharing out each operation, and on activations that move between cores
 // and out of the cache, than on arithmetic. There a step is shared out by samples instead: each
 // lane takes its samples, a few at a time, forward and back through a copy of the model on one
-// worker, and only the gradients meet. How many lanes there are (see Config.Lanes), and which
-// samples each has, follows from the configuration alone, and their gradients are added up in
+// worker, and only the gradients meet. How many lanes there are (see multimae.Config.Lanes), and
+// which samples each has, follows from the configuration alone, and their gradients are added up in
 // order: so the bits are the same for any number of workers.
 
-// lane is a copy of the model, which shares its parameters, with gradients of its own.
+// lane is a copy of the objective, which shares its parameters, with gradients of its own.
 type lane struct {
-	model  *multimae.Model
-	loss   float64
-	losses []float64 // of each output: NaN without a target
-	bad    string    // the first tensor that went bad, where loss is not finite
-	err    error
+	objective Objective
+	loss      float64
+	losses    []float64 // of each output: NaN without a target
+	bad       string    // the first tensor that went bad, where loss is not finite
+	err       error
 }
 
 // makeLanes makes the lanes, unless they are there.
-func (tr *Trainer) makeLanes() {
-	n, _ := tr.Model.Config.Lanes()
+func (tr *Trainer) makeLanes(plan *Plan) {
+	n := plan.Lanes
 	if n == len(tr.lanes) {
 		return
 	}
 	tr.lanes = nil
 	for i := range n {
-		m := tr.Model // the first lane works on the gradients to which the others are added
+		o := tr.Objective // the first lane works on the gradients to which the others are added
 		if i > 0 {
-			m = m.Replica()
-			m.Params.EnableGrad()
+			o = o.Replica()
+			o.Backbone().Params.EnableGrad()
 		}
-		tr.lanes = append(tr.lanes, &lane{model: m, losses: make([]float64, len(m.Config.Outputs))})
+		tr.lanes = append(tr.lanes, &lane{objective: o, losses: make([]float64, len(plan.Outputs))})
 	}
 	tapes := min(n, tr.tape.Workers()) // as many lanes as can be in work at once
 	tr.laneTapes = make(chan *tensor.Tape, tapes)
@@ -49,20 +49,16 @@ func (tr *Trainer) makeLanes() {
 
 // sharedByLanes goes forward and back with the whole batch, some samples on each worker.
 func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
-	m, t := tr.Model, tr.tape
-	if err := m.Check(b); err != nil {
-		return g, err
-	}
-	samples := m.LossSamples(b, &tr.masks)
-	m.Params.PackForStep(t)
+	params, t, plan := tr.Objective.Backbone().Params, tr.tape, tr.Objective.Plan()
+	params.PackForStep(t)
 	t.Parallel(len(tr.lanes), func(_, i int) {
 		n := len(tr.lanes)
 		tape := <-tr.laneTapes // a lane leaves nothing on it
-		tr.lanes[i].pass(tape, b, &tr.masks, b.Size*i/n, b.Size*(i+1)/n, samples, uint64(tr.step))
+		tr.lanes[i].pass(tape, b.Size*i/n, b.Size*(i+1)/n, plan.LaneSamples)
 		tr.laneTapes <- tape
 	})
-	m.Params.EndStep()
-	g.losses = make([]float64, len(samples))
+	params.EndStep()
+	g.losses = make([]float64, len(plan.Outputs))
 	var others []*nn.Params
 	for i, l := range tr.lanes {
 		if l.err != nil {
@@ -73,37 +69,27 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 			g.losses[k] += v
 		}
 		if i > 0 {
-			others = append(others, l.model.Params)
+			others = append(others, l.objective.Backbone().Params)
 		}
 	}
 	if !finite(g.loss) {
 		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
 	}
-	if g.norm = m.Params.SumGrads(t, others); !finite(g.norm) {
+	if g.norm = params.SumGrads(t, others); !finite(g.norm) {
 		return g, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", g.norm))
 	}
 	return g, nil
 }
 
-// pass takes samples from..to of a batch forward and back, as many at a time as Config.Lanes says.
-// It stops at a loss that is not finite. samples is LossSamples of the batch.
-func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, from, to int, samples []int, step uint64) {
-	m := l.model
+// pass takes samples from..to of the batch forward and back, so many at a time. It stops at a loss
+// that is not finite.
+func (l *lane) pass(t *tensor.Tape, from, to, atATime int) {
 	l.loss, l.bad, l.err = 0, "", nil
 	clear(l.losses)
-	_, atATime := m.Config.Lanes()
-	m.Params.ZeroGrad(t)
+	l.objective.Backbone().Params.ZeroGrad(t)
 	for first := from; first < to; first += atATime {
 		t.Reset()
-		last := min(to, first+atATime)
-		part, seen := b.Slice(first, last), masks.Slice(first, last)
-		drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, step, uint64(first))
-		preds, err := m.Forward(t, part, seen, &drop)
-		if err != nil {
-			l.err = err
-			return
-		}
-		losses, err := m.PartLosses(t, preds, part, seen, samples)
+		total, losses, err := l.objective.Losses(t, first, min(to, first+atATime))
 		if err != nil {
 			l.err = err
 			return
@@ -115,7 +101,6 @@ func (l *lane) pass(t *tensor.Tape, b *multimae.Batch, masks *multimae.Masks, fr
 				l.losses[i] += float64(x.Data[0])
 			}
 		}
-		total := multimae.Total(t, losses)
 		if l.loss += float64(total.Data[0]); !finite(l.loss) {
 			l.bad = t.FirstBad()
 			return

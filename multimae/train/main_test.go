@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"math"
 	"os"
 	"path/filepath"
@@ -21,8 +22,11 @@ func tinyConfig() *multimae.Config {
 	c.Outputs = append(c.Outputs, tiny.Output("norm_rgb", "rgb", multimae.LossNormMSE, 3, 1))
 	c.Optim.LR = 3e-3
 	c.Train = multimae.Train{
-		Steps: 12, WarmupSteps: 2, Batch: 4, Seed: 1, NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
-		CropScale: []float64{0.5, 1}, Flip: true, ValEvery: 4, SaveEvery: 5, LogEvery: 2,
+		Recipe: multimae.Recipe{
+			Steps: 12, WarmupSteps: 2, Batch: 4, Seed: 1, CropScale: []float64{0.5, 1}, Flip: true,
+			ValEvery: 4, SaveEvery: 5, LogEvery: 2,
+		},
+		NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
 	}
 	return c
 }
@@ -34,7 +38,7 @@ func newTrainer(t *testing.T, c *multimae.Config, pool *tensor.Pool) *Trainer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr, err := NewTrainer(m, pool)
+	tr, err := NewTrainer(NewPretraining(m), pool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,3 +140,33 @@ func parameter(t *testing.T, ps *nn.Params, name string) []float32 {
 	}
 	return p.Data
 }
+
+// runOptions are Options with the configuration of the model to pre-train; with Resume that of Dir is
+// used instead.
+type runOptions struct {
+	Options
+	Config *multimae.Config
+}
+
+// pretrain makes the objective and calls Run.
+func pretrain(ctx context.Context, o runOptions) (*Result, error) {
+	c := o.Config
+	var err error
+	if o.Resume {
+		if c, err = LoadRun(o.Dir); err != nil {
+			return nil, err
+		}
+	}
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		return nil, err
+	}
+	o.Objective = NewPretraining(m)
+	return Run(ctx, o.Options)
+}
+
+// model returns what a trainer pre-trains.
+func model(tr *Trainer) *multimae.Model { return tr.Objective.(*Pretraining).Model }
+
+// masks returns the masks of the last step.
+func masks(tr *Trainer) *multimae.Masks { return &tr.Objective.(*Pretraining).current.masks }

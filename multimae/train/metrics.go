@@ -200,7 +200,7 @@ func (m *metricsLog) log(fields []field) error {
 func (r *run) stepLine(p *Progress) []field {
 	line := []field{{"step", p.Step}, {"epoch", p.Epoch}, {"loss", p.Loss}}
 	for i, l := range p.Losses {
-		line = append(line, field{"loss." + r.Config.Outputs[i].Name, l})
+		line = append(line, field{"loss." + r.plan.Outputs[i], l})
 	}
 	line = append(line, field{"lr", p.LR}, field{"weight_decay", p.WeightDecay}, field{"grad_norm", p.GradNorm},
 		field{"images_per_s", math.Round(p.ImagesPerSec*10) / 10}, field{"data_wait_s", math.Round(p.DataWait*1e4) / 1e4})

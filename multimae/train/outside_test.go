@@ -146,7 +146,7 @@ func TestMetricsNoFile(t *testing.T) {
 			}
 			o := options(dir)
 			o.Resume = true
-			if _, err := Run(context.Background(), o); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), MetricsFile) {
+			if _, err := pretrain(context.Background(), o); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), MetricsFile) {
 				t.Errorf("error %v", err)
 			}
 			if _, err := os.Stat(elsewhere); err == nil {
@@ -188,7 +188,7 @@ func TestConfigChanged(t *testing.T) {
 			}
 			o := options(dir)
 			o.Resume = true
-			r, err := Run(context.Background(), o)
+			r, err := pretrain(context.Background(), o)
 			if c.want == "" && (err != nil || r.Steps != 3 || r.Resumed != 1) {
 				t.Errorf("%+v, error %v", r, err)
 			}

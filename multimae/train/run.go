@@ -16,7 +16,12 @@ import (
 
 // Options say what Run does.
 type Options struct {
-	Config     *multimae.Config // with optim and train; with Resume that of Dir is used instead
+	// Objective is what is trained. With Resume it is made from the configuration in Dir: see
+	// LoadRun.
+	Objective Objective
+	// Init gives the model the parameters that a run begins with; nil means new ones, by
+	// train.seed.
+	Init       func() error
 	Train, Val data.Dataset
 	Dir        string // of the run; created
 	Resume     bool   // go on from the last checkpoint in Dir
@@ -63,14 +68,18 @@ type Best struct {
 // LoadRun reads the configuration of the run in dir, to resume it. Without a run there the error
 // wraps ErrNoRun.
 func LoadRun(dir string) (*multimae.Config, error) {
-	c, err := multimae.LoadConfig(os.DirFS(dir), multimae.ConfigFile)
+	return loadRun(dir, multimae.LoadConfig, func(c *multimae.Config) *multimae.Recipe { return &c.Train.Recipe })
+}
+
+func loadRun[C any](dir string, load func(fs.FS, string) (*C, error), recipe func(*C) *multimae.Recipe) (*C, error) {
+	c, err := load(os.DirFS(dir), multimae.ConfigFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &FolderError{dir, fmt.Errorf("%s %w: %w", dir, ErrNoRun, err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	if c.Train.Steps < 1 {
+	if recipe(c).Steps < 1 {
 		return nil, fmt.Errorf("%s: %s has no \"train\": it is of a model and not of a run", dir, multimae.ConfigFile)
 	}
 	return c, nil
@@ -122,7 +131,7 @@ type run struct {
 	folder   folder
 	pool     *tensor.Pool
 	trainer  *Trainer
-	trivial  *Trivial
+	plan     Plan
 	begun    bool // by this call
 	diverged bool
 	exported int        // step of the model folder that this call wrote; −1 if it wrote none
@@ -133,11 +142,9 @@ type run struct {
 // open prepares the trainer and the folder.
 func (r *run) open() error {
 	if r.Resume {
-		c, err := LoadRun(r.Dir)
-		if err != nil {
+		if err := r.folder.inhabited(); err != nil {
 			return err
 		}
-		r.Config = c
 	} else if err := r.folder.vacant(); err != nil {
 		return err
 	}
@@ -145,20 +152,15 @@ func (r *run) open() error {
 	if r.Keep < 1 {
 		return fmt.Errorf("keep: got %d checkpoints, want at least 1", r.Keep)
 	}
-	if n, batch := r.Train.Len(), r.Config.Train.Batch; n < batch {
+	r.plan = r.Objective.Plan()
+	if n, batch := r.Train.Len(), r.plan.Recipe.Batch; n < batch {
 		return fmt.Errorf("train.batch: got %d, but there are only %d samples to train on; use a batch of no more than that", batch, n)
 	}
 	if r.Val.Len() < 1 {
 		return errors.New("the dataset for validation has no samples; set some apart")
 	}
-	if err := r.Config.CheckMemory(r.pool.Workers()); err != nil {
-		return err
-	}
-	m, err := multimae.NewModel(r.Config)
-	if err != nil {
-		return err
-	}
-	if r.trainer, err = NewTrainer(m, r.pool); err != nil {
+	var err error
+	if r.trainer, err = NewTrainer(r.Objective, r.pool); err != nil {
 		return err
 	}
 	if err := r.folder.claim(); err != nil {
@@ -190,8 +192,19 @@ func (r *run) begin() error {
 		return err
 	}
 	r.begun = true
-	r.trainer.Model.Init(r.Config.Train.Seed)
-	return r.folder.writeConfig("", r.Config.JSON())
+	if err := r.initialize(); err != nil {
+		return err
+	}
+	return r.folder.writeConfig("", r.Objective.JSON())
+}
+
+// initialize gives the model its first parameters.
+func (r *run) initialize() error {
+	if r.Init != nil {
+		return r.Init()
+	}
+	r.Objective.Backbone().Init(r.plan.Recipe.Seed)
+	return nil
 }
 
 // restore goes back to where the run was saved.
@@ -204,8 +217,7 @@ func (r *run) restore() error {
 		return err
 	}
 	if r.folder.saved < 0 { // stopped before the first checkpoint: the beginning is as exact
-		r.trainer.Model.Init(r.Config.Train.Seed)
-		return nil
+		return r.initialize()
 	}
 	if r.result.Best, err = r.folder.best(r.folder.saved); err != nil {
 		damaged = append(damaged, err)
@@ -233,7 +245,7 @@ func (r *run) train(ctx context.Context) error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	if r.trainer.Steps() < r.Config.Train.Steps {
+	if r.trainer.Steps() < r.plan.Recipe.Steps {
 		r.result.Interrupted = true
 		return nil
 	}
@@ -254,22 +266,15 @@ func (r *run) train(ctx context.Context) error {
 
 // steps trains until the last step or the end of ctx.
 func (r *run) steps(ctx context.Context) error {
-	c := &r.Config.Train
+	c := r.plan.Recipe
 	if r.trainer.Steps() >= c.Steps {
 		return nil
 	}
 	if r.OnStart != nil {
 		r.OnStart(r.trainer.Steps())
 	}
-	augment := data.Augment{Flip: c.Flip}
-	if len(c.CropScale) == 2 {
-		augment.Crop, augment.CropScale = true, [2]float64(c.CropScale)
-	}
-	if len(c.CropRatio) == 2 {
-		augment.CropRatio = [2]float64(c.CropRatio)
-	}
 	loader := data.NewLoader(ctx, r.Train, data.LoaderConfig{
-		Inputs: r.Config.Inputs, Size: r.Config.ImageSize, Batch: c.Batch, Seed: c.Seed, Augment: augment,
+		Inputs: r.plan.Inputs, Size: r.plan.Size, Batch: c.Batch, Seed: c.Seed, Augment: r.plan.Augment,
 		Workers: r.pool.Workers(), Start: r.trainer.Steps(), SkipBad: r.SkipBad, Shuffle: true, Drop: true,
 	})
 	defer loader.Close()
@@ -317,7 +322,7 @@ func (r *run) steps(ctx context.Context) error {
 
 // between saves and validates if either is due.
 func (r *run) between(ctx context.Context) error {
-	c, step := &r.Config.Train, r.trainer.Steps()
+	c, step := r.plan.Recipe, r.trainer.Steps()
 	if step == 0 {
 		return nil
 	}
@@ -357,7 +362,7 @@ func (r *run) save() error {
 	}
 	if r.exported != step {
 		about := map[string]string{metaStep: strconv.Itoa(step)}
-		if err := r.folder.writeWeights("", r.trainer.Model.Params.Tensors(), about); err != nil {
+		if err := r.folder.writeWeights("", r.Objective.Backbone().Params.Tensors(), about); err != nil {
 			return err
 		}
 		r.exported = step
@@ -376,7 +381,7 @@ func (r *run) saveBest(e *Evaluation) error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	if err := r.folder.writeBest(best, r.Config.JSON(), r.trainer.Model.Params.Tensors()); err != nil {
+	if err := r.folder.writeBest(best, r.Objective.JSON(), r.Objective.Backbone().Params.Tensors()); err != nil {
 		return err
 	}
 	r.result.Best = best

@@ -26,18 +26,16 @@ import (
 
 // options returns the options of a run of 12 steps: validations at 4, 8 and 12, checkpoints at 5,
 // 10 and 12, every second step logged.
-func options(dir string) Options {
-	c := tinyConfig()
-	return Options{
-		Config: c, Dir: dir, Workers: 1,
-		Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1),
-	}
+func options(dir string) runOptions {
+	return runOptions{Config: tinyConfig(), Options: Options{
+		Dir: dir, Workers: 1, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1),
+	}}
 }
 
 // finish runs to the end of the run or of ctx.
-func finish(t *testing.T, ctx context.Context, o Options) *Result {
+func finish(t *testing.T, ctx context.Context, o runOptions) *Result {
 	t.Helper()
-	r, err := Run(ctx, o)
+	r, err := pretrain(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +98,9 @@ func straightRun(t *testing.T) map[string]string {
 
 // stopped runs into an error and wants it to be a StopError after the checkpoint of a step, −1 for
 // none.
-func stopped(t *testing.T, o Options, step int) *StopError {
+func stopped(t *testing.T, o runOptions, step int) *StopError {
 	t.Helper()
-	_, err := Run(context.Background(), o)
+	_, err := pretrain(context.Background(), o)
 	var s *StopError
 	if !errors.As(err, &s) {
 		t.Fatalf("got %v, want a StopError", err)
@@ -158,7 +156,7 @@ func TestResume(t *testing.T) {
 	}
 
 	// stop interrupts a run when hook says so and checks what it leaves.
-	stop := func(t *testing.T, what, dir string, o Options, hook func(o *Options, stop func()), steps int) {
+	stop := func(t *testing.T, what, dir string, o runOptions, hook func(o *runOptions, stop func()), steps int) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -182,8 +180,8 @@ func TestResume(t *testing.T) {
 		same(t, what, results(t, dir), want)
 		noLeftovers(t, dir)
 	}
-	atStep := func(k int) func(o *Options, stop func()) {
-		return func(o *Options, stop func()) {
+	atStep := func(k int) func(o *runOptions, stop func()) {
+		return func(o *runOptions, stop func()) {
 			if k == 0 {
 				stop()
 			}
@@ -211,7 +209,7 @@ func TestResume(t *testing.T) {
 	o := options(dir)
 	for i, step := range []int{4, 8, 12} {
 		what := fmt.Sprintf("in validation at step %d", step)
-		stop(t, what, dir, o, func(o *Options, stop func()) {
+		stop(t, what, dir, o, func(o *runOptions, stop func()) {
 			o.Val = &hooked{Dataset: o.Val, hook: func(int) { stop() }}
 		}, step)
 		if got := strings.Count(readFile(t, dir, MetricsFile), "val.loss\""); got != i {
@@ -219,7 +217,7 @@ func TestResume(t *testing.T) {
 		}
 		o = options(dir)
 		o.Resume = true
-		stop(t, what+", again", dir, o, func(o *Options, stop func()) {
+		stop(t, what+", again", dir, o, func(o *runOptions, stop func()) {
 			o.OnEvaluate = func(at int, e *Evaluation) {
 				if at != step || e.Samples != 6 {
 					t.Errorf("%s: told of step %d, %+v", what, at, e)
@@ -394,7 +392,7 @@ func TestOtherRun(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte("precious"), 0o666); err != nil {
 				t.Fatal(err)
 			}
-			_, err := Run(context.Background(), options(dir))
+			_, err := pretrain(context.Background(), options(dir))
 			if f := new(FolderError); !errors.As(err, &f) || f.Dir != dir || !errors.Is(err, ErrOtherRun) || !testkit.Mentions(err.Error(), dir+"…"+name) {
 				t.Errorf("got %v", err)
 			}
@@ -413,7 +411,7 @@ func TestOtherRun(t *testing.T) {
 			}
 		}
 	}}
-	if _, err := Run(context.Background(), o); !errors.Is(err, ErrOtherRun) || readFile(t, dir, multimae.ConfigFile)+readFile(t, dir, MetricsFile) != "preciousprecious" {
+	if _, err := pretrain(context.Background(), o); !errors.Is(err, ErrOtherRun) || readFile(t, dir, multimae.ConfigFile)+readFile(t, dir, MetricsFile) != "preciousprecious" {
 		t.Errorf("another was faster: %v", err)
 	}
 	// Other files do not matter.
@@ -442,12 +440,12 @@ func TestBusy(t *testing.T) {
 	o.OnStep = func(p *Progress) {
 		other := options(dir)
 		other.Resume = true
-		_, err := Run(context.Background(), other)
+		_, err := pretrain(context.Background(), other)
 		if _, locks := err, runtime.GOOS == "linux" || runtime.GOOS == "darwin"; locks && !errors.Is(err, ErrBusy) {
 			t.Errorf("step %d: resumed by another: %v", p.Step, err)
 		}
 		other.Resume = false
-		if _, err := Run(context.Background(), other); !errors.Is(err, ErrOtherRun) {
+		if _, err := pretrain(context.Background(), other); !errors.Is(err, ErrOtherRun) {
 			t.Errorf("step %d: begun by another: %v", p.Step, err)
 		}
 	}
@@ -462,29 +460,29 @@ func TestRefused(t *testing.T) {
 	missing := errors.New("broken.png: truncated image")
 	for _, c := range []struct {
 		name   string
-		change func(o *Options)
+		change func(o *runOptions)
 		want   string
 	}{
-		{"configuration", func(o *Options) { o.Config.PatchSize = 7 }, "image_size…patch_size 7"},
-		{"no train", func(o *Options) { o.Config.Train = multimae.Train{} }, "train"},
-		{"tokens", func(o *Options) { o.Config.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13…12"},
-		{"batch", func(o *Options) { o.Config.Train.Batch = 41 }, "train.batch: got 41…40"},
-		{"empty validation", func(o *Options) { o.Val = scenes.New(0, 0, 16, 1) }, "validation"},
-		{"first sample", func(o *Options) {
+		{"configuration", func(o *runOptions) { o.Config.PatchSize = 7 }, "image_size…patch_size 7"},
+		{"no train", func(o *runOptions) { o.Config.Train = multimae.Train{} }, "train"},
+		{"tokens", func(o *runOptions) { o.Config.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13…12"},
+		{"batch", func(o *runOptions) { o.Config.Train.Batch = 41 }, "train.batch: got 41…40"},
+		{"empty validation", func(o *runOptions) { o.Val = scenes.New(0, 0, 16, 1) }, "validation"},
+		{"first sample", func(o *runOptions) {
 			o.Train = &broken{Dataset: o.Train, err: missing, bad: func(int) bool { return true }}
 		}, missing.Error()},
-		{"no sample at all", func(o *Options) {
+		{"no sample at all", func(o *runOptions) {
 			o.SkipBad = true
 			o.Train = &broken{Dataset: o.Train, err: missing, bad: func(int) bool { return true }}
 		}, "40…" + missing.Error()},
-		{"NaN at once", func(o *Options) { o.Train = &spoiled{o.Train, func(int) bool { return true }} }, "step 1: …NaN…input "},
-		{"resume nothing", func(o *Options) { o.Resume = true }, ErrNoRun.Error()},
+		{"NaN at once", func(o *runOptions) { o.Train = &spoiled{o.Train, func(int) bool { return true }} }, "step 1: …NaN…input "},
+		{"resume nothing", func(o *runOptions) { o.Resume = true }, ErrNoRun.Error()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			parent := t.TempDir()
 			o := options(filepath.Join(parent, "run"))
 			c.change(&o)
-			r, err := Run(context.Background(), o)
+			r, err := pretrain(context.Background(), o)
 			if r != nil || err == nil || !testkit.Mentions(err.Error(), c.want) {
 				t.Errorf("%+v, error %v, want %q", r, err, c.want)
 			}
@@ -493,7 +491,7 @@ func TestRefused(t *testing.T) {
 			}
 			// A folder that was there stays.
 			o.Dir = parent
-			if _, err := Run(context.Background(), o); err == nil {
+			if _, err := pretrain(context.Background(), o); err == nil {
 				t.Error("now it works?")
 			}
 			if entries, err := os.ReadDir(parent); err != nil || len(entries) != 0 {
@@ -505,7 +503,7 @@ func TestRefused(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Run(context.Background(), options(filepath.Join(file, "run"))); !errors.As(err, new(*FolderError)) {
+	if _, err := pretrain(context.Background(), options(filepath.Join(file, "run"))); !errors.As(err, new(*FolderError)) {
 		t.Errorf("below a file: %v", err)
 	}
 }
@@ -545,16 +543,16 @@ func TestBadSample(t *testing.T) {
 	truncated := errors.New("rgb/7.png: truncated image")
 	for _, c := range []struct {
 		name  string
-		spoil func(o *Options, from *atomic.Bool)
+		spoil func(o *runOptions, from *atomic.Bool)
 		at    int
 	}{
-		{"training", func(o *Options, from *atomic.Bool) {
+		{"training", func(o *runOptions, from *atomic.Bool) {
 			o.Train = &broken{Dataset: o.Train, err: truncated, bad: func(int) bool { return from.Load() }}
 		}, 6},
-		{"validation", func(o *Options, from *atomic.Bool) {
+		{"validation", func(o *runOptions, from *atomic.Bool) {
 			o.Val = &broken{Dataset: o.Val, err: truncated, bad: func(i int) bool { return i == 5 && from.Load() }}
 		}, 8},
-		{"last validation", func(o *Options, from *atomic.Bool) {
+		{"last validation", func(o *runOptions, from *atomic.Bool) {
 			o.Config.Train.ValEvery = 0
 			o.Val = &broken{Dataset: o.Val, err: truncated, bad: func(i int) bool { return i == 5 }}
 		}, 12},
@@ -569,7 +567,7 @@ func TestBadSample(t *testing.T) {
 					from.Store(true)
 				}
 			}
-			_, err := Run(context.Background(), o)
+			_, err := pretrain(context.Background(), o)
 			var s *StopError
 			if !errors.As(err, &s) || !errors.Is(err, truncated) || s.Step < c.at || s.Step > c.at+3 { // the loader reads ahead
 				t.Fatalf("got %v, want a run saved at about step %d", err, c.at)
@@ -706,7 +704,7 @@ func TestResumeRefused(t *testing.T) {
 	o.OnDamaged = func(err error, step int) { t.Errorf("went on from %d without %v", step, err) }
 	refuse := func(what, want string) {
 		t.Helper()
-		if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), dir+"…"+want) || errors.As(err, new(*StopError)) {
+		if _, err := pretrain(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), dir+"…"+want) || errors.As(err, new(*StopError)) {
 			t.Errorf("%s: error %v, want %q and the folder", what, err, want)
 		}
 	}
@@ -856,7 +854,7 @@ func TestFallsBack(t *testing.T) {
 // TestBest wants the best model to be that of the lowest validation loss, whether the run is
 // stopped before that validation, at it or after it, or goes back to before it.
 func TestBest(t *testing.T) {
-	worse := func(dir string) Options { // learns, then unlearns
+	worse := func(dir string) runOptions { // learns, then unlearns
 		o := options(dir)
 		o.Config.Optim.LR, o.Config.Train.WarmupSteps, o.Config.Train.Steps = 0.1, 16, 16
 		o.Config.Train.ValEvery, o.Config.Train.SaveEvery = 2, 5
@@ -941,7 +939,7 @@ func TestBest(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := pretrain(context.Background(), o); err == nil || !strings.Contains(err.Error(), path) {
 		t.Fatal(err)
 	}
 	if err := errors.Join(os.Remove(path), os.Rename(path+".before", path)); err != nil {
@@ -982,7 +980,7 @@ func TestKeep(t *testing.T) {
 	}
 	o := options(t.TempDir())
 	o.Keep = -1
-	if _, err := Run(context.Background(), o); err == nil || !strings.Contains(err.Error(), "keep: got -1") {
+	if _, err := pretrain(context.Background(), o); err == nil || !strings.Contains(err.Error(), "keep: got -1") {
 		t.Errorf("error %v", err)
 	}
 }

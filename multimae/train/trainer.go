@@ -4,27 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 )
 
-// Trainer optimises a model as its configuration says: new masks for each step, the weighted sum of
-// all losses, AdamW with warm-up and cosine decay.
+// Trainer optimises a model by AdamW with warm-up and cosine decay.
 //
 // Every random number depends only on the seed of the configuration and the number of the step, so
 // that a trainer that was restored goes on as if it had never stopped.
 type Trainer struct {
-	Model *multimae.Model
+	Objective Objective
 
 	step      int // steps done
 	opt       *nn.AdamW
-	balancer  *multimae.Balancer // nil for the plain sum
 	schedule  nn.Schedule
 	tape      *tensor.Tape
-	masks     multimae.Masks
 	lanes     []*lane           // none for models whose operations are shared out
 	laneTapes chan *tensor.Tape // idle
 }
@@ -33,35 +29,40 @@ type Trainer struct {
 type Metrics struct {
 	Step        int       // counted from 1
 	Loss        float64   // the total that was minimised
-	Losses      []float64 // of each output, in the order of Config.Outputs; NaN if the batch has no target
+	Losses      []float64 // of each output, in the order of Plan.Outputs; NaN if the batch has no target
 	LR          float64
 	WeightDecay float64
 	GradNorm    float64 // of the model's parameters, before clipping
 	Skipped     bool    // the norm was above train.skip_grad, so nothing was changed
 }
 
-// NewTrainer returns a trainer for a model whose configuration has optim and train. pool may be
-// nil. The model must not be used elsewhere during a step.
-func NewTrainer(m *multimae.Model, pool *tensor.Pool) (*Trainer, error) {
-	c := m.Config
-	if c.Train.Steps < 1 || !(c.Optim.LR > 0) {
+// NewTrainer returns a trainer. pool may be nil. The model must not be used elsewhere during a
+// step.
+func NewTrainer(o Objective, pool *tensor.Pool) (*Trainer, error) {
+	plan := o.Plan()
+	if plan.Recipe.Steps < 1 || !(plan.Optim.LR > 0) {
 		return nil, errors.New("train, optim: the configuration does not say how to train; start from a preset")
 	}
-	if err := c.CheckMemory(pool.Workers()); err != nil {
+	if err := o.CheckMemory(pool.Workers()); err != nil {
 		return nil, err
 	}
-	tr := &Trainer{Model: m, tape: tensor.NewTape(pool)}
-	sets := []*nn.Params{m.Params}
-	if c.Train.Weighting == "uncertainty" {
-		tr.balancer = multimae.NewBalancer(len(c.Outputs))
-		sets = append(sets, tr.balancer.Params)
-	}
-	for _, ps := range sets {
+	tr := &Trainer{Objective: o, tape: tensor.NewTape(pool)}
+	for _, ps := range tr.params() {
 		ps.EnableGrad()
 	}
-	tr.opt = nn.NewAdamW(c.Optim.Betas[0], c.Optim.Betas[1], c.Optim.Eps, sets...)
-	tr.schedule = nn.Schedule{Base: c.Optim.LR, Warmup: c.Train.WarmupSteps, Steps: c.Train.Steps}
+	betas := plan.Optim.Betas
+	tr.opt = nn.NewAdamW(betas[0], betas[1], plan.Optim.Eps, tr.params()...)
+	tr.schedule = nn.Schedule{Base: plan.Optim.LR, Warmup: plan.Recipe.WarmupSteps, Steps: plan.Recipe.Steps}
 	return tr, nil
+}
+
+// params returns all that is trained: the model's parameters first.
+func (tr *Trainer) params() []*nn.Params {
+	sets := []*nn.Params{tr.Objective.Backbone().Params}
+	if extra := tr.Objective.Extra(); extra != nil {
+		sets = append(sets, extra)
+	}
+	return sets
 }
 
 // Steps returns the number of steps done.
@@ -77,20 +78,14 @@ var (
 // Step trains on one batch. If the loss or the gradient is not finite, it returns a *DivergedError
 // that names the first tensor that went bad, and the parameters are as they were before the step.
 func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
-	m, t, c := tr.Model, tr.tape, &tr.Model.Config.Train
-	t.Reset()
-	nh, nw := m.Config.Grid(b.H, b.W)
-	draw := nn.NewRNG(c.Seed, streamMasks, uint64(tr.step))
-	present := m.Present(b)
-	if err := tr.masks.Draw(&draw, b.Size, present, nh*nw, m.Config.MaskOptions(present)); err != nil {
+	plan := tr.Objective.Plan()
+	tr.tape.Reset()
+	if err := tr.Objective.Begin(b, tr.step); err != nil {
 		return nil, err
-	}
-	if !slices.ContainsFunc(m.Config.Outputs, func(o multimae.Output) bool { return slices.Contains(present, o.Task) }) {
-		return nil, fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
 	}
 	var pass gradients
 	var err error
-	if tr.makeLanes(); len(tr.lanes) > 0 && b.Size >= len(tr.lanes) {
+	if tr.makeLanes(&plan); len(tr.lanes) > 0 && b.Size >= len(tr.lanes) {
 		pass, err = tr.sharedByLanes(b)
 	} else {
 		pass, err = tr.sharedByOperations(b)
@@ -100,10 +95,12 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	}
 	x := &Metrics{
 		Step: tr.step + 1, Loss: pass.loss, Losses: pass.losses, LR: tr.schedule.At(tr.step),
-		WeightDecay: m.Config.Optim.WeightDecay, GradNorm: pass.norm,
+		WeightDecay: plan.Optim.WeightDecay, GradNorm: pass.norm,
 	}
-	if x.Skipped = c.SkipGrad > 0 && x.GradNorm > c.SkipGrad; !x.Skipped {
-		tr.opt.Step(t, x.LR, x.WeightDecay, nn.ClipScale(x.GradNorm, c.ClipGrad))
+	if limit := plan.Recipe.SkipGrad; limit > 0 && x.GradNorm > limit {
+		x.Skipped = true
+	} else {
+		tr.opt.Step(tr.tape, x.LR, x.WeightDecay, nn.ClipScale(x.GradNorm, plan.Recipe.ClipGrad))
 	}
 	tr.step++
 	return x, nil
@@ -118,23 +115,12 @@ type gradients struct {
 
 // sharedByOperations goes forward and back with the whole batch, each operation on all workers.
 func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error) {
-	m, t := tr.Model, tr.tape
-	m.Params.ZeroGrad(t)
-	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(tr.step))
-	preds, err := m.Forward(t, b, &tr.masks, &drop)
+	for _, ps := range tr.params() {
+		ps.ZeroGrad(tr.tape)
+	}
+	total, losses, err := tr.Objective.Losses(tr.tape, 0, b.Size)
 	if err != nil {
 		return g, err
-	}
-	losses, err := m.Losses(t, preds, b, &tr.masks)
-	if err != nil {
-		return g, err
-	}
-	var total *tensor.Tensor
-	if tr.balancer != nil {
-		tr.balancer.Params.ZeroGrad(t)
-		total = tr.balancer.Total(t, losses)
-	} else {
-		total = multimae.Total(t, losses)
 	}
 	g.loss = float64(total.Data[0])
 	for _, l := range losses {
@@ -147,7 +133,7 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 	if !finite(g.loss) {
 		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
 	}
-	if g.norm = m.Params.Backward(t, total); !finite(g.norm) {
+	if g.norm = tr.Objective.Backbone().Params.Backward(tr.tape, total); !finite(g.norm) {
 		return g, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", g.norm))
 	}
 	return g, nil
@@ -158,20 +144,16 @@ func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 // diverged looks for the first bad tensor in the order in which a step computes: parameters, batch,
 // results, gradients.
 func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
-	sets := []*nn.Params{tr.Model.Params}
-	if tr.balancer != nil {
-		sets = append(sets, tr.balancer.Params)
-	}
 	first := ""
 	look := func(find func() string) {
 		if first == "" {
 			first = find()
 		}
 	}
-	for _, ps := range sets {
+	for _, ps := range tr.params() {
 		look(ps.FirstBad)
 	}
-	for _, in := range tr.Model.Config.Inputs {
+	for _, in := range tr.Objective.Plan().Inputs {
 		look(func() string {
 			if tensor.FirstNotFinite(b.Images[in.Name]) < 0 {
 				return ""
@@ -183,7 +165,7 @@ func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
 	for _, l := range tr.lanes {
 		look(func() string { return l.bad })
 	}
-	for _, ps := range sets {
+	for _, ps := range tr.params() {
 		look(ps.FirstBadGrad)
 	}
 	look(func() string { return "no tensor: a sum over several overflows" })

@@ -68,21 +68,21 @@ func TestDiverged(t *testing.T) {
 			spoil: func(_ *Trainer, b *multimae.Batch) { fill(b.Images["depth"], float32(math.NaN())) }},
 		{name: "parameter", what: "the loss is NaN", bad: "parameter encoder.1.attn.qkv.bias, shape [48], element 3 is +Inf",
 			spoil: func(tr *Trainer, _ *multimae.Batch) {
-				parameter(t, tr.Model.Params, "encoder.1.attn.qkv.bias")[3] = inf
+				parameter(t, model(tr).Params, "encoder.1.attn.qkv.bias")[3] = inf
 			}},
 		{name: "loss weight", what: "the loss is NaN", bad: "parameter log_vars, shape [4], element 2 is NaN", balancerOn: true,
 			spoil: func(tr *Trainer, _ *multimae.Batch) {
-				parameter(t, tr.balancer.Params, "log_vars")[2] = float32(math.NaN())
+				parameter(t, tr.Objective.Extra(), "log_vars")[2] = float32(math.NaN())
 			}},
 		{name: "activation", what: "the loss is NaN", bad: "with encoder.0.mlp.fc1.weight, shape [4 5 32], element",
 			spoil: func(tr *Trainer, _ *multimae.Batch) {
-				fill(parameter(t, tr.Model.Params, "encoder.0.mlp.fc1.bias"), 3e38)
-				fill(parameter(t, tr.Model.Params, "encoder.0.norm2.bias"), 1e38)
-				fill(parameter(t, tr.Model.Params, "encoder.0.mlp.fc1.weight"), 1e38)
+				fill(parameter(t, model(tr).Params, "encoder.0.mlp.fc1.bias"), 3e38)
+				fill(parameter(t, model(tr).Params, "encoder.0.norm2.bias"), 1e38)
+				fill(parameter(t, model(tr).Params, "encoder.0.mlp.fc1.weight"), 1e38)
 			}},
 		{name: "gradient", what: "the norm of the gradient is ", bad: "gradient of output_adapters.depth.decoder_transformer.0.mlp.fc2.weight, shape [8 16], element 0 is",
 			spoil: func(tr *Trainer, _ *multimae.Batch) {
-				ps, at := tr.Model.Params, "output_adapters.depth."
+				ps, at := model(tr).Params, "output_adapters.depth."
 				fill(parameter(t, ps, at+"out_proj.weight"), 1e33) // a loss of 1e33, and gradients as large
 				fill(parameter(t, ps, at+"out_proj.bias"), 1e34)
 				fill(parameter(t, ps, at+"decoder_transformer.0.mlp.fc1.bias"), 1e7)
@@ -185,7 +185,7 @@ func TestBatches(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := NewTrainer(m, nil); err == nil || !testkit.Mentions(err.Error(), "train…optim") {
+	if _, err := NewTrainer(NewPretraining(m), nil); err == nil || !testkit.Mentions(err.Error(), "train…optim") {
 		t.Errorf("a model without train: %v", err)
 	}
 }
@@ -233,7 +233,7 @@ func TestUncertainty(t *testing.T) {
 	c.Train.Weighting, c.Optim.WeightDecay = "uncertainty", 0
 	tr := newTrainer(t, c, nil)
 	b := someBatch(t, c, 4)
-	sigma := parameter(t, tr.balancer.Params, "log_vars")
+	sigma := parameter(t, tr.Objective.Extra(), "log_vars")
 	for range 5 {
 		before := slices.Clone(sigma)
 		x := step(t, tr, b)
@@ -264,14 +264,14 @@ func TestUniformTasks(t *testing.T) {
 	for range 20 {
 		step(t, tr, b)
 		for s := range b.Size {
-			for _, m := range tr.masks.Inputs {
-				if !slices.Contains(tr.masks.Task(s, m), true) { // all four patches seen
+			for _, m := range masks(tr).Inputs {
+				if !slices.Contains(masks(tr).Task(s, m), true) { // all four patches seen
 					alone[m]++
 				}
 			}
 		}
 	}
-	for _, m := range tr.masks.Inputs {
+	for _, m := range masks(tr).Inputs {
 		if alone[m] < 10 || alone[m] > 40 { // a seventh of 160
 			t.Errorf("%s alone in %d of 160 samples, want about 23", m, alone[m])
 		}
@@ -338,16 +338,13 @@ func TestLanes(t *testing.T) {
 		}
 	}
 	shared, plain := newTrainer(t, c, nil), newTrainer(t, c, nil)
-	masks := shared.Model.Config.MaskOptions(c.Inputs.Names())
-	rng := nn.NewRNG(3)
 	for _, tr := range []*Trainer{shared, plain} {
-		r := rng
-		nh, nw := c.Grid(b.H, b.W)
-		if err := tr.masks.Draw(&r, b.Size, c.Inputs.Names(), nh*nw, masks); err != nil {
+		if err := tr.Objective.Begin(b, 3); err != nil {
 			t.Fatal(err)
 		}
 	}
-	shared.makeLanes()
+	plan := shared.Objective.Plan()
+	shared.makeLanes(&plan)
 	if len(shared.lanes) != 2 {
 		t.Fatalf("%d lanes for a batch of %d", len(shared.lanes), b.Size)
 	}
@@ -370,8 +367,8 @@ func TestLanes(t *testing.T) {
 	for i, l := range want.losses {
 		near("loss of "+c.Outputs[i].Name, got.losses[i], l, l)
 	}
-	for _, p := range plain.Model.Params.All() {
-		g := shared.Model.Params.Get(p.Name).Grad
+	for _, p := range model(plain).Params.All() {
+		g := model(shared).Params.Get(p.Name).Grad
 		sum := 0.0
 		for i, v := range p.Grad {
 			sum += (float64(g[i]) - float64(v)) * (float64(g[i]) - float64(v))

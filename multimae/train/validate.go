@@ -7,29 +7,15 @@ import (
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/data"
-	"github.com/gomae/gomae/multimae/view"
 )
 
-// The numbers of samples that validations and pictures use, and that the trivial predictors learn
-// from.
-const (
-	valSamples     = 256
-	trivialSamples = 512
-	pictureSamples = 4
-)
+// pictureSamples is the number of samples that a run draws.
+const pictureSamples = 4
 
 // evaluate validates, keeps the best model and logs. It logs once for each step, when the best
 // model is complete.
 func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
-	o := EvaluateOptions{Samples: trivialSamples, Seed: r.Config.Train.Seed, SkipBad: r.SkipBad}
-	if r.trivial == nil {
-		var err error
-		if r.trivial, err = NewTrivial(ctx, r.Config, r.Train, o, r.pool.Workers()); err != nil {
-			return nil, err
-		}
-	}
-	o.Samples = valSamples
-	e, err := Evaluate(ctx, r.trainer.Model, r.Val, r.trivial, o, r.pool)
+	e, err := r.Objective.Evaluate(ctx, r.Train, r.Val, r.SkipBad, r.pool)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +35,7 @@ func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
 	return e, nil
 }
 
-// pictures draws reconstructions of samples held out.
+// pictures draws samples held out.
 func (r *run) pictures() error {
 	var samples []*data.Sample
 	n := r.Val.Len()
@@ -65,10 +51,7 @@ func (r *run) pictures() error {
 			return err
 		}
 	}
-	c := &r.Config.Train
-	img, err := view.Reconstructions(r.trainer.Model, samples, view.ReconstructOptions{
-		Visible: c.NumEncodedTokens, Seed: c.Seed, Single: true,
-	}, r.pool)
+	img, err := r.Objective.Picture(samples, r.pool)
 	if err != nil {
 		return err
 	}
