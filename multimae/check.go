@@ -191,18 +191,11 @@ func (o *Optim) Check() error {
 // checkTrain checks what training needs; the rest of the configuration has been checked.
 func (c *Config) checkTrain() error {
 	t, o := &c.Train, &c.Optim
-	n := func(key string, v, least int) number {
-		return number{key, float64(v), v >= least, fmt.Sprintf("at least %d", least)}
-	}
-	if err := firstWrong([]number{
-		{"optim.lr", o.LR, o.LR > 0, "more than 0"},
-		{"optim.eps", o.Eps, o.Eps > 0, "more than 0"},
-		n("train.steps", t.Steps, 1), n("train.batch", t.Batch, 1), n("train.num_encoded_tokens", t.NumEncodedTokens, 1), n("train.log_every", t.LogEvery, 1),
-		n("train.warmup_steps", t.WarmupSteps, 0), n("train.val_every", t.ValEvery, 0), n("train.save_every", t.SaveEvery, 0),
-		{"train.clip_grad", t.ClipGrad, t.ClipGrad >= 0, "0 or more"},
-		{"train.skip_grad", t.SkipGrad, t.SkipGrad >= 0, "0 or more"},
-	}); err != nil {
+	if err := t.Recipe.Check(o); err != nil {
 		return err
+	}
+	if t.NumEncodedTokens < 1 {
+		return fmt.Errorf("train.num_encoded_tokens: got %d, want at least 1", t.NumEncodedTokens)
 	}
 	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
 	if n := len(c.Inputs) * nh * nw; t.NumEncodedTokens > n {
@@ -213,6 +206,25 @@ func (c *Config) checkTrain() error {
 	}
 	if t.Weighting != "" && t.Weighting != "uncertainty" {
 		return fmt.Errorf("train.weighting: got %q, want \"\" or \"uncertainty\"", t.Weighting)
+	}
+	return nil
+}
+
+// Check returns an error that names the first key whose value cannot be used to train; o is the
+// optimiser.
+func (t *Recipe) Check(o *Optim) error {
+	n := func(key string, v, least int) number {
+		return number{key, float64(v), v >= least, fmt.Sprintf("at least %d", least)}
+	}
+	if err := firstWrong([]number{
+		{"optim.lr", o.LR, o.LR > 0, "more than 0"},
+		{"optim.eps", o.Eps, o.Eps > 0, "more than 0"},
+		n("train.steps", t.Steps, 1), n("train.batch", t.Batch, 1), n("train.log_every", t.LogEvery, 1),
+		n("train.warmup_steps", t.WarmupSteps, 0), n("train.val_every", t.ValEvery, 0), n("train.save_every", t.SaveEvery, 0),
+		{"train.clip_grad", t.ClipGrad, t.ClipGrad >= 0, "0 or more"},
+		{"train.skip_grad", t.SkipGrad, t.SkipGrad >= 0, "0 or more"},
+	}); err != nil {
+		return err
 	}
 	if s := t.CropScale; len(s) != 0 && (len(s) != 2 || !(s[0] > 0 && s[0] <= s[1] && s[1] <= 1)) {
 		return fmt.Errorf("train.crop_scale: got %v, want two ascending shares of the area, such as [0.2, 1]", s)

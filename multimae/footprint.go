@@ -38,29 +38,41 @@ func (c *Config) Footprint(workers int) Footprint {
 	} else {
 		f.Activations = float * c.activationCount(t.Batch)
 	}
-	pixels := float64(c.ImageSize) * float64(c.ImageSize)
-	perSample := 0.0
-	for i := range c.Inputs {
-		in := &c.Inputs[i]
-		s := float64(in.Stride) * float64(in.Stride)
-		perSample += pixels / s * float64(max(in.Channels, 1))
-	}
-	// A loader has two batches a worker under way, and one is in work.
-	f.Batches = float * float64(t.Batch) * perSample * float64(2*max(workers, 1)+1)
+	f.Batches = BatchMemory(c.Inputs, c.ImageSize, t.Batch, workers)
 	return f
+}
+
+// BatchMemory estimates the bytes of the batches that training has at once: a loader has two a
+// worker under way, and one is in work.
+func BatchMemory(inputs []Input, size, batch, workers int) float64 {
+	perSample := 0.0
+	for i := range inputs {
+		in := &inputs[i]
+		side := float64(size / in.Stride)
+		perSample += side * side * float64(max(in.Channels, 1))
+	}
+	return 4 * float64(batch) * perSample * float64(2*max(workers, 1)+1)
 }
 
 // Lanes returns among how many lanes a training step of this configuration is shared out by
 // samples, and how many samples a lane takes at a time; 0 where each operation is shared out
 // instead. See package train. It depends on the configuration alone, as the bits of a step do.
 func (c *Config) Lanes() (lanes, samples int) {
+	if c.Train.Weighting != "" {
+		return 0, 0
+	}
+	return Lanes(c.Train.Batch, c.parameterCount())
+}
+
+// Lanes is Config.Lanes for any model of so many parameters.
+func Lanes(batch int, parameters float64) (lanes, samples int) {
 	const (
-		parameters = 1 << 23 // the most for which copies of the gradients cost little
-		most       = 8       // lanes
-		least      = 4       // samples of a lane; fewer leave products too few rows
+		few   = 1 << 23 // parameters, of which copies of the gradients cost little
+		most  = 8       // lanes
+		least = 4       // samples of a lane; fewer leave products too few rows
 	)
-	lanes = min(c.Train.Batch/least, most)
-	if lanes < 2 || c.Train.Weighting != "" || c.parameterCount() > parameters {
+	lanes = min(batch/least, most)
+	if lanes < 2 || parameters > few {
 		return 0, 0
 	}
 	return lanes, least
@@ -145,6 +157,19 @@ func (c *Config) activationCount(samples int) float64 {
 		buffers = max(buffers, blockBuffers(b, q), q*(features+3*w)+n*w)
 	}
 	return arena(kept) + buffers
+}
+
+// EncoderMemory estimates the bytes that a training step takes for so many samples from their
+// patches to the encoder's tokens, of which each sample has the given number.
+func (c *BackboneConfig) EncoderMemory(samples, tokens int) float64 {
+	d, widest := float64(c.Encoder.Dim), 0.0
+	for i := range c.Inputs {
+		p := float64(c.PatchSize / c.Inputs[i].Stride)
+		widest = max(widest, p*p*float64(max(c.Inputs[i].Channels, c.Inputs[i].ClassEmbDim)))
+	}
+	n := float64(samples) * float64(tokens)
+	kept := n*(widest+2*d) + float64(c.Encoder.Depth)*blockActivations(c.Encoder, n)
+	return 4 * (arena(kept) + blockBuffers(c.Encoder, n))
 }
 
 // arena is the memory that a tape takes for n values: in chunks of a quarter of what is there, each

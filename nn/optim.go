@@ -18,6 +18,9 @@ type AdamW struct {
 	// the first and second moments.
 	Updates []int
 	M, V    [][]float32
+	// What single parameters have of the learning rate and of the weight decay of Step, in the
+	// same order; nil means all of both.
+	LRScale, DecayScale []float64
 
 	params []*Param
 }
@@ -51,6 +54,13 @@ func (a *AdamW) Step(t *tensor.Tape, lr, weightDecay, gradScale float64) {
 			continue
 		}
 		a.Updates[k]++
+		s.LR, s.WeightDecay = lr, weightDecay
+		if a.LRScale != nil {
+			s.LR *= a.LRScale[k]
+		}
+		if a.DecayScale != nil {
+			s.WeightDecay *= a.DecayScale[k]
+		}
 		if n := a.Updates[k]; n != corrected {
 			s.Correction1 = 1 - math.Pow(a.Beta1, float64(n))
 			s.Correction2Sqrt = math.Sqrt(1 - math.Pow(a.Beta2, float64(n)))

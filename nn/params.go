@@ -60,7 +60,7 @@ func (ps *Params) Add(name string, init Init, shape ...int) *tensor.Tensor {
 	p := &Param{init: init}
 	switch {
 	case ps.of != nil:
-		p.Tensor = ps.of.index[name].Replica()
+		p.Tensor, p.Fixed = ps.of.index[name].Replica(), ps.of.index[name].Fixed
 	case ps.deferred:
 		p.Tensor = &tensor.Tensor{Shape: slices.Clone(shape)}
 	default:
@@ -93,6 +93,13 @@ func (ps *Params) AddFixed(name string, init Init, shape ...int) *tensor.Tensor 
 	x := ps.Add(name, init, shape...)
 	ps.index[name].Fixed = true
 	return x
+}
+
+// Fix marks parameters as not trained, by name.
+func (ps *Params) Fix(which func(name string) bool) {
+	for _, p := range ps.list {
+		p.Fixed = p.Fixed || which(p.Name)
+	}
 }
 
 // Alias gives the parameter of the name of a second name. Checkpoints hold it under both; Load

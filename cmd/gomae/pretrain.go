@@ -177,7 +177,7 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		e.logf("trained to step %d in %v, %.2f s of it waiting for data. The run is in %s", r.Steps, time.Since(began).Round(time.Second), r.DataWait, quote(f.out))
 	}
 	if b := r.Best; b.Step > 0 && b.Step < r.Steps {
-		e.logf("the lowest validation loss was %.4f at step %d; that model is in %s", b.Loss, b.Step, quote(filepath.Join(f.out, train.BestDir)))
+		e.logf("the lowest validation loss was %.4f at step %d; that model is in %s", b.Criterion, b.Step, quote(filepath.Join(f.out, train.BestDir)))
 	}
 	e.logf("look at %s", quote(filepath.Join(f.out, train.PicturesFile)))
 	if f.json {

@@ -20,6 +20,7 @@ type Config struct {
 	multimae.BackboneConfig                // Model is "multivit"
 	Outputs                 Outputs        `json:"outputs"`
 	Optim                   multimae.Optim `json:"optim,omitzero"`
+	Train                   Train          `json:"train,omitzero"`
 	// Case is for dumps only; package parity reads it.
 	Case json.RawMessage `json:"case,omitempty"`
 }
@@ -31,6 +32,32 @@ const (
 	Segmenter = "segmenter" // Strudel et al., "Segmenter: Transformer for Semantic Segmentation" (2021)
 	DPT       = "dpt"       // Ranftl et al., "Vision Transformers for Dense Prediction" (2021)
 )
+
+// Train is what fine-tuning needs beside the model.
+type Train struct {
+	multimae.Recipe
+	From    string `json:"from,omitempty"`    // the weights that the run began with
+	Samples int    `json:"samples,omitempty"` // to train on, spread over the data; 0 means all
+	// LayerDecay multiplies the learning rate of a layer by this once for each layer above it, as
+	// in Bao et al., "BEiT" (2021); 0 means no decay.
+	LayerDecay float64 `json:"layer_decay,omitempty"`
+	Freeze     bool    `json:"freeze,omitempty"` // train the heads alone
+	// EMA, if above 0, validates and saves a running average of the weights, of which a step keeps
+	// this share.
+	EMA float64 `json:"ema,omitempty"`
+	// Scale is the range by which images are enlarged before a square of the model's size is cut
+	// out and what is missing is padded: large-scale jitter, Ghiasi et al. (2021). It excludes
+	// CropScale.
+	Scale       []float64 `json:"scale,omitempty"`
+	ColorJitter float64   `json:"color_jitter,omitempty"` // strength of random brightness, contrast and saturation of RGB
+	// Mixup and CutMix are the α of two ways to blend pairs of images and their classes: Zhang et
+	// al. (2018), Yun et al. (2019). Where both are set, each is drawn half of the time.
+	Mixup  float64 `json:"mixup,omitempty"`
+	CutMix float64 `json:"cutmix,omitempty"`
+}
+
+// ClassTarget is the Target of Linear heads: the folder CLASS of a sample.
+const ClassTarget = "class"
 
 // The losses of an Output.
 const (
@@ -48,6 +75,16 @@ type Output struct {
 	// sees all tokens.
 	MainTasks []string `json:"main_tasks,omitempty"`
 	Loss      string   `json:"loss"` // LossCrossEntropy, LossL1 or LossBerHu
+
+	// Target is the modality of a dataset that holds the truth, "" that of the output's name. For
+	// Linear it is ClassTarget.
+	Target  string   `json:"target,omitempty"`
+	Classes []string `json:"classes,omitempty"` // names of the classes
+	// Unit, of a regression, is what a stored value of 1 stands for, such as 0.001 for depth in
+	// metres stored in millimetres. 0 means that truth is relative: each image of one channel is
+	// standardised as an input is, and others are taken as they are, in 0..1.
+	Unit           float64 `json:"unit,omitempty"`
+	LabelSmoothing float64 `json:"label_smoothing,omitempty"` // of LossCrossEntropy
 
 	// MeanPooling, of Linear, takes the mean of all tokens rather than the last token.
 	MeanPooling bool `json:"mean_pooling,omitempty"`
@@ -119,6 +156,9 @@ func (c *Config) Check() error {
 	if err := c.Optim.Check(); err != nil {
 		return fmt.Errorf("optim.%w", err)
 	}
+	if err := c.checkTrain(); err != nil {
+		return err
+	}
 	names := make([]string, len(c.Outputs))
 	for i := range c.Outputs {
 		names[i] = c.Outputs[i].Name
@@ -146,6 +186,9 @@ func (c *Config) checkOutput(o *Output) error {
 		}
 	default:
 		return fmt.Errorf("loss: got %q, want %q, %q or %q", o.Loss, LossCrossEntropy, LossL1, LossBerHu)
+	}
+	if err := c.checkTarget(o); err != nil {
+		return err
 	}
 	// Keys of another head are refused, because they would have no effect.
 	var used []string

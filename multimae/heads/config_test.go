@@ -91,7 +91,7 @@ func TestParseConfigErrors(t *testing.T) {
 		{`"layer_dims"`, `"layerdims"`, `outputs: depth: layerdims: unknown key at outputs.depth; did you mean "layer_dims"?`},
 		{`"token"`, `"mean"`, `outputs: key "mean"`},
 		{`"token": {`, `"token": null, "x": {`, "outputs: token: got <nil>, want an object"},
-		{good, `{"model": "multivit", "train": {}}`, `train: unknown key at the top level`},
+		{good, `{"model": "multivit", "recipe": {}}`, `recipe: unknown key at the top level`},
 		{good, ``, "is empty"},
 		{good, `[]`, "got [, want an object"},
 		{good, `{"outputs": []}`, "outputs: got [, want an object"},

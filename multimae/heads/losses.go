@@ -24,6 +24,12 @@ type Targets struct {
 // nil where there is no target for it. A loss is the mean over all pixels of the batch that count,
 // or 0 if none does.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets) ([]*tensor.Tensor, error) {
+	return m.PartLosses(t, preds, targets, nil)
+}
+
+// PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses
+// of the whole. pixels is LossPixels of the whole; nil means that the part is the whole.
+func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets, pixels []int) ([]*tensor.Tensor, error) {
 	if len(preds) != len(m.heads) {
 		return nil, fmt.Errorf("losses: got %d predictions, want %d", len(preds), len(m.heads))
 	}
@@ -31,10 +37,14 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets)
 	for i := range m.Config.Outputs {
 		o := &m.Config.Outputs[i]
 		var err error
+		of := 0
+		if pixels != nil {
+			of = pixels[i]
+		}
 		if o.Loss == LossCrossEntropy {
-			losses[i], err = classLoss(t, o, preds[i], targets)
+			losses[i], err = classLoss(t, o, preds[i], targets, of)
 		} else {
-			losses[i], err = valueLoss(t, o, preds[i], targets)
+			losses[i], err = valueLoss(t, o, preds[i], targets, of)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("target of %s: %w", o.Name, err)
@@ -43,7 +53,51 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets)
 	return losses, nil
 }
 
-func classLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets) (*tensor.Tensor, error) {
+// LossPixels returns for every output how many pixels, or for Linear samples, its loss is the mean
+// of.
+func (c *Config) LossPixels(targets *Targets) []int {
+	pixels := make([]int, len(c.Outputs))
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		for _, id := range targets.Classes[o.Name] {
+			if int(id) < o.NumClasses {
+				pixels[i]++
+			}
+		}
+		if valid, ok := targets.Valid[o.Name]; ok {
+			for _, v := range valid {
+				if v {
+					pixels[i]++
+				}
+			}
+		} else {
+			pixels[i] += len(targets.Values[o.Name]) / o.NumClasses
+		}
+	}
+	return pixels
+}
+
+// Slice returns the targets of samples from..to of size, which share the memory of the whole.
+func (x *Targets) Slice(from, to, size int) *Targets {
+	part := &Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
+	for name, v := range x.Classes {
+		part.Classes[name] = slice(v, from, to, size)
+	}
+	for name, v := range x.Values {
+		part.Values[name] = slice(v, from, to, size)
+	}
+	for name, v := range x.Valid {
+		part.Valid[name] = slice(v, from, to, size)
+	}
+	return part
+}
+
+func slice[T any](v []T, from, to, size int) []T {
+	n := len(v) / size
+	return v[from*n : to*n]
+}
+
+func classLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets, of int) (*tensor.Tensor, error) {
 	ids, ok := targets.Classes[o.Name]
 	if !ok {
 		return nil, nil
@@ -57,10 +111,10 @@ func classLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 			return nil, fmt.Errorf("id %d at index %d, want 0..%d, or %d for an ignored pixel", id, r, o.NumClasses-1, multimae.IDIgnored)
 		}
 	}
-	return tensor.CrossEntropy(t, pred, o.NumClasses, ids, means(t, pred.Rows(), counts), 0), nil
+	return tensor.CrossEntropy(t, pred, o.NumClasses, ids, means(t, pred.Rows(), of, counts), o.LabelSmoothing), nil
 }
 
-func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets) (*tensor.Tensor, error) {
+func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets, of int) (*tensor.Tensor, error) {
 	values, ok := targets.Values[o.Name]
 	if !ok {
 		return nil, nil
@@ -80,17 +134,18 @@ func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets)
 			target[r*c+k] = values[(r/pixels*c+k)*pixels+r%pixels]
 		}
 	}
-	weights := means(t, pred.Rows(), func(r int) bool { return !some || valid[r] })
+	weights := means(t, pred.Rows(), of, func(r int) bool { return !some || valid[r] })
 	if o.Loss == LossBerHu {
 		return tensor.BerHuLoss(t, pred, target, weights), nil
 	}
 	return tensor.RegressionLoss(t, pred, target, weights, tensor.L1), nil
 }
 
-// means returns the weights that make a weighted sum over rows the mean over those that count.
-func means(t *tensor.Tape, rows int, counts func(r int) bool) []float32 {
-	weights, n := t.Values(rows), 0
-	for r := range weights {
+// means returns the weights that make a weighted sum over rows the mean over those that count, or
+// over so many of a larger batch, if of is not 0.
+func means(t *tensor.Tape, rows, of int, counts func(r int) bool) []float32 {
+	weights, n := t.Values(rows), of
+	for r := 0; of == 0 && r < rows; r++ {
 		if counts(r) {
 			n++
 		}

@@ -31,20 +31,11 @@ func NewModel(c *Config) (*Model, error) {
 		return nil, err
 	}
 	// Shapes first: a few lines of a configuration can describe a model of any size.
+	count, largest := c.parameterCount()
+	if err := sysmem.Check(4 * count); err != nil {
+		return nil, fmt.Errorf("the model %w; its largest parameter is %s: use a smaller one", err, largest)
+	}
 	m := build(c, nn.DeferredParams())
-	need, largest, name := 0.0, 0.0, ""
-	for _, p := range m.Params.All() {
-		size := 4.0
-		for _, n := range p.Shape {
-			size *= float64(n)
-		}
-		if need += size; size > largest {
-			largest, name = size, fmt.Sprintf("%s, shape %v", p.Name, p.Shape)
-		}
-	}
-	if err := sysmem.Check(need); err != nil {
-		return nil, fmt.Errorf("the model %w; its largest parameter is %s: use a smaller one", err, name)
-	}
 	m.Params.Allocate()
 	return m, nil
 }
@@ -57,6 +48,10 @@ func build(c *Config, ps *nn.Params) *Model {
 	m.AddEncoder()
 	return m
 }
+
+// Replica returns a model that shares the parameters of m but not their gradients: see
+// multimae.Model.Replica.
+func (m *Model) Replica() *Model { return build(m.Config, m.Params.Replica()) }
 
 // head computes an output from the encoder's tokens: logits [B, C], or a map [B, H, W, C] at the
 // size of the image.

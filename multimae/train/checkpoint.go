@@ -100,6 +100,7 @@ func (tr *Trainer) tensors() []weights.Tensor {
 			list = append(list, x)
 		}
 	}
+	list = append(list, tr.average.tensors()...)
 	for i, p := range tr.opt.Params() {
 		list = append(list,
 			weights.Tensor{Name: "optimizer.m." + p.Name, Shape: p.Shape, Data: tr.opt.M[i]},

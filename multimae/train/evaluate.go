@@ -33,11 +33,22 @@ const (
 	FigureMSE      = "MSE"
 )
 
-// Evaluation is the result of Evaluate.
+// Evaluation is the result of a validation.
 type Evaluation struct {
-	Samples int     `json:"samples"`
-	Loss    float64 `json:"loss"` // sum of the outputs' losses
-	Scores  []Score `json:"scores"`
+	Samples int      `json:"samples"`
+	Loss    float64  `json:"loss"`              // sum of the outputs' losses
+	Scores  []Score  `json:"scores,omitempty"`  // of pre-training
+	Metrics []Metric `json:"metrics,omitempty"` // of fine-tuning, for each output the main one first
+	// Criterion is what the best model has the lowest of: the loss in pre-training, and in
+	// fine-tuning the main metrics, negated where more is better. NaN if nothing was measured.
+	Criterion float64 `json:"-"`
+}
+
+// Metric is a figure of a fine-tuned output, such as miou.
+type Metric struct {
+	Output string  `json:"output"`
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"`
 }
 
 // Trivial is what the trivial predictors have learnt.
@@ -177,6 +188,9 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 		s.Value, s.Trivial = own[i].value(s.Figure), base[i].value(s.Figure)
 		e.Loss += s.Loss
 		e.Scores = append(e.Scores, s)
+	}
+	if e.Criterion = e.Loss; len(e.Scores) == 0 {
+		e.Criterion = math.NaN()
 	}
 	return e, nil
 }

@@ -221,5 +221,8 @@ func evaluationLine(step int, e *Evaluation) []field {
 		line = append(line, field{"val.loss." + s.Output, s.Loss}, field{"val.trivial_loss." + s.Output, s.TrivialLoss},
 			field{"val." + key + "." + s.Output, s.Value}, field{"val.trivial_" + key + "." + s.Output, s.Trivial})
 	}
+	for _, m := range e.Metrics {
+		line = append(line, field{"val." + m.Name + "." + m.Output, m.Value})
+	}
 	return line
 }

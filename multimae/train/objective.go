@@ -54,6 +54,12 @@ type Plan struct {
 	// Lanes is among how many lanes a step is shared out by samples, and LaneSamples how many
 	// samples a lane takes at a time; 0 where each operation is shared out instead.
 	Lanes, LaneSamples int
+	// Scales returns what a parameter has of the learning rate and of the weight decay; nil means
+	// all of both.
+	Scales func(p *nn.Param) (lr, decay float64)
+	// EMA is what a running average of the model's parameters keeps of itself in a step; 0 means
+	// that there is none. Early steps keep less: see average.
+	EMA float64
 }
 
 // crops returns the augmentation of a recipe.

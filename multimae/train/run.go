@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -59,10 +60,10 @@ type Result struct {
 	FirstSkipped error       // why the first of them could not be read
 }
 
-// Best is the validation with the lowest loss, the first of equal ones.
+// Best is the validation with the lowest criterion, the first of equal ones.
 type Best struct {
-	Step int // 0 if there was no validation
-	Loss float64
+	Step      int     // 0 if there was no validation
+	Criterion float64 // as in Evaluation
 }
 
 // LoadRun reads the configuration of the run in dir, to resume it. Without a run there the error
@@ -362,7 +363,9 @@ func (r *run) save() error {
 	}
 	if r.exported != step {
 		about := map[string]string{metaStep: strconv.Itoa(step)}
-		if err := r.folder.writeWeights("", r.Objective.Backbone().Params.Tensors(), about); err != nil {
+		if err := r.trainer.average.during(func() error {
+			return r.folder.writeWeights("", r.Objective.Backbone().Params.Tensors(), about)
+		}); err != nil {
 			return err
 		}
 		r.exported = step
@@ -372,8 +375,8 @@ func (r *run) save() error {
 
 // saveBest keeps the model if no validation before had as low a loss.
 func (r *run) saveBest(e *Evaluation) error {
-	best := Best{r.trainer.Steps(), e.Loss}
-	if len(e.Scores) == 0 || r.result.Best.Step > 0 && best.Loss >= r.result.Best.Loss {
+	best := Best{r.trainer.Steps(), e.Criterion}
+	if math.IsNaN(best.Criterion) || r.result.Best.Step > 0 && best.Criterion >= r.result.Best.Criterion {
 		return nil
 	}
 	// With the checkpoint first, a resumed run never meets a best model of a step that it has still
@@ -381,7 +384,9 @@ func (r *run) saveBest(e *Evaluation) error {
 	if err := r.save(); err != nil {
 		return err
 	}
-	if err := r.folder.writeBest(best, r.Objective.JSON(), r.Objective.Backbone().Params.Tensors()); err != nil {
+	if err := r.trainer.average.during(func() error {
+		return r.folder.writeBest(best, r.Objective.JSON(), r.Objective.Backbone().Params.Tensors())
+	}); err != nil {
 		return err
 	}
 	r.result.Best = best

@@ -868,7 +868,7 @@ func TestBest(t *testing.T) {
 	}
 	best := Best{}
 	o.OnEvaluate = func(step int, e *Evaluation) {
-		if best.Step == 0 || e.Loss < best.Loss {
+		if best.Step == 0 || e.Loss < best.Criterion {
 			best = Best{step, e.Loss}
 		}
 		// The best model is in place when OnEvaluate is called.
@@ -877,8 +877,8 @@ func TestBest(t *testing.T) {
 			t.Fatal(err)
 		}
 		again, err := Evaluate(context.Background(), m, o.Val, trivial, EvaluateOptions{Samples: valSamples, Seed: 1}, nil)
-		if err != nil || again.Loss != best.Loss {
-			t.Errorf("step %d: the best model has loss %v, want %v: %v", step, again.Loss, best.Loss, err)
+		if err != nil || again.Loss != best.Criterion {
+			t.Errorf("step %d: the best model has loss %v, want %v: %v", step, again.Loss, best.Criterion, err)
 		}
 	}
 	if r := finish(t, context.Background(), o); r.Best != best || best.Step < 4 || best.Step > 14 {
@@ -890,7 +890,7 @@ func TestBest(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if m := f.Metadata(); m["gomae_step"] != fmt.Sprint(best.Step) || m["gomae_val_loss"] != fmt.Sprint(best.Loss) {
+	if m := f.Metadata(); m["gomae_step"] != fmt.Sprint(best.Step) || m["gomae_val_loss"] != fmt.Sprint(best.Criterion) {
 		t.Errorf("metadata %v, want %+v", m, best)
 	}
 

@@ -21,6 +21,7 @@ type Trainer struct {
 	opt       *nn.AdamW
 	schedule  nn.Schedule
 	tape      *tensor.Tape
+	average   *average          // nil without Plan.EMA
 	lanes     []*lane           // none for models whose operations are shared out
 	laneTapes chan *tensor.Tape // idle
 }
@@ -52,6 +53,15 @@ func NewTrainer(o Objective, pool *tensor.Pool) (*Trainer, error) {
 	}
 	betas := plan.Optim.Betas
 	tr.opt = nn.NewAdamW(betas[0], betas[1], plan.Optim.Eps, tr.params()...)
+	if plan.Scales != nil {
+		for _, p := range tr.opt.Params() {
+			lr, decay := plan.Scales(p)
+			tr.opt.LRScale, tr.opt.DecayScale = append(tr.opt.LRScale, lr), append(tr.opt.DecayScale, decay)
+		}
+	}
+	if plan.EMA > 0 {
+		tr.average = newAverage(o.Backbone().Params, plan.EMA)
+	}
 	tr.schedule = nn.Schedule{Base: plan.Optim.LR, Warmup: plan.Recipe.WarmupSteps, Steps: plan.Recipe.Steps}
 	return tr, nil
 }
@@ -80,6 +90,9 @@ var (
 func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	plan := tr.Objective.Plan()
 	tr.tape.Reset()
+	if tr.step == 0 {
+		tr.average.start()
+	}
 	if err := tr.Objective.Begin(b, tr.step); err != nil {
 		return nil, err
 	}
@@ -101,6 +114,7 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 		x.Skipped = true
 	} else {
 		tr.opt.Step(tr.tape, x.LR, x.WeightDecay, nn.ClipScale(x.GradNorm, plan.Recipe.ClipGrad))
+		tr.average.add(tr.step)
 	}
 	tr.step++
 	return x, nil

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"image"
 	"image/png"
 	"io"
 
@@ -15,8 +16,11 @@ const pictureSamples = 4
 // evaluate validates, keeps the best model and logs. It logs once for each step, when the best
 // model is complete.
 func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
-	e, err := r.Objective.Evaluate(ctx, r.Train, r.Val, r.SkipBad, r.pool)
-	if err != nil {
+	var e *Evaluation
+	if err := r.trainer.average.during(func() (err error) {
+		e, err = r.Objective.Evaluate(ctx, r.Train, r.Val, r.SkipBad, r.pool)
+		return err
+	}); err != nil {
 		return nil, err
 	}
 	if err := r.saveBest(e); err != nil {
@@ -51,8 +55,11 @@ func (r *run) pictures() error {
 			return err
 		}
 	}
-	img, err := r.Objective.Picture(samples, r.pool)
-	if err != nil {
+	var img image.Image
+	if err := r.trainer.average.during(func() (err error) {
+		img, err = r.Objective.Picture(samples, r.pool)
+		return err
+	}); err != nil {
 		return err
 	}
 	if err := atomicfile.Replace(r.folder.path(PicturesFile), func(w io.Writer) error { return png.Encode(w, img) }); err != nil {

@@ -1,0 +1,148 @@
+package heads
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// TargetInputs returns the modalities of a dataset that the outputs are compared with, in the form
+// that a batch of package data has: maps of ids or pixels at the size of the image, and for Linear
+// one id a sample.
+func (c *Config) TargetInputs() []multimae.Input {
+	var targets []multimae.Input
+	for i := range c.Outputs {
+		if in := c.targetInput(&c.Outputs[i]); !slices.ContainsFunc(targets, func(t multimae.Input) bool { return t.Name == in.Name }) {
+			targets = append(targets, in)
+		}
+	}
+	return targets
+}
+
+func (c *Config) targetInput(o *Output) multimae.Input {
+	in := multimae.Input{Name: o.TargetName(), Stride: 1}
+	switch {
+	case o.Head == Linear:
+		in.Stride = c.ImageSize
+		fallthrough
+	case o.Loss == LossCrossEntropy:
+		in.Kind, in.NumClasses = multimae.KindClasses, o.NumClasses
+	default:
+		in.Kind, in.Channels, in.Normalize = multimae.KindImage, o.NumClasses, multimae.NormalizeNone
+		if o.Unit == 0 && o.NumClasses == 1 {
+			in.Normalize = multimae.NormalizeStandardize
+		}
+	}
+	return in
+}
+
+// TargetName returns Target, or where that is empty ClassTarget for Linear and Name for others.
+func (o *Output) TargetName() string {
+	switch {
+	case o.Target != "":
+		return o.Target
+	case o.Head == Linear:
+		return ClassTarget
+	}
+	return o.Name
+}
+
+// stored is the number of values of the 16 bits in which a regression's truth is stored. Pixels of
+// a batch are shares of it.
+const stored = 1 << 16
+
+// Split divides a batch that has both the model's inputs and TargetInputs. The parts share its
+// memory, but for the values of regressions with a Unit.
+func (c *Config) Split(b *multimae.Batch) (inputs *multimae.Batch, targets *Targets) {
+	inputs = &multimae.Batch{Size: b.Size, H: b.H, W: b.W, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	for _, name := range c.Inputs.Names() {
+		if x, ok := b.Images[name]; ok {
+			inputs.Images[name] = x
+		}
+		if x, ok := b.Classes[name]; ok {
+			inputs.Classes[name] = x
+		}
+	}
+	targets = &Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}
+	for i := range c.Outputs {
+		o := &c.Outputs[i]
+		name := o.TargetName()
+		if ids, ok := b.Classes[name]; ok && o.Loss == LossCrossEntropy {
+			targets.Classes[o.Name] = ids
+		}
+		values, ok := b.Images[name]
+		if !ok || o.Loss == LossCrossEntropy {
+			continue
+		}
+		if o.Unit > 0 {
+			values = slices.Clone(values)
+			for k := range values {
+				values[k] *= float32(o.Unit * stored)
+			}
+		}
+		targets.Values[o.Name] = values
+	}
+	return inputs, targets
+}
+
+// checkTarget checks what says where an output's truth is.
+func (c *Config) checkTarget(o *Output) error {
+	name := o.TargetName()
+	if in := c.Input(name); in != nil && c.Train.Steps > 0 {
+		return fmt.Errorf("target: %q is also an input, so there is nothing to learn; put the truth into another folder, or leave the input out", name)
+	}
+	for i := range c.Outputs {
+		if other := &c.Outputs[i]; other.TargetName() == name && c.targetInput(other).Kind != c.targetInput(o).Kind {
+			return fmt.Errorf("target: %q is of another kind for output %s", name, other.Name)
+		}
+	}
+	if n := len(o.Classes); n != 0 && n != o.NumClasses {
+		return fmt.Errorf("classes: got %d names, want num_classes %d", n, o.NumClasses)
+	}
+	if !(o.Unit >= 0 && o.Unit < 1e6) || o.Unit > 0 && o.Loss == LossCrossEntropy {
+		return fmt.Errorf("unit: got %g, want what a stored value of a regression stands for, such as 0.001", o.Unit)
+	}
+	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing > 0 && o.Loss != LossCrossEntropy {
+		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, for loss %q", o.LabelSmoothing, LossCrossEntropy)
+	}
+	return nil
+}
+
+// checkTrain checks how the model is trained, where the configuration says that.
+func (c *Config) checkTrain() error {
+	t := &c.Train
+	if t.Steps == 0 {
+		return nil
+	}
+	if err := t.Recipe.Check(&c.Optim); err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		key         string
+		v, lo, hi   float64
+		description string
+	}{
+		{"layer_decay", t.LayerDecay, 0, 1, "from 0 to 1"}, {"ema", t.EMA, 0, 0.999999, "0 or more and below 1"},
+		{"color_jitter", t.ColorJitter, 0, 1, "from 0 to 1"}, {"mixup", t.Mixup, 0, 100, "0 or more"}, {"cutmix", t.CutMix, 0, 100, "0 or more"},
+		{"samples", float64(t.Samples), 0, 1 << 40, "0 or more"},
+	} {
+		if !(x.v >= x.lo && x.v <= x.hi) {
+			return fmt.Errorf("train.%s: got %g, want %s", x.key, x.v, x.description)
+		}
+	}
+	if s := t.Scale; len(s) != 0 && (len(s) != 2 || !(s[0] > 0 && s[0] <= s[1] && s[1] <= 16)) {
+		return fmt.Errorf("train.scale: got %v, want two ascending factors, such as [0.5, 2]", s)
+	}
+	if len(t.Scale) > 0 && len(t.CropScale) > 0 {
+		return fmt.Errorf("train.scale, train.crop_scale: got both; keep one of them")
+	}
+	if t.Mixup+t.CutMix > 0 {
+		for i := range c.Outputs {
+			if o := &c.Outputs[i]; o.Head != Linear {
+				return fmt.Errorf("train.mixup, train.cutmix: output %s has the head %q; they blend classes of whole images, so leave them out", o.Name, o.Head)
+			}
+		}
+	}
+	return nil
+}

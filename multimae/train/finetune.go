@@ -1,0 +1,206 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"image"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// Finetuning is the objective of downstream tasks: the sum of the losses of all heads.
+type Finetuning struct {
+	Model *heads.Model
+
+	lanes, laneSamples int
+	current            *labelledBatch // shared by replicas
+}
+
+// labelledBatch is the batch of a step.
+type labelledBatch struct {
+	step    int
+	inputs  *multimae.Batch
+	targets *heads.Targets
+	pixels  []int          // as heads.Config.LossPixels returns it
+	blended *blending      // nil where images are not blended
+	others  *heads.Targets // of the images that they are blended with
+}
+
+// NewFinetuning returns the objective of a model whose configuration has optim and train.
+func NewFinetuning(m *heads.Model) *Finetuning {
+	f := &Finetuning{Model: m, current: new(labelledBatch)}
+	f.lanes, f.laneSamples = m.Config.Lanes()
+	if m.Config.Train.Freeze {
+		m.Params.Fix(func(name string) bool { return !strings.HasPrefix(name, headPrefix) })
+	}
+	return f
+}
+
+// headPrefix begins the names of the parameters of heads.
+const headPrefix = "output_adapters."
+
+// LoadFinetuneRun is LoadRun for a fine-tuning run.
+func LoadFinetuneRun(dir string) (*heads.Config, error) {
+	return loadRun(dir, heads.LoadConfig, func(c *heads.Config) *multimae.Recipe { return &c.Train.Recipe })
+}
+
+// Backbone returns the model's.
+func (f *Finetuning) Backbone() *multimae.Backbone { return f.Model.Backbone }
+
+// JSON returns the content of the model's config.json.
+func (f *Finetuning) JSON() []byte { return f.Model.Config.JSON() }
+
+// CheckMemory is heads.Config.CheckMemory.
+func (f *Finetuning) CheckMemory(workers int) error { return f.Model.Config.CheckMemory(workers) }
+
+// Extra returns nil.
+func (f *Finetuning) Extra() *nn.Params { return nil }
+
+// Plan returns what the configuration says. Weight decay leaves out one-dimensional parameters and
+// tokens, and the learning rate falls from layer to layer.
+func (f *Finetuning) Plan() Plan {
+	c := f.Model.Config
+	plan := Plan{
+		Recipe: &c.Train.Recipe, Optim: &c.Optim, Size: c.ImageSize, Augment: crops(&c.Train.Recipe),
+		Inputs: slices.Concat(c.Inputs, c.TargetInputs()), Lanes: f.lanes, LaneSamples: f.laneSamples, EMA: c.Train.EMA,
+		Scales: f.scales,
+	}
+	for _, o := range c.Outputs {
+		plan.Outputs = append(plan.Outputs, o.Name)
+	}
+	return plan
+}
+
+// scales returns what a parameter has of the learning rate and of the weight decay. The layers of
+// Bao et al., "BEiT" (2021), are the input adapters, each block, and the heads.
+func (f *Finetuning) scales(p *nn.Param) (lr, decay float64) {
+	lr, decay = 1, 1
+	if len(p.Shape) == 1 || p.Name == "global_tokens" || strings.HasSuffix(p.Name, "cls_emb") {
+		decay = 0
+	}
+	c := f.Model.Config
+	if k := c.Train.LayerDecay; k > 0 && !strings.HasPrefix(p.Name, headPrefix) {
+		layer := 0
+		if rest, ok := strings.CutPrefix(p.Name, "encoder."); ok {
+			number, _, _ := strings.Cut(rest, ".")
+			block, _ := strconv.Atoi(number)
+			layer = block + 1
+		}
+		lr = math.Pow(k, float64(c.Encoder.Depth+1-layer))
+	}
+	return lr, decay
+}
+
+// Begin takes a batch that has inputs and targets.
+func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
+	c, now := f.Model.Config, f.current
+	*now = labelledBatch{step: step}
+	now.inputs, now.targets = c.Split(b)
+	for _, o := range c.Outputs {
+		if now.targets.Classes[o.Name] == nil && now.targets.Values[o.Name] == nil {
+			return fmt.Errorf("batch: output %s has no target %q", o.Name, o.TargetName())
+		}
+	}
+	now.pixels = c.LossPixels(now.targets)
+	rng := nn.NewRNG(c.Train.Seed, streamBlend, uint64(step))
+	if now.blended = blend(now.inputs, &c.Train, &rng); now.blended != nil {
+		now.others = now.blended.partners(now.targets, b.Size)
+	}
+	return nil
+}
+
+// Losses returns those of heads.Model.Losses, and their sum.
+func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor, losses []*tensor.Tensor, err error) {
+	m, now := f.Model, f.current
+	b, targets, size := now.inputs, now.targets, now.inputs.Size
+	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(from))
+	part := from > 0 || to < size
+	if part {
+		b, targets = b.Slice(from, to), targets.Slice(from, to, size)
+	}
+	preds, err := m.Forward(t, b, &drop)
+	if err != nil {
+		return nil, nil, err
+	}
+	losses, err = m.PartLosses(t, preds, targets, now.pixels)
+	if err != nil {
+		return nil, nil, err
+	}
+	if x := now.blended; x != nil {
+		second, err := m.PartLosses(t, preds, now.others.Slice(from, to, size), now.pixels)
+		if err != nil {
+			return nil, nil, err
+		}
+		for i := range losses {
+			own, other := []float32{float32(x.share)}, []float32{float32(1 - x.share)}
+			losses[i] = tensor.Sum(t, tensor.Mul(t, losses[i], own), tensor.Mul(t, second[i], other))
+		}
+	}
+	return multimae.Total(t, losses), losses, nil
+}
+
+// Replica shares the model's values and the batch.
+func (f *Finetuning) Replica() Objective {
+	return &Finetuning{Model: f.Model.Replica(), current: f.current, lanes: f.lanes, laneSamples: f.laneSamples}
+}
+
+// few returns so many samples that are spread over ds, or all for 0.
+func few(ds data.Dataset, n int) data.Dataset {
+	if n == 0 || n >= ds.Len() {
+		return ds
+	}
+	return data.Subset(ds, spread(n, ds.Len()))
+}
+
+// Evaluate measures the model on all samples held out.
+func (f *Finetuning) Evaluate(ctx context.Context, _, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
+	c := f.Model.Config
+	inputs := slices.Concat(c.Inputs, c.TargetInputs())
+	t := tensor.NewInference(pool)
+	sums, total := make([]float64, len(c.Outputs)), make([]int, len(c.Outputs))
+	n, err := batches(ctx, val, val.Len(), pool.Workers(), skipBad, func(_ int, samples []*data.Sample) error {
+		b, err := data.Collate(samples, inputs, c.ImageSize)
+		if err != nil {
+			return err
+		}
+		t.Reset()
+		in, targets := c.Split(b)
+		preds, err := f.Model.Forward(t, in, nil)
+		if err != nil {
+			return err
+		}
+		losses, err := f.Model.Losses(t, preds, targets)
+		if err != nil {
+			return err
+		}
+		for i, pixels := range c.LossPixels(targets) {
+			if losses[i] != nil {
+				sums[i] += float64(losses[i].Data[0]) * float64(pixels)
+				total[i] += pixels
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	e := &Evaluation{Samples: n}
+	for i := range sums {
+		e.Loss += sums[i] / float64(max(1, total[i]))
+	}
+	e.Criterion = e.Loss
+	return e, nil
+}
+
+// Picture draws what the heads make of samples.
+func (f *Finetuning) Picture(samples []*data.Sample, pool *tensor.Pool) (image.Image, error) {
+	return image.NewRGBA(image.Rect(0, 0, 1, 1)), nil
+}
