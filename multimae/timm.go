@@ -226,10 +226,18 @@ func checkShape(t *weights.Tensor, want string, axes ...int) error {
 	return nil
 }
 
-// checkProjection checks the projection of patches to width d. Its bias may be nil.
+// checkProjection checks the projection of RGB patches to width d. Other libraries put the colours
+// last, and some models see one channel or four. The bias may be nil.
 func checkProjection(weight, bias *weights.Tensor, d int) error {
-	if err := checkShape(weight, fmt.Sprintf("[%d, C, p, p]", d), d, anySize, anySize, anySize); err != nil || bias == nil {
+	want := fmt.Sprintf("[%d, 3, p, p], of RGB patches", d)
+	if err := checkShape(weight, want, d, 3, anySize, anySize); err != nil {
 		return err
+	}
+	if s := weight.Shape; s[2] != s[3] {
+		return fmt.Errorf("%s has shape %v, want %s", weights.Quote(weight.Name), s, want)
+	}
+	if bias == nil {
+		return nil
 	}
 	return checkShape(bias, fmt.Sprintf("[%d]", d), d)
 }

@@ -60,25 +60,30 @@ func (m *Backbone) LoadWeights(f weights.File, o *LoadOptions) (*nn.LoadReport, 
 	report, err := ps.LoadWith(f, nn.LoadOptions{
 		Keep:   func(param string) bool { return left(param, inFile) },
 		Ignore: func(key string) bool { return left(key, inModel) },
-		Adapt: func(name string, from []int, data []float32, want []int) []float32 {
-			switch {
-			case o.ResizePositions && strings.HasSuffix(name, ".pos_emb"):
-				how := vit.Bicubic
-				if strings.HasPrefix(name, "output_adapters.") {
-					how = vit.Bilinear
-				}
-				return resizePositions(from, data, want, how)
-			case o.PadClasses && strings.HasSuffix(name, ".class_emb.weight") &&
-				len(from) == 2 && len(want) == 2 && from[1] == want[1] && from[0] < want[0]:
-				return append(data, ps.Get(name).Data[len(data):]...)
-			}
-			return nil
-		},
+		Adapt:  m.adapt(o),
 	})
 	if err == nil {
 		m.PositionsChanged()
 	}
 	return report, err
+}
+
+// adapt returns a function for nn.LoadOptions.Adapt.
+func (m *Backbone) adapt(o *LoadOptions) func(name string, from []int, data []float32, want []int) []float32 {
+	return func(name string, from []int, data []float32, want []int) []float32 {
+		switch {
+		case o.ResizePositions && strings.HasSuffix(name, ".pos_emb"):
+			how := vit.Bicubic
+			if strings.HasPrefix(name, "output_adapters.") {
+				how = vit.Bilinear
+			}
+			return resizePositions(from, data, want, how)
+		case o.PadClasses && strings.HasSuffix(name, ".class_emb.weight") &&
+			len(from) == 2 && len(want) == 2 && from[1] == want[1] && from[0] < want[0]:
+			return append(data, m.Params.Get(name).Data[len(data):]...)
+		}
+		return nil
+	}
 }
 
 // inputAdapterOf returns the modality of a key of an input adapter, else "".
@@ -91,9 +96,14 @@ func inputAdapterOf(key string) string {
 	return ""
 }
 
+// resizable reports whether resizePositions can make a table of shape want from one of shape from.
+func resizable(from, want []int) bool {
+	return len(from) == 4 && len(want) == 4 && from[0] == 1 && want[0] == 1 && from[1] == want[1] && !slices.Contains(from, 0)
+}
+
 // resizePositions returns a table [1, D, nh, nw] as [1, D, th, tw], or nil for other shapes.
 func resizePositions(from []int, data []float32, want []int, how vit.Resampling) []float32 {
-	if len(from) != 4 || len(want) != 4 || from[0] != 1 || want[0] != 1 || from[1] != want[1] || slices.Contains(from, 0) {
+	if !resizable(from, want) {
 		return nil
 	}
 	dim, n := want[1], want[2]*want[3]

@@ -115,6 +115,9 @@ func (ps *Params) All() []*Param { return ps.list }
 // Get returns the parameter of that name, or nil.
 func (ps *Params) Get(name string) *Param { return ps.index[name] }
 
+// Has reports whether a parameter has that name or that second name.
+func (ps *Params) Has(name string) bool { return ps.index[name] != nil || ps.isAlias[name] }
+
 // Count returns the number of trained values.
 func (ps *Params) Count() int {
 	n := 0

@@ -243,38 +243,12 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
 	}
 	if len(dropped) > 0 {
-		e.logf("left out, without a counterpart: %s", strings.Join(groups(dropped), ", "))
+		e.logf("left out, without a counterpart: %s", strings.Join(weights.Groups(dropped), ", "))
 	}
 	if to == "timm" {
 		e.logf("added norm.weight (ones) and norm.bias (zeros), a norm that MultiMAE does not have")
 	}
 	return out, nil
-}
-
-// groups shortens a list of keys of a file to one entry for each module, and to a hundred of them.
-func groups(keys []string) []string {
-	const most = 100
-	var list []string
-	left := 0
-	for _, key := range keys {
-		if parts := strings.SplitN(key, ".", 3); len(parts) == 3 {
-			key = parts[0] + "." + parts[1] + ".*"
-		}
-		if len(key) > 100 || printable(key) != key {
-			key = weights.Quote(key)
-		}
-		switch {
-		case len(list) > 0 && list[len(list)-1] == key:
-		case len(list) < most:
-			list = append(list, key)
-		default:
-			left++
-		}
-	}
-	if left > 0 {
-		list = append(list, fmt.Sprintf("and %d more", left))
-	}
-	return list
 }
 
 // writeFolder writes a model folder after checking that the configuration fits the weights.

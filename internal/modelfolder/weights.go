@@ -21,6 +21,10 @@ const (
 	WeightsFile = "model.safetensors"
 )
 
+// MetaConfig is the key under which the metadata of a file of weights has the content of the
+// config.json of its model.
+const MetaConfig = "gomae_config"
+
 // otherWeights are names of PyTorch checkpoints that a folder may have instead of WeightsFile.
 var otherWeights = []string{"pytorch_model.bin", "model.pth"}
 
@@ -72,7 +76,7 @@ func Save(dir string, config []byte, tensors []weights.Tensor) error {
 	if err := atomicfile.MkdirAll(dir); err != nil {
 		return err
 	}
-	if err := SaveWeights(dir, tensors, nil); err != nil {
+	if err := SaveWeights(dir, tensors, map[string]string{MetaConfig: string(config)}); err != nil {
 		return err
 	}
 	return SaveConfig(dir, config)

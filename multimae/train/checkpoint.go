@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/nn/weights"
@@ -85,7 +86,7 @@ func (tr *Trainer) Save(path string) error {
 const (
 	metaOptimizerSteps = "gomae_optimizer_steps"
 	metaUpdates        = "gomae_optimizer_updates" // of each trained parameter, in order
-	metaConfig         = "gomae_config"            // the config.json
+	metaConfig         = modelfolder.MetaConfig    // the config.json
 )
 
 // tensors lists the state under the keys of a checkpoint.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -40,4 +42,31 @@ func shorten(s string) string {
 		n--
 	}
 	return s[:n] + "…"
+}
+
+// Groups shortens a list of names of tensors for people: to one entry for each module of the first
+// two levels, such as "encoder.0.*", and to a hundred of them.
+func Groups(names []string) []string {
+	const most, longest = 100, 100
+	var list []string
+	left := 0
+	for _, name := range names {
+		if parts := strings.SplitN(name, ".", 3); len(parts) == 3 {
+			name = parts[0] + "." + parts[1] + ".*"
+		}
+		if len(name) > longest || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			name = Quote(name)
+		}
+		switch {
+		case len(list) > 0 && list[len(list)-1] == name:
+		case len(list) < most:
+			list = append(list, name)
+		default:
+			left++
+		}
+	}
+	if left > 0 {
+		list = append(list, fmt.Sprintf("and %d more", left))
+	}
+	return list
 }

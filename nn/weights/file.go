@@ -62,7 +62,7 @@ func (f *file) Close() error {
 }
 
 func (f *file) Float32(name string) ([]float32, error) {
-	v, err := f.find(name, floatDTypes, "Int64")
+	v, err := f.find(name, floatDTypes)
 	if err != nil {
 		return nil, err
 	}
@@ -71,12 +71,12 @@ func (f *file) Float32(name string) ([]float32, error) {
 }
 
 func (f *file) ReadFloat32(name string, dst []float32) error {
-	v, err := f.find(name, floatDTypes, "Int64")
+	v, err := f.find(name, floatDTypes)
 	if err != nil {
 		return err
 	}
 	if len(dst) != v.count {
-		return fmt.Errorf("%s: tensor %s has shape %v, %d values; the destination holds %d", f.label, Quote(name), v.shape, v.count, len(dst))
+		return badLength(f.label, name, v.shape, v.count, len(dst))
 	}
 	return f.convert(name, v, func(first int, b []byte) error {
 		toFloat32(v.dtype, dst[first:], b)
@@ -85,7 +85,7 @@ func (f *file) ReadFloat32(name string, dst []float32) error {
 }
 
 func (f *file) Float64(name string) ([]float64, error) {
-	v, err := f.find(name, floatDTypes, "Int64")
+	v, err := f.find(name, floatDTypes)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func (f *file) Float64(name string) ([]float64, error) {
 }
 
 func (f *file) Int64(name string) ([]int64, error) {
-	v, err := f.find(name, intDTypes, "Float32 or Float64")
+	v, err := f.find(name, intDTypes)
 	if err != nil {
 		return nil, err
 	}
@@ -123,17 +123,16 @@ func (f *file) uint8(name string) ([]uint8, error) {
 	})
 }
 
-// find returns a tensor whose element type is one of allowed. The others are read by the method
-// other.
-func (f *file) find(name string, allowed []string, other string) (*view, error) {
+// find returns a tensor whose element type is one of allowed.
+func (f *file) find(name string, allowed []string) (*view, error) {
 	v := f.byName[name]
 	switch {
 	case v == nil:
-		return nil, fmt.Errorf("%s: no tensor %s in this file", f.label, Quote(name))
+		return nil, noTensor(f.label, name)
 	case readSizes[v.dtype] == 0:
 		return nil, fmt.Errorf("%s: reading tensor %s of %s is %w; save it as F32", f.label, Quote(name), v.dtype, ErrUnsupported)
 	case !slices.Contains(allowed, v.dtype):
-		return nil, fmt.Errorf("%s: tensor %s has dtype %s, want one of %v; other types are read with %s", f.label, Quote(name), v.dtype, allowed, other)
+		return nil, otherDType(f.label, name, v.dtype, allowed)
 	}
 	return v, nil
 }
@@ -144,4 +143,22 @@ func (f *file) convert(name string, v *view, convert func(first int, b []byte) e
 		return fmt.Errorf("%s: tensor %s: %w", f.label, Quote(name), err)
 	}
 	return nil
+}
+
+// The errors about a tensor that is asked for in a way it cannot be read.
+
+func noTensor(label, name string) error {
+	return fmt.Errorf("%s: no tensor %s in this file", label, Quote(name))
+}
+
+func otherDType(label, name, dtype string, want []string) error {
+	other := "Int64"
+	if IsFloat(dtype) {
+		other = "Float32 or Float64"
+	}
+	return fmt.Errorf("%s: tensor %s has dtype %s, want one of %v; this one is read with %s", label, Quote(name), dtype, want, other)
+}
+
+func badLength(label, name string, shape []int, count, got int) error {
+	return fmt.Errorf("%s: tensor %s has shape %v, %d values; the destination holds %d", label, Quote(name), shape, count, got)
 }
