@@ -21,6 +21,10 @@ type Batch struct {
 	// Classes holds for each modality of KindClasses ids [B, H/s, W/s]. IDIgnored and IDPadding
 	// mark pixels without a class.
 	Classes map[string][]int32
+	// Valid says for modalities of Images which pixels were measured, [B, H/s, W/s]. All pixels of
+	// a modality without an entry were. The channels of others are 0. No loss looks at them, and
+	// Model.DrawMasks never shows a patch that has no other pixels.
+	Valid map[string][]bool
 }
 
 func (b *Batch) has(modality string) bool {
@@ -40,7 +44,46 @@ func (b *Batch) Slice(from, to int) *Batch {
 		n := len(x) / b.Size
 		part.Classes[name] = x[from*n : to*n]
 	}
+	if b.Valid != nil {
+		part.Valid = map[string][]bool{}
+	}
+	for name, x := range b.Valid {
+		n := len(x) / b.Size
+		part.Valid[name] = x[from*n : to*n]
+	}
 	return part
+}
+
+// validPatch is Valid of one patch. The zero value says that all of its pixels are valid.
+type validPatch struct {
+	pixels  []bool // from the first pixel of the patch on; nil means that all are valid
+	w, side int
+}
+
+// validPatch returns Valid of a patch of side·side pixels of a modality of sample s.
+func (b *Batch) validPatch(modality string, stride, side, s, patch int) validPatch {
+	all := b.Valid[modality]
+	if all == nil {
+		return validPatch{}
+	}
+	h, w := b.H/stride, b.W/stride
+	y, x := patch/(w/side)*side, patch%(w/side)*side
+	return validPatch{all[(s*h+y)*w+x:], w, side}
+}
+
+// at reports whether pixel i is valid, row by row, in any channel of a patch [C, side, side].
+func (v validPatch) at(i int) bool {
+	return v.pixels == nil || v.pixels[i/v.side%v.side*v.w+i%v.side]
+}
+
+// count returns the number of valid pixels.
+func (v validPatch) count() (n int) {
+	for i := range v.side * v.side {
+		if v.at(i) {
+			n++
+		}
+	}
+	return n
 }
 
 // names returns the modalities of the batch, sorted.
@@ -70,6 +113,15 @@ func (m *Backbone) Check(b *Batch) error {
 	for _, name := range b.names() {
 		if c.Input(name) == nil {
 			return fmt.Errorf("batch: modality %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, c.Inputs.Names()))
+		}
+	}
+	for name, valid := range b.Valid {
+		in := c.Input(name)
+		if _, ok := b.Images[name]; !ok || in == nil {
+			return fmt.Errorf("batch: Valid has modality %q, which Images lacks", name)
+		}
+		if want, ok := sizes.Product(b.Size, b.H/in.Stride, b.W/in.Stride); !ok || len(valid) != want {
+			return fmt.Errorf("batch: modality %q has %d pixels in Valid, want %d×%d×%d", name, len(valid), b.Size, b.H/in.Stride, b.W/in.Stride)
 		}
 	}
 	present := m.Present(b)

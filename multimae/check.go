@@ -120,6 +120,14 @@ func (c *BackboneConfig) checkInput(m *Input) error {
 	default:
 		return fmt.Errorf("kind: got %q, want %q or %q", m.Kind, KindImage, KindClasses)
 	}
+	if len(m.Invalid) > 0 && (m.Kind != KindImage || m.Channels != 1) {
+		return fmt.Errorf("invalid: only inputs of kind %q with one channel have invalid values; remove it", KindImage)
+	}
+	for _, v := range m.Invalid {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("invalid: got %g, want finite numbers", v)
+		}
+	}
 	switch m.Normalize {
 	case "", NormalizeStandardize, NormalizeNone:
 	case NormalizeImageNet:

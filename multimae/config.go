@@ -56,6 +56,9 @@ type Input struct {
 	// Normalize is how pixels of KindImage are normalised: NormalizeImageNet, NormalizeStandardize
 	// or NormalizeNone. Normalization says what "" means.
 	Normalize string `json:"normalize,omitempty"`
+	// Invalid are the stored values that mark a pixel without a measurement, of KindImage with one
+	// channel: 0 and 65535 for many depth cameras. See Batch.Valid.
+	Invalid []float64 `json:"invalid,omitempty"`
 }
 
 // How pixels are normalised for a model, and its predictions.

@@ -15,7 +15,8 @@ import (
 // A loss is the mean over the masked patches of a sample, and then over the samples that have any:
 // a sample without a masked patch contributes neither loss nor gradient. All patches count where
 // Output.LossOnUnmasked is set and where the task of the output is not an input. Pixels with the
-// ids IDPadding and IDIgnored never count.
+// ids IDPadding and IDIgnored, and those that are not Batch.Valid, never count: then the mean is
+// over the pixels that do.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks) ([]*tensor.Tensor, error) {
 	return m.PartLosses(t, preds, b, masks, nil)
 }
@@ -73,7 +74,10 @@ func (m *Model) LossSamples(b *Batch, masks *Masks) []int {
 					continue
 				}
 				if o.Loss != LossCrossEntropy {
-					return true
+					if b.Valid[o.Task] == nil || b.validPatch(o.Task, o.Stride, side, s, patch).count() > 0 {
+						return true
+					}
+					continue
 				}
 				vit.Patch(ids, b.Classes[o.Task][s*h*w:][:h*w], 1, h, w, side, patch)
 				if slices.ContainsFunc(ids, func(id int32) bool { return int(id) < o.Channels }) {
@@ -111,7 +115,19 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 			weights[r] = 1
 		}
 	}
-	meanBySample(weights, b.Size, of)
+	valid := func(r int) validPatch { return b.validPatch(o.Task, o.Stride, side, r/n, r%n) }
+	if b.Valid[o.Task] == nil {
+		meanBySample(weights, b.Size, of)
+	} else {
+		pixels := t.Ints(len(weights))
+		for r, w := range weights {
+			pixels[r] = 0
+			if w != 0 {
+				pixels[r] = int32(valid(r).count())
+			}
+		}
+		meanOfPixels(weights, pixels, side*side, b.Size, of)
+	}
 
 	h, w := b.H/o.Stride, b.W/o.Stride
 	images, image := b.Images[o.Task], o.Channels*h*w
@@ -122,8 +138,14 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 		}
 		x := target[r*patch:][:patch]
 		vit.Patch(x, images[r/n*image:][:image], o.Channels, h, w, side, r%n)
+		v := valid(r)
 		if o.Loss == LossNormMSE {
-			standardizePatch(x)
+			standardizePatch(x, v)
+		}
+		for i := range x {
+			if v.pixels != nil && !v.at(i) { // without a distance there is neither loss nor gradient
+				x[i] = pred.Data[r*patch+i]
+			}
 		}
 	})
 	distance := tensor.L2
@@ -131,6 +153,35 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 		distance = tensor.L1
 	}
 	return tensor.RegressionLoss(t, pred, target, weights, distance)
+}
+
+// meanOfPixels is meanBySample where only some of the size pixels of a patch count, and all of these
+// alike: as many as pixels says for each patch. Its loss is the mean over all of them, to which the
+// others add 0.
+func meanOfPixels(weights []float32, pixels []int32, of, size, samples int) {
+	n := len(weights) / size
+	counted := func(s int) (k int) {
+		for _, p := range pixels[s*n:][:n] {
+			k += int(p)
+		}
+		return k
+	}
+	if samples == 0 {
+		for s := range size {
+			if counted(s) > 0 {
+				samples++
+			}
+		}
+	}
+	for s := range size {
+		k := counted(s)
+		for i := s * n; i < (s+1)*n; i++ {
+			weights[i] = 0
+			if pixels[i] != 0 {
+				weights[i] = float32(float64(of) / (float64(k) * float64(samples)))
+			}
+		}
+	}
 }
 
 // classLoss returns the cross-entropy of a class map for logits [B, n, classes·side·side], by the
@@ -185,18 +236,24 @@ func meanBySample(weights []float32, size, samples int) {
 }
 
 // standardizePatch brings the values of a patch, all channels together, to mean 0 and unbiased
-// variance 1, as in He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022).
-func standardizePatch(x []float32) {
+// variance 1, as in He et al., "Masked Autoencoders Are Scalable Vision Learners" (2022). Only the
+// valid pixels count.
+func standardizePatch(x []float32, valid validPatch) {
 	const eps = 1e-6
-	mean, variance := 0.0, 0.0
-	for _, v := range x {
-		mean += float64(v)
+	mean, variance, n := 0.0, 0.0, 0
+	for i, v := range x {
+		if valid.at(i) {
+			mean += float64(v)
+			n++
+		}
 	}
-	mean /= float64(len(x))
-	for _, v := range x {
-		variance += (float64(v) - mean) * (float64(v) - mean)
+	mean /= float64(max(1, n))
+	for i, v := range x {
+		if valid.at(i) {
+			variance += (float64(v) - mean) * (float64(v) - mean)
+		}
 	}
-	variance /= float64(max(1, len(x)-1))
+	variance /= float64(max(1, n-1))
 	r := 1 / math.Sqrt(variance+eps)
 	for i, v := range x {
 		x[i] = float32((float64(v) - mean) * r)

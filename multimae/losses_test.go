@@ -217,7 +217,7 @@ func TestStandardizePatch(t *testing.T) {
 		{[]float32{-1, 1}, []float32{float32(-1 / math.Sqrt(2+1e-6)), float32(1 / math.Sqrt(2+1e-6))}}, // unbiased: 2
 	} {
 		x := slices.Clone(c.x)
-		standardizePatch(x)
+		standardizePatch(x, validPatch{})
 		testkit.SameBits(t, fmt.Sprint(c.x), x, c.want)
 	}
 }

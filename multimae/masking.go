@@ -44,11 +44,66 @@ func DrawMasks(rng *nn.RNG, size int, inputs []string, patches int, o MaskOption
 // Draw is DrawMasks into m, whose memory it reuses: a training loop then allocates nothing that
 // grows with the batch. After an error m is unchanged.
 func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions) error {
+	return m.draw(rng, size, inputs, patches, o, nil)
+}
+
+// DrawMasks draws masks for what the batch has of the model's inputs, as training does, into masks,
+// whose memory it reuses. visible is the number of visible tokens of each sample; 0 means that of
+// the configuration.
+//
+// A patch without a valid pixel (see Batch.Valid) is not drawn. Where a sample has fewer other
+// patches than visible, so many are visible in every sample. Only a sample that has no other patch
+// at all shows what it has.
+func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) error {
+	if err := m.Check(b); err != nil {
+		return err
+	}
+	nh, nw := m.Config.Grid(b.H, b.W)
+	present := m.Present(b)
+	o := m.Config.MaskOptions(present)
+	if visible != 0 {
+		o.Visible = visible
+	}
+	return masks.draw(rng, b.Size, present, nh*nw, o, m.blanks(b, present))
+}
+
+// blanks says which tokens are not drawn, by sample, number of the modality, and patch. Nil means
+// none.
+type blanks func(s, input, patch int) bool
+
+// blanks returns those of the batch: patches without a valid pixel.
+func (m *Backbone) blanks(b *Batch, inputs []string) blanks {
+	if len(b.Valid) == 0 {
+		return nil
+	}
+	return func(s, input, patch int) bool {
+		in := m.config.Input(inputs[input])
+		return b.Valid[in.Name] != nil && b.validPatch(in.Name, in.Stride, m.config.PatchSize/in.Stride, s, patch).count() == 0
+	}
+}
+
+// others returns how many tokens of a sample are not blank, but no more than most.
+func (b blanks) others(s, inputs, patches, most int) (n int) {
+	for t := 0; t < inputs*patches && n < most; t++ {
+		if b == nil || !b(s, t/patches, t%patches) {
+			n++
+		}
+	}
+	return n
+}
+
+// draw is Draw without the blank tokens.
+func (m *Masks) draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions, blank blanks) error {
 	if err := checkTokens(size, inputs, patches, o.Visible, "num_encoded_tokens"); err != nil {
 		return err
 	}
 	if err := checkAlphas(o.Alphas, len(inputs)); err != nil {
 		return err
+	}
+	for b := range size {
+		if n := blank.others(b, len(inputs), patches, o.Visible); n > 0 {
+			o.Visible = n
+		}
 	}
 	m.resize(size, inputs, patches, o.Visible)
 	allowed := make([]bool, len(inputs))
@@ -63,7 +118,11 @@ func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o Mask
 		for i := range noise {
 			noise[i] = rng.Float64()
 		}
-		copy(m.visible(b), selectTokens(order, counts, allowed, o.Visible, noise))
+		hidden := func(input, patch int) bool { return blank != nil && blank(b, input, patch) }
+		if blank.others(b, len(inputs), patches, 1) == 0 {
+			hidden = func(int, int) bool { return false }
+		}
+		copy(m.visible(b), selectTokens(order, counts, allowed, o.Visible, noise, hidden))
 	}
 	m.hideOthers()
 	return nil
@@ -115,7 +174,8 @@ func tokenCounts(counts []int, shares []float64, visible int) {
 }
 
 // selectTokens chooses the visible tokens of one sample and returns their numbers in the encoder's
-// order, a random permutation. All chance comes from noise, uniform numbers in [0, 1).
+// order, a random permutation. All chance comes from noise, uniform numbers in [0, 1). It never
+// chooses hidden tokens, beside which there are at least visible others.
 //
 // From each allowed modality m it chooses counts[m] patches, or all if there are fewer, uniformly
 // without replacement. If these are too many, it drops the surplus uniformly; if they are too few,
@@ -124,7 +184,7 @@ func tokenCounts(counts []int, shares []float64, visible int) {
 //
 // order is scratch for all M·P tokens and holds the result at its front. noise needs as many
 // numbers as visible and the larger of visible and the sum of counts together.
-func selectTokens(order []int32, counts []int, allowed []bool, visible int, noise []float64) []int32 {
+func selectTokens(order []int32, counts []int, allowed []bool, visible int, noise []float64, hidden func(input, patch int) bool) []int32 {
 	patches := len(order) / len(counts)
 	// Of the tokens considered so far, order[:end], those in order[:chosen] are chosen.
 	chosen, end := 0, 0
@@ -132,13 +192,13 @@ func selectTokens(order []int32, counts []int, allowed []bool, visible int, nois
 		if !allowed[m] {
 			continue
 		}
-		tokens := fillTokens(order[end:end+patches], m)
-		n = min(n, patches)
+		tokens := fillTokens(order[end:end+patches], m, hidden)
+		n = min(n, len(tokens))
 		noise = sampleFront(tokens, n, noise)
 		for i := range n {
 			order[chosen+i], tokens[i] = tokens[i], order[chosen+i]
 		}
-		chosen, end = chosen+n, end+patches
+		chosen, end = chosen+n, end+len(tokens)
 	}
 	if chosen < visible {
 		n := min(visible, end) - chosen
@@ -148,11 +208,10 @@ func selectTokens(order []int32, counts []int, allowed []bool, visible int, nois
 	if chosen < visible { // the allowed modalities have no more
 		for m := range counts {
 			if !allowed[m] {
-				fillTokens(order[end:end+patches], m)
-				end += patches
+				end += len(fillTokens(order[end:end+patches], m, hidden))
 			}
 		}
-		noise = sampleFront(order[chosen:], visible-chosen, noise)
+		noise = sampleFront(order[chosen:end], visible-chosen, noise)
 		chosen = visible
 	}
 	// Sampling from the chosen tokens puts them in random order and leaves the surplus behind.
@@ -160,12 +219,17 @@ func selectTokens(order []int32, counts []int, allowed []bool, visible int, nois
 	return order[:visible]
 }
 
-// fillTokens fills dst with the numbers of modality m's tokens in order.
-func fillTokens(dst []int32, m int) []int32 {
+// fillTokens fills dst with the numbers of modality m's tokens in order, and returns it without
+// the hidden ones.
+func fillTokens(dst []int32, m int, hidden func(input, patch int) bool) []int32 {
+	n := 0
 	for p := range dst {
-		dst[p] = int32(m*len(dst) + p)
+		if !hidden(m, p) {
+			dst[n] = int32(m*len(dst) + p)
+			n++
+		}
 	}
-	return dst
+	return dst[:n]
 }
 
 // sampleFront moves n elements of s, drawn uniformly without replacement, to its front in random

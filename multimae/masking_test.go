@@ -334,7 +334,7 @@ func TestSelectTokens(t *testing.T) {
 				for i := range noise {
 					noise[i] = r.Float64()
 				}
-				keep := selectTokens(order, c.counts, c.allowed, c.visible, noise)
+				keep := selectTokens(order, c.counts, c.allowed, c.visible, noise, func(int, int) bool { return false })
 				sorted := slices.Clone(keep)
 				slices.Sort(sorted)
 				set := fmt.Sprint(sorted)

@@ -68,7 +68,9 @@ func AllVisible(size int, inputs []string, patches int) (*Masks, error) {
 	m := new(Masks)
 	m.resize(size, inputs, patches, n)
 	for b := range size {
-		fillTokens(m.visible(b), 0)
+		for j := range m.visible(b) {
+			m.visible(b)[j] = int32(j)
+		}
 	}
 	m.hideOthers()
 	return m, nil

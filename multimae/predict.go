@@ -119,15 +119,9 @@ func (m *Model) predictMasks(b *Batch, o *PredictOptions) (*Masks, error) {
 	case o.Visible == 0:
 		return m.allVisible(b)
 	}
-	if err := m.Check(b); err != nil {
-		return nil, err
-	}
-	nh, nw := m.Config.Grid(b.H, b.W)
-	present := m.Present(b)
-	mo := m.Config.MaskOptions(present)
-	mo.Visible = o.Visible
 	rng := nn.NewRNG(o.Seed, nn.Hash("predict"))
-	return DrawMasks(&rng, b.Size, present, nh*nw, mo)
+	masks := new(Masks)
+	return masks, m.DrawMasks(masks, &rng, b, o.Visible)
 }
 
 // predicted returns patches [B, nh·nw, C·p·p] as images.

@@ -68,7 +68,7 @@ type EvaluateOptions struct {
 // them.
 func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o EvaluateOptions, workers int) (*Trivial, error) {
 	tv := &Trivial{map[string][]float64{}, map[string][]float64{}}
-	values := map[string]float64{} // number of values of each channel
+	values := map[string]float64{} // number of values of all channels
 	_, err := batches(ctx, ds, o.Samples, workers, o.SkipBad, func(_ int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
@@ -89,11 +89,13 @@ func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o Eval
 				if tv.means[in.Name] == nil {
 					tv.means[in.Name] = make([]float64, in.Channels)
 				}
-				plane := len(pix) / (b.Size * in.Channels)
+				plane, valid := len(pix)/(b.Size*in.Channels), b.Valid[in.Name]
 				for k, v := range pix {
-					tv.means[in.Name][k/plane%in.Channels] += float64(v)
+					if valid == nil || valid[k/(plane*in.Channels)*plane+k%plane] {
+						tv.means[in.Name][k/plane%in.Channels] += float64(v)
+						values[in.Name]++
+					}
 				}
-				values[in.Name] += float64(plane * b.Size)
 			}
 		}
 		return nil
@@ -103,7 +105,7 @@ func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o Eval
 	}
 	for name, means := range tv.means {
 		for k := range means {
-			means[k] /= values[name]
+			means[k] /= max(1, values[name]/float64(len(means)))
 		}
 	}
 	for _, counts := range tv.logs {
@@ -149,11 +151,9 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 			return err
 		}
 		t.Reset()
-		nh, nw := c.Grid(b.H, b.W)
 		r := nn.NewRNG(o.Seed, streamVal, uint64(from))
-		present := m.Present(b)
-		masks, err := multimae.DrawMasks(&r, b.Size, present, nh*nw, c.MaskOptions(present))
-		if err != nil {
+		masks := new(multimae.Masks)
+		if err := m.DrawMasks(masks, &r, b, 0); err != nil {
 			return err
 		}
 		preds, err := m.Forward(t, b, masks, nil)
@@ -240,7 +240,8 @@ func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multima
 		p := c.PatchSize / o.Stride
 		h, w, n, f := b.H/o.Stride, b.W/o.Stride, masks.Patches, o.Channels*p*p
 		what := figure(c, o)
-		ids, pix := make([]int32, p*p), make([]float32, f)
+		ids, pix, valid := make([]int32, p*p), make([]float32, f), make([]bool, p*p)
+		all := b.Valid[o.Task]
 		samples := 0.0
 		for s := range b.Size {
 			mask, before := masks.Task(s, o.Task), y.count
@@ -254,7 +255,10 @@ func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multima
 					y.accuracy(pred, ids, o.Channels)
 				} else {
 					vit.Patch(pix, b.Images[o.Task][s*o.Channels*h*w:][:o.Channels*h*w], o.Channels, h, w, p, patch)
-					y.distance(pred, pix, p*p, what)
+					if all != nil {
+						vit.Patch(valid, all[s*h*w:][:h*w], 1, h, w, p, patch)
+					}
+					y.distance(pred, pix, valid, all == nil, what)
 				}
 			}
 			if y.count > before {
@@ -290,8 +294,13 @@ func (y *tally) accuracy(logits []float32, ids []int32, classes int) {
 	}
 }
 
-func (y *tally) distance(pred, pix []float32, pp int, figure string) {
+// distance adds the errors of the valid pixels of a patch, or of all.
+func (y *tally) distance(pred, pix []float32, valid []bool, all bool, figure string) {
+	pp := len(valid)
 	for k, v := range pred {
+		if !all && !valid[k%pp] {
+			continue
+		}
 		e := float64(v - pix[k])
 		if figure == FigurePSNR {
 			e *= float64(images.ImageNetStd[k/pp])
