@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,6 +69,49 @@ func (c *classCount) name(id int) string {
 	return ""
 }
 
+// numberList is the value of -depth-invalid.
+type numberList []float64
+
+func (l *numberList) String() string {
+	var words []string
+	for _, v := range *l {
+		words = append(words, strconv.FormatFloat(v, 'g', -1, 64))
+	}
+	return strings.Join(words, ",")
+}
+
+func (l *numberList) Set(s string) error {
+	*l = nil
+	for word := range strings.SplitSeq(s, ",") {
+		v, err := strconv.ParseFloat(strings.TrimSpace(word), 64)
+		if err != nil || math.IsNaN(v) || math.IsInf(v, 0) {
+			return errors.New("want numbers separated by commas, such as 0,65535")
+		}
+		*l = append(*l, v)
+	}
+	return nil
+}
+
+// depthInvalidFlag adds the flag that lists the values of depth that are no measurements.
+func depthInvalidFlag(fs *flag.FlagSet) *numberList {
+	l := new(numberList)
+	fs.Var(l, "depth-invalid", "leave out pixels of depth whose stored value is one of `LIST`, such as 0,65535")
+	return l
+}
+
+// set gives the values to depth, if there are any.
+func (l *numberList) set(inputs []multimae.Input) error {
+	if l == nil || len(*l) == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(inputs, func(m multimae.Input) bool { return m.Name == "depth" })
+	if i < 0 {
+		return usagef("-depth-invalid %v: depth is not among the inputs", l)
+	}
+	inputs[i].Invalid = *l
+	return nil
+}
+
 // publishedInputs returns the modalities of the paper.
 func publishedInputs(classes int) []multimae.Input {
 	return []multimae.Input{
@@ -83,6 +127,7 @@ func dataCheckCommand(e *env) *command {
 	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means the classes of gomae render, which are shown by name")
 	inputs := fs.String("inputs", "rgb,depth,semseg", "check the modalities in `LIST`, separated by commas")
 	config := fs.String("config", "", "take modalities and classes from the model configuration `FILE`")
+	depthInvalid := depthInvalidFlag(fs)
 	asJSON := fs.Bool("json", false, "print the report as JSON")
 	return &command{
 		name:  "gomae data check",
@@ -105,6 +150,9 @@ code is 1 if there is a problem.`,
 				return err
 			}
 			in, err := checkedInputs(fs, *inputs, *config, classes.n)
+			if err == nil {
+				err = depthInvalid.set(in)
+			}
 			if err != nil {
 				return err
 			}
@@ -224,7 +272,10 @@ func (e *env) writeReport(r *data.Report, dir string, classes *classCount) error
 	}
 	for _, m := range r.Modalities {
 		if m.Raw != nil {
-			fmt.Fprintf(e.stdout, "%s: stored values %d to %d; %.2f%% are 0 and %.2f%% are 65535\n", m.Name, m.Raw.Min, m.Raw.Max, 100*m.Raw.ZeroPart, 100*m.Raw.FullPart)
+			fmt.Fprintf(e.stdout, "%s: stored values %.5g to %.5g; %.2f%% are 0 and %.2f%% are 65535\n", m.Name, m.Raw.Min, m.Raw.Max, 100*m.Raw.ZeroPart, 100*m.Raw.FullPart)
+		}
+		if m.InvalidPart > 0 {
+			fmt.Fprintf(e.stdout, "%s: %.2f%% of the pixels have no measurement and are left out\n", m.Name, 100*m.InvalidPart)
 		}
 	}
 	for _, note := range r.Notes {

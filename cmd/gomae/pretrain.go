@@ -28,6 +28,7 @@ type pretrainFlags struct {
 	seed                      uint64
 	workers                   int
 	resume, skipBad, json     bool
+	depthInvalid              *numberList
 	cpuProfile, memProfile    string
 	given                     map[string]bool // flags on the command line
 }
@@ -42,6 +43,7 @@ func pretrainCommand(e *env) *command {
 	fs.IntVar(&f.steps, "steps", 0, "train for `N` steps; 0 means as many as preset or -config say")
 	fs.IntVar(&f.batch, "batch", 0, "train on `N` samples a step; 0 means as many as preset or -config say")
 	fs.IntVar(&f.classes, "classes", 0, "semantic maps have ids below `N`; 0 means 16 for scenes and 133 (COCO) for other data")
+	f.depthInvalid = depthInvalidFlag(fs)
 	fs.Uint64Var(&f.seed, "seed", 0, "draw weights, masks, order and scenes from `SEED`")
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, or start one if there is none")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
@@ -74,6 +75,9 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 			return nil, err
 		}
 	}
+	if err := f.depthInvalid.set(c.Inputs); err != nil {
+		return nil, err
+	}
 	t := &c.Train
 	if f.steps > 0 {
 		setSteps(t, f.steps)
@@ -140,6 +144,13 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 			return contradicts("data", asked, t.Data)
 		}
 	}
+	if depth := run.Input("depth"); f.given["depth-invalid"] && (depth == nil || !slices.Equal(depth.Invalid, *f.depthInvalid)) {
+		has := "no depth"
+		if depth != nil {
+			has = fmt.Sprintf("%q", (*numberList)(&depth.Invalid).String())
+		}
+		return contradicts("depth-invalid", f.depthInvalid, has)
+	}
 	semseg := run.Input("semseg")
 	if f.given["classes"] && f.classes > 0 && (semseg == nil || semseg.NumClasses != f.classes) {
 		has := "no semantic maps"
@@ -188,6 +199,9 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	}
 	setSteps(&c.Train, run.Train.Steps)
 	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
+	if from, to := run.Input("depth"), c.Input("depth"); from != nil && to != nil {
+		to.Invalid = from.Invalid
+	}
 	key, asked, has = strictjson.Difference(c.JSON(), run.JSON())
 	return key, asked, has, nil
 }

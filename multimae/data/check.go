@@ -32,23 +32,28 @@ type Summary struct {
 	// Turned is the number of photographs that are turned as their EXIF orientation says.
 	Turned int         `json:"turned,omitempty"`
 	Sizes  []SizeCount `json:"sizes"` // the most frequent first
-	// Min, Max and Mean are over all values of an image kind, in 0..1; a class map has none.
+	// Min, Max and Mean are over the valid values of an image kind, in 0..1 unless they are stored as
+	// floating-point numbers; a class map has none.
 	Min  float64 `json:"min"`
 	Max  float64 `json:"max"`
 	Mean float64 `json:"mean"`
 	// Raw describes the stored values of depth that is standardised; nil for others.
 	Raw *Raw `json:"raw,omitempty"`
+	// InvalidPart is the share of pixels without a measurement, by their stored values and by
+	// mask_valid.
+	InvalidPart float64 `json:"invalid_part,omitempty"`
 	// Classes are the ids in class maps, ascending, with 254 and 255.
 	Classes []ClassCount `json:"classes,omitempty"`
 }
 
-// Raw describes the values of 16-bit files as they are stored. Sensors write 0 or 65535 where they
-// have measured nothing.
+// Raw describes the values of depth as they are stored. Sensors write 0 or 65535 where they have
+// measured nothing.
 type Raw struct {
-	Min      int     `json:"min"`
-	Max      int     `json:"max"`
-	ZeroPart float64 `json:"zero_part"` // share of pixels that are 0
-	FullPart float64 `json:"full_part"` // share of pixels that are 65535
+	Min      float64 `json:"min"`
+	Max      float64 `json:"max"`
+	ZeroPart float64 `json:"zero_part"`          // share of pixels that are 0
+	FullPart float64 `json:"full_part"`          // share of pixels that are 65535
+	NaNPart  float64 `json:"nan_part,omitempty"` // share of pixels that are no numbers
 }
 
 // SizeCount is a size in pixels and the number of files that have it.
@@ -81,7 +86,7 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 	if len(parts) == 0 {
 		parts = []string{dir}
 	}
-	total := newTally(len(inputs))
+	total := newTally(len(inputs) + 1) // perhaps a mask
 	for _, part := range parts {
 		complete, some, problems, err := index(part, inputs)
 		if err != nil {
@@ -95,11 +100,12 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 		}
 		r.Problems = append(r.Problems, problems...)
 	}
-	for k, m := range inputs {
+	for k, m := range withMask(parts[0], inputs) {
 		r.Modalities = append(r.Modalities, total[k].summary(&m))
 		if p := total[k].masks(filepath.Join(parts[0], m.Name)); p != nil {
 			r.Problems = append(r.Problems, *p)
 		}
+		r.Notes = append(r.Notes, total[k].holes(&m)...)
 		if t := &total[k]; 10*t.flat > t.files { // single walls are flat in any unit
 			r.Notes = append(r.Notes, fmt.Sprintf("%s: in %d of %d files the values differ so little that standardising cannot even them out; store them in a finer unit, so that they spread over 0 to 65535",
 				m.Name, t.flat, t.files))
@@ -161,7 +167,20 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 			continue
 		}
 		read[k] = p
-		own[k].count(p, &m)
+	}
+	if n := len(f.inputs) - 1; f.masked && read[n] != nil {
+		maps := map[string]*Map{}
+		for k, m := range f.inputs[:n] {
+			if read[k] != nil {
+				maps[m.Name] = read[k].m
+			}
+		}
+		hide(maps, f.inputs[:n], read[n].m)
+	}
+	for k, m := range f.inputs {
+		if read[k] != nil {
+			own[k].count(read[k], &m)
+		}
 	}
 	if p := f.sizes(i, read); p != nil {
 		problems = append(problems, *p)
@@ -173,20 +192,25 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 type tally struct {
 	files    int
 	turned   int
-	flat     int   // files whose values hardly differ
-	zero     int64 // pixels of the least value that 16 bits hold
-	full     int64 // and of the greatest
+	flat     int     // files whose values hardly differ
+	zero     int64   // pixels whose stored value is 0
+	full     int64   // or 65535
+	nan      int64   // or no number
+	least    float64 // stored value
+	most     float64
 	sizes    map[[2]int]int
 	min, max float32
 	sum      float64
 	values   int64
+	pixels   int64
+	invalid  int64 // of pixels
 	classes  [256]int64
 }
 
 func newTally(n int) []tally {
 	t := make([]tally, n)
 	for i := range t {
-		t[i] = tally{sizes: map[[2]int]int{}, min: math.MaxFloat32, max: -math.MaxFloat32}
+		t[i] = tally{sizes: map[[2]int]int{}, min: math.MaxFloat32, max: -math.MaxFloat32, least: math.Inf(1), most: math.Inf(-1)}
 	}
 	return t
 }
@@ -198,13 +222,21 @@ func (t *tally) count(p *picture, in *multimae.Input) {
 		t.turned++
 	}
 	t.sizes[[2]int{p.w, p.h}]++
-	for _, v := range m.Pix {
-		t.min, t.max = min(t.min, v), max(t.max, v)
-		t.sum += float64(v)
+	for i, v := range m.Pix {
+		if m.Valid == nil || m.Valid[i%len(m.Valid)] {
+			t.min, t.max = min(t.min, v), max(t.max, v)
+			t.sum += float64(v)
+			t.values++
+		}
 	}
-	t.values += int64(len(m.Pix))
+	t.pixels += int64(m.W * m.H)
+	for _, v := range m.Valid {
+		if !v {
+			t.invalid++
+		}
+	}
 	if measured(in) {
-		t.measure(m.Pix)
+		t.measure(p)
 	}
 	for _, id := range m.IDs {
 		t.classes[id]++
@@ -217,12 +249,16 @@ func (t *tally) add(o *tally) {
 	t.flat += o.flat
 	t.zero += o.zero
 	t.full += o.full
+	t.nan += o.nan
+	t.least, t.most = min(t.least, o.least), max(t.most, o.most)
 	for s, n := range o.sizes {
 		t.sizes[s] += n
 	}
 	t.min, t.max = min(t.min, o.min), max(t.max, o.max)
 	t.sum += o.sum
 	t.values += o.values
+	t.pixels += o.pixels
+	t.invalid += o.invalid
 	for id, n := range o.classes {
 		t.classes[id] += n
 	}
@@ -238,11 +274,10 @@ func (t *tally) summary(m *multimae.Input) Summary {
 	if t.values > 0 {
 		s.Min, s.Max, s.Mean = float64(t.min), float64(t.max), t.sum/float64(t.values)
 	}
-	if measured(m) && t.values > 0 {
-		s.Raw = &Raw{
-			Min: int(t.min * 65536), Max: int(t.max * 65536),
-			ZeroPart: float64(t.zero) / float64(t.values), FullPart: float64(t.full) / float64(t.values),
-		}
+	part := func(n int64) float64 { return float64(n) / float64(max(1, t.pixels)) }
+	s.InvalidPart = part(t.invalid)
+	if measured(m) && t.least <= t.most {
+		s.Raw = &Raw{Min: t.least, Max: t.most, ZeroPart: part(t.zero), FullPart: part(t.full), NaNPart: part(t.nan)}
 	}
 	for id, n := range t.classes {
 		if n > 0 {
@@ -257,17 +292,27 @@ func measured(m *multimae.Input) bool {
 	return m.Kind == multimae.KindImage && m.Channels == 1 && m.Normalization() == "standardize"
 }
 
-// measure counts the holes of a depth map, and the map as flat if its variance without them is below
-// the constant that images.Standardize adds, 1e-6. A map of one value only has none to lose.
-func (t *tally) measure(pix []float32) {
+// measure looks at a depth map as it is stored. It counts the map as flat if its variance without
+// holes is below the constant that images.Standardize adds, 1e-6. A map of one value only has none
+// to lose.
+func (t *tally) measure(p *picture) {
 	var n, first, sum, squares float64
-	for _, v := range pix {
-		switch v {
+	for i, v := range p.m.Pix {
+		if v != v {
+			t.nan++
+			continue
+		}
+		stored := float64(v) * p.unit
+		t.least, t.most = min(t.least, stored), max(t.most, stored)
+		switch stored {
 		case 0:
 			t.zero++
 			continue
-		case 65535. / 65536:
+		case math.MaxUint16:
 			t.full++
+			continue
+		}
+		if p.m.Valid != nil && !p.m.Valid[i] {
 			continue
 		}
 		if n == 0 {
@@ -281,6 +326,23 @@ func (t *tally) measure(pix []float32) {
 	if variance := (squares - sum*sum/n) / n; n > 0 && variance > 0 && variance < 1e-6 {
 		t.flat++
 	}
+}
+
+// holes says which values look as if they marked holes, but count as measurements.
+func (t *tally) holes(m *multimae.Input) (notes []string) {
+	if !measured(m) {
+		return nil
+	}
+	for _, v := range []struct {
+		value float64
+		n     int64
+	}{{0, t.zero}, {math.MaxUint16, t.full}} {
+		if share := float64(v.n) / float64(max(1, t.pixels)); share >= 0.001 && !slices.Contains(m.Invalid, v.value) && t.invalid == 0 {
+			notes = append(notes, fmt.Sprintf("%s: %.1f%% of the pixels are %.0f; where that means that nothing was measured, list it among the invalid values of %s, so that nothing is learnt from them",
+				m.Name, 100*share, v.value, m.Name))
+		}
+	}
+	return notes
 }
 
 // masks returns a problem if class maps, which lie in dir, hold nothing but 0 and 255.

@@ -11,18 +11,50 @@ import (
 	"github.com/gomae/gomae/nn"
 )
 
+// maskFolder is the name of the folder, beside those of the modalities, whose pictures are 0 where
+// nothing was measured.
+const maskFolder = "mask_valid"
+
+// withMask returns the modalities and, if DIR has a maskFolder that is none of them, that as one
+// more.
+func withMask(dir string, inputs []multimae.Input) []multimae.Input {
+	if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return m.Name == maskFolder }) || !isDir(filepath.Join(dir, maskFolder)) {
+		return inputs
+	}
+	return append(slices.Clip(inputs), multimae.Input{Name: maskFolder, Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: multimae.NormalizeNone})
+}
+
+// hide leaves the pixels for which mask is 0 out of the maps of measurements: of images that are not
+// photographs.
+func hide(maps map[string]*Map, inputs []multimae.Input, mask *Map) {
+	for _, in := range inputs {
+		m := maps[in.Name]
+		if m == nil || in.Kind != multimae.KindImage || in.Normalization() == multimae.NormalizeImageNet {
+			continue
+		}
+		m.Hide(func(i int) bool {
+			x, y := i%m.W*mask.W/m.W, i/m.W*mask.H/m.H
+			return mask.Pix[y*mask.W+x] == 0
+		})
+	}
+}
+
 // folder is a dataset of image files.
 type folder struct {
 	dir    string
-	inputs []multimae.Input
-	names  []string   // sorted relative names without extension, with slashes
-	exts   [][]string // [input][sample] extensions; "" where the file is missing
+	inputs []multimae.Input // with that of the maskFolder, if there is one
+	masked bool             // the last of inputs is the maskFolder
+	names  []string         // sorted relative names without extension, with slashes
+	exts   [][]string       // [input][sample] extensions; "" where the file is missing
 }
 
 // OpenFolder opens the dataset DIR/<modality>/CLASS/x.png (or jpg, jpeg), where CLASS may be any
 // folder and the files of a sample have the same relative name; their extensions may differ.
 // Samples are in the order of their names. Symbolic links are followed; hidden files and files of
 // other types are left out.
+//
+// Where there is a folder DIR/mask_valid, it has a picture for each sample that is 0 where nothing
+// was measured. Such pixels of depth, and of all other images but photographs, are not Map.Valid.
 //
 // The error lists each file that lacks a partner, up to twenty of them. The contents of files are
 // checked when they are read; Check reads them all.
@@ -109,6 +141,10 @@ func (f *folder) Sample(i int) (*Sample, error) {
 	}
 	if p := f.sizes(i, read); p != nil {
 		return nil, p
+	}
+	if n := len(f.inputs) - 1; f.masked {
+		hide(s.Maps, f.inputs[:n], read[n].m)
+		delete(s.Maps, maskFolder)
 	}
 	return s, nil
 }

@@ -42,8 +42,9 @@ func ReadImage(path string, m multimae.Input) (*Map, error) {
 // picture is what a file holds.
 type picture struct {
 	m      *Map
-	w, h   int  // of the picture as it is seen, before a reduction
-	turned bool // by its EXIF orientation
+	w, h   int     // of the picture as it is seen, before a reduction
+	turned bool    // by its EXIF orientation
+	unit   float64 // of depth: the stored value is so many times that of the map
 }
 
 func readPicture(path string, m *multimae.Input) (*picture, error) {
@@ -177,7 +178,7 @@ func decode(b []byte, m *multimae.Input) (*picture, *Problem) {
 	if prob := new(Problem); errors.As(err, &prob) {
 		return nil, prob
 	}
-	return &picture{m: out, w: w, h: h, turned: orientation > 1}, nil
+	return &picture{m: out, w: w, h: h, turned: orientation > 1, unit: 65536}, nil
 }
 
 // hasEnd reports whether b has the mark that ends a PNG or JPEG. Decoders notice a missing end in

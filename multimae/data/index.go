@@ -23,8 +23,11 @@ func index(dir string, inputs []multimae.Input) (complete, some *folder, problem
 	if _, err := os.Stat(dir); err != nil {
 		return nil, nil, nil, err
 	}
-	complete = &folder{dir: dir, inputs: inputs, exts: make([][]string, len(inputs))}
-	some = &folder{dir: dir, inputs: inputs, exts: make([][]string, len(inputs))}
+	given := len(inputs)
+	inputs = withMask(dir, inputs)
+	masked := len(inputs) > given
+	complete = &folder{dir: dir, inputs: inputs, masked: masked, exts: make([][]string, len(inputs))}
+	some = &folder{dir: dir, inputs: inputs, masked: masked, exts: make([][]string, len(inputs))}
 	files := make([]map[string]string, len(inputs)) // relative name → extension
 	union := map[string]bool{}
 	for k, m := range inputs {

@@ -97,6 +97,8 @@ func TestCheckValues(t *testing.T) {
 		}
 		return img
 	}
+	holed := depthIn
+	holed.Invalid = []float64{0, 65535}
 	for _, c := range []struct {
 		name  string
 		in    multimae.Input
@@ -105,11 +107,12 @@ func TestCheckValues(t *testing.T) {
 		notes int
 		bad   bool
 	}{
-		{"millimetres", depthIn, depth(1000, 2000, 3000, 9000), &Raw{1000, 9000, 0, 0}, 0, false},
-		{"whole metres", depthIn, depth(1, 2, 5, 7), &Raw{1, 7, 0, 0}, 1, false},
-		{"whole metres with holes", depthIn, depth(0, 65535, 5, 7), &Raw{0, 65535, 0.25, 0.25}, 1, false},
-		{"holes", depthIn, depth(0, 0, 1000, 9000), &Raw{0, 9000, 0.5, 0}, 0, false},
-		{"one value", depthIn, depth(54321), &Raw{54321, 54321, 0, 0}, 0, false},
+		{"millimetres", depthIn, depth(1000, 2000, 3000, 9000), &Raw{1000, 9000, 0, 0, 0}, 0, false},
+		{"whole metres", depthIn, depth(1, 2, 5, 7), &Raw{1, 7, 0, 0, 0}, 1, false},
+		{"whole metres with holes", depthIn, depth(0, 65535, 5, 7), &Raw{0, 65535, 0.25, 0.25, 0}, 3, false},
+		{"holes", depthIn, depth(0, 0, 1000, 9000), &Raw{0, 9000, 0.5, 0, 0}, 1, false},
+		{"holes that are known", holed, depth(0, 65535, 1000, 9000), &Raw{0, 65535, 0.25, 0.25, 0}, 0, false},
+		{"one value", depthIn, depth(54321), &Raw{54321, 54321, 0, 0, 0}, 0, false},
 		{"mask", semsegIn, ids(0, 255), nil, 0, true},
 		{"classes", semsegIn, ids(0, 1, 255), nil, 0, false},
 		{"background", semsegIn, ids(0), nil, 0, false},

@@ -69,6 +69,7 @@ func (s *Sample) check(m *multimae.Input) error {
 	case p == nil:
 		return fmt.Errorf("data: sample %s has no %s", s.Name, m.Name)
 	case p.W < 1 || p.H < 1:
+	case p.Valid != nil && len(p.Valid) != p.W*p.H:
 	case m.Kind == multimae.KindClasses && len(p.IDs) == p.W*p.H:
 		return nil
 	case m.Kind == multimae.KindImage && p.C == m.Channels && len(p.Pix) == p.C*p.W*p.H:

@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/multimae"
 )
@@ -16,6 +17,22 @@ type Map struct {
 	C, H, W int       // C is 0 for a class map
 	Pix     []float32 // image kinds: [C, H, W]
 	IDs     []uint8   // class maps: [H, W]; see multimae.IDPadding and IDIgnored
+	// Valid says for image kinds which pixels were measured, [H, W]; nil means all. Pix holds for the
+	// others what is stored, perhaps NaN. See multimae.Input.Invalid.
+	Valid []bool
+}
+
+// Hide makes the pixels for which hidden reports true, by their number in [H, W], not valid.
+func (m *Map) Hide(hidden func(i int) bool) {
+	for i := range m.H * m.W {
+		if !hidden(i) {
+			continue
+		}
+		if m.Valid == nil {
+			m.Valid = slices.Repeat([]bool{true}, m.H*m.W)
+		}
+		m.Valid[i] = false
+	}
 }
 
 // sameShape reports whether the sides of two maps have the same ratio, up to the rounding of the
@@ -55,6 +72,7 @@ func (p *Problem) Error() string {
 // channel it is an image.Gray16 (v/65536) or, unless the modality is standardised per sample, an
 // image.Gray (v/255): 8 bits would quantise depth too coarsely. A class map is an image.Gray or
 // image.Paletted whose values are ids below NumClasses, multimae.IDPadding or multimae.IDIgnored.
+// Pixels of one channel that hold one of Invalid are not valid.
 //
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
@@ -114,8 +132,19 @@ func From(img image.Image, in *multimae.Input) (*Map, error) {
 		default:
 			return bad("store it as a grey PNG without a transparent colour", "%T, expected one channel: *image.Gray16 or *image.Gray", img)
 		}
+		if len(in.Invalid) > 0 {
+			out.Hide(func(i int) bool { return slices.Contains(in.Invalid, stored(img, i%w, i/w)) })
+		}
 	}
 	return out, nil
+}
+
+// stored returns the value that pixel (x, y) of a grey image has in its file.
+func stored(img image.Image, x, y int) float64 {
+	if img, ok := img.(*image.Gray16); ok {
+		return float64(binary.BigEndian.Uint16(img.Pix[y*img.Stride+2*x:]))
+	}
+	return float64(img.(*image.Gray).Pix[y*img.(*image.Gray).Stride+x])
 }
 
 // Image is the inverse of From, up to the rounding of colour to 8 bits. Values are clamped to what

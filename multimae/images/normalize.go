@@ -40,15 +40,39 @@ func DenormalizeRGB(pix []float32) {
 // unbiased one plus 1e-6. So the model sees neither a few far outliers nor the unit of depth. If
 // fewer than two values count (n ≤ 2), the mean is that of all values and the variance is 0.
 func Standardize(pix []float32) {
-	n := len(pix)
-	if n == 0 {
-		return
+	if len(pix) > 0 {
+		m, inv := robust(pix)
+		for i, v := range pix {
+			pix[i] = (v - m) * inv
+		}
 	}
-	mean, variance := trimmedMoments(pix)
-	m, inv := float32(mean), float32(1/math.Sqrt(variance+1e-6))
+}
+
+// StandardizeValid is Standardize for the valid pixels of pix [C, n], by valid [n]. The others
+// become 0.
+func StandardizeValid(pix []float32, valid []bool) {
+	measured := make([]float32, 0, len(pix))
 	for i, v := range pix {
-		pix[i] = (v - m) * inv
+		if valid[i%len(valid)] {
+			measured = append(measured, v)
+		}
 	}
+	var m, inv float32
+	if len(measured) > 0 {
+		m, inv = robust(measured)
+	}
+	for i, v := range pix {
+		pix[i] = 0
+		if valid[i%len(valid)] {
+			pix[i] = (v - m) * inv
+		}
+	}
+}
+
+// robust returns what Standardize subtracts and then multiplies by.
+func robust(pix []float32) (mean, inv float32) {
+	m, variance := trimmedMoments(pix)
+	return float32(m), float32(1 / math.Sqrt(variance+1e-6))
 }
 
 func trimmedMoments(pix []float32) (mean, variance float64) {

@@ -25,6 +25,7 @@ func Square(w, h int) Crop {
 type Resizer struct {
 	tmp  []float32
 	x, y taps
+	mask []float32 // of masked
 }
 
 // taps are the weights along one axis of a resize: output j is the sum of weight[j*k+i] ·
@@ -100,6 +101,37 @@ func (z *Resizer) image(dst []float32, src *Map, c Crop, out int) {
 	}
 }
 
+// masked is image for a map with pixels that are not valid, which have no part in the means. A pixel
+// of dst is valid, in valid [out, out], if pixels with half of its weight are. Others are 0.
+func (z *Resizer) masked(dst []float32, valid []bool, src *Map, c Crop, out int) {
+	n := src.H * src.W
+	z.mask = resize(z.mask, out*out+(1+src.C)*n)
+	shares, mask, pix := z.mask[:out*out], z.mask[out*out:][:n], z.mask[out*out+n:]
+	clear(mask)
+	clear(pix)
+	for i, v := range src.Valid {
+		if v {
+			mask[i] = 1
+			for k := i; k < len(pix); k += n {
+				pix[k] = src.Pix[k]
+			}
+		}
+	}
+	z.image(shares, &Map{C: 1, H: src.H, W: src.W, Pix: mask}, c, out)
+	z.image(dst, &Map{C: src.C, H: src.H, W: src.W, Pix: pix}, c, out)
+	for i, share := range shares {
+		valid[i] = share >= 0.5
+		for k := i; k < len(dst); k += len(shares) {
+			switch {
+			case !valid[i]:
+				dst[k] = 0
+			case share < 1:
+				dst[k] /= share
+			}
+		}
+	}
+}
+
 func (t *taps) row(dst, src []float32, flip bool) {
 	for j, first := range t.first {
 		sum := float32(0)
@@ -146,8 +178,9 @@ func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
 
 // Place writes sample number at of a batch that has room for it. For each input that the batch has,
 // it resizes the crop to the size of the batch over the stride of the input, and normalises it for
-// the model. Pixels are averaged or interpolated linearly. Of class ids it takes the nearest, and
-// padding becomes ignored. maps must have these inputs, in the right kind.
+// the model. Pixels are averaged or interpolated linearly, the valid ones where a map has others;
+// those become 0 and are noted in b.Valid. Of class ids it takes the nearest, and padding becomes
+// ignored. maps must have these inputs, in the right kind.
 func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs []multimae.Input, c Crop) {
 	for i := range inputs {
 		m := &inputs[i]
@@ -165,18 +198,34 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 		}
 		n := m.Channels * out * out
 		dst := all[at*n:][:n]
-		z.image(dst, src, c, out)
+		var valid []bool
+		if src.Valid != nil {
+			if b.Valid == nil {
+				b.Valid = map[string][]bool{}
+			}
+			if b.Valid[m.Name] == nil {
+				b.Valid[m.Name] = slices.Repeat([]bool{true}, b.Size*out*out)
+			}
+			valid = b.Valid[m.Name][at*out*out:][:out*out]
+			z.masked(dst, valid, src, c, out)
+		} else {
+			z.image(dst, src, c, out)
+		}
 		switch m.Normalization() {
 		case "imagenet":
 			NormalizeRGB(dst)
 		case "standardize":
-			Standardize(dst)
+			if slices.Contains(valid, false) {
+				StandardizeValid(dst, valid)
+			} else {
+				Standardize(dst)
+			}
 		}
 	}
 }
 
 // Reshape makes b a batch of n samples of these inputs, of size×size pixels. It reuses the buffers
-// of b where they are large enough. The values are undefined.
+// of b where they are large enough. The values are undefined, and all pixels are valid.
 func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
 	b.Size, b.H, b.W = n, size, size
 	if b.Images == nil {
@@ -189,6 +238,13 @@ func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
 			b.Classes[m.Name] = resize(b.Classes[m.Name], n*side*side)
 		} else {
 			b.Images[m.Name] = resize(b.Images[m.Name], n*m.Channels*side*side)
+		}
+		if valid, ok := b.Valid[m.Name]; ok {
+			valid = resize(valid, n*side*side)
+			for i := range valid {
+				valid[i] = true
+			}
+			b.Valid[m.Name] = valid
 		}
 	}
 }

@@ -74,15 +74,11 @@ func (p *Pretraining) Plan() Plan {
 func (p *Pretraining) Begin(b *multimae.Batch, step int) error {
 	m, now := p.Model, p.current
 	c := m.Config
-	if err := m.Check(b); err != nil {
-		return err
-	}
-	nh, nw := c.Grid(b.H, b.W)
 	draw := nn.NewRNG(c.Train.Seed, streamMasks, uint64(step))
-	present := m.Present(b)
-	if err := now.masks.Draw(&draw, b.Size, present, nh*nw, c.MaskOptions(present)); err != nil {
+	if err := m.DrawMasks(&now.masks, &draw, b, 0); err != nil {
 		return err
 	}
+	present := m.Present(b)
 	if !slices.ContainsFunc(c.Outputs, func(o multimae.Output) bool { return slices.Contains(present, o.Task) }) {
 		return fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
 	}

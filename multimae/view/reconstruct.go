@@ -72,10 +72,8 @@ type painter struct {
 func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
 	present := p.m.Present(p.b)
 	nh, nw := p.m.Config.Grid(p.b.H, p.b.W)
-	mo := p.m.Config.MaskOptions(present)
-	mo.Visible = min(p.o.Visible, len(present)*nh*nw)
-	masks, err := multimae.DrawMasks(r, 1, present, nh*nw, mo)
-	if err != nil {
+	masks := new(multimae.Masks)
+	if err := p.m.DrawMasks(masks, r, p.b, min(p.o.Visible, len(present)*nh*nw)); err != nil {
 		return Section{}, err
 	}
 	preds, err := p.predict(masks)
@@ -158,14 +156,21 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 	return pictures, nil
 }
 
-// truth returns the picture of a modality of the sample.
+// truth returns the picture of a modality of the sample. Pixels without a measurement are black, as
+// those without a class are.
 func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	h, w := p.b.H/in.Stride, p.b.W/in.Stride
 	if in.Kind == multimae.KindClasses {
 		return images.Classes(p.b.Classes[in.Name], h, w)
 	}
 	pix := p.b.Images[in.Name]
-	return images.Pixels(pix, h, w, in.Normalization(), pix)
+	img := images.Pixels(pix, h, w, in.Normalization(), pix)
+	for i, valid := range p.b.Valid[in.Name] {
+		if !valid {
+			img.SetRGBA(i%w, i/w, images.ClassColor(multimae.IDIgnored))
+		}
+	}
+	return img
 }
 
 // paste copies the visible patches of from over to.

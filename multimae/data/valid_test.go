@@ -1,0 +1,106 @@
+package data
+
+import (
+	"context"
+	"errors"
+	"image"
+	"image/color"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+)
+
+// write writes a file of a dataset folder.
+func write(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMaskFolder reads depth beside a folder of masks.
+func TestMaskFolder(t *testing.T) {
+	holed := depthIn
+	holed.Invalid = []float64{0}
+	r := image.Rect(0, 0, 4, 2)
+	depth, rgb, mask := image.NewGray16(r), image.NewNRGBA(r), image.NewGray(r)
+	for i := range 8 {
+		depth.SetGray16(i%4, i/4, color.Gray16{Y: uint16(i * 1000)})
+		if i != 5 {
+			mask.Pix[i] = 1
+		}
+	}
+	mask16, half := image.NewGray16(r), image.NewGray(image.Rect(0, 0, 2, 1))
+	half.Pix = []uint8{0, 255}
+	for _, c := range []struct {
+		name  string
+		in    multimae.Input
+		mask  image.Image // nil for none
+		valid []bool
+		bad   bool
+	}{
+		{"none", depthIn, nil, nil, false},
+		{"one pixel", depthIn, mask, []bool{true, true, true, true, true, false, true, true}, false},
+		{"with invalid values", holed, mask, []bool{false, true, true, true, true, false, true, true}, false},
+		{"16 bits", depthIn, mask16, make([]bool, 8), false},
+		{"photographs have no holes", rgbIn, mask, nil, false},
+		{"another size", depthIn, half, nil, true},
+		{"colour", depthIn, rgb, nil, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, "depth/x/a.png"), pngBytes(t, depth))
+			write(t, filepath.Join(dir, "rgb/x/a.png"), pngBytes(t, rgb))
+			if c.mask != nil {
+				write(t, filepath.Join(dir, "mask_valid/x/a.png"), pngBytes(t, c.mask))
+			}
+			report, err := Check(context.Background(), dir, []multimae.Input{c.in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(report.Problems) > 0) != c.bad {
+				t.Errorf("problems %v", report.Problems)
+			}
+			ds, err := OpenFolder(dir, []multimae.Input{c.in})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := ds.Sample(0)
+			if c.bad {
+				if p := new(Problem); !errors.As(err, &p) {
+					t.Fatalf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Maps[c.in.Name].Valid; !slices.Equal(got, c.valid) || len(s.Maps) != 1 {
+				t.Errorf("valid %v of %d maps, want %v", got, len(s.Maps), c.valid)
+			}
+			invalid := 0.
+			for _, v := range c.valid {
+				if !v {
+					invalid += 1. / 8
+				}
+			}
+			if got := report.Modalities[0].InvalidPart; got != invalid {
+				t.Errorf("%v of the pixels are not valid, want %v", got, invalid)
+			}
+		})
+	}
+	t.Run("no partner", func(t *testing.T) {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "depth/x/a.png"), pngBytes(t, depth))
+		write(t, filepath.Join(dir, "mask_valid/x/b.png"), pngBytes(t, mask))
+		if _, err := OpenFolder(dir, []multimae.Input{depthIn}); err == nil {
+			t.Error("no error")
+		}
+	})
+}
