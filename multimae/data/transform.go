@@ -19,15 +19,36 @@ type Augment struct {
 	Crop                 bool
 	CropScale, CropRatio [2]float64
 	Flip                 bool // mirror left to right with probability ½
+	// Scale, where it is not zero, takes a square of the image instead: the image is enlarged by a
+	// factor from this range, where 1 makes its longer side as long as the model's image, a random
+	// part of it is taken, and what is missing is padded. This is the large-scale jitter of Ghiasi
+	// et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (2021).
+	Scale [2]float64
+	Color float64 // range of random factors of brightness, contrast and saturation: 1−Color..1+Color
 }
 
 // draw draws the crop of a w×h image.
 func (a *Augment) draw(r *nn.RNG, w, h int) images.Crop {
 	c := images.Square(w, h)
-	if a.Crop {
+	switch {
+	case a.Scale != [2]float64{}:
+		side := max(1, int(math.RoundToEven(float64(max(w, h))/r.Uniform(a.Scale[0], a.Scale[1]))))
+		place := func(full int) int {
+			if side <= full {
+				return r.Intn(full - side + 1)
+			}
+			return -r.Intn(side - full + 1)
+		}
+		y := place(h)
+		c = images.Crop{X: place(w), Y: y, W: side, H: side, FullW: w, FullH: h}
+	case a.Crop:
 		c = a.crop(r, w, h)
 	}
 	c.Flip = a.Flip && r.Chance(0.5)
+	if a.Color > 0 {
+		factor := func() float32 { return float32(r.Uniform(1-a.Color, 1+a.Color)) }
+		c.Color.Brightness, c.Color.Contrast, c.Color.Saturation = factor(), factor(), factor()
+	}
 	return c
 }
 
@@ -70,7 +91,7 @@ func (s *Sample) check(m *multimae.Input) error {
 		return fmt.Errorf("data: sample %s has no %s", s.Name, m.Name)
 	case p.W < 1 || p.H < 1:
 	case p.Valid != nil && len(p.Valid) != p.W*p.H:
-	case m.Kind == multimae.KindClasses && len(p.IDs) == p.W*p.H:
+	case m.Kind == multimae.KindClasses && (len(p.IDs) == p.W*p.H || p.IsLabel()):
 		return nil
 	case m.Kind == multimae.KindImage && p.C == m.Channels && len(p.Pix) == p.C*p.W*p.H:
 		return nil

@@ -83,8 +83,11 @@ type Output struct {
 	// Unit, of a regression, is what a stored value of 1 stands for, such as 0.001 for depth in
 	// metres stored in millimetres. 0 means that truth is relative: each image of one channel is
 	// standardised as an input is, and others are taken as they are, in 0..1.
-	Unit           float64 `json:"unit,omitempty"`
-	LabelSmoothing float64 `json:"label_smoothing,omitempty"` // of LossCrossEntropy
+	Unit float64 `json:"unit,omitempty"`
+	// Invalid are the stored values of a regression of one channel that mark a pixel without truth,
+	// such as 0 and 65535 of a depth camera.
+	Invalid        []float64 `json:"invalid,omitempty"`
+	LabelSmoothing float64   `json:"label_smoothing,omitempty"` // of LossCrossEntropy
 
 	// MeanPooling, of Linear, takes the mean of all tokens rather than the last token.
 	MeanPooling bool `json:"mean_pooling,omitempty"`

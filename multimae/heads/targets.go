@@ -29,7 +29,7 @@ func (c *Config) targetInput(o *Output) multimae.Input {
 	case o.Loss == LossCrossEntropy:
 		in.Kind, in.NumClasses = multimae.KindClasses, o.NumClasses
 	default:
-		in.Kind, in.Channels, in.Normalize = multimae.KindImage, o.NumClasses, multimae.NormalizeNone
+		in.Kind, in.Channels, in.Normalize, in.Invalid = multimae.KindImage, o.NumClasses, multimae.NormalizeNone, o.Invalid
 		if o.Unit == 0 && o.NumClasses == 1 {
 			in.Normalize = multimae.NormalizeStandardize
 		}
@@ -82,6 +82,9 @@ func (c *Config) Split(b *multimae.Batch) (inputs *multimae.Batch, targets *Targ
 			}
 		}
 		targets.Values[o.Name] = values
+		if valid, ok := b.Valid[name]; ok {
+			targets.Valid[o.Name] = valid
+		}
 	}
 	return inputs, targets
 }
@@ -102,6 +105,9 @@ func (c *Config) checkTarget(o *Output) error {
 	}
 	if !(o.Unit >= 0 && o.Unit < 1e6) || o.Unit > 0 && o.Loss == LossCrossEntropy {
 		return fmt.Errorf("unit: got %g, want what a stored value of a regression stands for, such as 0.001", o.Unit)
+	}
+	if len(o.Invalid) > 0 && (o.Loss == LossCrossEntropy || o.NumClasses != 1) {
+		return fmt.Errorf("invalid: got %v, but only a regression of one channel has values without truth", o.Invalid)
 	}
 	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing > 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, for loss %q", o.LabelSmoothing, LossCrossEntropy)

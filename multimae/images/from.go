@@ -12,7 +12,7 @@ import (
 )
 
 // Map is one modality of one view before normalisation. Colour is in 0..1, depth is the 16-bit
-// value / 2^16, and class maps hold ids. Exactly one of Pix and IDs is set.
+// value / 2^16, and class maps hold ids. Exactly one of Pix and IDs is set, but for Label.
 type Map struct {
 	C, H, W int       // C is 0 for a class map
 	Pix     []float32 // image kinds: [C, H, W]
@@ -20,7 +20,15 @@ type Map struct {
 	// Valid says for image kinds which pixels were measured, [H, W]; nil means all. Pix holds for the
 	// others what is stored, perhaps NaN. See multimae.Input.Invalid.
 	Valid []bool
+	// Label is the class of the whole image, of a map of one pixel that has neither Pix nor IDs.
+	Label int
 }
+
+// Label returns the map of an image's class, which may be of any number.
+func Label(class int) *Map { return &Map{H: 1, W: 1, Label: class} }
+
+// IsLabel reports whether the map is one of Label.
+func (m *Map) IsLabel() bool { return m.H == 1 && m.W == 1 && m.Pix == nil && m.IDs == nil }
 
 // Hide makes the pixels for which hidden reports true, by their number in [H, W], not valid.
 func (m *Map) Hide(hidden func(i int) bool) {

@@ -8,11 +8,69 @@ import (
 )
 
 // Crop is a rectangle in pixels of an image of FullW×FullH, perhaps mirrored. Maps of other sizes
-// show the same view, so they are cropped in proportion.
+// show the same view, so they are cropped in proportion. What lies outside the image is padding:
+// normalised pixels of 0 that are not valid, and ids multimae.IDIgnored.
 type Crop struct {
 	X, Y, W, H   int
 	FullW, FullH int
 	Flip         bool // left to right
+	Color        Color
+}
+
+// Color changes RGB: each value is a factor, and Color{} changes nothing.
+type Color struct{ Brightness, Contrast, Saturation float32 }
+
+// apply changes pixels [3, n] in 0..1, in the order of the fields. Contrast is about the mean grey.
+func (f Color) apply(pix []float32) {
+	if f == (Color{}) {
+		return
+	}
+	n := len(pix) / 3
+	grey := func(i int) float32 { return 0.299*pix[i] + 0.587*pix[n+i] + 0.114*pix[2*n+i] }
+	clamp := func(v float32) float32 { return min(max(v, 0), 1) }
+	mean := 0.0
+	for i, v := range pix {
+		pix[i] = clamp(v * f.Brightness)
+	}
+	for i := range n {
+		mean += float64(grey(i))
+	}
+	mean /= float64(n)
+	for i, v := range pix {
+		pix[i] = clamp(float32(mean) + f.Contrast*(v-float32(mean)))
+	}
+	for i := range n {
+		g := grey(i)
+		for k := i; k < len(pix); k += n {
+			pix[k] = clamp(g + f.Saturation*(pix[k]-g))
+		}
+	}
+}
+
+// padded reports whether some of the crop lies outside the image.
+func (c *Crop) padded() bool {
+	return c.X < 0 || c.Y < 0 || c.X+c.W > c.FullW || c.Y+c.H > c.FullH
+}
+
+// outside calls f with the number of each pixel of the crop, resized to out×out, whose centre lies
+// outside the image.
+func (c *Crop) outside(out int, f func(i int)) {
+	in := func(j, at, size, full int) bool {
+		centre := float64(at) + (float64(j)+0.5)*float64(size)/float64(out)
+		return centre >= 0 && centre < float64(full)
+	}
+	for y := range out {
+		row := in(y, c.Y, c.H, c.FullH)
+		for x := range out {
+			j := x
+			if c.Flip {
+				j = out - 1 - x
+			}
+			if !row || !in(j, c.X, c.W, c.FullW) {
+				f(y*out + x)
+			}
+		}
+	}
 }
 
 // Square returns the largest centred square of a w×h image.
@@ -187,8 +245,16 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 		src := maps[m.Name]
 		out := b.W / m.Stride
 		if m.Kind == multimae.KindClasses {
-			if dst, ok := b.Classes[m.Name]; ok {
-				z.classes(dst[at*out*out:][:out*out], src, c, out)
+			if dst, ok := b.Classes[m.Name]; ok && src.IsLabel() {
+				for k := range dst[at*out*out:][:out*out] {
+					dst[at*out*out+k] = int32(src.Label)
+				}
+			} else if ok {
+				ids := dst[at*out*out:][:out*out]
+				z.classes(ids, src, c, out)
+				if c.padded() {
+					c.outside(out, func(i int) { ids[i] = multimae.IDIgnored })
+				}
 			}
 			continue
 		}
@@ -199,7 +265,7 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 		n := m.Channels * out * out
 		dst := all[at*n:][:n]
 		var valid []bool
-		if src.Valid != nil {
+		if src.Valid != nil || c.padded() {
 			if b.Valid == nil {
 				b.Valid = map[string][]bool{}
 			}
@@ -207,12 +273,18 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 				b.Valid[m.Name] = slices.Repeat([]bool{true}, b.Size*out*out)
 			}
 			valid = b.Valid[m.Name][at*out*out:][:out*out]
+		}
+		if src.Valid != nil {
 			z.masked(dst, valid, src, c, out)
 		} else {
 			z.image(dst, src, c, out)
 		}
+		if c.padded() {
+			c.outside(out, func(i int) { valid[i] = false })
+		}
 		switch m.Normalization() {
 		case "imagenet":
+			c.Color.apply(dst)
 			NormalizeRGB(dst)
 		case "standardize":
 			if slices.Contains(valid, false) {
@@ -220,6 +292,13 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 			} else {
 				Standardize(dst)
 			}
+		}
+		if c.padded() {
+			c.outside(out, func(i int) {
+				for k := i; k < len(dst); k += out * out {
+					dst[k] = 0
+				}
+			})
 		}
 	}
 }

@@ -73,6 +73,10 @@ func (f *Finetuning) Plan() Plan {
 		Inputs: slices.Concat(c.Inputs, c.TargetInputs()), Lanes: f.lanes, LaneSamples: f.laneSamples, EMA: c.Train.EMA,
 		Scales: f.scales,
 	}
+	plan.Augment.Color = c.Train.ColorJitter
+	if s := c.Train.Scale; len(s) == 2 {
+		plan.Augment.Scale = [2]float64(s)
+	}
 	for _, o := range c.Outputs {
 		plan.Outputs = append(plan.Outputs, o.Name)
 	}

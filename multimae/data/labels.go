@@ -1,0 +1,86 @@
+package data
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/images"
+)
+
+// Named is a Dataset that knows the names of its samples without reading them.
+type Named interface {
+	Dataset
+	Name(i int) string // as Sample.Name; 0 ≤ i < Len()
+}
+
+// Name returns the name of sample i.
+func (f *folder) Name(i int) string { return f.names[i] }
+
+// Name returns the name of sample i, or "" where the dataset does not know it.
+func (s *subset) Name(i int) string {
+	if n, ok := s.ds.(Named); ok {
+		return n.Name(s.indices[i])
+	}
+	return ""
+}
+
+// class returns the first folder of a sample's name, "" if it lies in none.
+func class(name string) string {
+	first, _, below := strings.Cut(name, "/")
+	if !below {
+		return ""
+	}
+	return first
+}
+
+// Classes returns the folders CLASS of a dataset in order: those directly below each modality.
+func Classes(ds Named) ([]string, error) {
+	var classes []string
+	for i := range ds.Len() {
+		c := class(ds.Name(i))
+		if c == "" {
+			return nil, fmt.Errorf("data: sample %s is in no folder CLASS, which is its label; give the files the names MODALITY/CLASS/x.png", ds.Name(i))
+		}
+		if at, found := slices.BinarySearch(classes, c); !found {
+			classes = slices.Insert(classes, at, c)
+		}
+	}
+	return classes, nil
+}
+
+// Labelled returns a dataset whose samples have the number of their folder CLASS among classes as a
+// map of one class, under the name heads.ClassTarget. A sample of another class is an error.
+func Labelled(ds Dataset, classes []string) Dataset { return &labelled{ds, classes} }
+
+type labelled struct {
+	Dataset
+	classes []string
+}
+
+func (l *labelled) Sample(i int) (*Sample, error) {
+	s, err := l.Dataset.Sample(i)
+	if err != nil {
+		return nil, err
+	}
+	id := slices.Index(l.classes, class(s.Name))
+	if id < 0 {
+		return nil, fmt.Errorf("data: sample %s is of class %q, which is none of the model's %d: %s; remove it, or train a model that knows the class",
+			s.Name, class(s.Name), len(l.classes), list(l.classes))
+	}
+	out := &Sample{Name: s.Name, Maps: map[string]*Map{heads.ClassTarget: images.Label(id)}}
+	for name, m := range s.Maps {
+		out.Maps[name] = m
+	}
+	return out, nil
+}
+
+// list returns the first names of a list.
+func list(names []string) string {
+	const most = 10
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
