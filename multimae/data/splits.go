@@ -86,3 +86,32 @@ func (s *Splits) Notes() (notes []string) {
 	}
 	return notes
 }
+
+// OpenPart opens the part of a dataset folder of that name, such as "val" or "test", as FindSplits
+// names them; "" means val if there is one, and otherwise DIR itself. A folder that is not divided
+// is divided as OpenSplit does for "train" and "val".
+func OpenPart(dir, part string, inputs []multimae.Input) (Dataset, error) {
+	s, err := FindSplits(dir, inputs)
+	if err != nil {
+		return nil, err
+	}
+	switch part {
+	case "train", "val":
+		train, val, err := OpenSplit(dir, inputs)
+		if part == "train" {
+			return train, err
+		}
+		return val, err
+	case "test":
+		if s.Test == "" {
+			return nil, problem(dir, "name another part", "has no folder test")
+		}
+		return OpenFolder(s.Test, inputs)
+	case "":
+		if s.Val != "" {
+			return OpenFolder(s.Val, inputs)
+		}
+		return OpenFolder(dir, inputs)
+	}
+	return nil, problem(dir, "give train, val or test", "is not divided into %q", part)
+}

@@ -1,0 +1,133 @@
+package train
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
+)
+
+// ScenesData is the value of train.data for rendered scenes.
+const ScenesData = "scenes"
+
+// Numbers of rendered scenes. No number is used for two purposes, whatever the seed.
+const (
+	pretrainScenes = 0 // and up
+	pretrainHeld   = 1_000_000_000
+	labelledScenes = 1_100_000_000
+	labelledHeld   = 1_200_000_000
+	testScenes     = 1_300_000_000
+)
+
+// The numbers of scenes in an epoch of pre-training, which may be any, and held out.
+const (
+	epochScenes    = 1 << 16
+	heldScenes     = 256
+	fewScenes      = 1024 // of fine-tuning, unless train.samples says otherwise
+	heldForTesting = 512
+)
+
+// checkScenes returns an error for modalities that rendered scenes do not have.
+func checkScenes(inputs []multimae.Input) error {
+	for _, in := range inputs {
+		if !slices.Contains([]string{"rgb", "depth", "semseg"}, in.Name) {
+			return fmt.Errorf("%s: rendered scenes have rgb, depth and semseg only; train on a dataset folder", in.Name)
+		}
+		if n := len(scenes.Classes); in.Kind == multimae.KindClasses && in.NumClasses < n {
+			return fmt.Errorf("%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, n)
+		}
+	}
+	return nil
+}
+
+// sceneSize returns the side at which scenes are rendered for a recipe: larger than the model's, so
+// that most crops are not enlarged.
+func sceneSize(size int, r *multimae.Recipe) int {
+	if len(r.CropScale) > 0 {
+		size += size / 4
+	}
+	return size
+}
+
+// PretrainData opens what a configuration trains on and validates with.
+func PretrainData(c *multimae.Config) (train, val data.Dataset, err error) {
+	if dir := c.Train.Data; dir != "" && dir != ScenesData {
+		return data.OpenSplit(dir, c.Inputs)
+	}
+	if err := checkScenes(c.Inputs); err != nil {
+		return nil, nil, fmt.Errorf("inputs.%w", err)
+	}
+	// A scene takes less time to render than to train on, so that none has to be used twice.
+	size, seed := sceneSize(c.ImageSize, &c.Train.Recipe), c.Train.Seed
+	return scenes.New(pretrainScenes, epochScenes, size, seed), scenes.New(pretrainHeld, heldScenes, size, seed), nil
+}
+
+// FinetuneData is PretrainData for a model with heads. A folder has the modalities of inputs and
+// targets; labels of whole images are the folders CLASS. The samples to train on are train.samples.
+func FinetuneData(c *heads.Config) (train, val data.Dataset, err error) {
+	inputs, labels := modalities(c)
+	if dir := c.Train.Data; dir != "" && dir != ScenesData {
+		if train, val, err = data.OpenSplit(dir, inputs); err != nil {
+			return nil, nil, err
+		}
+		train = few(train, c.Train.Samples)
+	} else {
+		if labels != nil {
+			return nil, nil, fmt.Errorf("outputs: rendered scenes have no class of their own; train on a dataset folder with CLASS folders")
+		}
+		if err := checkScenes(inputs); err != nil {
+			return nil, nil, err
+		}
+		n := c.Train.Samples
+		if n == 0 {
+			n = fewScenes
+		}
+		size := sceneSize(c.ImageSize, &c.Train.Recipe)
+		train, val = scenes.New(labelledScenes, n, size, c.Train.Seed), scenes.New(labelledHeld, heldScenes, c.ImageSize, 0)
+	}
+	return withLabels(train, labels), withLabels(val, labels), nil
+}
+
+// TestData opens what a fine-tuned model is evaluated on: the part of a dataset folder of that name,
+// "" for DIR itself, or scenes on which nothing trains.
+func TestData(c *heads.Config, source, split string) (data.Dataset, error) {
+	inputs, labels := modalities(c)
+	if source == ScenesData {
+		if err := checkScenes(inputs); err != nil {
+			return nil, err
+		}
+		return scenes.New(testScenes, heldForTesting, c.ImageSize, 0), nil
+	}
+	ds, err := data.OpenPart(source, split, inputs)
+	if err != nil {
+		return nil, err
+	}
+	return withLabels(ds, labels), nil
+}
+
+// modalities returns what a dataset folder must have for a model, and the classes of whole images
+// if an output has them.
+func modalities(c *heads.Config) (inputs []multimae.Input, labels []string) {
+	inputs = slices.Clone(c.Inputs)
+	for _, in := range c.TargetInputs() {
+		if in.Name != heads.ClassTarget {
+			inputs = append(inputs, in)
+		}
+	}
+	for i := range c.Outputs {
+		if o := &c.Outputs[i]; o.Head == heads.Linear {
+			labels = o.Classes
+		}
+	}
+	return inputs, labels
+}
+
+func withLabels(ds data.Dataset, classes []string) data.Dataset {
+	if classes == nil {
+		return ds
+	}
+	return data.Labelled(ds, classes)
+}
