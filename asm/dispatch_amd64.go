@@ -312,6 +312,7 @@ type gemmTiles struct {
 	acc       int // 1: c is added to, 0: it is overwritten
 	bias, add *float32
 	ldadd     int
+	ahead     uintptr // what is prefetched next: of the panel that follows, which may not exist
 }
 
 // tileRows returns the most rows that a tile may have. If the rows of A or C lie a multiple of a
@@ -340,6 +341,7 @@ func gemmPanel(g *GemmArgs) {
 	if g.Accumulate {
 		t.acc = 1
 	}
+	t.ahead = uintptr(unsafe.Pointer(t.b)) + uintptr(4*g.K*PanelCols())
 	// All tiles have the same height, or some of them a row more.
 	most := tileRows(g)
 	tiles := (g.M + most - 1) / most

@@ -23,6 +23,13 @@ const (
 	sumLength = 128
 	// gemmVecs is how many vectors wide a tile and a panel of B are.
 	gemmVecs = 2
+	// gemmUnroll is how many steps of k one round of the loop takes. A step at a time costs a tenth:
+	// additions of addresses take turns with multiply-adds, and no branch predictor knows the end of
+	// 128 rounds.
+	gemmUnroll = 8
+	// gemmAhead is how many steps fetch one row of the next panel, so that as many tiles fetch all
+	// of it.
+	gemmAhead = 4
 )
 
 // gemm emits the kernel for tiles of m rows, one below the other. The accumulators stay in
@@ -69,10 +76,9 @@ func (s *simd) gemm(m int) {
 	prefetch(add, t.load("ldadd"))
 
 	s.Label(t.part)
-	ars, acs, panel := t.load("ars"), t.load("acs"), t.load("k")
+	ars, acs, ahead := t.load("ars"), t.load("acs"), t.load("ahead")
 	s.SHLQ(U8(2), ars)
 	s.SHLQ(U8(2), acs)
-	s.IMUL3Q(U32(4*width), panel, panel) // bytes of a panel, from one to the next
 	a, b, rest, k := s.GP64(), s.GP64(), s.GP64(), s.GP64()
 	s.MOVQ(t.k, rest)
 	s.MOVQ(I32(sumLength), k)
@@ -88,32 +94,71 @@ func (s *simd) gemm(m int) {
 	for i := range acc {
 		acc[i] = s.zeros(gemmVecs)
 	}
-	done, top := s.label("done"), s.label("loop")
-	s.TESTQ(k, k)
-	s.JEQ(LabelRef(done))
-	s.Label(top)
-	var bv []reg.VecVirtual
-	for v := 0; v < gemmVecs; v++ {
-		bv = append(bv, s.vec())
-		s.VMOVUPS(Mem{Base: b, Disp: 4 * s.lanes * v}, bv[v])
-	}
-	for d := 0; d < 4*width; d += 64 {
-		s.PREFETCHT1(Mem{Base: b, Index: panel, Scale: 1, Disp: d})
-	}
-	for i := 0; i < m; i++ {
-		av := s.vec()
-		s.VBROADCASTSS(row[i], av)
+	// step emits one step of k: the row of the panel that is rowB rows from b on, and the values of A
+	// that are floatsA floats from a on.
+	step := func(rowB, floatsA int) {
+		var bv []reg.VecVirtual
 		for v := 0; v < gemmVecs; v++ {
-			s.VFMADD231PS(bv[v], av, acc[i][v])
+			bv = append(bv, s.vec())
+			s.VMOVUPS(Mem{Base: b, Disp: 4*width*rowB + 4*s.lanes*v}, bv[v])
+		}
+		for i := 0; i < m; i++ {
+			av, from := s.vec(), row[i]
+			from.Disp += 4 * floatsA
+			s.VBROADCASTSS(from, av)
+			for v := 0; v < gemmVecs; v++ {
+				s.VFMADD231PS(bv[v], av, acc[i][v])
+			}
 		}
 	}
+	// rounds emits a loop that takes gemmUnroll steps a round. Where the values of a row of A lie side
+	// by side, displacements reach them all.
+	rounds := func(name string, inRow bool) {
+		top := s.label(name)
+		s.Label(top)
+		for u := 0; u < gemmUnroll; u++ {
+			if u%gemmAhead == 0 {
+				for d := 0; d < 4*width; d += 64 {
+					s.PREFETCHT1(Mem{Base: ahead, Disp: u/gemmAhead*4*width + d})
+				}
+			}
+			if inRow {
+				step(u, u)
+			} else {
+				step(u, 0)
+				s.ADDQ(acs, a)
+			}
+		}
+		if inRow {
+			s.ADDQ(U32(4*gemmUnroll), a)
+		}
+		s.ADDQ(U32(gemmUnroll/gemmAhead*4*width), ahead)
+		s.ADDQ(U32(gemmUnroll*4*width), b)
+		s.SUBQ(U32(gemmUnroll), k)
+		s.JGE(LabelRef(top))
+	}
+	strided, few, single, done := s.label("strided"), s.label("few"), s.label("single"), s.label("done")
+	s.SUBQ(U32(gemmUnroll), k)
+	s.JLT(LabelRef(few))
+	s.CMPQ(acs, U8(4))
+	s.JNE(LabelRef(strided))
+	rounds("inrow", true)
+	s.JMP(LabelRef(few))
+	s.Label(strided)
+	rounds("strided", false)
+	s.Label(few)
+	s.ADDQ(U32(gemmUnroll), k)
+	s.JEQ(LabelRef(done))
+	s.Label(single)
+	step(0, 0)
 	s.ADDQ(acs, a)
 	s.ADDQ(U32(4*width), b)
 	s.DECQ(k)
-	s.JNE(LabelRef(top))
+	s.JNE(LabelRef(single))
 	s.Label(done)
 	s.MOVQ(a, t.a)
 	s.MOVQ(b, t.b)
+	s.MOVQ(ahead, t.field("ahead"))
 
 	// Masked stores are slow, very much so with AVX2, so a full tile does without.
 	n := t.load("n")
