@@ -38,6 +38,7 @@ set that "gomae info" shows.`,
 		flags: newFlags(),
 		subs: []*command{
 			pretrainCommand(e),
+			probeCommand(e),
 			reconstructCommand(e),
 			renderCommand(e),
 			dataCommand(e),
