@@ -1,15 +1,10 @@
 package data
 
-// Listed is a Dataset that knows the names and files of its samples without reading them. The
-// datasets of OpenFolder are of this kind.
+// Listed is a Named dataset that knows its files. The datasets of OpenFolder are of this kind.
 type Listed interface {
-	Dataset
-	Name(i int) string    // that of the Sample
+	Named
 	Files(i int) []string // paths, in the order of the modalities
 }
-
-// Name returns the name of sample i.
-func (f *folder) Name(i int) string { return f.names[i] }
 
 // Files returns the paths of the files of sample i.
 func (f *folder) Files(i int) []string {
