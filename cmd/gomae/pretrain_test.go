@@ -159,7 +159,7 @@ func TestPretrainFlags(t *testing.T) {
 		}
 		return m
 	}
-	c, err := (&pretrainFlags{preset: "tiny", data: "scenes", steps: 20, batch: 5, seed: 9, given: given("steps")}).newConfiguration()
+	c, err := (&pretrainFlags{runFlags: runFlags{data: "scenes", steps: 20, batch: 5, seed: 9, given: given("steps")}, preset: "tiny"}).newConfiguration()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,21 +174,21 @@ func TestPretrainFlags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err = (&pretrainFlags{preset: "base", data: "photos", given: given("data", "preset")}).newConfiguration(); err != nil {
+	if c, err = (&pretrainFlags{runFlags: runFlags{data: "photos", given: given("data", "preset")}, preset: "base"}).newConfiguration(); err != nil {
 		t.Fatal(err)
 	}
 	if c.Train.Data != filepath.Join(here, "photos") || c.Input("semseg").NumClasses != 133 {
 		t.Errorf("%+v", c.Train)
 	}
-	if c, err = (&pretrainFlags{preset: "base", data: "photos", classes: 40, given: given("data")}).newConfiguration(); err != nil || c.Input("semseg").NumClasses != 40 {
+	if c, err = (&pretrainFlags{runFlags: runFlags{data: "photos", given: given("data")}, preset: "base", classes: 40}).newConfiguration(); err != nil || c.Input("semseg").NumClasses != 40 {
 		t.Errorf("%v", err)
 	}
 	// The values of a file stay unless a flag is given.
 	path := tinyConfig(t, func(c *multimae.Config) { c.Train.Seed, c.Train.Data = 77, "/photos" })
-	if c, err = (&pretrainFlags{config: path, data: "scenes", given: given("config")}).newConfiguration(); err != nil || c.Train.Seed != 77 || c.Train.Data != "/photos" || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
+	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", given: given("config")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 77 || c.Train.Data != "/photos" || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
-	if c, err = (&pretrainFlags{config: path, data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}).newConfiguration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
+	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
 }
@@ -227,7 +227,7 @@ func TestPretrainBadConfig(t *testing.T) {
 		{func(c *multimae.Config) { c.ImageSize = 20 }, "image_size: 20×20…patch_size 8…16"},
 		{func(c *multimae.Config) { c.Train.NumEncodedTokens = 13 }, "train.num_encoded_tokens: got 13…12"},
 		{func(c *multimae.Config) { c.Outputs[1].Task = "deph" }, `outputs.depth.task: "deph"…"depth"`},
-		{func(c *multimae.Config) { c.Inputs[1].Name, c.Outputs[1].Task = "thermal", "thermal" }, "inputs.thermal: …-data"},
+		{func(c *multimae.Config) { c.Inputs[1].Name, c.Outputs[1].Task = "thermal", "thermal" }, "inputs.thermal: …dataset folder"},
 		{func(c *multimae.Config) { c.Inputs[2].NumClasses, c.Outputs[2].Channels = 9, 9 }, "inputs.semseg.num_classes: got 9…16"},
 		{func(c *multimae.Config) { c.Train = multimae.Train{} }, `tiny.json: …"train"`},
 		{func(c *multimae.Config) { c.Train.Batch = 1 << 20 }, "train.batch: got 1048576…65536"},

@@ -16,21 +16,16 @@ import (
 )
 
 // scenesData is the value of -data for rendered scenes.
-const scenesData = "scenes"
+const scenesData = train.ScenesData
 
 // configuration returns the configuration of the run, and whether it is one to resume: with -resume
 // that of the run in -out, if there is one, otherwise what the flags ask for.
 func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err error) {
-	for _, n := range []struct {
-		name string
-		v    int
-	}{{"steps", f.steps}, {"batch", f.batch}, {"classes", f.classes}, {"workers", f.workers}} {
-		if n.v < 0 {
-			return nil, false, usagef("-%s %d: want 0 or more", n.name, n.v)
-		}
+	if err := f.check(); err != nil {
+		return nil, false, err
 	}
-	if f.keep < 1 {
-		return nil, false, usagef("-keep %d: want 1 or more", f.keep)
+	if f.classes < 0 {
+		return nil, false, usagef("-classes %d: want 0 or more", f.classes)
 	}
 	if f.config != "" && (f.given["preset"] || f.given["classes"]) {
 		return nil, false, usagef("-config gives the whole model; leave out -preset and -classes")
@@ -206,36 +201,21 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	return key, asked, has, nil
 }
 
-// heldScenes is the number of the first rendered scene that no run trains on.
-const heldScenes = 1_000_000_000
-
 // datasets opens what a configuration trains on. configFile is that of the run if it is resumed,
 // otherwise "".
 func datasets(c *multimae.Config, configFile string) (trainSet, val data.Dataset, err error) {
-	if dir := c.Train.Data; dir != "" && dir != scenesData {
-		if trainSet, val, err = data.OpenSplit(dir, c.Inputs); errors.Is(err, fs.ErrNotExist) {
-			remedy := "give one with -data"
-			if configFile != "" {
-				remedy = "put the right path into " + quote(configFile)
-			}
-			err = fmt.Errorf("train.data: there is no folder %s; %s", quote(dir), remedy)
-		}
-		return trainSet, val, err
+	trainSet, val, err = train.PretrainData(c)
+	return trainSet, val, noFolder(err, c.Train.Data, configFile)
+}
+
+// noFolder adds a remedy to an error of opening the data of a run, where there is no such folder.
+func noFolder(err error, dir, configFile string) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	for _, in := range c.Inputs {
-		if in.Name != "rgb" && in.Name != "depth" && in.Name != "semseg" {
-			return nil, nil, fmt.Errorf("inputs.%s: rendered scenes have rgb, depth and semseg only; give a dataset folder with -data", in.Name)
-		}
-		if n := len(scenes.Classes); in.Kind == multimae.KindClasses && in.NumClasses < n {
-			return nil, nil, fmt.Errorf("inputs.%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, n)
-		}
+	remedy := "give one with -data"
+	if configFile != "" {
+		remedy = "put the right path into " + quote(configFile)
 	}
-	size := c.ImageSize
-	if len(c.Train.CropScale) > 0 {
-		size += size / 4 // so that most crops are not enlarged
-	}
-	// A scene takes less time to render than to train on, so that none has to be used twice; an
-	// epoch is just a number of scenes.
-	const epoch, heldOut = 1 << 16, 256
-	return scenes.New(0, epoch, size, c.Train.Seed), scenes.New(heldScenes, heldOut, size, c.Train.Seed), nil
+	return fmt.Errorf("train.data: there is no folder %s; %s", quote(dir), remedy)
 }

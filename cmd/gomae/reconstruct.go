@@ -12,6 +12,7 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/multimae/view"
 	"github.com/gomae/gomae/tensor"
 )
@@ -62,7 +63,7 @@ the model was trained on.`,
 			if *tokens < 0 {
 				return usagef("-tokens %d: want 0 or more", *tokens)
 			}
-			if err := within("scene", *scene, -1, heldScenes); err != nil {
+			if err := within("scene", *scene, -1, train.HeldScenes); err != nil {
 				return err
 			}
 			m, err := loadModel(*model)
@@ -144,7 +145,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 			paths[name], m.W, m.H, paths[largest], l.W, l.H)
 	}
 	if scene >= 0 {
-		return scenes.New(heldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		return scenes.New(train.HeldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
 	}
 	if len(s.Maps) == 0 {
 		return nil, usagef("no image; give at least one of -rgb, -depth and -semseg, or -scene N")
