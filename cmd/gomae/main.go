@@ -37,7 +37,7 @@ environment variable GOMAE_SIMD (generic, avx2 or avx512) lowers the instruction
 set that "gomae info" shows.`,
 		flags: newFlags(),
 		subs: []*command{
-			pretrainCommand(e),
+			pretrainCommand(e), finetuneCommand(e),
 			probeCommand(e),
 			reconstructCommand(e),
 			renderCommand(e),

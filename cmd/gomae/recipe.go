@@ -75,7 +75,7 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	}
 	t := &c.Train
 	if f.steps > 0 {
-		setSteps(t, f.steps)
+		setSteps(&t.Recipe, f.steps)
 	}
 	if f.batch > 0 {
 		t.Batch = f.batch
@@ -101,7 +101,7 @@ func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, erro
 }
 
 // setSteps changes the number of steps. The warm-up keeps its share of the run.
-func setSteps(t *multimae.Train, steps int) {
+func setSteps(t *multimae.Recipe, steps int) {
 	t.WarmupSteps = t.WarmupSteps * steps / t.Steps
 	t.Steps = steps
 }
@@ -117,28 +117,10 @@ func dataPath(data string) (string, error) {
 
 // agree returns an error for the first flag on the command line that contradicts the run in -out.
 func (f *pretrainFlags) agree(run *multimae.Config) error {
-	contradicts := func(flag string, asked, has any) error {
-		return usagef("-%s %v: the run in %s has %v; leave the flag out, or start another run with another -out", flag, asked, quote(f.out), has)
+	if err := f.agreeRecipe(&run.Train.Recipe); err != nil {
+		return err
 	}
-	t := &run.Train
-	if f.given["steps"] && f.steps > 0 && f.steps != t.Steps {
-		return contradicts("steps", f.steps, t.Steps)
-	}
-	if f.given["batch"] && f.batch > 0 && f.batch != t.Batch {
-		return contradicts("batch", f.batch, t.Batch)
-	}
-	if f.given["seed"] && f.seed != t.Seed {
-		return contradicts("seed", f.seed, t.Seed)
-	}
-	if f.given["data"] {
-		asked, err := dataPath(f.data)
-		if err != nil {
-			return err
-		}
-		if asked != t.Data {
-			return contradicts("data", asked, t.Data)
-		}
-	}
+	contradicts := f.contradicts
 	if depth := run.Input("depth"); f.given["depth-invalid"] && (depth == nil || !slices.Equal(depth.Invalid, *f.depthInvalid)) {
 		has := "no depth"
 		if depth != nil {
@@ -192,7 +174,7 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	if err != nil {
 		return "", "", "", err
 	}
-	setSteps(&c.Train, run.Train.Steps)
+	setSteps(&c.Train.Recipe, run.Train.Steps)
 	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
 	if from, to := run.Input("depth"), c.Input("depth"); from != nil && to != nil {
 		to.Invalid = from.Invalid

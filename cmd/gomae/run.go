@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -56,6 +57,34 @@ func (f *runFlags) check() error {
 	}
 	if f.keep < 1 {
 		return usagef("-keep %d: want 1 or more", f.keep)
+	}
+	return nil
+}
+
+// contradicts is the error of a flag that asks for another value than the run in -out has.
+func (f *runFlags) contradicts(flag string, asked, has any) error {
+	return usagef("-%s %v: the run in %s has %v; leave the flag out, or start another run with another -out", flag, asked, quote(f.out), has)
+}
+
+// agreeRecipe returns an error for the first flag that contradicts the recipe of the run in -out.
+func (f *runFlags) agreeRecipe(t *multimae.Recipe) error {
+	if f.given["steps"] && f.steps > 0 && f.steps != t.Steps {
+		return f.contradicts("steps", f.steps, t.Steps)
+	}
+	if f.given["batch"] && f.batch > 0 && f.batch != t.Batch {
+		return f.contradicts("batch", f.batch, t.Batch)
+	}
+	if f.given["seed"] && f.seed != t.Seed {
+		return f.contradicts("seed", f.seed, t.Seed)
+	}
+	if f.given["data"] {
+		asked, err := dataPath(f.data)
+		if err != nil {
+			return err
+		}
+		if asked != t.Data {
+			return f.contradicts("data", asked, t.Data)
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
 )
@@ -48,6 +49,32 @@ func Classes(ds Named) ([]string, error) {
 		}
 	}
 	return classes, nil
+}
+
+// CountClasses returns the number of classes of a modality of class maps in the training part of a
+// dataset folder: one more than the largest id that is no padding and not ignored.
+func CountClasses(dir, modality string) (int, error) {
+	in := multimae.Input{Name: modality, Kind: multimae.KindClasses, NumClasses: multimae.IDPadding, Stride: 1}
+	train, _, err := OpenSplit(dir, []multimae.Input{in})
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for i := range train.Len() {
+		s, err := train.Sample(i)
+		if err != nil {
+			return 0, err
+		}
+		for _, id := range s.Maps[modality].IDs {
+			if int(id) >= n && id < multimae.IDPadding {
+				n = int(id) + 1
+			}
+		}
+	}
+	if n < 2 {
+		return 0, fmt.Errorf("data: the maps of %s in %s have %d class; segmentation needs two or more", modality, dir, n)
+	}
+	return n, nil
 }
 
 // Labelled returns a dataset whose samples have the number of their folder CLASS among classes as a

@@ -34,6 +34,9 @@ var Classes = []string{
 	"chair", "lamp", "box", "ball", "cylinder", "cone", "pyramid", "ring",
 }
 
+// DepthUnit is what a stored depth of 1 stands for, in metres.
+const DepthUnit = 16. / 65536
+
 // New returns a dataset of n ray-traced rooms of size×size pixels with the modalities rgb, depth
 // and semseg, aligned to the pixel. Sample i is scene number first+i, is named "scene/%06d" after
 // it, and depends on that number, size and seed only. The size changes the sampling, not the room.

@@ -1,0 +1,414 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
+	"github.com/gomae/gomae/nn/weights"
+)
+
+// finetuneFlags are the flags of finetune.
+type finetuneFlags struct {
+	runFlags
+	task, from, head, config, preset string
+	inputs, target                   string
+	classes, size, samples           int
+	unit                             float64
+	invalid                          *numberList
+	freeze                           bool
+}
+
+func finetuneCommand(e *env) *command {
+	f := new(finetuneFlags)
+	fs := newFlags()
+	fs.StringVar(&f.task, "task", "", "learn `TASK`: "+strings.Join(heads.Tasks, ", "))
+	fs.StringVar(&f.from, "from", "", "start from the pre-trained model `DIR`, or a file of weights; without it, from scratch")
+	fs.StringVar(&f.inputs, "inputs", "", "show the model the modalities of `LIST`, such as rgb,depth; none means all that both model and data have")
+	fs.StringVar(&f.head, "head", "", "put the head `NAME` on the encoder: "+strings.Join(heads.Heads, ", ")+"; none means that of the paper for the task")
+	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
+	f.add(fs, "finetuned")
+	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, instead of -task")
+	fs.StringVar(&f.preset, "preset", "tiny", "without -from, train the encoder of `NAME`: "+strings.Join(multimae.PresetNames, ", "))
+	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
+	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
+	fs.IntVar(&f.classes, "classes", 0, "the truth of semseg has ids below `N`; 0 means as many as the training data have")
+	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
+	f.invalid = new(numberList)
+	fs.Var(f.invalid, "depth-invalid", "leave out pixels of depth whose stored value is one of `LIST`, such as 0,65535")
+	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all")
+	fs.BoolVar(&f.freeze, "freeze", false, "train the head alone")
+	return &command{
+		name:  "gomae finetune",
+		usage: "gomae finetune -task TASK [flags]",
+		short: "fine-tune a model for segmentation, depth or classification",
+		about: `Puts a head on the encoder of a pre-trained model and trains both on a dataset
+folder with truth: DIR/semseg for segmentation, DIR/depth for depth, and the
+folders CLASS of DIR/rgb/CLASS/x.jpg for classification. Any inputs can be shown to
+the model, and those that it was not pre-trained with get a fresh adapter. The
+folder of the run is a model folder for "gomae eval", with the best model of all
+validations in DIR/best.
+
+Ctrl-C saves the run, and -resume goes on with it to the same bits, as in "gomae
+pretrain".`,
+		examples: []string{
+			"gomae finetune -task semseg -from out -inputs rgb,depth -out segmentation",
+			"gomae finetune -task depth -from out -data photos -unit 0.001 -depth-invalid 0,65535",
+			"gomae finetune -task classify -from out -data flowers -out flowers-model",
+		},
+		flags: fs,
+		run: func(ctx context.Context, args []string) error {
+			if err := exactly(args); err != nil {
+				return err
+			}
+			f.given = given(fs)
+			return e.finetune(ctx, f)
+		},
+	}
+}
+
+func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
+	c, resumed, err := f.configuration(e)
+	if err != nil {
+		return err
+	}
+	configFile := ""
+	if resumed {
+		configFile = filepath.Join(f.out, multimae.ConfigFile)
+	} else if f.resume {
+		e.logf("there is no run in %s: starting one", quote(f.out))
+	}
+	trainSet, val, err := train.FinetuneData(c)
+	if err != nil {
+		return noFolder(err, c.Train.Data, configFile)
+	}
+	m, err := heads.NewModel(c)
+	if err != nil {
+		return err
+	}
+	if !resumed {
+		o := &c.Outputs[0]
+		e.logf("%s from %s: head %s, %s, truth in %q, %d parameters", o.Name, strings.Join(c.Inputs.Names(), ", "), o.Head,
+			count(o.NumClasses, map[bool]string{true: "class", false: "channel"}[o.Loss == heads.LossCrossEntropy]), o.TargetName(), m.Params.Count())
+	}
+	r, err := e.runTraining(ctx, &f.runFlags, "finetune", train.Options{
+		Objective: train.NewFinetuning(m), Train: trainSet, Val: val, Resume: resumed,
+		Init: func() error {
+			m.Init(c.Train.Seed)
+			if c.Train.From == "" {
+				return nil
+			}
+			report, err := transfer(m.Backbone, c.Train.From)
+			if err == nil {
+				e.logf("%s", report)
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return e.writeJSON(r.Evaluation)
+	}
+	e.writeMetrics(r.Evaluation)
+	return nil
+}
+
+// transfer starts a model from the weights at path: a model folder, or a file.
+func transfer(m *multimae.Backbone, path string) (*multimae.TransferReport, error) {
+	f, err := openWeights(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return m.Transfer(f)
+}
+
+// writeMetrics prints the metrics of a fine-tuned model as a table.
+func (e *env) writeMetrics(v *train.Evaluation) {
+	fmt.Fprintf(e.stdout, "%s held out:\n\n", count(v.Samples, "sample"))
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "output\tmetric\tvalue\t")
+	for _, m := range v.Metrics {
+		fmt.Fprintf(w, "%s\t%s\t%.4g\t\n", m.Output, m.Name, m.Value)
+	}
+	w.Flush()
+}
+
+// configuration returns the configuration of the run, and whether it is one to resume.
+func (f *finetuneFlags) configuration(e *env) (c *heads.Config, resumed bool, err error) {
+	if err := f.check(); err != nil {
+		return nil, false, err
+	}
+	for _, n := range []struct {
+		name string
+		v    int
+	}{{"classes", f.classes}, {"size", f.size}, {"samples", f.samples}} {
+		if n.v < 0 {
+			return nil, false, usagef("-%s %d: want 0 or more", n.name, n.v)
+		}
+	}
+	if f.resume {
+		c, err = train.LoadFinetuneRun(f.out)
+		if err == nil {
+			return c, true, f.agree(c)
+		}
+		if !errors.Is(err, train.ErrNoRun) {
+			return nil, false, err
+		}
+	}
+	if f.config != "" {
+		if f.given["task"] || f.given["preset"] || f.given["inputs"] || f.given["head"] || f.given["classes"] || f.given["size"] {
+			return nil, false, usagef("-config gives the whole model; leave out -task, -preset, -inputs, -head, -classes and -size")
+		}
+		c, err = f.fileConfiguration()
+	} else {
+		c, err = f.taskConfiguration(e)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	return c, false, c.Check()
+}
+
+// agree returns an error for the first flag on the command line that contradicts the run in -out.
+func (f *finetuneFlags) agree(run *heads.Config) error {
+	if err := f.agreeRecipe(&run.Train.Recipe); err != nil {
+		return err
+	}
+	o := &run.Outputs[0]
+	task := o.Name
+	if o.Head == heads.Linear {
+		task = heads.TaskClassify
+	}
+	for _, x := range []struct {
+		flag       string
+		asked, has any
+	}{
+		{"task", f.task, task}, {"inputs", strings.ReplaceAll(f.inputs, " ", ""), strings.Join(run.Inputs.Names(), ",")}, {"head", f.head, o.Head},
+		{"target", f.target, o.TargetName()}, {"classes", f.classes, o.NumClasses}, {"size", f.size, run.ImageSize},
+		{"unit", f.unit, o.Unit}, {"samples", f.samples, run.Train.Samples}, {"freeze", f.freeze, run.Train.Freeze},
+	} {
+		if f.given[x.flag] && x.asked != x.has {
+			return f.contradicts(x.flag, x.asked, x.has)
+		}
+	}
+	if f.given["from"] {
+		if path, err := filepath.Abs(f.from); err != nil || path != run.Train.From {
+			return f.contradicts("from", f.from, run.Train.From)
+		}
+	}
+	if f.given["config"] {
+		asked, err := f.fileConfiguration()
+		if err != nil {
+			return err
+		}
+		if key, x, y := strictjson.Difference(asked.JSON(), run.JSON()); key != "" {
+			return f.contradicts("config", f.config+" with "+key+" "+x, key+" "+y)
+		}
+	}
+	return nil
+}
+
+// fileConfiguration returns what -config and the flags of a recipe ask for.
+func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
+	b, err := regular.ReadFile(f.config, regular.ConfigLimit)
+	if err != nil {
+		return nil, err
+	}
+	c, err := heads.ParseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.config, err)
+	}
+	if c.Train.Steps < 1 {
+		return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", f.config)
+	}
+	c.Case = nil
+	return c, f.setRecipe(c)
+}
+
+// setRecipe changes what flags say about the recipe.
+func (f *finetuneFlags) setRecipe(c *heads.Config) (err error) {
+	t := &c.Train
+	if f.steps > 0 {
+		setSteps(&t.Recipe, f.steps)
+	}
+	if f.batch > 0 {
+		t.Batch = f.batch
+	}
+	if f.given["seed"] || f.config == "" {
+		t.Seed = f.seed
+	}
+	if f.samples > 0 {
+		t.Samples = f.samples
+	}
+	t.Freeze = t.Freeze || f.freeze
+	if f.from != "" {
+		if t.From, err = filepath.Abs(f.from); err != nil {
+			return err
+		}
+	}
+	if f.given["data"] || t.Data == "" {
+		t.Data, err = dataPath(f.data)
+	}
+	return err
+}
+
+// taskConfiguration returns what -task, -from and the other flags ask for.
+func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
+	if !slices.Contains(heads.Tasks, f.task) {
+		return nil, usagef("-task %s: want one of %s", f.task, strings.Join(heads.Tasks, ", "))
+	}
+	if f.head != "" && !slices.Contains(heads.Heads, f.head) {
+		return nil, usagef("-head %s: want one of %s", f.head, strings.Join(heads.Heads, ", "))
+	}
+	b, err := f.backbone()
+	if err != nil {
+		return nil, err
+	}
+	target := f.target
+	if target == "" {
+		target = f.task
+	}
+	if f.task == heads.TaskClassify {
+		target = heads.ClassTarget
+	}
+	if err := f.setInputs(b, target); err != nil {
+		return nil, err
+	}
+	if f.size > 0 {
+		b.ImageSize = f.size
+	}
+	classes, names, err := f.classNames(e, b, target)
+	if err != nil {
+		return nil, err
+	}
+	c, err := heads.NewConfig(f.task, f.head, *b, classes)
+	if err != nil {
+		return nil, err
+	}
+	o := &c.Outputs[0]
+	o.Classes = names
+	if target != o.TargetName() {
+		o.Target = target
+	}
+	if f.task == heads.TaskDepth {
+		if o.Unit, o.Invalid = f.unit, *f.invalid; f.data == scenesData {
+			o.Unit = scenes.DepthUnit
+		}
+	} else if f.unit != 0 {
+		return nil, usagef("-unit %g: only -task depth has a unit", f.unit)
+	}
+	if depth := c.Input("depth"); depth != nil {
+		depth.Invalid = *f.invalid
+	}
+	return c, f.setRecipe(c)
+}
+
+// backbone returns the configuration of the model of -from, or of -preset.
+func (f *finetuneFlags) backbone() (*multimae.BackboneConfig, error) {
+	if f.from == "" || f.given["preset"] {
+		c, err := multimae.Preset(f.preset, len(scenes.Classes))
+		if err != nil {
+			return nil, usagef("-preset %s: %v", f.preset, err)
+		}
+		return &c.BackboneConfig, nil
+	}
+	info, err := os.Stat(f.from)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		w, err := weights.Open(f.from)
+		if err != nil {
+			return nil, err
+		}
+		defer w.Close()
+		c, err := multimae.ConfigOf(w, 0, 0)
+		if err != nil {
+			return nil, fmt.Errorf("%w, or say with -preset which encoder it has", err)
+		}
+		return &c.BackboneConfig, nil
+	}
+	fsys := os.DirFS(f.from)
+	c, err := multimae.LoadConfig(fsys, multimae.ConfigFile)
+	if err == nil {
+		return &c.BackboneConfig, nil
+	}
+	if fine, e := heads.LoadConfig(fsys, multimae.ConfigFile); e == nil {
+		return &fine.BackboneConfig, nil
+	}
+	return nil, fmt.Errorf("%s: %w", quote(f.from), err)
+}
+
+// setInputs keeps the inputs that -inputs lists, or that both model and data have.
+func (f *finetuneFlags) setInputs(b *multimae.BackboneConfig, target string) error {
+	var names []string
+	if f.inputs != "" {
+		for _, name := range strings.Split(f.inputs, ",") {
+			names = append(names, strings.TrimSpace(name))
+		}
+	} else {
+		for _, name := range b.Inputs.Names() {
+			if name != target && (f.data == scenesData || hasModality(f.data, name)) {
+				names = append(names, name)
+			}
+		}
+		if len(names) == 0 {
+			return fmt.Errorf("%s has no folder of a modality that the model can be shown: %s", quote(f.data), strings.Join(b.Inputs.Names(), ", "))
+		}
+	}
+	if err := heads.SetInputs(b, names, len(scenes.Classes)); err != nil {
+		return usagef("-%w", err)
+	}
+	return nil
+}
+
+// hasModality reports whether a dataset folder, or its part for training, has a folder of that name.
+func hasModality(dir, name string) bool {
+	s, err := data.FindSplits(dir, nil)
+	if err == nil && s.Train != "" {
+		dir = s.Train
+	}
+	info, err := os.Stat(filepath.Join(dir, name))
+	return err == nil && info.IsDir()
+}
+
+// classNames returns the number of classes of the truth and, where they are known, their names.
+func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target string) (n int, names []string, err error) {
+	switch {
+	case f.task == heads.TaskDepth:
+		return 1, nil, nil
+	case f.data == scenesData:
+		return len(scenes.Classes), scenes.Classes, nil
+	case f.task == heads.TaskClassify:
+		ds, _, err := data.OpenSplit(f.data, b.Inputs)
+		if err != nil {
+			return 0, nil, noFolder(err, f.data, "")
+		}
+		if names, err = data.Classes(ds.(data.Named)); err == nil && len(names) < 2 {
+			err = fmt.Errorf("%s has %d folder CLASS; a classifier needs two or more", quote(f.data), len(names))
+		}
+		return len(names), names, err
+	case f.classes > 0:
+		return f.classes, nil, nil
+	}
+	e.logf("looking for the classes of %s", target)
+	if n, err = data.CountClasses(f.data, target); err != nil {
+		return 0, nil, noFolder(err, f.data, "")
+	}
+	return n, nil, nil
+}
