@@ -37,7 +37,7 @@ func (r *TransferReport) String() string {
 		fmt.Fprintf(&b, "\nleft fresh: %s, %s", p.Part, p.Why)
 	}
 	if len(r.Unused) > 0 {
-		fmt.Fprintf(&b, "\nnot used: %s", strings.Join(weights.Groups(r.Unused), ", "))
+		fmt.Fprintf(&b, "\nnot used: %s", strings.Join(weights.Groups(r.Unused, 20), ", "))
 	}
 	return b.String()
 }
@@ -134,7 +134,7 @@ func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) 
 	switch {
 	case !inFile["encoder"]:
 		return nil, errors.New("it has no encoder: its names are not those of a MultiMAE or of a ViT; they begin with " +
-			strings.Join(weights.Groups(f.Names()), ", "))
+			strings.Join(weights.Groups(f.Names(), 8), ", "))
 	case blocks != m.config.Encoder.Depth:
 		return nil, fmt.Errorf("encoder.depth: its encoder has %d blocks and the model's %d; use a configuration with the same encoder",
 			blocks, m.config.Encoder.Depth)

@@ -243,7 +243,7 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
 	}
 	if len(dropped) > 0 {
-		e.logf("left out, without a counterpart: %s", strings.Join(weights.Groups(dropped), ", "))
+		e.logf("left out, without a counterpart: %s", strings.Join(weights.Groups(dropped, 100), ", "))
 	}
 	if to == "timm" {
 		e.logf("added norm.weight (ones) and norm.bias (zeros), a norm that MultiMAE does not have")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 )
 
@@ -42,9 +43,15 @@ func allocated() int64 {
 // what is read can be written.
 func readAny(t testing.TB, b []byte) {
 	t.Helper()
+	readOpened(t, len(b), func() (File, error) { return openBytes(b) })
+}
+
+// readOpened is readAny for what open opens, of so many bytes.
+func readOpened(t testing.TB, size int, open func() (File, error)) {
+	t.Helper()
 	var list []Tensor
-	within(t, len(b), func() {
-		f, err := openBytes(b)
+	within(t, size, func() {
+		f, err := open()
 		if err != nil {
 			checkError(t, err)
 			return
@@ -60,8 +67,8 @@ func readAny(t testing.TB, b []byte) {
 		for _, c := range f.Contents() {
 			listing += len(c.Key) + len(c.Text) + len(strings.Join(c.Entries, ""))
 		}
-		if listing > 2*len(b)+catalogBase {
-			t.Errorf("the listing of a file of %d bytes has %d", len(b), listing)
+		if listing > 2*size+catalogBase {
+			t.Errorf("the listing of a file of %d bytes has %d", size, listing)
 		}
 		if list, err = ReadAll(f); err != nil {
 			checkError(t, err)
@@ -433,5 +440,47 @@ func TestBound(t *testing.T) {
 		for _, size := range sizes {
 			t.Run(fmt.Sprintf("%s/%d", a.name, size), func(t *testing.T) { readAny(t, a.make(t, size)) })
 		}
+	}
+}
+
+// TestBoundOfShards reads many small files and indices that say much.
+func TestBoundOfShards(t *testing.T) {
+	inflates := zipOf(t, zip.Deflate, dictOf("w", tensorOf(storageOf("FloatStorage", "0", 1<<21), 0, tupleOf(1<<21), tupleOf(1)))+".", strings.Repeat("\x00", 8<<20))
+	for name, files := range map[string]func() map[string][]byte{
+		"many files": func() map[string][]byte {
+			m, index := map[string][]byte{}, []string{}
+			for i := range maxShards {
+				name := fmt.Sprintf("%d.bin", i)
+				m[name] = zipOf(t, zip.Store, put(1, mapOf("K\x01K\x02", 2000))+dictOf(fmt.Sprint("w", i), goodTensor)+".", two)
+				index = append(index, fmt.Sprintf(`"w%d":%q`, i, name))
+			}
+			m["index"] = []byte(`{"weight_map":{` + strings.Join(index, ",") + "}}")
+			return m
+		},
+		"files that inflate": func() map[string][]byte {
+			m, index := map[string][]byte{}, []string{}
+			for i := range 100 {
+				name := fmt.Sprintf("%d.bin", i)
+				m[name], index = inflates, append(index, fmt.Sprintf(`"w":%q`, name)[:3]+fmt.Sprintf(`%d":%q`, i, name))
+			}
+			m["index"] = []byte(`{"weight_map":{` + strings.Join(index, ",") + "}}")
+			return m
+		},
+		"many names": func() map[string][]byte {
+			var index strings.Builder
+			for i := range 100_000 {
+				fmt.Fprintf(&index, `,"%x":"1"`, i)
+			}
+			return map[string][]byte{"1": safetensorsOf("{}"), "index": []byte(`{"weight_map":{` + index.String()[1:] + "}}")}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys, size := fstest.MapFS{}, 0
+			for name, b := range files() {
+				fsys[name] = &fstest.MapFile{Data: b}
+				size += len(b)
+			}
+			readOpened(t, size, func() (File, error) { return OpenFS(fsys, "index") })
+		})
 	}
 }

@@ -16,8 +16,11 @@ var (
 	ErrDamaged = errors.New("the file is damaged or cut off: fetch or write it again")
 	// ErrUnsupported: the file is of another format, or of a variant that cannot be read.
 	ErrUnsupported = errors.New("not supported")
-	// ErrRefused: a checkpoint names what is neither a tensor nor a plain value.
-	ErrRefused = errors.New("a checkpoint may hold tensors and plain values, and nothing in it is ever executed; if you trust it, load it in Python and save its state_dict alone")
+	// ErrRefused: a checkpoint would do harm if it were loaded with Python.
+	ErrRefused = errors.New("which no checkpoint needs: it would run commands of its author in Python, and nothing in it is executed here; fetch the weights from somebody you trust")
+	// ErrKey: a file has no weights under the key that was asked for, or none was and there are
+	// several.
+	ErrKey = errors.New("choose one by its key")
 	// ErrTooLarge: the file asks for much more memory than it has bytes.
 	ErrTooLarge = errors.New("takes more memory than a file of this size may")
 )
@@ -45,9 +48,9 @@ func shorten(s string) string {
 }
 
 // Groups shortens a list of names of tensors for people: to one entry for each module of the first
-// two levels, such as "encoder.0.*", and to a hundred of them.
-func Groups(names []string) []string {
-	const most, longest = 100, 100
+// two levels, such as "encoder.0.*", and to the first of them.
+func Groups(names []string, most int) []string {
+	const longest = 100
 	var list []string
 	left := 0
 	for _, name := range names {

@@ -1,6 +1,7 @@
 package weights
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -9,27 +10,33 @@ import (
 // file is an opened file of either format.
 type file struct {
 	label    string
-	closer   io.Closer // nil if NewReader opened it
-	tensors  []*view   // in the file's order
+	closers  []io.Closer // none if NewReader opened it
+	tensors  []*view     // in the file's order
 	byName   map[string]*view
 	metadata map[string]string
 	contents []Content
+	notes    []string
 }
 
-func newFile(label string, tensors []*view) (*file, error) {
-	f := &file{label: label, tensors: tensors, byName: make(map[string]*view, len(tensors))}
-	for _, v := range tensors {
+// index makes the tensors known by their names, without the wrappers that all of them have.
+func (f *file) index() error {
+	if prefix := trimWrappers(f.tensors); prefix != "" {
+		f.notes = append(f.notes, fmt.Sprintf("all names begin with %s, which was removed", Quote(prefix)))
+	}
+	f.byName = make(map[string]*view, len(f.tensors))
+	for _, v := range f.tensors {
 		if f.byName[v.name] != nil {
-			return nil, damaged("%s: tensor %s is listed twice", label, Quote(v.name))
+			return damaged("%s: tensor %s is listed twice", f.label, Quote(v.name))
 		}
 		f.byName[v.name] = v
 	}
-	return f, nil
+	return nil
 }
 
 func (f *file) Label() string               { return f.label }
 func (f *file) Metadata() map[string]string { return f.metadata }
 func (f *file) Contents() []Content         { return slices.Clone(f.contents) }
+func (f *file) Notes() []string             { return slices.Clone(f.notes) }
 
 func (f *file) Names() []string {
 	names := make([]string, len(f.tensors))
@@ -55,10 +62,11 @@ func (f *file) DType(name string) string {
 }
 
 func (f *file) Close() error {
-	if f.closer == nil {
-		return nil
+	var errs []error
+	for _, c := range f.closers {
+		errs = append(errs, c.Close())
 	}
-	return f.closer.Close()
+	return errors.Join(errs...)
 }
 
 func (f *file) Float32(name string) ([]float32, error) {
@@ -80,6 +88,11 @@ func (f *file) ReadFloat32(name string, dst []float32) error {
 	}
 	return f.convert(name, v, func(first int, b []byte) error {
 		toFloat32(v.dtype, dst[first:], b)
+		if v.negative {
+			for i := range dst[first:][:len(b)/v.width] {
+				dst[first+i] = -dst[first+i]
+			}
+		}
 		return nil
 	})
 }
@@ -92,6 +105,11 @@ func (f *file) Float64(name string) ([]float64, error) {
 	dst := make([]float64, v.count)
 	return dst, f.convert(name, v, func(first int, b []byte) error {
 		toFloat64(v.dtype, dst[first:], b)
+		if v.negative {
+			for i := range dst[first:][:len(b)/v.width] {
+				dst[first+i] = -dst[first+i]
+			}
+		}
 		return nil
 	})
 }
@@ -130,7 +148,7 @@ func (f *file) find(name string, allowed []string) (*view, error) {
 	case v == nil:
 		return nil, noTensor(f.label, name)
 	case readSizes[v.dtype] == 0:
-		return nil, fmt.Errorf("%s: reading tensor %s of %s is %w; save it as F32", f.label, Quote(name), v.dtype, ErrUnsupported)
+		return nil, fmt.Errorf("%s: reading tensor %s of the kind %s is %w; %s", f.label, Quote(name), v.dtype, ErrUnsupported, unreadable(v.dtype))
 	case !slices.Contains(allowed, v.dtype):
 		return nil, otherDType(f.label, name, v.dtype, allowed)
 	}

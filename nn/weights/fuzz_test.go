@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 // The fuzz targets take any bytes: each file is refused or fully readable, within the bound, and
@@ -38,6 +39,11 @@ func seeds(f *testing.F, begin string) [][]byte {
 	}
 	for _, c := range pthRefused(f) {
 		add(c.file)
+	}
+	for _, p := range wildPickles {
+		add(zipOf(f, zip.Store, dictOf("x", p, "model", dictOf("w", goodTensor))+".", two, two))
+		add(zipOf(f, zip.Store, dictOf("w", goodTensor, "x", p)+".", two, two))
+		add(legacyOf(dictOf("x", p, "net", dictOf("w", goodTensor))+".", "]S'0'\na.", "\x02\x00\x00\x00\x00\x00\x00\x00"+two))
 	}
 	for _, a := range attacks() {
 		add(a.make(f, 500))
@@ -95,6 +101,22 @@ func FuzzLegacyPth(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { readAny(t, append([]byte(legacyHead), b...)) })
 }
 
+// FuzzIndex reads any index of two files.
+func FuzzIndex(f *testing.F) {
+	for _, s := range []string{
+		`{"metadata":{"total_size":8},"weight_map":{"x":"1","w":"2"}}`, `{"weight_map":{"x":"1","x":"2"}}`, `{"weight_map":{"x":"../1"}}`,
+		` {"weight_map":{"model.x":"1"},"weight_map":{}}`, `{"weight_map":{"\u0078":"1"}}`, `{"weight_map":7}`,
+	} {
+		f.Add([]byte(s))
+	}
+	safe := safetensorsOf(`{"x":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"model.x":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}}`, 1, 2, 3)
+	pth := zipOf(f, zip.Store, dictOf("w", goodTensor)+".", two)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		files := fstest.MapFS{"index": {Data: b}, "1": {Data: safe}, "2": {Data: pth}}
+		readOpened(t, len(b)+len(safe)+len(pth), func() (File, error) { return OpenFS(files, "index") })
+	})
+}
+
 // FuzzPickle gives the machine any program.
 func FuzzPickle(f *testing.F) {
 	for _, path := range []string{"testdata/torch1.13.pth", "testdata/torch2.13.pth", "testdata/torch2.13_protocol5.pth"} {
@@ -119,7 +141,7 @@ func FuzzPickle(f *testing.F) {
 		within(t, len(b), func() {
 			p := &pthReader{size: int64(len(b)), budget: newBudget(int64(len(b))), storages: map[string]*storage{}}
 			u := newUnpickler(bytes.NewReader(b), int64(len(b)), p.budget)
-			u.names, u.persistent, u.extern = pthNames, p.persistent, p.rebuild
+			u.persistent, u.extern = p.persistent, p.rebuild
 			v, err := u.next()
 			if err != nil {
 				checkError(t, err)
@@ -128,7 +150,7 @@ func FuzzPickle(f *testing.F) {
 			if s := pickleText(v); len(s) > 1000 {
 				t.Errorf("a description of %d bytes", len(s))
 			}
-			if _, _, err := p.stateDict(v); err != nil {
+			if _, err := p.file(v, ""); err != nil {
 				checkError(t, err)
 			}
 		})

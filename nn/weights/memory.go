@@ -28,6 +28,7 @@ type memory struct {
 func (m *memory) Label() string               { return m.label }
 func (m *memory) Metadata() map[string]string { return nil }
 func (m *memory) Contents() []Content         { return nil }
+func (m *memory) Notes() []string             { return nil }
 func (m *memory) Close() error                { return nil }
 
 func (m *memory) Names() []string {

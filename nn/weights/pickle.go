@@ -8,22 +8,24 @@ import (
 )
 
 // A pickle is a program for a stack machine that builds Python values; pickletools.py of CPython
-// documents its instructions. In Python a pickle may name any function and have it called. Here a
-// name is looked up in pickleNames, which holds containers, records and what PyTorch needs for
-// tensors; any other name ends the reading. Nothing is called: a record is kept as its name, its
-// arguments and its state.
+// documents its instructions. In Python a pickle may name any function and have it called. Here
+// nothing is called: what containers and tensors need is done by this package for the names in
+// pickleNames and pthReader.rebuild, and any other call leaves a record of the name, its arguments,
+// state and items. A name that only an attack has ends the reading.
 //
 // Python's None, bool, int, float, str and bytes become nil, bool, int64 (or *big.Int), float64,
 // string and []byte. The other values are:
 type (
-	pyName   string // an allowed name, "module.name", on its own
+	pyName   string // "module.name" on its own
 	pyTuple  struct{ items []any }
 	pyList   struct{ items []any } // a list or a set
 	pyDict   struct{ keys, values []any }
-	pyObject struct { // a record of an allowed class
-		class string
+	pyObject struct { // a record of a call
+		class string // what was called
 		args  []any
 		state any
+		list  *pyList // what was appended, nil if nothing was
+		dict  *pyDict // the items that were set, nil if none were
 	}
 )
 
@@ -52,6 +54,7 @@ const (
 	// What values take in memory, or somewhat more: a container, record or string without what is
 	// in it; a number; a reference to a value in a container.
 	valueSize  = 64
+	objectSize = 96 // of a pyObject
 	numberSize = 16
 	slotSize   = 16
 
@@ -72,9 +75,8 @@ type unpickler struct {
 	stack  []any
 	marks  []int // heights of the stack
 	memo   []any
-	// names are allowed in addition to pickleNames. persistent returns the value of a persistent
-	// id, and extern what calling a nameCall of names returns.
-	names      map[string]nameKind
+	// persistent returns the value of a persistent id, and extern what calling a name that isExtern
+	// returns.
 	persistent func(id any) (any, error)
 	extern     func(name string, args []any) (any, error)
 }
@@ -229,6 +231,14 @@ func (u *unpickler) make(v any) error {
 		return err
 	}
 	return u.push(v)
+}
+
+// object pushes a record after paying for it.
+func (u *unpickler) object(o *pyObject) error {
+	if err := u.budget.spend(objectSize - valueSize); err != nil {
+		return err
+	}
+	return u.make(o)
 }
 
 // number pushes a number after paying for it.

@@ -5,41 +5,49 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
-// nameKind is what the machine does with a name that a pickle may hold.
+// nameKind is what calling a name makes.
 type nameKind int
 
 const (
-	nameRecord nameKind = 1 + iota // kept as a pyObject
+	nameRecord nameKind = iota // a pyObject
 	nameDict
 	nameList
 	nameTuple
-	nameCall // handled by unpickler.callFunction or the unpickler's extern
+	nameCall // see unpickler.callFunction
 )
 
-// pickleNames are the allowed names. Modules have the names of Python 3 and NumPy 1: see
-// pickleModule.
+// pickleNames are the names that make something else than a record. Modules have the names of
+// Python 3 and NumPy 1: see pickleModule.
 var pickleNames = map[string]nameKind{
 	"collections.OrderedDict": nameDict, "collections.defaultdict": nameDict,
 	"collections.Counter": nameDict, "builtins.dict": nameDict,
 	"builtins.list": nameList, "builtins.set": nameList, "builtins.frozenset": nameList,
 	"builtins.tuple": nameTuple, "torch.Size": nameTuple,
+
 	"_codecs.encode": nameCall, "copyreg._reconstructor": nameCall,
 	"numpy.core.multiarray.scalar": nameCall,
+}
 
-	"argparse.Namespace": nameRecord, "types.SimpleNamespace": nameRecord,
-	"builtins.object": nameRecord, "builtins.bytearray": nameRecord,
-	"builtins.complex": nameRecord, "builtins.slice": nameRecord, "builtins.range": nameRecord,
-	"builtins.int": nameRecord, "builtins.float": nameRecord, "builtins.bool": nameRecord,
-	"builtins.str": nameRecord,
-	"pathlib.Path": nameRecord, "pathlib.PosixPath": nameRecord, "pathlib.WindowsPath": nameRecord,
-	"pathlib.PurePath": nameRecord, "pathlib.PurePosixPath": nameRecord,
-	"pathlib.PureWindowsPath": nameRecord,
-	"numpy.dtype":             nameRecord, "numpy.ndarray": nameRecord,
-	"numpy.core.multiarray._reconstruct": nameRecord,
-	"torch.device":                       nameRecord, "torch.Tensor": nameRecord,
-	"torch.nn.parameter.Parameter": nameRecord,
+// harmful reports whether a name has no use in a checkpoint but to run a command in whoever loads it
+// with Python. Here it would be a record as any other, but a file with it is an attack, and its
+// owner should know.
+func harmful(module, name string) bool {
+	top, _, _ := strings.Cut(module, ".")
+	switch top {
+	case "os", "posix", "nt", "subprocess", "commands", "pty", "shutil", "socket", "runpy", "importlib", "ctypes", "webbrowser", "pip":
+		return true
+	case "builtins":
+		switch name {
+		case "eval", "exec", "execfile", "compile", "open", "__import__", "input", "breakpoint":
+			return true
+		}
+	case "pickle", "_pickle", "torch":
+		return name == "load" || name == "loads"
+	}
+	return false
 }
 
 // pickleModule returns the name that pickleNames has for a module of Python 2, NumPy 2 or Python
@@ -96,27 +104,20 @@ func (u *unpickler) nameLines() (pyName, error) {
 	return u.allowed(module, name)
 }
 
-// allowed is where everything that could do harm is refused.
+// allowed is where everything that would do harm in Python is refused.
 func (u *unpickler) allowed(module, name string) (pyName, error) {
 	if n := len(module) + len(name); n > maxPickleLine {
 		return "", damaged("a name of %d bytes", n)
 	}
-	full := pickleModule(module) + "." + name
+	known := pickleModule(module)
+	full := known + "." + name
 	if err := u.budget.spend(int64(len(full))); err != nil {
 		return "", err
 	}
-	if u.kind(full) == 0 {
+	if harmful(known, name) {
 		return "", fmt.Errorf("refused %s: %w", Quote(module+"."+name), ErrRefused)
 	}
 	return pyName(full), nil
-}
-
-// kind is 0 for a name that is not allowed.
-func (u *unpickler) kind(name string) nameKind {
-	if kind := pickleNames[name]; kind != 0 {
-		return kind
-	}
-	return u.names[name]
 }
 
 // stepCall takes a name and its arguments from the stack and pushes what calling it would return.
@@ -163,15 +164,17 @@ func (u *unpickler) stepCall(op byte) error {
 	return u.call(parts[0], args.items)
 }
 
-// call pushes what calling an allowed name would return.
+// call pushes what calling a name would return. What a record would return is a record, too.
 func (u *unpickler) call(callee any, args []any) error {
 	name, ok := callee.(pyName)
+	if o, isObject := callee.(*pyObject); isObject {
+		return u.object(&pyObject{class: o.class, args: args})
+	}
 	if !ok {
 		return damaged("calls %s", pickleText(callee))
 	}
-	switch u.kind(string(name)) {
-	case nameRecord:
-		return u.make(&pyObject{class: string(name), args: args})
+	kind := pickleNames[string(name)]
+	switch kind {
 	case nameDict:
 		return u.callDict(args)
 	case nameList, nameTuple:
@@ -182,12 +185,21 @@ func (u *unpickler) call(callee any, args []any) error {
 				return err
 			}
 		}
-		if u.kind(string(name)) == nameTuple {
+		if kind == nameTuple {
 			return u.make(&pyTuple{items})
 		}
 		return u.make(&pyList{items})
+	case nameCall:
+		return u.callFunction(string(name), args)
 	}
-	return u.callFunction(string(name), args)
+	if u.extern != nil && isExtern(string(name)) {
+		v, err := u.extern(string(name), args)
+		if err != nil {
+			return err
+		}
+		return u.make(v)
+	}
+	return u.object(&pyObject{class: string(name), args: args})
 }
 
 // callDict makes a dictionary. Its arguments are none; for a defaultdict its factory; in Python 2 a
@@ -216,18 +228,18 @@ func (u *unpickler) callFunction(name string, args []any) error {
 		if len(args) == 0 {
 			return damaged("copyreg._reconstructor without a class")
 		}
+		if pickleNames[nameOf(args[0])] == nameCall {
+			return damaged("copyreg._reconstructor of %s", pickleText(args[0]))
+		}
 		return u.call(args[0], nil)
-	case "numpy.core.multiarray.scalar":
-		return u.make(numpyScalar(args))
 	}
-	if u.extern == nil {
-		return damaged("calls %s outside a checkpoint", name)
-	}
-	v, err := u.extern(name, args)
-	if err != nil {
-		return err
-	}
-	return u.make(v)
+	return u.make(numpyScalar(args)) // numpy.core.multiarray.scalar
+}
+
+// nameOf returns a value that is a name, "" for another one.
+func nameOf(v any) string {
+	name, _ := v.(pyName)
+	return string(name)
 }
 
 // encode makes bytes of a string whose characters are their values, as protocol 2 writes them.
@@ -306,7 +318,7 @@ func (u *unpickler) build() error {
 	switch v := to.(type) {
 	case *pyObject:
 		v.state = state
-	case *pyDict, *pyList, *view:
+	case *pyDict, *pyList, *pyTuple, *view:
 	default:
 		return damaged("sets the state of %s", pickleText(to))
 	}

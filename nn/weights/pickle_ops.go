@@ -82,7 +82,7 @@ const (
 	opStackGlobal = 0x93
 	opReduce      = 'R'
 	opNewObj      = 0x81
-	opNewObjEx    = 0x92 // with keyword arguments, of which no allowed class has any
+	opNewObjEx    = 0x92 // with keyword arguments, which are dropped
 	opInst        = 'i'  // of protocol 0
 	opObj         = 'o'
 	opBuild       = 'b'
@@ -353,12 +353,30 @@ func (u *unpickler) stepItems(op byte) error {
 	}
 	if op == opSetItem || op == opSetItems {
 		d, ok := to.(*pyDict)
+		if o, isObject := to.(*pyObject); isObject {
+			if o.dict == nil {
+				if err := u.budget.spend(valueSize); err != nil {
+					return err
+				}
+				o.dict = new(pyDict)
+			}
+			d, ok = o.dict, true
+		}
 		if !ok {
 			return damaged("sets items of %s, which is not a dictionary", pickleText(to))
 		}
 		return u.setItems(d, items)
 	}
 	l, ok := to.(*pyList)
+	if o, isObject := to.(*pyObject); isObject {
+		if o.list == nil {
+			if err := u.budget.spend(valueSize); err != nil {
+				return err
+			}
+			o.list = new(pyList)
+		}
+		l, ok = o.list, true
+	}
 	if !ok {
 		return damaged("appends to %s, which is not a list", pickleText(to))
 	}

@@ -38,7 +38,7 @@ func pickleText(v any) string {
 	case []byte:
 		return fmt.Sprintf("bytes, %d", len(v))
 	case pyName:
-		return strings.TrimPrefix(string(v), "builtins.")
+		return shorten(strings.TrimPrefix(string(v), "builtins."))
 	case *pyTuple:
 		return sequenceText("tuple", "(", v.items, ")")
 	case *pyList:
@@ -94,8 +94,14 @@ func objectText(v *pyObject) string {
 		return strings.Join(parts, ":")
 	}
 	name := v.class[strings.LastIndexByte(v.class, '.')+1:]
-	if d, ok := v.state.(*pyDict); ok {
-		return fmt.Sprintf("%s, %d entries", name, len(d.keys))
+	name = shorten(name)
+	switch state, _ := v.state.(*pyDict); {
+	case v.dict != nil:
+		return fmt.Sprintf("%s, %d entries", name, len(v.dict.keys))
+	case state != nil:
+		return fmt.Sprintf("%s, %d entries", name, len(state.keys))
+	case v.list != nil:
+		return fmt.Sprintf("%s, %d entries", name, len(v.list.items))
 	}
 	return name
 }

@@ -32,17 +32,16 @@ func isPth(head []byte) bool {
 
 // readPth parses a checkpoint of either format and reads no tensor values.
 //
-// Nothing in the file is ever executed. Whatever is neither a tensor nor a plain value (containers,
-// numbers, strings, argparse.Namespace, numpy scalars, paths, torch devices and dtypes) is refused
-// by its name. So are files that are cut off, views that leave their storage and counts that the
-// file cannot hold.
-func readPth(r io.ReaderAt, size int64, label string) (*file, error) {
+// Nothing in the file is ever executed: an object of any class stays a record of what its pickle
+// says. Refused are names that only an attack has, files that are cut off, views that leave their
+// storage and counts that the file cannot hold.
+func readPth(r io.ReaderAt, size int64, label, key string, b *budget) (*file, error) {
 	// A wrong size must not make later reads allocate for bytes that are not there.
 	var last [1]byte
 	if err := readFullAt(r, last[:], size-1); err != nil {
 		return nil, fmt.Errorf("%s: reading the last of %d bytes: %w", label, size, err)
 	}
-	p := &pthReader{r: r, size: size, budget: newBudget(size), storages: map[string]*storage{}}
+	p := &pthReader{r: r, size: size, budget: b, storages: map[string]*storage{}}
 	var top any
 	var err error
 	var head [2]byte
@@ -56,18 +55,11 @@ func readPth(r io.ReaderAt, size int64, label string) (*file, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	tensors, contents, err := p.stateDict(top)
-	if err == nil {
-		err = p.pay(tensors)
-	}
+	f, err := p.file(top, key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	f, err := newFile(label, tensors)
-	if err != nil {
-		return nil, err
-	}
-	f.contents = contents
+	f.label = label
 	return f, nil
 }
 
@@ -83,7 +75,7 @@ type pthReader struct {
 func (p *pthReader) pay(tensors []*view) error {
 	paid := map[*storage]bool{}
 	for _, v := range tensors {
-		if v.count == 0 {
+		if v.count == 0 || readSizes[v.dtype] == 0 {
 			continue
 		}
 		s := v.storage
@@ -138,7 +130,7 @@ func (p *pthReader) zip() (top any, err error) {
 		return nil, err
 	}
 	u := newUnpickler(bytes.NewReader(b), int64(len(b)), p.budget)
-	u.names, u.persistent, u.extern = pthNames, p.persistent, p.rebuild
+	u.persistent, u.extern = p.persistent, p.rebuild
 	top, err = u.next()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", Quote(pickle.Name), err)
@@ -253,12 +245,12 @@ func (p *pthReader) legacy() (top any, err error) {
 			return nil, fmt.Errorf("big-endian byte order is %w; save it again on a little-endian machine", ErrUnsupported)
 		}
 	}
-	u.names, u.persistent, u.extern = pthNames, p.persistent, p.rebuild
+	u.persistent, u.extern = p.persistent, p.rebuild
 	top, err = u.next()
 	if err != nil {
 		return nil, err
 	}
-	u.names, u.persistent, u.extern = nil, nil, nil
+	u.persistent, u.extern = nil, nil
 	keys, err := u.next()
 	if err != nil {
 		return nil, err
@@ -295,6 +287,9 @@ func (p *pthReader) legacyStorage(k any, at int64) (int64, error) {
 	}
 	at += 8
 	width := int64(elementSizes[s.dtype])
+	if width == 0 {
+		return 0, fmt.Errorf("storage %s of %s is %w; save it as float32", Quote(key), s.dtype, ErrUnsupported)
+	}
 	n := int64(binary.LittleEndian.Uint64(b[:]))
 	switch {
 	case n < 0 || n > (p.size-at)/width:

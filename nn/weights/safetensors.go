@@ -21,10 +21,10 @@ const metadataKey = "__metadata__"
 // readSafetensors parses and checks the header and reads no tensor data.
 //
 // It refuses, naming the tensor and the value: a truncated file, a header longer than the file or
-// than 100 MB, JSON that is not an object of the format, names that are listed twice, unknown
-// dtypes, shapes whose size overflows or differs from the bytes given, and data that overlaps,
-// leaves holes or does not end with the file.
-func readSafetensors(r io.ReaderAt, size int64, label string) (*file, error) {
+// than 100 MB, JSON that is not an object of the format, names that are listed twice, shapes whose
+// size overflows or differs from the bytes given, and data that overlaps, leaves holes or does not
+// end with the file.
+func readSafetensors(r io.ReaderAt, size int64, label, key string) (*file, error) {
 	if size < 8 {
 		return nil, damaged("%s: %d bytes is too short for a safetensors file", label, size)
 	}
@@ -53,16 +53,17 @@ func readSafetensors(r io.ReaderAt, size int64, label string) (*file, error) {
 	if err := checkTiling(h.tensors, size-data); err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
 	}
-	f, err := newFile(label, h.tensors)
-	if err != nil {
-		return nil, err
-	}
+	f := &file{label: label, tensors: h.tensors, metadata: h.metadata, contents: h.contents}
 	all := &storage{at: r}
-	for _, v := range h.tensors {
+	for _, v := range f.tensors {
 		v.storage = all
 		v.begin += data
 	}
-	f.metadata, f.contents = h.metadata, h.contents
+	if key != "" {
+		if f.tensors, err = under(f.tensors, key); err != nil {
+			return nil, fmt.Errorf("%s: %w", label, err)
+		}
+	}
 	return f, nil
 }
 

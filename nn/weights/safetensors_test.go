@@ -96,7 +96,7 @@ var safetensorsRefused = []refused{
 	{"metadata key twice", ErrDamaged, `"a"`, safetensorsOf(`{"__metadata__":{"a":"1","a":"2"}}`)},
 	{"metadata no object", ErrDamaged, "__metadata__", safetensorsOf(`{"__metadata__":7}`)},
 	{"metadata no string", ErrDamaged, `"a"`, safetensorsOf(`{"__metadata__":{"a":1}}`)},
-	{"unknown dtype", ErrUnsupported, `"Q4"`, safetensorsOf(`{"x":{"dtype":"Q4","shape":[],"data_offsets":[0,1]}}`, 0)},
+	{"unknown dtype beyond end", ErrDamaged, `"x"`, safetensorsOf(`{"x":{"dtype":"Q4","shape":[],"data_offsets":[0,2]}}`, 0)},
 	{"dtype number", ErrDamaged, `"x"`, safetensorsOf(`{"x":{"dtype":4,"shape":[],"data_offsets":[0,1]}}`, 0)},
 	{"negative dim", ErrDamaged, `"-1"`, safetensorsOf(`{"x":{"dtype":"U8","shape":[-1],"data_offsets":[0,1]}}`, 0)},
 	{"fractional dim", ErrDamaged, `"1.5"`, safetensorsOf(`{"x":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}}`, 0)},

@@ -5,27 +5,65 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"github.com/gomae/gomae/internal/sizes"
 )
 
-// elementSizes holds the bytes per element of every dtype that a file may contain. The 8-bit floats
-// can be listed but not converted: a file that merely contains one stays readable.
+// elementSizes holds the bytes per element of the dtypes whose size is known. Some of them can only
+// be listed: see readSizes.
 var elementSizes = map[string]int{
-	"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+	"F64": 8, "F32": 4, "F16": 2, "BF16": 2,
+	"F8_E4M3": 1, "F8_E5M2": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1, "F8_E8M0": 1,
 	"I64": 8, "I32": 4, "I16": 2, "I8": 1,
 	"U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+	complex64: 8, complex128: 16, quantizedI8: 1, quantizedU8: 1, quantizedI32: 4,
 }
 
-// readSizes holds the bytes per element of the numbers that ReadAll makes of a tensor.
+// readSizes holds the bytes per element of the numbers that ReadAll makes of a tensor. A tensor of
+// any other dtype can be listed and not read, so that it does not hide the others in its file.
 var readSizes = map[string]int{
 	"F64": 8, "F32": 4, "F16": 4, "BF16": 4,
+	"F8_E4M3": 4, "F8_E5M2": 4, "F8_E4M3FNUZ": 4, "F8_E5M2FNUZ": 4, "F8_E8M0": 4,
 	"I64": 8, "I32": 8, "I16": 8, "I8": 8,
 	"U64": 8, "U32": 8, "U16": 8, "U8": 1, "BOOL": 1,
 }
 
+// The dtypes, or kinds of tensors, that can be listed but not read.
+const (
+	complex64    = "C64"
+	complex128   = "C128"
+	quantizedI8  = "QI8"
+	quantizedU8  = "QU8"
+	quantizedI32 = "QI32"
+	quantized    = "quantized"
+	sparse       = "sparse"
+	meta         = "meta"
+	nested       = "nested"
+	flagged      = "flagged"
+)
+
+// unreadable says what to do about a tensor of a dtype that cannot be read.
+func unreadable(dtype string) string {
+	switch dtype {
+	case complex64, complex128:
+		return "save its torch.view_as_real"
+	case quantizedI8, quantizedU8, quantizedI32, quantized:
+		return "save its dequantize()"
+	case sparse:
+		return "save its to_dense()"
+	case meta:
+		return "it was saved without values"
+	case nested:
+		return "save its to_padded_tensor"
+	case flagged:
+		return "save its resolve_conj().resolve_neg()"
+	}
+	return "save it as float32"
+}
+
 var (
-	floatDTypes = []string{"F32", "F16", "BF16", "F64"}
+	floatDTypes = []string{"F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"}
 	intDTypes   = []string{"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}
 )
 
@@ -62,6 +100,11 @@ func toFloat32(dtype string, dst []float32, b []byte) {
 		for i := range dst {
 			dst[i] = float32(math.Float64frombits(le.Uint64(b[8*i:])))
 		}
+	default:
+		table := float8Tables()[dtype]
+		for i := range dst {
+			dst[i] = table[b[i]]
+		}
 	}
 }
 
@@ -84,6 +127,11 @@ func toFloat64(dtype string, dst []float64, b []byte) {
 	case "BF16":
 		for i := range dst {
 			dst[i] = float64(math.Float32frombits(uint32(le.Uint16(b[2*i:])) << 16))
+		}
+	default:
+		table := float8Tables()[dtype]
+		for i := range dst {
+			dst[i] = float64(table[b[i]])
 		}
 	}
 }
@@ -163,4 +211,49 @@ func widenF16(h uint16) uint32 {
 		exp--
 	}
 	return sign | exp<<23 | (frac&0x3ff)<<13
+}
+
+// float8Tables returns the values of the 8-bit floats, all of which float32 holds exactly. E4M3 and
+// E5M2 are those of Micikevicius et al., "FP8 Formats for Deep Learning" (2022): E5M2 is the upper
+// half of a binary16, and E4M3 has no infinities and one NaN of each sign. Those with FNUZ have one
+// NaN, in the place of −0, and a bias of one more. E8M0 is a power of two without a sign.
+var float8Tables = sync.OnceValue(func() map[string]*[256]float32 {
+	tables := map[string]*[256]float32{}
+	for dtype, value := range map[string]func(b byte) float32{
+		"F8_E5M2":     func(b byte) float32 { return math.Float32frombits(widenF16(uint16(b) << 8)) },
+		"F8_E4M3":     func(b byte) float32 { return float8(b, 3, 7, b&0x7f == 0x7f) },
+		"F8_E4M3FNUZ": func(b byte) float32 { return float8(b, 3, 8, b == 0x80) },
+		"F8_E5M2FNUZ": func(b byte) float32 { return float8(b, 2, 16, b == 0x80) },
+		"F8_E8M0": func(b byte) float32 {
+			if b == 0xff {
+				return float32(math.NaN())
+			}
+			return float32(math.Ldexp(1, int(b)-127))
+		},
+	} {
+		table := new([256]float32)
+		for i := range table {
+			table[i] = value(byte(i))
+		}
+		tables[dtype] = table
+	}
+	return tables
+})
+
+// float8 returns the value of a sign, an exponent with a bias, and a fraction of so many bits.
+func float8(b byte, fractionBits, bias int, isNaN bool) float32 {
+	if isNaN {
+		return float32(math.NaN())
+	}
+	exponent, fraction := int(b&0x7f)>>fractionBits, int(b)&(1<<fractionBits-1)
+	if exponent == 0 { // subnormal
+		exponent = 1
+	} else {
+		fraction |= 1 << fractionBits
+	}
+	v := math.Ldexp(float64(fraction), exponent-bias-fractionBits)
+	if b&0x80 != 0 {
+		v = math.Copysign(v, -1)
+	}
+	return float32(v)
 }

@@ -89,15 +89,52 @@ func TestInt64(t *testing.T) {
 	}
 }
 
-// TestFloat8 lists a tensor of 8-bit floats, and refuses only to read it.
+// TestFloat8 reads every 8-bit float of every format, and compares some with the tables of their
+// specifications.
 func TestFloat8(t *testing.T) {
-	f := mustOpenBytes(t, safetensorsOf(`{"q":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]},"x":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}`, 0, 0, 0, 0x80, 0x3f))
-	if v, err := f.Float32("x"); err != nil || v[0] != 1 {
-		t.Errorf("its neighbour: %v, %v", v, err)
+	nan := math.NaN()
+	for _, c := range []struct {
+		dtype  string
+		values map[byte]float64
+		nans   int
+	}{
+		{"F8_E4M3", map[byte]float64{0: 0, 1: 1.0 / 512, 7: 7.0 / 512, 8: 1.0 / 64, 0x38: 1, 0x39: 1.125, 0x7e: 448, 0x7f: nan, 0xb8: -1, 0xff: nan, 0xfe: -448}, 2},
+		{"F8_E5M2", map[byte]float64{0: 0, 1: 1.0 / 65536, 3: 3.0 / 65536, 0x3c: 1, 0x3d: 1.25, 0x7b: 57344, 0x7c: math.Inf(1), 0x7d: nan, 0xfc: math.Inf(-1)}, 6},
+		{"F8_E4M3FNUZ", map[byte]float64{1: 1.0 / 1024, 0x40: 1, 0x7f: 240, 0x80: nan, 0xff: -240}, 1},
+		{"F8_E5M2FNUZ", map[byte]float64{1: 1.0 / 131072, 0x40: 1, 0x7f: 57344, 0x80: nan, 0xff: -57344}, 1},
+		{"F8_E8M0", map[byte]float64{0: math.Ldexp(1, -127), 126: 0.5, 127: 1, 128: 2, 254: math.Ldexp(1, 127), 255: nan}, 1},
+	} {
+		t.Run(c.dtype, func(t *testing.T) {
+			data := make([]byte, 256)
+			for i := range data {
+				data[i] = byte(i)
+			}
+			f := mustOpenBytes(t, safetensorsOf(`{"q":{"dtype":"`+c.dtype+`","shape":[16,16],"data_offsets":[0,256]}}`, data...))
+			if !IsFloat(f.DType("q")) {
+				t.Error("is not said to be read as floats")
+			}
+			single, err := f.Float32("q")
+			if err != nil {
+				t.Fatal(err)
+			}
+			double, err := f.Float64("q")
+			if err != nil {
+				t.Fatal(err)
+			}
+			nans := 0
+			for i, v := range double {
+				if math.IsNaN(v) {
+					nans++
+				} else if float64(single[i]) != v {
+					t.Errorf("byte %#x: %g and %g", i, single[i], v)
+				}
+				if want, ok := c.values[byte(i)]; ok && v != want && !(math.IsNaN(v) && math.IsNaN(want)) {
+					t.Errorf("byte %#x: got %g, want %g", i, v, want)
+				}
+			}
+			if nans != c.nans {
+				t.Errorf("%d NaN, want %d", nans, c.nans)
+			}
+		})
 	}
-	if IsFloat(f.DType("q")) {
-		t.Error("is said to be read as floats")
-	}
-	_, err := f.Float32("q")
-	wantError(t, err, ErrUnsupported, `"q"`)
 }

@@ -24,6 +24,9 @@ type view struct {
 	shape   []int
 	stride  []int // in elements; nil if they lie in row-major order without gaps
 	count   int   // elements: the product of shape
+
+	negative bool  // the tensor has the opposite signs: see pthReader.flags
+	unread   int64 // bytes in a safetensors file, of a dtype whose elements have no known size; then width is 0
 }
 
 // storage is the bytes that views refer to: all of a safetensors file, or a vector of numbers in a
@@ -184,7 +187,7 @@ func gather(dst, src []byte, width, stride, n int) {
 }
 
 // bytes returns the size of the elements in the file.
-func (v *view) bytes() int64 { return int64(v.count) * int64(v.width) }
+func (v *view) bytes() int64 { return int64(v.count)*int64(v.width) + v.unread }
 
 // span returns the number of bytes from the first element to the end of the last.
 func (v *view) span() int64 {
