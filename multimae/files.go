@@ -18,6 +18,8 @@ const (
 
 // Load reads a model folder, such as os.DirFS(dir) or an embed.FS: config.json and
 // model.safetensors, or where that is missing a PyTorch checkpoint pytorch_model.bin or model.pth.
+// Weights in several files have an index, model.safetensors.index.json or
+// pytorch_model.bin.index.json.
 // The model is frozen, ready to predict from any number of goroutines; see LoadFrom for one to
 // train. Errors name the file and list every key that is missing, unexpected or of another shape.
 func Load(fsys fs.FS) (*Model, error) {

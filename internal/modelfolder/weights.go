@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -25,8 +26,9 @@ const (
 // config.json of its model.
 const MetaConfig = "gomae_config"
 
-// otherWeights are names of PyTorch checkpoints that a folder may have instead of WeightsFile.
-var otherWeights = []string{"pytorch_model.bin", "model.pth"}
+// weightsFiles are the names that the weights of a folder may have. The first that is there counts.
+// An index names the files of weights that are stored in several.
+var weightsFiles = []string{WeightsFile, WeightsFile + ".index.json", "pytorch_model.bin", "pytorch_model.bin.index.json", "model.pth"}
 
 // Load reads a model folder: its configuration by config, and the model from that and its weights by
 // from.
@@ -43,21 +45,26 @@ func Load[C, M any](fsys fs.FS, config func(fs.FS, string) (C, error), from func
 	return from(c, f)
 }
 
-// OpenWeights opens the weights of a model folder: model.safetensors, or where that is missing
-// pytorch_model.bin or model.pth.
-func OpenWeights(fsys fs.FS) (weights.File, error) {
-	f, err := weights.OpenFS(fsys, WeightsFile)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
-	}
-	for _, name := range otherWeights {
-		f, other := weights.OpenFS(fsys, name)
-		if !errors.Is(other, fs.ErrNotExist) {
-			return f, other
+// OpenWeights opens the weights of a model folder: model.safetensors, or where that is missing its
+// index, pytorch_model.bin, its index, or model.pth.
+func OpenWeights(fsys fs.FS) (weights.File, error) { return openIn(fsys, ".", weights.Options{}) }
+
+// openIn is OpenWeights for a sub-folder.
+func openIn(fsys fs.FS, dir string, o weights.Options) (weights.File, error) {
+	var missing error
+	for _, name := range weightsFiles {
+		f, err := o.OpenFS(fsys, path.Join(dir, name))
+		if !errors.Is(err, fs.ErrNotExist) || present(fsys, path.Join(dir, name)) {
+			return f, err
+		}
+		if missing == nil {
+			missing = err
 		}
 	}
-	return nil, fmt.Errorf("%w, nor is there %s", err, strings.Join(otherWeights, " or "))
+	return nil, fmt.Errorf("%w, nor is there %s", missing, strings.Join(weightsFiles[1:], ", "))
 }
+
+func present(fsys fs.FS, name string) bool { _, err := fs.Stat(fsys, name); return err == nil }
 
 // CheckTensors returns an error if a file has fewer tensors than least, a lower bound for what the
 // configuration describes. A few lines of configuration may describe a model of any size. The
