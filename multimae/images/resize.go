@@ -52,22 +52,22 @@ func (c *Crop) padded() bool {
 	return c.X < 0 || c.Y < 0 || c.X+c.W > c.FullW || c.Y+c.H > c.FullH
 }
 
-// outside calls f with the number of each pixel of the crop, resized to out×out, whose centre lies
+// outside calls f with the number of each pixel of the crop, resized to w×h, whose centre lies
 // outside the image.
-func (c *Crop) outside(out int, f func(i int)) {
-	in := func(j, at, size, full int) bool {
+func (c *Crop) outside(h, w int, f func(i int)) {
+	in := func(j, out, at, size, full int) bool {
 		centre := float64(at) + (float64(j)+0.5)*float64(size)/float64(out)
 		return centre >= 0 && centre < float64(full)
 	}
-	for y := range out {
-		row := in(y, c.Y, c.H, c.FullH)
-		for x := range out {
+	for y := range h {
+		row := in(y, h, c.Y, c.H, c.FullH)
+		for x := range w {
 			j := x
 			if c.Flip {
-				j = out - 1 - x
+				j = w - 1 - x
 			}
-			if !row || !in(j, c.X, c.W, c.FullW) {
-				f(y*out + x)
+			if !row || !in(j, w, c.X, c.W, c.FullW) {
+				f(y*w + x)
 			}
 		}
 	}
@@ -129,30 +129,30 @@ func (t *taps) set(at, in float64, out, limit int) {
 	}
 }
 
-// image writes the crop of src, resized to out×out, to dst [C, out, out].
-func (z *Resizer) image(dst []float32, src *Map, c Crop, out int) {
+// image writes the crop of src, resized to w×h, to dst [C, h, w].
+func (z *Resizer) image(dst []float32, src *Map, c Crop, h, w int) {
 	sx, sy := float64(src.W)/float64(c.FullW), float64(src.H)/float64(c.FullH)
-	z.x.set(float64(c.X)*sx, float64(c.W)*sx, out, src.W)
-	z.y.set(float64(c.Y)*sy, float64(c.H)*sy, out, src.H)
+	z.x.set(float64(c.X)*sx, float64(c.W)*sx, w, src.W)
+	z.y.set(float64(c.Y)*sy, float64(c.H)*sy, h, src.H)
 	top := z.y.first[0]
-	bottom := z.y.first[out-1] + z.y.k
+	bottom := z.y.first[h-1] + z.y.k
 	rows := bottom - top
-	z.tmp = resize(z.tmp, rows*out)
+	z.tmp = resize(z.tmp, rows*w)
 	for ch := range src.C {
 		plane := src.Pix[ch*src.H*src.W:][:src.H*src.W]
 		for y := range rows {
-			z.x.row(z.tmp[y*out:][:out], plane[(top+y)*src.W:][:src.W], c.Flip)
+			z.x.row(z.tmp[y*w:][:w], plane[(top+y)*src.W:][:src.W], c.Flip)
 		}
-		for y := range out {
-			o := dst[(ch*out+y)*out:][:out]
-			in := z.tmp[(z.y.first[y]-top)*out:]
+		for y := range h {
+			o := dst[(ch*h+y)*w:][:w]
+			in := z.tmp[(z.y.first[y]-top)*w:]
 			clear(o)
-			for i, w := range z.y.weight[y*z.y.k:][:z.y.k] {
-				if w == 0 {
+			for i, weight := range z.y.weight[y*z.y.k:][:z.y.k] {
+				if weight == 0 {
 					continue
 				}
-				for x, v := range in[i*out:][:out] {
-					o[x] += w * v
+				for x, v := range in[i*w:][:w] {
+					o[x] += weight * v
 				}
 			}
 		}
@@ -160,11 +160,11 @@ func (z *Resizer) image(dst []float32, src *Map, c Crop, out int) {
 }
 
 // masked is image for a map with pixels that are not valid, which have no part in the means. A pixel
-// of dst is valid, in valid [out, out], if pixels with half of its weight are. Others are 0.
-func (z *Resizer) masked(dst []float32, valid []bool, src *Map, c Crop, out int) {
+// of dst is valid, in valid [h, w], if pixels with half of its weight are. Others are 0.
+func (z *Resizer) masked(dst []float32, valid []bool, src *Map, c Crop, h, w int) {
 	n := src.H * src.W
-	z.mask = resize(z.mask, out*out+(1+src.C)*n)
-	shares, mask, pix := z.mask[:out*out], z.mask[out*out:][:n], z.mask[out*out+n:]
+	z.mask = resize(z.mask, h*w+(1+src.C)*n)
+	shares, mask, pix := z.mask[:h*w], z.mask[h*w:][:n], z.mask[h*w+n:]
 	clear(mask)
 	clear(pix)
 	for i, v := range src.Valid {
@@ -175,8 +175,8 @@ func (z *Resizer) masked(dst []float32, valid []bool, src *Map, c Crop, out int)
 			}
 		}
 	}
-	z.image(shares, &Map{C: 1, H: src.H, W: src.W, Pix: mask}, c, out)
-	z.image(dst, &Map{C: src.C, H: src.H, W: src.W, Pix: pix}, c, out)
+	z.image(shares, &Map{C: 1, H: src.H, W: src.W, Pix: mask}, c, h, w)
+	z.image(dst, &Map{C: src.C, H: src.H, W: src.W, Pix: pix}, c, h, w)
 	for i, share := range shares {
 		valid[i] = share >= 0.5
 		for k := i; k < len(dst); k += len(shares) {
@@ -206,24 +206,24 @@ func (t *taps) row(dst, src []float32, flip bool) {
 
 // classes is image for class maps. It takes the pixel nearest to the centre of each output pixel.
 // Padding becomes ignored.
-func (z *Resizer) classes(dst []int32, src *Map, c Crop, out int) {
-	cols := resize(z.x.first, out)
+func (z *Resizer) classes(dst []int32, src *Map, c Crop, h, w int) {
+	cols := resize(z.x.first, w)
 	z.x.first = cols
-	nearest := func(j, at, in, full, n int) int {
+	nearest := func(j, out, at, in, full, n int) int {
 		p := (float64(at) + (float64(j)+0.5)*float64(in)/float64(out)) * float64(n) / float64(full)
 		return min(int(p), n-1)
 	}
-	for j := range out {
-		cols[j] = nearest(j, c.X, c.W, c.FullW, src.W)
+	for j := range w {
+		cols[j] = nearest(j, w, c.X, c.W, c.FullW, src.W)
 	}
 	if c.Flip {
-		for i, j := 0, out-1; i < j; i, j = i+1, j-1 {
+		for i, j := 0, w-1; i < j; i, j = i+1, j-1 {
 			cols[i], cols[j] = cols[j], cols[i]
 		}
 	}
-	for y := range out {
-		row := src.IDs[nearest(y, c.Y, c.H, c.FullH, src.H)*src.W:][:src.W]
-		o := dst[y*out:][:out]
+	for y := range h {
+		row := src.IDs[nearest(y, h, c.Y, c.H, c.FullH, src.H)*src.W:][:src.W]
+		o := dst[y*w:][:w]
 		for x, col := range cols {
 			id := int32(row[col])
 			if id == multimae.IDPadding {
@@ -243,17 +243,17 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 	for i := range inputs {
 		m := &inputs[i]
 		src := maps[m.Name]
-		out := b.W / m.Stride
+		h, w := b.H/m.Stride, b.W/m.Stride
 		if m.Kind == multimae.KindClasses {
 			if dst, ok := b.Classes[m.Name]; ok && src.IsLabel() {
-				for k := range dst[at*out*out:][:out*out] {
-					dst[at*out*out+k] = int32(src.Label)
+				for k := range dst[at*h*w:][:h*w] {
+					dst[at*h*w+k] = int32(src.Label)
 				}
 			} else if ok {
-				ids := dst[at*out*out:][:out*out]
-				z.classes(ids, src, c, out)
+				ids := dst[at*h*w:][:h*w]
+				z.classes(ids, src, c, h, w)
 				if c.padded() {
-					c.outside(out, func(i int) { ids[i] = multimae.IDIgnored })
+					c.outside(h, w, func(i int) { ids[i] = multimae.IDIgnored })
 				}
 			}
 			continue
@@ -262,7 +262,7 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 		if !ok {
 			continue
 		}
-		n := m.Channels * out * out
+		n := m.Channels * h * w
 		dst := all[at*n:][:n]
 		var valid []bool
 		if src.Valid != nil || c.padded() {
@@ -270,17 +270,17 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 				b.Valid = map[string][]bool{}
 			}
 			if b.Valid[m.Name] == nil {
-				b.Valid[m.Name] = slices.Repeat([]bool{true}, b.Size*out*out)
+				b.Valid[m.Name] = slices.Repeat([]bool{true}, b.Size*h*w)
 			}
-			valid = b.Valid[m.Name][at*out*out:][:out*out]
+			valid = b.Valid[m.Name][at*h*w:][:h*w]
 		}
 		if src.Valid != nil {
-			z.masked(dst, valid, src, c, out)
+			z.masked(dst, valid, src, c, h, w)
 		} else {
-			z.image(dst, src, c, out)
+			z.image(dst, src, c, h, w)
 		}
 		if c.padded() {
-			c.outside(out, func(i int) { valid[i] = false })
+			c.outside(h, w, func(i int) { valid[i] = false })
 		}
 		switch m.Normalization() {
 		case "imagenet":
@@ -294,8 +294,8 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 			}
 		}
 		if c.padded() {
-			c.outside(out, func(i int) {
-				for k := i; k < len(dst); k += out * out {
+			c.outside(h, w, func(i int) {
+				for k := i; k < len(dst); k += h * w {
 					dst[k] = 0
 				}
 			})

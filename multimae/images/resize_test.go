@@ -99,7 +99,7 @@ func TestResize(t *testing.T) {
 		m := ramp(sz[0], sz[1])
 		out := sz[2]
 		dst := make([]float32, out*out)
-		z.image(dst, m, Crop{W: m.W, H: m.H, FullW: m.W, FullH: m.H}, out)
+		z.image(dst, m, Crop{W: m.W, H: m.H, FullW: m.W, FullH: m.H}, out, out)
 		edge := 1 + out/min(m.W, m.H)
 		for y := edge; y < out-edge; y++ {
 			for x := edge; x < out-edge; x++ {
@@ -113,7 +113,7 @@ func TestResize(t *testing.T) {
 	// Without a change of size nothing changes, to the bit.
 	m := ramp(40, 40)
 	dst := make([]float32, 16*16)
-	z.image(dst, m, Crop{X: 5, Y: 9, W: 16, H: 16, FullW: 40, FullH: 40}, 16)
+	z.image(dst, m, Crop{X: 5, Y: 9, W: 16, H: 16, FullW: 40, FullH: 40}, 16, 16)
 	for i, v := range dst {
 		if want := m.Pix[(9+i/16)*40+5+i%16]; v != want {
 			t.Fatalf("crop [%d] = %v, want %v", i, v, want)
@@ -123,7 +123,7 @@ func TestResize(t *testing.T) {
 	for i := range m.Pix {
 		m.Pix[i] = float32((i%40 + i/40) & 1)
 	}
-	z.image(dst[:100], m, Square(40, 40), 10)
+	z.image(dst[:100], m, Square(40, 40), 10, 10)
 	for i, v := range dst[:100] {
 		if abs(v-0.5) > 0.07 {
 			t.Fatalf("reduced checker [%d] = %v", i, v)
