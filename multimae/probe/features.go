@@ -22,20 +22,6 @@ type Features struct {
 // Row returns the features of image i.
 func (f *Features) Row(i int) []float32 { return f.X[i*f.Dim : (i+1)*f.Dim] }
 
-// Classes returns the classes of a dataset's images, sorted: the folders that they are in.
-func Classes(ds data.Listed) ([]string, error) {
-	var classes []string
-	for i := range ds.Len() {
-		class, _, ok := strings.Cut(ds.Name(i), "/")
-		if !ok {
-			return nil, fmt.Errorf("%s is in no folder, which would be its class; put it into a folder CLASS", ds.Files(i)[0])
-		}
-		classes = append(classes, class)
-	}
-	slices.Sort(classes)
-	return slices.Compact(classes), nil
-}
-
 // Labels returns for each image of a dataset the index of its class in classes, which are sorted.
 func Labels(ds data.Listed, classes []string) ([]int32, error) {
 	labels := make([]int32, ds.Len())

@@ -25,7 +25,7 @@ type Result struct {
 func (e *Extractor) Run(ctx context.Context, train, val data.Listed) (*Result, error) {
 	r := &Result{Train: train.Len(), Val: val.Len()}
 	var err error
-	if r.Classes, err = Classes(train); err != nil {
+	if r.Classes, err = data.Classes(train); err != nil {
 		return nil, err
 	}
 	n := len(r.Classes)
