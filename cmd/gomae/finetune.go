@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
@@ -100,8 +101,12 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 	}
 	if !resumed {
 		o := &c.Outputs[0]
-		e.logf("%s from %s: head %s, %s, truth in %q, %d parameters", o.Name, strings.Join(c.Inputs.Names(), ", "), o.Head,
-			count(o.NumClasses, map[bool]string{true: "class", false: "channel"}[o.Loss == heads.LossCrossEntropy]), o.TargetName(), m.Params.Count())
+		what := "1 value a pixel"
+		if o.Loss == heads.LossCrossEntropy {
+			what = fmt.Sprintf("%d classes", o.NumClasses)
+		}
+		e.logf("%s from %s: head %s, %s, truth in %q, %d parameters", f.task, strings.Join(c.Inputs.Names(), ", "), o.Head, what,
+			o.TargetName(), m.Params.Count())
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "finetune", train.Options{
 		Objective: train.NewFinetuning(m), Train: trainSet, Val: val, Resume: resumed,
@@ -129,7 +134,7 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 
 // transfer starts a model from the weights at path: a model folder, or a file.
 func transfer(m *multimae.Backbone, path string) (*multimae.TransferReport, error) {
-	f, err := openWeights(path)
+	f, err := modelfolder.Open(path, "")
 	if err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ func (z *Resizer) classes(dst []int32, src *Map, c Crop, h, w int) {
 	z.x.first = cols
 	nearest := func(j, out, at, in, full, n int) int {
 		p := (float64(at) + (float64(j)+0.5)*float64(in)/float64(out)) * float64(n) / float64(full)
-		return min(int(p), n-1)
+		return min(max(int(p), 0), n-1) // padding takes what is nearest
 	}
 	for j := range w {
 		cols[j] = nearest(j, w, c.X, c.W, c.FullW, src.W)
