@@ -52,7 +52,13 @@ func (d *Depth) Add(pred, truth []float32, valid []bool) {
 	counts := func(i int) bool {
 		return (valid == nil || valid[i]) && truth[i] > 0 && truth[i] <= math.MaxFloat32
 	}
-	scale, shift := d.fit(pred, truth, counts)
+	scale, shift := 1.0, 0.0
+	switch d.align {
+	case AlignDepth:
+		scale, shift = fit(pred, counts, func(i int) float64 { return float64(truth[i]) })
+	case AlignDisparity:
+		scale, shift = fit(pred, counts, func(i int) float64 { return 1 / float64(truth[i]) })
+	}
 	pixels := d.pixels
 	var sqr, rel, log float64
 	for i, t32 := range truth {
@@ -87,20 +93,17 @@ func (d *Depth) Add(pred, truth []float32, valid []bool) {
 	d.log.add(log)
 }
 
-// fit returns the scale and shift that bring predictions closest to the truth, or to its inverse,
-// in the mean square over the pixels that count. Predictions that are all the same are shifted only.
-func (d *Depth) fit(pred, truth []float32, counts func(i int) bool) (scale, shift float64) {
-	if d.align == AlignNone {
-		return 1, 0
-	}
-	target := func(i int) float64 {
-		if d.align == AlignDisparity {
-			return 1 / float64(truth[i])
-		}
-		return float64(truth[i])
-	}
+// Fit returns the scale and shift of AlignDepth, which bring predictions closest to the truth of one
+// image. valid is that of Depth.Add.
+func Fit(pred, truth []float32, valid []bool) (scale, shift float64) {
+	return fit(pred, func(i int) bool { return valid == nil || valid[i] }, func(i int) float64 { return float64(truth[i]) })
+}
+
+// fit returns the scale and shift with the least mean square error over the pixels that count.
+// Predictions that are all the same are shifted only.
+func fit(pred []float32, counts func(i int) bool, target func(i int) float64) (scale, shift float64) {
 	var n, meanP, meanT float64
-	for i := range truth {
+	for i := range pred {
 		if counts(i) {
 			n++
 			meanP += float64(pred[i])
@@ -112,7 +115,7 @@ func (d *Depth) fit(pred, truth []float32, counts func(i int) bool) (scale, shif
 	}
 	meanP, meanT = meanP/n, meanT/n
 	var variance, covariance float64
-	for i := range truth {
+	for i := range pred {
 		if counts(i) {
 			dp := float64(pred[i]) - meanP
 			variance += dp * dp

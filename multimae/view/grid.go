@@ -15,7 +15,10 @@ import (
 type Row struct {
 	Title string
 	Tiles []image.Image // one for each column of the section; nil or missing is drawn as "not given"
+	Notes []string      // lines of text below the tiles
 }
+
+func (r *Row) height(tile int) int { return tile + len(r.Notes)*lineHeight }
 
 // Section is a block of rows under common column headings: for example a scene with the rows rgb,
 // depth and semseg and the columns masked input, prediction and truth. Each of the texts may be
@@ -98,6 +101,9 @@ type measures struct {
 	columns int
 }
 
+// left returns where column c begins, from the left edge of its section.
+func (m *measures) left(c int) int { return m.label + c*(m.cell+tileGap) }
+
 func (s Section) columns() int {
 	n := len(s.Columns)
 	for _, r := range s.Rows {
@@ -128,7 +134,11 @@ func (s Section) hasColumnTitles() bool {
 }
 
 func (s Section) height(tile int) int {
-	return s.headings() + len(s.Rows)*tile + max(0, len(s.Rows)-1)*tileGap
+	h := s.headings() + max(0, len(s.Rows)-1)*tileGap
+	for i := range s.Rows {
+		h += s.Rows[i].height(tile)
+	}
+	return h
 }
 
 // draw draws the section with its upper left corner at x, y.
@@ -142,23 +152,27 @@ func (s Section) draw(img *image.RGBA, x, y, width int, m measures) {
 	}
 	columns := s.columns()
 	for c := range columns {
-		left := x + m.label + c*(m.cell+tileGap)
 		if c < len(s.Columns) {
 			name := clipText(s.Columns[c], m.cell)
-			text(img, left+(m.cell-textWidth(name))/2, top-6, name, textInk)
+			text(img, x+m.left(c)+(m.cell-textWidth(name))/2, top-6, name, textInk)
 		}
-		for r, row := range s.Rows {
+	}
+	for i := range s.Rows {
+		row := &s.Rows[i]
+		for c := range columns {
 			var pic image.Image
 			if c < len(row.Tiles) {
 				pic = row.Tiles[c]
 			}
-			fit(img, pic, left+(m.cell-m.tile)/2, top+r*(m.tile+tileGap), m.tile)
+			fit(img, pic, x+m.left(c)+(m.cell-m.tile)/2, top, m.tile)
 		}
-	}
-	for r, row := range s.Rows {
 		name := clipText(row.Title, maxLabel*7)
 		// Right-aligned, next to its tiles.
-		text(img, x+m.label-labelGap-textWidth(name), top+r*(m.tile+tileGap)+m.tile/2+4, name, textInk)
+		text(img, x+m.label-labelGap-textWidth(name), top+m.tile/2+4, name, textInk)
+		for k, note := range row.Notes {
+			text(img, x+m.label, top+m.tile+k*lineHeight+14, clipText(note, width-m.label), textInk)
+		}
+		top += row.height(m.tile) + tileGap
 	}
 }
 

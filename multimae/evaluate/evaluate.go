@@ -1,0 +1,178 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/metrics"
+	"github.com/gomae/gomae/tensor"
+)
+
+// Options say which images the model sees, and how.
+type Options struct {
+	// Size is the shorter side in pixels to which images are resized; their shape is kept up to
+	// whole patches. 0 means the model's image size.
+	Size int
+	// Slide shows the model one square of its image size after another, each a third of it further,
+	// and takes the mean of the predictions where squares overlap.
+	Slide   bool
+	Samples int  // to use at most, spread over the dataset; 0 means all
+	SkipBad bool // leave out samples that cannot be read
+	// Progress is called with the number of samples done; nil for nobody.
+	Progress func(done int)
+}
+
+// Result is what Evaluate measures.
+type Result struct {
+	Samples int
+	Skipped int     // samples that could not be read, with SkipBad
+	Loss    float64 // sum of the outputs' losses at the size that the model sees
+	Outputs []Output
+}
+
+// Output is what Evaluate measures of an output.
+type Output struct {
+	Name    string
+	Metrics []Metric // the main one first
+	// Classes are the names of the classes, Confusion their counts of pixels, or of images for
+	// Linear. Nil for a regression.
+	Classes   []string
+	Confusion *metrics.Confusion
+	// Pixels is the number of pixels, or images for Linear, that have a truth.
+	Pixels int64
+}
+
+// Metric is one figure.
+type Metric struct {
+	Output string  `json:"output"`
+	Name   string  `json:"name"`
+	Value  float64 `json:"value"`
+	// More says that more is better.
+	More bool `json:"-"`
+}
+
+// The names of metrics. Shares are in percent. See package metrics for what they are.
+const (
+	MIoU          = "miou"
+	PixelAccuracy = "pixel_accuracy"
+	MeanAccuracy  = "mean_accuracy" // over classes
+	Top1          = "top1"
+	Top5          = "top5"
+	Delta1        = "delta1"
+	Delta2        = "delta2"
+	Delta3        = "delta3"
+	RMSE          = "rmse" // in the unit of the truth
+	AbsRel        = "abs_rel"
+	Log10         = "log10"
+	L1            = "l1"
+	// Aligned is appended to the names of figures of depth that was scaled and shifted to fit the
+	// truth of each image best: metrics.AlignDepth.
+	Aligned = "_aligned"
+)
+
+// Metrics returns those of all outputs.
+func (r *Result) Metrics() (all []Metric) {
+	for _, o := range r.Outputs {
+		all = append(all, o.Metrics...)
+	}
+	return all
+}
+
+// Evaluate measures every output of a model on a dataset whose samples have the modalities of
+// Config.Inputs and Config.TargetInputs: package data reads them, and data.Labelled adds the classes
+// of images. It is an error if an output has no truth in any sample, or if a prediction is not
+// finite. When ctx ends, Evaluate returns its error.
+func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, pool *tensor.Pool) (*Result, error) {
+	f, err := newFrame(m.Config, &o)
+	if err != nil {
+		return nil, err
+	}
+	scores := make([]scorer, len(m.Config.Outputs))
+	for i := range scores {
+		scores[i] = newScorer(&m.Config.Outputs[i])
+	}
+	var losses lossSum
+	r := &Result{}
+	r.Samples, r.Skipped, err = eachGroup(ctx, ds, f, &o, pool, func(g *group) error {
+		return m.Infer(ctx, pool, func(t *tensor.Tape) error {
+			preds, err := g.predict(t, m, &o)
+			if err != nil {
+				return err
+			}
+			if err := losses.add(t, m, preds, g); err != nil {
+				return err
+			}
+			for i := range scores {
+				for k, s := range g.samples {
+					if err := scores[i].add(t, preds[i], k, s.Maps[m.Config.Outputs[i].TargetName()]); err != nil {
+						return fmt.Errorf("sample %s: output %s: %w", s.Name, m.Config.Outputs[i].Name, err)
+					}
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i := range scores {
+		out := &m.Config.Outputs[i]
+		result, err := scores[i].result()
+		if err != nil {
+			return nil, fmt.Errorf("output %s: %w", out.Name, err)
+		}
+		if result.Pixels == 0 {
+			return nil, fmt.Errorf("output %s: %w", out.Name, noTruth(out, r.Samples))
+		}
+		if v := losses.sums[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, fmt.Errorf("output %s: %w", out.Name, errDiverged)
+		}
+		r.Loss += losses.mean(i)
+		result.Name, result.Classes = out.Name, out.Classes
+		for k := range result.Metrics {
+			result.Metrics[k].Output = out.Name
+		}
+		r.Outputs = append(r.Outputs, result)
+	}
+	return r, nil
+}
+
+var errDiverged = errors.New("predictions are not finite: the model has diverged; train it with a lower optim.lr")
+
+// noTruth is the error of an output that no sample says the truth of.
+func noTruth(o *heads.Output, samples int) error {
+	name := o.TargetName()
+	if o.Loss == heads.LossCrossEntropy {
+		return fmt.Errorf("none of %d samples has a labelled pixel in %s; give a dataset with labels below %d", samples, name, o.NumClasses)
+	}
+	return fmt.Errorf("none of %d samples has a valid pixel in %s; give a dataset with measurements, or correct the invalid values of the output", samples, name)
+}
+
+// lossSum collects the losses of outputs over groups.
+type lossSum struct {
+	sums   []float64
+	pixels []int
+}
+
+func (l *lossSum) add(t *tensor.Tape, m *heads.Model, preds []*tensor.Tensor, g *group) error {
+	losses, err := m.Losses(t, preds, g.targets)
+	if err != nil {
+		return err
+	}
+	if l.sums == nil {
+		l.sums, l.pixels = make([]float64, len(losses)), make([]int, len(losses))
+	}
+	for i, n := range m.Config.LossPixels(g.targets) {
+		if losses[i] != nil && n > 0 {
+			l.sums[i] += float64(losses[i].Data[0]) * float64(n)
+			l.pixels[i] += n
+		}
+	}
+	return nil
+}
+
+func (l *lossSum) mean(i int) float64 { return l.sums[i] / float64(max(1, l.pixels[i])) }

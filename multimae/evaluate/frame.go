@@ -1,0 +1,262 @@
+package evaluate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/tensor"
+)
+
+// frame says at what size a model sees images.
+type frame struct {
+	config *heads.Config
+	size   int  // of the shorter side
+	unit   int  // both sides are multiples of it
+	square bool // the largest centred square, and not the whole
+	slide  bool
+	inputs []multimae.Input // modalities of a batch: inputs, and targets that are maps
+}
+
+// longest is how many times as long as the other a side of an image may be that is seen whole.
+const longest = 8
+
+func newFrame(c *heads.Config, o *Options) (*frame, error) {
+	f := &frame{config: c, size: o.Size, unit: c.PatchSize, square: true, slide: o.Slide, inputs: append([]multimae.Input(nil), c.Inputs...)}
+	if f.size == 0 {
+		f.size = c.ImageSize
+	}
+	targets := c.TargetInputs()
+	for i := range c.Outputs {
+		out := &c.Outputs[i]
+		if out.Head == heads.Linear {
+			continue
+		}
+		f.square = false
+		if out.Head == heads.DPT {
+			f.unit = 2 * c.PatchSize // it sees even numbers of patches
+		}
+		for _, in := range targets {
+			if in.Name == out.TargetName() && !contains(f.inputs, in.Name) {
+				f.inputs = append(f.inputs, in)
+			}
+		}
+	}
+	switch {
+	case f.size < 1 || f.size%f.unit != 0 || f.size > 1<<14:
+		below := max(f.unit, min(f.size, 1<<14)/f.unit*f.unit)
+		why := "a whole number of patches"
+		if f.unit > c.PatchSize {
+			why = fmt.Sprintf("an even number of patches, which the head %q needs", heads.DPT)
+		}
+		return nil, fmt.Errorf("size: got %d pixels, want a multiple of %d, %s, such as %d or %d", f.size, f.unit, why, below, below+f.unit)
+	case f.slide && f.square:
+		return nil, errors.New("slide: the model has no output that is a map; show it whole images")
+	case f.slide && f.size < c.ImageSize:
+		return nil, fmt.Errorf("size: got %d pixels, want at least %d to slide a window of that size", f.size, c.ImageSize)
+	}
+	return f, nil
+}
+
+func contains(inputs []multimae.Input, name string) bool {
+	for i := range inputs {
+		if inputs[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// fit returns the size at which the model sees a sample, and which part of it.
+func (f *frame) fit(s *data.Sample) (h, w int, crop images.Crop, err error) {
+	fullW, fullH := images.Size(s.Maps)
+	if f.square {
+		return f.size, f.size, images.Square(fullW, fullH), nil
+	}
+	round := func(long, short int) int {
+		ratio := float64(long) / float64(short)
+		return max(f.size, int(math.Round(float64(f.size)*ratio/float64(f.unit)))*f.unit)
+	}
+	h, w = f.size, f.size
+	if fullW > fullH {
+		w = round(fullW, fullH)
+	} else {
+		h = round(fullH, fullW)
+	}
+	if max(h, w) > longest*f.size {
+		return 0, 0, crop, fmt.Errorf("sample %s has %d×%d pixels, one side more than %d times the other; cut it into several images", s.Name, fullW, fullH, longest)
+	}
+	return h, w, images.Crop{W: fullW, H: fullH, FullW: fullW, FullH: fullH}, nil
+}
+
+// check returns an error unless the sample has all that is compared, in the right kind.
+func (f *frame) check(s *data.Sample) error {
+	for i := range f.inputs {
+		in := &f.inputs[i]
+		m := s.Maps[in.Name]
+		switch {
+		case m == nil && f.config.Input(in.Name) != nil:
+			return fmt.Errorf("sample %s has no %s, which is an input of the model", s.Name, in.Name)
+		case m == nil:
+			return fmt.Errorf("sample %s has no %s, which says the truth; add it to the dataset", s.Name, in.Name)
+		case in.Kind == multimae.KindClasses && len(m.IDs) != m.H*m.W, in.Kind == multimae.KindImage && (m.C != in.Channels || len(m.Pix) != m.C*m.H*m.W), m.H < 1, m.W < 1:
+			return fmt.Errorf("sample %s: %s is [%d,%d,%d] with %d values and %d ids, which does not fit kind %q with %d channels",
+				s.Name, in.Name, m.C, m.H, m.W, len(m.Pix), len(m.IDs), in.Kind, in.Channels)
+		}
+	}
+	for i := range f.config.Outputs {
+		out := &f.config.Outputs[i]
+		if out.Head != heads.Linear {
+			continue
+		}
+		if m := s.Maps[out.TargetName()]; m == nil || !m.IsLabel() {
+			return fmt.Errorf("sample %s has no class; put its files into folders CLASS", s.Name)
+		} else if m.Label < 0 || m.Label >= out.NumClasses {
+			return fmt.Errorf("sample %s is of class number %d, but output %s has %d classes", s.Name, m.Label, out.Name, out.NumClasses)
+		}
+	}
+	return nil
+}
+
+// group are samples that the model sees at the same time.
+type group struct {
+	samples []*data.Sample
+	inputs  *multimae.Batch
+	targets *heads.Targets
+}
+
+// group makes a batch of samples of which fit has returned the same size.
+func (f *frame) group(samples []*data.Sample, h, w int, crops []images.Crop) *group {
+	b := &multimae.Batch{Size: len(samples), H: h, W: w, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	for i := range f.inputs {
+		in := &f.inputs[i]
+		n := len(samples) * (h / in.Stride) * (w / in.Stride)
+		if in.Kind == multimae.KindClasses {
+			b.Classes[in.Name] = make([]int32, n)
+		} else {
+			b.Images[in.Name] = make([]float32, n*in.Channels)
+		}
+	}
+	var z images.Resizer
+	for k, s := range samples {
+		z.Place(b, k, s.Maps, f.inputs, crops[k])
+	}
+	g := &group{samples: samples}
+	g.inputs, g.targets = f.config.Split(b)
+	for i := range f.config.Outputs {
+		if out := &f.config.Outputs[i]; out.Head == heads.Linear {
+			labels := make([]int32, len(samples))
+			for k, s := range samples {
+				labels[k] = int32(s.Maps[out.TargetName()].Label)
+			}
+			g.targets.Classes[out.Name] = labels
+		}
+	}
+	return g
+}
+
+// The bounds of a group, so that it takes little memory: samples, pixels that the model sees, and
+// values that are read.
+const (
+	groupSamples = 16
+	groupPixels  = 1 << 19
+	groupValues  = 1 << 25
+)
+
+// eachGroup reads the samples and calls f with groups of neighbours that have the same size.
+func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool *tensor.Pool, f func(g *group) error) (used, skipped int, err error) {
+	n := ds.Len()
+	if o.Samples > 0 {
+		n = min(n, o.Samples)
+	}
+	if n == 0 {
+		return 0, 0, errors.New("the dataset has no samples")
+	}
+	atATime := 1 // the first sample shows how large they are
+	var bad error
+	for from := 0; from < n; {
+		to := min(n, from+atATime)
+		samples, errs := read(ctx, ds, n, from, to, pool.Workers())
+		if err := ctx.Err(); err != nil {
+			return used, skipped, err
+		}
+		var now []*data.Sample
+		var crops []images.Crop
+		var h, w int
+		flush := func() error {
+			if len(now) == 0 {
+				return nil
+			}
+			err := f(fr.group(now, h, w, crops))
+			now, crops = nil, nil
+			return err
+		}
+		values := 1
+		for k, s := range samples {
+			if errs[k] == nil {
+				errs[k] = fr.check(s)
+			}
+			if errs[k] != nil {
+				if !o.SkipBad {
+					return used, skipped, errs[k]
+				}
+				bad = errs[k]
+				skipped++
+				continue
+			}
+			sh, sw, crop, err := fr.fit(s)
+			if err != nil {
+				return used, skipped, err
+			}
+			if sh != h || sw != w || (len(now)+1)*h*w > groupPixels {
+				if err := flush(); err != nil {
+					return used, skipped, err
+				}
+				h, w = sh, sw
+			}
+			now, crops = append(now, s), append(crops, crop)
+			used++
+			for _, m := range s.Maps {
+				values = max(values, len(m.Pix), len(m.IDs))
+			}
+		}
+		if err := flush(); err != nil {
+			return used, skipped, err
+		}
+		from = to
+		atATime = min(max(1, groupValues/values), groupSamples)
+		if o.Progress != nil {
+			o.Progress(from)
+		}
+	}
+	if used == 0 {
+		return 0, skipped, fmt.Errorf("none of %d samples can be used: %w", n, bad)
+	}
+	return used, skipped, nil
+}
+
+// read reads the samples from..to of n that are spread over ds, at the same time. Either the sample
+// or its error is set, unless ctx has ended.
+func read(ctx context.Context, ds data.Dataset, n, from, to, workers int) ([]*data.Sample, []error) {
+	samples, errs := make([]*data.Sample, to-from), make([]error, to-from)
+	tickets := make(chan struct{}, max(1, workers))
+	var wg sync.WaitGroup
+	for k := range samples {
+		tickets <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer func() { <-tickets; wg.Done() }()
+			if ctx.Err() == nil {
+				samples[k], errs[k] = ds.Sample(int(int64(from+k) * int64(ds.Len()) / int64(n)))
+			}
+		}()
+	}
+	wg.Wait()
+	return samples, errs
+}
