@@ -7,6 +7,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -35,20 +36,13 @@ const (
 
 // Evaluation is the result of a validation.
 type Evaluation struct {
-	Samples int      `json:"samples"`
-	Loss    float64  `json:"loss"`              // sum of the outputs' losses
-	Scores  []Score  `json:"scores,omitempty"`  // of pre-training
-	Metrics []Metric `json:"metrics,omitempty"` // of fine-tuning, for each output the main one first
+	Samples int               `json:"samples"`
+	Loss    float64           `json:"loss"`              // sum of the outputs' losses
+	Scores  []Score           `json:"scores,omitempty"`  // of pre-training
+	Metrics []evaluate.Metric `json:"metrics,omitempty"` // of fine-tuning, for each output the main one first
 	// Criterion is what the best model has the lowest of: the loss in pre-training, and in
 	// fine-tuning the main metrics, negated where more is better. NaN if nothing was measured.
 	Criterion float64 `json:"-"`
-}
-
-// Metric is a figure of a fine-tuned output, such as miou.
-type Metric struct {
-	Output string  `json:"output"`
-	Name   string  `json:"name"`
-	Value  float64 `json:"value"`
 }
 
 // Trivial is what the trivial predictors have learnt.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -164,47 +165,25 @@ func few(ds data.Dataset, n int) data.Dataset {
 	return data.Subset(ds, spread(n, ds.Len()))
 }
 
-// Evaluate measures the model on all samples held out.
+// Evaluate measures the model on all samples held out: see evaluate.Evaluate.
 func (f *Finetuning) Evaluate(ctx context.Context, _, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
-	c := f.Model.Config
-	inputs := slices.Concat(c.Inputs, c.TargetInputs())
-	t := tensor.NewInference(pool)
-	sums, total := make([]float64, len(c.Outputs)), make([]int, len(c.Outputs))
-	n, err := batches(ctx, val, val.Len(), pool.Workers(), skipBad, func(_ int, samples []*data.Sample) error {
-		b, err := data.Collate(samples, inputs, c.ImageSize)
-		if err != nil {
-			return err
-		}
-		t.Reset()
-		in, targets := c.Split(b)
-		preds, err := f.Model.Forward(t, in, nil)
-		if err != nil {
-			return err
-		}
-		losses, err := f.Model.Losses(t, preds, targets)
-		if err != nil {
-			return err
-		}
-		for i, pixels := range c.LossPixels(targets) {
-			if losses[i] != nil {
-				sums[i] += float64(losses[i].Data[0]) * float64(pixels)
-				total[i] += pixels
-			}
-		}
-		return nil
-	})
+	r, err := evaluate.Evaluate(ctx, f.Model, val, evaluate.Options{SkipBad: skipBad}, pool)
 	if err != nil {
 		return nil, err
 	}
-	e := &Evaluation{Samples: n}
-	for i := range sums {
-		e.Loss += sums[i] / float64(max(1, total[i]))
+	e := &Evaluation{Samples: r.Samples, Loss: r.Loss}
+	for _, o := range r.Outputs {
+		e.Metrics = append(e.Metrics, o.Metrics...)
+		if main := o.Metrics[0]; main.More {
+			e.Criterion -= main.Value
+		} else {
+			e.Criterion += main.Value
+		}
 	}
-	e.Criterion = e.Loss
 	return e, nil
 }
 
-// Picture draws what the heads make of samples.
+// Picture draws inputs, predictions, truth and errors: see evaluate.Picture.
 func (f *Finetuning) Picture(samples []*data.Sample, pool *tensor.Pool) (image.Image, error) {
-	return image.NewRGBA(image.Rect(0, 0, 1, 1)), nil
+	return evaluate.Picture(context.Background(), f.Model, samples, evaluate.Options{}, pool)
 }
