@@ -66,7 +66,7 @@ With -config or -preset it estimates the memory that training takes.`,
 				return e.memoryInfo(*config, *preset, *asJSON)
 			}
 			m := machineInfo{
-				CPU:     strings.Join(strings.Fields(cmp.Or(cpuid.CPU.BrandName, "unknown "+runtime.GOARCH)), " "),
+				CPU:     cpuName(),
 				Threads: runtime.NumCPU(), Workers: runtime.GOMAXPROCS(0),
 				Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			}
@@ -141,4 +141,9 @@ in all       %s
 		fmt.Fprintf(e.stdout, "limit        %s: %s\n", sysmem.Format(float64(limit)), source)
 	}
 	return nil
+}
+
+// cpuName returns the name that the CPU gives itself.
+func cpuName() string {
+	return strings.Join(strings.Fields(cmp.Or(cpuid.CPU.BrandName, "unknown "+runtime.GOARCH)), " ")
 }

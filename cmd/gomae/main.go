@@ -37,8 +37,10 @@ environment variable GOMAE_SIMD (generic, avx2 or avx512) lowers the instruction
 set that "gomae info" shows.`,
 		flags: newFlags(),
 		subs: []*command{
-			pretrainCommand(e), finetuneCommand(e),
+			pretrainCommand(e),
+			finetuneCommand(e),
 			probeCommand(e),
+			experimentCommand(e),
 			reconstructCommand(e),
 			renderCommand(e),
 			dataCommand(e),

@@ -1,0 +1,11 @@
+// Package experiment repeats the tables of the MultiMAE paper in miniature: models are pre-trained
+// in several ways on equal budgets, fine-tuned on few labels, and judged on samples that neither
+// saw, with several seeds.
+//
+// [Run] does an [Experiment], and takes up one that was stopped. Its folder holds
+//
+//   - settings.json: what was asked for; a folder is not gone on with under other settings;
+//   - pretrain/NAME-seedN: the runs of package train, whose models may be looked at;
+//   - results/*.json: a file for each fine-tuning that is done;
+//   - table.md, results.json and plot.svg: what came out, written again after each of them.
+package experiment
