@@ -39,6 +39,8 @@ set that "gomae info" shows.`,
 		subs: []*command{
 			pretrainCommand(e),
 			finetuneCommand(e),
+			pretrainCommand(e), finetuneCommand(e),
+			evalCommand(e),
 			probeCommand(e),
 			experimentCommand(e),
 			reconstructCommand(e),
