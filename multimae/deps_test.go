@@ -35,7 +35,7 @@ func TestDependencies(t *testing.T) {
 			switch name := strings.TrimPrefix(p, module); name {
 			case "asm", "tensor", "nn", "nn/weights", "vit", "multimae", "multimae/images", "multimae/heads",
 				"internal/atomicfile", "internal/modelfolder", "internal/poison", "internal/regular", "internal/strictjson",
-				"internal/sysmem", "internal/jpeghead", "internal/sizes":
+				"internal/sysmem", "internal/imagehead", "internal/sizes":
 			default:
 				t.Errorf("the library imports %s of this module, which stands above it", name)
 			}

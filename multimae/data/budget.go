@@ -3,13 +3,14 @@ package data
 import (
 	"bytes"
 	"image"
+	"slices"
 
-	"github.com/gomae/gomae/internal/jpeghead"
+	"github.com/gomae/gomae/internal/imagehead"
 	"github.com/gomae/gomae/multimae"
 )
 
 // Decoding a picture takes at most budgetBase bytes of memory and budgetPerByte for each byte of its
-// file, and a JPEG twice that, since the coefficients of a progressive one take four bytes each. A
+// file, and a JPEG or WebP twice that, since these have the most pixels for their bytes. A
 // photograph stays far below; a few kilobytes that unfold to gigabytes do not.
 const (
 	budgetBase    = 48_000_000
@@ -27,8 +28,12 @@ type plan struct {
 	reduce  int   // divisor of both sides, at least 1; 0 if the limit does not allow the picture
 }
 
-// planJPEG and planPNG look at a picture of w×h pixels of modality m in the bytes b.
-func planJPEG(b []byte, h *jpeghead.Head, m *multimae.Input) plan {
+// limit returns how much memory decoding may take for a file of b.
+func limit(b []byte) int64 { return budgetBase + budgetPerByte*int64(len(b)) }
+
+// planJPEG and planPNG look at a picture of w×h pixels of modality m in the bytes b. planPixels does
+// so for one of any format, whose decoder takes so many bytes for pixels of size bytes each.
+func planJPEG(b []byte, h *imagehead.JPEG, m *multimae.Input) plan {
 	blocks := h.Blocks()
 	decoded := blocks * 64
 	if h.Progressive {
@@ -43,12 +48,12 @@ func planJPEG(b []byte, h *jpeghead.Head, m *multimae.Input) plan {
 		turned = 4 * pixels
 	}
 	// No code is shorter than a bit, and every block has at least one.
-	p := plan{present: blocks <= 8*int64(len(b)), limit: 2 * (budgetBase + budgetPerByte*int64(len(b)))}
+	p := plan{present: blocks <= 8*int64(len(b)), limit: 2 * limit(b)}
 	p.fit(decoded, turned, pixels, m)
 	return p
 }
 
-func planPNG(b []byte, w, h int, m *multimae.Input) plan {
+func planPNG(b []byte, w, h, orientation int, m *multimae.Input) plan {
 	head := pngHeader(b)
 	bits := int64(head.bits)
 	samples := map[byte]int64{2: 3, 4: 2, 6: 4}[head.color]
@@ -70,8 +75,22 @@ func planPNG(b []byte, w, h int, m *multimae.Input) plan {
 		decoded += pixels * size
 	}
 	// Deflate makes at most 1032 bytes of one.
-	p := plan{present: row*int64(h) <= 1032*int64(len(b)), limit: budgetBase + budgetPerByte*int64(len(b))}
-	p.fit(decoded, 0, pixels, m)
+	p := plan{present: row*int64(h) <= 1032*int64(len(b)), limit: limit(b)}
+	turned := int64(0)
+	if orientation > 1 {
+		turned = size * pixels
+	}
+	p.fit(decoded, turned, pixels, m)
+	return p
+}
+
+func planPixels(limit int64, w, h, orientation int, present bool, size, decoded int64, m *multimae.Input) plan {
+	p := plan{present: present, limit: limit}
+	turned := int64(0)
+	if orientation > 1 {
+		turned = size * int64(w) * int64(h)
+	}
+	p.fit(decoded, turned, int64(w)*int64(h), m)
 	return p
 }
 
@@ -81,6 +100,9 @@ func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
 	last := 1
 	if m.Kind != multimae.KindClasses {
 		values = turned + 4*pixels*int64(m.Channels)
+		if len(m.Invalid) > 0 {
+			values += pixels
+		}
 		last = maxReduction
 	}
 	p.bytes = decoded + values
@@ -94,8 +116,9 @@ func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
 }
 
 // reduce makes of each k×k pixels their mean, in the memory of img, where that is one of the types
-// that image/png and image/jpeg decode to. Pixels beyond the last whole square are left out.
-func reduce(img image.Image, k int) image.Image {
+// that the decoders make. Pixels beyond the last whole square are left out. Of one channel, only
+// values that are not invalid count, unless all of a square are.
+func reduce(img image.Image, k int, invalid []float64) image.Image {
 	b := img.Bounds()
 	w, h := b.Dx()/k, b.Dy()/k
 	if k == 1 || w < 1 || h < 1 {
@@ -116,13 +139,13 @@ func reduce(img image.Image, k int) image.Image {
 		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
 		return &image.CMYK{Pix: img.Pix, Stride: 4 * w, Rect: r}
 	case *image.Gray16:
-		shrink16(img.Pix, img.Stride, w, h, k, 1)
+		shrink16(img.Pix, img.Stride, w, h, k, 1, invalid)
 		return &image.Gray16{Pix: img.Pix, Stride: 2 * w, Rect: r}
 	case *image.NRGBA64:
-		shrink16(img.Pix, img.Stride, w, h, k, 4)
+		shrink16(img.Pix, img.Stride, w, h, k, 4, nil)
 		return &image.NRGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
 	case *image.RGBA64:
-		shrink16(img.Pix, img.Stride, w, h, k, 4)
+		shrink16(img.Pix, img.Stride, w, h, k, 4, nil)
 		return &image.RGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
 	case *image.YCbCr:
 		across, down := subsampling(img.SubsampleRatio)
@@ -182,20 +205,28 @@ func shrink(pix []uint8, stride, fullW, fullH, w, h, k, n int) {
 }
 
 // shrink16 is shrink for n big-endian values of 16 bits and whole squares.
-func shrink16(pix []uint8, stride, w, h, k, n int) {
+func shrink16(pix []uint8, stride, w, h, k, n int, invalid []float64) {
 	for y := range h {
 		for x := range w {
 			for c := range n {
-				sum := k * k / 2
+				sum, count, left := 0, 0, 0
 				for j := y * k; j < y*k+k; j++ {
 					for i := x * k; i < x*k+k; i++ {
 						at := j*stride + 2*(i*n+c)
-						sum += int(pix[at])<<8 | int(pix[at+1])
+						v := int(pix[at])<<8 | int(pix[at+1])
+						if len(invalid) > 0 && slices.Contains(invalid, float64(v)) {
+							left = v
+							continue
+						}
+						sum, count = sum+v, count+1
 					}
 				}
-				sum /= k * k
+				mean := left
+				if count > 0 {
+					mean = (sum + count/2) / count
+				}
 				at := 2 * ((y*w+x)*n + c)
-				pix[at], pix[at+1] = uint8(sum>>8), uint8(sum)
+				pix[at], pix[at+1] = uint8(mean>>8), uint8(mean)
 			}
 		}
 	}

@@ -154,7 +154,7 @@ func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 	read := make([]*picture, len(f.inputs))
 	for k, m := range f.inputs {
-		if f.exts[k][i] == "" {
+		if f.files[k][i] == "" {
 			continue // reported by index
 		}
 		p, err := readPicture(f.file(k, i), &m)

@@ -763,7 +763,7 @@ func TestBadFolders(t *testing.T) {
 		}
 	}
 	_, err = OpenFolder(many, all)
-	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 21 || lines[20] != "… and 80 more" {
+	if lines := strings.Split(fmt.Sprint(err), "\n"); len(lines) != 21 || lines[20] != "… and 2 more" {
 		t.Errorf("%d lines, the last %q", len(lines), lines[len(lines)-1])
 	}
 	ctx, cancel := context.WithCancel(context.Background())

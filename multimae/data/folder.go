@@ -44,8 +44,8 @@ type folder struct {
 	dir    string
 	inputs []multimae.Input // with that of the maskFolder, if there is one
 	masked bool             // the last of inputs is the maskFolder
-	names  []string         // sorted relative names without extension, with slashes
-	exts   [][]string       // [input][sample] extensions; "" where the file is missing
+	names  []string         // sorted relative names without extension, with slashes, in NFC
+	files  [][]string       // [input][sample] relative paths, with slashes; "" where the file is missing
 }
 
 // OpenFolder opens the dataset DIR/<modality>/CLASS/x.png (or jpg, jpeg), where CLASS may be any
@@ -125,7 +125,7 @@ func isDir(p string) bool {
 func (f *folder) Len() int { return len(f.names) }
 
 func (f *folder) file(input, i int) string {
-	return filepath.Join(f.dir, f.inputs[input].Name, filepath.FromSlash(f.names[i])+f.exts[input][i])
+	return filepath.Join(f.dir, f.inputs[input].Name, filepath.FromSlash(f.files[input][i]))
 }
 
 // Sample reads the files of sample i. Its error names the file.

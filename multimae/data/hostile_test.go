@@ -199,7 +199,7 @@ func TestReduce(t *testing.T) {
 	}
 	for _, img := range list {
 		want := color.NRGBA64Model.Convert(img.At(0, 0))
-		out := reduce(img, k)
+		out := reduce(img, k, nil)
 		if out.Bounds() != image.Rect(0, 0, w/k, h/k) {
 			t.Fatalf("%T: bounds %v", img, out.Bounds())
 		}
@@ -214,7 +214,7 @@ func TestReduce(t *testing.T) {
 	for i := range grey.Pix {
 		grey.Pix[i] = uint8(i % w)
 	}
-	out := reduce(grey, k).(*image.Gray)
+	out := reduce(grey, k, nil).(*image.Gray)
 	for i, v := range out.Pix[:w/k*(h/k)] {
 		if want := uint8(i%(w/k)*k + 1); v != want {
 			t.Errorf("mean %d of columns is %d, want %d", i, v, want)

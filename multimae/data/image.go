@@ -2,17 +2,21 @@ package data
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"image"
 	"image/color"
-	_ "image/jpeg" // decoder
-	_ "image/png"  // decoder
+	"image/jpeg"
+	"image/png"
 	"io"
 	"io/fs"
 	"os"
 
-	"github.com/gomae/gomae/internal/jpeghead"
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+
+	"github.com/gomae/gomae/internal/imagehead"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
@@ -90,101 +94,174 @@ func checkFile(path string, mode fs.FileMode) *Problem {
 
 // decode does what ReadImage does for the bytes of a file. The Problem has no File.
 func decode(b []byte, m *multimae.Input) (*picture, *Problem) {
-	bad := func(remedy, format string, args ...any) (*picture, *Problem) {
-		return nil, problem("", remedy, format, args...)
-	}
 	if len(b) == 0 {
-		return bad("write the file again", "empty file")
+		return nil, problem("", "write the file again", "empty file")
 	}
-	undecodable := func(err error) (*picture, *Problem) {
-		switch {
-		case errors.Is(err, image.ErrFormat):
-			return bad("convert it to PNG or JPEG", "neither a PNG nor a JPEG image")
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), !hasEnd(b):
-			return bad("write the file again", "truncated image")
-		}
-		return bad("write the file again", "damaged image (%v)", err)
+	if bytes.HasPrefix(b, []byte(npyMagic)) {
+		return decodeNPY(b, m)
 	}
-	conf, format, err := image.DecodeConfig(bytes.NewReader(b))
+	h, prob := readHead(b, m)
+	if prob == nil {
+		prob = h.check(len(b), m)
+	}
+	if prob != nil {
+		return nil, prob
+	}
+	img, err := h.decode()
 	if err != nil {
-		return undecodable(err)
+		return nil, undecodable(b, err)
 	}
+	// A JPEG may have several frame headers, so the size of the decoded image counts.
+	w, height := img.Bounds().Dx(), img.Bounds().Dy()
+	if w != h.w || height != h.h {
+		return nil, problem("", "write the file again", "damaged image (its header says %d×%d, its data %d×%d)", h.w, h.h, w, height)
+	}
+	if h.orientation > 4 {
+		w, height = height, w
+	}
+	out, err := images.From(images.Upright(reduce(img, h.plan.reduce, m.Invalid), h.orientation), m)
+	if errors.As(err, &prob) {
+		return nil, prob
+	}
+	return &picture{m: out, w: w, h: height, turned: h.orientation > 1, unit: 65536}, nil
+}
+
+// head is what the first bytes of a picture say about it.
+type head struct {
+	format      string // "png", "jpeg", "webp", "tiff", "bmp" or "pnm"
+	w, h        int    // as stored
+	bits        int    // of a value
+	grey        bool   // one channel, without a palette
+	palette     bool
+	orientation int // of EXIF, 1 to 8
+	plan        plan
+	decode      func() (image.Image, error)
+}
+
+// readHead reads the head of a picture of modality m, without the cost of decoding it.
+func readHead(b []byte, m *multimae.Input) (*head, *Problem) {
+	switch {
+	case bytes.HasPrefix(b, []byte("\x89PNG\r\n\x1a\n")):
+		return headPNG(b, m)
+	case bytes.HasPrefix(b, []byte("\xff\xd8")):
+		return headJPEG(b, m)
+	case bytes.HasPrefix(b, []byte("RIFF")) && len(b) > 12 && string(b[8:12]) == "WEBP":
+		return headWebP(b, m)
+	case bytes.HasPrefix(b, []byte("II*\x00")), bytes.HasPrefix(b, []byte("MM\x00*")):
+		return headTIFF(b, m)
+	case bytes.HasPrefix(b, []byte("BM")) && len(b) > 14:
+		return headBMP(b, m)
+	case len(b) > 2 && b[0] == 'P' && (b[1] == '2' || b[1] == '3' || b[1] == '5' || b[1] == '6') && isSpace(b[2]):
+		return headPNM(b, m)
+	}
+	return nil, notRead(b)
+}
+
+// check returns a problem unless a picture with this head, in a file of size bytes, may be decoded
+// for modality m.
+func (h *head) check(size int, m *multimae.Input) *Problem {
 	// Division, because the product of a forged header may overflow.
-	if conf.Width < 1 || conf.Height < 1 || conf.Width > maxPixels/conf.Height {
-		return bad("store a smaller image", "%d×%d pixels, outside 1..%d million", conf.Width, conf.Height, maxPixels/1_000_000)
+	if h.w < 1 || h.h < 1 || h.w > maxPixels/h.h {
+		return problem("", "store a smaller image", "%d×%d pixels, outside 1..%d million", h.w, h.h, maxPixels/1_000_000)
 	}
-	if conf.Width == 1 && conf.Height == 1 {
-		return bad("write the file again", "one pixel, which is no picture")
+	if h.w == 1 && h.h == 1 {
+		return problem("", "write the file again", "one pixel, which is no picture")
 	}
-	bits, orientation := 8, 1
-	var p plan
-	if format == "png" {
-		bits = int(pngHeader(b).bits)
-		p = planPNG(b, conf.Width, conf.Height, m)
-	} else {
-		head, ok := jpeghead.Parse(b)
-		switch scans := bytes.Count(b, []byte{0xff, 0xda}); {
-		case !ok || head.W != conf.Width || head.H != conf.Height:
-			return undecodable(errors.New("no frame before its first scan"))
-		case scans > maxScans:
-			return bad("write the file again", "a JPEG of %d scans, at most %d are read", scans, maxScans)
-		}
-		orientation = head.Orientation
-		p = planJPEG(b, &head, m)
-	}
-	// The header alone decides the following, without the cost of decoding.
 	if m.Kind == multimae.KindClasses {
 		const remedy = "store class ids as an 8-bit grey PNG"
-		if format != "png" {
-			return bad(remedy, "a class map as %s, whose compression changes ids", format)
-		}
-		switch h := pngHeader(b); {
-		case h.color == pngPalette, h.color == pngGrey && bits == 8:
-		case h.color == pngGrey:
-			return bad(remedy, "a class map with %d bits a pixel, expected 8", bits)
+		switch {
+		case h.format == "jpeg", h.format == "webp":
+			return problem("", remedy, "a class map as %s, whose compression changes ids", h.format)
+		case h.palette && h.format != "bmp", h.grey && h.bits == 8:
+		case h.grey:
+			return problem("", remedy, "a class map with %d bits a pixel, expected 8", h.bits)
 		default:
-			return bad(remedy, "a class map in colour, expected grey ids")
+			return problem("", remedy, "a class map in colour, expected grey ids")
 		}
 	} else if m.Channels == 1 {
 		standardize := m.Normalization() == "standardize"
-		grey := conf.ColorModel == color.GrayModel || conf.ColorModel == color.Gray16Model
 		switch {
-		case standardize && (format != "png" || bits != 16 && grey):
-			return bad("store it as a 16-bit grey PNG, value = depth·65536/range", "%d-bit %s, expected 16-bit PNG", bits, format)
-		case !grey:
-			return bad("store it as a grey PNG", "a colour image, expected one channel")
+		case standardize && (h.format == "jpeg" || h.format == "webp" || h.bits != 16 && h.grey):
+			return problem("", "store it as a 16-bit grey PNG, value = depth·65536/range", "%d-bit %s, expected 16-bit PNG", h.bits, h.format)
+		case !h.grey:
+			return problem("", "store it as a grey PNG", "a colour image, expected one channel")
 		}
 	}
-	switch {
+	switch p := h.plan; {
 	case !p.present:
-		return bad("write the file again", "truncated image (%d bytes cannot hold %d×%d pixels)", len(b), conf.Width, conf.Height)
+		return problem("", "write the file again", "truncated image (%d bytes cannot hold %d×%d pixels)", size, h.w, h.h)
 	case p.reduce == 0:
-		return bad("store a smaller image", "%d×%d pixels in %d bytes would take %d MB of memory, more than the %d MB for a file of this size",
-			conf.Width, conf.Height, len(b), p.bytes/1_000_000, p.limit/1_000_000)
+		return problem("", "store a smaller image", "%d×%d pixels in %d bytes would take %d MB of memory, more than the %d MB for a file of this size",
+			h.w, h.h, size, p.bytes/1_000_000, p.limit/1_000_000)
 	}
-	img, _, err := image.Decode(bytes.NewReader(b))
-	if err != nil {
-		return undecodable(err)
-	}
-	// A JPEG may have several frame headers, so the size of the decoded image counts.
-	w, h := img.Bounds().Dx(), img.Bounds().Dy()
-	if w != conf.Width || h != conf.Height {
-		return bad("write the file again", "damaged image (its header says %d×%d, its data %d×%d)", conf.Width, conf.Height, w, h)
-	}
-	if orientation > 4 {
-		w, h = h, w
-	}
-	out, err := images.From(images.Upright(reduce(img, p.reduce), orientation), m)
-	if prob := new(Problem); errors.As(err, &prob) {
-		return nil, prob
-	}
-	return &picture{m: out, w: w, h: h, turned: orientation > 1, unit: 65536}, nil
+	return nil
 }
 
-// hasEnd reports whether b has the mark that ends a PNG or JPEG. Decoders notice a missing end in
-// many places and give it as many names.
+func headPNG(b []byte, m *multimae.Input) (*head, *Problem) {
+	c, err := png.DecodeConfig(bytes.NewReader(b))
+	if err != nil {
+		return nil, undecodable(b, err)
+	}
+	ihdr := pngHeader(b)
+	h := &head{
+		format: "png", w: c.Width, h: c.Height, bits: int(ihdr.bits),
+		grey:    ihdr.color == pngGrey && (c.ColorModel == color.GrayModel || c.ColorModel == color.Gray16Model),
+		palette: ihdr.color == pngPalette, orientation: imagehead.Orientation(b),
+		decode: func() (image.Image, error) { return png.Decode(bytes.NewReader(b)) },
+	}
+	if h.w > 0 && h.h > 0 && h.w <= maxPixels/h.h {
+		h.plan = planPNG(b, h.w, h.h, h.orientation, m)
+	}
+	return h, nil
+}
+
+func headJPEG(b []byte, m *multimae.Input) (*head, *Problem) {
+	c, err := jpeg.DecodeConfig(bytes.NewReader(b))
+	if err != nil {
+		return nil, undecodable(b, err)
+	}
+	frame, ok := imagehead.ParseJPEG(b)
+	switch scans := bytes.Count(b, []byte{0xff, 0xda}); {
+	case !ok || frame.W != c.Width || frame.H != c.Height:
+		return nil, undecodable(b, errors.New("no frame before its first scan"))
+	case scans > maxScans:
+		return nil, problem("", "write the file again", "a JPEG of %d scans, at most %d are read", scans, maxScans)
+	}
+	h := &head{
+		format: "jpeg", w: c.Width, h: c.Height, bits: 8, grey: c.ColorModel == color.GrayModel, orientation: frame.Orientation,
+		decode: func() (image.Image, error) { return jpeg.Decode(bytes.NewReader(b)) },
+	}
+	if h.w > 0 && h.h > 0 && h.w <= maxPixels/h.h {
+		h.plan = planJPEG(b, &frame, m)
+	}
+	return h, nil
+}
+
+// undecodable is the problem of a picture that its decoder refuses.
+func undecodable(b []byte, err error) *Problem {
+	const remedy = "write the file again"
+	frame, _ := imagehead.ParseJPEG(b)
+	switch {
+	case frame.Uncommon != "", errors.As(err, new(jpeg.UnsupportedError)), errors.As(err, new(png.UnsupportedError)),
+		errors.As(err, new(tiff.UnsupportedError)), errors.Is(err, bmp.ErrUnsupported):
+		what := cmp.Or(frame.Uncommon, err.Error())
+		return problem("", "save it again as PNG, or as an ordinary JPEG", "this kind of file is not read (%s), though it may be sound", what)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), !hasEnd(b):
+		return problem("", remedy, "truncated image")
+	}
+	return problem("", remedy, "damaged image (%v)", err)
+}
+
+// hasEnd reports whether b has the mark that ends a PNG or JPEG, as far as it is one. Decoders
+// notice a missing end in many places and give it as many names.
 func hasEnd(b []byte) bool {
-	return bytes.Contains(b, []byte("IEND")) || bytes.HasPrefix(b, []byte{0xff, 0xd8}) && bytes.Contains(b, []byte{0xff, 0xd9})
+	switch {
+	case bytes.HasPrefix(b, []byte("\x89PNG")):
+		return bytes.Contains(b, []byte("IEND"))
+	case bytes.HasPrefix(b, []byte("\xff\xd8")):
+		return bytes.Contains(b, []byte("\xff\xd9"))
+	}
+	return true
 }
 
 // PNG colour types.

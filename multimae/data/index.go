@@ -2,7 +2,6 @@ package data
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,8 +10,19 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/gomae/gomae/multimae"
 )
+
+// listing is what lies below the folder of a modality. Names are relative, without extension and in
+// NFC: some systems store accents as letters of their own.
+type listing struct {
+	files  map[string]string   // name → path with extension, as it is stored
+	unread map[string][]string // extension → paths of files of a type that is not read
+	known  map[string]bool     // names of those
+	others map[string]int      // further extensions
+}
 
 // index lists the samples of which every modality has a file, the samples of which any modality has
 // one, and what is wrong with the latter.
@@ -26,75 +36,80 @@ func index(dir string, inputs []multimae.Input) (complete, some *folder, problem
 	given := len(inputs)
 	inputs = withMask(dir, inputs)
 	masked := len(inputs) > given
-	complete = &folder{dir: dir, inputs: inputs, masked: masked, exts: make([][]string, len(inputs))}
-	some = &folder{dir: dir, inputs: inputs, masked: masked, exts: make([][]string, len(inputs))}
-	files := make([]map[string]string, len(inputs)) // relative name → extension
-	union := map[string]bool{}
+	lists := make([]*listing, len(inputs))
 	for k, m := range inputs {
 		root := filepath.Join(dir, m.Name)
+		lists[k] = newListing()
 		if !isDir(root) {
-			problems = append(problems, *problem(root, "create it with the files of modality "+m.Name+", or leave the modality out of the configuration", "no such folder"))
+			problems = append(problems, *noFolder(dir, m.Name))
 			continue
 		}
-		files[k] = map[string]string{}
-		bad, err := walk(root, files[k])
+		bad, err := walk(root, lists[k])
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		problems = append(problems, bad...)
-		if len(files[k]) == 0 {
-			problems = append(problems, *problem(root, "put files at "+filepath.Join(root, "CLASS", "NAME.png"), "no PNG or JPEG file"))
+		for _, ext := range slices.Sorted(maps.Keys(lists[k].unread)) {
+			problems = append(problems, *unreadProblem(root, ext, lists[k].unread[ext]))
 		}
-		for name := range files[k] {
-			union[name] = true
+		if len(lists[k].files)+len(lists[k].unread) == 0 {
+			message := "no PNG or JPEG file, nor one of another type that is read"
+			if len(lists[k].others) > 0 {
+				message += "; there are files of type " + strings.Join(slices.Sorted(maps.Keys(lists[k].others)), ", ")
+			}
+			problems = append(problems, *problem(root, "put files at "+filepath.Join(root, "CLASS", "NAME.png"), "%s", message))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(union)) {
-		all := true
-		for k, m := range inputs {
-			// The folder of a modality without files has been reported above.
-			if _, ok := files[k][name]; !ok {
-				all = false
-				if len(files[k]) > 0 {
-					have := slices.IndexFunc(files, func(f map[string]string) bool { _, ok := f[name]; return ok })
-					partner := filepath.Join(dir, inputs[have].Name, filepath.FromSlash(name)+files[have][name])
-					problems = append(problems, *problem(partner,
-						fmt.Sprintf("add %s, or remove this file", filepath.Join(dir, m.Name, filepath.FromSlash(name)+".png")),
-						"has no partner in %s", m.Name))
-				}
-			}
-		}
+	problems = append(problems, unpaired(dir, inputs, lists)...)
+
+	complete = &folder{dir: dir, inputs: inputs, masked: masked, files: make([][]string, len(inputs))}
+	some = &folder{dir: dir, inputs: inputs, masked: masked, files: make([][]string, len(inputs))}
+	for _, name := range names(lists) {
 		for _, f := range []*folder{some, complete} {
-			if f == complete && !all {
+			if f == complete && slices.ContainsFunc(lists, func(l *listing) bool { return l.files[name] == "" }) {
 				continue
 			}
 			f.names = append(f.names, name)
 			for k := range inputs {
-				f.exts[k] = append(f.exts[k], files[k][name])
+				f.files[k] = append(f.files[k], lists[k].files[name])
 			}
 		}
 	}
 	return complete, some, problems, nil
 }
 
+func newListing() *listing {
+	return &listing{files: map[string]string{}, unread: map[string][]string{}, known: map[string]bool{}, others: map[string]int{}}
+}
+
+// names returns the names that are in any list, sorted.
+func names(lists []*listing) []string {
+	union := map[string]bool{}
+	for _, l := range lists {
+		for name := range l.files {
+			union[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(union))
+}
+
 // maxDepth bounds the depth of folders below a modality.
 const maxDepth = 8
 
-// walk adds the images below root to files, which maps a relative name to its extension. Real
-// folders come first; then each link to a folder that has not been walked, so that a circle of links
-// ends.
-func walk(root string, files map[string]string) ([]Problem, error) {
+// walk lists the files below root. Real folders come first; then each link to a folder that has not
+// been walked, so that a circle of links ends.
+func walk(root string, l *listing) ([]Problem, error) {
 	real, err := filepath.EvalSymlinks(root)
 	if err != nil {
 		return nil, err
 	}
-	w := walker{root: root, files: files, walked: map[string]bool{}}
+	w := walker{root: root, listing: l, walked: map[string]bool{}}
 	w.links = []link{{"", real}}
 	for len(w.links) > 0 {
-		l := w.links[0]
+		next := w.links[0]
 		w.links = w.links[1:]
-		if !w.walked[l.real] {
-			if err := w.walk(l.rel, l.real, 0); err != nil {
+		if !w.walked[next.real] {
+			if err := w.walk(next.rel, next.real, 0); err != nil {
 				return nil, err
 			}
 		}
@@ -103,8 +118,8 @@ func walk(root string, files map[string]string) ([]Problem, error) {
 }
 
 type walker struct {
+	*listing
 	root     string
-	files    map[string]string
 	walked   map[string]bool // folders by their path without links
 	links    []link          // to folders, that are to be walked
 	problems []Problem
@@ -157,24 +172,28 @@ func (w *walker) walk(rel, real string, depth int) error {
 			mode = info.Mode()
 		}
 		ext := path.Ext(name)
-		switch strings.ToLower(ext) {
-		case ".png", ".jpg", ".jpeg":
-		case ".tif", ".tiff", ".bmp", ".gif", ".webp", ".exr", ".npy", ".npz":
-			w.problems = append(w.problems, *problem(file, "convert it to PNG", "files of this type are not read"))
+		stem := norm.NFC.String(strings.TrimSuffix(name, ext))
+		kind := strings.ToLower(ext)
+		if _, ok := unreadTypes[kind]; ok {
+			w.unread[kind] = append(w.unread[kind], name)
+			w.known[stem] = true
 			continue
-		default:
+		}
+		if !readTypes[kind] {
+			if ext != "" && mode.IsRegular() {
+				w.others[kind]++
+			}
 			continue
 		}
 		if p := checkFile(file, mode); p != nil {
 			w.problems = append(w.problems, *p)
 			continue
 		}
-		stem := strings.TrimSuffix(name, ext)
 		if other, ok := w.files[stem]; ok {
-			w.problems = append(w.problems, *problem(file, "remove or rename one of them", "same name as %s%s", path.Base(stem), other))
+			w.problems = append(w.problems, *problem(file, "remove or rename one of them", "same name as %s", path.Base(other)))
 			continue
 		}
-		w.files[stem] = ext
+		w.files[stem] = name
 	}
 	return nil
 }

@@ -106,8 +106,8 @@ func From(img image.Image, in *multimae.Input) (*Map, error) {
 		for y := range h {
 			copy(out.IDs[y*w:][:w], pix[y*stride:])
 		}
-		if err := checkIDs(out, in); err != nil {
-			return nil, err
+		if prob := CheckIDs(out, in); prob != nil {
+			return nil, prob
 		}
 		return out, nil
 	}
@@ -264,8 +264,8 @@ func fillColour(out *Map, img image.Image) {
 	}
 }
 
-// checkIDs returns an error if the model has no class for an id.
-func checkIDs(out *Map, in *multimae.Input) error {
+// CheckIDs returns a problem if the modality has no class for an id of a class map.
+func CheckIDs(out *Map, in *multimae.Input) *Problem {
 	first, count := -1, 0
 	for i, id := range out.IDs {
 		if int(id) >= in.NumClasses && id < multimae.IDPadding {

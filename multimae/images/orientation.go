@@ -4,15 +4,15 @@ import (
 	"image"
 	"image/color"
 
-	"github.com/gomae/gomae/internal/jpeghead"
+	"github.com/gomae/gomae/internal/imagehead"
 )
 
-// Orientation returns the EXIF orientation of a JPEG file, 1 to 8, and 1 for bytes that have none.
+// Orientation returns the EXIF orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8, and 1 for bytes
+// that have none.
 // Cameras store a picture as the sensor lies and note here how it was held; image.Decode drops the
 // note. Pass it to Upright.
 func Orientation(file []byte) int {
-	h, _ := jpeghead.Parse(file)
-	return h.Orientation
+	return imagehead.Orientation(file)
 }
 
 // Upright returns img as it is meant to be seen under an EXIF orientation: 2 is mirrored, 3 turned

@@ -1,23 +1,25 @@
-// Package jpeghead reads from the head of a JPEG file what image/jpeg keeps to itself: how the
-// picture is to be turned, and what its decoding takes.
-package jpeghead
+// Package imagehead reads from the heads of picture files what Go's decoders keep to themselves: how
+// the picture is to be turned, and what its decoding takes.
+package imagehead
 
 import (
 	"bytes"
 	"encoding/binary"
 )
 
-// Head is what stands before the first scan of a JPEG file.
-type Head struct {
+// JPEG is what stands before the first scan of a JPEG file.
+type JPEG struct {
 	Orientation int // of EXIF, 1 to 8; 1 where there is none
 	Progressive bool
 	W, H        int
+	Uncommon    string   // what image/jpeg does not read, "" if it may read all
 	Components  [][2]int // horizontal and vertical sampling factors
 }
 
-// Parse reads the head of a JPEG file. It reports false for bytes that have no head with a frame.
-func Parse(b []byte) (Head, bool) {
-	h := Head{Orientation: 1}
+// ParseJPEG reads the head of a JPEG file. It reports false for bytes that have no head with a frame
+// that image/jpeg reads.
+func ParseJPEG(b []byte) (JPEG, bool) {
+	h := JPEG{Orientation: 1}
 	if !bytes.HasPrefix(b, []byte{0xff, 0xd8}) {
 		return h, false
 	}
@@ -58,13 +60,19 @@ func Parse(b []byte) (Head, bool) {
 			if !h.frame(body) {
 				return h, false
 			}
+		case 0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcd, 0xce, 0xcf:
+			h.Uncommon = "a lossless or hierarchical JPEG"
+			if marker >= 0xc9 {
+				h.Uncommon = "a JPEG with arithmetic coding"
+			}
+			return h, false
 		case 0xda:
 			return h, h.Components != nil
 		}
 	}
 }
 
-func (h *Head) frame(body []byte) bool {
+func (h *JPEG) frame(body []byte) bool {
 	if h.Components != nil || len(body) < 6 || len(body) != 6+3*int(body[5]) {
 		return false
 	}
@@ -80,7 +88,7 @@ func (h *Head) frame(body []byte) bool {
 }
 
 // Blocks returns the number of blocks of 8×8 samples of all components.
-func (h *Head) Blocks() int64 {
+func (h *JPEG) Blocks() int64 {
 	if len(h.Components) == 1 {
 		return int64((h.W+7)/8) * int64((h.H+7)/8)
 	}
@@ -90,34 +98,4 @@ func (h *Head) Blocks() int64 {
 	}
 	ceil := func(n, size int) int64 { return int64((n + size - 1) / size) }
 	return ceil(h.W, 8*across) * ceil(h.H, 8*down) * int64(each)
-}
-
-// orientation reads the tag of that name from the first directory of a TIFF structure.
-func orientation(b []byte) int {
-	var order binary.ByteOrder
-	switch {
-	case bytes.HasPrefix(b, []byte("II*\x00")):
-		order = binary.LittleEndian
-	case bytes.HasPrefix(b, []byte("MM\x00*")):
-		order = binary.BigEndian
-	default:
-		return 1
-	}
-	if len(b) < 8 {
-		return 1
-	}
-	at := int64(order.Uint32(b[4:]))
-	if at+2 > int64(len(b)) {
-		return 1
-	}
-	n := int(order.Uint16(b[at:]))
-	const tag, short = 0x0112, 3
-	for e := b[at+2:]; n > 0 && len(e) >= 12; n, e = n-1, e[12:] {
-		if order.Uint16(e) == tag && order.Uint16(e[2:]) == short {
-			if v := int(order.Uint16(e[8:])); v >= 1 && v <= 8 {
-				return v
-			}
-		}
-	}
-	return 1
 }
