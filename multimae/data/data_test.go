@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/image/tiff"
+
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
@@ -790,6 +792,12 @@ func FuzzDecode(f *testing.F) {
 	for orientation := byte(1); orientation <= 8; orientation++ {
 		f.Add(withEXIF(f, image.NewNRGBA(r), orientation))
 	}
+	for _, c := range formats(f) {
+		f.Add(c.file)
+	}
+	f.Add(manyTrees())
+	f.Add(flatTIFF(f, 64, 64, 1<<32-1))
+	f.Add(tiffBytes(f, image.NewNRGBA64(r), &tiff.Options{Compression: tiff.Deflate, Predictor: true}))
 	f.Add(flatPNG(f, 90, 90, 16, 6, 1))
 	f.Add(emptyJPEG(65535, 16, 0xc2, 0x42, 0x11, 0x11))
 	f.Add(emptyJPEG(16, 16, 0xc0, 0x22, 0x11, 0x11, 0x22))
