@@ -100,6 +100,12 @@ func cause(rootA, rootB string, filesA, filesB *listing, a, b []string) *Problem
 	}
 	headA, tailA := common(a)
 	headB, tailB := common(b)
+	ends := "what they begin or end with"
+	if x, y := apart(headA, headB, true), apart(headB, headA, true); x != y {
+		ends = fmt.Sprintf("what they begin with, %q against %q", x, y)
+	} else if x, y := apart(tailA, tailB, false), apart(tailB, tailA, false); x != y {
+		ends = fmt.Sprintf("what they end with, %q against %q", x, y)
+	}
 	for _, c := range []struct {
 		what   string
 		keyA   func(name string) string
@@ -107,7 +113,7 @@ func cause(rootA, rootB string, filesA, filesB *listing, a, b []string) *Problem
 		remedy string
 	}{
 		{"the case of letters", strings.ToLower, strings.ToLower, "give the files of a sample the same name"},
-		{"what they begin or end with", inner(headA, tailA), inner(headB, tailB), "rename the files, so that those of a sample have the same name in every folder"},
+		{ends, inner(headA, tailA), inner(headB, tailB), "rename the files, so that those of a sample have the same name in every folder"},
 		{"the folders that they lie in", path.Base, path.Base, "put the files of a sample into folders of the same name"},
 	} {
 		keys := map[string]string{}
@@ -124,7 +130,7 @@ func cause(rootA, rootB string, filesA, filesB *listing, a, b []string) *Problem
 			}
 		}
 		if matched > 0 && 2*matched >= min(len(a), len(b)) && (matched > 1 || c.what == "the case of letters") {
-			return problem(rootB, c.remedy, "the names of %d files differ from those in %s by %s, such as %s", matched, rootA, c.what, example)
+			return problem(rootB, c.remedy, "the names of %d files differ from those in %s only by %s, such as %s", matched, rootA, c.what, example)
 		}
 	}
 	return nil
@@ -145,6 +151,18 @@ func common(names []string) (head, tail string) {
 		}
 	}
 	return head, tail
+}
+
+// apart returns a without what it shares with b: the end of a head, or the beginning of a tail.
+func apart(a, b string, head bool) string {
+	n := 0
+	for n < len(a) && n < len(b) && (head && a[len(a)-1-n] == b[len(b)-1-n] || !head && a[n] == b[n]) {
+		n++
+	}
+	if head {
+		return a[:len(a)-n]
+	}
+	return a[n:]
 }
 
 // inner returns names without the head and the tail of their last part.

@@ -1,13 +1,7 @@
-package images_test
+package data_test
 
 import (
-	"bytes"
-	"context"
-	"fmt"
 	"image"
-	"image/png"
-	"log"
-	"os"
 	"slices"
 	"testing"
 
@@ -56,7 +50,7 @@ func scene(t *testing.T, w, h int) (*data.Sample, map[string]image.Image) {
 	return cut, imgs
 }
 
-// TestBatch compares with what data.Collate makes of the same maps, at the model's size and
+// TestBatch compares images.Batch with what Collate makes of the same maps, at the model's size and
 // another, and wants errors that name modality and remedy.
 func TestBatch(t *testing.T) {
 	m := tiny(t)
@@ -113,27 +107,4 @@ func TestBatch(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A photograph becomes depth in false colours.
-func Example() {
-	m, err := multimae.Load(os.DirFS("../../testdata/parity/pretrain_tiny"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	photo := image.NewNRGBA(image.Rect(0, 0, 640, 480))
-	b, err := images.Batch(m, map[string]image.Image{"rgb": photo})
-	if err != nil {
-		log.Fatal(err)
-	}
-	p, err := m.Predict(context.Background(), b, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
-	var file bytes.Buffer
-	if err := png.Encode(&file, images.Picture(p.Output("depth"), 0)); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(b.Size, b.H, b.W, len(b.Images["rgb"]), file.String()[1:4])
-	// Output: 1 32 32 3072 PNG
 }
