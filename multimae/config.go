@@ -2,8 +2,10 @@ package multimae
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/strictjson"
@@ -221,6 +223,35 @@ func (c *BackboneConfig) Input(name string) *Input {
 			return &c.Inputs[i]
 		}
 	}
+	return nil
+}
+
+// Select leaves only the inputs of these names and the outputs of their tasks. As before, the encoder
+// sees the same share of all tokens. The error is about a name that is no input.
+func (c *Config) Select(names []string) error {
+	for _, name := range names {
+		if c.Input(name) == nil {
+			return fmt.Errorf("inputs: %q is not one of %s", name, strings.Join(c.Inputs.Names(), ", "))
+		}
+	}
+	var inputs Inputs
+	var alphas Alphas
+	for i, in := range c.Inputs {
+		if slices.Contains(names, in.Name) {
+			inputs = append(inputs, in)
+			if len(c.Train.Alphas) == len(c.Inputs) {
+				alphas = append(alphas, c.Train.Alphas[i])
+			}
+		}
+	}
+	if len(c.Train.Alphas) == len(c.Inputs) && len(alphas) > 0 {
+		c.Train.Alphas = alphas
+	}
+	if n := c.Train.NumEncodedTokens; n > 0 {
+		c.Train.NumEncodedTokens = max(1, (n*len(inputs)+len(c.Inputs)/2)/len(c.Inputs))
+	}
+	c.Inputs = inputs
+	c.Outputs = slices.DeleteFunc(slices.Clone(c.Outputs), func(o Output) bool { return !slices.Contains(names, o.Task) })
 	return nil
 }
 

@@ -137,8 +137,10 @@ func dataCheckCommand(e *env) *command {
 reports each problem with its file and its remedy, and the counts, sizes, value
 ranges and classes of the good files. The layout is DIR/rgb/CLASS/x.png (or jpg),
 DIR/depth/CLASS/x.png (16-bit grey), DIR/semseg/CLASS/x.png (8-bit ids), where CLASS
-may be any folder and the files of a sample have the same relative name. The exit
-code is 1 if there is a problem.`,
+may be any folder and the files of a sample have the same relative name. Colour may
+also be WebP, TIFF, BMP or PPM; depth TIFF, PGM or .npy; ids TIFF, PGM or .npy. A
+folder DIR/mask_valid of the same names is optional: depth where it is 0 was not
+measured and is left out. The exit code is 1 if there is a problem.`,
 		examples: []string{
 			"gomae data check -classes scenes scenes",
 			"gomae data check -inputs rgb,depth -json photos",
@@ -182,7 +184,7 @@ code is 1 if there is a problem.`,
 			}
 			if err == nil && len(r.Problems) > 0 {
 				if *config == "" {
-					e.hint(r, dir)
+					e.hint("check", dir, in)
 				}
 				err = errReported
 			}
@@ -230,21 +232,21 @@ func checkedInputs(fs *flag.FlagSet, list, config string, classes int) (in []mul
 	return in, nil
 }
 
-// hint says how to check a dataset that lacks the folder of a modality without it.
-func (e *env) hint(r *data.Report, dir string) {
+// hint says how to do without the modalities for which a dataset lacks the folder.
+func (e *env) hint(verb, dir string, inputs []multimae.Input) {
 	var have []string
 	splits, _ := data.FindSplits(dir, nil)
 	parts := []string{dir, splits.Train, splits.Val}
-	for _, m := range r.Modalities {
-		for _, part := range parts {
-			if _, err := os.Stat(filepath.Join(part, m.Name)); err == nil {
-				have = append(have, m.Name)
-				break
-			}
+	for _, m := range inputs {
+		if slices.ContainsFunc(parts, func(part string) bool {
+			_, err := os.Stat(filepath.Join(part, m.Name))
+			return err == nil && part != ""
+		}) {
+			have = append(have, m.Name)
 		}
 	}
-	if len(have) > 0 && len(have) < len(r.Modalities) {
-		e.logf("to check only the modalities that are there: -inputs %s", strings.Join(have, ","))
+	if len(have) > 0 && len(have) < len(inputs) {
+		e.logf("to %s only the modalities that are there: -inputs %s", verb, strings.Join(have, ","))
 	}
 }
 

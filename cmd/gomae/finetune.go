@@ -91,7 +91,7 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 	} else if f.resume {
 		e.logf("there is no run in %s: starting one", quote(f.out))
 	}
-	trainSet, val, err := train.FinetuneData(c)
+	trainSet, val, err := train.FinetuneData(c, f.skip(e)...)
 	if err != nil {
 		return noFolder(err, c.Train.Data, configFile)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 type pretrainFlags struct {
 	runFlags
 	preset, config string
+	inputs         string
 	classes        int
 	depthInvalid   *numberList
 }
@@ -28,6 +30,7 @@ func pretrainCommand(e *env) *command {
 	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
 	f.add(fs, "out")
 	fs.IntVar(&f.classes, "classes", 0, "semantic maps have ids below `N`; 0 means 16 for scenes and 133 (COCO) for other data")
+	fs.StringVar(&f.inputs, "inputs", "", "train only on the modalities in `LIST`, separated by commas, such as rgb,depth; empty means all")
 	f.depthInvalid = depthInvalidFlag(fs)
 	return &command{
 		name:  "gomae pretrain",
@@ -73,9 +76,15 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	} else if f.resume {
 		e.logf("there is no run in %s: starting one", quote(f.out))
 	}
-	trainSet, val, err := datasets(c, configFile)
+	trainSet, val, err := datasets(c, configFile, f.skip(e)...)
 	if err != nil {
+		if !resumed && errors.As(err, new(*data.Problem)) {
+			e.hint("train on", c.Train.Data, c.Inputs)
+		}
 		return err
+	}
+	if t := &c.Train; t.WarmupSteps >= t.Steps {
+		e.logf("the warm-up of %d steps (train.warmup_steps) is not shorter than the run of %d: the learning rate never reaches optim.lr, %g", t.WarmupSteps, t.Steps, c.Optim.LR)
 	}
 	if dir := c.Train.Data; dir != "" && dir != scenesData {
 		splits, _ := data.FindSplits(dir, c.Inputs)

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
@@ -70,6 +71,9 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 			return nil, err
 		}
 	}
+	if err := f.selectInputs(c); err != nil {
+		return nil, err
+	}
 	if err := f.depthInvalid.set(c.Inputs); err != nil {
 		return nil, err
 	}
@@ -90,6 +94,23 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 		return nil, err
 	}
 	return c, c.Check()
+}
+
+// selectInputs leaves only the modalities that -inputs lists.
+func (f *pretrainFlags) selectInputs(c *multimae.Config) error {
+	if f.inputs == "" {
+		return nil
+	}
+	names := strings.Split(f.inputs, ",")
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return usagef("-inputs %s: %s is listed twice", f.inputs, name)
+		}
+	}
+	if err := c.Select(names); err != nil {
+		return usagef("-inputs %s: %v", f.inputs, err)
+	}
+	return nil
 }
 
 func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, error) {
@@ -121,6 +142,14 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 		return err
 	}
 	contradicts := f.contradicts
+	if f.given["inputs"] && f.inputs != "" {
+		names := strings.Split(f.inputs, ",")
+		has := run.Inputs.Names()
+		slices.Sort(names)
+		if sorted := slices.Sorted(slices.Values(has)); !slices.Equal(names, sorted) {
+			return contradicts("inputs", f.inputs, strings.Join(has, ","))
+		}
+	}
 	if depth := run.Input("depth"); f.given["depth-invalid"] && (depth == nil || !slices.Equal(depth.Invalid, *f.depthInvalid)) {
 		has := "no depth"
 		if depth != nil {
@@ -174,6 +203,11 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	if err != nil {
 		return "", "", "", err
 	}
+	if names := run.Inputs.Names(); !slices.ContainsFunc(names, func(name string) bool { return c.Input(name) == nil }) {
+		if err := c.Select(names); err != nil {
+			return "", "", "", err
+		}
+	}
 	setSteps(&c.Train.Recipe, run.Train.Steps)
 	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
 	if from, to := run.Input("depth"), c.Input("depth"); from != nil && to != nil {
@@ -185,8 +219,8 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 
 // datasets opens what a configuration trains on. configFile is that of the run if it is resumed,
 // otherwise "".
-func datasets(c *multimae.Config, configFile string) (trainSet, val data.Dataset, err error) {
-	trainSet, val, err = train.PretrainData(c)
+func datasets(c *multimae.Config, configFile string, skip ...data.Skip) (trainSet, val data.Dataset, err error) {
+	trainSet, val, err = train.PretrainData(c, skip...)
 	return trainSet, val, noFolder(err, c.Train.Data, configFile)
 }
 

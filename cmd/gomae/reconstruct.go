@@ -28,16 +28,17 @@ func reconstructCommand(e *env) *command {
 	var (
 		model = fs.String("model", "", "use the model in the folder `DIR`, such as the -out of pretrain (required)")
 		files = []imageFile{
-			{"rgb", fs.String("rgb", "", "read the colour image from `FILE`, PNG or JPEG")},
-			{"depth", fs.String("depth", "", "read the depth image from `FILE`, a 16-bit PNG")},
-			{"semseg", fs.String("semseg", "", "read the semantic map from `FILE`, an 8-bit PNG of class ids")},
+			{"rgb", fs.String("rgb", "", "read the colour image from `FILE`: PNG, JPEG, WebP, TIFF, BMP or PPM")},
+			{"depth", fs.String("depth", "", "read the depth image from `FILE`: a 16-bit PNG, TIFF or PGM, or .npy")},
+			{"semseg", fs.String("semseg", "", "read the semantic map from `FILE`: class ids in an 8-bit PNG or TIFF, or .npy")},
 		}
 		scene  = fs.Int("scene", -1, "instead of files, use scene `N` of the rendered scenes that pretrain holds out, counted from 0")
 		tokens = fs.Int("tokens", 0, "show the model `N` patches; 0 means as many as in training, or a sixth if that is not known")
 		seed   = fs.Uint64("seed", 0, "draw the visible patches from `SEED`")
 		single = fs.Bool("single", false, "also predict from each given modality alone, all of it visible")
 		paste  = fs.Bool("paste", false, "paste the visible patches over the predictions")
-		out    = fs.String("out", "grid.png", "write the picture to `FILE`")
+		inputs = fs.String("inputs", "", "show the model only the modalities in `LIST`, separated by commas; empty means all that are given")
+		out    = fs.String("out", "grid.png", "write the picture to `FILE`, a PNG or JPEG")
 	)
 	return &command{
 		name:  "gomae reconstruct",
@@ -63,6 +64,9 @@ the model was trained on.`,
 			if *tokens < 0 {
 				return usagef("-tokens %d: want 0 or more", *tokens)
 			}
+			if err := view.CheckPath(*out); err != nil {
+				return usagef("-out %v", err)
+			}
 			if err := within("scene", *scene, -1, train.HeldScenes); err != nil {
 				return err
 			}
@@ -73,6 +77,9 @@ the model was trained on.`,
 			m.Params.Pack(tensor.NewInference(nil))
 			s, err := sampleOf(m.Config, files, *scene)
 			if err != nil {
+				return err
+			}
+			if err := showOnly(s, *inputs); err != nil {
 				return err
 			}
 			nh, nw := m.Config.Grid(m.Config.ImageSize, m.Config.ImageSize)
@@ -96,7 +103,7 @@ the model was trained on.`,
 			if err != nil {
 				return err
 			}
-			if err := view.WritePNG(*out, img); err != nil {
+			if err := view.Write(*out, img); err != nil {
 				return err
 			}
 			e.logf("wrote %s", quote(*out))
@@ -112,6 +119,22 @@ func loadModel(dir string) (*multimae.Model, error) {
 		err = fmt.Errorf("%w; give a folder with %s and %s, such as the -out of gomae pretrain", err, multimae.ConfigFile, multimae.WeightsFile)
 	}
 	return m, err
+}
+
+// showOnly leaves only the modalities of a list, if that is not empty.
+func showOnly(s *data.Sample, list string) error {
+	if list == "" {
+		return nil
+	}
+	maps := map[string]*data.Map{}
+	for name := range strings.SplitSeq(list, ",") {
+		if s.Maps[name] == nil {
+			return usagef("-inputs %s: %q is not given", list, name)
+		}
+		maps[name] = s.Maps[name]
+	}
+	s.Maps = maps
+	return nil
 }
 
 // sampleOf reads the given files, or renders a scene.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -39,7 +40,7 @@ func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, or start one if there is none")
 	fs.IntVar(&f.keep, "keep", 2, "keep the last `N` checkpoints: if one is damaged, -resume goes on from the one before")
-	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out and count samples that cannot be read, instead of stopping")
+	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out and count samples that lack a file or cannot be read, instead of stopping")
 	fs.BoolVar(&f.json, "json", false, "print the validation as JSON")
 	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile for go tool pprof to `FILE`")
 	fs.StringVar(&f.memProfile, "memprofile", "", "write a memory profile for go tool pprof to `FILE`")
@@ -59,6 +60,16 @@ func (f *runFlags) check() error {
 		return usagef("-keep %d: want 1 or more", f.keep)
 	}
 	return nil
+}
+
+// skip returns what opens a dataset without its incomplete samples, if -skip-bad asks for that.
+func (f *runFlags) skip(e *env) []data.Skip {
+	if !f.skipBad {
+		return nil
+	}
+	return []data.Skip{func(samples int, problems []data.Problem) {
+		e.logf("left out %s (%v); \"gomae data check\" lists all of them", count(samples, "incomplete sample"), &problems[0])
+	}}
 }
 
 // contradicts is the error of a flag that asks for another value than the run in -out has.

@@ -56,32 +56,41 @@ type folder struct {
 // Where there is a folder DIR/mask_valid, it has a picture for each sample that is 0 where nothing
 // was measured. Such pixels of depth, and of all other images but photographs, are not Map.Valid.
 //
-// The error lists each file that lacks a partner, up to twenty of them. The contents of files are
-// checked when they are read; Check reads them all.
-func OpenFolder(dir string, inputs []multimae.Input) (Dataset, error) {
-	f, _, problems, err := index(dir, inputs)
+// The error lists what is wrong with the folder: files that lack a partner, a folder that is missing.
+// With skip, samples that lack a file are left out instead, unless none is left. The contents of
+// files are checked when they are read; Check reads them all.
+func OpenFolder(dir string, inputs []multimae.Input, skip ...Skip) (Dataset, error) {
+	f, some, problems, err := index(dir, inputs)
 	if err != nil {
 		return nil, err
 	}
 	if len(problems) > 0 {
-		return nil, problemList(problems)
+		if len(skip) == 0 || f.Len() == 0 {
+			return nil, problemList(problems)
+		}
+		for _, s := range skip {
+			s(some.Len()-f.Len(), problems)
+		}
 	}
 	return f, nil
 }
 
+// Skip is called where incomplete samples are left out, with their number and what is wrong.
+type Skip func(samples int, problems []Problem)
+
 // OpenSplit opens a dataset folder for training and validation: its parts, as FindSplits names them,
 // if there are both. Otherwise the samples of DIR, or of its training part if only that exists, are
 // divided nine to one by a hash of their names, so that adding samples moves none of the others.
-func OpenSplit(dir string, inputs []multimae.Input) (train, val Dataset, err error) {
+func OpenSplit(dir string, inputs []multimae.Input, skip ...Skip) (train, val Dataset, err error) {
 	parts, err := FindSplits(dir, inputs)
 	if err != nil {
 		return nil, nil, err
 	}
 	if parts.Train != "" && parts.Val != "" {
-		if train, err = OpenFolder(parts.Train, inputs); err != nil {
+		if train, err = OpenFolder(parts.Train, inputs, skip...); err != nil {
 			return nil, nil, err
 		}
-		if val, err = OpenFolder(parts.Val, inputs); err != nil {
+		if val, err = OpenFolder(parts.Val, inputs, skip...); err != nil {
 			return nil, nil, err
 		}
 		return train, val, nil
@@ -89,7 +98,7 @@ func OpenSplit(dir string, inputs []multimae.Input) (train, val Dataset, err err
 	if parts.Train != "" {
 		dir = parts.Train
 	}
-	all, err := OpenFolder(dir, inputs)
+	all, err := OpenFolder(dir, inputs, skip...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -52,10 +52,11 @@ func sceneSize(size int, r *multimae.Recipe) int {
 	return size
 }
 
-// PretrainData opens what a configuration trains on and validates with.
-func PretrainData(c *multimae.Config) (train, val data.Dataset, err error) {
+// PretrainData opens what a configuration trains on and validates with. skip is as in
+// data.OpenFolder.
+func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Dataset, err error) {
 	if dir := c.Train.Data; dir != "" && dir != ScenesData {
-		return data.OpenSplit(dir, c.Inputs)
+		return data.OpenSplit(dir, c.Inputs, skip...)
 	}
 	if err := checkScenes(c.Inputs); err != nil {
 		return nil, nil, fmt.Errorf("inputs.%w", err)
@@ -67,10 +68,10 @@ func PretrainData(c *multimae.Config) (train, val data.Dataset, err error) {
 
 // FinetuneData is PretrainData for a model with heads. A folder has the modalities of inputs and
 // targets; labels of whole images are the folders CLASS. The samples to train on are train.samples.
-func FinetuneData(c *heads.Config) (train, val data.Dataset, err error) {
+func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, err error) {
 	inputs, labels := modalities(c)
 	if dir := c.Train.Data; dir != "" && dir != ScenesData {
-		if train, val, err = data.OpenSplit(dir, inputs); err != nil {
+		if train, val, err = data.OpenSplit(dir, inputs, skip...); err != nil {
 			return nil, nil, err
 		}
 		train = few(train, c.Train.Samples)

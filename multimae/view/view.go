@@ -6,8 +6,11 @@ import (
 	"image"
 	"image/color"
 	"image/draw"
+	"image/jpeg"
 	"image/png"
 	"io"
+	"path/filepath"
+	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 )
@@ -52,6 +55,37 @@ func WritePNG(path string, img image.Image) error {
 		return fmt.Errorf("view: %w", err)
 	}
 	return nil
+}
+
+// Write writes img to path, as a JPEG file where the path ends in .jpg or .jpeg and as WritePNG does
+// where it ends in .png or has no ending. The error for any other ending is that of CheckPath.
+func Write(path string, img image.Image) error {
+	if err := CheckPath(path); err != nil {
+		return err
+	}
+	if !isJPEG(path) {
+		return WritePNG(path, img)
+	}
+	if img == nil || img.Bounds().Empty() {
+		return errors.New("view: writing " + path + ": the image has no pixels")
+	}
+	if err := atomicfile.Write(path, func(w io.Writer) error { return jpeg.Encode(w, img, &jpeg.Options{Quality: 95}) }); err != nil {
+		return fmt.Errorf("view: %w", err)
+	}
+	return nil
+}
+
+// CheckPath returns an error that names the endings that Write takes, unless path has one.
+func CheckPath(path string) error {
+	if ext := strings.ToLower(filepath.Ext(path)); ext != "" && ext != ".png" && !isJPEG(path) {
+		return fmt.Errorf("%s: pictures are written as PNG or JPEG; give a name that ends in .png or .jpg", path)
+	}
+	return nil
+}
+
+func isJPEG(path string) bool {
+	ext := strings.ToLower(filepath.Ext(path))
+	return ext == ".jpg" || ext == ".jpeg"
 }
 
 func fill(img *image.RGBA, r image.Rectangle, c color.Color) {
