@@ -113,6 +113,9 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	told, first, loss := began, 0, math.NaN()
 	o.Dir, o.Workers, o.SkipBad, o.Keep = f.out, f.workers, f.skipBad, f.keep
 	o.OnDamaged = func(err error, step int) { e.logf("%v; going on from step %d", err, step) }
+	o.OnData = func(was, now string) {
+		e.logf("the data changed since the run was saved (%s; now %s): it goes on, but not to the same bits as without the change", was, now)
+	}
 	o.OnStart = func(done int) {
 		first = done
 		e.logf("training from step %d to %d: %s a step of %d, %d held out for validation", done+1, recipe.Steps,

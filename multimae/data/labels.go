@@ -8,6 +8,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/nn"
 )
 
 // Named is a Dataset that knows the names of its samples without reading them.
@@ -25,6 +26,33 @@ func (s *subset) Name(i int) string {
 		return n.Name(s.indices[i])
 	}
 	return ""
+}
+
+// Name returns the name of sample i, or "" where the dataset does not know it.
+func (l *labelled) Name(i int) string {
+	if n, ok := l.Dataset.(Named); ok {
+		return n.Name(i)
+	}
+	return ""
+}
+
+// Fingerprint tells datasets of files apart from others by the number of their samples and a hash of
+// the names, such as "350 samples with names 5b1c92f3, 100 with names …". It is "" unless all know
+// their names.
+func Fingerprint(sets ...Dataset) string {
+	var parts []string
+	for _, ds := range sets {
+		named, ok := ds.(Named)
+		if !ok {
+			return ""
+		}
+		hash := uint64(0)
+		for i := range ds.Len() {
+			hash = nn.Mix64(hash + nn.Hash(named.Name(i)))
+		}
+		parts = append(parts, fmt.Sprintf("%d samples with names %08x", ds.Len(), uint32(hash)))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // class returns the first folder of a sample's name, "" if it lies in none.

@@ -74,11 +74,15 @@ func (tr *Trainer) Save(path string) error {
 	return atomicfile.Replace(path, func(w io.Writer) error {
 		s := &summing{w: w, sum: make([]byte, checksumSize)}
 		list := append(tr.tensors(), weights.Tensor{Name: checksumName, Shape: []int{checksumSize}, Data: s.sum})
-		return weights.WriteSafetensors(s, list, map[string]string{
+		about := map[string]string{
 			metaStep: strconv.Itoa(tr.step), metaOptimizerSteps: strconv.Itoa(tr.opt.Steps),
 			metaUpdates: strings.Trim(fmt.Sprint(tr.opt.Updates), "[]"),
 			metaConfig:  string(tr.Objective.JSON()),
-		})
+		}
+		if tr.Data != "" {
+			about[metaData] = tr.Data
+		}
+		return weights.WriteSafetensors(s, list, about)
 	})
 }
 
@@ -87,6 +91,7 @@ const (
 	metaOptimizerSteps = "gomae_optimizer_steps"
 	metaUpdates        = "gomae_optimizer_updates" // of each trained parameter, in order
 	metaConfig         = modelfolder.MetaConfig    // the config.json
+	metaData           = "gomae_data"              // Trainer.Data
 )
 
 // tensors lists the state under the keys of a checkpoint.
@@ -173,6 +178,7 @@ func (tr *Trainer) Restore(path string) error {
 		return fmt.Errorf("%s: %s", path, bad)
 	}
 	tr.Objective.Backbone().PositionsChanged()
+	tr.restored = f.Metadata()[metaData]
 	tr.lanes = nil // their copies of the positions are old
 	return nil
 }

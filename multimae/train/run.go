@@ -32,6 +32,9 @@ type Options struct {
 	// OnDamaged is called before OnStart for each damaged file that Resume does without, with the
 	// error that names it and the step that the run goes on from.
 	OnDamaged func(err error, step int)
+	// OnData is called before OnStart if Resume goes on with other samples than the checkpoint had, so
+	// not to the bits of a run that was never interrupted. was and now are as in data.Fingerprint.
+	OnData func(was, now string)
 	// OnStart is called before the first step with the number of steps done by earlier calls,
 	// OnStep after each step, OnEvaluate after each validation. All may be nil.
 	OnStart    func(done int)
@@ -103,6 +106,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, folder: folder{dir: o.Dir, keep: o.Keep, saved: -1}, exported: -1}
 	r.pool = tensor.NewPool(o.Workers)
 	defer r.pool.Close()
+	r.data = data.Fingerprint(o.Train, o.Val)
 	if o.SkipBad {
 		r.counted = []*counted{{Dataset: o.Train}, {Dataset: o.Val}}
 		r.Train, r.Val = r.counted[0], r.counted[1]
@@ -133,6 +137,7 @@ type run struct {
 	pool     *tensor.Pool
 	trainer  *Trainer
 	plan     Plan
+	data     string // Trainer.Data
 	begun    bool // by this call
 	diverged bool
 	exported int        // step of the model folder that this call wrote; −1 if it wrote none
@@ -164,6 +169,7 @@ func (r *run) open() error {
 	if r.trainer, err = NewTrainer(r.Objective, r.pool); err != nil {
 		return err
 	}
+	r.trainer.Data = r.data
 	if err := r.folder.claim(); err != nil {
 		return err
 	}
@@ -227,6 +233,9 @@ func (r *run) restore() error {
 		if r.OnDamaged != nil {
 			r.OnDamaged(err, r.folder.saved)
 		}
+	}
+	if was := r.trainer.restored; was != "" && was != r.data && r.OnData != nil {
+		r.OnData(was, r.data)
 	}
 	return nil
 }

@@ -16,8 +16,11 @@ import (
 // that a trainer that was restored goes on as if it had never stopped.
 type Trainer struct {
 	Objective Objective
+	// Data tells the data apart from others, as data.Fingerprint does; checkpoints keep it.
+	Data string
 
-	step      int // steps done
+	restored  string // Data in the checkpoint that Restore read
+	step      int    // steps done
 	opt       *nn.AdamW
 	schedule  nn.Schedule
 	tape      *tensor.Tape
