@@ -39,7 +39,6 @@ set that "gomae info" shows.`,
 		subs: []*command{
 			pretrainCommand(e),
 			finetuneCommand(e),
-			pretrainCommand(e), finetuneCommand(e),
 			evalCommand(e),
 			probeCommand(e),
 			experimentCommand(e),
