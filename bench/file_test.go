@@ -49,7 +49,7 @@ func BenchmarkFile(b *testing.B) {
 				{"pth-write", func(f *modelFiles, dir string) (string, error) {
 					path := filepath.Join(dir, "model.pth")
 					return path, atomicfile.Write(path, func(w io.Writer) error {
-						return weights.WritePth(w, f.trainer.Objective.(*train.Pretraining).Model.Params.Tensors())
+						return weights.WritePth(w, f.trainer.Objective.(*train.Pretraining).Model.Params.Tensors(), nil)
 					})
 				}},
 				{"pth-read", func(f *modelFiles, dir string) (string, error) {
@@ -114,7 +114,7 @@ func (f *modelFiles) write(dir string) error {
 	if err := f.trainer.Save(filepath.Join(dir, train.CheckpointName(0))); err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) })
+	return atomicfile.Write(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors(), nil) })
 }
 
 // same returns an error unless the largest parameter of m is that of the model.

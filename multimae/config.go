@@ -138,6 +138,7 @@ type Recipe struct {
 // Train is what pre-training needs beside the model.
 type Train struct {
 	Recipe
+	From             string `json:"from,omitempty"` // the weights that the run began with
 	NumEncodedTokens int    `json:"num_encoded_tokens"`
 	Alphas           Alphas `json:"alphas"`                  // Dirichlet concentration: one number, or one for each input
 	UniformTasks     bool   `json:"uniform_tasks,omitempty"` // see MaskOptions

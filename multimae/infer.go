@@ -2,6 +2,7 @@ package multimae
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,6 +10,78 @@ import (
 	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/nn/weights"
 )
+
+// ConfigFrom returns the configuration of a model that Transfer can start from a file, with a recipe
+// to train it: the configuration that the metadata of the file have, or else what keys and shapes
+// show. A file without decoders gets inputs and outputs of the preset "base", whose semantic maps have
+// so many classes. assumed says what was taken for granted, "" if nothing was.
+func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err error) {
+	own, err := ParseConfig([]byte(f.Metadata()[modelfolder.MetaConfig]))
+	if err == nil && own.Train.Steps > 0 {
+		own.Case = nil
+		return own, "", nil
+	}
+	if err != nil {
+		if own, assumed, err = configFrom(f, classes); err != nil {
+			return nil, "", fmt.Errorf("%s: %w", f.Label(), err)
+		}
+	}
+	recipe, err := Preset("base", classes)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, name := range PresetNames {
+		if p, err := Preset(name, classes); err == nil && p.Encoder.Dim == own.Encoder.Dim && p.Encoder.Depth == own.Encoder.Depth {
+			recipe = p
+		}
+	}
+	own.Optim, own.Train, own.Case = recipe.Optim, recipe.Train, nil
+	nh, nw := own.Grid(own.ImageSize, own.ImageSize)
+	own.Train.NumEncodedTokens = max(1, nh*nw*len(own.Inputs)/6) // the paper's share
+	return own, assumed, own.Check()
+}
+
+// configFrom is ConfigFrom for a file that carries no configuration.
+func configFrom(f weights.File, classes int) (c *Config, assumed string, err error) {
+	f, _, err = asMultiMAE(f)
+	if err != nil {
+		return nil, "", err
+	}
+	if slices.ContainsFunc(f.Names(), func(name string) bool { return strings.HasSuffix(name, ".mask_token") }) {
+		c, err = configOf(f, 0, defaultDecoderHeads)
+		if err != nil {
+			return nil, "", err
+		}
+		return c, fmt.Sprintf("%d attention heads in the encoder and %d in each decoder", c.Encoder.Heads, defaultDecoderHeads), nil
+	}
+	if c, err = Preset("base", classes); err != nil {
+		return nil, "", err
+	}
+	if err := encoderOf(f, &c.BackboneConfig, 0); err != nil {
+		return nil, "", err
+	}
+	patch, ok := f.Shape(rgbAdapter + "proj.weight")
+	table, ok2 := f.Shape(rgbAdapter + "pos_emb")
+	if !ok || !ok2 || len(patch) != 4 || len(table) != 4 {
+		return nil, "", fmt.Errorf("it has no %s*, and so does not show the size of patches", rgbAdapter)
+	}
+	c.PatchSize = patch[3]
+	if c.ImageSize, ok = sizes.Product(table[3], c.PatchSize); !ok {
+		return nil, "", fmt.Errorf("%spos_emb has shape %v, too many patches of %d pixels", rgbAdapter, table, c.PatchSize)
+	}
+	if c.PatchSize%4 != 0 { // of semantic maps
+		for i := range c.Inputs {
+			c.Inputs[i].Stride = 1
+		}
+		for i := range c.Outputs {
+			c.Outputs[i].Stride = 1
+		}
+	}
+	return c, fmt.Sprintf("%d attention heads in the encoder", c.Encoder.Heads), nil
+}
+
+// defaultDecoderHeads is the paper's.
+const defaultDecoderHeads = 8
 
 // ConfigOf derives the configuration of a MultiMAE from the keys and shapes of its weights. What
 // these do not show is taken from the paper: task queries, and the loss of an output by its kind
@@ -29,25 +102,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		return nil, err
 	}
 	c.Inputs, c.Outputs, c.Optim, c.Train = nil, nil, Optim{}, Train{}
-	// shape returns the shape of a tensor, which must have so many axes, none of them empty.
-	shape := func(name string, axes int) ([]int, error) {
-		s, ok := f.Shape(name)
-		if !ok {
-			return nil, fmt.Errorf("it lacks %s", name)
-		}
-		if n, ok := sizes.Product(s...); len(s) != axes || n == 0 || !ok {
-			return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, axes)
-		}
-		return s, nil
-	}
-	has := func(name string) bool { _, ok := f.Shape(name); return ok }
-	depth := func(prefix string) int {
-		n := 0
-		for has(prefix + "." + strconv.Itoa(n) + ".norm1.weight") {
-			n++
-		}
-		return n
-	}
+	shape := func(name string, axes int) ([]int, error) { return shapeOf(f, name, axes) }
 	// of returns the names after a prefix, in order.
 	of := func(prefix string) (list []string) {
 		seen := map[string]bool{}
@@ -71,25 +126,9 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		return nil, fmt.Errorf("it has %d input_adapters and %d output_adapters, and a MultiMAE has both", len(inputs), len(outputs))
 	}
 
-	fc1, err := shape("encoder.0.mlp.fc1.weight", 2)
-	if err != nil {
+	if err := encoderOf(f, &c.BackboneConfig, heads); err != nil {
 		return nil, err
 	}
-	e := &c.Encoder
-	e.Dim, e.Depth, e.MLPRatio = fc1[1], depth("encoder"), fc1[0]/fc1[1]
-	e.QKVBias = has("encoder.0.attn.qkv.bias")
-	if e.Heads = heads; heads == 0 {
-		e.Heads = max(1, e.Dim/64)
-	}
-	c.NumGlobalTokens = 0
-	if has("global_tokens") {
-		g, err := shape("global_tokens", 3)
-		if err != nil {
-			return nil, err
-		}
-		c.NumGlobalTokens = g[1]
-	}
-
 	c.PatchSize = 0
 	patches := make([]int, len(inputs))
 	for i, name := range inputs {
@@ -98,7 +137,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 			return nil, err
 		}
 		in := Input{Name: name, Kind: KindImage, Channels: w[1]}
-		if key := "input_adapters." + name + ".class_emb.weight"; has(key) {
+		if key := "input_adapters." + name + ".class_emb.weight"; has(f, key) {
 			s, err := shape(key, 2)
 			if err != nil {
 				return nil, err
@@ -131,7 +170,7 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		o := Output{Name: name, Task: name, Loss: LossMSE, Dim: mask[2], Depth: depth(prefix + ".decoder_transformer"), Heads: decoderHeads, UseTaskQueries: true}
+		o := Output{Name: name, Task: name, Loss: LossMSE, Dim: mask[2], Depth: depthOf(f, prefix+".decoder_transformer"), Heads: decoderHeads, UseTaskQueries: true}
 		task := c.Input(name)
 		if task == nil {
 			if o.Task = strings.TrimPrefix(name, "norm_"); c.Input(o.Task) == nil {
@@ -150,3 +189,50 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 	}
 	return c, c.Check()
 }
+
+// encoderOf derives the configuration of an encoder and its global tokens. heads is 0 for one for
+// every 64 channels.
+func encoderOf(f weights.File, c *BackboneConfig, heads int) error {
+	fc1, err := shapeOf(f, "encoder.0.mlp.fc1.weight", 2)
+	if err != nil {
+		return err
+	}
+	e := &c.Encoder
+	e.Dim, e.Depth, e.MLPRatio = fc1[1], depthOf(f, "encoder"), fc1[0]/fc1[1]
+	e.QKVBias = has(f, "encoder.0.attn.qkv.bias")
+	if e.Heads = heads; heads == 0 {
+		e.Heads = max(1, e.Dim/64)
+	}
+	c.NumGlobalTokens = 0
+	if has(f, "global_tokens") {
+		g, err := shapeOf(f, "global_tokens", 3)
+		if err != nil {
+			return err
+		}
+		c.NumGlobalTokens = g[1]
+	}
+	return nil
+}
+
+// shapeOf returns the shape of a tensor, which must have so many axes, none of them empty.
+func shapeOf(f weights.File, name string, axes int) ([]int, error) {
+	s, ok := f.Shape(name)
+	if !ok {
+		return nil, fmt.Errorf("it lacks %s", name)
+	}
+	if n, ok := sizes.Product(s...); len(s) != axes || n == 0 || !ok {
+		return nil, fmt.Errorf("%s has shape %v, want %d axes", name, s, axes)
+	}
+	return s, nil
+}
+
+// depthOf returns the number of blocks under a prefix.
+func depthOf(f weights.File, prefix string) int {
+	n := 0
+	for has(f, prefix+"."+strconv.Itoa(n)+".norm1.weight") {
+		n++
+	}
+	return n
+}
+
+func has(f weights.File, name string) bool { _, ok := f.Shape(name); return ok }

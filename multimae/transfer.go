@@ -1,6 +1,7 @@
 package multimae
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,23 +50,13 @@ func (r *TransferReport) String() string {
 // may have fewer of them than the model's. All other parameters keep the values that they have, so
 // call Init first. After an error nothing has changed.
 func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
-	r := &TransferReport{Family: "MultiMAE"}
+	r := &TransferReport{Family: cmp.Or(vitFamily(f.Names()), "MultiMAE")}
 	if err := m.sameEncoder(f.Metadata()[modelfolder.MetaConfig]); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Label(), err)
 	}
-	var dropped []string
-	if IsViT(f.Names()) {
-		tensors, err := weights.ReadAll(f)
-		if err != nil {
-			return nil, err
-		}
-		r.Family = vitFamily(f.Names())
-		if tensors, dropped, err = FromViT(tensors); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Label(), err)
-		}
-		if f, err = weights.FromTensors(f.Label(), tensors); err != nil {
-			return nil, err
-		}
+	f, dropped, err := asMultiMAE(f)
+	if err != nil {
+		return nil, err
 	}
 	fresh, err := m.misfits(f)
 	if err != nil {
@@ -104,6 +95,22 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	}
 	r.Unused = append(r.Unused, dropped...)
 	return r, nil
+}
+
+// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none.
+func asMultiMAE(f weights.File) (_ weights.File, dropped []string, err error) {
+	if !IsViT(f.Names()) {
+		return f, nil, nil
+	}
+	tensors, err := weights.ReadAll(f)
+	if err != nil {
+		return nil, nil, err
+	}
+	if tensors, dropped, err = FromViT(tensors); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", f.Label(), err)
+	}
+	f, err = weights.FromTensors(f.Label(), tensors)
+	return f, dropped, err
 }
 
 // partOf returns the part of a model that a key belongs to.
@@ -168,8 +175,6 @@ func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) 
 	}
 	return fresh, nil
 }
-
-func has(f weights.File, name string) bool { _, ok := f.Shape(name); return ok }
 
 // misfit says why a parameter cannot take its values from a file, "" if it can.
 func (m *Backbone) misfit(f weights.File, p *nn.Param) string {

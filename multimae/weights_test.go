@@ -34,7 +34,7 @@ func fileOf(t testing.TB, tensors []weights.Tensor) weights.File {
 func pthOf(t testing.TB, m *Model) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := weights.WritePth(&b, m.Params.Tensors()); err != nil {
+	if err := weights.WritePth(&b, m.Params.Tensors(), nil); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -178,7 +178,7 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 			if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
 				return weights.WriteSafetensors(w, tensors, metadata)
 			}
-			return weights.WritePth(w, tensors)
+			return weights.WritePth(w, tensors, nil)
 		})
 	}
 	if at, serr := os.Stat(c.dst); serr == nil && !at.Mode().IsRegular() && !folder {

@@ -196,7 +196,7 @@ func TestLongNames(t *testing.T) {
 			list := append(tensorsOf(t, vit), weights.Tensor{Name: key, Shape: []int{1}, Data: []float32{1}})
 			f, err := os.Create(path)
 			if err == nil {
-				err = errors.Join(weights.WritePth(f, list), f.Close())
+				err = errors.Join(weights.WritePth(f, list, nil), f.Close())
 			}
 			if err != nil {
 				t.Fatal(err)

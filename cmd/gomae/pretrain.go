@@ -18,6 +18,7 @@ type pretrainFlags struct {
 	runFlags
 	preset, config string
 	inputs         string
+	from, assumed  string // assumed about the model of from
 	classes        int
 	depthInvalid   *numberList
 }
@@ -27,6 +28,7 @@ func pretrainCommand(e *env) *command {
 	fs := newFlags()
 	fs.StringVar(&f.preset, "preset", "tiny", "train the model and recipe `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, instead of a preset")
+	fs.StringVar(&f.from, "from", "", "start from the weights of `MODEL`: a folder or file of a MultiMAE, MAE or ViT; without -preset and -config, train such a model")
 	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
 	f.add(fs, "out")
 	fs.IntVar(&f.classes, "classes", 0, "semantic maps have ids below `N`; 0 means 16 for scenes and 133 (COCO) for other data")
@@ -44,6 +46,10 @@ validation loss), metrics.jsonl, reconstructions.png and checkpoints to the
 folder of the run, and prints how well held-out samples are reconstructed, next
 to a predictor that knows only averages.
 
+-from takes encoder, adapters and decoders as far as they fit, resizes position
+tables, and reports what was taken. MODEL may be a model folder, a file that
+"gomae convert" reads, or a checkpoint of a run.
+
 Ctrl-C saves the run. After it, or after a crash at any moment, -resume goes on to
 the same bits as a run that was never interrupted. The other flags of the run may
 be repeated or left out; one that contradicts the run is refused, except for
@@ -52,6 +58,7 @@ be repeated or left out; one that contradicts the run is refused, except for
 			"gomae pretrain",
 			"gomae pretrain -out run2 -seed 1 -steps 5000",
 			"gomae pretrain -preset base -data photos -out base -batch 8",
+			"gomae pretrain -preset base -from mae_pretrain_vit_base.pth -data photos -out base",
 			"gomae pretrain -out base -resume",
 		},
 		flags: fs,
@@ -69,6 +76,9 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	c, resumed, err := f.configuration()
 	if err != nil {
 		return err
+	}
+	if f.assumed != "" {
+		e.logf("the weights do not show everything: assumed %s; a -config can say otherwise", f.assumed)
 	}
 	configFile := ""
 	if resumed {
@@ -97,7 +107,7 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		return err
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "pretrain", train.Options{
-		Objective: train.NewPretraining(m), Train: trainSet, Val: val, Resume: resumed,
+		Objective: train.NewPretraining(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed), Train: trainSet, Val: val, Resume: resumed,
 	})
 	if err != nil {
 		return err

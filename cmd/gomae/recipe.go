@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -58,16 +59,12 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 			return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", f.config)
 		}
 		c.Case = nil
-	} else {
-		classes := f.classes
-		switch {
-		case classes > 0:
-		case f.data == scenesData:
-			classes = len(scenes.Classes)
-		default:
-			classes = 133
+	} else if f.from != "" && !f.given["preset"] {
+		if c, f.assumed, err = modelOf(f.from, f.knownClasses()); err != nil {
+			return nil, err
 		}
-		if c, err = f.presetConfiguration(classes); err != nil {
+	} else {
+		if c, err = f.presetConfiguration(f.knownClasses()); err != nil {
 			return nil, err
 		}
 	}
@@ -93,6 +90,12 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	if t.Data, err = dataPath(t.Data); err != nil {
 		return nil, err
 	}
+	t.From = ""
+	if f.from != "" {
+		if t.From, err = filepath.Abs(f.from); err != nil {
+			return nil, err
+		}
+	}
 	return c, c.Check()
 }
 
@@ -111,6 +114,17 @@ func (f *pretrainFlags) selectInputs(c *multimae.Config) error {
 		return usagef("-inputs %s: %v", f.inputs, err)
 	}
 	return nil
+}
+
+// knownClasses returns the number of classes of semantic maps.
+func (f *pretrainFlags) knownClasses() int {
+	switch {
+	case f.classes > 0:
+		return f.classes
+	case f.data == scenesData:
+		return len(scenes.Classes)
+	}
+	return 133
 }
 
 func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, error) {
@@ -150,6 +164,15 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 			return contradicts("inputs", f.inputs, strings.Join(has, ","))
 		}
 	}
+	if f.given["from"] {
+		asked, err := filepath.Abs(f.from)
+		if err != nil {
+			return err
+		}
+		if asked != run.Train.From {
+			return contradicts("from", asked, cmp.Or(run.Train.From, "none"))
+		}
+	}
 	if depth := run.Input("depth"); f.given["depth-invalid"] && (depth == nil || !slices.Equal(depth.Invalid, *f.depthInvalid)) {
 		has := "no depth"
 		if depth != nil {
@@ -170,6 +193,7 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 		if err != nil {
 			return err
 		}
+		asked.Train.From = run.Train.From // was compared
 		if key, x, y := strictjson.Difference(asked.JSON(), run.JSON()); key != "" {
 			return contradicts("config", f.config+" with "+key+" "+x, key+" "+y)
 		}
@@ -209,7 +233,7 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 		}
 	}
 	setSteps(&c.Train.Recipe, run.Train.Steps)
-	c.Train.Batch, c.Train.Seed, c.Train.Data = run.Train.Batch, run.Train.Seed, run.Train.Data
+	c.Train.Batch, c.Train.Seed, c.Train.Data, c.Train.From = run.Train.Batch, run.Train.Seed, run.Train.Data, run.Train.From
 	if from, to := run.Input("depth"), c.Input("depth"); from != nil && to != nil {
 		to.Invalid = from.Invalid
 	}

@@ -96,7 +96,7 @@ func TestSaveLoad(t *testing.T) {
 		}
 	}
 	var pth bytes.Buffer
-	if err := weights.WritePth(&pth, m.Params.Tensors()); err != nil {
+	if err := weights.WritePth(&pth, m.Params.Tensors(), nil); err != nil {
 		t.Fatal(err)
 	}
 	b := newBatch(c, 2, 32, 64, "rgb", "semseg")

@@ -38,7 +38,7 @@ func TestTorch(t *testing.T) {
 		t.Fatal(err)
 	}
 	pth := filepath.Join(dir, "model.pth")
-	if err := atomicfile.Write(pth, func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors()) }); err != nil {
+	if err := atomicfile.Write(pth, func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors(), nil) }); err != nil {
 		t.Fatal(err)
 	}
 	// Both must equal what PyTorch once wrote.

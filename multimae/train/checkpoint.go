@@ -184,7 +184,7 @@ func (tr *Trainer) Restore(path string) error {
 }
 
 // free are the keys of a configuration that may change between two calls of a run.
-var free = []string{"train.steps", "train.data", "train.val_every", "train.save_every", "train.log_every"}
+var free = []string{"train.steps", "train.data", "train.from", "train.val_every", "train.save_every", "train.log_every"}
 
 // withoutFree returns a configuration without the free keys, and without what only dumps have.
 func withoutFree(config []byte) ([]byte, error) {

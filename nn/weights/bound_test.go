@@ -80,7 +80,7 @@ func readOpened(t testing.TB, size int, open func() (File, error)) {
 	}
 	for _, write := range []func(io.Writer) error{
 		func(w io.Writer) error { return WriteSafetensors(w, list, nil) },
-		func(w io.Writer) error { return WritePth(w, list) },
+		func(w io.Writer) error { return WritePth(w, list, nil) },
 	} {
 		var out bytes.Buffer
 		if err := write(&out); err != nil {

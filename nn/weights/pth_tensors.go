@@ -119,10 +119,13 @@ func (p *pthReader) rebuild(name string, args []any) (any, error) {
 			return nil, fmt.Errorf("a tensor of a class of its own is %w; save the state_dict", ErrUnsupported)
 		}
 		v, err := p.rebuild(f, inner.items)
+		if err != nil {
+			return nil, err
+		}
 		if t, ok := v.(*view); ok && class != "torch.Tensor" && !strings.HasPrefix(class, "torch.nn.parameter.") {
 			return p.odd(class, &pyTuple{items: shapeItems(t.shape)}) // its values may mean something else
 		}
-		return v, err
+		return v, nil
 	case "_rebuild_parameter", "_rebuild_parameter_with_state":
 		switch t := arg(0).(type) {
 		case *view:

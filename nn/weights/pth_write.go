@@ -7,20 +7,29 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"math"
+	"slices"
 )
 
 // WritePth streams tensors to w as a PyTorch checkpoint of the zip format, in the order given.
-// torch.load returns {"model": OrderedDict of tensors}, also with weights_only=True. The same
-// tensors give the same bytes. Numbers start at multiples of 64 bytes, as torch.save has them.
+// torch.load returns {"model": OrderedDict of tensors, KEY: string, …} with the metadata, also with
+// weights_only=True. The same tensors give the same bytes. Numbers start at multiples of 64 bytes, as torch.save has them.
 // Nothing is written before every name, shape and type has been checked.
-func WritePth(w io.Writer, tensors []Tensor) error {
-	if err := checkTensors(tensors); err != nil {
+func WritePth(w io.Writer, tensors []Tensor, metadata map[string]string) error {
+	err := checkTensors(tensors)
+	if err == nil {
+		err = checkMetadata(metadata)
+	}
+	if _, ok := metadata[stateDictKeys[0]]; ok {
+		err = fmt.Errorf("metadata %q: is where the tensors are", stateDictKeys[0])
+	}
+	if err != nil {
 		return fmt.Errorf("pth: %w", err)
 	}
 	out := &countingWriter{w: w}
 	p := &pthWriter{out: out, zip: zip.NewWriter(out), buf: make([]byte, chunkSize)}
-	err := p.write(tensors)
+	err = p.write(tensors, metadata)
 	if err == nil {
 		err = p.zip.Close()
 	}
@@ -37,8 +46,8 @@ type pthWriter struct {
 	buf []byte      // for numbers
 }
 
-func (p *pthWriter) write(tensors []Tensor) error {
-	if err := p.text("data.pkl", string(statePickle(tensors))); err != nil {
+func (p *pthWriter) write(tensors []Tensor, metadata map[string]string) error {
+	if err := p.text("data.pkl", string(statePickle(tensors, metadata))); err != nil {
 		return err
 	}
 	if err := p.text("byteorder", "little"); err != nil {
@@ -91,9 +100,9 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// statePickle returns the pickle of {"model": OrderedDict([(name, tensor), …])} in protocol 2.
-// Tensor i is all of storage i.
-func statePickle(tensors []Tensor) pickler {
+// statePickle returns the pickle of {"model": OrderedDict([(name, tensor), …]), key: text, …} in
+// protocol 2. Tensor i is all of storage i.
+func statePickle(tensors []Tensor, metadata map[string]string) pickler {
 	const portion = 1000 // tensors on the stack at a time, as Python has them
 	p := pickler{opProto, 2, opEmptyDict}
 	p.string("model")
@@ -106,7 +115,13 @@ func statePickle(tensors []Tensor) pickler {
 		p.string(t.Name)
 		p.tensor(i, t)
 	}
-	p.op(opSetItems, opSetItem, opStop)
+	p.op(opSetItems, opSetItem)
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		p.string(key)
+		p.string(metadata[key])
+		p.op(opSetItem)
+	}
+	p.op(opStop)
 	return p
 }
 

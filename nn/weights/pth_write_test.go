@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"io"
+	"maps"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,13 +14,13 @@ import (
 )
 
 func TestWritePth(t *testing.T) {
-	testWriter(t, WritePth)
+	testWriter(t, func(w io.Writer, tensors []Tensor) error { return WritePth(w, tensors, nil) })
 
 	t.Run("round trip", func(t *testing.T) {
 		want := roundTensors()
 		var pth, again, safe, back bytes.Buffer
 		for _, w := range []io.Writer{&pth, &again} {
-			if err := WritePth(w, want); err != nil {
+			if err := WritePth(w, want, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -31,14 +32,14 @@ func TestWritePth(t *testing.T) {
 		if err := WriteSafetensors(&safe, got, nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := WritePth(&back, mustReadAll(t, mustOpenBytes(t, safe.Bytes()))); err != nil || !bytes.Equal(back.Bytes(), pth.Bytes()) {
+		if err := WritePth(&back, mustReadAll(t, mustOpenBytes(t, safe.Bytes())), nil); err != nil || !bytes.Equal(back.Bytes(), pth.Bytes()) {
 			t.Errorf("pth → safetensors → pth gave other bytes (%v)", err)
 		}
 	})
 
 	t.Run("archive", func(t *testing.T) {
 		var pth bytes.Buffer
-		if err := WritePth(&pth, roundTensors()); err != nil {
+		if err := WritePth(&pth, roundTensors(), nil); err != nil {
 			t.Fatal(err)
 		}
 		z, err := zip.NewReader(bytes.NewReader(pth.Bytes()), int64(pth.Len()))
@@ -62,13 +63,32 @@ func TestWritePth(t *testing.T) {
 
 	t.Run("no tensors", func(t *testing.T) {
 		var pth bytes.Buffer
-		if err := WritePth(&pth, nil); err != nil {
+		if err := WritePth(&pth, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		if names := mustOpenBytes(t, pth.Bytes()).Names(); len(names) != 0 {
 			t.Errorf("names %q", names)
 		}
 	})
+}
+
+// TestWritePthMetadata writes strings beside the tensors, and reads them.
+func TestWritePthMetadata(t *testing.T) {
+	metadata := map[string]string{"config": `{"a": "ü"}`, "b": ""}
+	var out bytes.Buffer
+	if err := WritePth(&out, roundTensors(), metadata); err != nil {
+		t.Fatal(err)
+	}
+	f := mustOpenBytes(t, out.Bytes())
+	if got := f.Metadata(); !maps.Equal(got, metadata) {
+		t.Errorf("got %q", got)
+	}
+	sameTensors(t, mustReadAll(t, f), roundTensors())
+	for _, bad := range []map[string]string{{"model": "x"}, {"x": "\xff"}, {"\xff": "x"}} {
+		if err := WritePth(io.Discard, nil, bad); err == nil {
+			t.Errorf("%q was written", bad)
+		}
+	}
 }
 
 // TestWritePthTorch has PyTorch load what WritePth writes.
@@ -80,7 +100,7 @@ func TestWritePthTorch(t *testing.T) {
 		t.Skipf("no PyTorch for python3 (%v); install it with: pip install torch, or apt install python3-torch\n%s", err, out)
 	}
 	path := filepath.Join(t.TempDir(), "w.pth")
-	if err := atomicfile.Write(path, func(w io.Writer) error { return WritePth(w, roundTensors()) }); err != nil {
+	if err := atomicfile.Write(path, func(w io.Writer) error { return WritePth(w, roundTensors(), nil) }); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("python3", "-c", `

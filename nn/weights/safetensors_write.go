@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"unicode/utf8"
 )
 
 // WriteSafetensors streams tensors to w as a safetensors file, in the order given, with metadata
@@ -36,10 +35,8 @@ func WriteSafetensors(w io.Writer, tensors []Tensor, metadata map[string]string)
 func formatHeader(tensors []Tensor, metadata map[string]string) ([]byte, error) {
 	header := []byte{'{'}
 	if len(metadata) > 0 {
-		for key, value := range metadata {
-			if !utf8.ValidString(key) || !utf8.ValidString(value) {
-				return nil, fmt.Errorf("metadata %s: %s is not valid UTF-8", Quote(key), Quote(value))
-			}
+		if err := checkMetadata(metadata); err != nil {
+			return nil, err
 		}
 		list, err := json.Marshal(metadata) // sorted by key: the same input gives the same bytes
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"unicode/utf8"
@@ -77,6 +78,16 @@ func checkTensors(tensors []Tensor) error {
 		}
 		if count, ok := elements(t.Shape); !ok || count != n || len(t.Shape) > maxRank {
 			return fmt.Errorf("tensor %s: shape %v does not describe %d values", Quote(t.Name), t.Shape, n)
+		}
+	}
+	return nil
+}
+
+// checkMetadata returns an error unless keys and values can be written.
+func checkMetadata(metadata map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(metadata)) {
+		if value := metadata[key]; !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return fmt.Errorf("metadata %s: %s is not valid UTF-8", Quote(key), Quote(value))
 		}
 	}
 	return nil
