@@ -1,6 +1,8 @@
 package multimae
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +11,15 @@ import (
 	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/sizes"
 	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/vit"
+)
+
+// Weights from which no configuration of a MultiMAE can be derived, for errors.Is.
+var (
+	// ErrEncoderOnly: a model starts from them with Transfer.
+	ErrEncoderOnly = errors.New("an encoder without decoders, and so not a whole model")
+	// ErrFineTuned: package heads reads them with their configuration.
+	ErrFineTuned = errors.New("a fine-tuned model, whose heads only its configuration describes")
 )
 
 // ConfigFrom returns the configuration of a model that Transfer can start from a file, with a recipe
@@ -24,6 +35,10 @@ func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err err
 	if err != nil {
 		if own, assumed, err = configFrom(f, classes); err != nil {
 			return nil, "", fmt.Errorf("%s: %w", f.Label(), err)
+		}
+		var other struct{ Encoder vit.Config } // a fine-tuned model's
+		if json.Unmarshal([]byte(f.Metadata()[modelfolder.MetaConfig]), &other) == nil && other.Encoder.Dim == own.Encoder.Dim {
+			own.Encoder, assumed = other.Encoder, ""
 		}
 	}
 	recipe, err := Preset("base", classes)
@@ -48,11 +63,11 @@ func configFrom(f weights.File, classes int) (c *Config, assumed string, err err
 		return nil, "", err
 	}
 	if slices.ContainsFunc(f.Names(), func(name string) bool { return strings.HasSuffix(name, ".mask_token") }) {
-		c, err = configOf(f, 0, defaultDecoderHeads)
+		c, err = configOf(f, 0, DefaultDecoderHeads)
 		if err != nil {
 			return nil, "", err
 		}
-		return c, fmt.Sprintf("%d attention heads in the encoder and %d in each decoder", c.Encoder.Heads, defaultDecoderHeads), nil
+		return c, fmt.Sprintf("%d attention heads in the encoder and %d in each decoder", c.Encoder.Heads, DefaultDecoderHeads), nil
 	}
 	if c, err = Preset("base", classes); err != nil {
 		return nil, "", err
@@ -80,8 +95,8 @@ func configFrom(f weights.File, classes int) (c *Config, assumed string, err err
 	return c, fmt.Sprintf("%d attention heads in the encoder", c.Encoder.Heads), nil
 }
 
-// defaultDecoderHeads is the paper's.
-const defaultDecoderHeads = 8
+// DefaultDecoderHeads is the number of attention heads of the paper's decoders.
+const DefaultDecoderHeads = 8
 
 // ConfigOf derives the configuration of a MultiMAE from the keys and shapes of its weights. What
 // these do not show is taken from the paper: task queries, and the loss of an output by its kind
@@ -122,8 +137,16 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		}
 	}
 	inputs, outputs := of("input_adapters."), of("output_adapters.")
-	if len(inputs) == 0 || len(outputs) == 0 {
-		return nil, fmt.Errorf("it has %d input_adapters and %d output_adapters, and a MultiMAE has both", len(inputs), len(outputs))
+	switch {
+	case len(inputs) > 0 && len(outputs) == 0:
+		return nil, fmt.Errorf("it has no output_adapters: it is %w", ErrEncoderOnly)
+	case len(inputs) == 0:
+		return nil, fmt.Errorf("it has no input_adapters, and a MultiMAE has; its names begin with %s", strings.Join(weights.Groups(f.Names(), 8), ", "))
+	}
+	for _, name := range outputs {
+		if !has(f, "output_adapters."+name+".mask_token") {
+			return nil, fmt.Errorf("output_adapters.%s has no mask_token: it belongs to %w", name, ErrFineTuned)
+		}
 	}
 
 	if err := encoderOf(f, &c.BackboneConfig, heads); err != nil {

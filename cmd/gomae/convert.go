@@ -21,9 +21,10 @@ import (
 // conversion is what a call of convert asks for.
 type conversion struct {
 	src, dst     string
+	key          string // of the weights in src
 	to           string // "", "timm" or "multimae"
 	config       string // file
-	heads        int
+	heads        int    // 0 for what the configuration has
 	decoderHeads int
 	force        bool
 }
@@ -31,31 +32,37 @@ type conversion struct {
 func convertCommand(e *env) *command {
 	flags := newFlags()
 	var c conversion
+	flags.StringVar(&c.key, "key", "", "read the weights at `PATH` in SRC, such as teacher, model.state_dict or 0; -list shows what there is")
 	flags.StringVar(&c.to, "to", "", "rename the keys of a ViT to those of `FAMILY`: timm or multimae")
-	flags.StringVar(&c.config, "config", "", "for a folder: take the configuration from `FILE` instead of inferring it")
-	flags.IntVar(&c.heads, "heads", 0, "for a folder: the encoder has `N` attention heads; 0 means one for every 64 channels")
-	flags.IntVar(&c.decoderHeads, "decoder-heads", 8, "for a folder: each decoder has `N` attention heads")
+	flags.StringVar(&c.config, "config", "", "take the configuration from `FILE` instead of SRC's or an inferred one")
+	flags.IntVar(&c.heads, "heads", 0, "the encoder has `N` attention heads; 0 means what SRC says, or else one for every 64 channels")
+	flags.IntVar(&c.decoderHeads, "decoder-heads", 0, "each decoder has `N` attention heads; 0 means what SRC says, or else 8")
 	flags.BoolVar(&c.force, "force", false, "replace DST")
 	list := flags.Bool("list", false, "list what SRC holds and convert nothing")
 	return &command{
 		name:  "gomae convert",
 		usage: "gomae convert [flags] SRC DST",
 		short: "convert weights between PyTorch, safetensors, timm and model folders",
-		about: `SRC is a PyTorch checkpoint, a safetensors file or a model folder. Of a checkpoint
-the state dict is read; no code in it is ever executed. The name of DST says what
+		about: `SRC is a PyTorch checkpoint, a safetensors file, the index of a file in several
+parts, a checkpoint of a run, or a model folder, also one of Hugging Face. Of a
+checkpoint the state dict is read; no code in it is ever executed. A prefix that
+all names have, such as module. or model., is removed. The name of DST says what
 it becomes: .pth, .pt or .bin a PyTorch checkpoint {"model": state dict},
-.safetensors a safetensors file, any other name a model folder for the other
-commands. The configuration of a folder is that of SRC if SRC is a folder;
-otherwise it is inferred from the keys and shapes, except for the numbers of
-attention heads.
+.safetensors a safetensors file, a name without extension a model folder for the
+other commands, of a MultiMAE or of a fine-tuned model.
 
-Values do not change: half and bfloat16 become float32, smaller integers int64.
-With -to, a ViT of timm, DeiT or MAE becomes the encoder and RGB adapter of a
-MultiMAE, or the other way round. Keys without a counterpart are left out and
-listed.`,
+The files that gomae writes carry the configuration of their model. Otherwise it
+is that of the config.json beside SRC, or it is inferred from keys and shapes, and
+what these do not show is assumed and printed.
+
+Values do not change: half, bfloat16 and 8-bit floats become float32, smaller
+integers int64. With -to, a ViT of timm, DeiT, MAE or Hugging Face (also ViTMAE)
+becomes the encoder and RGB adapter of a MultiMAE, or a MultiMAE a ViT of timm.
+Keys without a counterpart are left out and listed.`,
 		examples: []string{
 			"gomae convert -list checkpoint.pth",
 			"gomae convert checkpoint.pth base",
+			"gomae convert -key teacher dino.pth teacher.safetensors",
 			"gomae convert out/model.safetensors out.pth",
 			"gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors",
 		},
@@ -66,7 +73,7 @@ listed.`,
 			default:
 				return usagef("-to %s: want timm or multimae", c.to)
 			}
-			for _, err := range []error{within("heads", c.heads, 0, 1<<16), within("decoder-heads", c.decoderHeads, 1, 1<<16)} {
+			for _, err := range []error{within("heads", c.heads, 0, 1<<16), within("decoder-heads", c.decoderHeads, 0, 1<<16)} {
 				if err != nil {
 					return err
 				}
@@ -75,7 +82,7 @@ listed.`,
 				if err := exactly(args, "SRC"); err != nil {
 					return err
 				}
-				return e.list(args[0])
+				return e.list(args[0], c.key)
 			}
 			if err := exactly(args, "SRC", "DST"); err != nil {
 				return err
@@ -86,25 +93,24 @@ listed.`,
 	}
 }
 
-// openSource opens a file of weights, or the weights of a model folder.
-func openSource(path string) (weights.File, error) {
-	info, err := os.Stat(path)
+// open opens the weights at a path and says what was chosen.
+func (e *env) open(path, key string) (weights.File, error) {
+	f, err := modelfolder.Open(path, key)
+	if errors.Is(err, weights.ErrKey) {
+		return nil, fmt.Errorf("%w with -key", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() {
-		return weights.Open(path)
+	for _, note := range f.Notes() {
+		e.logf("%s: %s", quote(path), printable(note))
 	}
-	f, err := modelfolder.OpenWeights(os.DirFS(path))
-	if err != nil {
-		err = fmt.Errorf("model folder %s: %w", path, err)
-	}
-	return f, err
+	return f, nil
 }
 
 // list prints the tensors of a file and what else a checkpoint holds.
-func (e *env) list(path string) error {
-	f, err := openSource(path)
+func (e *env) list(path, key string) error {
+	f, err := e.open(path, key)
 	if err != nil {
 		return err
 	}
@@ -120,7 +126,7 @@ func (e *env) list(path string) error {
 			n *= d
 		}
 		values += n
-		rows[i] = [3]string{printable(name), f.DType(name), strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")}
+		rows[i] = [3]string{printable(name), printable(f.DType(name)), strings.ReplaceAll(fmt.Sprint(shape), " ", ", ")}
 		for k := range width {
 			width[k] = max(width[k], min(len(rows[i][k]), 100)) // a long name is not the width of the others
 		}
@@ -146,21 +152,53 @@ func printable(s string) string {
 	return s
 }
 
+// What the extension of DST makes of it.
+const (
+	asFolder = iota
+	asSafetensors
+	asPth
+)
+
+// format returns what DST becomes, by its extension.
+func (c *conversion) format() (int, error) {
+	switch ext := filepath.Ext(c.dst); strings.ToLower(ext) {
+	case ".safetensors":
+		return asSafetensors, nil
+	case ".pth", ".pt", ".bin":
+		return asPth, nil
+	case "", ".":
+		return asFolder, nil
+	default:
+		if info, err := os.Stat(c.dst); err == nil && info.IsDir() || os.IsPathSeparator(c.dst[len(c.dst)-1]) {
+			return asFolder, nil
+		}
+		return 0, usagef("%s: no format has the extension %s; want .safetensors, .pth, .pt or .bin for a file, and a / at the end for a folder", quote(c.dst), quote(ext))
+	}
+}
+
 func (e *env) convert(ctx context.Context, c conversion) error {
-	src, err := openSource(c.src)
+	format, err := c.format()
+	if err != nil {
+		return err
+	}
+	folder := format == asFolder
+	if folder && c.to != "" {
+		return usagef("-to %s: the result is only a part of a model, and a folder holds a whole one; give DST a name in .safetensors or .pth", c.to)
+	}
+	src, err := e.open(c.src, c.key)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	folder := true
-	for _, ext := range []string{".pth", ".pt", ".bin", ".safetensors"} {
-		folder = folder && !strings.EqualFold(filepath.Ext(c.dst), ext)
-	}
-	if folder && c.to != "" {
-		return usagef("-to %s: the result is only a part of a model, and a folder holds a whole one; give DST a name in .safetensors or .pth", c.to)
-	}
 	if err := c.mayWrite(folder); err != nil {
 		return err
+	}
+	// A folder must have a configuration, and a file has the one that fits.
+	var config []byte
+	if c.to == "" {
+		if config, err = e.configuration(c, src, folder); err != nil {
+			return err
+		}
 	}
 	tensors, err := weights.ReadAll(src)
 	if err != nil {
@@ -169,16 +207,21 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 	if tensors, err = e.rename(tensors, src, c.to); err != nil {
 		return err
 	}
+	metadata := map[string]string{}
+	if config != nil {
+		metadata[modelfolder.MetaConfig] = string(config)
+	}
 	write := func() error {
 		if folder {
-			return e.writeFolder(c, src, tensors)
+			return modelfolder.Save(c.dst, config, tensors)
 		}
 		return atomicfile.Write(c.dst, func(w io.Writer) error {
 			w = untilEnd{ctx, w}
-			if strings.EqualFold(filepath.Ext(c.dst), ".safetensors") {
-				return weights.WriteSafetensors(w, tensors, metadata)
+			if format == asPth {
+				return weights.WritePth(w, tensors, metadata)
 			}
-			return weights.WritePth(w, tensors, nil)
+			metadata["format"] = "pt" // marks a file as PyTorch's; transformers and others refuse one without it
+			return weights.WriteSafetensors(w, tensors, metadata)
 		})
 	}
 	if at, serr := os.Stat(c.dst); serr == nil && !at.Mode().IsRegular() && !folder {
@@ -192,9 +235,6 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 	e.logf("wrote %s to %s", count(len(tensors), "tensor"), quote(c.dst))
 	return nil
 }
-
-// metadata marks a safetensors file as PyTorch's; transformers and others refuse a file without it.
-var metadata = map[string]string{"format": "pt"}
 
 // mayWrite returns an error if DST exists and -force is not given, if DST is SRC, or if a file
 // would replace a folder or a folder a file.
@@ -230,14 +270,14 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 	if to == "" {
 		return tensors, nil
 	}
-	isTimm := multimae.IsTimm(src.Names())
-	if isTimm == (to == "timm") {
+	isViT := multimae.IsViT(src.Names())
+	if isViT == (to == "timm") {
 		return nil, fmt.Errorf("%s: the keys are not those of %s; \"gomae convert -list\" shows them", src.Label(),
-			map[bool]string{true: "a MultiMAE", false: "a timm ViT"}[isTimm])
+			map[bool]string{true: "a MultiMAE", false: "a ViT of timm, MAE or Hugging Face"}[isViT])
 	}
 	out, dropped, err := multimae.ToTimm(tensors)
 	if to == "multimae" {
-		out, dropped, err = multimae.FromTimm(tensors)
+		out, dropped, err = multimae.FromViT(tensors)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
@@ -249,36 +289,4 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 		e.logf("added norm.weight (ones) and norm.bias (zeros), a norm that MultiMAE does not have")
 	}
 	return out, nil
-}
-
-// writeFolder writes a model folder after checking that the configuration fits the weights.
-func (e *env) writeFolder(c conversion, src weights.File, tensors []weights.Tensor) error {
-	config, err := c.configuration(src)
-	if err != nil {
-		return err
-	}
-	if _, err := multimae.LoadFrom(config, src); err != nil {
-		return err
-	}
-	return modelfolder.Save(c.dst, config.JSON(), tensors)
-}
-
-// configuration reads the configuration from -config, takes it from SRC if SRC is a folder, or
-// infers it.
-func (c *conversion) configuration(src weights.File) (*multimae.Config, error) {
-	if c.config != "" {
-		config, err := multimae.LoadConfig(os.DirFS(filepath.Dir(c.config)), filepath.Base(c.config))
-		if err != nil {
-			err = fmt.Errorf("%s: %w", filepath.Dir(c.config), err)
-		}
-		return config, err
-	}
-	if info, err := os.Stat(c.src); err == nil && info.IsDir() {
-		return multimae.LoadConfig(os.DirFS(c.src), multimae.ConfigFile)
-	}
-	config, err := multimae.ConfigOf(src, c.heads, c.decoderHeads)
-	if err != nil {
-		err = fmt.Errorf("%w and give it with -config", err)
-	}
-	return config, err
 }

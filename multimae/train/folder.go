@@ -270,7 +270,7 @@ func (f *folder) writeBest(best Best, config []byte, tensors []weights.Tensor) e
 		return err
 	}
 	return f.writeWeights(BestDir, tensors, map[string]string{
-		metaStep: strconv.Itoa(best.Step), metaLoss: strconv.FormatFloat(best.Criterion, 'g', -1, 64),
+		metaConfig: string(config), metaStep: strconv.Itoa(best.Step), metaLoss: strconv.FormatFloat(best.Criterion, 'g', -1, 64),
 	})
 }
 

@@ -371,7 +371,7 @@ func (r *run) save() error {
 		}
 	}
 	if r.exported != step {
-		about := map[string]string{metaStep: strconv.Itoa(step)}
+		about := map[string]string{metaStep: strconv.Itoa(step), metaConfig: string(r.Objective.JSON())}
 		if err := r.trainer.average.during(func() error {
 			return r.folder.writeWeights("", r.Objective.Backbone().Params.Tensors(), about)
 		}); err != nil {

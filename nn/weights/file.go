@@ -148,7 +148,7 @@ func (f *file) find(name string, allowed []string) (*view, error) {
 	case v == nil:
 		return nil, noTensor(f.label, name)
 	case readSizes[v.dtype] == 0:
-		return nil, fmt.Errorf("%s: reading tensor %s of the kind %s is %w; %s", f.label, Quote(name), v.dtype, ErrUnsupported, unreadable(v.dtype))
+		return nil, fmt.Errorf("%s: reading tensor %s of the kind %s is %w; %s", f.label, Quote(name), Quote(v.dtype), ErrUnsupported, unreadable(v.dtype))
 	case !slices.Contains(allowed, v.dtype):
 		return nil, otherDType(f.label, name, v.dtype, allowed)
 	}
