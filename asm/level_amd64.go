@@ -22,3 +22,10 @@ func detect() ([]Level, string) {
 // within a page selects the set, so a way is as large as a page: a cache of 32 KiB has 8 ways, one
 // of 48 KiB has 12.
 var cacheWays = max(8, cpuid.CPU.Cache.L1D/4096)
+
+// Caches returns the sizes in bytes of the data caches of the first, second and third level, as the
+// CPU or the virtual machine states them; 0 where it does not.
+func Caches() (l1, l2, l3 int) {
+	c := &cpuid.CPU.Cache
+	return max(c.L1D, 0), max(c.L2, 0), max(c.L3, 0)
+}

@@ -13,10 +13,20 @@ import "github.com/gomae/gomae/asm"
 // A sum over k is taken in blocks that are added up in order, so its bits depend on k alone:
 // neither on the regions nor on the place in the matrix.
 const (
-	blockK       = 768 // a panel of it is 96 KiB
-	bandTiles    = 8   // 112 rows × 768 floats of A are 336 KiB
-	regionPanels = 4   // 128 columns × 768 floats of B are 384 KiB
+	blockK       = 768     // a panel of it is 96 KiB
+	regionPanels = 4       // panels that are packed at once
+	bandFloats   = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
 )
+
+// cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
+// between 512 KiB and 2 MiB.
+var cacheFloats = func() int {
+	_, l2, _ := asm.Caches()
+	if l2 == 0 {
+		l2 = 1 << 20
+	}
+	return min(max(l2, 1<<19), 1<<21) / 4
+}()
 
 // epilogue is what happens to a product on its way to memory.
 type epilogue struct {
@@ -36,6 +46,7 @@ type product struct {
 	b             rhs
 	m, n, k       int
 	tiles, panels int // of the rows and of the columns of C
+	band          int // tiles of a band, at most
 	epilogue
 }
 
@@ -52,7 +63,8 @@ func (t *Tape) gemm(c []float32, a lhs, b rhs, e epilogue) {
 		clear(e.rowsSq)
 		return
 	}
-	p := &product{t, c, a, b, m, n, k, ceilDiv(m, asm.TileRows()), ceilDiv(n, asm.PanelCols()), e}
+	p := &product{t: t, c: c, a: a, b: b, m: m, n: n, k: k, epilogue: e}
+	p.tiles, p.panels = ceilDiv(m, asm.TileRows()), ceilDiv(n, asm.PanelCols())
 	down, across := p.share(t.Workers())
 	t.Parallel(down*across, func(worker, i int) {
 		// The row of regions varies fastest: the panels stay in the cache.
@@ -68,8 +80,14 @@ func (t *Tape) gemm(c []float32, a lhs, b rhs, e epilogue) {
 
 // share says how many regions C is divided into from top to bottom and from left to right.
 func (p *product) share(workers int) (down, across int) {
-	// A region that packs takes all that its packing serves, and others what fits the cache.
-	tiles, panels := bandTiles, regionPanels
+	// Of the second-level cache, three eighths are for the panels of a region and a third for the
+	// rows of A of a band: with 1 MiB and AVX-512, 4 panels and 8 tiles of the largest blocks.
+	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
+	nr, mr := asm.PanelCols(), asm.TileRows()
+	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)))
+	p.band = min(p.tiles, max(1, min(cacheFloats/3/(k*mr), bandFloats/(panels*nr*mr))))
+	tiles := p.band
+	// A region that packs takes all that its packing serves.
 	switch {
 	case !p.a.inPlace():
 		panels = p.panels
@@ -103,7 +121,7 @@ func (p *product) row(tile int) int { return p.m * tile / p.tiles }
 func (p *product) compute(worker int, r region) {
 	kBlocks := max(1, ceilDiv(p.k, blockK)) // without any product, C is still written
 	tiles := r.tile1 - r.tile0
-	bands := ceilDiv(tiles, bandTiles)
+	bands := ceilDiv(tiles, p.band)
 	lenA, lenB := 0, 0
 	if !p.a.inPlace() {
 		lenA = ceilDiv(tiles, bands) * asm.TileRows() * ceilDiv(p.k, kBlocks)

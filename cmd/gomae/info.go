@@ -24,6 +24,7 @@ type machineInfo struct {
 	Workers int     `json:"workers"` // GOMAXPROCS, the default of -workers
 	SIMD    string  `json:"simd"`
 	Why     string  `json:"simd_why"`
+	Caches  string  `json:"caches"`
 	PeakOne float64 `json:"peak_gflops_one"` // float32 fused multiply-adds, two operations each
 	PeakAll float64 `json:"peak_gflops_all"`
 	ReadOne float64 `json:"read_gb_s_one"` // 10⁹ bytes a second from memory
@@ -43,7 +44,7 @@ func infoCommand(e *env) *command {
 	return &command{
 		name:  "gomae info",
 		usage: "gomae info [flags]",
-		short: "show the CPU, the instruction set in use and why, and measured peak rates",
+		short: "show the CPU, its caches, the instruction set in use and why, and measured peak rates",
 		about: `Measures how many float32 operations a second the CPU computes with fused
 multiply-adds (FMA, two operations each), and how fast it reads memory. Other
 programs and a warm CPU lower the figures.
@@ -71,6 +72,7 @@ With -config or -preset it estimates the memory that training takes.`,
 				Version: version(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 			}
 			m.SIMD, m.Why, _ = machine.SIMD()
+			m.Caches = machine.Caches()
 			for _, f := range []func(){
 				func() { m.PeakOne = machine.PeakGFLOPS(1, *each) },
 				func() { m.PeakAll = machine.PeakGFLOPS(m.Workers, *each) },
@@ -90,11 +92,12 @@ With -config or -preset it estimates the memory that training takes.`,
 			}
 			fmt.Fprintf(e.stdout, `CPU          %s, %d threads
 SIMD         %s: %s
+caches       %s
 FMA peak     %.0f GFLOP/s with one worker, %.0f with %d
 memory read  %.0f GB/s with one worker, %.0f with %d%s
 gomae        %s
 Go           %s %s/%s
-`, m.CPU, m.Threads, m.SIMD, m.Why, m.PeakOne, m.PeakAll, m.Workers, m.ReadOne, m.ReadAll, m.Workers, limit,
+`, m.CPU, m.Threads, m.SIMD, m.Why, m.Caches, m.PeakOne, m.PeakAll, m.Workers, m.ReadOne, m.ReadAll, m.Workers, limit,
 				m.Version, m.Go, m.OS, m.Arch)
 			return nil
 		},

@@ -17,7 +17,7 @@ func TestInfo(t *testing.T) {
 	if err := dec.Decode(&m); err != nil || code != 0 || stderr != "" {
 		t.Fatalf("%v; exit %d, stderr %q", err, code, stderr)
 	}
-	if m.CPU == "" || m.SIMD == "" || m.Why == "" || m.Workers != runtime.GOMAXPROCS(0) || m.Go != runtime.Version() || m.Version == "" {
+	if m.CPU == "" || m.Caches == "" || m.SIMD == "" || m.Why == "" || m.Workers != runtime.GOMAXPROCS(0) || m.Go != runtime.Version() || m.Version == "" {
 		t.Errorf("%+v", m)
 	}
 	for _, v := range []float64{m.PeakOne, m.PeakAll, m.ReadOne, m.ReadAll} {
@@ -29,7 +29,7 @@ func TestInfo(t *testing.T) {
 	if code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q", code, stderr)
 	}
-	for _, want := range []string{m.CPU, m.SIMD + ": " + m.Why, "FMA peak", "memory read", runtime.Version()} {
+	for _, want := range []string{m.CPU, m.SIMD + ": " + m.Why, m.Caches, "FMA peak", "memory read", runtime.Version()} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}

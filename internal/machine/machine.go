@@ -3,7 +3,9 @@
 package machine
 
 import (
+	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,25 @@ import (
 // it. err is about the environment variable GOMAE_SIMD, if its value is unknown or asks for what
 // this machine lacks; the best level of the machine is then in use.
 func SIMD() (level, why string, err error) { return asm.Current().String(), asm.Why(), asm.Err() }
+
+// Caches describes the data caches that blocks of matrix products are cut to, such as "48 KiB L1,
+// 2 MiB L2, 32 MiB L3"; "unknown" where the CPU or the virtual machine does not say.
+func Caches() string {
+	l1, l2, l3 := asm.Caches()
+	var known []string
+	for i, size := range []int{l1, l2, l3} {
+		switch {
+		case size >= 1<<20 && size%(1<<20) == 0:
+			known = append(known, fmt.Sprintf("%d MiB L%d", size>>20, i+1))
+		case size > 0:
+			known = append(known, fmt.Sprintf("%d KiB L%d", size>>10, i+1))
+		}
+	}
+	if known == nil {
+		return "unknown"
+	}
+	return strings.Join(known, ", ")
+}
 
 // PeakGFLOPS measures for about d how many billion float32 operations a second that many threads
 // together can do at the level of SIMD, with a fused multiply-add counted as two. It is what 100 %
