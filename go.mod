@@ -1,8 +1,9 @@
 module github.com/gomae/gomae
 
-go 1.24.0
+go 1.25.0
 
 require (
+	github.com/ebitengine/purego v0.11.3
 	github.com/klauspost/cpuid/v2 v2.3.0
 	github.com/schollz/progressbar/v3 v3.18.0
 	golang.org/x/image v0.30.0

@@ -85,7 +85,7 @@ func TestReadmeProgram(t *testing.T) {
 	}
 	needed := regexp.MustCompile(`(?m)^\s*((github\.com/klauspost/cpuid/v2|golang\.org/x/sys) .*\n)`)
 	write("main.go", fmt.Sprintf(program, lines))
-	write("go.mod", "module example.com/app\n\ngo 1.24.0\n\nrequire github.com/gomae/gomae v0.0.0\n\nreplace github.com/gomae/gomae => "+
+	write("go.mod", "module example.com/app\n\ngo 1.25.0\n\nrequire github.com/gomae/gomae v0.0.0\n\nreplace github.com/gomae/gomae => "+
 		fmt.Sprintf("%q", filepath.ToSlash(checkout))+"\n\nrequire (\n"+strings.Join(needed.FindAllString(read("go.mod"), -1), "")+")\n")
 	write("go.sum", strings.Join(needed.FindAllString(read("go.sum"), -1), ""))
 	for folder, dump := range map[string]string{"out": "pretrain_small", "finetuned": "vit_segmenter"} {

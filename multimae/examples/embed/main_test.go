@@ -150,7 +150,7 @@ func newModule(t *testing.T) *module {
 			m.sums += line
 		}
 	}
-	m.write(t, "go.mod", fmt.Appendf(nil, "module example.com/app\n\ngo 1.24.0\n\nrequire (\n\tgithub.com/gomae/gomae v0.0.0\n\t%s)\n\nreplace github.com/gomae/gomae => %q\n",
+	m.write(t, "go.mod", fmt.Appendf(nil, "module example.com/app\n\ngo 1.25.0\n\nrequire (\n\tgithub.com/gomae/gomae v0.0.0\n\t%s)\n\nreplace github.com/gomae/gomae => %q\n",
 		strings.Join(requires, "\t"), filepath.ToSlash(checkout)))
 	m.write(t, "go.sum", []byte(m.sums))
 	return m
