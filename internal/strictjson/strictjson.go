@@ -27,6 +27,11 @@ func Unmarshal(b []byte, model string, v any) error {
 			return err
 		}
 	}
+	return UnmarshalObject(b, v)
+}
+
+// UnmarshalObject is Unmarshal for a JSON object that describes no model.
+func UnmarshalObject(b []byte, v any) error {
 	if err := checkKeys("", b, reflect.TypeOf(v).Elem()); err != nil {
 		return err
 	}
