@@ -82,19 +82,24 @@ func writeSample(dir string, s *Sample) error {
 		return fmt.Errorf("data: the name of sample %q leads out of the folder", s.Name)
 	}
 	for _, modality := range slices.Sorted(maps.Keys(s.Maps)) {
-		img, err := s.Maps[modality].Image()
-		if err != nil {
+		if err := WriteImage(filepath.Join(dir, modality, name+".png"), s.Maps[modality]); err != nil {
 			return fmt.Errorf("data: sample %s: %s: %w", s.Name, modality, err)
-		}
-		path := filepath.Join(dir, modality, name+".png")
-		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-			return err
-		}
-		if err := atomicfile.WriteNoSync(path, func(w io.Writer) error { return pngEncoder.Encode(w, img) }); err != nil {
-			return err
 		}
 	}
 	return nil
+}
+
+// WriteImage writes a map as a PNG file, in the form that WriteFolder describes, and makes the folders
+// above it. The file appears under its name only when it is complete.
+func WriteImage(path string, m *Map) error {
+	img, err := m.Image()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	return atomicfile.WriteNoSync(path, func(w io.Writer) error { return pngEncoder.Encode(w, img) })
 }
 
 // pngEncoder prefers speed to size: rendered scenes are small and are written by the thousand.
