@@ -1,0 +1,18 @@
+// Package pseudolabel turns a folder of photographs into a multi-modal dataset: package teacher makes
+// depth and class maps, and [Run] writes them beside the photographs as package data reads them.
+//
+//	OUT/rgb/NAME.jpg          the photograph, linked or copied
+//	OUT/depth/NAME.png        16 bits, larger is farther, stretched for each photograph
+//	OUT/depth.jsonl           a line of JSON for each: see [Depth]
+//	OUT/semseg/NAME.png       8-bit ids; 255 where no teacher is sure
+//	OUT/classes.json          the names of the classes, by modality
+//	OUT/pseudolabel.json      the networks that made each modality, with their SHA-256
+//
+// NAME has the folders of the photograph. Where the photographs are in train, val and test, so are
+// the results. Maps have the size of the photograph as it is seen: its EXIF orientation counts.
+//
+// A file appears under its name only when it is complete, and the photograph is the last one of its
+// sample. So a run that was killed leaves a dataset that is good as far as it goes, and the next one
+// makes what is missing; where nothing is, it does nothing. Results do not depend on the number of
+// workers, on the shards, or on interruptions.
+package pseudolabel

@@ -1,0 +1,352 @@
+package pseudolabel
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/teacher"
+)
+
+// The files that describe a folder of pseudo-labels.
+const (
+	RecordFile  = "pseudolabel.json" // the networks of each modality
+	ClassesFile = "classes.json"     // the names of the classes of each modality, by id
+)
+
+// prepare looks at the folders, and lists what is to be done.
+func (r *run) prepare() error {
+	o := &r.o
+	if err := o.check(); err != nil {
+		return err
+	}
+	parts, err := data.PhotoParts(o.Data)
+	if err != nil {
+		return err
+	}
+	dataset := parts != nil
+	if !dataset {
+		parts = []string{""}
+	}
+	if o.Out == "" && dataset {
+		o.Out = o.Data
+	}
+	if o.Out == "" {
+		return &data.Problem{File: o.Data, Message: "a folder of photographs without rgb, not a dataset", Remedy: "give another folder for the dataset"}
+	}
+	if r.root, err = real(o.Out); err != nil {
+		return err
+	}
+	from, err := real(o.Data)
+	if err != nil {
+		return err
+	}
+	if r.inPlace = r.root == from && dataset; !r.inPlace {
+		if err := apart(from, r.root, parts, dataset); err != nil {
+			return err
+		}
+	}
+	known, err := r.record(parts)
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		dir := filepath.Join(o.Data, part)
+		if dataset {
+			dir = filepath.Join(dir, "rgb")
+		}
+		if err := r.list(part, dir); err != nil {
+			return err
+		}
+	}
+	if r.report.Photos == 0 && r.report.Skipped == 0 && o.Shards <= 1 {
+		return &data.Problem{File: o.Data, Message: "no photographs", Remedy: "give a folder with PNG or JPEG files"}
+	}
+	if len(r.todo) == 0 {
+		return nil
+	}
+	if err := r.describe(known); err != nil {
+		return err
+	}
+	return r.clean()
+}
+
+// real returns an absolute path without links, as far as it exists.
+func real(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	to, err := filepath.EvalSymlinks(abs)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(abs) != abs {
+		parent, err := real(filepath.Dir(abs))
+		return filepath.Join(parent, filepath.Base(abs)), err
+	}
+	return to, err
+}
+
+// apart returns an error if the dataset would be among the photographs that it is made from: a second
+// run would take its maps for photographs.
+func apart(from, to string, parts []string, dataset bool) error {
+	for _, part := range parts {
+		dir := filepath.Join(from, part)
+		if dataset {
+			dir = filepath.Join(dir, "rgb")
+		}
+		if rel, err := filepath.Rel(dir, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+			return &data.Problem{File: to, Message: "is among the photographs in " + dir, Remedy: "give a folder outside of them"}
+		}
+	}
+	return nil
+}
+
+// list adds the photographs below dir that lack something.
+func (r *run) list(part, dir string) error {
+	names, exts, problems, err := data.Photos(dir)
+	if err != nil {
+		return err
+	}
+	for i := range problems {
+		if r.o.inShard(path.Join(part, problems[i].File)) {
+			r.skipLocked(&problems[i])
+		}
+	}
+	for i, name := range names {
+		if !r.o.inShard(path.Join(part, name)) {
+			continue
+		}
+		r.report.Photos++
+		p := &photo{part: part, name: name, ext: exts[i], file: filepath.Join(dir, filepath.FromSlash(name)+exts[i])}
+		for k, m := range r.o.Modalities {
+			if !there(r.mapFile(p, m.Name)) {
+				p.lacks = append(p.lacks, k)
+			}
+		}
+		if len(p.lacks) == 0 && (r.inPlace || there(r.photoFile(p))) {
+			r.report.Before++
+			continue
+		}
+		r.todo = append(r.todo, p)
+	}
+	return nil
+}
+
+// there reports whether a file exists and has content: after a power cut it may have none.
+func there(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Size() > 0
+}
+
+func (r *run) mapFile(p *photo, modality string) string {
+	return filepath.Join(r.o.Out, p.part, modality, filepath.FromSlash(p.name)+".png")
+}
+
+func (r *run) photoFile(p *photo) string {
+	return filepath.Join(r.o.Out, p.part, "rgb", filepath.FromSlash(p.name)+p.ext)
+}
+
+// record returns what RecordFile says, with the modalities of this run. The error says which modality
+// has files that other networks made, or nobody knows who.
+func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
+	file := filepath.Join(r.o.Out, RecordFile)
+	known, err := readObject(file)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range r.o.Modalities {
+		now, err := json.Marshal(struct {
+			Networks []teacher.Origin `json:"networks"`
+		}{m.Teacher.Origins()})
+		if err != nil {
+			return nil, err
+		}
+		before, ok := known[m.Name]
+		if ok {
+			if key, was, is := strictjson.Difference(flat(before), flat(now)); key != "" {
+				return nil, &data.Problem{
+					File:    filepath.Join(r.o.Out, m.Name),
+					Message: fmt.Sprintf("made by other networks: %s says %s %s, now it is %s", RecordFile, key, was, is),
+					Remedy:  "give the same, another name for the modality, or another folder",
+				}
+			}
+		} else {
+			for _, part := range parts {
+				dir := filepath.Join(r.o.Out, part, m.Name)
+				if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+					return nil, &data.Problem{File: dir, Message: "has files that are no pseudo-labels", Remedy: "give another name for the modality, or another folder for the results"}
+				}
+			}
+		}
+		known[m.Name] = now
+	}
+	return known, nil
+}
+
+// flat turns the list of networks into an object, in which a difference has a name.
+func flat(record json.RawMessage) []byte {
+	var r struct {
+		Networks []json.RawMessage `json:"networks"`
+	}
+	json.Unmarshal(record, &r) // what cannot be read differs
+	object := map[string]json.RawMessage{}
+	for i, n := range r.Networks {
+		object[fmt.Sprintf("network %d", i+1)] = n
+	}
+	b, err := json.Marshal(object)
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// readObject reads a JSON object; a file that is not there is an empty one.
+func readObject(file string) (map[string]json.RawMessage, error) {
+	object := map[string]json.RawMessage{}
+	b, err := regular.ReadFile(file, 16*regular.ConfigLimit)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return object, nil
+	case err != nil:
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &object); err != nil {
+		return nil, fmt.Errorf("%s: %w; remove it if the pseudo-labels are to be made again", file, err)
+	}
+	return object, nil
+}
+
+// describe writes RecordFile and ClassesFile.
+func (r *run) describe(known map[string]json.RawMessage) error {
+	if err := atomicfile.MkdirAll(r.o.Out); err != nil {
+		return err
+	}
+	if err := writeObject(filepath.Join(r.o.Out, RecordFile), known); err != nil {
+		return err
+	}
+	file := filepath.Join(r.o.Out, ClassesFile)
+	classes, err := readObject(file)
+	if err != nil {
+		return err
+	}
+	for _, m := range r.o.Modalities {
+		if names := m.Teacher.Classes(); names != nil {
+			if classes[m.Name], err = json.Marshal(names); err != nil {
+				return err
+			}
+		}
+	}
+	if len(classes) == 0 {
+		return nil
+	}
+	return writeObject(file, classes)
+}
+
+func writeObject(file string, object map[string]json.RawMessage) error {
+	b, err := json.MarshalIndent(object, "", " ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(file, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+}
+
+var leftover = regexp.MustCompile(`^\.(.+)\.tmp-[0-9a-z]+$`)
+
+// clean removes what a killed run left of the files that this one will write.
+func (r *run) clean() error {
+	mine := map[string]bool{}
+	dirs := map[string]bool{}
+	for _, p := range r.todo {
+		files := []string{r.photoFile(p)}
+		for _, k := range p.lacks {
+			files = append(files, r.mapFile(p, r.o.Modalities[k].Name))
+		}
+		for _, file := range files {
+			mine[file], dirs[filepath.Dir(file)] = true, true
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if m := leftover.FindStringSubmatch(e.Name()); m != nil && mine[filepath.Join(dir, m[1])] {
+				os.Remove(filepath.Join(dir, e.Name())) // one that stays is hidden, and does no harm
+			}
+		}
+	}
+	return nil
+}
+
+// place links or copies a photograph to the dataset.
+func (r *run) place(p *photo) error {
+	to := r.photoFile(p)
+	if there(to) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
+		return err
+	}
+	if r.o.Copy {
+		f, err := regular.Open(p.file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return atomicfile.WriteNoSync(to, func(w io.Writer) error {
+			_, err := io.Copy(w, f)
+			return err
+		})
+	}
+	target, err := filepath.EvalSymlinks(p.file)
+	if err == nil {
+		target, err = filepath.Abs(target)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := real(filepath.Dir(to))
+	if err != nil {
+		return err
+	}
+	if rel, err := filepath.Rel(dir, target); err == nil {
+		target = rel // stays valid when both folders move
+	}
+	os.Remove(to) // a link to nothing
+	if err := os.Symlink(target, to); err != nil {
+		return &data.Problem{File: to, Message: err.Error(), Remedy: "copy the photographs where links are not allowed"}
+	}
+	return nil
+}
+
+// writeMap writes a map; of depth a line of JSON first.
+func (r *run) writeMap(p *photo, mod Modality, m *images.Map) error {
+	if m.IDs == nil {
+		scale, offset := standardise(m.Pix, mod.Teacher.Kind() == teacher.KindInverseDepth)
+		l, err := r.linesOf(p.part, mod.Name)
+		if err == nil {
+			err = l.add(Depth{Name: p.name, Kind: mod.Teacher.Kind(), Scale: scale, Offset: offset})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return data.WriteImage(r.mapFile(p, mod.Name), m)
+}

@@ -1,0 +1,340 @@
+package pseudolabel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/images"
+	"github.com/gomae/gomae/multimae/teacher"
+	"github.com/gomae/gomae/nn"
+)
+
+// Modality is a modality to be made.
+type Modality struct {
+	Name    string // of its folder
+	Teacher *teacher.Teacher
+}
+
+// Options says what Run does.
+type Options struct {
+	// Data is a dataset folder with DIR/rgb, or with parts that have one (train, val, test). Any
+	// other folder is one of photographs, at any depth.
+	Data string
+	// Out is the dataset folder to write. "" is Data itself, which must be a dataset then.
+	Out        string
+	Modalities []Modality
+	// Copy copies photographs to Out; otherwise they are linked by symbolic links.
+	Copy bool
+	// Shard of Shards, counted from 0, is the part of the photographs that this run labels: those
+	// with a hash of their names that leaves the remainder Shard. The other parts may run at the same
+	// time, on any machine. 0 Shards is one.
+	Shard, Shards int
+	// Workers is how many photographs are with a network at the same time, each with one thread; as
+	// many are being read, and written. 0 is the number of processors. The result does not depend on
+	// it.
+	Workers int
+	// Progress, which may be nil, is called after every photograph, from one goroutine at a time.
+	Progress func(Report)
+	// Skipped, which may be nil, is called for every photograph that cannot be labelled and every
+	// file that cannot be a photograph, from one goroutine at a time.
+	Skipped func(error)
+}
+
+// Report is what a run has done so far.
+type Report struct {
+	Photos  int // of this shard
+	Before  int // of these, complete when the run began
+	Made    int // completed by it
+	Skipped int // that cannot be labelled, and files that cannot be photographs
+	Elapsed time.Duration
+	Busy    float64 // the share of its time that a worker has a network running
+}
+
+// Left estimates the time until all photographs are done.
+func (r *Report) Left() time.Duration {
+	done := r.Made + r.Skipped
+	if done == 0 {
+		return 0
+	}
+	return time.Duration(float64(r.Elapsed) / float64(done) * float64(max(r.Photos-r.Before-done, 0)))
+}
+
+// PerSecond returns the photographs completed in a second.
+func (r *Report) PerSecond() float64 {
+	return float64(r.Made) / max(r.Elapsed.Seconds(), 1e-9)
+}
+
+// failuresInARow is how many photographs the networks may fail on one after another: more are no
+// fault of the photographs.
+const failuresInARow = 16
+
+// Run labels photographs, as the package comment says. It skips what is complete, so that a run that
+// was interrupted or killed goes on. The report is valid with an error, too.
+//
+// When ctx ends, Run completes the photographs that are being written and returns ctx's error. A file
+// that cannot be written ends it, too.
+func Run(ctx context.Context, o Options) (Report, error) {
+	r := &run{o: o, inRow: map[string]int{}}
+	err := r.prepare()
+	if err == nil {
+		err = r.label(ctx)
+	}
+	return r.report, err
+}
+
+// run is the state of a Run.
+type run struct {
+	o       Options
+	inPlace bool   // the photographs stay where they are
+	root    string // absolute, of Out
+	todo    []*photo
+	lines   map[string]*lines // of depth, by file
+
+	mu      sync.Mutex // guards the following
+	report  Report
+	busy    time.Duration
+	start   time.Time
+	inRow   map[string]int // failures of the networks since the last success
+	failure error          // ends the run
+	stop    context.CancelFunc
+}
+
+// photo is one that lacks something.
+type photo struct {
+	part  string // of the dataset, as a folder below it
+	name  string // without extension, with slashes
+	ext   string
+	file  string
+	lacks []int // indices of modalities
+
+	jobs []*teacher.Job // for lacks
+	w, h int
+}
+
+// label runs the pipeline: read and resize, networks, resize and write. Each stage has its own
+// goroutines, so that a network need not wait for files.
+func (r *run) label(ctx context.Context) error {
+	ctx, r.stop = context.WithCancel(ctx)
+	defer r.stop()
+	r.start = time.Now()
+	n := r.o.Workers
+	if n == 0 {
+		n = runtime.NumCPU()
+	}
+	n = max(min(n, len(r.todo)), 1)
+	feed := make(chan *photo)
+	go func() {
+		defer close(feed)
+		for _, p := range r.todo {
+			select {
+			case feed <- p:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	prepared := stage(n, feed, func(p *photo) bool { return ctx.Err() == nil && r.read(p) })
+	labelled := stage(n, prepared, func(p *photo) bool { return r.teach(ctx, p) })
+	written := stage(n, labelled, r.write)
+	for range written {
+	}
+	for _, l := range r.lines {
+		if err := l.close(); err != nil {
+			r.fail(err)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.measure(n)
+	if r.failure != nil {
+		return r.failure
+	}
+	return ctx.Err()
+}
+
+// stage runs f on what comes in by n goroutines and passes on what f says is good.
+func stage(n int, in <-chan *photo, f func(*photo) bool) <-chan *photo {
+	out := make(chan *photo, n)
+	var wg sync.WaitGroup
+	for range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for p := range in {
+				if f(p) {
+					out <- p
+				}
+			}
+		}()
+	}
+	go func() {
+		wg.Wait()
+		close(out)
+	}()
+	return out
+}
+
+// read decodes a photograph and makes the inputs of the networks.
+func (r *run) read(p *photo) bool {
+	m, w, h, err := data.ReadPhoto(p.file)
+	if err != nil {
+		r.skip(err)
+		return false
+	}
+	p.w, p.h = w, h
+	for _, k := range p.lacks {
+		j, err := r.o.Modalities[k].Teacher.Prepare(m)
+		if err != nil {
+			r.skip(fmt.Errorf("%s: %w", p.file, err))
+			return false
+		}
+		p.jobs = append(p.jobs, j)
+	}
+	return true
+}
+
+// teach runs the networks.
+func (r *run) teach(ctx context.Context, p *photo) bool {
+	start := time.Now()
+	for i, j := range p.jobs {
+		if err := j.Run(ctx); err != nil {
+			p.close()
+			if ctx.Err() == nil {
+				r.failed(p, p.lacks[i], err)
+			}
+			return false
+		}
+	}
+	r.mu.Lock()
+	r.busy += time.Since(start)
+	r.mu.Unlock()
+	return true
+}
+
+// write resizes the results and writes them, and last the photograph, so that a photograph which is
+// there has all that belongs to it.
+func (r *run) write(p *photo) bool {
+	defer p.close()
+	maps := make([]*images.Map, len(p.jobs))
+	for i, j := range p.jobs {
+		var err error
+		if maps[i], err = j.Map(p.w, p.h); err != nil {
+			r.failed(p, p.lacks[i], err)
+			return false
+		}
+	}
+	for i, m := range maps {
+		mod := r.o.Modalities[p.lacks[i]]
+		err := r.writeMap(p, mod, m)
+		if err != nil {
+			r.fail(err)
+			return false
+		}
+	}
+	if !r.inPlace {
+		if err := r.place(p); err != nil {
+			r.fail(err)
+			return false
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, k := range p.lacks {
+		r.inRow[r.o.Modalities[k].Name] = 0
+	}
+	r.report.Made++
+	r.progress()
+	return true
+}
+
+func (p *photo) close() {
+	for _, j := range p.jobs {
+		j.Close()
+	}
+}
+
+// skip counts a photograph that cannot be labelled.
+func (r *run) skip(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skipLocked(err)
+	r.progress()
+}
+
+func (r *run) skipLocked(err error) {
+	r.report.Skipped++
+	if r.o.Skipped != nil {
+		r.o.Skipped(err)
+	}
+}
+
+// failed skips a photograph for which a network has no result, or ends the run if that happens again
+// and again.
+func (r *run) failed(p *photo, modality int, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := r.o.Modalities[modality].Name
+	r.inRow[name]++
+	err = fmt.Errorf("%s: %s: %w", p.file, name, err)
+	if r.inRow[name] >= failuresInARow && r.failure == nil {
+		r.failure = fmt.Errorf("%d photographs in a row have no result; the last: %w", failuresInARow, err)
+		r.stop()
+	}
+	r.skipLocked(err)
+	r.progress()
+}
+
+// fail ends the run.
+func (r *run) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failure == nil {
+		r.failure = err
+	}
+	r.stop()
+}
+
+func (r *run) measure(workers int) {
+	r.report.Elapsed = time.Since(r.start)
+	r.report.Busy = r.busy.Seconds() / max(r.report.Elapsed.Seconds()*float64(workers), 1e-9)
+}
+
+func (r *run) progress() {
+	r.report.Elapsed = time.Since(r.start)
+	if r.o.Progress != nil {
+		r.o.Progress(r.report)
+	}
+}
+
+// inShard reports whether a photograph is of this run's part.
+func (o *Options) inShard(name string) bool {
+	return o.Shards <= 1 || nn.Hash(name)%uint64(o.Shards) == uint64(o.Shard)
+}
+
+// check returns an error if the options make no sense.
+func (o *Options) check() error {
+	if len(o.Modalities) == 0 {
+		return errors.New("pseudolabel: no modality given")
+	}
+	var names []string
+	for _, m := range o.Modalities {
+		if m.Name == "" || m.Name == "rgb" || m.Name[0] == '.' || filepath.Base(m.Name) != m.Name {
+			return fmt.Errorf("the modality %q cannot be made; its name must be that of a folder, and not rgb", m.Name)
+		}
+		if slices.Contains(names, m.Name) {
+			return fmt.Errorf("the modality %s is given twice", m.Name)
+		}
+		names = append(names, m.Name)
+	}
+	if o.Shards < 0 || o.Shard < 0 || o.Shard >= max(o.Shards, 1) {
+		return fmt.Errorf("shard %d of %d: want 0 to %d", o.Shard, o.Shards, max(o.Shards, 1)-1)
+	}
+	return nil
+}
