@@ -152,6 +152,20 @@ func (l *layer) grid(out *output) (*grid, error) {
 	return &grid{values: out.values, c: 1, h: sides[0], w: sides[1], stepX: 1}, nil
 }
 
+// read writes an output to a map: depth, or labels of the pixels that are ignored so far.
+func (l *layer) read(m *images.Map, out *output) error {
+	g, err := l.grid(out)
+	if err != nil {
+		return err
+	}
+	if l.table != nil {
+		return l.label(m, g, out.ids)
+	}
+	m.C = 1
+	m.Pix, err = g.resize(m.W, m.H)
+	return err
+}
+
 // resize returns the first map at w×h pixels.
 func (g *grid) resize(w, h int) ([]float32, error) {
 	dst := make([]float32, w*h)

@@ -199,7 +199,7 @@ func (o *ort) check(status unsafe.Pointer) error {
 		return nil
 	}
 	defer o.releaseStatus(status)
-	return errors.New(o.getErrorMessage(status))
+	return errors.New(strings.Join(strings.Fields(o.getErrorMessage(status)), " ")) // in one line
 }
 
 // session is a network in ONNX Runtime. Several goroutines may run it at once; each computes alone,

@@ -283,13 +283,14 @@ func (l *layer) fit() (err error) {
 	switch {
 	case given:
 		l.h, l.w = l.d.Input.Size[0], l.d.Input.Size[1]
+	case l.d.Input.ShortSide != 0 || l.d.Input.LongSide != 0:
 	case fixed[0] > 0 && fixed[1] > 0:
 		l.h, l.w = fixed[0], fixed[1]
-	case l.d.Input.ShortSide == 0 && l.d.Input.LongSide == 0:
+	default:
 		return fmt.Errorf("input: the network takes photographs of any size (%v); give size, short_side or long_side", in)
 	}
 	if l.h > 0 && (fixed[0] > 0 && fixed[0] != l.h || fixed[1] > 0 && fixed[1] != l.w) || l.h == 0 && (fixed[0] > 0 || fixed[1] > 0) {
-		return fmt.Errorf("input.size: the network has %v", in)
+		return fmt.Errorf("input.size: the network takes only %v", in)
 	}
 	if l.d.ofClasses() && l.table == nil {
 		l.table, err = l.d.table()
@@ -329,12 +330,16 @@ func (l *layer) try() error {
 			return err
 		}
 	}
-	t := &Teacher{layers: []*layer{l}}
-	if l.table != nil {
-		t.names = l.table.names
+	return l.read(newMap(grey.W, grey.H, l.table != nil), out)
+}
+
+// newMap returns a map of ids, all of them ignored, or one that has no depth yet.
+func newMap(w, h int, ofClasses bool) *images.Map {
+	m := &images.Map{W: w, H: h}
+	if ofClasses {
+		m.IDs = slices.Repeat([]uint8{ignored}, w*h)
 	}
-	_, err = (&Job{t: t, outputs: []*output{out}}).Map(grey.W, grey.H)
-	return err
+	return m
 }
 
 // run runs the network. The output must be released.
@@ -395,26 +400,9 @@ func (j *Job) Run(ctx context.Context) error {
 // ErrNotFinite.
 func (j *Job) Map(w, h int) (*images.Map, error) {
 	defer j.Close()
-	m := &images.Map{H: h, W: w}
-	if j.t.names == nil {
-		l := j.t.layers[0]
-		g, err := l.grid(j.outputs[0])
-		if err == nil {
-			m.C = 1
-			m.Pix, err = g.resize(w, h)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", l.file, err)
-		}
-		return m, nil
-	}
-	m.IDs = slices.Repeat([]uint8{ignored}, h*w)
+	m := newMap(w, h, j.t.names != nil)
 	for i, l := range j.t.layers {
-		g, err := l.grid(j.outputs[i])
-		if err == nil {
-			err = l.label(m, g, j.outputs[i].ids)
-		}
-		if err != nil {
+		if err := l.read(m, j.outputs[i]); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.file, err)
 		}
 	}
