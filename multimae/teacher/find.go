@@ -56,16 +56,10 @@ func in(folder string) (files []string) {
 	return files
 }
 
-// candidates lists where the library may be, in the order in which it is looked for: what the
-// environment variable says and nothing else; or the active environment of Python, the loader's own
-// folders, the Pythons of the search path, and where packages are installed.
+// candidates lists where the library may be, in the order in which it is looked for: the active
+// environment of Python, the loader's own folders, the Pythons of the search path, and where packages
+// are installed.
 func candidates() (files []string) {
-	if path := os.Getenv(LibraryVariable); path != "" {
-		if file, err := libraryAt(path); err == nil {
-			return []string{file}
-		}
-		return []string{path} // whose error says what is wrong with it
-	}
 	for _, name := range []string{"VIRTUAL_ENV", "CONDA_PREFIX"} {
 		if dir := os.Getenv(name); dir != "" {
 			files = append(files, below(dir)...)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -98,8 +99,12 @@ var opened struct {
 	byPath map[string]*ort
 }
 
-// openORT opens the library at path or, where that is "", the first that is found.
+// openORT opens the library at path or, where that is "", what the environment variable names or else
+// the first that is found.
 func openORT(path string) (*ort, error) {
+	if path == "" {
+		path = os.Getenv(LibraryVariable)
+	}
 	opened.Lock()
 	defer opened.Unlock()
 	if o := opened.byPath[path]; o != nil {
