@@ -1,0 +1,477 @@
+package pseudolabel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"io/fs"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/teacher"
+)
+
+// open opens a fine-tuned model as a teacher: these need nothing but Go.
+func open(t *testing.T, name string) *teacher.Teacher {
+	t.Helper()
+	teach, err := teacher.Open([]string{filepath.Join("../../testdata/parity", name)}, teacher.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(teach.Close)
+	return teach
+}
+
+func both(t *testing.T) []Modality {
+	t.Helper()
+	return []Modality{{"depth", open(t, "vit_dpt")}, {"semseg", open(t, "vit_segmenter")}}
+}
+
+func write(t *testing.T, file string, b []byte) {
+	t.Helper()
+	err := os.MkdirAll(filepath.Dir(file), 0o777)
+	if err == nil {
+		err = os.WriteFile(file, b, 0o666)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shot returns a photograph of w×h pixels as a file of that type.
+func shot(t *testing.T, ext string, w, h int) []byte {
+	t.Helper()
+	img := image.NewNRGBA(image.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			img.SetNRGBA(x, y, color.NRGBA{uint8(255 * x / w), uint8(255 * y / h), uint8(40 * (x / 9 % 5)), 255})
+		}
+	}
+	var b bytes.Buffer
+	err := png.Encode(&b, img)
+	if ext == ".jpg" {
+		b.Reset()
+		err = jpeg.Encode(&b, img, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// turned returns a JPEG file with an EXIF orientation.
+func turned(t *testing.T, w, h int, orientation byte) []byte {
+	t.Helper()
+	b := shot(t, ".jpg", w, h)
+	exif := []byte("\xff\xe1\x00\x22Exif\x00\x00MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00" + string(orientation) + "\x00\x00\x00\x00\x00\x00")
+	return slices.Concat(b[:2], exif, b[2:])
+}
+
+// holiday makes a folder of n good photographs, one of them turned.
+func holiday(t *testing.T, n int) string {
+	t.Helper()
+	dir := t.TempDir()
+	for i := range n {
+		switch ext := []string{".jpg", ".png"}[i%2]; i {
+		case 0:
+			write(t, filepath.Join(dir, "day 1", "turned.jpg"), turned(t, 60, 40, 6))
+		default:
+			write(t, filepath.Join(dir, fmt.Sprintf("day %d", 1+i%3), fmt.Sprintf("%d%s", i, ext)), shot(t, ext, 50+i, 40))
+		}
+	}
+	return dir
+}
+
+// files returns the content of every file below a folder; of a link what it leads to.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		rel, _ := filepath.Rel(dir, path)
+		all[filepath.ToSlash(rel)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func mustRun(t *testing.T, o Options) Report {
+	t.Helper()
+	r, err := Run(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+var inputs = []multimae.Input{
+	{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
+	{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
+	{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 7, Stride: 4, ClassEmbDim: 8},
+}
+
+// TestRun labels a folder and reads the dataset: sizes, values, and what the lines of depth say.
+func TestRun(t *testing.T) {
+	in, out := holiday(t, 5), filepath.Join(t.TempDir(), "a", "set")
+	mods := both(t)
+	if r := mustRun(t, Options{Data: in, Out: out, Modalities: mods}); r.Photos != 5 || r.Made != 5 || r.Before+r.Skipped != 0 {
+		t.Errorf("%+v", r)
+	}
+	ds, err := data.OpenFolder(out, inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ds.Len() != 5 {
+		t.Errorf("%d samples", ds.Len())
+	}
+	depths := map[string]Depth{}
+	b, err := os.ReadFile(filepath.Join(out, "depth.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var d Depth
+		if err := json.Unmarshal([]byte(line), &d); err != nil {
+			t.Fatal(err)
+		}
+		depths[d.Name] = d
+	}
+	for i := range ds.Len() {
+		s, err := ds.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Name == "day 1/turned" && (s.Maps["depth"].W != 40 || s.Maps["depth"].H != 60) {
+			t.Errorf("a turned photograph has depth of %d×%d", s.Maps["depth"].W, s.Maps["depth"].H)
+		}
+		d, ok := depths[s.Name]
+		if !ok || d.Kind != teacher.KindDepth {
+			t.Fatalf("%s: no line of depth: %+v", s.Name, d)
+		}
+		rgb := s.Maps["rgb"]
+		job, err := mods[0].Teacher.Prepare(rgb)
+		if err == nil {
+			err = job.Run(context.Background())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := job.Map(rgb.W, rgb.H)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lo, hi := float32(2), float32(-1)
+		for k, v := range s.Maps["depth"].Pix {
+			lo, hi = min(lo, v), max(hi, v)
+			if got := d.Offset + d.Scale*float64(v)*65536; math.Abs(got-float64(want.Pix[k])) > 0.51*d.Scale {
+				t.Fatalf("%s: pixel %d is %v, want %v; a step is %v", s.Name, k, got, want.Pix[k], d.Scale)
+			}
+		}
+		if lo*65536 != nearest || hi*65536 != farthest {
+			t.Errorf("%s: values from %v to %v", s.Name, lo*65536, hi*65536)
+		}
+	}
+	classes, err := os.ReadFile(filepath.Join(out, ClassesFile))
+	if err != nil || !strings.Contains(strings.Join(strings.Fields(string(classes)), ""), `{"semseg":["0","1","2","3","4","5","6"]}`) {
+		t.Errorf("%s: %s, %v", ClassesFile, classes, err)
+	}
+
+	// Again: nothing changes. Where something is missing or empty, only that is made.
+	before := files(t, out)
+	if r := mustRun(t, Options{Data: in, Out: out, Modalities: mods}); r.Before != 5 || r.Made != 0 {
+		t.Errorf("again: %+v", r)
+	}
+	lost := filepath.Join(out, "semseg", "day 2", "1.png")
+	if err := os.Truncate(lost, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(out, "rgb", "day 1", "turned.jpg")); err != nil {
+		t.Fatal(err)
+	}
+	left := filepath.Join(out, "semseg", "day 2", ".1.png.tmp-x7")
+	write(t, left, []byte("half a file"))
+	if r := mustRun(t, Options{Data: in, Out: out, Modalities: mods}); r.Before != 3 || r.Made != 2 {
+		t.Errorf("after a loss: %+v", r)
+	}
+	if after := files(t, out); !maps.Equal(before, after) {
+		t.Errorf("other files after the second run: %v, before %v", slices.Sorted(maps.Keys(after)), slices.Sorted(maps.Keys(before)))
+	}
+}
+
+// TestInPlace labels the parts of a dataset, whose own class maps stay as they are.
+func TestInPlace(t *testing.T) {
+	dir := t.TempDir()
+	for _, part := range []string{"train", "val"} {
+		write(t, filepath.Join(dir, part, "rgb", "x", "1.png"), shot(t, ".png", 48, 40))
+		write(t, filepath.Join(dir, part, "semseg", "x", "1.png"), shot(t, ".png", 48, 40))
+	}
+	before := files(t, dir)
+	mods := both(t)
+	if _, err := Run(context.Background(), Options{Data: dir, Modalities: mods}); err == nil {
+		t.Error("the labels of others are overwritten")
+	} else {
+		testkit.ErrorNames(t, err, filepath.Join(dir, "train", "semseg"))
+	}
+	if after := files(t, dir); !maps.Equal(before, after) {
+		t.Error("a refused run has written")
+	}
+	mods[1].Name = "pseudo"
+	if r := mustRun(t, Options{Data: dir, Modalities: mods}); r.Made != 2 {
+		t.Errorf("%+v", r)
+	}
+	after := files(t, dir)
+	for _, name := range []string{"train/depth/x/1.png", "val/pseudo/x/1.png", "train/depth.jsonl", ClassesFile, RecordFile} {
+		if after[name] == "" {
+			t.Errorf("no %s", name)
+		}
+	}
+	for name, content := range before {
+		if after[name] != content {
+			t.Errorf("%s has changed", name)
+		}
+	}
+}
+
+// TestShards divides a folder: each photograph is in one part, and the parts make what a whole does.
+func TestShards(t *testing.T) {
+	in := holiday(t, 9)
+	mods := []Modality{{"semseg", open(t, "vit_segmenter")}}
+	whole, parted := t.TempDir(), t.TempDir()
+	mustRun(t, Options{Data: in, Out: whole, Modalities: mods, Workers: 1})
+	total := 0
+	for i := range 3 {
+		r := mustRun(t, Options{Data: in, Out: parted, Modalities: mods, Shard: i, Shards: 3, Workers: 3})
+		if r.Made != r.Photos || r.Photos == 9 {
+			t.Errorf("part %d: %+v", i, r)
+		}
+		total += r.Made
+	}
+	if total != 9 || !maps.Equal(files(t, whole), files(t, parted)) {
+		t.Errorf("%d photographs in the parts, or other files", total)
+	}
+}
+
+// TestSkipped lists what cannot be labelled and goes on.
+func TestSkipped(t *testing.T) {
+	in, out := holiday(t, 2), t.TempDir()
+	good := shot(t, ".jpg", 40, 40)
+	write(t, filepath.Join(in, "cut.jpg"), good[:len(good)/2])
+	write(t, filepath.Join(in, "empty.png"), nil)
+	write(t, filepath.Join(in, "text.jpg"), []byte("a letter"))
+	write(t, filepath.Join(in, "other.webp"), []byte("RIFF"))
+	write(t, filepath.Join(in, "long.png"), shot(t, ".png", 30000, 2))
+	var said []string
+	r, err := Run(context.Background(), Options{
+		Data: in, Out: out, Modalities: both(t),
+		Skipped: func(err error) { said = append(said, err.Error()) },
+	})
+	if err != nil || r.Made != 2 || r.Skipped != 5 || len(said) != 5 {
+		t.Errorf("%+v, %v, %q", r, err, said)
+	}
+	for _, name := range []string{"cut.jpg", "empty.png", "text.jpg", "other.webp", "long.png"} {
+		if !strings.Contains(strings.Join(said, "\n"), name) {
+			t.Errorf("%s is not named", name)
+		}
+	}
+	if ds, err := data.OpenFolder(out, inputs); err != nil || ds.Len() != 2 {
+		t.Errorf("the dataset: %v", err)
+	}
+}
+
+// TestCopy copies photographs; otherwise they are links.
+func TestCopy(t *testing.T) {
+	in := holiday(t, 1)
+	for _, copied := range []bool{false, true} {
+		out := t.TempDir()
+		mustRun(t, Options{Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}, Copy: copied})
+		file := filepath.Join(out, "rgb", "day 1", "turned.jpg")
+		info, err := os.Lstat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if copied != info.Mode().IsRegular() {
+			t.Errorf("copy %v: %v", copied, info.Mode())
+		}
+	}
+}
+
+// TestErrors judges what is refused before anything is written.
+func TestErrors(t *testing.T) {
+	in := holiday(t, 1)
+	mods := []Modality{{"semseg", open(t, "vit_segmenter")}}
+	made := t.TempDir()
+	mustRun(t, Options{Data: in, Out: made, Modalities: mods})
+	file := filepath.Join(in, "day 1", "turned.jpg")
+	for name, c := range map[string]struct {
+		o    Options
+		want []string
+	}{
+		"missing":         {Options{Data: filepath.Join(in, "absent"), Out: "x"}, []string{"absent"}},
+		"a file":          {Options{Data: file, Out: "x"}, []string{"turned.jpg"}},
+		"no photographs":  {Options{Data: t.TempDir(), Out: "x"}, []string{"no photographs"}},
+		"no out":          {Options{Data: in}, []string{in}},
+		"out inside":      {Options{Data: in, Out: filepath.Join(in, "set")}, []string{"set"}},
+		"out is in":       {Options{Data: in, Out: in}, []string{in}},
+		"no modality":     {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
+		"rgb":             {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
+		"path":            {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
+		"twice":           {Options{Data: in, Out: "x", Modalities: append(mods, mods...)}, []string{"semseg", "twice"}},
+		"shard":           {Options{Data: in, Out: "x", Shard: 2, Shards: 2}, []string{"shard 2 of 2"}},
+		"another teacher": {Options{Data: in, Out: made, Modalities: []Modality{{"semseg", open(t, "vit_convnext")}}}, []string{"semseg", "vit_convnext", "vit_segmenter"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.o.Modalities == nil {
+				c.o.Modalities = mods
+			}
+			if c.o.Out == "x" {
+				c.o.Out = filepath.Join(t.TempDir(), "x")
+			}
+			before := files(t, in)
+			_, err := Run(context.Background(), c.o)
+			testkit.ErrorNames(t, err, c.want...)
+			if _, err := os.Stat(filepath.Join(c.o.Out)); name != "another teacher" && name != "out is in" && name != "no out" && !errors.Is(err, fs.ErrNotExist) {
+				t.Error("a folder was written")
+			}
+			if !maps.Equal(before, files(t, in)) {
+				t.Error("the photographs have changed")
+			}
+		})
+	}
+}
+
+// TestUnwritable ends a run at a file that cannot be written, and leaves none that is not complete.
+func TestUnwritable(t *testing.T) {
+	in, out := holiday(t, 3), t.TempDir()
+	mods := []Modality{{"semseg", open(t, "vit_segmenter")}}
+	write(t, filepath.Join(out, RecordFile), nil)
+	_, err := Run(context.Background(), Options{Data: in, Out: out, Modalities: mods})
+	testkit.ErrorNames(t, err, RecordFile)
+	if err := os.Remove(filepath.Join(out, RecordFile)); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(out, "rgb"), []byte("no folder"))
+	r, err := Run(context.Background(), Options{Data: in, Out: out, Modalities: mods})
+	if testkit.ErrorNames(t, err, "rgb"); r.Made != 0 {
+		t.Errorf("%+v", r)
+	}
+	for name := range files(t, out) {
+		if strings.Contains(name, ".tmp-") {
+			t.Errorf("%s is left", name)
+		}
+	}
+}
+
+// TestInterrupted ends a run from outside: what was begun is complete, and the next run goes on.
+func TestInterrupted(t *testing.T) {
+	in, out := holiday(t, 8), t.TempDir()
+	mods := both(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	r, err := Run(ctx, Options{Data: in, Out: out, Modalities: mods, Workers: 1, Progress: func(r Report) {
+		if r.Made == 2 {
+			cancel()
+		}
+	}})
+	if !errors.Is(err, context.Canceled) || r.Made < 2 || r.Made == 8 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	ds, err := data.OpenFolder(out, inputs)
+	if err != nil || ds.Len() != r.Made {
+		t.Errorf("the dataset: %v", err)
+	}
+	if again := mustRun(t, Options{Data: in, Out: out, Modalities: mods}); again.Before != r.Made || again.Made != 8-r.Made {
+		t.Errorf("again: %+v after %+v", again, r)
+	}
+}
+
+// TestFailures ends a run whose network fails again and again, and not one that fails now and then.
+func TestFailures(t *testing.T) {
+	for name, c := range map[string]struct {
+		reset int // after how many failures there is a success
+		want  bool
+	}{"always": {1000, true}, "often": {failuresInARow - 1, false}} {
+		t.Run(name, func(t *testing.T) {
+			_, stop := context.WithCancel(context.Background())
+			r := &run{o: Options{Modalities: []Modality{{"depth", nil}}}, inRow: map[string]int{}, stop: stop, inPlace: true}
+			for i := range 3 * failuresInARow {
+				if i%c.reset == c.reset-1 {
+					r.write(&photo{lacks: []int{0}}) // a success with nothing to write
+				}
+				r.failed(&photo{file: "a.jpg"}, 0, teacher.ErrNotFinite)
+			}
+			if (r.failure != nil) != c.want || r.report.Skipped != 3*failuresInARow {
+				t.Errorf("%v, %+v", r.failure, r.report)
+			}
+			if c.want && !errors.Is(r.failure, teacher.ErrNotFinite) {
+				t.Error(r.failure)
+			}
+		})
+	}
+}
+
+// TestLines appends to a file whose last line was cut off.
+func TestLines(t *testing.T) {
+	for content, want := range map[string]string{
+		"":                                     "",
+		"{\"name\":\"a\"}\n":                   "{\"name\":\"a\"}\n",
+		"{\"name\":\"a\"}\n{\"nam":             "{\"name\":\"a\"}\n",
+		"{\"nam":                               "",
+		strings.Repeat("x", 9000):              "",
+		"a\n" + strings.Repeat("x", 9000):      "a\n",
+		strings.Repeat("x\n", 4000) + "broken": strings.Repeat("x\n", 4000),
+	} {
+		file := filepath.Join(t.TempDir(), "depth.jsonl")
+		write(t, file, []byte(content))
+		l, err := openLines(file)
+		if err == nil {
+			err = l.add(1)
+		}
+		if err == nil {
+			err = l.close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != want+"1\n" {
+			t.Errorf("%.20q: got %d bytes, %v", content, len(got), err)
+		}
+	}
+}
+
+// TestStandardise stretches inverse depth the other way round, and leaves a flat map flat.
+func TestStandardise(t *testing.T) {
+	pix := []float32{0.5, 2, 1}
+	scale, offset := standardise(pix, true)
+	for i, want := range []float64{0.5, 2, 1} {
+		if got := offset + scale*float64(pix[i])*65536; math.Abs(got-want) > math.Abs(scale) {
+			t.Errorf("value %d: %v, want %v", i, got, want)
+		}
+	}
+	if !(pix[0] > pix[2] && pix[2] > pix[1]) {
+		t.Errorf("nearer is not smaller: %v", pix)
+	}
+	flat := []float32{3, 3}
+	if scale, offset := standardise(flat, false); scale != 0 || offset != 3 || flat[0] != flat[1] {
+		t.Errorf("flat: %v + %v k, %v", offset, scale, flat)
+	}
+}
