@@ -9,24 +9,27 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Photos lists the PNG and JPEG files in a folder and those below it, as a modality of a dataset has
-// them: sorted names without extension, with slashes, and their extensions. Hidden files are left
+// Photos lists the pictures in a folder and those below it, as a modality of a dataset has them:
+// sorted names without extension, with slashes, and the paths of their files. Hidden files are left
 // out; problems are files that cannot be photographs of a dataset. Each photograph is read by
 // ReadPhoto.
-func Photos(dir string) (names, exts []string, problems []Problem, err error) {
+func Photos(dir string) (names, files []string, problems []Problem, err error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, nil, nil, err
 	} else if !info.IsDir() {
 		return nil, nil, nil, problem(dir, "give a folder of photographs", "a file, not a folder")
 	}
-	files := map[string]string{}
-	if problems, err = walk(dir, files); err != nil {
+	l := newListing()
+	if problems, err = walk(dir, l); err != nil {
 		return nil, nil, nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		names, exts = append(names, name), append(exts, files[name])
+	for _, ext := range slices.Sorted(maps.Keys(l.unread)) {
+		problems = append(problems, *unreadProblem(dir, ext, l.unread[ext]))
 	}
-	return names, exts, problems, nil
+	for _, name := range slices.Sorted(maps.Keys(l.files)) {
+		names, files = append(names, name), append(files, filepath.Join(dir, filepath.FromSlash(l.files[name])))
+	}
+	return names, files, problems, nil
 }
 
 // ReadPhoto reads a photograph in colour, as ReadImage does. w and h are its size, which is a multiple

@@ -116,7 +116,7 @@ func apart(from, to string, parts []string, dataset bool) error {
 
 // list adds the photographs below dir that lack something.
 func (r *run) list(part, dir string) error {
-	names, exts, problems, err := data.Photos(dir)
+	names, files, problems, err := data.Photos(dir)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (r *run) list(part, dir string) error {
 			continue
 		}
 		r.report.Photos++
-		p := &photo{part: part, name: name, ext: exts[i], file: filepath.Join(dir, filepath.FromSlash(name)+exts[i])}
+		p := &photo{part: part, name: name, ext: filepath.Ext(files[i]), file: files[i]}
 		for k, m := range r.o.Modalities {
 			if !there(r.mapFile(p, m.Name)) {
 				p.lacks = append(p.lacks, k)

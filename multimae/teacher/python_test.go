@@ -143,12 +143,12 @@ func photos(t *testing.T, small bool) (maps []*images.Map, files []string) {
 		}
 		return maps, files
 	}
-	names, exts, _, err := data.Photos(dir)
+	names, photos, _, err := data.Photos(dir)
 	if err != nil || len(names) == 0 {
 		t.Fatalf("%s: no photographs: %v", dir, err)
 	}
-	for i, name := range names[:min(len(names), 3)] {
-		m, _, _, err := data.ReadPhoto(filepath.Join(dir, name+exts[i]))
+	for i := range names[:min(len(names), 3)] {
+		m, _, _, err := data.ReadPhoto(photos[i])
 		if err != nil {
 			t.Fatal(err)
 		}
