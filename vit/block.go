@@ -45,6 +45,13 @@ func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.T
 	return s.Keep(b.residual(t, x, h, b.mlp.fc2, rng))
 }
 
+// AttentionWeights returns how much each token takes of each token when Forward is given x
+// [B, N, D]: [B, heads, N, N], whose rows sum to 1.
+func (b *Block) AttentionWeights(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {
+	s := t.Scope()
+	return s.Keep(tensor.AttentionWeights(t, b.qkv.Forward(t, b.norm1.Forward(t, x)), b.heads))
+}
+
 // residual returns x + last(h), without last(h) for the samples that drop the branch.
 func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, rng *nn.RNG) *tensor.Tensor {
 	if rng == nil || b.dropPath == 0 {

@@ -12,7 +12,6 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
-	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/multimae/view"
 	"github.com/gomae/gomae/tensor"
 )
@@ -67,7 +66,7 @@ the model was trained on.`,
 			if err := view.CheckPath(*out); err != nil {
 				return usagef("-out %v", err)
 			}
-			if err := within("scene", *scene, -1, train.HeldScenes); err != nil {
+			if err := within("scene", *scene, -1, scenes.HeldOut); err != nil {
 				return err
 			}
 			m, err := loadModel(*model)
@@ -168,7 +167,7 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 			paths[name], m.W, m.H, paths[largest], l.W, l.H)
 	}
 	if scene >= 0 {
-		return scenes.New(train.HeldScenes+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		return scenes.New(scenes.HeldOut+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
 	}
 	if len(s.Maps) == 0 {
 		return nil, usagef("no image; give at least one of -rgb, -depth and -semseg, or -scene N")

@@ -43,6 +43,19 @@ func ReadImage(path string, m multimae.Input) (*Map, error) {
 	return p.m, nil
 }
 
+// DecodeImage is ReadImage for the bytes of a file, which came from a network perhaps. Its errors
+// are of type *Problem and name no file.
+func DecodeImage(b []byte, m multimae.Input) (*Map, error) {
+	if len(b) > maxFileBytes {
+		return nil, problem("", "store a smaller image", "more than %d bytes", maxFileBytes)
+	}
+	p, prob := decode(b, &m)
+	if prob != nil {
+		return nil, prob
+	}
+	return p.m, nil
+}
+
 // picture is what a file holds.
 type picture struct {
 	m      *Map

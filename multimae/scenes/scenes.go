@@ -48,6 +48,10 @@ func New(first, n, size int, seed uint64) data.Dataset {
 	return &scenes{first, max(n, 0), size, seed}
 }
 
+// HeldOut is the number of the first scene that no run of gomae trains on: models are tested on the
+// scenes from there on.
+const HeldOut = 1_000_000_000
+
 // maxSize bounds the time and memory that a scene takes: 64 megapixels.
 const maxSize = 8000
 

@@ -16,7 +16,6 @@ const ScenesData = "scenes"
 // Numbers of rendered scenes. No number is used for two purposes, whatever the seed.
 const (
 	pretrainScenes = 0             // and up
-	HeldScenes     = 1_000_000_000 // the first with which pre-training validates
 	labelledScenes = 1_100_000_000
 	labelledHeld   = 1_200_000_000
 	testScenes     = 1_300_000_000
@@ -63,7 +62,7 @@ func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Datase
 	}
 	// A scene takes less time to render than to train on, so that none has to be used twice.
 	size, seed := sceneSize(c.ImageSize, &c.Train.Recipe), c.Train.Seed
-	return scenes.New(pretrainScenes, epochScenes, size, seed), scenes.New(HeldScenes, heldScenes, size, seed), nil
+	return scenes.New(pretrainScenes, epochScenes, size, seed), scenes.New(scenes.HeldOut, heldScenes, size, seed), nil
 }
 
 // FinetuneData is PretrainData for a model with heads. A folder has the modalities of inputs and

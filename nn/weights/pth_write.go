@@ -150,7 +150,7 @@ func (p *pickler) name(module, name string) {
 
 // tensor pickles a tensor that is all of a storage: a call of torch._utils._rebuild_tensor_v2.
 func (p *pickler) tensor(storage int, t Tensor) {
-	classes := map[string]string{"F32": "FloatStorage", "F64": "DoubleStorage", "I64": "LongStorage", "U8": "ByteStorage"}
+	classes := map[string]string{"F32": "FloatStorage", "BF16": "BFloat16Storage", "F64": "DoubleStorage", "I64": "LongStorage", "U8": "ByteStorage"}
 	dtype, n := dataType(t.Data)
 	p.name("torch._utils", "_rebuild_tensor_v2")
 	p.op(opMark, opMark)

@@ -14,9 +14,23 @@ import (
 type Tensor struct {
 	Name  string
 	Shape []int // row-major; empty for a scalar
-	// Data holds the product of Shape values as []float32 (F32), []float64 (F64), []int64 (I64)
-	// or []uint8 (U8).
+	// Data holds the product of Shape values as []float32 (F32), []float64 (F64), []int64 (I64),
+	// []uint8 (U8) or, to be written in half the space of F32, BFloat16 (BF16).
 	Data any
+}
+
+// BFloat16 are values that are written as bfloat16, rounded to nearest even: float32's range with
+// 8 bits of precision, which suits the weights of a model that is trained. Readers widen them
+// exactly.
+type BFloat16 []float32
+
+// bfloat16 returns the bits of v rounded to nearest even. A NaN stays one.
+func bfloat16(v float32) uint16 {
+	b := math.Float32bits(v)
+	if v != v {
+		return uint16(b>>16) | 0x40 // a quiet NaN, whose low bits are not all that made it one
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
 
 // ReadAll reads all tensors of f in its order. No value changes: F16 and BF16 become float32, F64
@@ -74,7 +88,7 @@ func checkTensors(tensors []Tensor) error {
 		}
 		dtype, n := dataType(t.Data)
 		if dtype == "" {
-			return fmt.Errorf("tensor %s: cannot write data of type %T, want []float32, []float64, []int64 or []uint8", Quote(t.Name), t.Data)
+			return fmt.Errorf("tensor %s: cannot write data of type %T, want []float32, BFloat16, []float64, []int64 or []uint8", Quote(t.Name), t.Data)
 		}
 		if count, ok := elements(t.Shape); !ok || count != n || len(t.Shape) > maxRank {
 			return fmt.Errorf("tensor %s: shape %v does not describe %d values", Quote(t.Name), t.Shape, n)
@@ -99,6 +113,8 @@ func dataType(data any) (string, int) {
 	switch d := data.(type) {
 	case []float32:
 		return "F32", len(d)
+	case BFloat16:
+		return "BF16", len(d)
 	case []float64:
 		return "F64", len(d)
 	case []int64:
@@ -115,6 +131,8 @@ func writeData(w io.Writer, buf []byte, data any) error {
 	switch d := data.(type) {
 	case []float32:
 		return writeChunks(w, buf, d, 4, func(b []byte, v float32) { le.PutUint32(b, math.Float32bits(v)) })
+	case BFloat16:
+		return writeChunks(w, buf, d, 2, func(b []byte, v float32) { le.PutUint16(b, bfloat16(v)) })
 	case []float64:
 		return writeChunks(w, buf, d, 8, func(b []byte, v float64) { le.PutUint64(b, math.Float64bits(v)) })
 	case []int64:

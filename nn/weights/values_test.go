@@ -1,8 +1,10 @@
 package weights
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"testing"
@@ -54,6 +56,39 @@ func TestWiden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBFloat16 writes values as bfloat16 and reads them back: each becomes the nearest of the two
+// around it, the even one of equally near ones.
+func TestBFloat16(t *testing.T) {
+	bits := func(b uint32) float32 { return math.Float32frombits(b) }
+	for _, c := range []struct {
+		name     string
+		in, want float32
+	}{
+		{"zero", 0, 0}, {"minus zero", bits(0x80000000), bits(0x80000000)}, {"one", 1, 1},
+		{"below the middle", bits(0x3f807fff), bits(0x3f800000)}, {"above the middle", bits(0x3f808001), bits(0x3f810000)},
+		{"middle, even below", bits(0x3f808000), bits(0x3f800000)}, {"middle, even above", bits(0xbf818000), bits(0xbf820000)},
+		{"subnormal", bits(0x00008001), bits(0x00010000)}, {"infinity", bits(0xff800000), bits(0xff800000)},
+		{"beyond the largest", math.MaxFloat32, bits(0x7f800000)},
+		{"NaN", bits(0x7fc12345), bits(0x7fc10000)}, {"NaN of low bits", bits(0x7f800001), bits(0x7fc00000)},
+	} {
+		for format, write := range map[string]func(io.Writer, []Tensor, map[string]string) error{
+			"pth": WritePth, "safetensors": WriteSafetensors,
+		} {
+			t.Run(c.name+"/"+format, func(t *testing.T) {
+				var file bytes.Buffer
+				if err := write(&file, []Tensor{{"x", []int{1, 2}, BFloat16{c.in, 1}}}, nil); err != nil {
+					t.Fatal(err)
+				}
+				f := mustOpenBytes(t, file.Bytes())
+				got, err := f.Float32("x")
+				if err != nil || f.DType("x") != "BF16" || len(got) != 2 || math.Float32bits(got[0]) != math.Float32bits(c.want) || got[1] != 1 {
+					t.Errorf("%#08x as %s became %v, %v, want %#08x and 1", math.Float32bits(c.in), f.DType("x"), got, err, math.Float32bits(c.want))
+				}
+			})
+		}
 	}
 }
 
