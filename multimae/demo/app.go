@@ -29,6 +29,9 @@ type App struct {
 	rendered map[uint64]*data.Sample // recent scenes, at most maxRendered
 }
 
+// NameKey is where the weights of a static page keep the name of the model, among their metadata.
+const NameKey = "gomae_name"
+
 // maxRendered bounds the scenes that are kept.
 const maxRendered = 16
 

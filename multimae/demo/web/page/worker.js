@@ -1,0 +1,26 @@
+// The page's backend where there is no server: gomae as WebAssembly.
+'use strict';
+importScripts('wasm_exec.js');
+
+async function bytes(name) {
+  const response = await fetch(name);
+  if (!response.ok) throw new Error(name + ': ' + response.status + ' ' + response.statusText);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+const ready = (async () => {
+  const go = new Go();
+  const [program, config, weights] = await Promise.all([bytes('gomae.wasm'), bytes('model/config.json'), bytes('model/model.safetensors')]);
+  const { instance } = await WebAssembly.instantiate(program, go.importObject);
+  go.run(instance); // sets gomae and waits for calls
+  await globalThis.gomae.load(config, weights);
+})();
+
+onmessage = async ({ data: { id, name, body } }) => {
+  try {
+    await ready;
+    postMessage({ id, answer: await globalThis.gomae.call(name, body) });
+  } catch (e) {
+    postMessage({ id, error: e.message || String(e) });
+  }
+};

@@ -1,0 +1,292 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/internal/tiny"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/demo"
+)
+
+// testModel returns a model for tests: untrained, of 16 patches. Its outputs depend on all inputs.
+func testModel(t testing.TB) *multimae.Model {
+	t.Helper()
+	c := tiny.Config()
+	c.ImageSize, c.Train.NumEncodedTokens, c.Train.Data = 32, 8, "scenes"
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(3)
+	m.Params.Freeze()
+	return m
+}
+
+// TestPage uses the page as a visitor does, behind a server and as a static page.
+func TestPage(t *testing.T) {
+	m := testModel(t)
+	model := "test"
+	if dir := os.Getenv("GOMAE_MODEL"); dir != "" { // to see the page with a trained model
+		var err error
+		if m, err = multimae.LoadDir(dir); err != nil {
+			t.Fatal(err)
+		}
+		model = "rooms"
+	}
+	t.Run("server", func(t *testing.T) {
+		b := newBrowser(t, 1360, 1000)
+		s := httptest.NewServer(Handler(demo.New(m, model, nil)))
+		defer s.Close()
+		visit(t, b, s.URL, m, "server")
+	})
+	t.Run("static", func(t *testing.T) {
+		b := newBrowser(t, 1360, 1000)
+		dir := t.TempDir()
+		if err := WriteStatic(context.Background(), dir, m, model); err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewServer(http.FileServer(http.Dir(dir)))
+		defer s.Close()
+		visit(t, b, s.URL, m, "static")
+	})
+}
+
+func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix string) {
+	grid := m.Config.ImageSize / m.Config.PatchSize
+	b.window(1360, 1000)
+	b.open(url)
+	b.wait("document.body.dataset.predictions > 0 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+	b.screenshot(prefix + "-desktop")
+	pixels := func(id string) string {
+		return b.js("const c = document.getElementById('" + id + "'); return c.toDataURL()")
+	}
+	seen := func(m string) string { return b.js("return state.visible['" + m + "'].map(Number).join('')") }
+	// predicted does something and waits until a prediction has followed.
+	predicted := func(f func()) {
+		t.Helper()
+		before := b.js("return document.body.dataset.predictions")
+		f()
+		b.wait("Number(document.body.dataset.predictions) > " + before)
+	}
+
+	t.Run("click and drag", func(t *testing.T) {
+		predicted(func() { b.click("[data-recipe=all]") })
+		predicted(func() { b.click("#only button:nth-child(2)") })
+		if got, want := seen("depth"), strings.Repeat("1", grid*grid); got != want || strings.Contains(seen("rgb"), "1") {
+			t.Fatalf("only depth: depth is %s, rgb %s", got, seen("rgb"))
+		}
+		b.screenshot(prefix + "-depth-only")
+		before := pixels("predicts-depth")
+		predicted(func() { b.drag("#sees-depth", grid, 0) })
+		if got := seen("depth"); got[0] != '0' || strings.Count(got, "0") != 1 {
+			t.Errorf("after a click on the first patch: %s", got)
+		}
+		if pixels("predicts-depth") == before {
+			t.Error("the prediction is the same although a patch was hidden")
+		}
+		predicted(func() { b.drag("#sees-depth", grid, grid, grid+1, grid+2) })
+		if got := seen("depth"); got[grid:grid+3] != "000" || strings.Count(got, "0") != 4 {
+			t.Errorf("after a drag across three patches: %s", got)
+		}
+	})
+
+	t.Run("sliders", func(t *testing.T) {
+		predicted(func() {
+			b.js("const i = document.getElementById('tokens'); i.value = 5; i.dispatchEvent(new Event('input'))")
+		})
+		if n := strings.Count(seen("rgb")+seen("depth")+seen("semseg"), "1"); n != 5 {
+			t.Errorf("%d patches are shown, want 5", n)
+		}
+		predicted(func() {
+			b.js(`for (const m of ['rgb', 'semseg']) { const i = document.getElementById('alpha-' + m); i.value = -1.3; i.dispatchEvent(new Event('input')); }
+				const i = document.getElementById('alpha-depth'); i.value = 1.3; i.dispatchEvent(new Event('input'))`)
+		})
+		b.wait("state.alphas.depth > 19 && state.alphas.rgb < 0.1")
+	})
+
+	t.Run("hue", func(t *testing.T) {
+		predicted(func() { b.click("[data-recipe=all]") })
+		predicted(func() { b.drag("#sees-rgb", grid, grid+1) }) // hidden, so that it is predicted
+		b.click("input[value=hue] + span")
+		predicted(func() { b.drag("#sees-rgb", grid, 2*grid+1, 2*grid+2) })
+		b.wait("answer.views.rgb.before && !document.getElementById('huebox').hidden")
+		one := pixels("sees-rgb")
+		predicted(func() {
+			b.js("const i = document.getElementById('hue'); i.value = -90; i.dispatchEvent(new Event('input'))")
+		})
+		b.wait("answer.views.rgb.input")
+		if pixels("sees-rgb") == one {
+			t.Error("another hue gives the same picture")
+		}
+		if b.js("return answer.views.rgb.prediction.rgba === answer.views.rgb.before.rgba") == "true" {
+			t.Error("the prediction does not follow the hue")
+		}
+		b.screenshot(prefix + "-hue")
+	})
+
+	t.Run("attention", func(t *testing.T) {
+		b.click("input[value=attention] + span")
+		b.wait("gaze")
+		b.drag("#sees-depth", grid, grid+2)
+		b.wait("gaze && state.probe.modality === 'depth' && state.probe.patch === " + fmt.Sprint(grid+2))
+		b.wait("Math.abs(Object.values(gaze.weights).flat().reduce((a, x) => a + x, gaze.global) - 1) < 1e-3")
+		b.screenshot(prefix + "-attention")
+		b.click("input[value=show] + span")
+	})
+
+	t.Run("keyboard", func(t *testing.T) {
+		predicted(func() { b.click("[data-recipe=none]"); b.click("[data-recipe=all]") })
+		b.js("document.querySelector('#sees-rgb').previousSibling; document.querySelector('.card .sets button:last-child').focus()")
+		b.keys(keyTab)
+		b.wait("document.activeElement.id === 'sees-rgb'")
+		predicted(func() { b.keys(" ") })
+		b.keys(keyRight, keyDown)
+		predicted(func() { b.keys(" ") })
+		if got := seen("rgb"); got[0] != '0' || got[grid+1] != '0' || strings.Count(got, "0") != 2 {
+			t.Errorf("after two patches: %s", got)
+		}
+		predicted(func() { b.keys(keyShift, keyRight) })
+		if got := seen("rgb"); got[grid+2] != '0' {
+			t.Errorf("after painting to the right: %s", got)
+		}
+		if text := b.js("return document.getElementById('live').textContent"); !strings.Contains(text, "row 2, column 3") {
+			t.Errorf("a screen reader hears %q", text)
+		}
+		b.screenshot(prefix + "-keyboard")
+		predicted(func() { b.keys("n") })
+		if strings.Contains(seen("rgb"), "1") {
+			t.Error("the key n hides nothing")
+		}
+	})
+
+	t.Run("errors map", func(t *testing.T) {
+		before := pixels("third-rgb")
+		b.js("view.rgb.tabs.error.click()")
+		if pixels("third-rgb") == before {
+			t.Error("the error map is the truth")
+		}
+		b.screenshot(prefix + "-errors")
+		b.js("view.rgb.tabs.truth.click()")
+	})
+
+	t.Run("rooms", func(t *testing.T) {
+		before := pixels("third-rgb")
+		predicted(func() { b.click("#forth") })
+		if pixels("third-rgb") == before || b.js("return state.scene.room") != "13" {
+			t.Error("the next room is the same")
+		}
+	})
+
+	dir := t.TempDir()
+	t.Run("state", func(t *testing.T) {
+		b.click("#json")
+		saved := filepath.Join(dir, "state.json")
+		if err := os.WriteFile(saved, b.downloaded("gomae-state.json"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		want := pixels("predicts-depth")
+		predicted(func() { b.click("[data-recipe=left]") })
+		predicted(func() { b.click("#forth") })
+		if pixels("predicts-depth") == want {
+			t.Fatal("another room looks the same")
+		}
+		predicted(func() { b.send("#open", saved) })
+		b.wait("state.scene.room === 13 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+		b.wait("document.getElementById('predicts-depth').toDataURL() === '" + want + "'")
+	})
+
+	t.Run("picture", func(t *testing.T) {
+		b.click("#png")
+		img, err := png.Decode(bytes.NewReader(b.downloaded("gomae.png")))
+		if err != nil || img.Bounds().Dx() < 3*448 || img.Bounds().Dy() < 3*448 {
+			t.Errorf("%v", err)
+		}
+	})
+
+	t.Run("uploads", func(t *testing.T) {
+		photo := image.NewRGBA(image.Rect(0, 0, 300, 200))
+		for i := range photo.Pix {
+			photo.Pix[i] = uint8(i * i / 997)
+		}
+		var file bytes.Buffer
+		if err := jpeg.Encode(&file, photo, nil); err != nil {
+			t.Fatal(err)
+		}
+		good, bad := filepath.Join(dir, "photo.jpg"), filepath.Join(dir, "bad.png")
+		if err := os.WriteFile(good, file.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(bad, []byte("no image"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		b.click("#own summary")
+		predicted(func() { b.send("#file-rgb", good) })
+		if b.js("return Object.keys(truth).join()") != "rgb" || strings.Contains(seen("depth"), "1") {
+			t.Error("the upload gives more than colour")
+		}
+		b.screenshot(prefix + "-upload")
+		b.send("#file-rgb", bad)
+		b.wait("!document.getElementById('alert').hidden")
+		if text := b.js("return document.getElementById('alert').innerText"); !strings.Contains(text, "neither a PNG nor a JPEG") {
+			t.Errorf("a file that is no image: %q", text)
+		}
+		b.screenshot(prefix + "-bad-upload")
+		b.click("#alert button")
+		grey := image.NewGray(image.Rect(0, 0, 8, 8))
+		grey.SetGray(1, 1, color.Gray{99})
+		file.Reset()
+		if err := png.Encode(&file, grey); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(bad, file.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		b.js("document.getElementById('file-rgb').value = ''")
+		b.send("#file-semseg", bad)
+		b.wait("!document.getElementById('alert').hidden")
+		if text := b.js("return document.getElementById('alert').innerText"); !strings.Contains(text, "class id 99") {
+			t.Errorf("a class that the model lacks: %q", text)
+		}
+		b.click("#alert button")
+		b.js("document.getElementById('file-semseg').value = ''")
+	})
+
+	t.Run("narrow and dark", func(t *testing.T) {
+		predicted(func() { b.click("#next") })
+		b.window(390, 844)
+		b.js("scrollTo(0, 0)")
+		if w := b.js("return document.documentElement.scrollWidth"); w != "390" {
+			t.Errorf("the page is %s pixels wide in a window of 390", w)
+		}
+		b.screenshot(prefix + "-phone")
+		b.js("document.querySelector('.card').scrollIntoView()")
+		b.screenshot(prefix + "-phone-board")
+		b.window(1360, 1000)
+		b.media("dark")
+		if b.js("return getComputedStyle(document.body).backgroundColor") == "rgb(246, 246, 249)" {
+			t.Error("a dark device gets a bright page")
+		}
+		b.js("scrollTo(0, 0); draw()")
+		b.screenshot(prefix + "-dark")
+		b.media("light")
+	})
+
+	if list := b.problems(); len(list) > 0 {
+		t.Errorf("the browser complains: %s", strings.Join(list, "\n"))
+	}
+	if prefix == "static" {
+		t.Log("a prediction of the static page: " + b.js("return document.getElementById('speed').textContent"))
+	}
+}
