@@ -48,7 +48,7 @@ type View struct {
 // Score says how well hidden patches are predicted.
 type Score struct {
 	Figure string  `json:"figure"` // "PSNR", "error" or "accuracy"
-	Unit   string  `json:"unit"`
+	Unit   string  `json:"unit"`   // "dB", "%" of pixels, or for an error "%" of the range
 	Value  float64 `json:"value"`
 }
 
@@ -226,7 +226,7 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 		} else {
 			lo, hi := images.Range(want, 0.01)
 			full = max(float64(hi-lo), 1e-6)
-			score = Score{Figure: "error", Unit: "% of the range"}
+			score = Score{Figure: "error", Unit: "%"}
 			value = func(mean float64) float64 { return 100 * mean }
 		}
 		for i := range off {

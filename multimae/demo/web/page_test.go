@@ -76,9 +76,10 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	// predicted does something and waits until a prediction has followed.
 	predicted := func(f func()) {
 		t.Helper()
+		b.wait("asking === 0")
 		before := b.js("return document.body.dataset.predictions")
 		f()
-		b.wait("Number(document.body.dataset.predictions) > " + before)
+		b.wait("asking === 0 && Number(document.body.dataset.predictions) > " + before)
 	}
 
 	t.Run("click and drag", func(t *testing.T) {
@@ -233,7 +234,7 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		}
 		b.click("#own summary")
 		predicted(func() { b.send("#file-rgb", good) })
-		if b.js("return Object.keys(truth).join()") != "rgb" || strings.Contains(seen("depth"), "1") {
+		if got := b.js("return Object.keys(truth).join()"); got != "rgb" || strings.Contains(seen("depth"), "1") {
 			t.Error("the upload gives more than colour")
 		}
 		b.screenshot(prefix + "-upload")

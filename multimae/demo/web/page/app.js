@@ -66,16 +66,19 @@ function request() {
 // --- asking ---------------------------------------------------------------------------------
 
 // latest runs f one call at a time; of calls that come meanwhile only the last is made.
+let asking = 0; // calls under way
 function latest(f) {
   let busy = false, again = false;
   return async function run() {
     if (busy) { again = true; return; }
     busy = true;
+    asking++;
     do {
       again = false;
       try { await f(); } catch (e) { if (e.name !== 'AbortError') complain(e); }
     } while (again);
     busy = false;
+    asking--;
   };
 }
 
@@ -221,9 +224,9 @@ function drawGaze(g, m, c) {
   gaze.weights[m].forEach((w, i) => {
     if (!state.visible[m][i]) return;
     const x = (i % info.grid) * c, y = Math.floor(i / info.grid) * c;
-    g.fillStyle = `rgba(10, 10, 30, ${0.8 - 0.8 * Math.sqrt(w / most)})`;
+    g.fillStyle = `rgba(10, 10, 30, ${0.85 - 0.85 * (w / most)})`;
     g.fillRect(x, y, c, c);
-    g.strokeStyle = `rgba(255, 140, 50, ${Math.sqrt(w / most)})`;
+    g.strokeStyle = `rgba(255, 140, 50, ${Math.max(0, 1.6 * (w / most) - 0.6)})`;
     g.lineWidth = 6;
     g.strokeRect(x + 3, y + 3, c - 6, c - 6);
   });
@@ -260,7 +263,7 @@ function draw() {
     const a = answer && answer.views[m];
     if (a) paste(m, show(v.predicts, cached(a.prediction))); else blank(v.predicts, [answer ? 'not predicted' : '…']);
     v.score.textContent = a && a.score ? `${a.score.figure} ${a.score.value.toFixed(1)} ${a.score.unit}` : '';
-    v.score.title = 'of the hidden patches';
+    v.score.title = 'of the hidden patches; an error is in per cent of the range';
     v.tabs.before.hidden = !(a && a.before);
     let third = state.third;
     if (third === 'before' && v.tabs.before.hidden) third = 'truth';
