@@ -74,7 +74,7 @@ func (f figureFlags) scenes(c *multimae.Config) (data.Dataset, error) {
 	own.Train.Data = *f.data
 	_, val, err := datasets(&own, "")
 	if err == nil && *f.data == scenesData {
-		val = scenes.New(heldScenes, 1_000_000, c.ImageSize, c.Train.Seed)
+		val = scenes.New(scenes.HeldOut, 1_000_000, c.ImageSize, c.Train.Seed)
 	}
 	return val, err
 }

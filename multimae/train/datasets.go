@@ -15,7 +15,7 @@ const ScenesData = "scenes"
 
 // Numbers of rendered scenes. No number is used for two purposes, whatever the seed.
 const (
-	pretrainScenes = 0             // and up
+	pretrainScenes = 0 // and up
 	labelledScenes = 1_100_000_000
 	labelledHeld   = 1_200_000_000
 	testScenes     = 1_300_000_000

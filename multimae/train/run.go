@@ -138,7 +138,7 @@ type run struct {
 	trainer  *Trainer
 	plan     Plan
 	data     string // Trainer.Data
-	begun    bool // by this call
+	begun    bool   // by this call
 	diverged bool
 	exported int        // step of the model folder that this call wrote; −1 if it wrote none
 	counted  []*counted // with SkipBad: Train and Val
