@@ -1,0 +1,275 @@
+package mpi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+)
+
+// ErrUnsupported is wrapped by Start's error on systems for which the package does nothing.
+var ErrUnsupported = errors.New("MPI is supported on Linux on amd64 and arm64 only, in programs that were not built with the tag nompi")
+
+// Options say how Start joins the others.
+type Options struct {
+	Lib string // path or name of the library; "" looks for one
+	// Lost is called if another rank is lost, with a *LostError, before the process is ended. It may
+	// be nil. It is called from a goroutine of its own at any time between Start and Close.
+	Lost func(error)
+}
+
+// LostError is the error of a rank that no longer answers.
+type LostError struct {
+	Rank int
+	Host string
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("rank %d on %s has not answered for %d s: it was killed, or its machine or the network is down",
+		e.Rank, e.Host, int(silence/time.Second))
+}
+
+// World is the group of all processes that a launcher started together: the ranks.
+type World struct {
+	o          Options
+	lib        *library
+	rank, size int
+	hosts      []string // of each rank
+
+	calls  chan call
+	closed chan struct{}
+	once   sync.Once
+	beat   heartbeat
+
+	// What the library reads and writes while a call is under way.
+	req, beatSend, beatRecv handle
+	flag                    int32
+	counts, displs          [2][]int32
+	recv                    []float32
+}
+
+// call is work for the thread that owns the library.
+type call struct {
+	do   func() error
+	done chan error
+}
+
+// Start opens the library, joins the other ranks and returns when all have done so. Call it once in
+// a process.
+func Start(o Options) (*World, error) {
+	w := &World{o: o, calls: make(chan call), closed: make(chan struct{})}
+	started := make(chan error)
+	go w.serve(started)
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	if err := w.introduce(); err != nil {
+		return nil, err
+	}
+	w.beat.start(w)
+	return w, nil
+}
+
+// Rank returns the number of this process, 0 ≤ Rank() < Size().
+func (w *World) Rank() int { return w.rank }
+
+// Size returns the number of processes.
+func (w *World) Size() int { return w.size }
+
+// Host returns the name of the machine that a rank runs on.
+func (w *World) Host(rank int) string { return w.hosts[rank] }
+
+// Library describes the library: the first line of what it says about itself.
+func (w *World) Library() string { return w.lib.version }
+
+// Sum replaces x by its sum over all ranks, added in the order of ranks. All ranks call it with
+// equally many values, and their calls in the same order. It returns the error of ctx when that
+// ends, or of the library; the ranks are then no longer in step, and the world can only be aborted.
+func (w *World) Sum(ctx context.Context, x []float32) error {
+	if w.size == 1 || len(x) == 0 {
+		return nil
+	}
+	return w.call(func() error {
+		if len(x) <= small {
+			return w.sumSmall(ctx, x)
+		}
+		return w.sumLarge(ctx, x)
+	})
+}
+
+// small is up to how many values a message takes no longer for having more of them: these go to all
+// ranks in one exchange instead of two.
+const small = 1 << 10
+
+// sumSmall sends all values to all ranks, and each adds them up.
+func (w *World) sumSmall(ctx context.Context, x []float32) error {
+	n := len(x)
+	all := w.buffer(n * w.size)
+	if err := w.wait(ctx, "MPI_Iallgather", w.lib.iallgather(x, all, &w.req)); err != nil {
+		return err
+	}
+	copy(x, all)
+	for r := 1; r < w.size; r++ {
+		add(x, all[r*n:][:n])
+	}
+	return nil
+}
+
+// sumLarge gives each rank a part of x from all others. It adds them up and sends the result to all.
+func (w *World) sumLarge(ctx context.Context, x []float32) error {
+	n, r := len(x), w.size
+	part := func(k int) (from, to int) { return n * k / r, n * (k + 1) / r }
+	from, to := part(w.rank)
+	mine := to - from
+	all := w.buffer(mine * r)
+	of, at := w.counts[0], w.displs[0] // of x
+	in, to0 := w.counts[1], w.displs[1]
+	for k := range r {
+		from, to := part(k)
+		of[k], at[k] = int32(to-from), int32(from)
+		in[k], to0[k] = int32(mine), int32(k*mine)
+	}
+	if err := w.wait(ctx, "MPI_Ialltoallv", w.lib.ialltoallv(x, of, at, all, in, to0, &w.req)); err != nil {
+		return err
+	}
+	sum := all[:mine]
+	for k := 1; k < r; k++ {
+		add(sum, all[k*mine:][:mine])
+	}
+	return w.wait(ctx, "MPI_Iallgatherv", w.lib.iallgatherv(sum, x, of, at, &w.req))
+}
+
+func (w *World) buffer(n int) []float32 {
+	if cap(w.recv) < n {
+		w.recv = make([]float32, n)
+	}
+	return w.recv[:n]
+}
+
+func add(dst, x []float32) {
+	for i, v := range x {
+		dst[i] += v
+	}
+}
+
+// Close waits for all ranks to call it, and leaves them. After an error of Sum, call Abort instead.
+func (w *World) Close() error {
+	err := errors.New("MPI has been left already")
+	w.once.Do(func() {
+		err = w.call(func() error {
+			err := w.beat.stop()
+			if err == nil {
+				err = w.failed("MPI_Finalize", w.lib.finalize())
+			}
+			return err
+		})
+		close(w.closed)
+	})
+	return err
+}
+
+// Abort ends all ranks, this one too, with the given exit code.
+func (w *World) Abort(code int) {
+	w.once.Do(func() {
+		// The thread may be inside of a call of the library that will never return.
+		ended := time.AfterFunc(2*time.Second, func() { os.Exit(code) })
+		defer ended.Stop()
+		w.call(func() error { return w.abort(code) })
+		os.Exit(code)
+	})
+	select {} // another goroutine is ending the process
+}
+
+// abort is Abort on the thread that owns the library.
+func (w *World) abort(code int) error {
+	w.lib.abort(code)
+	os.Exit(code)
+	return nil
+}
+
+// call lets the thread that owns the library do something.
+func (w *World) call(do func() error) error {
+	c := call{do, make(chan error, 1)}
+	select {
+	case w.calls <- c:
+		return <-c.done
+	case <-w.closed:
+		return errors.New("MPI has been left already")
+	}
+}
+
+// wait waits for the exchange that was begun in w.req with the given return code. The library moves
+// data only while it is asked. As long as it does, which takes time, the next question follows at
+// once; else there are pauses, for cores that wait are missed by those that compute.
+func (w *World) wait(ctx context.Context, what string, code int32) error {
+	if err := w.failed(what, code); err != nil {
+		return err
+	}
+	const (
+		moved = 2 * time.Microsecond // takes a question if data were moved; less than 1 µs if not
+		tries = 100                  // without data before a pause
+	)
+	for idle := 0; ; idle++ {
+		asked := time.Now()
+		done, err := w.test(&w.req)
+		if done || err != nil {
+			return err
+		}
+		if time.Since(asked) > moved {
+			idle = 0
+		}
+		if idle < tries {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("waiting for the other ranks: %w", err)
+		}
+		w.beat.tick()
+		pause(50 * time.Microsecond)
+		idle = tries - 10
+	}
+}
+
+// test reports whether an exchange has ended.
+func (w *World) test(req *handle) (bool, error) {
+	w.flag = 0
+	err := w.failed("MPI_Test", w.lib.test(req, &w.flag))
+	return w.flag != 0, err
+}
+
+// failed returns an error for a return code that is one.
+func (w *World) failed(what string, code int32) error {
+	if code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", what, w.lib.errorString(code))
+}
+
+// introduce tells all ranks where this one runs.
+func (w *World) introduce() error {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		host = "unknown"
+	}
+	const limit = 255 // a name of the domain name system has no more
+	host = host[:min(len(host), limit)]
+	x := make([]float32, limit*w.size)
+	for i := range len(host) {
+		x[w.rank*limit+i] = float32(host[i])
+	}
+	if err := w.Sum(context.Background(), x); err != nil {
+		return err
+	}
+	for r := range w.size {
+		name := []byte{}
+		for _, c := range x[r*limit:][:limit] {
+			if c != 0 {
+				name = append(name, byte(c))
+			}
+		}
+		w.hosts = append(w.hosts, string(name))
+	}
+	return nil
+}
