@@ -144,7 +144,9 @@ func (lib *library) standard(h uintptr) bool {
 
 // serve owns the library. All of its functions are called from here.
 func (w *World) serve(started chan<- error) {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	runtime.LockOSThread()
+	// A thread that began as Go's must not end here: some C libraries do not survive that.
+	defer runtime.UnlockOSThread()
 	err := w.join()
 	started <- err
 	if err != nil {
