@@ -9,6 +9,8 @@ const (
 	between = time.Second     // between two messages
 	silence = 8 * time.Second // after which a rank is lost
 	tag     = 1               // of the messages; no other messages have one
+	// lastWords is how long a launcher has to pass on what a process wrote before it ended all.
+	lastWords = 300 * time.Millisecond
 )
 
 // heartbeat sends messages to the next rank and receives those of the one before. All methods run
@@ -55,6 +57,7 @@ func (h *heartbeat) tick() {
 		if w.o.Lost != nil {
 			w.o.Lost(&LostError{before, w.hosts[before]})
 		}
+		time.Sleep(lastWords)
 		w.abort(1)
 	}
 }

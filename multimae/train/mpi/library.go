@@ -26,7 +26,8 @@ type handle uint64
 // binary interfaces.
 type library struct {
 	path    string
-	version string // the first line of what it says about itself
+	opened  uintptr // of Dlopen
+	version string  // the first line of what it says about itself
 	f       map[string]uintptr
 
 	world, float, errorsReturn uintptr
@@ -46,16 +47,21 @@ var functions = []string{
 	"MPI_Error_string", "MPI_Abort", "MPI_Finalize",
 }
 
-// names returns what libraries to try, in order. The one beside the launcher comes first: a library
-// that is not the launcher's own sees a world of one rank.
+// names returns what libraries to try, in order. Those beside the launcher come first: a library that
+// is not the launcher's own sees a world of one rank.
 func names() []string {
 	files := []string{"libmpi_abi.so.1", "libmpi.so.12", "libmpich.so.12", "libmpi.so.40"}
 	if os.Getenv("OMPI_COMM_WORLD_SIZE") != "" {
 		files = append([]string{"libmpi.so.40"}, files[:3]...)
 	}
 	var list []string
-	if run, err := exec.LookPath("mpirun"); err == nil {
-		lib := filepath.Join(filepath.Dir(filepath.Dir(run)), "lib")
+	parent, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", os.Getppid()))
+	run, _ := exec.LookPath("mpirun")
+	for _, launcher := range []string{parent, run} {
+		if launcher == "" {
+			continue
+		}
+		lib := filepath.Join(filepath.Dir(filepath.Dir(launcher)), "lib")
 		for _, f := range files {
 			if _, err := os.Stat(filepath.Join(lib, f)); err == nil {
 				list = append(list, filepath.Join(lib, f))
@@ -90,7 +96,7 @@ func open(path string) (*library, error) {
 
 // bind finds functions and constants.
 func bind(path string, h uintptr) (*library, error) {
-	lib := &library{path: path, f: map[string]uintptr{}}
+	lib := &library{path: path, opened: h, f: map[string]uintptr{}}
 	for _, name := range functions {
 		p, err := purego.Dlsym(h, name)
 		if err != nil {
@@ -251,7 +257,15 @@ func (lib *library) errorString(code int32) string {
 
 func (lib *library) abort(code int) { lib.call("MPI_Abort", lib.world, uintptr(code)) }
 
-func (lib *library) finalize() int32 { return lib.call("MPI_Finalize") }
+// finalize leaves the world, and closes the library: MPICH tells its launcher only then, and
+// otherwise at the end of a C program, that the process has not died.
+func (lib *library) finalize() int32 {
+	code := lib.call("MPI_Finalize")
+	if code == 0 {
+		purego.Dlclose(lib.opened)
+	}
+	return code
+}
 
 func pointer(h *handle) uintptr { return uintptr(unsafe.Pointer(h)) }
 

@@ -174,8 +174,9 @@ func (w *World) Close() error {
 func (w *World) Abort(code int) {
 	w.once.Do(func() {
 		// The thread may be inside of a call of the library that will never return.
-		ended := time.AfterFunc(2*time.Second, func() { os.Exit(code) })
+		ended := time.AfterFunc(lastWords+2*time.Second, func() { os.Exit(code) })
 		defer ended.Stop()
+		time.Sleep(lastWords)
 		w.call(func() error { return w.abort(code) })
 		os.Exit(code)
 	})
