@@ -34,15 +34,33 @@ func NewBalancer(n int) *Balancer {
 // Total returns Σ_t exp(−σ_t)·L_t + σ_t over the losses that are not nil. A loss of exactly 0, that
 // of a task with nothing to predict, is left out.
 func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
+	counts := func(i int) bool { return losses[i] != nil && losses[i].Data[0] != 0 }
+	return u.total(t, losses, counts, 1)
+}
+
+// PartTotal is Total for a part of a batch: what it returns for all parts adds up to that of the
+// whole. samples is how many samples of the whole each loss is the mean of: see Model.LossSamples.
+// first is set for one of the parts.
+func (u *Balancer) PartTotal(t *tensor.Tape, losses []*tensor.Tensor, samples []int, first bool) *tensor.Tensor {
+	counts := func(i int) bool { return losses[i] != nil && samples[i] > 0 }
+	share := 0.0
+	if first {
+		share = 1
+	}
+	return u.total(t, losses, counts, share)
+}
+
+// total returns the sum over the losses that count, with a share of the σ_t.
+func (u *Balancer) total(t *tensor.Tape, losses []*tensor.Tensor, counts func(i int) bool, share float64) *tensor.Tensor {
 	y := t.New(1)
 	inputs := []*tensor.Tensor{u.sigma}
 	sum := 0.0
 	for i, l := range losses {
-		if l == nil || l.Data[0] == 0 {
+		if !counts(i) {
 			continue
 		}
 		s := float64(u.sigma.Data[i])
-		sum += math.Exp(-s)*float64(l.Data[0]) + s
+		sum += math.Exp(-s)*float64(l.Data[0]) + share*s
 		inputs = append(inputs, l)
 	}
 	y.Data[0] = float32(sum)
@@ -50,12 +68,12 @@ func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor
 		t.Back(func() {
 			gs := t.Grad(u.sigma)
 			for i, l := range losses {
-				if l == nil || l.Data[0] == 0 {
+				if !counts(i) {
 					continue
 				}
 				w := math.Exp(-float64(u.sigma.Data[i]))
 				if gs != nil {
-					gs[i] += y.Grad[0] * float32(1-w*float64(l.Data[0]))
+					gs[i] += y.Grad[0] * float32(share-w*float64(l.Data[0]))
 				}
 				if g := t.Grad(l); g != nil {
 					g[0] += y.Grad[0] * float32(w)

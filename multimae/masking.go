@@ -44,7 +44,7 @@ func DrawMasks(rng *nn.RNG, size int, inputs []string, patches int, o MaskOption
 // Draw is DrawMasks into m, whose memory it reuses: a training loop then allocates nothing that
 // grows with the batch. After an error m is unchanged.
 func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions) error {
-	return m.draw(rng, size, inputs, patches, o, nil)
+	return m.draw(rng, 0, size, inputs, patches, o, nil)
 }
 
 // DrawMasks draws masks for what the batch has of the model's inputs, as training does, into masks,
@@ -64,7 +64,28 @@ func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) erro
 	if visible != 0 {
 		o.Visible = visible
 	}
-	return masks.draw(rng, b.Size, present, nh*nw, o, m.blanks(b, present))
+	return masks.draw(rng, 0, b.Size, present, nh*nw, o, m.blanks(b, present))
+}
+
+// DrawPartMasks is DrawMasks for a part of a batch, with so many samples before it. visible is the
+// least of what VisibleTokens returns for all parts.
+func (m *Model) DrawPartMasks(masks *Masks, rng *nn.RNG, b *Batch, before, visible int) error {
+	if err := m.Check(b); err != nil {
+		return err
+	}
+	nh, nw := m.Config.Grid(b.H, b.W)
+	present := m.Present(b)
+	o := m.Config.MaskOptions(present)
+	o.Visible = visible
+	return masks.draw(rng, before, b.Size, present, nh*nw, o, m.blanks(b, present))
+}
+
+// VisibleTokens returns how many tokens of each sample DrawMasks leaves visible: as many as the
+// configuration says, unless a sample has fewer that are not blank.
+func (m *Model) VisibleTokens(b *Batch) int {
+	nh, nw := m.Config.Grid(b.H, b.W)
+	present := m.Present(b)
+	return m.blanks(b, present).visible(b.Size, len(present), nh*nw, m.Config.MaskOptions(present).Visible)
 }
 
 // blanks says which tokens are not drawn, by sample, number of the modality, and patch. Nil means
@@ -92,32 +113,41 @@ func (b blanks) others(s, inputs, patches, most int) (n int) {
 	return n
 }
 
-// draw is Draw without the blank tokens.
-func (m *Masks) draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions, blank blanks) error {
+// visible returns how many tokens are visible in each sample, at most so many.
+func (b blanks) visible(size, inputs, patches, most int) int {
+	for s := range size {
+		if n := b.others(s, inputs, patches, most); n > 0 {
+			most = n
+		}
+	}
+	return most
+}
+
+// draw is Draw without the blank tokens, for samples of a batch with so many before them.
+func (m *Masks) draw(rng *nn.RNG, before, size int, inputs []string, patches int, o MaskOptions, blank blanks) error {
 	if err := checkTokens(size, inputs, patches, o.Visible, "num_encoded_tokens"); err != nil {
 		return err
 	}
 	if err := checkAlphas(o.Alphas, len(inputs)); err != nil {
 		return err
 	}
-	for b := range size {
-		if n := blank.others(b, len(inputs), patches, o.Visible); n > 0 {
-			o.Visible = n
-		}
-	}
+	o.Visible = blank.visible(size, len(inputs), patches, o.Visible)
 	m.resize(size, inputs, patches, o.Visible)
 	allowed := make([]bool, len(inputs))
 	shares := make([]float64, len(inputs))
 	counts := make([]int, len(inputs))
 	order := make([]int32, m.Tokens())
 	noise := make([]float64, 2*o.Visible+len(inputs)) // rounding adds at most ½ for each modality
-	for b := range size {
+	for b := -before; b < size; b++ {
 		drawTasks(rng, allowed, o.UniformTasks)
 		drawShares(rng, shares, o.Alphas, allowed)
-		tokenCounts(counts, shares, o.Visible)
 		for i := range noise {
 			noise[i] = rng.Float64()
 		}
+		if b < 0 { // another part's sample
+			continue
+		}
+		tokenCounts(counts, shares, o.Visible)
 		hidden := func(input, patch int) bool { return blank != nil && blank(b, input, patch) }
 		if blank.others(b, len(inputs), patches, 1) == 0 {
 			hidden = func(int, int) bool { return false }

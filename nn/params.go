@@ -183,7 +183,7 @@ func (ps *Params) SumGrads(t *tensor.Tape, replicas []*Params) float64 {
 		}
 		t.SumGrads(p.Tensor, grads)
 	}
-	return ps.gradNorm(t)
+	return ps.GradNorm(t)
 }
 
 // Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights.
@@ -219,10 +219,11 @@ func (ps *Params) mustChange(what string) {
 // Backward calls the tape's Backward and returns the Euclidean norm of all gradients together.
 func (ps *Params) Backward(t *tensor.Tape, loss *tensor.Tensor) float64 {
 	t.Backward(loss)
-	return ps.gradNorm(t)
+	return ps.GradNorm(t)
 }
 
-func (ps *Params) gradNorm(t *tensor.Tape) float64 {
+// GradNorm returns the Euclidean norm of all gradients together.
+func (ps *Params) GradNorm(t *tensor.Tape) float64 {
 	total := 0.0
 	for _, p := range ps.list {
 		total += t.GradSumSq(p.Tensor)

@@ -17,7 +17,10 @@ import (
 //
 // Streams are the same on all platforms, except that Normal and LogGamma are as exact as package
 // math and may differ in the last bit where its functions do.
-type RNG struct{ s uint64 }
+type RNG struct {
+	s             uint64
+	before, after uint64 // samples of a batch that others draw for: see Part
+}
 
 const goldenGamma = 0x9e3779b97f4a7c15 // SplitMix64's increment
 
@@ -29,7 +32,20 @@ func NewRNG(parts ...uint64) RNG {
 	for _, p := range parts {
 		h = Mix64(h+goldenGamma) ^ Mix64(p+goldenGamma)
 	}
-	return RNG{Mix64(h)}
+	return RNG{s: Mix64(h)}
+}
+
+// Part returns r for some samples of a batch, with so many others before and after them, which are
+// elsewhere. What ForSamples draws for each of these samples is the same as for the whole batch.
+func (r RNG) Part(before, after int) RNG { return RNG{r.s, uint64(before), uint64(after)} }
+
+// ForSamples calls draw, which moves the stream by n for each sample of a batch, the first sample
+// first. Before and after it, the stream is moved by as much as the samples that Part left out take.
+func (r *RNG) ForSamples(n int, draw func()) {
+	const gamma = uint64(goldenGamma)
+	r.s += gamma * r.before * uint64(n)
+	draw()
+	r.s += gamma * r.after * uint64(n)
 }
 
 // Hash returns a number for a name, such as that of a parameter: 64-bit FNV-1a, then Mix64. It will

@@ -64,6 +64,7 @@ import (
 type gradState struct {
 	tracked bool // a result that a gradient flows through
 	fresh   bool // Grad counts as zero, whatever its values are
+	read    bool // a leaf that is in Tape.firstRead
 	fused   fused
 }
 
@@ -193,6 +194,20 @@ func (t *Tape) SumGrads(x *Tensor, replicas []*Tensor) {
 	for _, r := range replicas {
 		x.fresh = x.fresh && !r.HasGrad()
 	}
+}
+
+// SetGrad replaces the gradient of x, a leaf, by g, or by zeros that HasGrad denies if g is nil.
+func (t *Tape) SetGrad(x *Tensor, g []float32) {
+	x.fresh = g == nil
+	sums := x.rowsSq(ceilDiv(len(x.Grad), sumSpan))
+	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
+		if g == nil {
+			clear(x.Grad[i:j])
+		} else {
+			copy(x.Grad[i:j], g[i:j])
+		}
+		sums[i/sumSpan] = asm.SumSq(x.Grad[i:j])
+	})
 }
 
 // sumSpan is how many values make one partial sum of squares.

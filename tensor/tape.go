@@ -17,6 +17,8 @@ type Tape struct {
 	recording bool         // a backward pass can follow
 	nodes     []node
 	zeroed    []*Tensor // leaves that ZeroGrad was called for since Backward
+	complete  func(*Tensor)
+	firstRead []leafRead // of each leaf, in order, where complete is set
 
 	values     arena[float32] // activations that the backward pass needs
 	buffers    freeList       // gradients, and activations where nothing is recorded
@@ -138,6 +140,10 @@ func (t *Tape) Record(op string, out *Tensor, inputs ...*Tensor) bool {
 		}
 		if t.recording && x.needsGrad() {
 			out.tracked = true
+			if t.complete != nil && !x.tracked && !x.read {
+				x.read = true
+				t.firstRead = append(t.firstRead, leafRead{x, len(t.nodes)})
+			}
 		}
 		if x.tracked {
 			x.fused.reads++
@@ -168,8 +174,26 @@ func (t *Tape) Backward(loss *Tensor) {
 			t.buffers.give(n.out.Grad)
 			n.out.Grad = nil
 		}
+		// Nothing that is still to come has read these leaves.
+		for k := len(t.firstRead) - 1; k >= 0 && t.firstRead[k].node == i; k-- {
+			x := t.firstRead[k].leaf
+			x.read = false
+			t.firstRead = t.firstRead[:k]
+			t.complete(x)
+		}
 	}
 	t.clearUnreached()
+}
+
+// OnComplete lets Backward call f with each leaf that the operations recorded from now on read, as
+// soon as its gradient is complete: while Backward goes on with earlier operations, the gradient may
+// be read. Leaves that nothing reads are left out. nil ends that.
+func (t *Tape) OnComplete(f func(leaf *Tensor)) { t.complete = f }
+
+// leafRead says which operation was the first to read a leaf.
+type leafRead struct {
+	leaf *Tensor
+	node int
 }
 
 // Reset takes back all memory: results of earlier operations must not be used any more.
@@ -181,6 +205,10 @@ func (t *Tape) Reset() {
 			out.Grad = nil
 		}
 	}
+	for _, r := range t.firstRead {
+		r.leaf.read = false
+	}
+	t.firstRead = t.firstRead[:0]
 	clear(t.nodes)
 	t.nodes = t.nodes[:0]
 	Scope{t: t}.Keep(nil)

@@ -58,12 +58,14 @@ func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, r
 		return last.ForwardAdd(t, h, x)
 	}
 	scale := t.Values(x.Shape[0])
-	for i := range scale {
-		scale[i] = 0
-		if !rng.Chance(b.dropPath) {
-			scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
+	rng.ForSamples(1, func() {
+		for i := range scale {
+			scale[i] = 0
+			if !rng.Chance(b.dropPath) {
+				scale[i] = float32(1 / (1 - b.dropPath)) // keeps the expectation
+			}
 		}
-	}
+	})
 	return tensor.AddScaled(t, x, last.Forward(t, h), scale)
 }
 

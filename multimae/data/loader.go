@@ -14,13 +14,16 @@ import (
 
 // LoaderConfig says what batches a Loader makes.
 type LoaderConfig struct {
-	Inputs  []multimae.Input // modalities that every sample must have
-	Size    int              // side of the batch's images in pixels, a multiple of every stride
-	Batch   int              // samples in a batch
-	Seed    uint64           // fixes order and augmentation
-	Augment Augment
-	Workers int // goroutines that make batches; less than 1 means 1. The number does not change the batches
-	Start   int // number of the first batch, for an exact resume
+	Inputs []multimae.Input // modalities that every sample must have
+	Size   int              // side of the batch's images in pixels, a multiple of every stride
+	Batch  int              // samples in a batch
+	// First and Count select samples of each batch, for a process that has a part of it: Count of
+	// them, the first of which has the place First. Count 0 means all.
+	First, Count int
+	Seed         uint64 // fixes order and augmentation
+	Augment      Augment
+	Workers      int // goroutines that make batches; less than 1 means 1. The number does not change the batches
+	Start        int // number of the first batch, for an exact resume
 	// SkipBad replaces a sample that cannot be read by the next good one of the dataset. Otherwise
 	// such a sample ends the loader with its error.
 	SkipBad bool
@@ -98,6 +101,8 @@ func (l *Loader) check() error {
 	switch {
 	case c.Batch < 1:
 		return fmt.Errorf("data: batch: got %d samples, want at least 1", c.Batch)
+	case c.First < 0 || c.Count < 0 || c.First+c.Count > c.Batch || c.Count > 0 && !c.Drop:
+		return fmt.Errorf("data: part: got %d samples from place %d, want a part of a full batch of %d", c.Count, c.First, c.Batch)
 	case c.Start < 0:
 		return fmt.Errorf("data: start: got batch %d, want 0 or more", c.Start)
 	case n < 1:
@@ -194,6 +199,10 @@ func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) error {
 	epoch := uint64(k / l.per)
 	from := k % l.per * l.c.Batch
 	to := min(from+l.c.Batch, n)
+	if l.c.Count > 0 {
+		from = min(from+l.c.First, to)
+		to = min(from+l.c.Count, to)
+	}
 	images.Reshape(b, to-from, l.c.Size, l.c.Inputs)
 	order := newPermutation(n, l.c.Seed, epoch)
 	for pos := from; pos < to; pos++ {

@@ -165,12 +165,14 @@ func dropout(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
 		return x
 	}
 	scale := t.Values(len(x.Data))
-	for i := range scale {
-		scale[i] = 0
-		if !rng.Chance(dropoutRate) {
-			scale[i] = 1 / (1 - dropoutRate) // keeps the expectation
+	rng.ForSamples(len(scale)/x.Shape[0], func() {
+		for i := range scale {
+			scale[i] = 0
+			if !rng.Chance(dropoutRate) {
+				scale[i] = 1 / (1 - dropoutRate) // keeps the expectation
+			}
 		}
-	}
+	})
 	return tensor.Mul(t, x, scale)
 }
 
