@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -225,6 +226,47 @@ func (tr *Trainer) sameConfig(config string) error {
 	}
 	return fmt.Errorf("%w: %s was %s and is now %s; put it back, or start another run. Only %s may change",
 		ErrOtherConfig, key, old, now, strings.Join(free, ", "))
+}
+
+// checksum returns the CRC-32C of bytes.
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// checksum returns that of the state, which all ranks must have the same of.
+func (tr *Trainer) checksum() (sum uint32) {
+	b := make([]byte, 0, 1<<16)
+	for _, x := range tr.tensors() {
+		v := x.Data.([]float32)
+		for len(v) > 0 {
+			b = b[:0]
+			n := min(len(v), cap(b)/4)
+			for _, f := range v[:n] {
+				b = binary.LittleEndian.AppendUint32(b, math.Float32bits(f))
+			}
+			sum = crc32.Update(sum, castagnoli, b)
+			v = v[n:]
+		}
+	}
+	return sum
+}
+
+// broadcast gives all ranks the state of rank 0.
+func (tr *Trainer) broadcast() error {
+	g := tr.group
+	numbers := []*int{&tr.step, &tr.opt.Steps}
+	for i := range tr.opt.Updates {
+		numbers = append(numbers, &tr.opt.Updates[i])
+	}
+	if err := g.broadcastInts(numbers...); err != nil || g == nil {
+		return err
+	}
+	for _, x := range tr.tensors() {
+		if err := g.broadcast(x.Data.([]float32)); err != nil {
+			return err
+		}
+	}
+	tr.Objective.Backbone().PositionsChanged()
+	tr.lanes = nil
+	return nil
 }
 
 // verify compares the bytes of a checkpoint with its checksum.

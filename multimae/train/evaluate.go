@@ -56,6 +56,8 @@ type EvaluateOptions struct {
 	Samples int    // to use at most, spread over the dataset
 	Seed    uint64 // of the masks
 	SkipBad bool   // leave out samples that cannot be read
+
+	group *group // whose ranks share the samples of Evaluate out
 }
 
 // NewTrivial learns from samples of ds, in the format of a model's inputs. workers goroutines read
@@ -139,7 +141,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 	c := m.Config
 	t := tensor.NewInference(pool)
 	own, base := make([]tally, len(c.Outputs)), make([]tally, len(c.Outputs))
-	n, err := batches(ctx, ds, o.Samples, pool.Workers(), o.SkipBad, func(from int, samples []*data.Sample) error {
+	n, err := o.group.batches(ctx, ds, o.Samples, pool.Workers(), o.SkipBad, func(from int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
 			return err
@@ -165,6 +167,9 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 		return score(t, m, preds, b, masks, base)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := sumTallies(o.group, own, base); err != nil {
 		return nil, err
 	}
 	e := &Evaluation{Samples: n}
@@ -206,6 +211,26 @@ func figure(c *multimae.Config, o *multimae.Output) string {
 type tally struct {
 	loss, samples float64 // over samples with hidden patches
 	sum, count    float64 // of the figure, over masked values
+}
+
+// sumTallies adds up those of all ranks.
+func sumTallies(g *group, lists ...[]tally) error {
+	var x []float64
+	for _, list := range lists {
+		for _, y := range list {
+			x = append(x, y.loss, y.samples, y.sum, y.count)
+		}
+	}
+	if err := g.sumFloats(x); err != nil {
+		return err
+	}
+	for _, list := range lists {
+		for i := range list {
+			list[i] = tally{x[0], x[1], x[2], x[3]}
+			x = x[4:]
+		}
+	}
+	return nil
 }
 
 func (y *tally) value(figure string) float64 {

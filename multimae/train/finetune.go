@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"math"
@@ -23,6 +24,7 @@ type Finetuning struct {
 
 	lanes, laneSamples int
 	current            *labelledBatch // shared by replicas
+	group              *group         // nil if this process trains alone
 }
 
 // labelledBatch is the batch of a step.
@@ -104,6 +106,14 @@ func (f *Finetuning) scales(p *nn.Param) (lr, decay float64) {
 	return lr, decay
 }
 
+func (f *Finetuning) join(g *group) error {
+	if c := &f.Model.Config.Train; g != nil && (c.Mixup > 0 || c.CutMix > 0) {
+		return errors.New("train.mixup, train.cutmix: several ranks cannot blend images, because each has only a part of a batch; leave both out")
+	}
+	f.group = g
+	return nil
+}
+
 // Begin takes a batch that has inputs and targets.
 func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
 	c, now := f.Model.Config, f.current
@@ -115,6 +125,9 @@ func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
 		}
 	}
 	now.pixels = c.LossPixels(now.targets)
+	if err := f.group.sumInts(now.pixels); err != nil {
+		return err
+	}
 	rng := nn.NewRNG(c.Train.Seed, streamBlend, uint64(step))
 	if now.blended = blend(now.inputs, &c.Train, &rng); now.blended != nil {
 		now.others = now.blended.partners(now.targets, b.Size)
@@ -126,8 +139,11 @@ func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
 func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor, losses []*tensor.Tensor, err error) {
 	m, now := f.Model, f.current
 	b, targets, size := now.inputs, now.targets, now.inputs.Size
-	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(from))
 	part := from > 0 || to < size
+	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(f.group.place(from)))
+	if g := f.group; g != nil && !part {
+		drop = nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), 0).Part(g.first, g.of-g.first-size)
+	}
 	if part {
 		b, targets = b.Slice(from, to), targets.Slice(from, to, size)
 	}
@@ -154,7 +170,7 @@ func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor,
 
 // Replica shares the model's values and the batch.
 func (f *Finetuning) Replica() Objective {
-	return &Finetuning{Model: f.Model.Replica(), current: f.current, lanes: f.lanes, laneSamples: f.laneSamples}
+	return &Finetuning{Model: f.Model.Replica(), current: f.current, lanes: f.lanes, laneSamples: f.laneSamples, group: f.group}
 }
 
 // few returns so many samples that are spread over ds, or all for 0.

@@ -47,20 +47,34 @@ func (tr *Trainer) makeLanes(plan *Plan) {
 	}
 }
 
+// ownLanes returns the lanes that this process computes, and between which samples of its part of the
+// batch, of so many, each is. A rank of a group has some of the lanes of the whole batch.
+func (tr *Trainer) ownLanes(size int) (lanes []*lane, bounds []int) {
+	n, batch, first, last := len(tr.lanes), size, 0, len(tr.lanes)
+	if g := tr.group; g != nil {
+		rank, ranks := g.ranks.Rank(), g.ranks.Size()
+		batch, first, last = g.of, n*rank/ranks, n*(rank+1)/ranks
+	}
+	for i := first; i <= last; i++ {
+		bounds = append(bounds, batch*i/n-batch*first/n)
+	}
+	return tr.lanes[:last-first], bounds
+}
+
 // sharedByLanes goes forward and back with the whole batch, some samples on each worker.
 func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	params, t, plan := tr.Objective.Backbone().Params, tr.tape, tr.Objective.Plan()
+	lanes, bounds := tr.ownLanes(b.Size)
 	params.PackForStep(t)
-	t.Parallel(len(tr.lanes), func(_, i int) {
-		n := len(tr.lanes)
+	t.Parallel(len(lanes), func(_, i int) {
 		tape := <-tr.laneTapes // a lane leaves nothing on it
-		tr.lanes[i].pass(tape, b.Size*i/n, b.Size*(i+1)/n, plan.LaneSamples)
+		lanes[i].pass(tape, bounds[i], bounds[i+1], plan.LaneSamples)
 		tr.laneTapes <- tape
 	})
 	params.EndStep()
 	g.losses = make([]float64, len(plan.Outputs))
 	var others []*nn.Params
-	for i, l := range tr.lanes {
+	for i, l := range lanes {
 		if l.err != nil {
 			return g, l.err
 		}
@@ -71,6 +85,11 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 		if i > 0 {
 			others = append(others, l.objective.Backbone().Params)
 		}
+	}
+	if tr.group != nil {
+		tr.exchange.begin()
+		params.SumGrads(t, others)
+		return g, tr.sumOverRanks(b, &g)
 	}
 	if !finite(g.loss) {
 		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))

@@ -27,6 +27,8 @@ type Objective interface {
 	// process may use.
 	CheckMemory(workers int) error
 
+	// join makes the batches of Begin parts of those of a group, whose ranks call Begin together.
+	join(g *group) error
 	// Begin takes a batch for step number step, counted from 0, and draws what is random about it.
 	Begin(b *multimae.Batch, step int) error
 	// Losses goes forward with the samples from..to of that batch. It returns the number to

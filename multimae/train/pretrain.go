@@ -21,6 +21,7 @@ type Pretraining struct {
 	balancer *multimae.Balancer // nil for the plain sum
 	current  *maskedBatch       // shared by replicas
 	trivial  *Trivial           // of the training data; nil until the first validation
+	group    *group             // nil if this process trains alone
 }
 
 // maskedBatch is the batch of a step.
@@ -70,12 +71,17 @@ func (p *Pretraining) Plan() Plan {
 	return plan
 }
 
+func (p *Pretraining) join(g *group) error {
+	p.group = g
+	return nil
+}
+
 // Begin draws the masks of a step.
 func (p *Pretraining) Begin(b *multimae.Batch, step int) error {
 	m, now := p.Model, p.current
 	c := m.Config
 	draw := nn.NewRNG(c.Train.Seed, streamMasks, uint64(step))
-	if err := m.DrawMasks(&now.masks, &draw, b, 0); err != nil {
+	if err := p.drawMasks(&draw, b); err != nil {
 		return err
 	}
 	present := m.Present(b)
@@ -83,10 +89,25 @@ func (p *Pretraining) Begin(b *multimae.Batch, step int) error {
 		return fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
 	}
 	now.step, now.batch, now.samples = step, b, nil
-	if lanes, _ := c.Lanes(); lanes > 0 {
+	if lanes, _ := c.Lanes(); lanes > 0 || p.group != nil {
 		now.samples = m.LossSamples(b, &now.masks)
 	}
-	return nil
+	return p.group.sumInts(now.samples)
+}
+
+// drawMasks draws those of the whole batch that the samples of b have.
+func (p *Pretraining) drawMasks(draw *nn.RNG, b *multimae.Batch) error {
+	if p.group == nil {
+		return p.Model.DrawMasks(&p.current.masks, draw, b, 0)
+	}
+	if err := p.Model.Check(b); err != nil {
+		return err
+	}
+	visible, err := p.group.least(p.Model.VisibleTokens(b))
+	if err != nil {
+		return err
+	}
+	return p.Model.DrawPartMasks(&p.current.masks, draw, b, p.group.first, visible)
 }
 
 // Losses returns those of multimae.Model.Losses, and their weighted sum.
@@ -95,8 +116,10 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	b, masks, samples := now.batch, &now.masks, []int(nil)
 	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step))
 	if from > 0 || to < b.Size {
-		drop = nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(from))
+		drop = nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(p.group.place(from)))
 		b, masks, samples = b.Slice(from, to), masks.Slice(from, to), now.samples
+	} else if g := p.group; g != nil {
+		drop, samples = drop.Part(g.first, g.of-g.first-b.Size), now.samples
 	}
 	preds, err := m.Forward(t, b, masks, &drop)
 	if err != nil {
@@ -104,6 +127,9 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	}
 	if losses, err = m.PartLosses(t, preds, b, masks, samples); err != nil {
 		return nil, nil, err
+	}
+	if p.balancer != nil && p.group != nil {
+		return p.balancer.PartTotal(t, losses, samples, p.group.lead()), losses, nil
 	}
 	if p.balancer != nil {
 		return p.balancer.Total(t, losses), losses, nil
@@ -113,7 +139,7 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 
 // Replica shares the model's values and the batch. Learned weights of losses are not supported.
 func (p *Pretraining) Replica() Objective {
-	return &Pretraining{Model: p.Model.Replica(), current: p.current}
+	return &Pretraining{Model: p.Model.Replica(), current: p.current, group: p.group}
 }
 
 // The numbers of samples that validations use, and that the trivial predictors learn from.
@@ -131,7 +157,7 @@ func (p *Pretraining) Evaluate(ctx context.Context, train, val data.Dataset, ski
 			return nil, err
 		}
 	}
-	o.Samples = valSamples
+	o.Samples, o.group = valSamples, p.group
 	return Evaluate(ctx, p.Model, val, p.trivial, o, pool)
 }
 

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/gomae/gomae/internal/machine"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/tensor"
@@ -29,6 +33,12 @@ type Options struct {
 	Workers    int    // goroutines that compute; 0 means GOMAXPROCS. The number does not change the results
 	SkipBad    bool   // leave out samples that cannot be read
 	Keep       int    // checkpoints to keep; 0 means 2: the last, and one before it in case that is damaged
+	// Ranks are processes that take part in the run, each of which calls Run with the same options;
+	// nil means that this one trains alone. Only rank 0 reads and writes Dir. An error that all ranks
+	// have is a *RankError, a *DivergedError or wraps ErrDiffer; after another one the ranks are out
+	// of step, and must be ended.
+	Ranks Ranks
+	Build string // of the program, which must be the same on all ranks
 	// OnDamaged is called before OnStart for each damaged file that Resume does without, with the
 	// error that names it and the step that the run goes on from.
 	OnDamaged func(err error, step int)
@@ -103,7 +113,15 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Keep == 0 {
 		o.Keep = 2
 	}
-	r := &run{Options: o, folder: folder{dir: o.Dir, keep: o.Keep, saved: -1}, exported: -1}
+	outer := ctx
+	group := newGroup(ctx, o.Ranks)
+	if group != nil { // the end of ctx is for all ranks to agree on
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		group.cancel, group.outer = cancel, outer
+	}
+	r := &run{Options: o, group: group, folder: folder{dir: o.Dir, keep: o.Keep, saved: -1}, exported: -1}
 	r.pool = tensor.NewPool(o.Workers)
 	defer r.pool.Close()
 	r.data = data.Fingerprint(o.Train, o.Val)
@@ -111,9 +129,15 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		r.counted = []*counted{{Dataset: o.Train}, {Dataset: o.Val}}
 		r.Train, r.Val = r.counted[0], r.counted[1]
 	}
-	r.Train, r.Val = interruptible{r.Train, ctx}, interruptible{r.Val, ctx}
+	r.Train, r.Val = interruptible{r.Train, outer}, interruptible{r.Val, outer}
 	defer func() { r.folder.release(r.nothingDone()) }()
-	if err := r.open(); err != nil {
+	if err := r.sameEverywhere(); err != nil {
+		return nil, err
+	}
+	if err := r.group.agree(r.open()); err != nil {
+		return nil, err
+	}
+	if err := r.follow(); err != nil {
 		return nil, err
 	}
 	r.result.Resumed = r.trainer.Steps()
@@ -121,23 +145,30 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, r.stop(err)
 	}
 	r.result.Steps = r.trainer.Steps()
+	skipped := make([]int, 1)
 	for _, c := range r.counted {
 		n, first := c.skipped()
-		if r.result.SkippedData += n; r.result.FirstSkipped == nil {
+		if skipped[0] += n; r.result.FirstSkipped == nil {
 			r.result.FirstSkipped = first
 		}
 	}
+	if err := r.group.sumInts(skipped); err != nil {
+		return nil, r.stop(err)
+	}
+	r.result.SkippedData = skipped[0]
 	return &r.result, nil
 }
 
 // run is a Run in progress.
 type run struct {
 	Options
+	group    *group // nil if this process trains alone
 	folder   folder
 	pool     *tensor.Pool
 	trainer  *Trainer
 	plan     Plan
 	data     string // Trainer.Data
+	count    int    // samples of a batch that this rank takes
 	begun    bool   // by this call
 	diverged bool
 	exported int        // step of the model folder that this call wrote; −1 if it wrote none
@@ -147,12 +178,15 @@ type run struct {
 
 // open prepares the trainer and the folder.
 func (r *run) open() error {
-	if r.Resume {
+	lead := r.group.lead() // the other ranks leave the folder alone
+	if lead && r.Resume {
 		if err := r.folder.inhabited(); err != nil {
 			return err
 		}
-	} else if err := r.folder.vacant(); err != nil {
-		return err
+	} else if lead {
+		if err := r.folder.vacant(); err != nil {
+			return err
+		}
 	}
 	// What cannot work is refused before anything is written.
 	if r.Keep < 1 {
@@ -170,6 +204,9 @@ func (r *run) open() error {
 		return err
 	}
 	r.trainer.Data = r.data
+	if _, r.count, err = r.trainer.join(r.group); err != nil || !lead {
+		return err
+	}
 	if err := r.folder.claim(); err != nil {
 		return err
 	}
@@ -247,12 +284,75 @@ func (r *run) nothingDone() bool {
 	return r.begun && r.folder.saved < 0 && (r.diverged || r.trainer.Steps() == 0)
 }
 
+// sameEverywhere returns an error unless all ranks are about to do the same.
+func (r *run) sameEverywhere() error {
+	if r.group == nil {
+		return nil
+	}
+	level, _, _ := machine.SIMD()
+	return r.group.same([]property{
+		{"configuration", string(r.Objective.JSON()), "start all with the same settings"},
+		{"treatment of bad samples", fmt.Sprintf("skipping %v", r.SkipBad), "start all with the same settings"},
+		{"build of gomae", r.Build, "copy one program to all hosts"},
+		{"SIMD level", level, "set GOMAE_SIMD to the lowest of them everywhere"},
+		{"data to train on", fingerprint(r.Train), "give all hosts the same files"},
+		{"data to validate with", fingerprint(r.Val), "give all hosts the same files"},
+	}, func(a, b string) string {
+		key, was, is := strictjson.Difference([]byte(a), []byte(b))
+		return fmt.Sprintf("%s %s, and rank 0 has %s", key, is, was)
+	})
+}
+
+// fingerprint describes a dataset by its size and a few samples.
+func fingerprint(ds data.Dataset) string {
+	var b []byte
+	for _, i := range spread(4, ds.Len()) {
+		s, err := ds.Sample(i)
+		if err != nil {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(s.Maps)) {
+			b = fmt.Appendf(b, "%s %v", name, *s.Maps[name])
+		}
+	}
+	return fmt.Sprintf("%d samples, checksum %08x", ds.Len(), checksum(b))
+}
+
+// follow gives the other ranks the state that rank 0 has read or made.
+func (r *run) follow() error {
+	if r.group == nil {
+		return nil
+	}
+	if !r.group.lead() {
+		r.folder.metrics = &metricsLog{evaluated: -1}
+	}
+	if err := r.group.broadcastInts(&r.folder.saved, &r.folder.metrics.evaluated); err != nil {
+		return err
+	}
+	return r.trainer.broadcast()
+}
+
+// agree is that of the group. If a rank was interrupted, it ends the context of the run on all.
+func (r *run) agree(err error) error {
+	if r.group == nil {
+		return err
+	}
+	if err == nil {
+		err = r.group.outer.Err()
+	}
+	err = r.group.agree(err)
+	if errors.Is(err, context.Canceled) {
+		r.group.cancel()
+	}
+	return err
+}
+
 // train does all steps that are left, and what follows the last one.
 func (r *run) train(ctx context.Context) error {
 	if err := r.steps(ctx); err != nil {
 		return err
 	}
-	if err := r.save(); err != nil {
+	if err := r.saveTogether(); err != nil {
 		return err
 	}
 	if r.trainer.Steps() < r.plan.Recipe.Steps {
@@ -261,7 +361,10 @@ func (r *run) train(ctx context.Context) error {
 	}
 	e, err := r.evaluate(ctx)
 	if err == nil {
-		err = r.pictures()
+		if r.group.lead() {
+			err = r.pictures()
+		}
+		err = r.agree(err)
 	}
 	switch {
 	case err == nil:
@@ -286,6 +389,7 @@ func (r *run) steps(ctx context.Context) error {
 	loader := data.NewLoader(ctx, r.Train, data.LoaderConfig{
 		Inputs: r.plan.Inputs, Size: r.plan.Size, Batch: c.Batch, Seed: c.Seed, Augment: r.plan.Augment,
 		Workers: r.pool.Workers(), Start: r.trainer.Steps(), SkipBad: r.SkipBad, Shuffle: true, Drop: true,
+		First: r.group.place(0), Count: r.count,
 	})
 	defer loader.Close()
 	since, images, wait := time.Now(), 0, 0.0
@@ -298,7 +402,7 @@ func (r *run) steps(ctx context.Context) error {
 		asked := time.Now()
 		since = since.Add(asked.Sub(pause))
 		b, err := loader.Next()
-		if ctx.Err() != nil {
+		if err = r.agree(err); ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
@@ -307,7 +411,7 @@ func (r *run) steps(ctx context.Context) error {
 		waited := time.Since(asked).Seconds()
 		wait += waited
 		r.result.DataWait += waited
-		images += b.Size
+		images += c.Batch
 		x, err := r.trainer.Step(b)
 		loader.Release(b) // and b is the loader's again
 		if err != nil {
@@ -337,7 +441,7 @@ func (r *run) between(ctx context.Context) error {
 		return nil
 	}
 	if c.SaveEvery > 0 && step%c.SaveEvery == 0 && r.folder.saved != step {
-		if err := r.save(); err != nil {
+		if err := r.saveTogether(); err != nil {
 			return err
 		}
 	}
@@ -351,16 +455,38 @@ func (r *run) between(ctx context.Context) error {
 
 // log writes a line of metrics.
 func (r *run) log(line []field) error {
+	if !r.group.lead() {
+		return nil
+	}
 	if err := r.folder.metrics.log(line); err != nil {
 		return r.folder.refuse("%w", err)
 	}
 	return nil
 }
 
+// saveTogether is save for all ranks, if they have the same to save.
+func (r *run) saveTogether() error {
+	if r.group == nil {
+		return r.save()
+	}
+	state := property{
+		name: "parameters", value: fmt.Sprintf("the checksum %08x", r.trainer.checksum()),
+		remedy: "a memory or a processor may be faulty; go on from the last checkpoint, with one kind of processor",
+	}
+	if err := r.group.same([]property{state}, nil); err != nil {
+		return err
+	}
+	return r.group.agree(r.save())
+}
+
 // save writes the checkpoint, from which the run can go on, and then the model folder for others to
 // read.
 func (r *run) save() error {
 	step := r.trainer.Steps()
+	if !r.group.lead() {
+		r.folder.saved = step
+		return nil
+	}
 	if r.folder.saved != step {
 		// An update may overflow although its gradient did not.
 		if bad := r.trainer.firstBad(); bad != "" {
@@ -406,7 +532,7 @@ func (r *run) saveBest(e *Evaluation) error {
 // the numbers are lost.
 func (r *run) stop(err error) error {
 	r.diverged = errors.As(err, new(*DivergedError))
-	if !r.diverged && !errors.As(err, new(*FolderError)) {
+	if !r.diverged && !errors.As(err, new(*FolderError)) && !errors.Is(err, ErrDiffer) {
 		if r.trainer.Steps() == 0 {
 			return err
 		}

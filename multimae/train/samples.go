@@ -115,9 +115,37 @@ func read(ctx context.Context, ds data.Dataset, indices []int, workers int) ([]*
 // otherwise the first of them is the error. It returns how many samples f got, and an error if
 // there were none.
 func batches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
+	return (*group)(nil).batches(ctx, ds, n, workers, skipBad, f)
+}
+
+// batches is the function of that name, with each batch on one of the ranks. All get the number of
+// samples of all, and the same error.
+func (g *group) batches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
+	got, err := g.ownBatches(ctx, ds, n, workers, skipBad, f)
+	if errors.Is(err, errNone) && g != nil {
+		err = nil // the other ranks may have some
+	}
+	if err = g.agree(err); err != nil || g == nil {
+		return got, err
+	}
+	sum := []int{got}
+	if err = g.sumInts(sum); err == nil && sum[0] == 0 {
+		err = fmt.Errorf("evaluate: %w", errNone)
+	}
+	return sum[0], err
+}
+
+// errNone is the error of a dataset no sample of which can be used.
+var errNone = errors.New("no sample can be used")
+
+// ownBatches does those of this rank.
+func (g *group) ownBatches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
 	indices, got := spread(n, ds.Len()), 0
 	none := errors.New("the dataset is empty")
 	for from := 0; from < len(indices); from += evalBatch {
+		if g != nil && from/evalBatch%g.ranks.Size() != g.ranks.Rank() {
+			continue
+		}
 		samples, errs := read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers)
 		if err := ctx.Err(); err != nil {
 			return got, err
@@ -142,7 +170,7 @@ func batches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool,
 		got += len(good)
 	}
 	if got == 0 {
-		return 0, fmt.Errorf("evaluate: none of %d samples can be used: %w", len(indices), none)
+		return 0, fmt.Errorf("evaluate: %w, of %d: %w", errNone, len(indices), none)
 	}
 	return got, nil
 }

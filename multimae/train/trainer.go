@@ -1,6 +1,7 @@
 package train
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -25,6 +26,8 @@ type Trainer struct {
 	schedule  nn.Schedule
 	tape      *tensor.Tape
 	average   *average          // nil without Plan.EMA
+	group     *group            // nil if this process trains alone
+	exchange  *exchange         // of the group
 	lanes     []*lane           // none for models whose operations are shared out
 	laneTapes chan *tensor.Tape // idle
 }
@@ -69,6 +72,22 @@ func NewTrainer(o Objective, pool *tensor.Pool) (*Trainer, error) {
 	return tr, nil
 }
 
+// Join makes the trainer one of several that take every step together, with equal parameters and the
+// same configuration. Step then takes a part of the batch: it returns the place of the first sample
+// that is this rank's, and how many are. Call it once, before the first step.
+func (tr *Trainer) Join(ctx context.Context, ranks Ranks) (first, count int, err error) {
+	return tr.join(newGroup(ctx, ranks))
+}
+
+func (tr *Trainer) join(g *group) (first, count int, err error) {
+	plan := tr.Objective.Plan()
+	if first, count, err = g.share(&plan); err != nil || g == nil {
+		return first, count, err
+	}
+	tr.group, tr.exchange = g, newExchange(g, tr.params())
+	return first, count, tr.Objective.join(g)
+}
+
 // params returns all that is trained: the model's parameters first.
 func (tr *Trainer) params() []*nn.Params {
 	sets := []*nn.Params{tr.Objective.Backbone().Params}
@@ -101,7 +120,7 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	}
 	var pass gradients
 	var err error
-	if tr.makeLanes(&plan); len(tr.lanes) > 0 && b.Size >= len(tr.lanes) {
+	if tr.makeLanes(&plan); len(tr.lanes) > 0 && (tr.group != nil || b.Size >= len(tr.lanes)) {
 		pass, err = tr.sharedByLanes(b)
 	} else {
 		pass, err = tr.sharedByOperations(b)
@@ -135,6 +154,10 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 	for _, ps := range tr.params() {
 		ps.ZeroGrad(tr.tape)
 	}
+	if tr.exchange != nil {
+		tr.exchange.begin()
+		tr.tape.OnComplete(tr.exchange.complete)
+	}
 	total, losses, err := tr.Objective.Losses(tr.tape, 0, b.Size)
 	if err != nil {
 		return g, err
@@ -147,6 +170,10 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 		}
 		g.losses = append(g.losses, v)
 	}
+	if tr.group != nil {
+		tr.tape.Backward(total)
+		return g, tr.sumOverRanks(b, &g)
+	}
 	if !finite(g.loss) {
 		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
 	}
@@ -156,11 +183,56 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 	return g, nil
 }
 
+// sumOverRanks makes the gradients and losses of this rank those of all.
+func (tr *Trainer) sumOverRanks(b *multimae.Batch, g *gradients) error {
+	if err := tr.exchange.end(tr.tape); err != nil {
+		return err
+	}
+	sums := append([]float64{g.loss}, g.losses...)
+	if err := tr.group.sumFloats(sums); err != nil {
+		return err
+	}
+	own := g.loss
+	g.loss, g.losses = sums[0], sums[1:]
+	g.norm = tr.Objective.Backbone().Params.GradNorm(tr.tape)
+	what := ""
+	switch {
+	case !finite(g.loss):
+		what = fmt.Sprintf("the loss is %g", g.loss)
+	case !finite(g.norm):
+		what = fmt.Sprintf("the norm of the gradient is %g", g.norm)
+	default:
+		return nil
+	}
+	return tr.divergedTogether(b, what, finite(own))
+}
+
+// divergedTogether is diverged for a group: it takes the finding of the first rank whose own loss went
+// bad, or else of rank 0.
+func (tr *Trainer) divergedTogether(b *multimae.Batch, what string, innocent bool) error {
+	err := tr.diverged(b, what)
+	var own []byte
+	if !innocent {
+		own = []byte(err.First)
+	}
+	all, e := tr.group.gather(own)
+	if e != nil {
+		return e
+	}
+	for _, first := range all {
+		if len(first) > 0 {
+			err.First = string(first)
+			break
+		}
+	}
+	return err
+}
+
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 // diverged looks for the first bad tensor in the order in which a step computes: parameters, batch,
 // results, gradients.
-func (tr *Trainer) diverged(b *multimae.Batch, what string) error {
+func (tr *Trainer) diverged(b *multimae.Batch, what string) *DivergedError {
 	first := ""
 	look := func(find func() string) {
 		if first == "" {

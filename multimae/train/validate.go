@@ -17,22 +17,24 @@ const pictureSamples = 4
 // model is complete.
 func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
 	var e *Evaluation
-	if err := r.trainer.average.during(func() (err error) {
+	err := r.trainer.average.during(func() (err error) {
 		e, err = r.Objective.Evaluate(ctx, r.Train, r.Val, r.SkipBad, r.pool)
 		return err
-	}); err != nil {
+	})
+	if err = r.agree(err); err != nil {
 		return nil, err
 	}
-	if err := r.saveBest(e); err != nil {
-		return nil, err
+	if r.group.lead() {
+		err = r.saveBest(e)
 	}
 	step := r.trainer.Steps()
-	if r.folder.metrics.evaluated != step {
-		if err := r.log(evaluationLine(step, e)); err != nil {
-			return nil, err
-		}
-		r.folder.metrics.evaluated = step
+	if err == nil && r.folder.metrics.evaluated != step {
+		err = r.log(evaluationLine(step, e))
 	}
+	if err = r.agree(err); err != nil {
+		return nil, err
+	}
+	r.folder.metrics.evaluated = step
 	if r.OnEvaluate != nil {
 		r.OnEvaluate(step, e)
 	}
