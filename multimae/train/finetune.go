@@ -141,7 +141,7 @@ func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor,
 	b, targets, size := now.inputs, now.targets, now.inputs.Size
 	part := from > 0 || to < size
 	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(f.group.place(from)))
-	if g := f.group; g != nil && !part {
+	if g := f.group; g != nil && f.lanes == 0 {
 		drop = nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), 0).Part(g.first, g.of-g.first-size)
 	}
 	if part {

@@ -115,7 +115,8 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	m, now := p.Model, p.current
 	b, masks, samples := now.batch, &now.masks, []int(nil)
 	drop := nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step))
-	if from > 0 || to < b.Size {
+	lanes, _ := m.Config.Lanes()
+	if from > 0 || to < b.Size || p.group != nil && lanes > 0 {
 		drop = nn.NewRNG(m.Config.Train.Seed, streamDrop, uint64(now.step), uint64(p.group.place(from)))
 		b, masks, samples = b.Slice(from, to), masks.Slice(from, to), now.samples
 	} else if g := p.group; g != nil {

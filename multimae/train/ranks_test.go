@@ -1,0 +1,416 @@
+package train
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+)
+
+// meeting is where ranks in one process sum.
+type meeting struct {
+	mu    sync.Mutex
+	parts [][]float32
+	came  int
+	round chan struct{} // closed when all have come
+	gone  chan struct{} // closed when a rank has gone for good
+}
+
+// memoryRanks are ranks in one process.
+type memoryRanks struct {
+	rank int
+	at   *meeting
+}
+
+func newRanks(n int) []*memoryRanks {
+	at := &meeting{parts: make([][]float32, n), round: make(chan struct{}), gone: make(chan struct{})}
+	var list []*memoryRanks
+	for r := range n {
+		list = append(list, &memoryRanks{r, at})
+	}
+	return list
+}
+
+func (m *memoryRanks) Rank() int { return m.rank }
+func (m *memoryRanks) Size() int { return len(m.at.parts) }
+
+func (m *memoryRanks) Sum(ctx context.Context, x []float32) error {
+	at := m.at
+	at.mu.Lock()
+	at.parts[m.rank] = x
+	at.came++
+	round := at.round
+	if at.came == len(at.parts) {
+		sum := make([]float32, len(x))
+		for _, p := range at.parts {
+			if len(p) != len(x) {
+				panic(fmt.Sprintf("ranks sum %d and %d values", len(p), len(x)))
+			}
+			for i, v := range p {
+				sum[i] += v
+			}
+		}
+		for _, p := range at.parts {
+			copy(p, sum)
+		}
+		at.came, at.round = 0, make(chan struct{})
+		close(round)
+	}
+	at.mu.Unlock()
+	select {
+	case <-round:
+		return nil
+	case <-at.gone:
+		return errors.New("a rank has gone")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// together runs f for n ranks, each in a goroutine, and returns what each returned.
+func together(n int, f func(ranks Ranks) (*Result, error)) ([]*Result, []error) {
+	results, errs := make([]*Result, n), make([]error, n)
+	var wg sync.WaitGroup
+	var gone sync.Once
+	for r, ranks := range newRanks(n) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			results[r], errs[r] = f(ranks)
+			if errs[r] != nil && !errors.As(errs[r], new(*RankError)) {
+				gone.Do(func() { close(ranks.at.gone) })
+			}
+		}()
+	}
+	wg.Wait()
+	return results, errs
+}
+
+// trained runs the options on n ranks in one folder.
+func trained(t *testing.T, n int, o func(rank int) runOptions) {
+	t.Helper()
+	_, errs := together(n, func(ranks Ranks) (*Result, error) {
+		own := o(ranks.Rank())
+		own.Ranks = ranks
+		return pretrain(context.Background(), own)
+	})
+	for r, err := range errs {
+		if err != nil {
+			t.Fatalf("rank %d: %v", r, err)
+		}
+	}
+}
+
+// metricLines returns the lines of metrics.
+func metricLines(t *testing.T, dir string) (lines []map[string]float64) {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, MetricsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		line, values := map[string]float64{}, map[string]any{}
+		if err := json.Unmarshal(s.Bytes(), &values); err != nil {
+			t.Fatal(err)
+		}
+		for key, v := range values {
+			switch v := v.(type) {
+			case float64:
+				line[key] = v
+			case bool: // only true is written
+				line[key] = 1
+			}
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// sameMetrics wants the lines of two runs to differ by no more than the order of sums makes them.
+func sameMetrics(t *testing.T, got, want []map[string]float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("got %d lines of metrics, want %d", len(got), len(want))
+	}
+	worst := 0.0
+	for i, w := range want {
+		for key, v := range w {
+			if key == "images_per_s" || key == "data_wait_s" {
+				continue
+			}
+			g, ok := got[i][key]
+			if !ok {
+				t.Errorf("line %d has no %s", i, key)
+			}
+			// A sum of about 10^4 numbers, with 2^-24 for each rounding, and a step of Adam that
+			// makes more of it where gradients are small.
+			worst = max(worst, math.Abs(g-v)/max(math.Abs(v), 1e-2))
+			if math.Abs(g-v) > 1e-4*max(math.Abs(v), 1e-2) {
+				t.Errorf("line %d: %s is %g, want %g", i, key, g, v)
+			}
+		}
+	}
+	t.Logf("largest relative difference %.2g", worst)
+}
+
+// TestRanks compares runs of several ranks with those of one.
+func TestRanks(t *testing.T) {
+	for name, change := range map[string]func(c *multimae.Config){
+		"operations": func(c *multimae.Config) {},
+		"lanes":      func(c *multimae.Config) { c.Train.Batch = 16 },
+		"drop path":  func(c *multimae.Config) { c.Encoder.DropPath = 0.5 },
+		"drop path in lanes": func(c *multimae.Config) {
+			c.Train.Batch, c.Encoder.DropPath = 16, 0.5
+		},
+		"uncertainty": func(c *multimae.Config) { c.Train.Weighting = "uncertainty" },
+		"clipping":    func(c *multimae.Config) { c.Train.ClipGrad, c.Train.SkipGrad = 0.5, 2 },
+	} {
+		if testing.Short() && name != "operations" && name != "lanes" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			alone := t.TempDir()
+			o := func(dir string) runOptions {
+				o := options(dir)
+				change(o.Config)
+				return o
+			}
+			finish(t, t.Context(), o(alone))
+			want := metricLines(t, alone)
+			for _, n := range []int{2, 3} {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					dir := t.TempDir()
+					trained(t, n, func(int) runOptions { return o(dir) })
+					sameMetrics(t, metricLines(t, dir), want)
+					noLeftovers(t, dir)
+				})
+			}
+		})
+	}
+}
+
+// TestRanksRepeat wants the same bits from two runs of as many ranks, and from one that was
+// interrupted in between.
+func TestRanksRepeat(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	trained(t, 2, func(int) runOptions { return options(dirs[0]) })
+	ctx, cancel := context.WithCancel(t.Context())
+	_, errs := together(2, func(ranks Ranks) (*Result, error) {
+		o := options(dirs[1])
+		o.Ranks = ranks
+		if ranks.Rank() == 1 { // one is interrupted, and all stop
+			o.OnStep = func(p *Progress) {
+				if p.Step == 6 {
+					cancel()
+				}
+			}
+			return pretrain(ctx, o)
+		}
+		r, err := pretrain(context.Background(), o)
+		if err == nil && (!r.Interrupted || r.Steps >= 12) {
+			t.Errorf("rank 0: interrupted %v after step %d", r.Interrupted, r.Steps)
+		}
+		return r, err
+	})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	trained(t, 2, func(int) runOptions {
+		o := options(dirs[1])
+		o.Resume = true
+		return o
+	})
+	same(t, "after an interruption", results(t, dirs[1]), results(t, dirs[0]))
+}
+
+// TestRanksResume goes on with other numbers of ranks.
+func TestRanksResume(t *testing.T) {
+	alone := t.TempDir()
+	finish(t, t.Context(), options(alone))
+	dir := t.TempDir()
+	for i, n := range []int{3, 1, 2} {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, errs := together(n, func(ranks Ranks) (*Result, error) {
+			o := options(dir)
+			o.Ranks, o.Resume = ranks, i > 0
+			o.OnStep = func(p *Progress) {
+				if p.Step == 4*(i+1) && ranks.Rank() == 0 && p.Step < p.Steps {
+					cancel()
+				}
+			}
+			return pretrain(ctx, o)
+		})
+		cancel()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameMetrics(t, metricLines(t, dir), metricLines(t, alone))
+}
+
+// TestRankFails wants all ranks to end with the error of one.
+func TestRankFails(t *testing.T) {
+	bad := errors.New("bad sample")
+	dir := t.TempDir()
+	_, errs := together(3, func(ranks Ranks) (*Result, error) {
+		o := options(dir)
+		o.Ranks = ranks
+		if ranks.Rank() == 1 {
+			o.Train = &failing{Dataset: o.Train, after: 14, err: bad}
+		}
+		return pretrain(context.Background(), o)
+	})
+	for r, err := range errs {
+		e := new(RankError)
+		if !errors.As(err, &e) || e.Rank != 1 || !strings.Contains(e.Text, bad.Error()) {
+			t.Errorf("rank %d: got %v", r, err)
+		}
+		if errors.Is(err, bad) != (r == 1) {
+			t.Errorf("rank %d: is it its own? %v", r, err)
+		}
+	}
+	steps := saved(t, dir)
+	if len(steps) == 0 {
+		t.Fatal("nothing was saved")
+	}
+}
+
+// failing has an error after so many samples.
+type failing struct {
+	data.Dataset
+	after int64
+	read  atomic.Int64
+	err   error
+}
+
+func (f *failing) Sample(i int) (*data.Sample, error) {
+	if f.read.Add(1) > f.after {
+		return nil, f.err
+	}
+	return f.Dataset.Sample(i)
+}
+
+// TestRanksDiffer starts ranks that cannot train together.
+func TestRanksDiffer(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(o *runOptions)
+		names  string
+	}{
+		"configuration": {func(o *runOptions) { o.Config.Optim.LR = 1 }, "optim.lr"},
+		"build":         {func(o *runOptions) { o.Build = "another" }, "another"},
+		"bad samples":   {func(o *runOptions) { o.SkipBad = true }, "skipping true"},
+		"data":          {func(o *runOptions) { o.Train = data.Subset(o.Train, []int{5, 4, 3, 2, 1, 0}) }, "6 samples"},
+		"validation":    {func(o *runOptions) { o.Val = o.Train }, "data to validate"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "run")
+			_, errs := together(2, func(ranks Ranks) (*Result, error) {
+				o := options(dir)
+				o.Ranks = ranks
+				if ranks.Rank() == 1 {
+					test.change(&o)
+				}
+				return pretrain(context.Background(), o)
+			})
+			for r, err := range errs {
+				if !errors.Is(err, ErrDiffer) || !strings.Contains(err.Error(), test.names) || !strings.Contains(err.Error(), "rank 1") {
+					t.Errorf("rank %d: got %v, want an error that names %s", r, err, test.names)
+				}
+			}
+			if _, err := os.Stat(dir); err == nil {
+				t.Error("the folder was made")
+			}
+		})
+	}
+}
+
+// TestTooManyRanks wants a batch that is too small to be refused.
+func TestTooManyRanks(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	_, errs := together(5, func(ranks Ranks) (*Result, error) {
+		o := options(dir)
+		o.Ranks = ranks
+		return pretrain(context.Background(), o)
+	})
+	for r, err := range errs {
+		if err == nil || !strings.Contains(err.Error(), "train.batch") {
+			t.Errorf("rank %d: got %v", r, err)
+		}
+	}
+}
+
+// TestRankDiverges wants all ranks to name the input of one that is not a number.
+func TestRankDiverges(t *testing.T) {
+	c := tinyConfig()
+	c.Train.Batch = 2
+	_, errs := together(2, func(ranks Ranks) (*Result, error) {
+		m, err := multimae.NewModel(c)
+		if err != nil {
+			return nil, err
+		}
+		tr, err := NewTrainer(NewPretraining(m), nil)
+		if err != nil {
+			return nil, err
+		}
+		m.Init(1)
+		first, n, err := tr.Join(context.Background(), ranks)
+		if err != nil {
+			return nil, err
+		}
+		b := someBatch(t, c, 2).Slice(first, first+n)
+		if ranks.Rank() == 1 {
+			b.Images["depth"][3] = float32(math.NaN())
+		}
+		_, err = tr.Step(b)
+		return nil, err
+	})
+	for r, err := range errs {
+		d := new(DivergedError)
+		if !errors.As(err, &d) || !strings.Contains(d.First, "depth") {
+			t.Errorf("rank %d: got %v", r, err)
+		}
+	}
+}
+
+// TestRanksFinetune compares fine-tuning on several ranks with that on one.
+func TestRanksFinetune(t *testing.T) {
+	run := func(dir string, ranks Ranks) (*Result, error) {
+		base := tinyConfig()
+		c := &heads.Config{BackboneConfig: base.BackboneConfig, Optim: base.Optim}
+		c.Model, c.Inputs, c.Encoder.DropPath = "multivit", base.Inputs[:1], 0.3
+		c.Outputs = heads.Outputs{{
+			Name: "semseg", Head: heads.ConvNeXt, NumClasses: base.Outputs[2].Channels, MainTasks: []string{"rgb"},
+			Loss: heads.LossCrossEntropy, EmbedDim: 16, Depth: 1, PredsPerPatch: 16,
+		}}
+		c.Train.Recipe = base.Train.Recipe
+		m, err := heads.NewModel(c)
+		if err != nil {
+			return nil, err
+		}
+		o := options(dir).Options
+		o.Objective, o.Ranks = NewFinetuning(m), ranks
+		return Run(context.Background(), o)
+	}
+	alone := t.TempDir()
+	if _, err := run(alone, nil); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, errs := together(2, func(ranks Ranks) (*Result, error) { return run(dir, ranks) }); errors.Join(errs...) != nil {
+		t.Fatal(errors.Join(errs...))
+	}
+	sameMetrics(t, metricLines(t, dir), metricLines(t, alone))
+}
