@@ -75,7 +75,7 @@ pretrain".`,
 				return err
 			}
 			f.given = given(fs)
-			return e.finetune(ctx, f)
+			return e.together(&f.runFlags, func() error { return e.finetune(ctx, f) })
 		},
 	}
 }

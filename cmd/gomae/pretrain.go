@@ -53,13 +53,18 @@ tables, and reports what was taken. MODEL may be a model folder, a file that
 Ctrl-C saves the run. After it, or after a crash at any moment, -resume goes on to
 the same bits as a run that was never interrupted. The other flags of the run may
 be repeated or left out; one that contradicts the run is refused, except for
--workers, -keep, -skip-bad, -json and the profiles.`,
+-workers, -keep, -skip-bad, -json, -mpi and the profiles.
+
+With -mpi, all processes that mpirun, srun or Kubeflow started train one model, each
+on its part of every batch. The results differ from those of one process by no more
+than the order of sums makes them.`,
 		examples: []string{
 			"gomae pretrain",
 			"gomae pretrain -out run2 -seed 1 -steps 5000",
 			"gomae pretrain -preset base -data photos -out base -batch 8",
 			"gomae pretrain -preset base -from mae_pretrain_vit_base.pth -data photos -out base",
 			"gomae pretrain -out base -resume",
+			"mpirun -n 4 gomae pretrain -mpi -preset base -data photos -out base -batch 64",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {
@@ -67,7 +72,7 @@ be repeated or left out; one that contradicts the run is refused, except for
 				return err
 			}
 			f.given = given(fs)
-			return e.pretrain(ctx, f)
+			return e.together(&f.runFlags, func() error { return e.pretrain(ctx, f) })
 		},
 	}
 }

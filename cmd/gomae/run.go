@@ -29,6 +29,10 @@ type runFlags struct {
 	resume, skipBad, json  bool
 	cpuProfile, memProfile string
 	given                  map[string]bool // flags on the command line
+	mpi                    bool
+	mpiLib                 string
+	ranks                  train.Ranks // set by together
+	build                  string
 }
 
 // add defines the flags, but for -data, whose meaning differs. out is the default of -out.
@@ -41,6 +45,8 @@ func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, or start one if there is none")
 	fs.IntVar(&f.keep, "keep", 2, "keep the last `N` checkpoints: if one is damaged, -resume goes on from the one before")
 	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out and count samples that lack a file or cannot be read, instead of stopping")
+	fs.BoolVar(&f.mpi, "mpi", false, "train together with the other processes that mpirun, srun or Kubeflow started")
+	fs.StringVar(&f.mpiLib, "mpi-lib", "", "with -mpi, open the MPI library `PATH`; none means the one beside mpirun, or of the system")
 	fs.BoolVar(&f.json, "json", false, "print the validation as JSON")
 	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile for go tool pprof to `FILE`")
 	fs.StringVar(&f.memProfile, "memprofile", "", "write a memory profile for go tool pprof to `FILE`")
@@ -111,7 +117,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	bar := e.bar(recipe.Steps, "steps")
 	began := time.Now()
 	told, first, loss := began, 0, math.NaN()
-	o.Dir, o.Workers, o.SkipBad, o.Keep = f.out, f.workers, f.skipBad, f.keep
+	o.Dir, o.Workers, o.SkipBad, o.Keep, o.Ranks, o.Build = f.out, f.workers, f.skipBad, f.keep, f.ranks, f.build
 	o.OnDamaged = func(err error, step int) { e.logf("%v; going on from step %d", err, step) }
 	o.OnData = func(was, now string) {
 		e.logf("the data changed since the run was saved (%s; now %s): it goes on, but not to the same bits as without the change", was, now)
