@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
 )
 
@@ -34,12 +35,27 @@ func init() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
-	if _, err := pretrain(context.Background(), o); err != nil {
+	if filepath.Base(dir) == fineRun {
+		c := fineConfig()
+		c.Optim.LR, c.Train.WarmupSteps = 0.1, 40
+		c.Train.Steps, c.Train.SaveEvery, c.Train.ValEvery, c.Train.LogEvery = 40, 1, 3, 1
+		var m *heads.Model
+		if m, err = heads.NewModel(c); err == nil {
+			o.Objective = NewFinetuning(m)
+			_, err = Run(context.Background(), o.Options)
+		}
+	} else {
+		_, err = pretrain(context.Background(), o)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
+
+// fineRun is the name of the folder of a run that fine-tunes.
+const fineRun = "finetuned"
 
 // killedOptions returns the options of a run that uses all random numbers there are and spends most
 // of its time saving.
@@ -54,6 +70,19 @@ func killedOptions(dir string) runOptions {
 // TestKilledProcesses kills processes at random moments, many of them while they save, until the
 // run is done. Its files must be those of a run that was left alone.
 func TestKilledProcesses(t *testing.T) {
+	for _, c := range []struct {
+		name, folder string
+		kills        int
+		load         func(dir string) error
+	}{
+		{"pre-training", "run", 30, func(dir string) error { _, err := multimae.LoadDir(dir); return err }},
+		{"fine-tuning", fineRun, 10, func(dir string) error { _, err := heads.LoadDir(dir); return err }},
+	} {
+		t.Run(c.name, func(t *testing.T) { killProcesses(t, c.folder, c.kills, c.load) })
+	}
+}
+
+func killProcesses(t *testing.T, folderName string, kills int, load func(dir string) error) {
 	begin := func(dir string) *exec.Cmd {
 		t.Helper()
 		cmd := exec.Command(os.Args[0])
@@ -63,7 +92,7 @@ func TestKilledProcesses(t *testing.T) {
 		}
 		return cmd
 	}
-	straight := filepath.Join(t.TempDir(), "run")
+	straight := filepath.Join(t.TempDir(), folderName)
 	began := time.Now()
 	if err := begin(straight).Wait(); err != nil {
 		t.Fatal(err)
@@ -74,13 +103,13 @@ func TestKilledProcesses(t *testing.T) {
 		t.Log("the best model is the last one at this SIMD level, which shows less")
 	}
 
-	kills, finished, saving := 30, 0, 0
+	finished, saving := 0, 0
 	if testing.Short() {
 		kills = 3
 	}
 	seed := uint64(time.Now().UnixNano())
 	r := rand.New(rand.NewPCG(seed, 0))
-	dir := filepath.Join(t.TempDir(), "run")
+	dir := filepath.Join(t.TempDir(), folderName)
 	for k, done := 0, false; k < kills || !done; k++ {
 		life := time.Duration(r.Int64N(int64(whole * 2 / 5)))
 		cmd := begin(dir)
@@ -93,7 +122,7 @@ func TestKilledProcesses(t *testing.T) {
 			finished++
 			same(t, what, resultsAt(t, dir, 40), want)
 			noLeftovers(t, dir)
-			dir = filepath.Join(t.TempDir(), "run")
+			dir = filepath.Join(t.TempDir(), folderName)
 			continue
 		}
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
@@ -111,7 +140,7 @@ func TestKilledProcesses(t *testing.T) {
 		}
 		for _, dir := range []string{dir, filepath.Join(dir, BestDir)} {
 			if _, err := os.Stat(filepath.Join(dir, multimae.WeightsFile)); err == nil {
-				if _, err := multimae.LoadDir(dir); err != nil {
+				if err := load(dir); err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
 			}

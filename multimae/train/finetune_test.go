@@ -1,0 +1,409 @@
+package train
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/internal/tiny"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/tensor"
+)
+
+// fineConfig returns a model with two heads on RGB, and a recipe that uses all random numbers there
+// are for maps.
+func fineConfig() *heads.Config {
+	b := tiny.Config().BackboneConfig
+	b.Model, b.Encoder.Depth, b.Encoder.DropPath, b.Inputs = "multivit", 2, 0.3, b.Inputs[:1]
+	return &heads.Config{
+		BackboneConfig: b,
+		Outputs: heads.Outputs{
+			{Name: "semseg", Head: heads.ConvNeXt, NumClasses: len(scenes.Classes), MainTasks: []string{"rgb"}, Loss: heads.LossCrossEntropy, EmbedDim: 16, Depth: 1, PredsPerPatch: 4, LabelSmoothing: 0.1},
+			{Name: "depth", Head: heads.ConvNeXt, NumClasses: 1, MainTasks: []string{"rgb"}, Loss: heads.LossL1, EmbedDim: 16, Depth: 1, PredsPerPatch: 4, Unit: scenes.DepthUnit},
+		},
+		Optim: multimae.Optim{LR: 3e-3, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, WeightDecay: 0.05},
+		Train: heads.Train{
+			Recipe: multimae.Recipe{Steps: 12, WarmupSteps: 2, Batch: 4, Seed: 1, Data: ScenesData, Flip: true, ClipGrad: 1, ValEvery: 4, SaveEvery: 5, LogEvery: 2},
+			EMA:    0.9, LayerDecay: 0.7, Scale: []float64{0.5, 2}, ColorJitter: 0.4,
+		},
+	}
+}
+
+func newFinetuning(t *testing.T, c *heads.Config) *Finetuning {
+	t.Helper()
+	m, err := heads.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(c.Train.Seed)
+	return NewFinetuning(m)
+}
+
+// fineBatch returns n samples with inputs and targets.
+func fineBatch(t *testing.T, f *Finetuning, n int) *multimae.Batch {
+	t.Helper()
+	b, err := data.Collate(samples(t, scenes.New(500, n, f.Model.Config.ImageSize, 9)), f.Plan().Inputs, f.Model.Config.ImageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestFinetuneSameBits trains heads with different numbers of workers, shared out by operations and
+// by samples.
+func TestFinetuneSameBits(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8))
+	for _, batch := range []int{4, 11} {
+		c := fineConfig()
+		c.Train.Batch = batch
+		if lanes, _ := c.Lanes(); (lanes > 0) != (batch > 4) {
+			t.Fatalf("%d lanes for a batch of %d", lanes, batch)
+		}
+		run := func(workers int) (map[string][]float32, string) {
+			pool := tensor.NewPool(workers)
+			defer pool.Close()
+			f := newFinetuning(t, c)
+			tr, err := NewTrainer(f, pool)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := fineBatch(t, f, batch)
+			var all []Metrics
+			for range 4 {
+				all = append(all, *step(t, tr, b))
+			}
+			return state(tr), fmt.Sprint(all)
+		}
+		want, metrics := run(1)
+		for _, workers := range []int{2, 8} {
+			t.Run(fmt.Sprintf("batch %d, %d workers", batch, workers), func(t *testing.T) {
+				got, again := run(workers)
+				if names := changed(want, got); names != nil || again != metrics {
+					t.Errorf("other bits in %v", names)
+				}
+			})
+		}
+	}
+}
+
+// TestFinetuneLanes compares a step that is shared out by samples with one that is not.
+func TestFinetuneLanes(t *testing.T) {
+	c := fineConfig()
+	c.Train.Batch, c.Encoder.DropPath = 11, 0
+	f := newFinetuning(t, c)
+	b := fineBatch(t, f, 11)
+	for i := range b.Classes["semseg"] {
+		if i%5 == 0 || i < len(b.Classes["semseg"])/11 {
+			b.Classes["semseg"][i] = multimae.IDIgnored
+		}
+	}
+	b.Valid = map[string][]bool{"depth": make([]bool, len(b.Images["depth"]))}
+	for i := range b.Valid["depth"] {
+		b.Valid["depth"][i] = i%3 != 0
+	}
+	grads := map[bool][][]float32{}
+	losses := map[bool]string{}
+	for _, lanes := range []bool{false, true} {
+		f := newFinetuning(t, c)
+		tr, err := NewTrainer(f, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Begin(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		var g gradients
+		if plan := f.Plan(); lanes {
+			tr.makeLanes(&plan)
+			g, err = tr.sharedByLanes(b)
+		} else {
+			g, err = tr.sharedByOperations(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		losses[lanes] = fmt.Sprintf("%.5g %.4g", g.losses, g.norm)
+		for _, p := range f.Model.Params.All() {
+			grads[lanes] = append(grads[lanes], slices.Clone(p.Grad))
+		}
+	}
+	if losses[false] != losses[true] {
+		t.Errorf("losses and norm: %s by lanes, %s without", losses[true], losses[false])
+	}
+	for i, p := range f.Model.Params.All() {
+		for k, v := range grads[false][i] {
+			if d := math.Abs(float64(v - grads[true][i][k])); d > 1e-5 {
+				t.Fatalf("gradient of %s: element %d differs by %g", p.Name, k, d)
+			}
+		}
+	}
+}
+
+// fineOptions returns the options of a fine-tuning of 12 steps.
+func fineOptions(t *testing.T, dir string, c *heads.Config) Options {
+	t.Helper()
+	return Options{Objective: newFinetuning(t, c), Dir: dir, Workers: 1, Train: scenes.New(0, 40, 20, 1), Val: scenes.New(100, 6, 16, 1)}
+}
+
+// TestFinetuneResume interrupts a run, also before its first checkpoint, and wants the files of one
+// that was left alone.
+func TestFinetuneResume(t *testing.T) {
+	straight := t.TempDir()
+	c := fineConfig()
+	r, err := Run(context.Background(), fineOptions(t, straight, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{}
+	for _, m := range r.Evaluation.Metrics {
+		names = append(names, m.Name)
+	}
+	if !slices.Contains(names, "miou") || !slices.Contains(names, "delta1") || r.Best.Step == 0 {
+		t.Errorf("metrics %v, best %+v", names, r.Best)
+	}
+	want := results(t, straight)
+	for _, dir := range []string{straight, filepath.Join(straight, BestDir)} {
+		if _, err := heads.LoadDir(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	if !strings.Contains(want[MetricsFile], "val.miou.semseg") {
+		t.Errorf("metrics: %s", want[MetricsFile])
+	}
+	for _, at := range []int{3, 7, 12} {
+		t.Run(fmt.Sprintf("after step %d", at), func(t *testing.T) {
+			dir := t.TempDir()
+			ctx, cancel := context.WithCancel(context.Background())
+			o := fineOptions(t, dir, c)
+			o.OnStep = func(p *Progress) {
+				if p.Step == at {
+					cancel()
+				}
+			}
+			if r, err := Run(ctx, o); err != nil || !r.Interrupted {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			again, err := LoadFinetuneRun(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o = fineOptions(t, dir, again)
+			o.Resume, o.Workers = true, 2
+			if r, err := Run(context.Background(), o); err != nil || r.Resumed != at {
+				t.Fatalf("%+v, %v", r, err)
+			}
+			same(t, "gone on", results(t, dir), want)
+		})
+	}
+	if _, err := LoadRun(straight); err == nil {
+		t.Error("a fine-tuned model was read as a pre-trained one")
+	}
+}
+
+// TestFreeze trains heads alone.
+func TestFreeze(t *testing.T) {
+	c := fineConfig()
+	c.Train.Freeze = true
+	f := newFinetuning(t, c)
+	tr, err := NewTrainer(f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := map[string][]float32{}
+	for _, p := range f.Model.Params.All() {
+		before[p.Name] = slices.Clone(p.Data)
+	}
+	b := fineBatch(t, f, 4)
+	step(t, tr, b)
+	step(t, tr, b)
+	for _, p := range f.Model.Params.All() {
+		if moved := !slices.Equal(before[p.Name], p.Data); moved != strings.HasPrefix(p.Name, headPrefix) {
+			t.Errorf("%s: moved is %v", p.Name, moved)
+		}
+	}
+}
+
+// TestScales checks learning rates by layer, and what decays.
+func TestScales(t *testing.T) {
+	f := newFinetuning(t, fineConfig())
+	for _, c := range []struct {
+		name      string
+		lr, decay float64
+	}{
+		{"global_tokens", 0.7 * 0.7 * 0.7, 0},
+		{"input_adapters.rgb.proj.weight", 0.7 * 0.7 * 0.7, 1}, {"input_adapters.rgb.proj.bias", 0.7 * 0.7 * 0.7, 0},
+		{"encoder.0.attn.qkv.weight", 0.7 * 0.7, 1}, {"encoder.1.norm1.weight", 0.7, 0},
+		{"output_adapters.depth.proj_dec.weight", 1, 1}, {"output_adapters.semseg.final_layer.bias", 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			lr, decay := f.scales(f.Model.Params.Get(c.name))
+			if math.Abs(lr-c.lr) > 1e-12 || decay != c.decay {
+				t.Errorf("got %g and %g, want %g and %g", lr, decay, c.lr, c.decay)
+			}
+		})
+	}
+}
+
+// TestAverage follows a running average by hand.
+func TestAverage(t *testing.T) {
+	ps := nn.NewParams()
+	x := ps.Add("x", nn.Zeros, 1)
+	a := newAverage(ps, 0.5)
+	x.Data[0] = 1
+	a.start()
+	want := 1.0
+	for step, v := range []float32{2, 4, 8, 16, 32, 64} {
+		x.Data[0] = v
+		a.add(step)
+		keep := min(0.5, float64(1+step)/float64(10+step))
+		want = keep*want + (1-keep)*float64(v)
+	}
+	err := a.during(func() error {
+		if math.Abs(float64(x.Data[0])-want) > 1e-5 {
+			t.Errorf("got %g, want %g", x.Data[0], want)
+		}
+		return nil
+	})
+	if err != nil || x.Data[0] != 64 {
+		t.Errorf("%v; afterwards %g, want 64", err, x.Data[0])
+	}
+}
+
+// TestBlend blends images by both methods and checks pixels, shares and the loss.
+func TestBlend(t *testing.T) {
+	const n, side = 4, 16
+	fresh := func() *multimae.Batch {
+		b := &multimae.Batch{Size: n, H: side, W: side, Images: map[string][]float32{"rgb": make([]float32, n*3*side*side)}, Classes: map[string][]int32{}}
+		for i := range b.Images["rgb"] {
+			b.Images["rgb"][i] = float32(i / (3 * side * side))
+		}
+		return b
+	}
+	t.Run("none", func(t *testing.T) {
+		rng := nn.NewRNG(1)
+		if x := blend(fresh(), &heads.Train{}, &rng); x != nil {
+			t.Error("blended without being asked")
+		}
+	})
+	t.Run("mixup", func(t *testing.T) {
+		rng := nn.NewRNG(2)
+		b := fresh()
+		x := blend(b, &heads.Train{Mixup: 0.8}, &rng)
+		for i, v := range b.Images["rgb"] {
+			own := float64(i / (3 * side * side))
+			if want := x.share*own + (1-x.share)*(n-1-own); math.Abs(float64(v)-want) > 1e-5 {
+				t.Fatalf("value %d is %g, want %g", i, v, want)
+			}
+		}
+	})
+	t.Run("cutmix", func(t *testing.T) {
+		for seed := range uint64(20) {
+			rng := nn.NewRNG(seed)
+			b := fresh()
+			b.Classes["semseg"] = make([]int32, n*(side/4)*(side/4))
+			x := blend(b, &heads.Train{Mixup: 1, CutMix: 1}, &rng) // class maps exclude mixup
+			kept := 0
+			for i, v := range b.Images["rgb"] {
+				own := float32(i / (3 * side * side))
+				switch v {
+				case own:
+					kept++
+				case n - 1 - own:
+				default:
+					t.Fatalf("seed %d: value %d is %g", seed, i, v)
+				}
+			}
+			if share := float64(kept) / float64(len(b.Images["rgb"])); math.Abs(share-x.share) > 1e-9 {
+				t.Errorf("seed %d: %g of the pixels are kept, share %g", seed, share, x.share)
+			}
+		}
+	})
+	t.Run("loss", func(t *testing.T) {
+		c := fineConfig()
+		c.Encoder.DropPath = 0
+		c.Outputs = heads.Outputs{{Name: "class", Head: heads.Linear, NumClasses: 3, Loss: heads.LossCrossEntropy, MeanPooling: true}}
+		c.Train.Mixup, c.Train.Scale = 1, nil
+		f := newFinetuning(t, c)
+		b := fresh()
+		b.Classes["class"] = []int32{0, 1, 2, 1}
+		if err := f.Begin(b, 0); err != nil {
+			t.Fatal(err)
+		}
+		tape := tensor.NewTape(nil)
+		total, _, err := f.Losses(tape, 0, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		preds, err := f.Model.Forward(tape, f.current.inputs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 0.0
+		for _, part := range []struct {
+			ids   []int32
+			share float64
+		}{{[]int32{0, 1, 2, 1}, f.current.blended.share}, {[]int32{1, 2, 1, 0}, 1 - f.current.blended.share}} {
+			l, err := f.Model.Losses(tape, preds, &heads.Targets{Classes: map[string][]int32{"class": part.ids}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want += part.share * float64(l[0].Data[0])
+		}
+		if got := float64(total.Data[0]); math.Abs(got-want) > 1e-5*want {
+			t.Errorf("loss %g, want %g", got, want)
+		}
+	})
+}
+
+// TestFinetuneBadInput wants one sentence that names the key before the first step.
+func TestFinetuneBadInput(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(c *heads.Config)
+		want string
+	}{
+		{"target is an input", func(c *heads.Config) { c.Outputs[0].Target = "rgb" }, "outputs.semseg.target…rgb"},
+		{"classes", func(c *heads.Config) { c.Outputs[0].Classes = []string{"a"} }, "outputs.semseg.classes…1…16"},
+		{"unit", func(c *heads.Config) { c.Outputs[1].Unit = -1 }, "outputs.depth.unit"},
+		{"smoothing", func(c *heads.Config) { c.Outputs[1].LabelSmoothing = 0.1 }, "outputs.depth.label_smoothing"},
+		{"blended maps", func(c *heads.Config) { c.Train.Mixup = 1 }, "train.mixup…semseg"},
+		{"scale", func(c *heads.Config) { c.Train.Scale = []float64{2, 1} }, "train.scale"},
+		{"scale and crop", func(c *heads.Config) { c.Train.CropScale = []float64{0.5, 1} }, "train.scale…train.crop_scale"},
+		{"average", func(c *heads.Config) { c.Train.EMA = 1 }, "train.ema"},
+		{"layers", func(c *heads.Config) { c.Train.LayerDecay = 2 }, "train.layer_decay"},
+		{"batch", func(c *heads.Config) { c.Train.Batch = 0 }, "train.batch"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := fineConfig()
+			c.edit(config)
+			if _, err := heads.NewModel(config); err == nil || !testkit.Mentions(err.Error(), c.want) {
+				t.Errorf("got %v, want an error that mentions %s", err, c.want)
+			}
+		})
+	}
+	t.Run("no truth in the batch", func(t *testing.T) {
+		f := newFinetuning(t, fineConfig())
+		b := fineBatch(t, f, 2)
+		delete(b.Classes, "semseg")
+		if err := f.Begin(b, 0); err == nil || !testkit.Mentions(err.Error(), "semseg") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("labels of scenes", func(t *testing.T) {
+		c := fineConfig()
+		c.Outputs = heads.Outputs{{Name: "class", Head: heads.Linear, NumClasses: 2, Classes: []string{"a", "b"}, Loss: heads.LossCrossEntropy}}
+		if _, _, err := FinetuneData(c); err == nil || !testkit.Mentions(err.Error(), "outputs") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
