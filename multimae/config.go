@@ -123,6 +123,7 @@ type Recipe struct {
 	Batch       int     `json:"batch"`
 	Seed        uint64  `json:"seed"`
 	Data        string  `json:"data,omitempty"`      // dataset folder, or "scenes"
+	From        string  `json:"from,omitempty"`      // the weights that the run began with
 	ClipGrad    float64 `json:"clip_grad,omitempty"` // largest global gradient norm; 0 means no limit
 	SkipGrad    float64 `json:"skip_grad,omitempty"` // skip the update above this norm; 0 means never
 	// CropScale and CropRatio are the ranges of the random resized crop's share of the area and of
@@ -138,7 +139,6 @@ type Recipe struct {
 // Train is what pre-training needs beside the model.
 type Train struct {
 	Recipe
-	From             string `json:"from,omitempty"` // the weights that the run began with
 	NumEncodedTokens int    `json:"num_encoded_tokens"`
 	Alphas           Alphas `json:"alphas"`                  // Dirichlet concentration: one number, or one for each input
 	UniformTasks     bool   `json:"uniform_tasks,omitempty"` // see MaskOptions

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
@@ -18,7 +17,6 @@ import (
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
-	"github.com/gomae/gomae/nn/weights"
 )
 
 // finetuneFlags are the flags of finetune.
@@ -109,18 +107,7 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 			o.TargetName(), m.Params.Count())
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "finetune", train.Options{
-		Objective: train.NewFinetuning(m), Train: trainSet, Val: val, Resume: resumed,
-		Init: func() error {
-			m.Init(c.Train.Seed)
-			if c.Train.From == "" {
-				return nil
-			}
-			report, err := transfer(m.Backbone, c.Train.From)
-			if err == nil {
-				e.logf("%s", report)
-			}
-			return err
-		},
+		Objective: train.NewFinetuning(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed), Train: trainSet, Val: val, Resume: resumed,
 	})
 	if err != nil {
 		return err
@@ -130,16 +117,6 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 	}
 	e.writeMetrics(r.Evaluation)
 	return nil
-}
-
-// transfer starts a model from the weights at path: a model folder, or a file.
-func transfer(m *multimae.Backbone, path string) (*multimae.TransferReport, error) {
-	f, err := modelfolder.Open(path, "")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return m.Transfer(f)
 }
 
 // writeMetrics prints the metrics of a fine-tuned model as a table.
@@ -280,7 +257,7 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	if f.head != "" && !slices.Contains(heads.Heads, f.head) {
 		return nil, usagef("-head %s: want one of %s", f.head, strings.Join(heads.Heads, ", "))
 	}
-	b, err := f.backbone()
+	b, err := f.backbone(e)
 	if err != nil {
 		return nil, err
 	}
@@ -324,7 +301,7 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 }
 
 // backbone returns the configuration of the model of -from, or of -preset.
-func (f *finetuneFlags) backbone() (*multimae.BackboneConfig, error) {
+func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
 	if f.from == "" || f.given["preset"] {
 		c, err := multimae.Preset(f.preset, len(scenes.Classes))
 		if err != nil {
@@ -332,31 +309,17 @@ func (f *finetuneFlags) backbone() (*multimae.BackboneConfig, error) {
 		}
 		return &c.BackboneConfig, nil
 	}
-	info, err := os.Stat(f.from)
+	if fine, err := heads.LoadConfig(os.DirFS(f.from), multimae.ConfigFile); err == nil {
+		return &fine.BackboneConfig, nil
+	}
+	c, assumed, err := modelOf(f.from, len(scenes.Classes))
 	if err != nil {
 		return nil, err
 	}
-	if !info.IsDir() {
-		w, err := weights.Open(f.from)
-		if err != nil {
-			return nil, err
-		}
-		defer w.Close()
-		c, err := multimae.ConfigOf(w, 0, 0)
-		if err != nil {
-			return nil, fmt.Errorf("%w, or say with -preset which encoder it has", err)
-		}
-		return &c.BackboneConfig, nil
+	if assumed != "" {
+		e.logf("the weights do not show everything: assumed %s; a -config can say otherwise", assumed)
 	}
-	fsys := os.DirFS(f.from)
-	c, err := multimae.LoadConfig(fsys, multimae.ConfigFile)
-	if err == nil {
-		return &c.BackboneConfig, nil
-	}
-	if fine, e := heads.LoadConfig(fsys, multimae.ConfigFile); e == nil {
-		return &fine.BackboneConfig, nil
-	}
-	return nil, fmt.Errorf("%s: %w", quote(f.from), err)
+	return &c.BackboneConfig, nil
 }
 
 // setInputs keeps the inputs that -inputs lists, or that both model and data have.

@@ -36,8 +36,7 @@ const (
 // Train is what fine-tuning needs beside the model.
 type Train struct {
 	multimae.Recipe
-	From    string `json:"from,omitempty"`    // the weights that the run began with
-	Samples int    `json:"samples,omitempty"` // to train on, spread over the data; 0 means all
+	Samples int `json:"samples,omitempty"` // to train on, spread over the data; 0 means all
 	// LayerDecay multiplies the learning rate of a layer by this once for each layer above it, as
 	// in Bao et al., "BEiT" (2021); 0 means no decay.
 	LayerDecay float64 `json:"layer_decay,omitempty"`
