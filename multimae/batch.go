@@ -112,7 +112,7 @@ func (m *Backbone) Check(b *Batch) error {
 	}
 	for _, name := range b.names() {
 		if c.Input(name) == nil {
-			return fmt.Errorf("batch: modality %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, c.Inputs.Names()))
+			return fmt.Errorf("batch: modality %q is not an input of this model%s", name, strictjson.Hint(name, c.Inputs.Names()))
 		}
 	}
 	for name, valid := range b.Valid {

@@ -146,7 +146,7 @@ func (c *Config) checkOutput(o *Output) error {
 	}
 	task := c.Input(o.Task)
 	if task == nil {
-		return fmt.Errorf("task: %q is not an input; did you mean %q?", o.Task, strictjson.Nearest(o.Task, c.Inputs.Names()))
+		return fmt.Errorf("task: %q is not an input%s", o.Task, strictjson.Hint(o.Task, c.Inputs.Names()))
 	}
 	if o.Stride != task.Stride {
 		return fmt.Errorf("stride: got %d, want that of input %s, %d", o.Stride, o.Task, task.Stride)

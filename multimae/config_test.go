@@ -122,41 +122,41 @@ func TestParseConfigErrors(t *testing.T) {
 		// A misspelled key at every level.
 		{`"patch_size"`, `"path_size"`, `path_size: unknown key at the top level; did you mean "patch_size"?`},
 		{`"inputs"`, `"input"`, `input: unknown key at the top level; did you mean "inputs"?`},
-		{`"mlp_ratio"`, `"mlp_ration"`, `encoder: mlp_ration: unknown key at encoder; did you mean "mlp_ratio"?`},
-		{`"class_emb_dim"`, `"class_dim"`, `inputs: semseg: class_dim: unknown key at inputs.semseg; did you mean "class_emb_dim"?`},
-		{`"label_smoothing"`, `"smoothing"`, `outputs: semseg: smoothing: unknown key at outputs.semseg; did you mean "label_smoothing"?`},
-		{`"weight_decay"`, `"weightdecay"`, `optim: weightdecay: unknown key at optim; did you mean "weight_decay"?`},
-		{`"warmup_steps"`, `"warm_up_steps"`, `train: warm_up_steps: unknown key at train; did you mean "warmup_steps"?`},
+		{`"mlp_ratio"`, `"mlp_ration"`, `encoder.mlp_ration: unknown key at encoder; did you mean "mlp_ratio"?`},
+		{`"class_emb_dim"`, `"class_dim"`, `inputs.semseg.class_dim: unknown key at inputs.semseg; want one of "channels", "class_emb_dim", `},
+		{`"label_smoothing"`, `"smoothing"`, `outputs.semseg.smoothing: unknown key at outputs.semseg; did you mean "label_smoothing"?`},
+		{`"weight_decay"`, `"weightdecay"`, `optim.weightdecay: unknown key at optim; did you mean "weight_decay"?`},
+		{`"warmup_steps"`, `"warm_up_steps"`, `train.warm_up_steps: unknown key at train; did you mean "warmup_steps"?`},
 		{`"model"`, `"Model"`, `Model: unknown key at the top level; did you mean "model"?`},
-		{`"model"`, `""`, `: unknown key at the top level; did you mean `},
+		{`"model"`, `""`, `: unknown key at the top level`},
 		// Keys given twice.
 		{`"seed": 7`, `"seed": 7, "seed": 8`, `train: key "seed"`},
 		{`"norm_rgb"`, `"semseg"`, `outputs: key "semseg"`},
 		// Other types.
-		{`"dim": 16`, `"dim": "16"`, "json: cannot unmarshal string"},
-		{`"dim": 16`, `"dim": 16.5`, "json: cannot unmarshal number 16.5"},
-		{`"steps": 10`, `"steps": 1e99`, "json: cannot unmarshal number 1e99"},
-		{`"lr": 0.0001`, `"lr": 1e999`, "json: cannot unmarshal number 1e999"},
-		{`"seed": 7`, `"seed": -7`, "json: cannot unmarshal number -7"},
-		{`"qkv_bias": true`, `"qkv_bias": 1`, "json: cannot unmarshal number"},
-		{`"channels": 3,`, `"channels": [3],`, "rgb: json: cannot unmarshal array"},
-		{`"flip": true`, `"flip": null, "alphas": "many"`, `train: key "alphas"`},
+		{`"dim": 16`, `"dim": "16"`, `encoder.dim: got the text "16", want a whole number`},
+		{`"dim": 16`, `"dim": 16.5`, "encoder.dim: got 16.5, want a whole number"},
+		{`"steps": 10`, `"steps": 1e99`, "train.steps: got 1e99, want a whole number"},
+		{`"lr": 0.0001`, `"lr": 1e999`, "optim.lr: got 1e999, want a number"},
+		{`"seed": 7`, `"seed": -7`, "train.seed: got -7, want a whole number, 0 or more"},
+		{`"qkv_bias": true`, `"qkv_bias": 1`, "encoder.qkv_bias: got 1, want true or false"},
+		{`"channels": 3,`, `"channels": [3],`, "inputs.rgb.channels: got the list [3], want a whole number"},
+		{`"flip": true`, `"flip": null, "alphas": "many"`, `train.alphas: got the text "many", want a list of numbers`},
 		{`"model": "multimae"`, `"model": "multivit"`, `model: got "multivit", want "multimae"`},
 		// Not JSON.
-		{`"model": "multimae",`, `"model": "multimae"`, "invalid character"},
+		{`"model": "multimae",`, `"model": "multimae"`, "a comma is missing"},
 		{`"model"`, `model`, "invalid character"},
 		{good, "", "is empty; want a JSON object"},
-		{good, "{", "unexpected end of JSON input"},
+		{good, "{", "line 1, column 2: it ends too early"},
 		{good, good + "{}", "invalid character '{' after top-level value"},
-		{good, good[:len(good)/2], "unexpected"},
+		{good, good[:len(good)/2], "it ends too early"},
 		{good, "[]", "got [, want an object"},
 		{good, "null", "got <nil>, want an object"},
 		{good, `"model"`, "got model, want an object"},
 		{good, `{"inputs": []}`, "inputs: got [, want an object"},
-		{good, `{"inputs": {"rgb": 3}}`, "inputs: rgb: got 3, want an object"},
+		{good, `{"inputs": {"rgb": 3}}`, "inputs.rgb: got 3, want an object"},
 		{good, `{"encoder": null}`, "encoder: got <nil>, want an object"},
 		{good, `{}`, `model: got "", want "multimae"`},
-		{good, `{"train":{"alphas":["1"]}}`, "json: cannot unmarshal string"},
+		{good, `{"train":{"alphas":["1"]}}`, `train.alphas: got the list ["1"], want a list of numbers`},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			if !strings.Contains(good, c.old) {
@@ -326,7 +326,7 @@ func TestPresets(t *testing.T) {
 		t.Errorf("presets %v have %v values", PresetNames, sizes)
 	}
 	_, err := Preset("bse", 40)
-	testkit.ErrorNames(t, err, `"bse"`, `"base"`, "tiny small base large")
+	testkit.ErrorNames(t, err, `"bse"`, `did you mean "base"`)
 	_, err = Preset("tiny", 255)
 	testkit.ErrorNames(t, err, "inputs.semseg.num_classes: ", "255")
 

@@ -137,20 +137,19 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 		}
 	}
 	inputs, outputs := of("input_adapters."), of("output_adapters.")
-	switch {
-	case len(inputs) > 0 && len(outputs) == 0:
-		return nil, fmt.Errorf("it has no output_adapters: it is %w", ErrEncoderOnly)
-	case len(inputs) == 0:
-		return nil, fmt.Errorf("it has no input_adapters, and a MultiMAE has; its names begin with %s", strings.Join(weights.Groups(f.Names(), 8), ", "))
+	switch adapters := fmt.Sprintf("it has %d input_adapters and %d output_adapters", len(inputs), len(outputs)); {
+	case len(outputs) == 0 && depthOf(f, "encoder") > 0:
+		return nil, fmt.Errorf("%s: it is %w", adapters, ErrEncoderOnly)
+	case len(inputs) == 0 || len(outputs) == 0:
+		return nil, fmt.Errorf("%s, and a MultiMAE has both; its names begin with %s", adapters, strings.Join(weights.Groups(f.Names(), 8), ", "))
 	}
-	for _, name := range outputs {
-		if !has(f, "output_adapters."+name+".mask_token") {
-			return nil, fmt.Errorf("output_adapters.%s has no mask_token: it belongs to %w", name, ErrFineTuned)
-		}
-	}
-
 	if err := encoderOf(f, &c.BackboneConfig, heads); err != nil {
 		return nil, err
+	}
+	for _, name := range outputs {
+		if out := "output_adapters." + name; !has(f, out+".mask_token") && !has(f, out+".decoder.q.weight") {
+			return nil, fmt.Errorf("%s has no mask_token and no decoder: it belongs to %w", out, ErrFineTuned)
+		}
 	}
 	c.PatchSize = 0
 	patches := make([]int, len(inputs))

@@ -64,7 +64,7 @@ func Preset(name string, classes int) (*Config, error) {
 	case "large":
 		c.Encoder = vit.Large
 	default:
-		return nil, fmt.Errorf("unknown preset %q; did you mean %q? The presets are %v", name, strictjson.Nearest(name, PresetNames), PresetNames)
+		return nil, fmt.Errorf("unknown preset %q%s", name, strictjson.Hint(name, PresetNames))
 	}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]

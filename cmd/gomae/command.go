@@ -117,7 +117,26 @@ var errNoCommand = errors.New("no command")
 
 // unknown is the error of a word that selects no command of the group.
 func (c *command) unknown(word string) error {
-	return usagef("unknown command %q; did you mean %q?", word, strictjson.Nearest(word, c.words()))
+	if near := strictjson.Nearest(word, c.words()); near != "" {
+		return usagef("unknown command %q; did you mean %q?", word, near)
+	}
+	for _, sub := range c.subs {
+		if slices.Contains(sub.words(), word) { // of a group
+			return usagef("unknown command %q; did you mean \"%s %s\"?", word, sub.name, word)
+		}
+	}
+	return usagef("unknown command %q; the commands are %s", word, strings.Join(c.words(), ", "))
+}
+
+// otherThanFlag says how to get what other programs have a flag for.
+var otherThanFlag = map[string]string{
+	"lr":            "the learning rate is \"optim.lr\" of a configuration, which -config takes",
+	"learning-rate": "the learning rate is \"optim.lr\" of a configuration, which -config takes",
+	"weight-decay":  "the weight decay is \"optim.weight_decay\" of a configuration, which -config takes",
+	"epochs":        "the length of a run is counted in -steps of -batch samples",
+	"epoch":         "the length of a run is counted in -steps of -batch samples",
+	"device":        "there is one device, the CPU; -workers says how many cores",
+	"gpu":           "there is one device, the CPU; -workers says how many cores",
 }
 
 // flagError rephrases an error of package flag, which names neither the values that a flag takes
@@ -138,7 +157,13 @@ func (c *command) flagError(err error) error {
 		case len(known) == 0:
 			return usagef("unknown flag -%s; this command has no flags", name)
 		}
-		return usagef("unknown flag -%s; did you mean -%s?", name, strictjson.Nearest(name, known))
+		if remedy := otherThanFlag[name]; remedy != "" {
+			return usagef("unknown flag -%s; %s", name, remedy)
+		}
+		if near := strictjson.Nearest(name, known); near != "" {
+			return usagef("unknown flag -%s; did you mean -%s?", name, near)
+		}
+		return usagef("unknown flag -%s; the flags are -%s", name, strings.Join(known, ", -"))
 	}
 	if name, ok := strings.CutPrefix(message, "flag needs an argument: -"); ok {
 		return usagef("value missing: %s", describe(c.flags.Lookup(name)))

@@ -25,7 +25,7 @@ type conversion struct {
 	to           string // "", "timm" or "multimae"
 	config       string // file
 	heads        int    // 0 for what the configuration has
-	decoderHeads int
+	decoderHeads int    // likewise
 	force        bool
 }
 
@@ -36,7 +36,7 @@ func convertCommand(e *env) *command {
 	flags.StringVar(&c.to, "to", "", "rename the keys of a ViT to those of `FAMILY`: timm or multimae")
 	flags.StringVar(&c.config, "config", "", "take the configuration from `FILE` instead of SRC's or an inferred one")
 	flags.IntVar(&c.heads, "heads", 0, "the encoder has `N` attention heads; 0 means what SRC says, or else one for every 64 channels")
-	flags.IntVar(&c.decoderHeads, "decoder-heads", 0, "each decoder has `N` attention heads; 0 means what SRC says, or else 8")
+	flags.IntVar(&c.decoderHeads, "decoder-heads", multimae.DefaultDecoderHeads, "each decoder has `N` attention heads; without the flag what SRC says, or else the default")
 	flags.BoolVar(&c.force, "force", false, "replace DST")
 	list := flags.Bool("list", false, "list what SRC holds and convert nothing")
 	return &command{
@@ -73,10 +73,13 @@ Keys without a counterpart are left out and listed.`,
 			default:
 				return usagef("-to %s: want timm or multimae", c.to)
 			}
-			for _, err := range []error{within("heads", c.heads, 0, 1<<16), within("decoder-heads", c.decoderHeads, 0, 1<<16)} {
+			for _, err := range []error{within("heads", c.heads, 0, 1<<16), within("decoder-heads", c.decoderHeads, 1, 1<<16)} {
 				if err != nil {
 					return err
 				}
+			}
+			if !given(flags)["decoder-heads"] {
+				c.decoderHeads = 0
 			}
 			if *list {
 				if err := exactly(args, "SRC"); err != nil {

@@ -1,11 +1,13 @@
 package modelfolder
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -58,6 +60,68 @@ func TestSave(t *testing.T) {
 		t.Error(err)
 	}
 	testkit.ErrorNames(t, CheckTensors(f, 2), ConfigFile, WeightsFile)
+}
+
+// TestOpen opens what a path means.
+func TestOpen(t *testing.T) {
+	config := []byte(`{"model": "multimae", "encoder": {"dim": 2, "depth": 1}}`)
+	file := func(metadata map[string]string, names ...string) []byte {
+		var list []weights.Tensor
+		for _, name := range names {
+			list = append(list, weights.Tensor{Name: name, Shape: []int{2}, Data: []float32{1, 2}})
+		}
+		var b bytes.Buffer
+		if err := weights.WriteSafetensors(&b, list, metadata); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	const norm, norm2 = "encoder.0.norm1.weight", "encoder.1.norm1.weight"
+	plain := file(nil, norm)
+	trained := map[string]string{MetaConfig: "{}", "gomae_optimizer_steps": "3"}
+	for _, c := range []struct {
+		name, path, key string
+		files           fstest.MapFS
+		names           string
+		config          string
+		notes           int
+		err             string
+	}{
+		{"a file", "x.st", "", fstest.MapFS{"x.st": {Data: plain}}, norm, "", 0, ""},
+		{"a configuration beside it", "x.st", "", fstest.MapFS{"x.st": {Data: plain}, ConfigFile: {Data: config}}, norm, string(config), 1, ""},
+		{"another configuration beside it", "x.st", "", fstest.MapFS{"x.st": {Data: file(nil, norm, norm2)}, ConfigFile: {Data: config}}, norm + " " + norm2, "", 0, ""},
+		{"its own configuration", "x.st", "", fstest.MapFS{"x.st": {Data: file(map[string]string{MetaConfig: "{}"}, norm)}, ConfigFile: {Data: config}}, norm, "{}", 0, ""},
+		{"a folder", ".", "", fstest.MapFS{WeightsFile: {Data: plain}, ConfigFile: {Data: config}}, norm, string(config), 1, ""},
+		{"a folder of parts", ".", "", fstest.MapFS{WeightsFile + ".index.json": {Data: []byte(`{"weight_map":{"` + norm + `":"1.st"}}`)}, "1.st": {Data: plain}}, norm, "", 0, ""},
+		{"a folder in a folder", ".", "", fstest.MapFS{"snapshots/0123/model.safetensors": {Data: plain}, "snapshots/0123/config.json": {Data: config}}, norm, string(config), 2, ""},
+		{"two folders in a folder", ".", "", fstest.MapFS{"a/model.safetensors": {Data: plain}, "b/model.pth": {Data: plain}}, "", "", 0, "a, b"},
+		{"a model without weights", ".", "", fstest.MapFS{"best/model.safetensors": {Data: plain}, ConfigFile: {Data: config}}, "", "", 0, WeightsFile},
+		{"nothing", ".", "", fstest.MapFS{"x": {}}, "", "", 0, WeightsFile},
+		{"a checkpoint of training", "x.st", "", fstest.MapFS{"x.st": {Data: file(trained, "model.a", "optimizer.m.a")}}, "a", "{}", 1, ""},
+		{"its optimiser", "x.st", "optimizer.m", fstest.MapFS{"x.st": {Data: file(trained, "model.a", "optimizer.m.b")}}, "b", "{}", 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, c.files); err != nil {
+				t.Fatal(err)
+			}
+			f, err := Open(filepath.Join(dir, c.path), c.key)
+			if c.err != "" {
+				testkit.ErrorNames(t, err, c.err)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if got := strings.Join(f.Names(), " "); got != c.names || f.Metadata()[MetaConfig] != c.config || len(f.Notes()) != c.notes {
+				t.Errorf("got %s with %q and the notes %q", got, f.Metadata()[MetaConfig], f.Notes())
+			}
+			if v, err := f.Float32(f.Names()[0]); err != nil || v[1] != 2 {
+				t.Errorf("read %v, %v", v, err)
+			}
+		})
+	}
 }
 
 func TestConfigErrors(t *testing.T) {

@@ -114,7 +114,7 @@ func (s *source) describedBy(config []byte) bool {
 func openFolder(dir string, o weights.Options) (f weights.File, sub string, err error) {
 	fsys := os.DirFS(dir)
 	f, err = openIn(fsys, ".", o)
-	if err == nil || !errors.Is(err, fs.ErrNotExist) || holds(fsys, ".") {
+	if err == nil || !errors.Is(err, fs.ErrNotExist) || isModel(dir) {
 		return f, ".", err
 	}
 	found := modelFolders(fsys)
@@ -126,6 +126,17 @@ func openFolder(dir string, o weights.Options) (f weights.File, sub string, err 
 		return f, found[0], err
 	}
 	return nil, "", fmt.Errorf("it holds several models, %s; give the path of one", strings.Join(found, ", "))
+}
+
+// isModel reports whether a folder was meant to be a model's: it has a configuration, or a link of
+// that name that leads nowhere.
+func isModel(dir string) bool {
+	for _, name := range append([]string{ConfigFile}, weightsFiles...) {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // holds reports whether a folder has weights of one of the names.

@@ -11,31 +11,122 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Unmarshal reads the JSON object b, whose key "model" must be model, into v, a pointer to a
-// struct. An error names an unknown key and the nearest known one.
+// struct. A byte order mark is skipped. An error names the key, the line and the column, what is there
+// and what is wanted, and for an unknown key a near one that is known.
 func Unmarshal(b []byte, model string, v any) error {
-	if len(bytes.TrimSpace(b)) == 0 {
-		return errors.New("is empty; want a JSON object such as the config.json of a run")
+	b, err := text(b)
+	if err != nil {
+		return err
 	}
 	// The keys of another model must not be reported as misspelled.
-	var kind struct{ Model string }
-	if json.Unmarshal(b, &kind) == nil && kind.Model != "" {
+	var kind struct {
+		Model string
+		HF    string `json:"model_type"`
+	}
+	json.Unmarshal(b, &kind) // a key of another type is reported below
+	switch {
+	case kind.Model != "":
 		if err := CheckModel(kind.Model, model); err != nil {
 			return err
 		}
+	case kind.HF != "":
+		return fmt.Errorf("model_type: it describes a model %q of Hugging Face's transformers, want the config.json of a model %q; only the weights of such a model can be converted", kind.HF, model)
 	}
-	return UnmarshalObject(b, v)
+	return readObject(b, v)
 }
 
 // UnmarshalObject is Unmarshal for a JSON object that describes no model.
 func UnmarshalObject(b []byte, v any) error {
-	if err := checkKeys("", b, reflect.TypeOf(v).Elem()); err != nil {
+	b, err := text(b)
+	if err != nil {
+		return err
+	}
+	return readObject(b, v)
+}
+
+// text returns JSON without its byte order mark.
+func text(b []byte) ([]byte, error) {
+	if bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
+		return nil, errors.New("is text in UTF-16; save it as UTF-8")
+	}
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil, errors.New("is empty; want a JSON object such as the config.json of a run")
+	}
+	return b, checkSyntax(b)
+}
+
+func readObject(b []byte, v any) error {
+	err := checkKeys("", b, reflect.TypeOf(v).Elem())
+	if k := new(keyError); errors.As(err, &k) {
+		k.where = position(b, k.at)
+	}
+	if err != nil {
 		return err
 	}
 	return json.Unmarshal(b, v)
+}
+
+// keyError is an error about the value of a key.
+type keyError struct {
+	key   string // from the outermost object: "train.steps"
+	at    int64  // where the value begins
+	where string // the same as line and column, once it is known
+	err   error
+}
+
+func (e *keyError) Error() string {
+	text := e.key + ": " + e.err.Error()
+	if e.where != "" {
+		text += " (" + e.where + ")"
+	}
+	return text
+}
+
+func (e *keyError) Unwrap() error { return e.err }
+
+// position returns the line and the column of a byte.
+func position(b []byte, at int64) string {
+	before := b[:min(max(at, 0), int64(len(b)))]
+	line := bytes.Count(before, []byte("\n"))
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
+	return fmt.Sprintf("line %d, column %d", line+1, column+1)
+}
+
+// checkSyntax returns an error that says where b stops to be JSON.
+func checkSyntax(b []byte) error {
+	var raw json.RawMessage
+	wrong := new(json.SyntaxError)
+	if err := json.Unmarshal(b, &raw); err == nil || !errors.As(err, &wrong) {
+		return err
+	}
+	at := wrong.Offset
+	if at > 0 && at <= int64(len(b)) && !strings.HasPrefix(wrong.Error(), "unexpected end") {
+		at-- // Offset counts the wrong byte
+	}
+	before := bytes.TrimRight(b[:at], " \t\r\n")
+	rest := b[at:]
+	what := "this is not JSON: " + wrong.Error()
+	switch {
+	case len(rest) == 0:
+		what = "it ends too early; a bracket or quote is not closed"
+	case bytes.HasSuffix(before, []byte(",")) && (rest[0] == '}' || rest[0] == ']'):
+		at = int64(len(before)) - 1
+		what = fmt.Sprintf("a comma before %q; remove it", rest[:1])
+	case rest[0] == '/' || rest[0] == '#':
+		what = "JSON has no comments; remove it"
+	case rest[0] == '\'':
+		what = "JSON has its texts in double quotes"
+	case rest[0] == '"' && len(before) > 0 && before[len(before)-1] != ',':
+		what = "a comma is missing before it"
+	}
+	return fmt.Errorf("%s: %s", position(b, at), what)
 }
 
 // CheckModel returns an error unless the key "model" of a configuration has the wanted value.
@@ -55,7 +146,7 @@ func checkKeys(path string, b []byte, t reflect.Type) error {
 		})
 	}
 	if t.Kind() != reflect.Struct {
-		return nil
+		return checkType(b, t)
 	}
 	known := map[string]reflect.Type{}
 	for _, f := range reflect.VisibleFields(t) { // those of embedded structs, too
@@ -70,10 +161,55 @@ func checkKeys(path string, b []byte, t reflect.Type) error {
 	return Object(b, func(name string, raw []byte) error {
 		ft, ok := known[name]
 		if !ok {
-			return fmt.Errorf("unknown key at %s; did you mean %q?", at, Nearest(name, slices.Sorted(maps.Keys(known))))
+			return fmt.Errorf("unknown key at %s%s", at, Hint(name, slices.Sorted(maps.Keys(known))))
 		}
 		return checkKeys(path+"."+name, raw, ft)
 	})
+}
+
+// checkType returns an error unless a value can be read into a type.
+func checkType(b []byte, t reflect.Type) error {
+	err := json.Unmarshal(b, reflect.New(t).Interface())
+	if wrong := new(json.UnmarshalTypeError); err == nil || !errors.As(err, &wrong) {
+		return err
+	}
+	want := "another type"
+	switch t.Kind() {
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		want = "a whole number"
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		want = "a whole number, 0 or more"
+	case reflect.Float32, reflect.Float64:
+		want = "a number"
+	case reflect.String:
+		want = "a text"
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Slice, reflect.Array:
+		want = "a list of numbers"
+		if t.Elem().Kind() == reflect.String {
+			want = "a list of texts"
+		}
+	}
+	return fmt.Errorf("got %s, want %s", describe(b), want)
+}
+
+// describe says what a JSON value is.
+func describe(b []byte) string {
+	const most = 60
+	short := string(b[:min(len(b), most)])
+	if len(b) > most {
+		short = strings.ToValidUTF8(short, "") + "…"
+	}
+	switch b[0] {
+	case '"':
+		return "the text " + short
+	case '{':
+		return "an object"
+	case '[':
+		return "the list " + short
+	}
+	return short
 }
 
 // Object calls f for each member of a JSON object, in file order.
@@ -99,7 +235,11 @@ func Object(b []byte, f func(name string, raw []byte) error) error {
 			return err
 		}
 		if err := f(name, raw); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			e := &keyError{key: name, at: dec.InputOffset() - int64(len(raw)), err: err}
+			if inner, ok := err.(*keyError); ok {
+				e = &keyError{key: name + "." + inner.key, at: e.at + inner.at, err: inner.err}
+			}
+			return e
 		}
 	}
 	return nil
@@ -211,33 +351,62 @@ func leaves(prefix string, object []byte) (list []leaf) {
 	return list
 }
 
-// Nearest returns the candidate with the smallest edit distance to word, for an error message, or
-// "" where there are no candidates. It compares only the first 64 bytes of each, because comparing
-// the words of a hostile file could take hours.
+// Hint returns what an error message says of a word that is not among the candidates: "; did you mean
+// …?" where one is near, else "; want one of …" where they are few, else "".
+func Hint(word string, candidates []string) string {
+	const few = 8
+	if near := Nearest(word, candidates); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
+	}
+	if n := len(candidates); n == 0 || n > few {
+		return ""
+	}
+	quoted := make([]string, len(candidates))
+	for i, c := range candidates {
+		quoted[i] = strconv.Quote(c[:min(len(c), compared)])
+	}
+	return "; want one of " + strings.Join(quoted, ", ")
+}
+
+// compared is how many bytes of words are compared, because comparing the words of a hostile file
+// could take hours.
+const compared = 64
+
+// Nearest returns the candidate with the smallest edit distance to word, or "" where none is near: a
+// third of the letters may differ, but for their case, or one is a part of the other.
 func Nearest(word string, candidates []string) string {
-	const compared = 64
-	word = word[:min(len(word), compared)]
-	best, bestDist := "", 1<<30
+	word = strings.ToLower(word[:min(len(word), compared)])
+	best, bestDist := "", 2*compared
 	for _, candidate := range candidates {
-		c := candidate[:min(len(candidate), compared)]
-		prev := make([]int, len(c)+1)
-		for j := range prev {
-			prev[j] = j
-		}
-		for i := range len(word) {
-			diag := prev[0]
-			prev[0] = i + 1
-			for j := range len(c) {
-				cost := 1
-				if word[i] == c[j] {
-					cost = 0
-				}
-				diag, prev[j+1] = prev[j+1], min(diag+cost, prev[j]+1, prev[j+1]+1)
-			}
-		}
-		if prev[len(c)] < bestDist {
-			best, bestDist = candidate, prev[len(c)]
+		c := strings.ToLower(candidate[:min(len(candidate), compared)])
+		dist := distance(word, c)
+		part := min(len(word), len(c)) >= 3 && (strings.Contains(word, c) || strings.Contains(c, word))
+		if near := part || len(word) > 1 && 3*dist <= len(word); near && dist < bestDist {
+			best, bestDist = candidate, dist
 		}
 	}
 	return best
+}
+
+// distance is the edit distance of two words; two letters in each other's place are one edit.
+func distance(a, b string) int {
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(last[j]+cost, row[j]+1, last[j+1]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(b)]
 }

@@ -39,14 +39,31 @@ func TestUnmarshal(t *testing.T) {
 	if got := fmt.Sprint(c); got != "{{3} [{z 1} {a 2}]}" {
 		t.Errorf("read %s", got)
 	}
+	if err := Unmarshal([]byte("\xef\xbb\xbf{\"width\": 5}"), "m", &c); err != nil || c.Width != 5 {
+		t.Errorf("with a byte order mark: %v, %v", c, err)
+	}
 	for in, want := range map[string]string{
-		" ":                          "is empty",
-		`{"widht": 3}`:               `widht: unknown key at the top level; did you mean "width"?`,
-		`{"list": {"z": {"sz": 1}}}`: `list: z: sz: unknown key at list.z; did you mean "size"?`,
-		`{"width": 1, "width": 2}`:   `key "width"`,
-		`[1]`:                        "want an object",
-		`{"model": "n", "x": 1}`:     `model: got "n", want "m"`,
-		`{"width": `:                 "EOF",
+		" ":                                     "is empty",
+		`{"widht": 3}`:                          `widht: unknown key at the top level; did you mean "width"? (line 1, column 11)`,
+		`{"list": {"z": {"siz": 1}}}`:           `list.z.siz: unknown key at list.z; did you mean "size"? (line 1, column 24)`,
+		`{"colour": 3}`:                         `unknown key at the top level; want one of "list", "width"`,
+		"{\n \"ü\": {},\n \"width\": \"3\"}":    `ü: unknown key at the top level; want one of "list", "width" (line 2, column 7)`,
+		"{\n \"list\": {},\n \"width\": \"3\"}": `width: got the text "3", want a whole number (line 3, column 11)`,
+		`{"width": 1e3}`:                        `got 1e3, want a whole number`,
+		`{"width": [1]}`:                        `got the list [1], want a whole number`,
+		`{"width": {}}`:                         `got an object, want a whole number`,
+		`{"list": 7}`:                           `list: got 7, want an object (line 1, column 10)`,
+		"{\n \"width\": 1,\n}":                  `line 2, column 12: a comma before "}"`,
+		"{\n // width\n}":                       `line 2, column 2: JSON has no comments`,
+		"{'width': 1}":                          `line 1, column 2: JSON has its texts in double quotes`,
+		"{\"list\": {}\n \"width\": 1}":         `line 2, column 2: a comma is missing`,
+		"{\"width\": 1":                         `line 1, column 12: it ends too early`,
+		"\xff\xfe{\x00}\x00":                    "UTF-16",
+		`{"model_type": "vit_mae", "x": 1}`:     `model_type: it describes a model "vit_mae"`,
+		`{"width": 1, "width": 2}`:              `key "width"`,
+		`[1]`:                                   "want an object",
+		`{"model": "n", "x": 1}`:                `model: got "n", want "m"`,
+		`{"width": `:                            "ends too early",
 	} {
 		t.Run(in, func(t *testing.T) {
 			testkit.ErrorNames(t, Unmarshal([]byte(in), "m", new(config)), want)
@@ -67,7 +84,7 @@ func TestMarshalList(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	known := []string{"depth", "rgb", "semseg", "norm_rgb"}
-	for word, want := range map[string]string{"rbg": "rgb", "Depth": "depth", "semantic": "semseg", "normrgb": "norm_rgb", "rgb": "rgb", "": "rgb"} {
+	for word, want := range map[string]string{"rbg": "rgb", "Depth": "depth", "sem": "semseg", "semantic": "", "normrgb": "norm_rgb", "rgb": "rgb", "": "", "x": "", "thermal": ""} {
 		if got := Nearest(word, known); got != want {
 			t.Errorf("Nearest(%q) = %q, want %q", word, got, want)
 		}

@@ -227,7 +227,7 @@ func (c *Config) checkOutput(o *Output) error {
 	}
 	for i, task := range o.MainTasks {
 		if c.Input(task) == nil {
-			return fmt.Errorf("main_tasks: %q is not an input; did you mean %q?", task, strictjson.Nearest(task, c.Inputs.Names()))
+			return fmt.Errorf("main_tasks: %q is not an input%s", task, strictjson.Hint(task, c.Inputs.Names()))
 		}
 		if slices.Contains(o.MainTasks[:i], task) {
 			return fmt.Errorf("main_tasks: %q is listed twice", task)

@@ -88,15 +88,15 @@ func TestParseConfigErrors(t *testing.T) {
 	good := string(smallConfig().JSON())
 	for _, c := range []struct{ old, new, want string }{
 		{`"patch_size"`, `"patchsize"`, `patchsize: unknown key at the top level; did you mean "patch_size"?`},
-		{`"layer_dims"`, `"layerdims"`, `outputs: depth: layerdims: unknown key at outputs.depth; did you mean "layer_dims"?`},
+		{`"layer_dims"`, `"layerdims"`, `outputs.depth.layerdims: unknown key at outputs.depth; did you mean "layer_dims"?`},
 		{`"token"`, `"mean"`, `outputs: key "mean"`},
-		{`"token": {`, `"token": null, "x": {`, "outputs: token: got <nil>, want an object"},
+		{`"token": {`, `"token": null, "x": {`, "outputs.token: got <nil>, want an object"},
 		{good, `{"model": "multivit", "recipe": {}}`, `recipe: unknown key at the top level`},
 		{good, ``, "is empty"},
 		{good, `[]`, "got [, want an object"},
 		{good, `{"outputs": []}`, "outputs: got [, want an object"},
-		{`"num_classes": 6`, `"num_classes": "6"`, "json: cannot unmarshal string"},
-		{`"num_classes": 6`, `"num_classes": 6.5`, "json: cannot unmarshal number 6.5"},
+		{`"num_classes": 6`, `"num_classes": "6"`, `outputs.mean.num_classes: got the text "6", want a whole number`},
+		{`"num_classes": 6`, `"num_classes": 6.5`, "outputs.mean.num_classes: got 6.5, want a whole number"},
 		{`"multivit"`, `"vit"`, `model: got "vit", want "multivit"`},
 	} {
 		t.Run(c.want, func(t *testing.T) {

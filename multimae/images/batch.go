@@ -34,7 +34,7 @@ func BatchAt(m Model, imgs map[string]image.Image, size int) (*multimae.Batch, e
 	known := c.Inputs.Names()
 	for _, name := range slices.Sorted(maps.Keys(imgs)) {
 		if c.Input(name) == nil {
-			return nil, fmt.Errorf("images: %q is not an input of this model; did you mean %q?", name, strictjson.Nearest(name, known))
+			return nil, fmt.Errorf("images: %q is not an input of this model%s", name, strictjson.Hint(name, known))
 		}
 	}
 	var present []multimae.Input

@@ -462,8 +462,8 @@ func TestErrorsMultiViT(t *testing.T) {
 		want         string
 	}{
 		{"another model's configuration", "vit_linear", func(d dump) { d.MapFS["config.json"] = tiny(t).MapFS["config.json"] }, "model.safetensors"},
-		{"said to be pre-training", "vit_linear", func(d dump) { d.replace("config.json", `"multivit"`, `"multimae"`) }, "config.json: outputs: cls: "},
-		{"pre-training said not to be", "pretrain_tiny", func(d dump) { d.replace("config.json", `"multimae"`, `"multivit"`) }, "config.json: outputs: rgb: channels: "},
+		{"said to be pre-training", "vit_linear", func(d dump) { d.replace("config.json", `"multivit"`, `"multimae"`) }, "config.json: outputs.cls."},
+		{"pre-training said not to be", "pretrain_tiny", func(d dump) { d.replace("config.json", `"multimae"`, `"multivit"`) }, "config.json: outputs.rgb.channels: "},
 		{"an unknown model", "vit_linear", func(d dump) { d.replace("config.json", `"multivit"`, `"vit"`) }, `config.json: model: …"vit"…"multimae"…"multivit"`},
 		{"no case", "vit_linear", func(d dump) { d.replace("config.json", `"case"`, `"Case"`) }, `config.json: Case: …"case"`},
 		{"an unknown head", "vit_segmenter_multi", func(d dump) { d.replace("config.json", `"segmenter"`, `"segmentor"`) }, `config.json: outputs.semseg.head: …"segmentor"`},
