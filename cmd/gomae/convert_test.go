@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 )
@@ -185,4 +187,75 @@ func TestConvertErrors(t *testing.T) {
 	}
 	ok(t, "convert", "-force", at("vit.pth"), at("a.pth"))
 	ok(t, "convert", "-force", tinyDump, at("model"))
+}
+
+// TestConvertKeepsConfiguration takes a model through every format and wants the same configuration
+// and the same values.
+func TestConvertKeepsConfiguration(t *testing.T) {
+	for name, dump := range map[string]string{"pre-trained": tinyDump, "fine-tuned": "../../testdata/parity/vit_linear"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			at := func(name string) string { return filepath.Join(dir, name) }
+			ok(t, "convert", dump, at("first"))
+			from := "first"
+			for _, to := range []string{"a.pth", "b.safetensors", "folder", "c.bin", "last"} {
+				ok(t, "convert", at(from), at(to))
+				from = to
+			}
+			for _, name := range []string{"config.json", "model.safetensors"} {
+				first, err := os.ReadFile(filepath.Join(at("first"), name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				last, err := os.ReadFile(filepath.Join(at("last"), name))
+				if err != nil || !bytes.Equal(first, last) {
+					t.Errorf("%s differs, %v", name, err)
+				}
+			}
+		})
+	}
+	t.Run("beside the file", func(t *testing.T) {
+		dir := t.TempDir()
+		at := func(name string) string { return filepath.Join(dir, name) }
+		f, err := weights.Open(tinyDump + "/model.safetensors")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		list, err := weights.ReadAll(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write := func(path string) {
+			if err := atomicfile.Write(path, func(w io.Writer) error { return weights.WritePth(w, list, nil) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(at("m.pth"))
+		_, stderr := ok(t, "convert", at("m.pth"), at("inferred"))
+		if !strings.Contains(stderr, "Assumed: ") || !strings.Contains(stderr, "-heads") || !strings.Contains(stderr, "-decoder-heads") {
+			t.Errorf("does not say what it assumes: %s", stderr)
+		}
+		b, err := os.ReadFile(tinyDump + "/config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.WriteFile(at("config.json"), b, 0o666)
+		_, stderr = ok(t, "convert", at("m.pth"), at("m"))
+		if strings.Contains(stderr, "Assumed") {
+			t.Errorf("assumes what is beside it: %s", stderr)
+		}
+		want, err := multimae.ParseConfig(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(at("m/config.json")); err != nil || !bytes.Equal(got, want.JSON()) {
+			t.Errorf("got %s, %v", got, err)
+		}
+		_, _ = ok(t, "convert", "-heads", "2", at("m.pth"), at("two"))
+		got, err := multimae.LoadConfig(os.DirFS(at("two")), "config.json")
+		if err != nil || got.Encoder.Heads != 2 || got.Outputs[0].Heads != want.Outputs[0].Heads {
+			t.Errorf("with -heads 2: %+v, %v", got, err)
+		}
+	})
 }

@@ -63,10 +63,8 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 		if c, f.assumed, err = modelOf(f.from, f.knownClasses()); err != nil {
 			return nil, err
 		}
-	} else {
-		if c, err = f.presetConfiguration(f.knownClasses()); err != nil {
-			return nil, err
-		}
+	} else if c, err = f.presetConfiguration(f.knownClasses()); err != nil {
+		return nil, err
 	}
 	if err := f.selectInputs(c); err != nil {
 		return nil, err

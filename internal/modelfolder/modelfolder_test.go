@@ -124,6 +124,25 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+func TestDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, fstest.MapFS{"m/model.safetensors": {}, "m/config.json": {}, "m/other": {}, "model.pth/x": {}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"m": "m", "m/model.safetensors": "m", "m/config.json": "m", "m/other": "m/other", "model.pth": "model.pth", "m/model.pth": "m/model.pth",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Dir(filepath.Join(dir, name)); got != filepath.Join(dir, want) {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+	if got := Dir(ConfigFile); got != ConfigFile { // there is none here
+		t.Errorf("got %s", got)
+	}
+}
+
 func TestConfigErrors(t *testing.T) {
 	_, err := LoadConfig[config](fstest.MapFS{}, "a/config.json", "m")
 	if testkit.ErrorNames(t, err, "a/config.json"); !errors.Is(err, fs.ErrNotExist) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/internal/regular"
@@ -137,6 +138,19 @@ func isModel(dir string) bool {
 		}
 	}
 	return false
+}
+
+// Dir returns the folder of a path that is one of the files of a model folder, and any other path as
+// it is.
+func Dir(name string) string {
+	dir, base := filepath.Split(name)
+	if base != ConfigFile && !slices.Contains(weightsFiles, base) {
+		return name
+	}
+	if info, err := os.Stat(name); err != nil || info.IsDir() {
+		return name
+	}
+	return filepath.Clean(dir)
 }
 
 // holds reports whether a folder has weights of one of the names.

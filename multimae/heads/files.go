@@ -20,8 +20,10 @@ func Load(fsys fs.FS) (*Model, error) {
 	return m, err
 }
 
-// LoadDir is Load for a folder on disk, with its path in the errors.
+// LoadDir is Load for a folder on disk, with its path in the errors. The path of one of its files
+// stands for the folder.
 func LoadDir(dir string) (*Model, error) {
+	dir = modelfolder.Dir(dir)
 	m, err := Load(os.DirFS(dir))
 	if err != nil {
 		return nil, fmt.Errorf("model folder %s: %w", dir, err)
