@@ -55,6 +55,9 @@ func (c *BackboneConfig) Check() error {
 	if err := c.CheckImageSize(c.ImageSize, c.ImageSize); err != nil {
 		return err
 	}
+	if g, most := c.PositionGrid, maxSide/c.PatchSize; len(g) != 0 && (len(g) != 2 || min(g[0], g[1]) < 1 || max(g[0], g[1]) > most) {
+		return fmt.Errorf("position_grid: got %v, want two numbers from 1 to %d, the rows and columns of patches", g, most)
+	}
 	const maxGlobal = 1024
 	if c.NumGlobalTokens < 0 || c.NumGlobalTokens > maxGlobal {
 		return fmt.Errorf("num_global_tokens: got %d, want 0..%d", c.NumGlobalTokens, maxGlobal)

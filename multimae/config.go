@@ -32,7 +32,10 @@ type BackboneConfig struct {
 	ImageSize       int        `json:"image_size"` // default side in pixels; other sizes resize the position tables
 	PatchSize       int        `json:"patch_size"` // pixels at full resolution
 	NumGlobalTokens int        `json:"num_global_tokens"`
-	Inputs          Inputs     `json:"inputs"`
+	// PositionGrid are the rows and columns of the stored position tables, where these are not of a
+	// square image of ImageSize.
+	PositionGrid []int  `json:"position_grid,omitempty"`
+	Inputs       Inputs `json:"inputs"`
 }
 
 // The kinds of modality.
@@ -258,6 +261,14 @@ func (c *Config) Select(names []string) error {
 
 // Grid returns the patches along height and width of an h×w image.
 func (c *BackboneConfig) Grid(h, w int) (nh, nw int) { return h / c.PatchSize, w / c.PatchSize }
+
+// positionGrid returns the rows and columns of the stored position tables.
+func (c *BackboneConfig) positionGrid() (h, w int) {
+	if len(c.PositionGrid) == 2 {
+		return c.PositionGrid[0], c.PositionGrid[1]
+	}
+	return c.Grid(c.ImageSize, c.ImageSize)
+}
 
 // MaskOptions says how masks are drawn in training for these inputs, a subset of the
 // configuration's.

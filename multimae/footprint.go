@@ -91,7 +91,8 @@ func blockParameters(c vit.Config) float64 {
 // parameterCount is the number of values of all parameters, position tables included.
 func (c *Config) parameterCount() float64 {
 	d := float64(c.Encoder.Dim)
-	grid := float64(c.ImageSize / c.PatchSize)
+	h, w := c.positionGrid()
+	grid := float64(h) * float64(w)
 	n := float64(c.NumGlobalTokens)*d + float64(c.Encoder.Depth)*blockParameters(c.Encoder)
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
@@ -101,7 +102,7 @@ func (c *Config) parameterCount() float64 {
 			channels = float64(in.ClassEmbDim)
 			n += float64(in.NumClasses) * channels
 		}
-		n += d*grid*grid + d*channels*p*p + d
+		n += d*grid + d*channels*p*p + d
 	}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
@@ -112,7 +113,7 @@ func (c *Config) parameterCount() float64 {
 			cross += 3 * w
 		}
 		features := float64(o.Channels) * p * p
-		n += w + w*grid*grid + float64(len(c.Inputs))*w + cross + float64(b.Depth)*blockParameters(b) + features*w + features + w*d + w
+		n += w + w*grid + float64(len(c.Inputs))*w + cross + float64(b.Depth)*blockParameters(b) + features*w + features + w*d + w
 	}
 	return n
 }

@@ -51,15 +51,16 @@ func vitFamily(names []string) string {
 }
 
 // FromViT is FromTimm for a ViT with the names of timm (also DeiT and MAE) or of Hugging Face's
-// transformers (ViT, DeiT and ViTMAE).
-func FromViT(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
+// transformers (ViT, DeiT and ViTMAE). grid are the rows and columns of its patches, which only
+// matter where they are not a square; nil if they are not known.
+func FromViT(in []weights.Tensor, grid []int) (out []weights.Tensor, dropped []string, err error) {
 	names := make([]string, len(in))
 	for i := range in {
 		names[i] = in[i].Name
 	}
 	prefix, ok := isHF(names)
 	if !ok {
-		return FromTimm(in)
+		return fromTimm(in, grid)
 	}
 	var list []weights.Tensor
 	given := byName(in)
@@ -85,7 +86,7 @@ func FromViT(in []weights.Tensor) (out []weights.Tensor, dropped []string, err e
 			list = append(list, t)
 		}
 	}
-	out, more, err := FromTimm(list)
+	out, more, err := fromTimm(list, grid)
 	return out, append(dropped, more...), err
 }
 

@@ -58,7 +58,7 @@ func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err err
 
 // configFrom is ConfigFrom for a file that carries no configuration.
 func configFrom(f weights.File, classes int) (c *Config, assumed string, err error) {
-	f, _, err = asMultiMAE(f)
+	f, _, err = asMultiMAE(f, nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -81,7 +81,7 @@ func configFrom(f weights.File, classes int) (c *Config, assumed string, err err
 		return nil, "", fmt.Errorf("it has no %s*, and so does not show the size of patches", rgbAdapter)
 	}
 	c.PatchSize = patch[3]
-	if c.ImageSize, ok = sizes.Product(table[3], c.PatchSize); !ok {
+	if c.ImageSize, ok = sizes.Product(min(table[2], table[3]), c.PatchSize); !ok {
 		return nil, "", fmt.Errorf("%spos_emb has shape %v, too many patches of %d pixels", rgbAdapter, table, c.PatchSize)
 	}
 	if c.PatchSize%4 != 0 { // of semantic maps
@@ -178,7 +178,10 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.ImageSize, ok = sizes.Product(pos[3], c.PatchSize); !ok {
+	if pos[2] != pos[3] {
+		c.PositionGrid = pos[2:]
+	}
+	if c.ImageSize, ok = sizes.Product(min(pos[2], pos[3]), c.PatchSize); !ok {
 		return nil, fmt.Errorf("%s has shape %v, too many patches of %d pixels", table, pos, c.PatchSize)
 	}
 

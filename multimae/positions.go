@@ -11,17 +11,18 @@ import (
 // positionTable is a stored position table, which is not trained, with copies in token order, one
 // for each grid that was asked for.
 type positionTable struct {
-	table  *tensor.Tensor // [1, dim, n, n]
-	how    vit.Resampling // for other grids than n×n
+	table  *tensor.Tensor // [1, dim, h, w]
+	how    vit.Resampling // for other grids than h×w
 	mu     sync.Mutex
 	copies map[[2]int]*tensor.Tensor // by grid
+	values int                       // in copies
 }
 
 // newPositions registers prefix.pos_emb.
 func (m *Backbone) newPositions(prefix string, dim int, how vit.Resampling) *positionTable {
-	n := m.config.ImageSize / m.config.PatchSize
-	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, n, n) }
-	p := &positionTable{table: m.Params.AddFixed(prefix+".pos_emb", init, 1, dim, n, n), how: how}
+	h, w := m.config.positionGrid()
+	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, h, w) }
+	p := &positionTable{table: m.Params.AddFixed(prefix+".pos_emb", init, 1, dim, h, w), how: how}
 	m.positions = append(m.positions, p)
 	return p
 }
@@ -33,13 +34,22 @@ func (p *positionTable) rows(t *tensor.Tape, nh, nw int) *tensor.Tensor {
 	if rows := p.kept(grid); rows != nil {
 		return rows
 	}
-	dim, n := p.table.Shape[1], p.table.Shape[2]
-	rows := tensor.From(vit.PositionRows(t, p.table.Data, dim, n, n, nh, nw, p.how), nh*nw, dim)
+	dim, h, w := p.table.Shape[1], p.table.Shape[2], p.table.Shape[3]
+	rows := tensor.From(vit.PositionRows(t, p.table.Data, dim, h, w, nh, nw, p.how), nh*nw, dim)
+	// A server may be asked for images of any size. A table that is larger than this is made anew each
+	// time, which takes little of the time that such an image takes.
+	const maxCopies, maxValues = 16, 1 << 24
+	size := len(rows.Data)
+	if size > maxValues {
+		return rows
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	const maxCopies = 16 // a server may be asked for images of any size
-	if p.copies == nil || len(p.copies) >= maxCopies {
-		p.copies = map[[2]int]*tensor.Tensor{}
+	if p.copies == nil || len(p.copies) >= maxCopies || p.values+size > maxValues {
+		p.copies, p.values = map[[2]int]*tensor.Tensor{}, 0
+	}
+	if p.copies[grid] == nil {
+		p.values += size
 	}
 	p.copies[grid] = rows
 	return rows
@@ -55,5 +65,5 @@ func (p *positionTable) kept(grid [2]int) *tensor.Tensor {
 func (p *positionTable) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.copies = nil
+	p.copies, p.values = nil, 0
 }

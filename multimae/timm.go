@@ -40,6 +40,11 @@ func IsTimm(names []string) bool {
 // MAE. Parameters by which a block or an embedding computes something else are an error. Values are
 // float32 or float64, and out shares those that do not change.
 func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
+	return fromTimm(in, nil)
+}
+
+// fromTimm is FromTimm for a ViT whose patches are a grid of rows and columns, or nil for a square.
+func fromTimm(in []weights.Tensor, rect []int) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[timmPos], given[timmPatch+"weight"]
 	if pos == nil || patch == nil {
@@ -66,12 +71,14 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 	}
 	// Most tables have rows for the tokens and the patches, some for the patches alone.
 	first := len(tokens) / d
-	n := root(rows - first)
-	if n < 1 {
-		first, n = 0, root(rows)
+	h, w := gridOf(rows-first, rect)
+	if h < 1 {
+		first = 0
+		h, w = gridOf(rows, rect)
 	}
-	if n < 1 {
-		return nil, nil, fmt.Errorf("%s has %d rows, want those of %d tokens and a square of patches; resize it in Python", timmPos, rows, len(tokens)/d)
+	if h < 1 {
+		return nil, nil, fmt.Errorf("%s has %d rows, want those of %d tokens and a square of patches; a position_grid in its configuration says how many rows and columns they have",
+			timmPos, rows, len(tokens)/d)
 	}
 	if len(tokens) > 0 {
 		for i, v := range table[:first*d] {
@@ -79,13 +86,13 @@ func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err 
 		}
 		out = append(out, timmTensor("global_tokens", []int{1, len(tokens) / d, d}, tokens, double))
 	}
-	grid := make([]float64, d*n*n)
-	for i := range n * n {
+	grid := make([]float64, d*h*w)
+	for i := range h * w {
 		for c := range d {
-			grid[c*n*n+i] = table[(first+i)*d+c]
+			grid[c*h*w+i] = table[(first+i)*d+c]
 		}
 	}
-	out = append(out, timmTensor(rgbAdapter+"pos_emb", []int{1, d, n, n}, grid, isDouble(pos)))
+	out = append(out, timmTensor(rgbAdapter+"pos_emb", []int{1, d, h, w}, grid, isDouble(pos)))
 	if err := checkProjection(patch, given[timmPatch+"bias"], d); err != nil {
 		return nil, nil, err
 	}
@@ -280,6 +287,16 @@ func timmTensor(name string, shape []int, v []float64, double bool) weights.Tens
 		f[i] = float32(x)
 	}
 	return weights.Tensor{Name: name, Shape: shape, Data: f}
+}
+
+// gridOf returns the rows and columns of so many patches: those of rect, if that is a grid of them,
+// else those of a square, else 0 and 0.
+func gridOf(patches int, rect []int) (h, w int) {
+	if len(rect) == 2 && rect[0] > 0 && rect[1] == patches/rect[0] && patches%rect[0] == 0 {
+		return rect[0], rect[1]
+	}
+	n := root(patches)
+	return n, n
 }
 
 // root returns the n for which x = n², or 0 if there is none.

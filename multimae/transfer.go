@@ -54,7 +54,7 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	if err := m.sameEncoder(f.Metadata()[modelfolder.MetaConfig]); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Label(), err)
 	}
-	f, dropped, err := asMultiMAE(f)
+	f, dropped, err := asMultiMAE(f, m.config.PositionGrid)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +97,9 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	return r, nil
 }
 
-// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none.
-func asMultiMAE(f weights.File) (_ weights.File, dropped []string, err error) {
+// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none. grid is that
+// of FromViT.
+func asMultiMAE(f weights.File, grid []int) (_ weights.File, dropped []string, err error) {
 	if !IsViT(f.Names()) {
 		return f, nil, nil
 	}
@@ -106,7 +107,7 @@ func asMultiMAE(f weights.File) (_ weights.File, dropped []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if tensors, dropped, err = FromViT(tensors); err != nil {
+	if tensors, dropped, err = FromViT(tensors, grid); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", f.Label(), err)
 	}
 	f, err = weights.FromTensors(f.Label(), tensors)

@@ -7,7 +7,9 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/tensor"
 )
 
 // hfViT returns the weights of timmViT under the names of transformers, with query, key and value
@@ -53,7 +55,7 @@ func TestFromViT(t *testing.T) {
 					in = append(in, weights.Tensor{Name: "decoder.mask_token", Shape: []int{1}, Data: []float32{1}},
 						weights.Tensor{Name: "classifier.weight", Shape: []int{1}, Data: []float32{1}})
 				}
-				out, left, err := FromViT(in)
+				out, left, err := FromViT(in, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -81,7 +83,7 @@ func TestFromViT(t *testing.T) {
 			if c.add != "" {
 				list = append(list, weights.Tensor{Name: c.add, Shape: []int{1}, Data: []float32{1}})
 			}
-			_, _, err := FromViT(list)
+			_, _, err := FromViT(list, nil)
 			testkit.ErrorNames(t, err, c.want)
 		})
 	}
@@ -246,4 +248,138 @@ func TestTransferHeads(t *testing.T) {
 	c.Encoder.Heads = 4
 	_, err = newModel(t, c).Transfer(f)
 	testkit.ErrorNames(t, err, "encoder.heads: its model has 2 and this one 4")
+}
+
+// TestPositionGrid has position tables that are not square in a folder, in the configuration that
+// their shapes give, and in a ViT.
+func TestPositionGrid(t *testing.T) {
+	c := smallConfig()
+	c.PositionGrid = []int{2, 4}
+	m := newModel(t, c)
+	dir := t.TempDir()
+	if err := m.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBatch(c, 1, 16, 32, 3, "rgb")
+	want, err := m.Predict(t.Context(), b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := loaded.Predict(t.Context(), b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.SameBits(t, "prediction", got.Outputs[0].Pix, want.Outputs[0].Pix)
+	table := m.Params.Get("input_adapters.rgb.pos_emb")
+	if !slices.Equal(table.Shape, []int{1, 16, 2, 4}) {
+		t.Errorf("a table of shape %v", table.Shape)
+	}
+	rows := m.adapters[0].pos.rows(tensor.NewInference(nil), 2, 4)
+	for i := range 8 {
+		for k := range 16 {
+			if rows.Data[i*16+k] != table.Data[k*8+i] {
+				t.Fatalf("position %d, channel %d: %g, want that of the table, %g", i, k, rows.Data[i*16+k], table.Data[k*8+i])
+			}
+		}
+	}
+
+	derived, err := ConfigOf(fileOf(t, m.Params.Tensors()), 2, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(derived.PositionGrid, c.PositionGrid) || derived.ImageSize != c.ImageSize {
+		t.Errorf("derived position_grid %v and image_size %d", derived.PositionGrid, derived.ImageSize)
+	}
+
+	for _, grid := range [][]int{{1}, {2, 0}, {1, 2, 3}, {-1, 2}, {1 << 20, 1}} {
+		c := smallConfig()
+		c.PositionGrid = grid
+		testkit.ErrorNames(t, c.Check(), "position_grid: ")
+	}
+
+	vit := timmViT("cls_token") // of 3×3 patches
+	for i := range vit {
+		if vit[i].Name == "pos_embed" {
+			vit[i] = weights.Tensor{Name: "pos_embed", Shape: []int{1, 1 + 10, 8}, Data: testkit.Normal("pos", 11*8)}
+		}
+	}
+	_, _, err = FromViT(vit, nil)
+	testkit.ErrorNames(t, err, "pos_embed has 11 rows", "position_grid")
+	out, _, err := FromViT(vit, []int{2, 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pos, old := find(t, out, "input_adapters.rgb.pos_emb"), find(t, vit, "pos_embed")
+	for i := range 10 {
+		for k := range 8 {
+			if pos[k*10+i] != old[(1+i)*8+k] {
+				t.Fatalf("position %d, channel %d", i, k)
+			}
+		}
+	}
+}
+
+// TestConfigFrom derives what to train from a file of every kind.
+func TestConfigFrom(t *testing.T) {
+	c := smallConfig()
+	c.Train = Train{Recipe: Recipe{Steps: 9, Batch: 3, LogEvery: 1}, NumEncodedTokens: 2, Alphas: Alphas{1}}
+	c.Optim = Optim{LR: 1, Betas: [2]float64{0.1, 0.2}, Eps: 1}
+	c.Outputs[1].Dim, c.Outputs[1].Heads = 16, 8 // the heads that are assumed divide it
+	m := newModel(t, c)
+	dir := t.TempDir()
+	if err := m.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	own, err := weights.Open(dir + "/" + WeightsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	vit := slices.DeleteFunc(timmViT("cls_token"), func(x weights.Tensor) bool { return strings.HasPrefix(x.Name, "norm.") })
+	for _, k := range []struct {
+		what    string
+		f       weights.File
+		assumed string
+		check   func(got *Config) bool
+	}{
+		{"its own", own, "", func(got *Config) bool { return got.Train.Steps == 9 && got.Outputs[3].Name == "norm_rgb" }},
+		{"shapes", fileOf(t, m.Params.Tensors()), "1 attention heads in the encoder and 8", func(got *Config) bool {
+			return got.Encoder.Depth == 2 && got.Encoder.Dim == 16 && len(got.Outputs) == 4 && got.Train.Steps > 9 && got.Train.NumEncodedTokens == 2
+		}},
+		{"a ViT", fileOf(t, vit), "1 attention heads in the encoder", func(got *Config) bool {
+			return got.Encoder.Dim == 8 && got.PatchSize == 2 && got.ImageSize == 6 && got.Input("semseg").NumClasses == 5 && got.Input("semseg").Stride == 1
+		}},
+	} {
+		t.Run(k.what, func(t *testing.T) {
+			got, assumed, err := ConfigFrom(k.f, 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(assumed, k.assumed) || (k.assumed == "") != (assumed == "") || !k.check(got) {
+				t.Errorf("assumed %q: %s", assumed, got.JSON())
+			}
+		})
+	}
+	_, _, err = ConfigFrom(fileOf(t, []weights.Tensor{{Name: "x.y", Shape: []int{1}, Data: []float32{1}}}), 5)
+	testkit.ErrorNames(t, err, "encoder.0.mlp.fc1.weight")
+}
+
+// TestPositionCopies bounds what a table keeps by its size.
+func TestPositionCopies(t *testing.T) {
+	c := smallConfig()
+	c.Inputs, c.Outputs = c.Inputs[:1], nil
+	m := NewBackbone(nn.NewParams(), &c.BackboneConfig)
+	p, tape := m.positions[0], tensor.NewInference(nil)
+	for _, k := range []struct{ h, w, copies int }{{64, 64, 1}, {512, 512, 2}, {600, 1000, 3}, {512, 1024, 1}, {2048, 1024, 1}} { // of width 16
+		if rows := p.rows(tape, k.h, k.w); len(rows.Data) != 16*k.h*k.w {
+			t.Errorf("%d values", len(rows.Data))
+		}
+		if len(p.copies) != k.copies {
+			t.Errorf("%d×%d: %d copies, want %d", k.h, k.w, len(p.copies), k.copies)
+		}
+	}
 }

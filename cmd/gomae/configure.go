@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/gomae/gomae/internal/modelfolder"
@@ -117,4 +118,35 @@ func (e *env) inferred(c conversion, src weights.File) ([]byte, error) {
 	}
 	e.logf("the weights do not show everything. Assumed: %stask queries and losses of the paper (-config)", assumed)
 	return config.JSON(), nil
+}
+
+// grid returns the rows and columns of patches that a configuration gives, that of -config or the
+// config.json of SRC, by "position_grid" or by an image size of two numbers as Hugging Face has it;
+// nil if none does.
+func (c *conversion) grid() []int {
+	path := c.config
+	if path == "" {
+		path = filepath.Join(c.src, modelfolder.ConfigFile)
+		if info, err := os.Stat(c.src); err == nil && !info.IsDir() {
+			path = filepath.Join(filepath.Dir(c.src), modelfolder.ConfigFile)
+		}
+	}
+	b, err := regular.ReadFile(path, regular.ConfigLimit)
+	if err != nil {
+		return nil
+	}
+	var own struct {
+		Grid []int `json:"position_grid"`
+	}
+	if json.Unmarshal(b, &own) == nil && len(own.Grid) == 2 {
+		return own.Grid
+	}
+	var other struct {
+		Size  []int `json:"image_size"`
+		Patch int   `json:"patch_size"`
+	}
+	if json.Unmarshal(b, &other) == nil && len(other.Size) == 2 && other.Patch > 0 {
+		return []int{other.Size[0] / other.Patch, other.Size[1] / other.Patch}
+	}
+	return nil
 }

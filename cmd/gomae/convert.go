@@ -207,7 +207,7 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 	if err != nil {
 		return err
 	}
-	if tensors, err = e.rename(tensors, src, c.to); err != nil {
+	if tensors, err = e.rename(tensors, src, c); err != nil {
 		return err
 	}
 	metadata := map[string]string{}
@@ -269,7 +269,8 @@ func (c *conversion) mayWrite(folder bool) error {
 }
 
 // rename gives tensors the keys of another family of models.
-func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]weights.Tensor, error) {
+func (e *env) rename(tensors []weights.Tensor, src weights.File, c conversion) ([]weights.Tensor, error) {
+	to := c.to
 	if to == "" {
 		return tensors, nil
 	}
@@ -280,7 +281,7 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, to string) ([]w
 	}
 	out, dropped, err := multimae.ToTimm(tensors)
 	if to == "multimae" {
-		out, dropped, err = multimae.FromViT(tensors)
+		out, dropped, err = multimae.FromViT(tensors, c.grid())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)
