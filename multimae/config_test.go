@@ -443,3 +443,40 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// TestSelect leaves some inputs of a configuration.
+func TestSelect(t *testing.T) {
+	for _, c := range []struct {
+		names   []string
+		inputs  string
+		outputs int
+		tokens  int
+		alphas  Alphas
+	}{
+		{[]string{"rgb", "depth", "semseg"}, "rgb depth semseg", 4, 98, Alphas{1, 2, 3}},
+		{[]string{"semseg", "rgb"}, "rgb semseg", 3, 65, Alphas{1, 3}},
+		{[]string{"depth"}, "depth", 1, 33, Alphas{2}},
+	} {
+		t.Run(c.inputs, func(t *testing.T) {
+			cfg, err := Preset("base", 133)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.Train.Alphas = Alphas{1, 2, 3}
+			if err := cfg.Select(c.names); err != nil {
+				t.Fatal(err)
+			}
+			if err := cfg.Check(); err != nil {
+				t.Error(err)
+			}
+			if got := strings.Join(cfg.Inputs.Names(), " "); got != c.inputs || len(cfg.Outputs) != c.outputs ||
+				cfg.Train.NumEncodedTokens != c.tokens || !slices.Equal(cfg.Train.Alphas, c.alphas) {
+				t.Errorf("inputs %s, %d outputs, %d tokens, alphas %v", got, len(cfg.Outputs), cfg.Train.NumEncodedTokens, cfg.Train.Alphas)
+			}
+		})
+	}
+	cfg := smallConfig()
+	if err := cfg.Select([]string{"rgb", "infrared"}); err == nil || len(cfg.Inputs) != 3 {
+		t.Errorf("error %v, %d inputs", err, len(cfg.Inputs))
+	}
+}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -312,4 +314,56 @@ func TestSpread(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEvaluateValid fills the pixels of depth that were not measured with anything: neither figures
+// nor the trivial predictor change.
+func TestEvaluateValid(t *testing.T) {
+	c := tinyConfig()
+	var want *Evaluation
+	for _, garbage := range []float32{0, 1000, float32(math.NaN())} {
+		ds := data.Subset(holed{scenes.New(0, 20, 20, 1), garbage}, []int{0, 1, 2, 3, 4, 5})
+		m, err := multimae.NewModel(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Init(1)
+		o := EvaluateOptions{Samples: 6, Seed: 3}
+		trivial, err := NewTrivial(context.Background(), c, ds, o, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Evaluate(context.Background(), m, ds, trivial, o, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want != nil && !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: %+v, want %+v", garbage, got, want)
+		}
+		want = got
+	}
+}
+
+// holed is a dataset in which the left half of depth was not measured.
+type holed struct {
+	data.Dataset
+	garbage float32
+}
+
+func (h holed) Sample(i int) (*data.Sample, error) {
+	s, err := h.Dataset.Sample(i)
+	if err != nil {
+		return nil, err
+	}
+	d := *s.Maps["depth"]
+	d.Pix = slices.Clone(d.Pix)
+	d.Hide(func(i int) bool { return i%d.W < d.W/2 })
+	for i, v := range d.Valid {
+		if !v {
+			d.Pix[i] = h.garbage
+		}
+	}
+	out := &data.Sample{Name: s.Name, Maps: maps.Clone(s.Maps)}
+	out.Maps["depth"] = &d
+	return out, nil
 }
