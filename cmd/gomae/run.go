@@ -74,7 +74,11 @@ func (f *runFlags) skip(e *env) []data.Skip {
 		return nil
 	}
 	return []data.Skip{func(samples int, problems []data.Problem) {
-		e.logf("left out %s (%v); \"gomae data check\" lists all of them", count(samples, "incomplete sample"), &problems[0])
+		what := count(samples, "incomplete sample")
+		if samples == 0 { // what cannot be read belongs to no sample
+			what = count(len(problems), "file")
+		}
+		e.logf("left out %s (%v); \"gomae data check\" lists all of them", what, &problems[0])
 	}}
 }
 

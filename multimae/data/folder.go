@@ -48,10 +48,10 @@ type folder struct {
 	files  [][]string       // [input][sample] relative paths, with slashes; "" where the file is missing
 }
 
-// OpenFolder opens the dataset DIR/<modality>/CLASS/x.png (or jpg, jpeg), where CLASS may be any
-// folder and the files of a sample have the same relative name; their extensions may differ.
-// Samples are in the order of their names. Symbolic links are followed; hidden files and files of
-// other types are left out.
+// OpenFolder opens the dataset DIR/<modality>/CLASS/x.png, or of another type that ReadImage reads,
+// where CLASS may be any folder and the files of a sample have the same relative name; their
+// extensions and the way in which accents are stored may differ. Samples are in the order of their
+// names. Symbolic links are followed; hidden files and files of other types are left out.
 //
 // Where there is a folder DIR/mask_valid, it has a picture for each sample that is 0 where nothing
 // was measured. Such pixels of depth, and of all other images but photographs, are not Map.Valid.

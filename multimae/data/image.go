@@ -27,13 +27,16 @@ const (
 	maxFileBytes = 1 << 30
 )
 
-// ReadImage reads the PNG or JPEG file of one modality, in the form that images.From takes: a class
-// map must be a PNG of 8 bits, depth a PNG of 16.
+// ReadImage reads the file of one modality, in the form that images.From takes. Colour may be PNG,
+// JPEG, WebP, TIFF, BMP or PPM. Depth is a PNG, TIFF or PGM of 16 bits, or an array of numpy.save of
+// uint16 or, in any unit, of floating-point numbers, of which those that are not finite are not
+// Map.Valid. Class ids are a PNG, TIFF or PGM of 8 bits, or an array of whole numbers. The content
+// tells the type, whatever the name.
 //
 // A photograph is turned as its EXIF orientation says. Errors are of type *Problem, except those of
 // opening and reading the file. Anything but a regular file is refused before it is opened, and
 // images of more than 64 megapixels before they are decoded. Decoding takes at most 48 MB of memory
-// and 20 times the size of the file, for a JPEG twice that: an image that would take more is refused
+// and 20 times the size of the file, for a JPEG or WebP twice that: an image that would take more is refused
 // or reduced by a whole number, and so is one of more than 16 megapixels.
 func ReadImage(path string, m multimae.Input) (*Map, error) {
 	p, err := readPicture(path, &m)
