@@ -64,7 +64,7 @@ type picture struct {
 	m      *Map
 	w, h   int     // of the picture as it is seen, before a reduction
 	turned bool    // by its EXIF orientation
-	unit   float64 // of depth: the stored value is so many times that of the map
+	unit   float64 // stored values of depth are so many times those of the map
 }
 
 func readPicture(path string, m *multimae.Input) (*picture, error) {

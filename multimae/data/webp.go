@@ -20,7 +20,8 @@ var (
 	errLossless  = errors.New("a lossless WebP with wrong codes")
 )
 
-// headWebP reads the head of a WebP file: see https://developers.google.com/speed/webp/docs/riff_container.
+// headWebP reads the head of a WebP file: see
+// https://developers.google.com/speed/webp/docs/riff_container.
 func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 	h := &head{format: "webp", bits: 8, orientation: imagehead.Orientation(b)}
 	size := uint64(binary.LittleEndian.Uint32(b[4:])) + 8
@@ -92,8 +93,8 @@ func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 	return h, nil
 }
 
-// decodeWebP decodes a picture for modality m. A lossy one holds luma of 16 to 235 and chroma of 16 to
-// 240, which golang.org/x/image leaves as they are, while image.YCbCr stands for 0 to 255.
+// decodeWebP decodes a picture for modality m. A lossy one holds luma of 16 to 235 and chroma of 16
+// to 240, which golang.org/x/image leaves as they are, while image.YCbCr stands for 0 to 255.
 func decodeWebP(b []byte, m *multimae.Input) (image.Image, error) {
 	img, err := webp.Decode(bytes.NewReader(b))
 	if err != nil {
