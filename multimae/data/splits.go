@@ -17,6 +17,11 @@ type Splits struct {
 	Val   string   // DIR/val, valid or validation, if there is a Train
 	Test  string   // DIR/test, which is left for evaluation: neither OpenSplit nor Check reads it
 	Other []string // further folders whose names look like parts; nothing reads them
+	// Below are folders below that of a modality whose names look like parts, such as DIR/rgb/train.
+	// They are read as CLASS, so that samples of all of them are mixed.
+	Below []string
+	// Beside is DIR if it has samples of its own beside a Train, which nothing reads.
+	Beside string
 }
 
 // FindSplits looks for the parts of a dataset in DIR; the case of letters does not matter. The error
@@ -33,6 +38,9 @@ func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
 		path := filepath.Join(dir, e.Name())
 		if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return m.Name == e.Name() }) {
 			whole = true
+			if len(s.Below) == 0 { // one modality shows it
+				s.Below = splitsBelow(path)
+			}
 			continue
 		}
 		part := &s.Train
@@ -63,7 +71,28 @@ func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
 		s.Other = append(s.Other, s.Val)
 		s.Val = ""
 	}
+	if s.Train != "" {
+		s.Below = nil
+		if whole {
+			s.Beside = dir
+		}
+	}
 	return s, nil
+}
+
+// splitsBelow returns the folders in the folder of a modality that look like parts, if there are two:
+// a single one may be a class of trains.
+func splitsBelow(dir string) (list []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if path := filepath.Join(dir, e.Name()); looksLikeSplit(strings.ToLower(e.Name())) && isDir(path) {
+			list = append(list, path)
+		}
+	}
+	if len(list) < 2 {
+		return nil
+	}
+	return list
 }
 
 // looksLikeSplit reports whether a name in small letters is that of a part, or starts with one:
@@ -83,6 +112,12 @@ func (s *Splits) Notes() (notes []string) {
 	}
 	for _, path := range s.Other {
 		notes = append(notes, fmt.Sprintf("%s looks like a part of the dataset, but is not read; parts are train, val (or valid, validation) and test", path))
+	}
+	if len(s.Below) > 0 {
+		notes = append(notes, fmt.Sprintf("%s look like parts of the dataset, but lie below a modality and are mixed; make folders train and val that have the modalities inside", strings.Join(s.Below, " and ")))
+	}
+	if s.Beside != "" {
+		notes = append(notes, fmt.Sprintf("%s has samples of its own beside %s, which are not read", s.Beside, s.Train))
 	}
 	return notes
 }

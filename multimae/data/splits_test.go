@@ -28,6 +28,7 @@ func TestFindSplits(t *testing.T) {
 		{"not used", []string{"train", "val", "dev", "train2017", "val_unseen", "trained", "notes"}, "train", "val", "", []string{"dev", "train2017", "val_unseen"}, false},
 		{"whole and val", []string{".", "val"}, "", "", "", []string{"val"}, false},
 		{"whole", []string{"."}, "", "", "", nil, false},
+		{"whole and train", []string{".", "train"}, "train", "", "", nil, false},
 		{"no train", []string{"val"}, "", "val", "", nil, true},
 		{"two to validate", []string{"train", "val", "validation"}, "", "", "", nil, true},
 	} {
@@ -63,13 +64,17 @@ func TestFindSplits(t *testing.T) {
 			for _, name := range c.other {
 				want.Other = append(want.Other, join(name))
 			}
+			notes := len(c.other)
+			if c.name == "whole and train" {
+				want.Beside = dir
+				notes++
+			}
 			if !reflect.DeepEqual(s, want) {
 				t.Errorf("got %+v, want %+v", s, want)
 			}
 			if n := train.Len() + val.Len(); n != r.Samples || len(r.Problems) > 0 {
 				t.Errorf("%d samples are opened, %d checked; problems %v", n, r.Samples, r.Problems)
 			}
-			notes := len(c.other)
 			if c.test != "" {
 				notes++
 			}
@@ -135,6 +140,30 @@ func TestCheckValues(t *testing.T) {
 			}
 			if len(r.Notes) != c.notes || (len(r.Problems) > 0) != c.bad {
 				t.Errorf("notes %q, problems %v", r.Notes, r.Problems)
+			}
+		})
+	}
+}
+
+// TestSplitsBelow has parts below each modality.
+func TestSplitsBelow(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		folders []string
+		notes   int
+	}{
+		{"parts", []string{"train", "val"}, 1},
+		{"a class of trains", []string{"train", "car"}, 0},
+		{"classes", []string{"cat", "dog"}, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, folder := range c.folders {
+				write(t, filepath.Join(dir, "rgb", folder, "a.png"), pngBytes(t, image.NewGray16(image.Rect(0, 0, 4, 4))))
+			}
+			r, err := Check(context.Background(), dir, []multimae.Input{rgbIn})
+			if err != nil || len(r.Notes) != c.notes || r.Samples != 2 || len(r.Problems) > 0 {
+				t.Errorf("%+v, %v", r, err)
 			}
 		})
 	}
