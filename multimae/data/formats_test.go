@@ -123,6 +123,8 @@ func formats(t testing.TB) []formatCase {
 	for _, v := range u16 {
 		p16 = binary.BigEndian.AppendUint16(p16, v)
 	}
+	raw := depthIn
+	raw.Normalize = multimae.NormalizeNone
 	deflate := &tiff.Options{Compression: tiff.Deflate, Predictor: true}
 	webp := func(s string) []byte { return []byte(s) }
 	return []formatCase{
@@ -146,6 +148,7 @@ func formats(t testing.TB) []formatCase {
 		{"ids in PGM", append([]byte("P5 4 3 255 "), u8[:]...), semsegIn, "", 4, 4},
 		{"float32", npyBytes("<f4", "(3, 4)", false, f32[:]), depthIn, "", 4, 1},
 		{"float64 of another order", npyBytes(">f8", "(3, 4)", false, f64[:]), depthIn, "", 4, 1},
+		{"float32 that is not standardised", npyBytes("<f4", "(3, 4)", false, f32[:]), raw, "", 4, 1. / 65536},
 		{"NaN", npyBytes("<f4", "(3, 4)", false, nan[:]), depthIn, "", 4, 1},
 		{"uint16", npyBytes("<u2", "(3, 4)", false, u16[:]), depthIn, "", 4, 20000. / 65536},
 		{"uint16 in columns", npyBytes("<u2", "(3, 4)", true, turned[:]), depthIn, "", 4, 20000. / 65536},

@@ -113,6 +113,9 @@ func (a *npy) at(x, y int) float64 {
 
 // decodeNPY reads an array: depth as it is measured, in float32 or float64 of any unit or in uint16,
 // and ids in any whole number. Values that are no finite numbers are not valid.
+//
+// Like all depth, values are divided by 65536, but not floating-point numbers that are standardised:
+// of metres, that would leave less than the constant which images.Standardize adds to the variance.
 func decodeNPY(b []byte, m *multimae.Input) (*picture, *Problem) {
 	a, prob := parseNPY(b)
 	if prob != nil {
@@ -135,12 +138,13 @@ func decodeNPY(b []byte, m *multimae.Input) (*picture, *Problem) {
 		}
 		return &picture{m: out, w: a.w, h: a.h}, nil
 	}
-	p := &picture{w: a.w, h: a.h, unit: 1}
+	p := &picture{w: a.w, h: a.h, unit: 65536}
 	switch {
 	case m.Channels != 1:
 		return nil, problem("", "store it as PNG", "an array of numbers, expected an image of %d channels", m.Channels)
 	case a.kind == 'u' && a.size == 2:
-		p.unit = 65536
+	case a.kind == 'f' && m.Normalization() == multimae.NormalizeStandardize:
+		p.unit = 1
 	case a.kind != 'f':
 		return nil, problem("", "save it as float32 or uint16", "values of type %c%d, expected floating-point numbers or uint16", a.kind, a.size)
 	}

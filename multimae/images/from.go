@@ -11,8 +11,9 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Map is one modality of one view before normalisation. Colour is in 0..1, depth is the 16-bit
-// value / 2^16, and class maps hold ids. Exactly one of Pix and IDs is set, but for Label.
+// Map is one modality of one view before normalisation. Colour is in 0..1, depth is the stored
+// value / 2^16 or, for floating-point numbers that are standardised, the stored value, and class
+// maps hold ids. Exactly one of Pix and IDs is set, but for Label.
 type Map struct {
 	C, H, W int       // C is 0 for a class map
 	Pix     []float32 // image kinds: [C, H, W]
