@@ -795,6 +795,7 @@ func FuzzDecode(f *testing.F) {
 	for _, c := range formats(f) {
 		f.Add(c.file)
 	}
+	f.Add([]byte(webpTurned))
 	f.Add(manyTrees())
 	f.Add(flatTIFF(f, 64, 64, 1<<32-1))
 	f.Add(tiffBytes(f, image.NewNRGBA64(r), &tiff.Options{Compression: tiff.Deflate, Predictor: true}))

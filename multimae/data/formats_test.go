@@ -178,6 +178,11 @@ func formats(t testing.TB) []formatCase {
 		{"TIFF of JPEG", retag(tiffBytes(t, rgb, nil), tiffCompression, 7), rgbIn, "not read", 0, 0},
 		{"animation", []byte("RIFF\x14\x00\x00\x00WEBPANIM\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), rgbIn, "animation", 0, 0},
 
+		{"JPEG with arithmetic coding", emptyJPEG(16, 16, 0xc9, 0x11), rgbIn, "arithmetic", 0, 0},
+		{"lossless JPEG", emptyJPEG(16, 16, 0xc3, 0x11), rgbIn, "lossless", 0, 0},
+		{"JPEG of an uncommon sampling", emptyJPEG(16, 16, 0xc0, 0x31, 0x11, 0x11), rgbIn, "though it may be sound", 0, 0},
+		{"JPEG with its end cut off", withEXIF(t, rgb, 1)[:100], rgbIn, "truncated", 0, 0},
+
 		{"GIF", []byte("GIF89a and more"), rgbIn, "GIF", 0, 0},
 		{"JPEG 2000", []byte("\x00\x00\x00\x0cjP  \r\n\x87\n"), depthIn, "JPEG 2000", 0, 0},
 		{"HEIC", []byte("\x00\x00\x00\x18ftypheic"), rgbIn, "HEIC", 0, 0},
