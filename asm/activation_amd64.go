@@ -41,12 +41,15 @@ func softmaxBackwardAVX2(x *float32, dp *float32, ld int, rows int, n int, scale
 //go:noescape
 func geluAVX2(dst *float32, x *float32, n int)
 
-// geluBackwardAVX2 computes, for pointers to the first elements:
+// geluSlopeAVX2 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function
+//	for i < n {
+//		dst[i] = x[i]*Phi(x[i]) // Phi is the normal distribution function
+//		slope[i] = Phi(x[i]) + x[i]*Phi'(x[i])
+//	}
 //
 //go:noescape
-func geluBackwardAVX2(dst *float32, x *float32, dy *float32, n int)
+func geluSlopeAVX2(slope *float32, dst *float32, x *float32, n int)
 
 // expSumAVX512 computes, for pointers to the first elements:
 //
@@ -85,9 +88,12 @@ func softmaxBackwardAVX512(x *float32, dp *float32, ld int, rows int, n int, sca
 //go:noescape
 func geluAVX512(dst *float32, x *float32, n int)
 
-// geluBackwardAVX512 computes, for pointers to the first elements:
+// geluSlopeAVX512 computes, for pointers to the first elements:
 //
-//	for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function
+//	for i < n {
+//		dst[i] = x[i]*Phi(x[i]) // Phi is the normal distribution function
+//		slope[i] = Phi(x[i]) + x[i]*Phi'(x[i])
+//	}
 //
 //go:noescape
-func geluBackwardAVX512(dst *float32, x *float32, dy *float32, n int)
+func geluSlopeAVX512(slope *float32, dst *float32, x *float32, n int)

@@ -1739,88 +1739,20 @@ DATA const_bf000000<>+24(SB)/4, $0xbf000000
 DATA const_bf000000<>+28(SB)/4, $0xbf000000
 GLOBL const_bf000000<>(SB), RODATA|NOPTR, $32
 
-// func geluBackwardAVX2(dst *float32, x *float32, dy *float32, n int)
+// func geluSlopeAVX2(slope *float32, dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
-TEXT ·geluBackwardAVX2(SB), NOSPLIT, $0-32
-	MOVQ dst+0(FP), AX
-	MOVQ x+8(FP), CX
-	MOVQ dy+16(FP), DX
-	MOVQ n+24(FP), BX
-	XORQ SI, SI
-	SUBQ $0x00000008, BX
-	JLT  after2
+TEXT ·geluSlopeAVX2(SB), NOSPLIT, $0-32
+	MOVQ   slope+0(FP), AX
+	MOVQ   dst+8(FP), CX
+	MOVQ   x+16(FP), DX
+	VXORPS Y0, Y0, Y0
+	MOVQ   n+24(FP), BX
+	XORQ   SI, SI
+	SUBQ   $0x00000008, BX
+	JLT    after2
 
 loop1:
-	VMOVUPS      (CX)(SI*4), Y0
-	VANDPS       const_7fffffff<>+0(SB), Y0, Y1
-	VBROADCASTSS const_41800000<>+0(SB), Y2
-	VMINPS       Y1, Y2, Y1
-	VADDPS       const_40800000<>+0(SB), Y1, Y2
-	VBROADCASTSS const_3f800000<>+0(SB), Y3
-	VDIVPS       Y2, Y3, Y2
-	VBROADCASTSS const_c1000000<>+0(SB), Y4
-	VFMADD213PS  const_3f800000<>+0(SB), Y2, Y4
-	VBROADCASTSS const_b8fd61e2<>+0(SB), Y3
-	VFMADD213PS  const_3950dead<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3acdd1ec<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bb6718b3<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bbf6b084<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3d776d52<>+0(SB), Y4, Y3
-	VFMADD213PS  const_be3effd3<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3ec636c6<>+0(SB), Y4, Y3
-	VFMADD213PS  const_bf1b9f1d<>+0(SB), Y4, Y3
-	VFMADD213PS  const_3f415a5e<>+0(SB), Y4, Y3
-	VMULPS       Y2, Y3, Y3
-	VMULPS       Y1, Y1, Y2
-	VMULPS       const_bf000000<>+0(SB), Y2, Y2
-	VMOVUPS      const_c2d10000<>+0(SB), Y4
-	VMAXPS       Y2, Y4, Y2
-	VMOVUPS      const_42b30000<>+0(SB), Y4
-	VMINPS       Y2, Y4, Y2
-	VMULPS       const_3fb8aa3b<>+0(SB), Y2, Y5
-	VROUNDPS     $0x08, Y5, Y5
-	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y2
-	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y2
-	VBROADCASTSS const_39506967<>+0(SB), Y6
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y2, Y6
-	VFMADD213PS  const_3c088908<>+0(SB), Y2, Y6
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y2, Y6
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y2, Y6
-	VFMADD213PS  const_3f000000<>+0(SB), Y2, Y6
-	VMULPS       Y2, Y2, Y4
-	VFMADD213PS  Y2, Y4, Y6
-	VADDPS       const_3f800000<>+0(SB), Y6, Y2
-	VCVTPS2DQ    Y5, Y5
-	VPSRAD       $0x01, Y5, Y4
-	VPSUBD       Y4, Y5, Y5
-	VPADDD       const_0000007f<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y4, Y2, Y2
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y2, Y2
-	VMULPS       Y2, Y3, Y3
-	VMULPS       const_3ecc422a<>+0(SB), Y2, Y2
-	VFNMADD231PS Y2, Y1, Y3
-	VMOVUPS      const_3f800000<>+0(SB), Y1
-	VSUBPS       Y3, Y1, Y1
-	VBLENDVPS    Y0, Y3, Y1, Y1
-	VMOVUPS      (DX)(SI*4), Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      Y0, (AX)(SI*4)
-	ADDQ         $0x00000008, SI
-	SUBQ         $0x00000008, BX
-	JGE          loop1
-
-after2:
-	ADDQ         $0x00000008, BX
-	TESTQ        BX, BX
-	JEQ          done3
-	LEAQ         mask_table<>+0(SB), DI
-	MOVQ         $+16, R8
-	SUBQ         BX, R8
-	VMOVUPS      (DI)(R8*4), Y0
-	VMASKMOVPS   (CX)(SI*4), Y0, Y1
+	VMOVUPS      (DX)(SI*4), Y1
 	VANDPS       const_7fffffff<>+0(SB), Y1, Y2
 	VBROADCASTSS const_41800000<>+0(SB), Y3
 	VMINPS       Y2, Y3, Y2
@@ -1869,14 +1801,87 @@ after2:
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y3, Y3
 	VMULPS       Y3, Y4, Y4
+	VMOVAPS      Y4, Y5
 	VMULPS       const_3ecc422a<>+0(SB), Y3, Y3
-	VFNMADD231PS Y3, Y2, Y4
-	VMOVUPS      const_3f800000<>+0(SB), Y2
-	VSUBPS       Y4, Y2, Y2
-	VBLENDVPS    Y1, Y4, Y2, Y2
-	VMASKMOVPS   (DX)(SI*4), Y0, Y1
-	VMULPS       Y2, Y1, Y1
-	VMASKMOVPS   Y1, Y0, (AX)(SI*4)
+	VFNMADD231PS Y3, Y2, Y5
+	VMOVUPS      const_3f800000<>+0(SB), Y3
+	VSUBPS       Y5, Y3, Y3
+	VBLENDVPS    Y1, Y5, Y3, Y3
+	VMAXPS       Y1, Y0, Y1
+	VFNMADD231PS Y4, Y2, Y1
+	VMOVUPS      Y1, (CX)(SI*4)
+	VMOVUPS      Y3, (AX)(SI*4)
+	ADDQ         $0x00000008, SI
+	SUBQ         $0x00000008, BX
+	JGE          loop1
+
+after2:
+	ADDQ         $0x00000008, BX
+	TESTQ        BX, BX
+	JEQ          done3
+	LEAQ         mask_table<>+0(SB), DI
+	MOVQ         $+16, R8
+	SUBQ         BX, R8
+	VMOVUPS      (DI)(R8*4), Y1
+	VMASKMOVPS   (DX)(SI*4), Y1, Y2
+	VANDPS       const_7fffffff<>+0(SB), Y2, Y3
+	VBROADCASTSS const_41800000<>+0(SB), Y4
+	VMINPS       Y3, Y4, Y3
+	VADDPS       const_40800000<>+0(SB), Y3, Y4
+	VBROADCASTSS const_3f800000<>+0(SB), Y5
+	VDIVPS       Y4, Y5, Y4
+	VBROADCASTSS const_c1000000<>+0(SB), Y6
+	VFMADD213PS  const_3f800000<>+0(SB), Y4, Y6
+	VBROADCASTSS const_b8fd61e2<>+0(SB), Y5
+	VFMADD213PS  const_3950dead<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3acdd1ec<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bb6718b3<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bbf6b084<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3d776d52<>+0(SB), Y6, Y5
+	VFMADD213PS  const_be3effd3<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3ec636c6<>+0(SB), Y6, Y5
+	VFMADD213PS  const_bf1b9f1d<>+0(SB), Y6, Y5
+	VFMADD213PS  const_3f415a5e<>+0(SB), Y6, Y5
+	VMULPS       Y4, Y5, Y5
+	VMULPS       Y3, Y3, Y4
+	VMULPS       const_bf000000<>+0(SB), Y4, Y4
+	VMOVUPS      const_c2d10000<>+0(SB), Y6
+	VMAXPS       Y4, Y6, Y4
+	VMOVUPS      const_42b30000<>+0(SB), Y6
+	VMINPS       Y4, Y6, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
+	VMULPS       Y4, Y4, Y6
+	VFMADD213PS  Y4, Y6, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y4
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y6
+	VPSUBD       Y6, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y4, Y4
+	VMULPS       Y4, Y5, Y5
+	VMOVAPS      Y5, Y6
+	VMULPS       const_3ecc422a<>+0(SB), Y4, Y4
+	VFNMADD231PS Y4, Y3, Y6
+	VMOVUPS      const_3f800000<>+0(SB), Y4
+	VSUBPS       Y6, Y4, Y4
+	VBLENDVPS    Y2, Y6, Y4, Y4
+	VMAXPS       Y2, Y0, Y2
+	VFNMADD231PS Y5, Y3, Y2
+	VMASKMOVPS   Y2, Y1, (CX)(SI*4)
+	VMASKMOVPS   Y4, Y1, (AX)(SI*4)
 
 done3:
 	VZEROUPPER
@@ -3333,72 +3338,70 @@ DATA const_4b400000<>+24(SB)/4, $0x4b400000
 DATA const_4b400000<>+28(SB)/4, $0x4b400000
 GLOBL const_4b400000<>(SB), RODATA|NOPTR, $32
 
-// func geluBackwardAVX512(dst *float32, x *float32, dy *float32, n int)
+// func geluSlopeAVX512(slope *float32, dst *float32, x *float32, n int)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2
-TEXT ·geluBackwardAVX512(SB), NOSPLIT, $0-32
-	MOVQ         dst+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         dy+16(FP), DX
-	VMOVUPS      gelu_slope_0<>+0(SB), Z0
-	VMOVUPS      gelu_slope_0<>+64(SB), Z1
-	VMOVUPS      gelu_slope_1<>+0(SB), Z2
-	VMOVUPS      gelu_slope_1<>+64(SB), Z3
-	VMOVUPS      gelu_slope_2<>+0(SB), Z4
-	VMOVUPS      gelu_slope_2<>+64(SB), Z5
-	VMOVUPS      gelu_slope_3<>+0(SB), Z6
-	VMOVUPS      gelu_slope_3<>+64(SB), Z7
-	VMOVUPS      gelu_slope_4<>+0(SB), Z8
-	VMOVUPS      gelu_slope_4<>+64(SB), Z9
-	VMOVUPS      gelu_slope_5<>+0(SB), Z10
-	VMOVUPS      gelu_slope_5<>+64(SB), Z11
-	VMOVUPS      gelu_slope_6<>+0(SB), Z12
-	VMOVUPS      gelu_slope_6<>+64(SB), Z13
-	VBROADCASTSS const_7fffffff<>+0(SB), Z14
-	VBROADCASTSS const_40f80000<>+0(SB), Z15
-	VBROADCASTSS const_40800000<>+0(SB), Z16
-	VBROADCASTSS const_3e800000<>+0(SB), Z17
-	VBROADCASTSS const_4b400000<>+0(SB), Z18
-	VBROADCASTSS const_3f800000<>+0(SB), Z19
+TEXT ·geluSlopeAVX512(SB), NOSPLIT, $0-32
+	MOVQ         slope+0(FP), AX
+	MOVQ         dst+8(FP), CX
+	MOVQ         x+16(FP), DX
+	VPXORD       Z0, Z0, Z0
+	VBROADCASTSS const_3f800000<>+0(SB), Z1
+	VMOVUPS      upper_tail_0<>+0(SB), Z2
+	VMOVUPS      upper_tail_0<>+64(SB), Z3
+	VMOVUPS      upper_tail_1<>+0(SB), Z4
+	VMOVUPS      upper_tail_1<>+64(SB), Z5
+	VMOVUPS      upper_tail_2<>+0(SB), Z6
+	VMOVUPS      upper_tail_2<>+64(SB), Z7
+	VMOVUPS      upper_tail_3<>+0(SB), Z8
+	VMOVUPS      upper_tail_3<>+64(SB), Z9
+	VMOVUPS      upper_tail_4<>+0(SB), Z10
+	VMOVUPS      upper_tail_4<>+64(SB), Z11
+	VMOVUPS      upper_tail_5<>+0(SB), Z12
+	VMOVUPS      upper_tail_5<>+64(SB), Z13
+	VMOVUPS      upper_tail_6<>+0(SB), Z14
+	VMOVUPS      upper_tail_6<>+64(SB), Z15
+	VBROADCASTSS const_7fffffff<>+0(SB), Z16
+	VBROADCASTSS const_40f80000<>+0(SB), Z17
+	VBROADCASTSS const_40800000<>+0(SB), Z18
+	VBROADCASTSS const_3e800000<>+0(SB), Z19
+	VBROADCASTSS const_4b400000<>+0(SB), Z20
 	MOVQ         n+24(FP), BX
 	XORQ         SI, SI
 	SUBQ         $0x00000010, BX
 	JLT          after2
 
 loop1:
-	VMOVUPS      (CX)(SI*4), Z20
-	VANDPS       Z14, Z20, Z21
-	VMINPS       Z21, Z15, Z21
-	VMOVAPS      Z18, Z22
-	VFMADD231PS  Z16, Z21, Z22
-	VSUBPS       Z18, Z22, Z23
-	VMOVAPS      Z21, Z21
-	VFNMADD231PS Z17, Z23, Z21
+	VMOVUPS      (DX)(SI*4), Z21
+	VANDPS       Z16, Z21, Z22
+	VMINPS       Z22, Z17, Z22
+	VMOVAPS      Z20, Z24
+	VFMADD231PS  Z18, Z22, Z24
+	VSUBPS       Z20, Z24, Z25
 	VMOVAPS      Z22, Z23
-	VPERMI2PS    Z13, Z12, Z23
-	VMOVAPS      Z22, Z24
-	VPERMI2PS    Z11, Z10, Z24
-	VFMADD231PS  Z23, Z21, Z24
-	VMOVAPS      Z22, Z23
-	VPERMI2PS    Z9, Z8, Z23
-	VFMADD231PS  Z24, Z21, Z23
-	VMOVAPS      Z22, Z24
-	VPERMI2PS    Z7, Z6, Z24
-	VFMADD231PS  Z23, Z21, Z24
-	VMOVAPS      Z22, Z23
-	VPERMI2PS    Z5, Z4, Z23
-	VFMADD231PS  Z24, Z21, Z23
-	VMOVAPS      Z22, Z24
+	VFNMADD231PS Z19, Z25, Z23
+	VMOVAPS      Z24, Z25
+	VPERMI2PS    Z15, Z14, Z25
+	VMOVAPS      Z24, Z26
+	VPERMI2PS    Z13, Z12, Z26
+	VFMADD231PS  Z25, Z23, Z26
+	VMOVAPS      Z24, Z25
+	VPERMI2PS    Z11, Z10, Z25
+	VFMADD231PS  Z26, Z23, Z25
+	VMOVAPS      Z24, Z26
+	VPERMI2PS    Z9, Z8, Z26
+	VFMADD231PS  Z25, Z23, Z26
+	VMOVAPS      Z24, Z25
+	VPERMI2PS    Z7, Z6, Z25
+	VFMADD231PS  Z26, Z23, Z25
+	VMOVAPS      Z24, Z26
+	VPERMI2PS    Z5, Z4, Z26
+	VFMADD231PS  Z25, Z23, Z26
+	VMOVAPS      Z24, Z24
 	VPERMI2PS    Z3, Z2, Z24
-	VFMADD231PS  Z23, Z21, Z24
-	VMOVAPS      Z22, Z22
-	VPERMI2PS    Z1, Z0, Z22
-	VFMADD231PS  Z24, Z21, Z22
-	VSUBPS       Z22, Z19, Z21
-	VPMOVD2M     Z20, K1
-	VMOVAPS      Z22, K1, Z21
-	VMOVUPS      (DX)(SI*4), Z20
-	VMULPS       Z21, Z20, Z20
-	VMOVUPS      Z20, (AX)(SI*4)
+	VFMADD231PS  Z26, Z23, Z24
+	VMAXPS       Z21, Z0, Z21
+	VFNMADD231PS Z24, Z22, Z21
+	VMOVUPS      Z21, (CX)(SI*4)
 	ADDQ         $0x00000010, SI
 	SUBQ         $0x00000010, BX
 	JGE          loop1
@@ -3410,42 +3413,141 @@ after2:
 	MOVQ         $-1, DI
 	BZHIQ        BX, DI, DI
 	KMOVW        DI, K1
-	VMOVUPS.Z    (CX)(SI*4), K1, Z20
-	VANDPS       Z14, Z20, Z14
-	VMINPS       Z14, Z15, Z14
-	VMOVAPS      Z18, Z15
-	VFMADD231PS  Z16, Z14, Z15
-	VSUBPS       Z18, Z15, Z16
-	VMOVAPS      Z14, Z14
-	VFNMADD231PS Z17, Z16, Z14
-	VMOVAPS      Z15, Z16
-	VPERMI2PS    Z13, Z12, Z16
-	VMOVAPS      Z15, Z12
+	VMOVUPS.Z    (DX)(SI*4), K1, Z21
+	VANDPS       Z16, Z21, Z16
+	VMINPS       Z16, Z17, Z16
+	VMOVAPS      Z20, Z17
+	VFMADD231PS  Z18, Z16, Z17
+	VSUBPS       Z20, Z17, Z20
+	VMOVAPS      Z16, Z18
+	VFNMADD231PS Z19, Z20, Z18
+	VMOVAPS      Z17, Z19
+	VPERMI2PS    Z15, Z14, Z19
+	VMOVAPS      Z17, Z14
+	VPERMI2PS    Z13, Z12, Z14
+	VFMADD231PS  Z19, Z18, Z14
+	VMOVAPS      Z17, Z12
 	VPERMI2PS    Z11, Z10, Z12
-	VFMADD231PS  Z16, Z14, Z12
-	VMOVAPS      Z15, Z10
+	VFMADD231PS  Z14, Z18, Z12
+	VMOVAPS      Z17, Z10
 	VPERMI2PS    Z9, Z8, Z10
-	VFMADD231PS  Z12, Z14, Z10
-	VMOVAPS      Z15, Z8
+	VFMADD231PS  Z12, Z18, Z10
+	VMOVAPS      Z17, Z8
 	VPERMI2PS    Z7, Z6, Z8
-	VFMADD231PS  Z10, Z14, Z8
-	VMOVAPS      Z15, Z6
+	VFMADD231PS  Z10, Z18, Z8
+	VMOVAPS      Z17, Z6
 	VPERMI2PS    Z5, Z4, Z6
-	VFMADD231PS  Z8, Z14, Z6
-	VMOVAPS      Z15, Z4
+	VFMADD231PS  Z8, Z18, Z6
+	VMOVAPS      Z17, Z4
 	VPERMI2PS    Z3, Z2, Z4
-	VFMADD231PS  Z6, Z14, Z4
-	VMOVAPS      Z15, Z2
-	VPERMI2PS    Z1, Z0, Z2
-	VFMADD231PS  Z4, Z14, Z2
-	VSUBPS       Z2, Z19, Z0
-	VPMOVD2M     Z20, K2
-	VMOVAPS      Z2, K2, Z0
-	VMOVUPS.Z    (DX)(SI*4), K1, Z1
-	VMULPS       Z0, Z1, Z1
-	VMOVUPS      Z1, K1, (AX)(SI*4)
+	VFMADD231PS  Z6, Z18, Z4
+	VMAXPS       Z21, Z0, Z21
+	VFNMADD231PS Z4, Z16, Z21
+	VMOVUPS      Z21, K1, (CX)(SI*4)
 
 done3:
+	VMOVUPS      gelu_slope_0<>+0(SB), Z0
+	VMOVUPS      gelu_slope_0<>+64(SB), Z2
+	VMOVUPS      gelu_slope_1<>+0(SB), Z3
+	VMOVUPS      gelu_slope_1<>+64(SB), Z4
+	VMOVUPS      gelu_slope_2<>+0(SB), Z5
+	VMOVUPS      gelu_slope_2<>+64(SB), Z6
+	VMOVUPS      gelu_slope_3<>+0(SB), Z7
+	VMOVUPS      gelu_slope_3<>+64(SB), Z8
+	VMOVUPS      gelu_slope_4<>+0(SB), Z9
+	VMOVUPS      gelu_slope_4<>+64(SB), Z10
+	VMOVUPS      gelu_slope_5<>+0(SB), Z11
+	VMOVUPS      gelu_slope_5<>+64(SB), Z12
+	VMOVUPS      gelu_slope_6<>+0(SB), Z13
+	VMOVUPS      gelu_slope_6<>+64(SB), Z14
+	VBROADCASTSS const_7fffffff<>+0(SB), Z15
+	VBROADCASTSS const_40f80000<>+0(SB), Z16
+	VBROADCASTSS const_40800000<>+0(SB), Z17
+	VBROADCASTSS const_3e800000<>+0(SB), Z18
+	VBROADCASTSS const_4b400000<>+0(SB), Z19
+	MOVQ         n+24(FP), CX
+	XORQ         BX, BX
+	SUBQ         $0x00000010, CX
+	JLT          after5
+
+loop4:
+	VMOVUPS      (DX)(BX*4), Z20
+	VANDPS       Z15, Z20, Z21
+	VMINPS       Z21, Z16, Z21
+	VMOVAPS      Z19, Z22
+	VFMADD231PS  Z17, Z21, Z22
+	VSUBPS       Z19, Z22, Z23
+	VMOVAPS      Z21, Z21
+	VFNMADD231PS Z18, Z23, Z21
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z14, Z13, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z12, Z11, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z10, Z9, Z23
+	VFMADD231PS  Z24, Z21, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z8, Z7, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z23
+	VPERMI2PS    Z6, Z5, Z23
+	VFMADD231PS  Z24, Z21, Z23
+	VMOVAPS      Z22, Z24
+	VPERMI2PS    Z4, Z3, Z24
+	VFMADD231PS  Z23, Z21, Z24
+	VMOVAPS      Z22, Z22
+	VPERMI2PS    Z2, Z0, Z22
+	VFMADD231PS  Z24, Z21, Z22
+	VSUBPS       Z22, Z1, Z21
+	VPMOVD2M     Z20, K1
+	VMOVAPS      Z22, K1, Z21
+	VMOVUPS      Z21, (AX)(BX*4)
+	ADDQ         $0x00000010, BX
+	SUBQ         $0x00000010, CX
+	JGE          loop4
+
+after5:
+	ADDQ         $0x00000010, CX
+	TESTQ        CX, CX
+	JEQ          done6
+	MOVQ         $-1, SI
+	BZHIQ        CX, SI, SI
+	KMOVW        SI, K1
+	VMOVUPS.Z    (DX)(BX*4), K1, Z20
+	VANDPS       Z15, Z20, Z15
+	VMINPS       Z15, Z16, Z15
+	VMOVAPS      Z19, Z16
+	VFMADD231PS  Z17, Z15, Z16
+	VSUBPS       Z19, Z16, Z17
+	VMOVAPS      Z15, Z15
+	VFNMADD231PS Z18, Z17, Z15
+	VMOVAPS      Z16, Z17
+	VPERMI2PS    Z14, Z13, Z17
+	VMOVAPS      Z16, Z13
+	VPERMI2PS    Z12, Z11, Z13
+	VFMADD231PS  Z17, Z15, Z13
+	VMOVAPS      Z16, Z11
+	VPERMI2PS    Z10, Z9, Z11
+	VFMADD231PS  Z13, Z15, Z11
+	VMOVAPS      Z16, Z9
+	VPERMI2PS    Z8, Z7, Z9
+	VFMADD231PS  Z11, Z15, Z9
+	VMOVAPS      Z16, Z7
+	VPERMI2PS    Z6, Z5, Z7
+	VFMADD231PS  Z9, Z15, Z7
+	VMOVAPS      Z16, Z5
+	VPERMI2PS    Z4, Z3, Z5
+	VFMADD231PS  Z7, Z15, Z5
+	VMOVAPS      Z16, Z3
+	VPERMI2PS    Z2, Z0, Z3
+	VFMADD231PS  Z5, Z15, Z3
+	VSUBPS       Z3, Z1, Z0
+	VPMOVD2M     Z20, K2
+	VMOVAPS      Z3, K2, Z0
+	VMOVUPS      Z0, K1, (AX)(BX*4)
+
+done6:
 	VZEROUPPER
 	RET
 

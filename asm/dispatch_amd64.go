@@ -19,6 +19,17 @@ func add(dst, x, y []float32) {
 	}
 }
 
+func mul(dst, x, y []float32) {
+	switch level {
+	case AVX512:
+		mulAVX512(&dst[0], &x[0], &y[0], len(dst))
+	case AVX2:
+		mulAVX2(&dst[0], &x[0], &y[0], len(dst))
+	default:
+		mulGeneric(dst, x, y)
+	}
+}
+
 func axpy(dst, x []float32, a float32) {
 	switch level {
 	case AVX512:
@@ -207,14 +218,14 @@ func gelu(dst, x []float32) {
 	}
 }
 
-func geluBackward(dst, x, dy []float32) {
+func geluSlope(slope, dst, x []float32) {
 	switch level {
 	case AVX512:
-		geluBackwardAVX512(&dst[0], &x[0], &dy[0], len(dst))
+		geluSlopeAVX512(&slope[0], &dst[0], &x[0], len(x))
 	case AVX2:
-		geluBackwardAVX2(&dst[0], &x[0], &dy[0], len(dst))
+		geluSlopeAVX2(&slope[0], &dst[0], &x[0], len(x))
 	default:
-		geluBackwardGeneric(dst, x, dy)
+		geluSlopeGeneric(slope, dst, x)
 	}
 }
 

@@ -9,6 +9,7 @@ func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, 
 func gemmPanel(g *GemmArgs) { gemmPanelGeneric(g) }
 
 func add(dst, x, y []float32)                            { addGeneric(dst, x, y) }
+func mul(dst, x, y []float32)                            { mulGeneric(dst, x, y) }
 func axpy(dst, x []float32, a float32)                   { axpyGeneric(dst, x, a) }
 func scale(dst, x []float32, a float32)                  { scaleGeneric(dst, x, a) }
 func relu(dst, x []float32)                              { reluGeneric(dst, x) }
@@ -39,7 +40,7 @@ func softmaxBackward(x, dp []float32, ld, rows, n int, scale float32, shift []fl
 }
 
 func gelu(dst, x []float32)             { geluGeneric(dst, x) }
-func geluBackward(dst, x, dy []float32) { geluBackwardGeneric(dst, x, dy) }
+func geluSlope(slope, dst, x []float32) { geluSlopeGeneric(slope, dst, x) }
 
 func layerNorm(y, x, w, b []float32, eps float32) (mean, rstd float32) {
 	return layerNormGeneric(y, x, w, b, eps)

@@ -145,6 +145,10 @@ var kernels = []kernel{{
 	run:  func(s [][]float32) (r [2]float64) { Add(s[0], s[1], s[2]); return },
 	want: elementwise(func(v []float64) value { return rounded(v[1] + v[2]) }),
 }, {
+	name: "Mul", operands: []operand{out("dst"), in("x"), in("y")}, dstMayBe: []int{1, 2},
+	run:  func(s [][]float32) (r [2]float64) { Mul(s[0], s[1], s[2]); return },
+	want: elementwise(func(v []float64) value { return value{v[1] * v[2], u*math.Abs(v[1]*v[2]) + tiny} }),
+}, {
 	name: "Axpy", operands: []operand{update("dst"), in("x")}, dstMayBe: []int{1},
 	run: func(s [][]float32) (r [2]float64) { Axpy(s[0], s[1], testFactor); return },
 	want: elementwise(func(v []float64) value {
@@ -226,15 +230,17 @@ var kernels = []kernel{{
 		return value{y, 1.5e-7 + 2*u*math.Abs(y)}
 	}),
 }, {
-	name: "GELUBackward", operands: []operand{out("dst"), in("x").drawn(scaled(2.5)), in("dy")}, dstMayBe: []int{1, 2},
-	run: func(s [][]float32) (r [2]float64) { GELUBackward(s[0], s[1], s[2]); return },
-	want: elementwise(func(v []float64) value {
-		slope, dy := geluSlopeRef(v[1]), v[2]
-		if math.Abs(slope) < 1e-12 && math.IsInf(dy, 0) {
-			return value{slope, anyInfinite}
-		}
-		return value{slope * dy, 2.4e-7*math.Abs(dy) + tiny}
-	}),
+	name: "GELUSlope", operands: []operand{out("slope"), out("dst"), in("x").drawn(scaled(2.5))}, dstMayBe: []int{2},
+	run: func(s [][]float32) (r [2]float64) { GELUSlope(s[0], s[1], s[2]); return },
+	want: func(s [][]float64) ([][]value, []value) {
+		x := s[2]
+		slope := each(len(x), func(i int) value { return value{geluSlopeRef(x[i]), 2.4e-7} })
+		dst := each(len(x), func(i int) value {
+			y := geluRef(x[i])
+			return value{y, 1.5e-7 + 2*u*math.Abs(y)}
+		})
+		return [][]value{slope, dst}, nil
+	},
 }, {
 	name: "LayerNorm", operands: []operand{out("y"), in("x"), in("w"), in("b")}, dstMayBe: []int{1}, min: 1, onlyNaN: true,
 	run: func(s [][]float32) [2]float64 {

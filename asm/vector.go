@@ -17,6 +17,21 @@ func addGeneric(dst, x, y []float32) {
 	}
 }
 
+// Mul computes dst[i] = x[i]*y[i]. All three have the same length; dst may be x or y.
+func Mul(dst, x, y []float32) {
+	mustLen("Mul len(x)", len(x), len(dst))
+	mustLen("Mul len(y)", len(y), len(dst))
+	if len(dst) > 0 {
+		mul(dst, x, y)
+	}
+}
+
+func mulGeneric(dst, x, y []float32) {
+	for i := range dst {
+		dst[i] = x[i] * y[i]
+	}
+}
+
 // Axpy computes dst[i] += a*x[i]. Both have the same length; dst may be x.
 func Axpy(dst, x []float32, a float32) {
 	mustLen("Axpy len(x)", len(x), len(dst))

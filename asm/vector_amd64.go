@@ -11,6 +11,13 @@ package asm
 //go:noescape
 func addAVX2(dst *float32, x *float32, y *float32, n int)
 
+// mulAVX2 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = x[i]*y[i] }
+//
+//go:noescape
+func mulAVX2(dst *float32, x *float32, y *float32, n int)
+
 // axpyAVX2 computes, for pointers to the first elements:
 //
 //	for i < n { dst[i] += a*x[i] }
@@ -112,6 +119,13 @@ func peakFMAAVX2(iters int)
 //
 //go:noescape
 func addAVX512(dst *float32, x *float32, y *float32, n int)
+
+// mulAVX512 computes, for pointers to the first elements:
+//
+//	for i < n { dst[i] = x[i]*y[i] }
+//
+//go:noescape
+func mulAVX512(dst *float32, x *float32, y *float32, n int)
 
 // axpyAVX512 computes, for pointers to the first elements:
 //

@@ -85,7 +85,7 @@ func kernels() []kernel {
 			asm.SoftmaxBackward(v[0], v[1], queries, keys, queries, 0.125, shift)
 		}},
 		{"gelu", n, 2, func(v [][]float32) { asm.GELU(v[0], v[1]) }},
-		{"gelu-backward", n, 3, func(v [][]float32) { asm.GELUBackward(v[0], v[1], v[2]) }},
+		{"gelu-slope", n, 3, func(v [][]float32) { asm.GELUSlope(v[0], v[1], v[2]) }},
 		{"relu", n, 2, func(v [][]float32) { asm.ReLU(v[0], v[1]) }},
 		{"relu-backward", n, 3, func(v [][]float32) { asm.ReLUBackward(v[0], v[1], v[2]) }},
 		{"layer-norm", 768, 4, func(v [][]float32) { asm.LayerNorm(v[0], v[1], v[2], v[3], 1e-6) }},

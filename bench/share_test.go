@@ -127,8 +127,8 @@ func (x *modelCase) parts(b *testing.B, pool *tensor.Pool) []part {
 		asm.SoftmaxBackward(x, y, queries, keys, queries, 0.125, shift[:])
 	})
 	gelu := inPieces("gelu", hidden, 11, func(x, y []float32, _, _ int) {
-		asm.GELUBackward(y, x, y)
-		asm.GELU(x, x)
+		asm.GELUSlope(x, y, x)
+		asm.Mul(y, x, y)
 	})
 
 	t := tensor.NewTape(pool)

@@ -13,7 +13,7 @@ func activationFamily(s *simd) {
 	s.softmax()
 	s.softmaxBackward()
 	s.gelu()
-	s.geluBackward()
+	s.geluSlope()
 }
 
 // expConstants holds the constants of exp, which are loaded before a loop.
@@ -404,51 +404,75 @@ func (s *simd) gelu() {
 		for _, p := range round {
 			v := p.load(x)
 			z, q := tail(v)
-			s.VMAXPS(v, zero, v)
-			s.VFNMADD231PS(q, z, v)
-			p.store(v, dst)
+			p.store(s.geluOf(v, zero, z, q), dst)
 		}
 	})
 	s.ret()
 }
 
-func (s *simd) geluBackward() {
-	s.function("geluBackward", "(dst, x, dy *float32, n int)",
-		"for i < n { dst[i] = dy[i]*(Phi(x[i]) + x[i]*Phi'(x[i])) } // Phi is the normal distribution function")
-	dst, x, dy := s.gp("dst"), s.gp("x"), s.gp("dy")
-	// The derivative at -z is Q(z) - z*density(z); at z it is 1 minus that.
-	var slope func(x reg.VecVirtual) reg.VecVirtual
+// geluOf returns GELU of v, which it overwrites, from z = |v| and the upper tail there.
+func (s *simd) geluOf(v, zero, z, q reg.VecVirtual) reg.VecVirtual {
+	s.VMAXPS(v, zero, v)
+	s.VFNMADD231PS(q, z, v)
+	return v
+}
+
+// geluSlope shares all of the work for the tail with AVX2. The tables of AVX-512 do not both fit
+// the registers, so there it is a loop for each result.
+func (s *simd) geluSlope() {
+	s.function("geluSlope", "(slope, dst, x *float32, n int)",
+		"for i < n {",
+		"	dst[i] = x[i]*Phi(x[i]) // Phi is the normal distribution function",
+		"	slope[i] = Phi(x[i]) + x[i]*Phi'(x[i])",
+		"}")
+	slope, dst, x := s.gp("slope"), s.gp("dst"), s.gp("x")
+	zero, one := s.zero(), s.constant(1)
 	if s.avx512 {
+		tail := s.piecewise("upper_tail", upperTail)
+		s.loop(s.gp("n"), 1, func(round []at) {
+			for _, p := range round {
+				v := p.load(x)
+				z, q := tail(v)
+				p.store(s.geluOf(v, zero, z, q), dst)
+			}
+		})
 		table := s.piecewise("gelu_slope", func(z float64) float64 { return upperTail(z) - z*density(z) })
-		slope = func(x reg.VecVirtual) reg.VecVirtual {
-			_, g := table(x)
-			return g
-		}
-	} else {
-		slope = func(x reg.VecVirtual) reg.VecVirtual {
-			z, e, g := s.normal(x)
-			s.VMULPS(s.constant(density(0)), e, e)
-			s.VFNMADD231PS(e, z, g)
-			return g
-		}
+		s.loop(s.gp("n"), 1, func(round []at) {
+			for _, p := range round {
+				v := p.load(x)
+				_, g := table(v)
+				p.store(s.slopeOf(v, g, one), slope)
+			}
+		})
+		s.ret()
+		return
 	}
-	one := s.constant(1)
 	s.loop(s.gp("n"), 1, func(round []at) {
 		for _, p := range round {
 			v := p.load(x)
-			g, other := slope(v), s.vec()
-			s.VSUBPS(g, s.operandReg(one), other)
-			if s.avx512 {
-				negative := s.K()
-				s.VPMOVD2M(v, negative)
-				s.VMOVAPS(g, negative, other)
-			} else {
-				s.VBLENDVPS(v, g, other, other)
-			}
-			d := p.load(dy)
-			s.VMULPS(other, d, d)
-			p.store(d, dst)
+			z, e, q := s.normal(v)
+			g := s.copyOf(q)
+			s.VMULPS(s.constant(density(0)), e, e)
+			s.VFNMADD231PS(e, z, g)
+			other := s.slopeOf(v, g, one)
+			p.store(s.geluOf(v, zero, z, q), dst)
+			p.store(other, slope)
 		}
 	})
 	s.ret()
+}
+
+// slopeOf returns the derivative of GELU at v. At -z it is g = Q(z) - z*density(z); at z it is 1
+// minus that.
+func (s *simd) slopeOf(v, g reg.VecVirtual, one Op) reg.VecVirtual {
+	other := s.vec()
+	s.VSUBPS(g, s.operandReg(one), other)
+	if s.avx512 {
+		negative := s.K()
+		s.VPMOVD2M(v, negative)
+		s.VMOVAPS(g, negative, other)
+	} else {
+		s.VBLENDVPS(v, g, other, other)
+	}
+	return other
 }

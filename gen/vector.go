@@ -10,6 +10,7 @@ import (
 
 func vectorFamily(s *simd) {
 	s.add()
+	s.mul()
 	s.axpy()
 	s.scale()
 	s.relu()
@@ -32,6 +33,19 @@ func (s *simd) add() {
 		for _, p := range round {
 			v := p.load(x)
 			s.VADDPS(p.load(y), v, v)
+			p.store(v, dst)
+		}
+	})
+	s.ret()
+}
+
+func (s *simd) mul() {
+	s.function("mul", "(dst, x, y *float32, n int)", "for i < n { dst[i] = x[i]*y[i] }")
+	dst, x, y := s.gp("dst"), s.gp("x"), s.gp("y")
+	s.loop(s.gp("n"), 2, func(round []at) {
+		for _, p := range round {
+			v := p.load(x)
+			s.VMULPS(p.load(y), v, v)
 			p.store(v, dst)
 		}
 	})

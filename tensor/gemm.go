@@ -34,7 +34,8 @@ type epilogue struct {
 	bias       []float32 // [n] or nil: added to each row
 	add        []float32 // [m,n] or nil: added
 	gelu       []float32 // [m,n] or nil: receives GELU of what C gets
-	slope      []float32 // [m,n] or nil: C is multiplied by the slope of GELU there
+	slope      bool      // with gelu: C becomes the slope of GELU there
+	times      []float32 // [m,n] or nil: C is multiplied by it
 	rowsSq     []float64 // [m] or nil: receives the sum of squares of each row of C
 }
 
@@ -186,13 +187,16 @@ func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
 func (p *product) finish(i0, i1 int, r region) {
 	nr := asm.PanelCols()
 	j0, j1 := r.panel0*nr, min(r.panel1*nr, p.n)
-	if p.gelu != nil || p.slope != nil {
+	if p.gelu != nil || p.times != nil {
 		for i := i0; i < i1; i++ {
 			from, to := i*p.n+j0, i*p.n+j1
-			if p.gelu != nil {
-				asm.GELU(p.gelu[from:to], p.c[from:to])
-			} else {
-				asm.GELUBackward(p.c[from:to], p.slope[from:to], p.c[from:to])
+			switch c := p.c[from:to]; {
+			case p.slope:
+				asm.GELUSlope(c, p.gelu[from:to], c)
+			case p.gelu != nil:
+				asm.GELU(p.gelu[from:to], c)
+			default:
+				asm.Mul(c, c, p.times[from:to])
 			}
 		}
 	}

@@ -53,8 +53,8 @@ import (
 //
 //   - h is GELU(w1·x + b1), and the gradient of h is wanted only to be multiplied by the slope of
 //     GELU. y is the one operation that reads h. So its backward pass writes h.Grad = y.Grad·w2 at
-//     once, and multiplies on the way. Whoever multiplies calls takeSlope first, which gives GELU's
-//     input to the first who asks: when the backward pass of h asks, nothing is left to do. Had h
+//     once, and multiplies on the way. Whoever multiplies calls takeSlope first, which gives the
+//     slope to the first who asks: when the backward pass of h asks, nothing is left to do. Had h
 //     been read twice, it would multiply the sum of both gradients.
 //   - The optimiser needs the norm of all gradients. The product that writes w1.Grad sums up the
 //     squares of each row, for GradSumSq. Whoever asks for the gradient afterwards will change it,
@@ -71,7 +71,7 @@ type gradState struct {
 // fused is what matrix products do to a gradient, or find out about it, as they write it.
 type fused struct {
 	reads  int       // operations recorded with the tensor as an input
-	gelu   []float32 // of LinearGELU's result: the input of GELU, until takeSlope
+	slope  []float32 // of LinearGELU's result: the slope of GELU at its input, until takeSlope
 	rowsSq []float64 // of a leaf: sums of squares, of each row of Grad or each sumSpan values; empty: not known
 }
 
@@ -152,12 +152,12 @@ func (t *Tape) passGrad(x, out *Tensor) {
 	t.each(len(g), span, func(_, i, j int) { put(g[i:j], out.Grad[i:j], fresh) })
 }
 
-// takeSlope returns the input of GELU if x is the result of LinearGELU, for the caller to multiply
-// the gradient of x by the slope of GELU there. It returns nil otherwise, and if called before.
+// takeSlope returns the slope of GELU if x is the result of LinearGELU, for the caller to multiply
+// the gradient of x by. It returns nil otherwise, and if called before.
 func (x *Tensor) takeSlope() []float32 {
-	input := x.fused.gelu
-	x.fused.gelu = nil
-	return input
+	slope := x.fused.slope
+	x.fused.slope = nil
+	return slope
 }
 
 // rowsSq returns where a product that writes the gradient of x, of so many rows, leaves the sum of

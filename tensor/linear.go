@@ -32,17 +32,17 @@ func LinearAdd(t *Tape, x, w, b, res *Tensor) *Tensor {
 // LinearGELU returns GELU(x·wᵀ + b), the exact GELU: see asm.GELU.
 func LinearGELU(t *Tape, x, w, b *Tensor) *Tensor {
 	y := newLinear(t, x, w, b)
-	pre := y.Data // GELU's input: in its place, unless it is needed later
+	slope := y.Data // GELU's input, in its place
 	if t.recording {
-		pre = t.Values(len(y.Data))
+		slope = t.Values(len(y.Data))
 	}
-	linear(t, pre, x, w, b, epilogue{gelu: y.Data})
+	linear(t, slope, x, w, b, epilogue{gelu: y.Data, slope: t.recording})
 	if t.Record("linear and GELU", y, x, w, b) {
-		y.fused.gelu = pre
+		y.fused.slope = slope
 		t.Back(func() {
 			dy := y.Grad
-			if pre := y.takeSlope(); pre != nil {
-				t.each(len(dy), 1<<13, func(_, i, j int) { asm.GELUBackward(dy[i:j], pre[i:j], dy[i:j]) })
+			if slope := y.takeSlope(); slope != nil {
+				t.each(len(dy), 1<<13, func(_, i, j int) { asm.Mul(dy[i:j], dy[i:j], slope[i:j]) })
 			}
 			linearBackward(t, dy, x, w, b)
 		})
@@ -94,7 +94,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 	if dx, fresh := t.rawGrad(x); dx != nil {
 		e := epilogue{accumulate: !fresh}
 		if x.fused.reads == 1 {
-			e.slope = x.takeSlope()
+			e.times = x.takeSlope()
 		}
 		t.gemm(dx, left, w.backward(), e)
 	}
