@@ -2,6 +2,8 @@
 
 package asm
 
+import "runtime"
+
 func packA(dst, a []float32, m, k, lda int) { packAGeneric(dst, a, m, k, lda) }
 
 func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, cs) }
@@ -21,6 +23,7 @@ func dot(x, y []float32) float32             { return dotGeneric(x, y) }
 func maxOf(x []float32) float32              { return maxGeneric(x) }
 func sumSq(x []float32) float64              { return sumSqGeneric(x) }
 func readSum(x []float32) float32            { return readSumGeneric(x) }
+func pause()                                 { runtime.Gosched() }
 func peakFMA(iters int) float64              { return peakFMAGeneric(iters) }
 
 func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {

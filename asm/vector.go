@@ -17,6 +17,10 @@ func addGeneric(dst, x, y []float32) {
 	}
 }
 
+// Pause waits about 100 ns, in a loop that waits for another thread. It leaves the core to the
+// other thread that may run on it.
+func Pause() { pause() }
+
 // Mul computes dst[i] = x[i]*y[i]. All three have the same length; dst may be x or y.
 func Mul(dst, x, y []float32) {
 	mustLen("Mul len(x)", len(x), len(dst))

@@ -113,6 +113,9 @@ func readSumAVX2(x *float32, n int) float32
 //go:noescape
 func peakFMAAVX2(iters int)
 
+// pause waits 40 to 140 ns and leaves the core to the other thread on it.
+func pause()
+
 // addAVX512 computes, for pointers to the first elements:
 //
 //	for i < n { dst[i] = x[i] + y[i] }

@@ -1282,6 +1282,12 @@ loop1:
 	VZEROUPPER
 	RET
 
+// func pause()
+TEXT ·pause(SB), NOSPLIT, $0
+	PAUSE
+	PAUSE
+	RET
+
 // func addAVX512(dst *float32, x *float32, y *float32, n int)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·addAVX512(SB), NOSPLIT, $0-32

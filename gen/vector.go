@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/mmcloughlin/avo/attr"
 	. "github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
 )
@@ -24,6 +25,7 @@ func vectorFamily(s *simd) {
 	s.sumSq()
 	s.readSum()
 	s.peakFMA()
+	s.pause()
 }
 
 func (s *simd) add() {
@@ -37,6 +39,20 @@ func (s *simd) add() {
 		}
 	})
 	s.ret()
+}
+
+// pause is the same for all levels.
+func (s *simd) pause() {
+	if s.avx512 {
+		return
+	}
+	s.Function("pause")
+	s.Attributes(attr.NOSPLIT)
+	s.SignatureExpr("func()")
+	s.Doc("pause waits 40 to 140 ns and leaves the core to the other thread on it.")
+	s.PAUSE()
+	s.PAUSE()
+	s.RET()
 }
 
 func (s *simd) mul() {

@@ -13,9 +13,10 @@ import "github.com/gomae/gomae/asm"
 // A sum over k is taken in blocks that are added up in order, so its bits depend on k alone:
 // neither on the regions nor on the place in the matrix.
 const (
-	blockK       = 768     // a panel of it is 96 KiB
-	regionPanels = 4       // panels that are packed at once
-	bandFloats   = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
+	blockK         = 768     // a panel of it is 96 KiB
+	regionPanels   = 4       // panels that are packed at once
+	workerProducts = 1 << 18 // of a worker, at least: some microseconds
+	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
 )
 
 // cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
@@ -66,7 +67,8 @@ func (t *Tape) gemm(c []float32, a lhs, b rhs, e epilogue) {
 	}
 	p := &product{t: t, c: c, a: a, b: b, m: m, n: n, k: k, epilogue: e}
 	p.tiles, p.panels = ceilDiv(m, asm.TileRows()), ceilDiv(n, asm.PanelCols())
-	down, across := p.share(t.Workers())
+	// Few products are not worth a meeting of many workers.
+	down, across := p.share(int(min(int64(t.Workers()), 1+int64(m)*int64(n)*int64(k)/workerProducts)))
 	t.Parallel(down*across, func(worker, i int) {
 		// The row of regions varies fastest: the panels stay in the cache.
 		var r region

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/gomae/gomae/asm"
 )
 
 // Pool is a set of workers among which operations share out their work. One pool may serve several
@@ -34,7 +36,18 @@ type helper struct {
 // spins is how often an idle worker looks for a job before it parks: about half a millisecond.
 // Waking a parked worker costs 50–130 µs, as much as an operation; within a step the next one comes
 // within microseconds.
-const spins = 3000
+const spins = 5000
+
+// spin waits a moment, about 100 ns, before the caller looks again, for the time number i. Now and
+// then it lets another goroutine run, such as a data loader. To do so each time, as many workers
+// would, makes them queue for the scheduler's lock, and those who wait for it too long sleep.
+func spin(i int) {
+	if i%64 == 63 {
+		runtime.Gosched()
+	} else {
+		asm.Pause()
+	}
+}
 
 // NewPool returns a pool of that many workers, of which the caller of an operation is one. There
 // are at most GOMAXPROCS workers, and that many for 0 or less. Close the pool when it is no longer
@@ -91,12 +104,12 @@ func (p *Pool) run(n int, f func(worker, i int)) {
 	defer p.busy.Unlock()
 	j := &job{f: f, n: int64(n)}
 	p.current.Store(j)
-	for _, h := range p.helpers {
+	for _, h := range p.helpers[:min(len(p.helpers), n-1)] {
 		h.unpark()
 	}
 	j.work(0)
-	for j.done.Load() < j.n {
-		runtime.Gosched()
+	for i := 0; j.done.Load() < j.n; i++ {
+		spin(i)
 	}
 	j.f = nil // what it refers to can be collected before the next job
 }
@@ -118,7 +131,7 @@ func (p *Pool) help(h *helper, worker int) {
 			continue
 		}
 		if idle++; idle < spins {
-			runtime.Gosched() // lets a data loader in, and costs 100 ns
+			spin(idle)
 			continue
 		}
 		idle = 0
@@ -136,7 +149,7 @@ func (p *Pool) help(h *helper, worker int) {
 }
 
 func (h *helper) unpark() {
-	if h.parked.CompareAndSwap(true, false) {
+	if h.parked.Load() && h.parked.CompareAndSwap(true, false) {
 		h.wake <- struct{}{}
 	}
 }
