@@ -38,7 +38,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "compare:", err)
 		os.Exit(1)
 	}
+	if slices.Equal(os.Args[1:], []string{spinArgument}) {
+		keepBusy()
+	}
 	os.Exit(run(ctx, root, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// spinArgument makes this program one of those that -busy starts.
+const spinArgument = "-spin-for-ever"
+
+// keepBusy keeps a core busy until the process is killed or the one that started it is gone.
+func keepBusy() {
+	for parent := os.Getppid(); os.Getppid() == parent; {
+		for start := time.Now(); time.Since(start) < 10*time.Millisecond; {
+		}
+	}
+	os.Exit(0)
 }
 
 // run is the command in the checkout at root. It returns the exit code: 0 for success, 1 if a figure
@@ -142,7 +157,17 @@ func measure(ctx context.Context, root string, o *options, stderr io.Writer) (me
 	}
 	logf := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
 	r := &runner{root: root, python: o.python, pattern: o.pattern, rounds: o.rounds, seconds: o.seconds, peers: o.peers,
-		config: config, logf: logf, peak: measurePeak}
+		config: config, logf: logf, peak: measurePeak, busy: o.busy}
+	if o.busy > 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, nil, err
+		}
+		r.spin = []string{exe, spinArgument}
+	}
+	if level, _, _ := machine.SIMD(); os.Getenv("GOMAE_SIMD") == level {
+		r.simd = level
+	}
 	r.ours = func(dir string) (*adapter, error) { return r.buildOurs(ctx, dir) }
 	path := filepath.Join(root, "bench/results", o.name, now.UTC().Format("2006-01-02-1504")+"-"+config[1][1]+".txt")
 	if o.save {

@@ -25,9 +25,10 @@ func plotPath(machine string) string { return "results/" + machine + ".svg" }
 var headline = regexp.MustCompile(`^(Forward|TrainStep)/model=base/batch=8/threads=`)
 
 // summary is the section of the repository's README: a line for each headline benchmark, with our
-// time on each machine and the ratio to the fastest peer there.
+// time on each machine, at each SIMD level that was compared with peers there, and the ratio to the
+// fastest of them.
 func (r *report) summary() string {
-	tables := best(r.Tables)
+	tables := r.compared()
 	var names []string
 	for _, t := range tables {
 		for _, row := range t.Rows {
@@ -80,10 +81,24 @@ func title(peer string) string {
 	return peer
 }
 
-// tables is the section of bench/README.md: a table and a plot for each machine.
+// compared returns the tables for the READMEs: of each machine that of its best level, and those of
+// other levels that have peers.
+func (r *report) compared() (tables []*table) {
+	first := best(r.Tables)
+	for _, t := range r.Tables {
+		if slices.Contains(first, t) || slices.ContainsFunc(t.Rows, func(row *row) bool { return row.Ours != nil && len(row.Peers) > 0 }) {
+			tables = append(tables, t)
+		}
+	}
+	return tables
+}
+
+// tables is the section of bench/README.md: a table for each machine and level, and a plot for each
+// machine.
 func (r *report) tables() string {
 	var b strings.Builder
-	for _, t := range best(r.Tables) {
+	first := best(r.Tables)
+	for _, t := range r.compared() {
 		var peers []string
 		for _, row := range t.Rows {
 			for _, f := range row.Peers {
@@ -120,7 +135,7 @@ func (r *report) tables() string {
 		} else {
 			b.WriteString("\nThe columns of peers have their time over ours; above 1× we are faster.\n")
 		}
-		if plot(t.Rows) != "" {
+		if slices.Contains(first, t) && plot(t.Rows) != "" {
 			fmt.Fprintf(&b, "\n![shares of peak](%s)\n", plotPath(t.Machine))
 		}
 		b.WriteString("\n")

@@ -18,6 +18,7 @@ type options struct {
 	selected selector
 	rounds   int
 	seconds  float64
+	busy     int
 	peers    []adapter
 	python   string
 	name     string // of the machine
@@ -47,6 +48,7 @@ func parseOptions(root string, args []string, stderr io.Writer) (*options, error
 	fs.StringVar(&o.bench, "bench", "", "run these benchmarks: quick, gemm, models, all, or a `REGEXP` as for go test -bench (default quick; with -from, all)")
 	fs.IntVar(&o.rounds, "rounds", 6, "measure everyone `N` times, in turn; a confidence interval needs 6")
 	fs.Float64Var(&o.seconds, "seconds", 1, "spend `S` seconds on each measurement")
+	fs.IntVar(&o.busy, "busy", 0, "let `N` other processes keep cores busy meanwhile; the benchmarks' names then end in /busy=N")
 	peers := fs.String("peers", strings.Join(known, ","), "compare with the peers in `LIST`, or with none; torch=eager+onednn takes only those variants of a peer")
 	fs.StringVar(&o.python, "python", "python3", "the interpreter for peers in Python")
 	fs.BoolVar(&o.save, "save", false, "store the raw results in bench/results/MACHINE/DATE-COMMIT.txt")
@@ -77,6 +79,10 @@ func parseOptions(root string, args []string, stderr io.Writer) (*options, error
 		return nil, usagef("-rounds %d: want at least 1", o.rounds)
 	case !(o.seconds > 0 && o.seconds <= 600):
 		return nil, usagef("-seconds %v: want more than 0 and at most 600", o.seconds)
+	case o.busy < 0 || o.busy > 1024:
+		return nil, usagef("-busy %d: want 0 to 1024", o.busy)
+	case o.stored && o.busy > 0:
+		return nil, usagef("-busy: -from and -markdown measure nothing")
 	case o.stored && o.save:
 		return nil, usagef("-save: the results that -from and -markdown read are stored already")
 	}

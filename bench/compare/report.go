@@ -116,14 +116,14 @@ func newReport(all []*measurement, prices map[string]float64) *report {
 	return r
 }
 
-// tablesOf returns a table for each SIMD level of a machine. The peers are in the first, or in one of
-// their own if we have no results.
+// tablesOf returns a table for each SIMD level of a machine. Peers that kept to a level are in its
+// table, others in the first, or in one of their own if we have no results.
 func tablesOf(machine string, ms []*measurement) (tables []*table) {
 	levels := groupBy(ms, func(m *measurement) string {
-		if m.peer != own {
-			return "peers"
+		if simd := m.GetConfig("simd"); m.peer == own || simd != "" {
+			return simd
 		}
-		return m.GetConfig("simd")
+		return "peers"
 	})
 	peers := levels.of["peers"]
 	slices.SortStableFunc(levels.keys, func(a, b string) int {

@@ -171,12 +171,16 @@ Forward/* ratio torch 2.5   # too much
 Forward/* ratio gonum 1
 Op/* %peak 1
 Gemm/* %peak 1
+simd avx512
+Forward/* %peak 1
+simd avx2
+Forward/* %peak 99
 `), "f", known)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := newReport(read(t, "session.txt"), nil).check(floors)
-	if s.Held != 1 || s.Unmeasured != 3 || len(s.Below) != 1 {
+	if s.Held != 2 || s.Unmeasured != 4 || len(s.Below) != 1 {
 		t.Fatalf("%+v", s)
 	}
 	has(t, s.Below[0], "Forward/model=base/batch=8/threads=1", "lab", "torch compile-f32", "2.5")
@@ -184,6 +188,7 @@ Gemm/* %peak 1
 		{"Gem/* %peak 1", "Gem/*"},
 		{"Gemm %peak", "Gemm %peak"},
 		{"Gemm share 3", "Gemm share 3"},
+		{"simd sse", `"sse"`},
 		{"Gemm %peak -1", `"-1"`},
 		{"Gemm ratio torch NaN", `"NaN"`},
 	} {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/perf/benchfmt"
@@ -27,6 +28,9 @@ type runner struct {
 	peak         func(threads int) float64          // in GFLOP/s
 	store        func(ms []*measurement) error      // called after each run with all results so far; may be nil
 	ours         func(dir string) (*adapter, error) // builds our benchmarks
+	simd         string                             // our level if GOMAE_SIMD names it: peers keep to it
+	busy         int                                // processes that keep a core busy meanwhile
+	spin         []string                           // the command of such a process
 }
 
 // buildOurs compiles package bench into dir.
@@ -61,6 +65,11 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []error, er
 	if err != nil {
 		return nil, notes, err
 	}
+	stop, err := r.disturb(ctx)
+	if err != nil {
+		return nil, notes, err
+	}
+	defer stop()
 	var names []string // of our benchmarks, known after their first run
 	before := r.peaks()
 	for round := range r.rounds {
@@ -93,7 +102,7 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []error, er
 			if err == nil {
 				if s.name == own && names == nil {
 					for _, m := range ms {
-						names = append(names, m.name)
+						names = append(names, strings.TrimSuffix(m.name, fmt.Sprintf("/busy=%d", r.busy)))
 					}
 				}
 				continue
@@ -140,8 +149,29 @@ func (s *side) measure(ctx context.Context, r *runner, names []string) ([]*measu
 	return s.run(ctx, r.root, s.program, names, r.seconds)
 }
 
+// disturb starts the processes that keep cores busy. stop ends them.
+func (r *runner) disturb(ctx context.Context) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var started []*exec.Cmd
+	stop = func() {
+		cancel()
+		for _, c := range started {
+			c.Wait()
+		}
+	}
+	for range r.busy {
+		cmd := exec.CommandContext(ctx, r.spin[0], r.spin[1:]...)
+		if err := cmd.Start(); err != nil {
+			stop()
+			return nil, fmt.Errorf("-busy: %w", err)
+		}
+		started = append(started, cmd)
+	}
+	return stop, nil
+}
+
 // label adds to results what they do not say themselves: the peak around the run, the machine, the
-// commit and the date.
+// commit and the date, and the number of busy processes, which makes it another benchmark.
 func (r *runner) label(ms []*measurement, before, after map[int]float64) {
 	for _, m := range ms {
 		if t := part(m.name, "threads"); t > 0 && before[t] > 0 {
@@ -149,6 +179,12 @@ func (r *runner) label(ms []*measurement, before, after map[int]float64) {
 		}
 		for _, c := range r.config {
 			setConfig(m.Result, c[0], c[1])
+		}
+		if m.GetConfig("simd") == "" {
+			setConfig(m.Result, "simd", r.simd)
+		}
+		if r.busy > 0 {
+			m.name += fmt.Sprintf("/busy=%d", r.busy)
 		}
 		setConfig(m.Result, "peer", m.peer)
 		setConfig(m.Result, "variant", m.variant)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,9 @@ func fake(kind string, args []string) int {
 		fmt.Println("Benchmark of something, 3 s")
 	case "zero":
 		fmt.Printf("%s 100 0 ns/op\n", name)
+	case "spin": // as a busy process, until it is killed
+		os.WriteFile(args[0], nil, 0o666)
+		time.Sleep(time.Hour)
 	case "silent":
 	case "slow": // prints half of its second result, says so in a file, and hangs
 		fmt.Printf("%s 100 2000 ns/op\nBenchmarkGemm/sha", name)
@@ -135,6 +139,31 @@ func TestRunner(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
+}
+
+// TestBusy: other processes run while everyone is measured, and no longer. The results are those of
+// other benchmarks, at the level that peers keep to.
+func TestBusy(t *testing.T) {
+	r := fakeRunner(t, 1, fakeAdapter("peer"))
+	mark := filepath.Join(t.TempDir(), "spins")
+	r.busy, r.spin, r.simd = 2, []string{r.python, "spin", mark}, "avx2"
+	ms, notes, err := r.run(context.Background()) // which waits for the processes that it kills
+	if err != nil || notes != nil || len(ms) != 2 {
+		t.Fatal(ms, notes, err)
+	}
+	for _, m := range ms {
+		if m.name != "Gemm/shape=99x768x768/weights=packed/threads=1/busy=2" || m.GetConfig("simd") != "avx2" {
+			t.Errorf("%s by %s at %q", m.name, m.peer, m.GetConfig("simd"))
+		}
+	}
+	report := newReport(ms, nil)
+	if len(report.Tables) != 1 || len(report.Tables[0].Rows) != 1 || len(report.Tables[0].Rows[0].Peers) != 1 {
+		t.Errorf("%d tables, want one with ours and the peer in a row", len(report.Tables))
+	}
+	r.spin = []string{mark + ".exe"}
+	if _, _, err := r.run(context.Background()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without such a program: %v", err)
+	}
 }
 
 // TestInterrupt interrupts a peer in the middle of a line. The results until then must be returned

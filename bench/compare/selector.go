@@ -10,7 +10,7 @@ import (
 // presets are short names for patterns of -bench.
 var presets = map[string]string{
 	"quick": "BenchmarkGemm$/^shape=(99x3072x768|99x768x3072|99x768x768|792x3072x768|1568x1024x256|1024x1024x1024)$/packed" +
-		"|Benchmark(Forward|TrainStep)$/^model=base$/^batch=8$",
+		"|Benchmark(Forward|TrainStep)$/^model=base$/^batch=8$|Benchmark(Forward|TrainStep)$/^model=tiny$/^batch=16$",
 	"gemm":   "BenchmarkGemm$",
 	"models": "Benchmark(Forward|TrainStep)$",
 	"all":    ".",

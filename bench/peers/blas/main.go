@@ -96,11 +96,13 @@ func (lib library) build(dir string) (string, error) {
 
 // environment returns the environment variables that a library reads when it starts. On a CPU with
 // AVX-512, OpenBLAS is told to use its kernels for that, which older versions do not use on a CPU
-// they do not know.
+// they do not know. Where GOMAE_SIMD lowers our level to AVX2, the libraries keep to it as well.
 func environment(threads int) []string {
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "OPENBLAS_") })
 	env = append(env, fmt.Sprint("OMP_NUM_THREADS=", threads), fmt.Sprint("OPENBLAS_NUM_THREADS=", threads))
-	if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL) {
+	if os.Getenv("GOMAE_SIMD") == "avx2" {
+		env = append(env, "OPENBLAS_CORETYPE=HASWELL", "ONEDNN_MAX_CPU_ISA=AVX2", "DNNL_MAX_CPU_ISA=AVX2")
+	} else if cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512DQ, cpuid.AVX512VL) {
 		env = append(env, "OPENBLAS_CORETYPE=SKYLAKEX")
 	}
 	return env
