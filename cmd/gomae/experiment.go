@@ -20,6 +20,7 @@ func experimentCommand(e *env) *command {
 		short: "repeat a table of the paper in miniature",
 		about: `Pre-trains models in several ways on equal budgets, fine-tunes each on few labels
 with several seeds, and tests them on samples that none of them saw.`,
+		flags: newFlags(),
 	}
 	for _, name := range experiment.Names {
 		group.subs = append(group.subs, experimentTable(e, name))
