@@ -314,7 +314,14 @@ func (e *env) writeClasses(o *evaluate.Output) {
 		return fmt.Sprintf("%.2f %%", v)
 	}
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nclass\tIoU\taccuracy\tof the truth\t")
+	maps := o.Metrics[0].Name == evaluate.MIoU // and not classes of whole images
+	iou := func(s string) string {
+		if maps {
+			return s + "\t"
+		}
+		return ""
+	}
+	fmt.Fprintf(w, "\nclass\t%saccuracy\tof the truth\t\n", iou("IoU"))
 	var absent []string
 	for id := range o.Confusion.Classes {
 		k := o.Confusion.Class(id)
@@ -326,7 +333,7 @@ func (e *env) writeClasses(o *evaluate.Output) {
 			absent = append(absent, name)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t\n", name, share(k.IoU()), share(k.Accuracy()), share(100*float64(k.Truth)/float64(o.Confusion.Counted())))
+		fmt.Fprintf(w, "%s\t%s%s\t%s\t\n", name, iou(share(k.IoU())), share(k.Accuracy()), share(100*float64(k.Truth)/float64(o.Confusion.Counted())))
 	}
 	w.Flush()
 	if len(absent) > 0 {
