@@ -123,8 +123,8 @@ func (c *BackboneConfig) checkInput(m *Input) error {
 	default:
 		return fmt.Errorf("kind: got %q, want %q or %q", m.Kind, KindImage, KindClasses)
 	}
-	if len(m.Invalid) > 0 && (m.Kind != KindImage || m.Channels != 1) {
-		return fmt.Errorf("invalid: only inputs of kind %q with one channel have invalid values; remove it", KindImage)
+	if len(m.Invalid) > 0 && m.Kind == KindImage && m.Channels != 1 {
+		return fmt.Errorf("invalid: got %v, but only images of one channel and class maps have invalid values; remove it", m.Invalid)
 	}
 	for _, v := range m.Invalid {
 		if math.IsNaN(v) || math.IsInf(v, 0) {

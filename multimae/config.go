@@ -62,7 +62,8 @@ type Input struct {
 	// or NormalizeNone. Normalization says what "" means.
 	Normalize string `json:"normalize,omitempty"`
 	// Invalid are the stored values that mark a pixel without a measurement, of KindImage with one
-	// channel: 0 and 65535 for many depth cameras. See Batch.Valid.
+	// channel: 0 and 65535 for many depth cameras. See Batch.Valid. Of KindClasses they are ids that
+	// are no class, and are read as IDIgnored.
 	Invalid []float64 `json:"invalid,omitempty"`
 }
 

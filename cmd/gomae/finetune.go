@@ -26,7 +26,7 @@ type finetuneFlags struct {
 	inputs, target                   string
 	classes, size, samples           int
 	unit                             float64
-	invalid                          *numberList
+	invalid, ignore                  *numberList
 	freeze                           bool
 }
 
@@ -47,6 +47,8 @@ func finetuneCommand(e *env) *command {
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
 	f.invalid = new(numberList)
 	fs.Var(f.invalid, "depth-invalid", "leave out pixels of depth whose stored value is one of `LIST`, such as 0,65535")
+	f.ignore = new(numberList)
+	fs.Var(f.ignore, "ignore", "leave out pixels of semseg whose id is one of `LIST`, beside 255")
 	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all")
 	fs.BoolVar(&f.freeze, "freeze", false, "train the head alone")
 	return &command{
@@ -182,7 +184,7 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 	}{
 		{"task", f.task, task}, {"inputs", strings.ReplaceAll(f.inputs, " ", ""), strings.Join(run.Inputs.Names(), ",")}, {"head", f.head, o.Head},
 		{"target", f.target, o.TargetName()}, {"classes", f.classes, o.NumClasses}, {"size", f.size, run.ImageSize},
-		{"unit", f.unit, o.Unit}, {"samples", f.samples, run.Train.Samples}, {"freeze", f.freeze, run.Train.Freeze},
+		{"ignore", f.ignore.String(), (*numberList)(&o.Invalid).String()}, {"unit", f.unit, o.Unit}, {"samples", f.samples, run.Train.Samples}, {"freeze", f.freeze, run.Train.Freeze},
 	} {
 		if f.given[x.flag] && x.asked != x.has {
 			return f.contradicts(x.flag, x.asked, x.has)
@@ -294,6 +296,11 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	} else if f.unit != 0 {
 		return nil, usagef("-unit %g: only -task depth has a unit", f.unit)
 	}
+	if f.task == heads.TaskSemseg {
+		o.Invalid = *f.ignore
+	} else if len(*f.ignore) > 0 {
+		return nil, usagef("-ignore %v: only -task semseg has ids", f.ignore)
+	}
 	if depth := c.Input("depth"); depth != nil {
 		depth.Invalid = *f.invalid
 	}
@@ -375,7 +382,7 @@ func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target st
 		return f.classes, nil, nil
 	}
 	e.logf("looking for the classes of %s", target)
-	if n, err = data.CountClasses(f.data, target); err != nil {
+	if n, err = data.CountClasses(f.data, target, *f.ignore); err != nil {
 		return 0, nil, noFolder(err, f.data, "")
 	}
 	return n, nil, nil

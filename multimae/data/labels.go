@@ -80,9 +80,10 @@ func Classes(ds Named) ([]string, error) {
 }
 
 // CountClasses returns the number of classes of a modality of class maps in the training part of a
-// dataset folder: one more than the largest id that is no padding and not ignored.
-func CountClasses(dir, modality string) (int, error) {
-	in := multimae.Input{Name: modality, Kind: multimae.KindClasses, NumClasses: multimae.IDPadding, Stride: 1}
+// dataset folder: one more than the largest id that is no padding and not ignored, as those of
+// invalid are.
+func CountClasses(dir, modality string, invalid []float64) (int, error) {
+	in := multimae.Input{Name: modality, Kind: multimae.KindClasses, NumClasses: multimae.IDPadding, Stride: 1, Invalid: invalid}
 	train, _, err := OpenSplit(dir, []multimae.Input{in})
 	if err != nil {
 		return 0, err

@@ -83,8 +83,9 @@ type Output struct {
 	// metres stored in millimetres. 0 means that truth is relative: each image of one channel is
 	// standardised as an input is, and others are taken as they are, in 0..1.
 	Unit float64 `json:"unit,omitempty"`
-	// Invalid are the stored values of a regression of one channel that mark a pixel without truth,
-	// such as 0 and 65535 of a depth camera.
+	// Invalid are the stored values that mark a pixel without truth: of a regression of one channel
+	// such as 0 and 65535 of a depth camera, of a map of classes the ids to ignore beside
+	// multimae.IDIgnored.
 	Invalid        []float64 `json:"invalid,omitempty"`
 	LabelSmoothing float64   `json:"label_smoothing,omitempty"` // of LossCrossEntropy
 

@@ -27,7 +27,7 @@ func (c *Config) targetInput(o *Output) multimae.Input {
 		in.Stride = c.ImageSize
 		fallthrough
 	case o.Loss == LossCrossEntropy:
-		in.Kind, in.NumClasses = multimae.KindClasses, o.NumClasses
+		in.Kind, in.NumClasses, in.Invalid = multimae.KindClasses, o.NumClasses, o.Invalid
 	default:
 		in.Kind, in.Channels, in.Normalize, in.Invalid = multimae.KindImage, o.NumClasses, multimae.NormalizeNone, o.Invalid
 		if o.Unit == 0 && o.NumClasses == 1 {
@@ -106,8 +106,8 @@ func (c *Config) checkTarget(o *Output) error {
 	if !(o.Unit >= 0 && o.Unit < 1e6) || o.Unit > 0 && o.Loss == LossCrossEntropy {
 		return fmt.Errorf("unit: got %g, want what a stored value of a regression stands for, such as 0.001", o.Unit)
 	}
-	if len(o.Invalid) > 0 && (o.Loss == LossCrossEntropy || o.NumClasses != 1) {
-		return fmt.Errorf("invalid: got %v, but only a regression of one channel has values without truth", o.Invalid)
+	if len(o.Invalid) > 0 && (o.Head == Linear || o.Loss != LossCrossEntropy && o.NumClasses != 1) {
+		return fmt.Errorf("invalid: got %v, but only maps of classes and regressions of one channel have values without truth", o.Invalid)
 	}
 	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing > 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, for loss %q", o.LabelSmoothing, LossCrossEntropy)

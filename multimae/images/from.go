@@ -81,7 +81,7 @@ func (p *Problem) Error() string {
 // channel it is an image.Gray16 (v/65536) or, unless the modality is standardised per sample, an
 // image.Gray (v/255): 8 bits would quantise depth too coarsely. A class map is an image.Gray or
 // image.Paletted whose values are ids below NumClasses, multimae.IDPadding or multimae.IDIgnored.
-// Pixels of one channel that hold one of Invalid are not valid.
+// Pixels of one channel that hold one of Invalid are not valid; such ids become IDIgnored.
 //
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
@@ -265,8 +265,16 @@ func fillColour(out *Map, img image.Image) {
 	}
 }
 
-// CheckIDs returns a problem if the modality has no class for an id of a class map.
+// CheckIDs makes the ids of a class map that are among Input.Invalid IDIgnored, and returns a problem
+// if the modality has no class for another.
 func CheckIDs(out *Map, in *multimae.Input) *Problem {
+	if len(in.Invalid) > 0 {
+		for i, id := range out.IDs {
+			if slices.Contains(in.Invalid, float64(id)) {
+				out.IDs[i] = multimae.IDIgnored
+			}
+		}
+	}
 	first, count := -1, 0
 	for i, id := range out.IDs {
 		if int(id) >= in.NumClasses && id < multimae.IDPadding {
