@@ -111,6 +111,22 @@ func TestEval(t *testing.T) {
 			t.Errorf("%s: %d samples, want %d", x.args, n, x.n)
 		}
 	}
+	// Ids to ignore are those of no class.
+	ignoring := semsegHead
+	ignoring.Invalid = []float64{0}
+	code, out, stderr = gomae("eval", "-json", "-model", finetuned(t, ignoring), "-data", "whole")
+	var counts struct {
+		Outputs []struct {
+			Pixels  int
+			Classes []struct{ Truth int }
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &counts); code != 0 || err != nil {
+		t.Fatalf("exit %d, %v, stderr %q", code, err, stderr)
+	}
+	if o := counts.Outputs[0]; o.Classes[0].Truth != 0 || o.Classes[1].Truth == 0 || o.Pixels >= 3*24*24 {
+		t.Errorf("id 0 is ignored, but %d of %d pixels are of class 0", o.Classes[0].Truth, o.Pixels)
+	}
 	test, _ := evalMetrics(t, "-model", semseg, "-data", "parts", "-split", "test")
 	if fmt.Sprint(test) != fmt.Sprint(first) {
 		t.Errorf("parts/test, a copy of whole: %v, want %v", test, first)
