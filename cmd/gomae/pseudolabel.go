@@ -79,7 +79,7 @@ done. A photograph that cannot be read is listed and skipped.
 
 TEACHER is FILE.json, which describes a network and names its file; FILE.onnx,
 described by FILE.json or recognised by its name; FILE.onnx@NAME with a known
-description; or the folder of a fine-tuned model. ONNX needs ONNX Runtime:
+description, FILE.onnx@OTHER.json; or the folder of a fine-tuned model. ONNX needs ONNX Runtime:
 pip install onnxruntime. Several teachers of classes are separated by commas: each
 pixel is that of the first which is sure.
 

@@ -33,8 +33,8 @@ type Description struct {
 	About    string `json:"about,omitempty"`    // which network this is and where it is from
 	Untested bool   `json:"untested,omitempty"` // written from documentation, and never run
 
-	// Model is the .onnx file, or the folder of a fine-tuned model of gomae, relative to the
-	// description.
+	// Model is the .onnx file, or the folder of a fine-tuned model of gomae, in the folder of the
+	// description or below it.
 	Model  string     `json:"model,omitempty"`
 	Input  InputSpec  `json:"input,omitzero"`
 	Output OutputSpec `json:"output,omitzero"`

@@ -69,12 +69,9 @@ func TestModel(t *testing.T) {
 
 // TestModelDescribed names the classes of a model and merges some. The photograph keeps its ratio.
 func TestModelDescribed(t *testing.T) {
-	folder, err := filepath.Abs(filepath.Join(finetuned, "vit_segmenter"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	folder := filepath.Join(finetuned, "vit_segmenter")
 	file := filepath.Join(t.TempDir(), "t.json")
-	d := `{"model": ` + `"` + filepath.ToSlash(folder) + `", "output": {"kind": "logits"}, "classes": ["a", "b", "c", "d", "e", "f", "g"], "labels": {"x": [0, 1, 2, 3]}, "rest": "keep"}`
+	d := `{"output": {"kind": "logits"}, "classes": ["a", "b", "c", "d", "e", "f", "g"], "labels": {"x": [0, 1, 2, 3]}, "rest": "keep"}`
 	if err := os.WriteFile(file, []byte(d), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +80,7 @@ func TestModelDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, spec := range []string{file, folder} {
+	for _, spec := range []string{folder + "@" + file, folder} {
 		teach, err := Open([]string{spec}, Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -112,6 +109,7 @@ func TestModelErrors(t *testing.T) {
 		"absent.onnx":         "depth-anything-v2",
 		"absent.onnx@midas":   "absent.onnx",
 		"absent.onnx@mide":    `"midas"`,
+		"absent.onnx@d.json":  "d.json",
 		"picture.png":         ".onnx",
 		"":                    "no teacher",
 		"tcmonodepth.onnx":    "tcmonodepth.onnx",

@@ -25,7 +25,7 @@ import (
 	"github.com/gomae/gomae/multimae/images"
 )
 
-// The environment of these tests: where it names ONNX, they must run, and where it names a folder of
+// The environment of these tests: where it requires ONNX, they must run, and where it names a folder of
 // networks with descriptions (NAME.onnx, known or with NAME.json), those are compared, too, on the
 // first photographs of another folder.
 const (
@@ -63,10 +63,13 @@ func python(args ...string) error {
 	return nil
 }
 
-// built returns a folder with the networks of reference.py. The test is skipped where Python or its
-// packages are missing.
+// built returns a folder with the networks of reference.py. The test is skipped where it must be short,
+// and where Python or its packages are missing.
 func built(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("starts Python")
+	}
 	networks.once.Do(func() {
 		if networks.dir, networks.err = os.MkdirTemp("", "networks"); networks.err == nil {
 			networks.err = python("build", networks.dir)
@@ -360,6 +363,7 @@ func TestMisfits(t *testing.T) {
 		"ids, no names":  {`{"model": "ids.onnx", "input": {"size": [32, 32]}, "output": {"kind": "ids"}}`, []string{"classes"}},
 		"no ONNX":        {`{"model": "broken.onnx", "input": {"size": [32, 32]}, "output": {"kind": "depth"}}`, []string{"broken.onnx"}},
 		"missing":        {`{"model": "absent.onnx", "output": {"kind": "depth"}}`, []string{"absent.onnx"}},
+		"elsewhere":      {`{"model": "../depth.onnx", "output": {"kind": "depth"}}`, []string{"model", "../depth.onnx"}},
 		"no model":       {`{"output": {"kind": "depth"}}`, []string{"model"}},
 		"depth and more": {`{"model": "depth.onnx", "input": {"size": [32, 32]}, "output": {"kind": "depth"}}`, []string{"output.kind", "depth.onnx"}},
 	} {

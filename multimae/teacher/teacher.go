@@ -49,11 +49,12 @@ var ErrNotFinite = errors.New("the network returns values that are not finite")
 
 // Open opens the networks of one modality. Each of specs is
 //
-//	FILE.json        a Description, beside the network that it names
-//	FILE.onnx        a network: described by FILE.json if that exists, else by the known description
-//	                 that names a model of this file name
-//	FILE.onnx@NAME   a network with the known description NAME
-//	FOLDER           a fine-tuned model of gomae with one output
+//	FILE.json          a Description, beside the network that it names
+//	FILE.onnx          a network: described by FILE.json if that exists, else by the known description
+//	                   that names a model of this file name
+//	FOLDER             a fine-tuned model of gomae with one output
+//	NETWORK@NAME       a file or folder with the known description NAME
+//	NETWORK@FILE.json  or with that of a file, whose key model is not used
 //
 // Where there are several, each must be of classes. The first has the word wherever it is sure: the
 // pixels that it ignores are left to the next. Classes of one name are one class; the ids of the last
@@ -165,15 +166,21 @@ func describe(spec string) (d *Description, file string, err error) {
 	if info, err := os.Stat(spec); err == nil && info.IsDir() {
 		return nil, spec, nil
 	}
-	file, name, named := strings.Cut(spec, ".onnx@")
+	file, name, named := cutLast(spec, "@")
+	if _, err := os.Stat(spec); err == nil {
+		named = false
+	}
 	switch {
+	case named && filepath.Ext(name) == ".json":
+		d, err = readDescription(name)
+		return d, file, err
 	case named:
 		b, err := KnownDescription(name)
 		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", spec, err)
 		}
 		d, err = ParseDescription(b)
-		return d, file + ".onnx", err
+		return d, file, err
 	case filepath.Ext(spec) == ".onnx":
 		beside := strings.TrimSuffix(spec, ".onnx") + ".json"
 		if d, err = readDescription(beside); err == nil {
@@ -196,7 +203,7 @@ func describe(spec string) (d *Description, file string, err error) {
 		}
 		return nil, "", fmt.Errorf("%s: no description of this network; write %s, or choose one by %s@NAME: %s", spec, beside, spec, strings.Join(Known(), ", "))
 	case filepath.Ext(spec) != ".json":
-		return nil, "", fmt.Errorf("%s: no teacher; give a description (.json), a network (.onnx or .onnx@NAME), or the folder of a fine-tuned model", spec)
+		return nil, "", fmt.Errorf("%s: no teacher; give a description (.json), a network (.onnx, or .onnx@NAME), or the folder of a fine-tuned model", spec)
 	}
 	if d, err = readDescription(spec); err != nil {
 		return nil, "", err
@@ -204,10 +211,19 @@ func describe(spec string) (d *Description, file string, err error) {
 	if d.Model == "" {
 		return nil, "", fmt.Errorf("%s: model: missing; give the file of the network", spec)
 	}
-	if file = filepath.FromSlash(d.Model); !filepath.IsAbs(file) {
-		file = filepath.Join(filepath.Dir(spec), file)
+	file = filepath.FromSlash(d.Model)
+	if !filepath.IsLocal(file) {
+		return nil, "", fmt.Errorf("%s: model: got %q, outside the folder of the description; give MODEL@%s for a network elsewhere", spec, d.Model, filepath.Base(spec))
 	}
-	return d, file, nil
+	return d, filepath.Join(filepath.Dir(spec), file), nil
+}
+
+// cutLast is strings.Cut at the last separator.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i > 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
 }
 
 func readDescription(file string) (*Description, error) {
