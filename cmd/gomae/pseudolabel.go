@@ -57,7 +57,7 @@ func (s *shardFlag) Set(text string) error {
 func pseudolabelCommand(e *env) *command {
 	fs := newFlags()
 	var (
-		dir      = fs.String("data", "", "label the photographs in the folder `DIR`: in DIR/rgb, in DIR/train/rgb and so on, or else all PNG and JPEG files in it (required)")
+		dir      = fs.String("data", "", "label the photographs in the folder `DIR`: in DIR/rgb, in DIR/train/rgb and so on, or else all pictures in it (required)")
 		teachers teacherFlags
 		out      = fs.String("out", "", "write the dataset to the folder `DIR`; none means beside the rgb of -data")
 		copies   = fs.Bool("copy", false, "copy the photographs to -out; otherwise they are linked")

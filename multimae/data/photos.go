@@ -9,10 +9,9 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// Photos lists the pictures in a folder and those below it, as a modality of a dataset has them:
-// sorted names without extension, with slashes, and the paths of their files. Hidden files are left
-// out; problems are files that cannot be photographs of a dataset. Each photograph is read by
-// ReadPhoto.
+// Photos lists the pictures in a folder and those below it, as a modality of a dataset has them: their
+// names, sorted, without extension and with slashes, and their files below the folder. Hidden files
+// are left out; problems are files that cannot be photographs of a dataset. ReadPhoto reads one.
 func Photos(dir string) (names, files []string, problems []Problem, err error) {
 	if info, err := os.Stat(dir); err != nil {
 		return nil, nil, nil, err
@@ -27,7 +26,7 @@ func Photos(dir string) (names, files []string, problems []Problem, err error) {
 		problems = append(problems, *unreadProblem(dir, ext, l.unread[ext]))
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.files)) {
-		names, files = append(names, name), append(files, filepath.Join(dir, filepath.FromSlash(l.files[name])))
+		names, files = append(names, name), append(files, filepath.FromSlash(l.files[name]))
 	}
 	return names, files, problems, nil
 }

@@ -130,7 +130,7 @@ func (r *run) list(part, dir string) error {
 			continue
 		}
 		r.report.Photos++
-		p := &photo{part: part, name: name, ext: filepath.Ext(files[i]), file: files[i]}
+		p := &photo{part: part, name: name, rel: files[i], file: filepath.Join(dir, files[i])}
 		for k, m := range r.o.Modalities {
 			if !there(r.mapFile(p, m.Name)) {
 				p.lacks = append(p.lacks, k)
@@ -156,7 +156,7 @@ func (r *run) mapFile(p *photo, modality string) string {
 }
 
 func (r *run) photoFile(p *photo) string {
-	return filepath.Join(r.o.Out, p.part, "rgb", filepath.FromSlash(p.name)+p.ext)
+	return filepath.Join(r.o.Out, p.part, "rgb", p.rel)
 }
 
 // record returns what RecordFile says, with the modalities of this run. The error says which modality

@@ -110,7 +110,7 @@ type run struct {
 type photo struct {
 	part  string // of the dataset, as a folder below it
 	name  string // without extension, with slashes
-	ext   string
+	rel   string // with extension, as the system writes it
 	file  string
 	lacks []int // indices of modalities
 

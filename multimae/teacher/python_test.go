@@ -146,12 +146,12 @@ func photos(t *testing.T, small bool) (maps []*images.Map, files []string) {
 		}
 		return maps, files
 	}
-	names, photos, _, err := data.Photos(dir)
-	if err != nil || len(names) == 0 {
+	_, found, _, err := data.Photos(dir)
+	if err != nil || len(found) == 0 {
 		t.Fatalf("%s: no photographs: %v", dir, err)
 	}
-	for i := range names[:min(len(names), 3)] {
-		m, _, _, err := data.ReadPhoto(photos[i])
+	for _, file := range found[:min(len(found), 3)] {
+		m, _, _, err := data.ReadPhoto(filepath.Join(dir, file))
 		if err != nil {
 			t.Fatal(err)
 		}
