@@ -74,7 +74,7 @@ func (r *run) prepare() error {
 		}
 	}
 	if r.report.Photos == 0 && r.report.Skipped == 0 && o.Shards <= 1 {
-		return &data.Problem{File: o.Data, Message: "no photographs", Remedy: "give a folder with PNG or JPEG files"}
+		return &data.Problem{File: o.Data, Message: "no photographs", Remedy: "give a folder that has some, such as PNG or JPEG files"}
 	}
 	if len(r.todo) == 0 {
 		return nil

@@ -154,7 +154,7 @@ func loadORT(path string) (lib uintptr, name string, err error) {
 func newORT(lib uintptr) (*ort, error) {
 	base, err := symbol(lib, "OrtGetApiBase")
 	if err != nil {
-		return nil, errors.New("is not ONNX Runtime: it has no function OrtGetApiBase")
+		return nil, errors.New("not ONNX Runtime: it has no function OrtGetApiBase")
 	}
 	var getBase func() unsafe.Pointer
 	purego.RegisterFunc(&getBase, base)
@@ -171,7 +171,7 @@ func newORT(lib uintptr) (*ort, error) {
 		table = getAPI(apiVersion)
 	}
 	if table == nil {
-		return nil, fmt.Errorf("is ONNX Runtime %s, too old: %s or newer is needed; %s", o.version, oldestORT, installHint+" --upgrade")
+		return nil, fmt.Errorf("ONNX Runtime %s is too old, %s or newer is needed: %s --upgrade", o.version, oldestORT, installHint)
 	}
 	o.bind(table)
 	const fatal = 4 // errors are returned as a status; the library need not write them to stderr, too

@@ -289,7 +289,7 @@ func (l *layer) fit() (err error) {
 	want := l.shape(-1, -1)
 	for i, n := range in.shape {
 		if n >= 0 && want[i] >= 0 && n != want[i] {
-			return fmt.Errorf("input.layout: %s has the shape %s with one photograph of 3 channels, but the network has %v", l.layout, port{shape: want}, in)
+			return fmt.Errorf("input.layout: %s with one photograph and 3 channels does not fit what the network takes, %v", l.layout, in)
 		}
 	}
 	// Where the network leaves no choice, its size may be left out of the description.
