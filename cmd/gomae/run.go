@@ -28,6 +28,7 @@ type runFlags struct {
 	workers                int
 	resume, skipBad, json  bool
 	cpuProfile, memProfile string
+	watch                  watchFlags
 	given                  map[string]bool // flags on the command line
 	mpi                    bool
 	mpiLib                 string
@@ -48,6 +49,7 @@ func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.BoolVar(&f.mpi, "mpi", false, "train together with the other processes that mpirun, srun or Kubeflow started")
 	fs.StringVar(&f.mpiLib, "mpi-lib", "", "with -mpi, open the MPI library `PATH`; none means the one beside mpirun, or of the system")
 	fs.BoolVar(&f.json, "json", false, "print the validation as JSON")
+	f.watch.add(fs)
 	fs.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile for go tool pprof to `FILE`")
 	fs.StringVar(&f.memProfile, "memprofile", "", "write a memory profile for go tool pprof to `FILE`")
 }
@@ -118,6 +120,11 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	if err != nil {
 		return nil, err
 	}
+	unwatch, err := e.watch(f.watch, f.out, o.Val)
+	if err != nil {
+		return nil, err
+	}
+	defer unwatch()
 	bar := e.bar(recipe.Steps, "steps")
 	began := time.Now()
 	told, first, loss := began, 0, math.NaN()

@@ -23,8 +23,8 @@ type Scene struct {
 	Images map[string][]byte `json:"images,omitempty"`
 }
 
-// maxRoom bounds the number of a room.
-const maxRoom = 999_999_999
+// maxRoom bounds the number of a room; scenes further on have other purposes: see package train.
+const maxRoom = 99_999_999
 
 // Picture is an image as a canvas takes it.
 type Picture struct {

@@ -502,7 +502,7 @@ function controls() {
   };
   refresh();
   $('roombox').hidden = $('roomnote').hidden = $('next').hidden = !info.scenes;
-  const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= 999999999) open({ room: n }, true); else complain(new Error('A room is a whole number from 0 to 999999999.')); };
+  const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= 99999999) open({ room: n }, true); else complain(new Error('A room is a whole number from 0 to 99999999.')); };
   $('room').onchange = () => go(Number($('room').value));
   $('back').onclick = () => go(Math.max(0, (state.scene.room ?? 1) - 1));
   $('forth').onclick = () => go((state.scene.room ?? -1) + 1);

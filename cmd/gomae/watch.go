@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"image"
+	"sync"
+
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/demo/web"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/tensorboard"
+	"github.com/gomae/gomae/multimae/train"
+)
+
+// watchFlags are the flags that show a run while it trains.
+type watchFlags struct{ serve, tensorboard string }
+
+func (f *watchFlags) add(fs *flag.FlagSet) {
+	fs.StringVar(&f.serve, "serve", "", "show curves and reconstructions of the run in a browser, at `HOST:PORT`")
+	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`")
+}
+
+// watch starts what the flags ask for, for the run in dir, which validates with val. Call stop when
+// the run has ended: it waits until the last metrics are written.
+func (e *env) watch(f watchFlags, dir string, val data.Dataset) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	stop = func() { cancel(); running.Wait() }
+	start := func(what string, f func() error) {
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			if err := f(); err != nil { // which is no reason to lose the run
+				e.logf("%s: %v; the training goes on without it", what, err)
+			}
+		}()
+	}
+	if f.serve != "" {
+		l, err := listen(f.serve)
+		if err != nil {
+			cancel()
+			return nil, err
+		}
+		e.logf("open http://%s in a browser to watch the run", shownAddress(l))
+		start("-serve", func() error { return web.Serve(ctx, l, web.Live(dir, drawRun(dir, val))) })
+	}
+	if f.tensorboard != "" {
+		start("-tensorboard", func() error { return tensorboard.Follow(ctx, dir, f.tensorboard) })
+	}
+	return stop, nil
+}
+
+// drawRun returns a function that draws what the model in the folder of a run makes of a few samples.
+func drawRun(dir string, val data.Dataset) func(context.Context) (image.Image, error) {
+	return func(context.Context) (image.Image, error) {
+		samples, err := first(val, 4)
+		if err != nil {
+			return nil, err
+		}
+		m, err := loadModel(dir)
+		if err == nil {
+			return train.NewPretraining(m).Picture(samples, nil)
+		}
+		if fine, other := heads.LoadDir(dir); other == nil {
+			return train.NewFinetuning(fine).Picture(samples, nil)
+		}
+		return nil, err
+	}
+}

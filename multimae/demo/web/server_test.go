@@ -1,0 +1,357 @@
+package web
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"image"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/demo"
+	"github.com/gomae/gomae/multimae/train"
+)
+
+func post(t testing.TB, url, body string) (status int, answer string) {
+	t.Helper()
+	r, err := http.Post(url, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+const prediction = `{"scene":{"room":7},"visible":{"rgb":"1111111100000000"}}`
+
+// TestHandler asks for every kind of answer.
+func TestHandler(t *testing.T) {
+	s := httptest.NewServer(Handler(demo.New(testModel(t), "test", nil)))
+	defer s.Close()
+	for _, c := range []struct {
+		path, body string
+		status     int
+		want       string
+	}{
+		{"info", "{}", 200, `"model":"test"`},
+		{"predict", prediction, 200, `"views"`},
+		{"predict", "", 400, `"error"`},
+		{"lost", "{}", 400, "lost"},
+		{"predict", `"` + strings.Repeat("x", maxRequest) + `"`, 413, "1 MB"},
+		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxUpload) + `"}}}`, 413, "12 MB"},
+		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxRequest*2) + `"}}}`, 400, "rgb"},
+	} {
+		t.Run(c.path+" "+c.want, func(t *testing.T) {
+			if status, answer := post(t, s.URL+"/api/"+c.path, c.body); status != c.status || !strings.Contains(answer, c.want) || !json.Valid([]byte(answer)) {
+				t.Errorf("%d %.300s", status, answer)
+			}
+		})
+	}
+	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg"} {
+		r, err := http.Get(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r.Body)
+		r.Body.Close()
+		if err != nil || r.StatusCode != 200 || len(b) == 0 || r.Header.Get("Content-Security-Policy") != policy {
+			t.Errorf("%s: %s, %d bytes, %v", path, r.Status, len(b), r.Header)
+		}
+	}
+	do := func(method, path string, header http.Header) int {
+		r, err := http.NewRequest(method, s.URL+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header = header
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	for _, c := range []struct {
+		method, path, site string
+		status             int
+	}{
+		{"GET", "/api/info", "", 405}, {"POST", "/", "", 405}, {"GET", "/../web.go", "", 404}, {"GET", "/lost", "", 404},
+		{"POST", "/api/info", "cross-site", 403}, {"POST", "/api/info", "same-site", 403}, {"POST", "/api/info", "same-origin", 200},
+	} {
+		if status := do(c.method, c.path, http.Header{"Sec-Fetch-Site": {c.site}}); status != c.status {
+			t.Errorf("%s %s from %q: %d, want %d", c.method, c.path, c.site, status, c.status)
+		}
+	}
+}
+
+// TestNoOutside wants the pages to name no other host that a browser would ask.
+func TestNoOutside(t *testing.T) {
+	for _, name := range []string{"index.html", "live.html", "app.js", "live.js", "worker.js", "style.css", "icon.svg"} {
+		b, err := embedded.ReadFile("page/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{`src="http`, `src='http`, "url(http", "@import", "fetch('http", `href="http`} {
+			text := strings.ReplaceAll(string(b), `<a href="https://arxiv.org`, "") // a link is followed by people only
+			if strings.Contains(text, part) {
+				t.Errorf("%s has %q", name, part)
+			}
+		}
+	}
+}
+
+// TestLoad has 64 clients ask at once, over and over. None gets an error or waits for ever.
+func TestLoad(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error)
+	go func() { served <- Serve(ctx, l, Handler(demo.New(testModel(t), "test", nil))) }()
+	const clients, requests = 64, 8
+	var wait sync.WaitGroup
+	for i := range clients {
+		wait.Add(1)
+		go func() {
+			defer wait.Done()
+			c := &http.Client{Transport: &http.Transport{}}
+			defer c.CloseIdleConnections()
+			for k := range requests {
+				body := fmt.Sprintf(`{"scene":{"room":%d},"visible":{"rgb":"1111111100000000","depth":"0000000011111111"}}`, (i+k)%20)
+				r, err := c.Post(fmt.Sprintf("http://%s/api/predict", l.Addr()), "application/json", strings.NewReader(body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				b, err := io.ReadAll(r.Body)
+				r.Body.Close()
+				if err != nil || r.StatusCode != 200 {
+					t.Errorf("client %d: %s, %v, %.200s", i, r.Status, err, b)
+					return
+				}
+			}
+		}()
+	}
+	wait.Wait()
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if _, err := net.Dial("tcp", l.Addr().String()); err == nil {
+		t.Error("the port is still open")
+	}
+}
+
+// TestGone has clients go away while their requests wait or are computed: the places that they took
+// are free again.
+func TestGone(t *testing.T) {
+	s := &service{app: demo.New(testModel(t), "test", nil), turns: make(chan struct{}, 1), uploads: make(chan struct{}, 1)}
+	s.turns <- struct{}{} // somebody computes
+	ask := func(ctx context.Context, method string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(ctx, "POST", "/api/"+method, strings.NewReader(prediction))
+		r.SetPathValue("method", method)
+		w := httptest.NewRecorder()
+		s.answer(w, r)
+		return w
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	answers := make(chan *httptest.ResponseRecorder)
+	go func() { answers <- ask(ctx, "predict") }()
+	cancel()
+	if w := <-answers; w.Body.Len() > 0 {
+		t.Errorf("predict: %s", w.Body)
+	}
+	if w := ask(ctx, "scene"); w.Body.Len() > 0 {
+		t.Errorf("scene: %s", w.Body)
+	}
+	<-s.turns
+	if w := ask(context.Background(), "predict"); w.Code != 200 || len(s.turns) != 0 || len(s.uploads) != 0 {
+		t.Errorf("%d, %d turns and %d uploads taken", w.Code, len(s.turns), len(s.uploads))
+	}
+}
+
+// TestConnections opens more connections than a server takes. Those that are too many wait until
+// others are closed.
+func TestConnections(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bounded{Listener: l, places: make(chan struct{}, 2), closed: make(chan struct{})}
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			c, err := b.Accept()
+			if err != nil {
+				close(accepted)
+				return
+			}
+			accepted <- c
+		}
+	}()
+	for range 3 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	one := <-accepted
+	<-accepted
+	select {
+	case <-accepted:
+		t.Fatal("a third connection was accepted")
+	case <-time.After(50 * time.Millisecond):
+	}
+	one.Close()
+	one.Close() // gives one place back, not two
+	<-accepted
+	b.Close()
+	if _, ok := <-accepted; ok {
+		t.Error("a connection after Close")
+	}
+}
+
+// TestLive reads the events of a run that goes on, is cut, and goes on again, and its picture.
+func TestLive(t *testing.T) {
+	dir := t.TempDir()
+	metrics := filepath.Join(dir, train.MetricsFile)
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(metrics, "{\"step\": 1}\nbroken\n")
+	drawn := 0
+	s := httptest.NewServer(Live(dir, func(context.Context) (image.Image, error) {
+		drawn++
+		if drawn == 2 {
+			return nil, errors.New("no picture")
+		}
+		return image.NewGray(image.Rect(0, 0, 3, 3)), nil
+	}))
+	defer s.Close()
+	get := func(path string) (int, []byte) {
+		r, err := http.Get(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.StatusCode, b
+	}
+	if status, b := get("/"); status != 200 || !bytes.Contains(b, []byte("live.js")) {
+		t.Errorf("the page: %d", status)
+	}
+	if status, _ := get("/reconstructions.png"); status != http.StatusNotFound {
+		t.Errorf("a picture without a checkpoint: %d", status)
+	}
+	write(filepath.Join(dir, multimae.WeightsFile), "")
+	for range 2 { // drawn once
+		if status, b := get("/reconstructions.png"); status != 200 || !bytes.HasPrefix(b, []byte("\x89PNG")) || drawn != 1 {
+			t.Errorf("a picture: %d, drawn %d times", status, drawn)
+		}
+	}
+	if err := os.Chtimes(filepath.Join(dir, multimae.WeightsFile), time.Now(), time.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if status, b := get("/reconstructions.png"); status != 500 || !strings.Contains(string(b), "no picture") {
+		t.Errorf("a picture that cannot be drawn: %d", status)
+	}
+
+	r, err := http.Get(s.URL + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	lines := bufio.NewScanner(r.Body)
+	expect := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			for lines.Scan() && lines.Text() == "" {
+			}
+			if lines.Text() != w {
+				t.Fatalf("event line %q, want %q", lines.Text(), w)
+			}
+		}
+	}
+	expect("event: again", "data: ", "event: lines", `data: [{"step": 1}]`)
+	write(metrics, "{\"step\": 1}\nbroken\n{\"step\": 2}\n{\"step\": 3}\n")
+	expect("event: lines", `data: [{"step": 2},{"step": 3}]`)
+	write(metrics, "{\"step\": 1}\n")
+	expect("event: again", "data: ", "event: lines", `data: [{"step": 1}]`)
+}
+
+// TestLivePage looks at the page of a run in a browser.
+func TestLivePage(t *testing.T) {
+	b := newBrowser(t, 1300, 1200)
+	dir := os.Getenv("GOMAE_RUN") // to see the page of a real run
+	if dir == "" {
+		dir = t.TempDir()
+		var text strings.Builder
+		for i := 1; i <= 30; i++ {
+			fmt.Fprintf(&text, `{"step": %d, "epoch": 0, "loss": %v, "loss.rgb": %v, "lr": 0.001, "grad_norm": 1, "images_per_s": 5}`+"\n", 10*i, 3/float64(i), 2/float64(i))
+		}
+		text.WriteString(`{"step": 300, "val.samples": 4, "val.loss": 0.5, "val.loss.rgb": 0.25, "val.trivial_loss.rgb": 1}` + "\n")
+		if err := os.WriteFile(filepath.Join(dir, train.MetricsFile), []byte(text.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, multimae.WeightsFile), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := httptest.NewServer(Live(dir, func(context.Context) (image.Image, error) { return image.NewGray(image.Rect(0, 0, 30, 30)), nil }))
+	defer s.Close()
+	b.window(1300, 1200)
+	b.open(s.URL)
+	b.wait("document.body.dataset.lines >= 31 && !document.getElementById('picture').hidden")
+	if n := b.js("return document.querySelectorAll('#charts canvas').length"); n == "0" || !strings.Contains(b.js("return document.title"), "step") {
+		t.Errorf("%s charts", n)
+	}
+	blank := b.js("const c = document.createElement('canvas'); c.width = 760; c.height = 400; return c.toDataURL()")
+	if b.js("return document.querySelector('#chart-loss canvas').toDataURL()") == blank {
+		t.Error("the chart of the loss is blank")
+	}
+	b.screenshot("live")
+	b.media("dark")
+	b.window(390, 844)
+	b.js("redraw()")
+	if w := b.js("return document.documentElement.scrollWidth"); w != "390" {
+		t.Errorf("the page is %s pixels wide in a window of 390", w)
+	}
+	b.screenshot("live-phone-dark")
+	if list := b.problems(); len(list) > 0 {
+		t.Errorf("the browser complains: %s", strings.Join(list, "\n"))
+	}
+	b.open("about:blank") // Close waits for the connection of the events
+}
+
+// TestWriteStaticNoGo wants an error that says what is missing.
+func TestWriteStaticNoGo(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if err := WriteStatic(context.Background(), t.TempDir(), testModel(t), "test"); !errors.Is(err, ErrNoGo) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,89 @@
+package train
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/gomae/gomae/internal/regular"
+)
+
+// Follow reads the metrics of the run in dir as they are written, by this process or another. It
+// calls f with the complete lines that have come since the last call, first with all that there
+// are. again says that the file was cut, as a run that resumes does, and that lines begins anew.
+// Follow looks every interval, also for a file that is not there yet, and returns nil when ctx has
+// ended and f has got the last lines, or the error of f or of reading.
+func Follow(ctx context.Context, dir string, interval time.Duration, f func(lines [][]byte, again bool) error) error {
+	var at int64 // bytes passed on
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		ended := ctx.Err() != nil
+		lines, next, again, err := linesFrom(filepath.Join(dir, MetricsFile), at)
+		if err != nil {
+			return err
+		}
+		if again || len(lines) > 0 {
+			if err := f(lines, again); err != nil {
+				return err
+			}
+		}
+		at = next
+		if ended {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// linesFrom returns the complete lines from byte at on, without line breaks and without those that
+// are too long, and the byte after them. If the file is shorter than at it begins again.
+func linesFrom(path string, at int64) (lines [][]byte, next int64, again bool, err error) {
+	f, err := regular.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, at > 0, nil
+	}
+	if err != nil {
+		return nil, at, false, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, at, false, err
+	}
+	if info.Size() < at {
+		at, again = 0, true
+	}
+	r := bufio.NewReaderSize(io.NewSectionReader(f, at, info.Size()-at), 1<<16)
+	for {
+		line, n := []byte(nil), int64(0)
+		for {
+			part, err := r.ReadSlice('\n')
+			n += int64(len(part))
+			if n <= maxLine {
+				line = append(line, part...)
+			}
+			if err == io.EOF {
+				return lines, at, again, nil
+			}
+			if err == nil {
+				break
+			}
+			if err != bufio.ErrBufferFull {
+				return lines, at, again, err
+			}
+		}
+		at += n
+		if n <= maxLine {
+			lines = append(lines, bytes.TrimSpace(line))
+		}
+	}
+}
