@@ -27,6 +27,7 @@ type conversion struct {
 	heads        int    // 0 for what the configuration has
 	decoderHeads int    // likewise
 	force        bool
+	bfloat16     bool
 }
 
 func convertCommand(e *env) *command {
@@ -37,6 +38,7 @@ func convertCommand(e *env) *command {
 	flags.StringVar(&c.config, "config", "", "take the configuration from `FILE` instead of SRC's or an inferred one")
 	flags.IntVar(&c.heads, "heads", 0, "the encoder has `N` attention heads; 0 means what SRC says, or else one for every 64 channels")
 	flags.IntVar(&c.decoderHeads, "decoder-heads", multimae.DefaultDecoderHeads, "each decoder has `N` attention heads; without the flag what SRC says, or else the default")
+	flags.BoolVar(&c.bfloat16, "bfloat16", false, "store floating-point values as bfloat16, rounded, in half the space")
 	flags.BoolVar(&c.force, "force", false, "replace DST")
 	list := flags.Bool("list", false, "list what SRC holds and convert nothing")
 	return &command{
@@ -55,15 +57,16 @@ The files that gomae writes carry the configuration of their model. Otherwise it
 is that of the config.json beside SRC, or it is inferred from keys and shapes, and
 what these do not show is assumed and printed.
 
-Values do not change: half, bfloat16 and 8-bit floats become float32, smaller
-integers int64. With -to, a ViT of timm, DeiT, MAE or Hugging Face (also ViTMAE)
-becomes the encoder and RGB adapter of a MultiMAE, or a MultiMAE a ViT of timm.
+Values do not change, except with -bfloat16: half, bfloat16 and 8-bit floats
+become float32, smaller integers int64. With -to, a ViT of timm, DeiT, MAE or
+Hugging Face (also ViTMAE) becomes the encoder and RGB adapter of a MultiMAE, or a MultiMAE a ViT of timm.
 Keys without a counterpart are left out and listed.`,
 		examples: []string{
 			"gomae convert -list checkpoint.pth",
 			"gomae convert checkpoint.pth base",
 			"gomae convert -key teacher dino.pth teacher.safetensors",
 			"gomae convert out/model.safetensors out.pth",
+			"gomae convert -bfloat16 out/best small",
 			"gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors",
 		},
 		flags: flags,
@@ -213,6 +216,13 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 	metadata := map[string]string{}
 	if config != nil {
 		metadata[modelfolder.MetaConfig] = string(config)
+	}
+	if c.bfloat16 {
+		for i, t := range tensors {
+			if values, ok := t.Data.([]float32); ok {
+				tensors[i].Data = weights.BFloat16(values)
+			}
+		}
 	}
 	write := func() error {
 		if folder {
