@@ -105,7 +105,7 @@ func TestMPI(t *testing.T) {
 		// So many steps that the run is under way when a rank is killed.
 		long, out := tinyConfig(t, func(c *multimae.Config) { c.Train.Steps, c.Train.SaveEvery = 100000, 1 }), filepath.Join(t.TempDir(), "run")
 		cmd := mpirun(t, "pretrain", "-mpi", "-config", long, "-out", out)
-		log := new(lines)
+		log := new(sharedLog)
 		cmd.Stdout, cmd.Stderr = log, log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestMPI(t *testing.T) {
 		// The last checkpoint is whole: a process alone goes on from it.
 		before := checkpoints(out)
 		cmd = program(t, nil, "pretrain", "-resume", "-out", out)
-		log = new(lines)
+		log = new(sharedLog)
 		cmd.Stdout, cmd.Stderr = log, log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -194,19 +194,19 @@ func TestMPI(t *testing.T) {
 	})
 }
 
-// lines is a buffer that may be read while it is written.
-type lines struct {
+// sharedLog is a buffer that may be read while it is written.
+type sharedLog struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *lines) Write(b []byte) (int, error) {
+func (l *sharedLog) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(b)
 }
 
-func (l *lines) String() string {
+func (l *sharedLog) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()

@@ -33,6 +33,9 @@ func mpirun(t *testing.T, what string, n int) (string, error) {
 	t.Helper()
 	run, err := exec.LookPath("mpirun")
 	if err != nil {
+		if os.Getenv("GOMAE_REQUIRE_MPI") != "" {
+			t.Fatal(err)
+		}
 		t.Skip("there is no mpirun")
 	}
 	args := []string{"-n", fmt.Sprint(n)}
