@@ -18,7 +18,9 @@
 //   - reconstructions.png: drawn at the end.
 //
 // A step of metrics.jsonl has step, epoch (counted from 0), loss (what was minimised), loss.OUTPUT,
-// lr, weight_decay, grad_norm, images_per_s and data_wait_s (both since the last logged step) and,
+// lr, weight_decay, grad_norm, images_per_s and data_wait_s (both since the last logged step),
+// with several ranks sum_s and sum_wait_s (the seconds in which gradients were summed, and those in
+// which nothing else was done) and,
 // if it is true, skipped. A validation has step, val.samples and val.loss (the sum over outputs),
 // for each output val.loss.OUTPUT and val.trivial_loss.OUTPUT, and its figure as val.FIGURE.OUTPUT
 // and val.trivial_FIGURE.OUTPUT. FIGURE is psnr (dB), l1, accuracy (per cent) or mse: see [Score].

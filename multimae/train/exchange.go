@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
@@ -21,7 +22,9 @@ type exchange struct {
 	buckets []*bucket   // of order
 	of      map[*tensor.Tensor]*bucket
 
-	sent   int // buckets of this step that are being summed, or have been
+	sent   int           // buckets of this step that are being summed, or have been
+	busy   time.Duration // of this step: in sums
+	waited time.Duration // of this step: for sums, with nothing to compute meanwhile
 	queue  chan *bucket
 	result chan error
 }
@@ -48,7 +51,7 @@ func newExchange(g *group, sets []*nn.Params) *exchange {
 // begin starts the exchange of a step. complete must be called from the goroutine of the backward
 // pass.
 func (x *exchange) begin() {
-	x.sent = 0
+	x.sent, x.busy, x.waited = 0, 0, 0
 	for _, b := range x.buckets {
 		b.left = len(b.params)
 	}
@@ -56,9 +59,11 @@ func (x *exchange) begin() {
 	go func() {
 		var err error
 		for b := range x.queue {
+			began := time.Now()
 			if err == nil {
 				err = b.sum(x.group)
 			}
+			x.busy += time.Since(began)
 		}
 		x.result <- err
 	}()
@@ -86,6 +91,7 @@ func (x *exchange) complete(leaf *tensor.Tensor) {
 
 // end sums what is left and gives the parameters the sums for gradients.
 func (x *exchange) end(t *tensor.Tape) error {
+	began := time.Now()
 	if x.buckets == nil {
 		if err := x.arrange(); err != nil {
 			close(x.queue)
@@ -100,6 +106,7 @@ func (x *exchange) end(t *tensor.Tape) error {
 	if err := <-x.result; err != nil {
 		return err
 	}
+	x.waited = time.Since(began)
 	for _, b := range x.buckets {
 		at := 0
 		for i, p := range b.params {

@@ -204,6 +204,9 @@ func (r *run) stepLine(p *Progress) []field {
 	}
 	line = append(line, field{"lr", p.LR}, field{"weight_decay", p.WeightDecay}, field{"grad_norm", p.GradNorm},
 		field{"images_per_s", math.Round(p.ImagesPerSec*10) / 10}, field{"data_wait_s", math.Round(p.DataWait*1e4) / 1e4})
+	if r.group != nil {
+		line = append(line, field{"sum_s", math.Round(p.Sum*1e4) / 1e4}, field{"sum_wait_s", math.Round(p.SumWait*1e4) / 1e4})
+	}
 	if p.Skipped {
 		line = append(line, field{"skipped", true})
 	}

@@ -59,6 +59,7 @@ type Progress struct {
 	Steps        int     // of the whole run
 	ImagesPerSec float64 // since the last logged step
 	DataWait     float64 // seconds of waiting for data since the last logged step
+	Sum, SumWait float64 // of the steps since the last logged one: see Metrics
 }
 
 // Result is how a run ended.
@@ -392,7 +393,7 @@ func (r *run) steps(ctx context.Context) error {
 		First: r.group.place(0), Count: r.count,
 	})
 	defer loader.Close()
-	since, images, wait := time.Now(), 0, 0.0
+	since, images, wait, sum, sumWait := time.Now(), 0, 0.0, 0.0, 0.0
 	for r.trainer.Steps() < c.Steps {
 		// Between two steps, so that a resumed run does here what it was interrupted in.
 		pause := time.Now()
@@ -417,15 +418,17 @@ func (r *run) steps(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		sum, sumWait = sum+x.Sum, sumWait+x.SumWait
 		p := &Progress{
 			Metrics: x, Steps: c.Steps, Epoch: (x.Step - 1) / max(1, loader.BatchesPerEpoch()),
 			ImagesPerSec: float64(images) / time.Since(since).Seconds(), DataWait: wait,
+			Sum: sum, SumWait: sumWait,
 		}
 		if x.Step%c.LogEvery == 0 || x.Step == c.Steps || x.Skipped {
 			if err := r.log(r.stepLine(p)); err != nil {
 				return err
 			}
-			since, images, wait = time.Now(), 0, 0
+			since, images, wait, sum, sumWait = time.Now(), 0, 0, 0, 0
 		}
 		if r.OnStep != nil {
 			r.OnStep(p)

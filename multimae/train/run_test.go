@@ -42,7 +42,7 @@ func finish(t *testing.T, ctx context.Context, o runOptions) *Result {
 	return r
 }
 
-var timing = regexp.MustCompile(`, "(images_per_s|data_wait_s)": [-+.e0-9]+`)
+var timing = regexp.MustCompile(`, "(images_per_s|data_wait_s|sum_s|sum_wait_s)": [-+.e0-9]+`)
 
 // results returns the files of a finished run of 12 steps, without what depends on the time.
 func results(t *testing.T, dir string) map[string]string {

@@ -41,6 +41,9 @@ type Metrics struct {
 	WeightDecay float64
 	GradNorm    float64 // of the model's parameters, before clipping
 	Skipped     bool    // the norm was above train.skip_grad, so nothing was changed
+	// With several ranks, how many seconds the gradients were being summed, and how many of them this
+	// rank only waited for that.
+	Sum, SumWait float64
 }
 
 // NewTrainer returns a trainer. pool may be nil. The model must not be used elsewhere during a
@@ -131,6 +134,9 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	x := &Metrics{
 		Step: tr.step + 1, Loss: pass.loss, Losses: pass.losses, LR: tr.schedule.At(tr.step),
 		WeightDecay: plan.Optim.WeightDecay, GradNorm: pass.norm,
+	}
+	if tr.exchange != nil {
+		x.Sum, x.SumWait = tr.exchange.busy.Seconds(), tr.exchange.waited.Seconds()
 	}
 	if limit := plan.Recipe.SkipGrad; limit > 0 && x.GradNorm > limit {
 		x.Skipped = true
