@@ -5,7 +5,9 @@
 // checkpoints from which a later call resumes to the bit, and a picture of reconstructions.
 //
 // run.go has the loop, objective.go what it needs to know of what it trains, pretrain.go the paper's
-// objective, folder.go what lies in the folder of a run, errors.go how a run fails.
+// objective, folder.go what lies in the folder of a run, errors.go how a run fails. ranks.go has what
+// several processes agree on when they train together, and exchange.go how they sum their gradients:
+// see [Ranks].
 //
 // The folder of a run holds
 //
@@ -18,14 +20,12 @@
 //   - reconstructions.png: drawn at the end.
 //
 // A step of metrics.jsonl has step, epoch (counted from 0), loss (what was minimised), loss.OUTPUT,
-// lr, weight_decay, grad_norm, images_per_s and data_wait_s (both since the last logged step),
-// with several ranks sum_s and sum_wait_s (the seconds in which gradients were summed, and those in
-// which nothing else was done) and,
-// if it is true, skipped. A validation has step, val.samples and val.loss (the sum over outputs),
+// lr, weight_decay, grad_norm, images_per_s and data_wait_s (both since the last logged step), with
+// several ranks sum_s and sum_wait_s (the seconds in which gradients were summed since then, and those
+// of them in which nothing was computed) and, if it is true, skipped. A validation has step, val.samples and val.loss (the sum over outputs),
 // for each output val.loss.OUTPUT and val.trivial_loss.OUTPUT, and its figure as val.FIGURE.OUTPUT
 // and val.trivial_FIGURE.OUTPUT. FIGURE is psnr (dB), l1, accuracy (per cent) or mse: see [Score].
-// A resumed run has the lines of a run that was never interrupted, except for images_per_s and
-// data_wait_s.
+// A resumed run has the lines of a run that was never interrupted, except for the times.
 //
 // A run that is killed at any moment goes on to the same bits, at the same SIMD level. All random
 // numbers depend only on the seed and the step. A file has its name only when it is complete and on
