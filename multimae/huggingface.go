@@ -11,8 +11,8 @@ import (
 // "vit." that models with heads and decoders have.
 const hfPatch = "embeddings.patch_embeddings.projection.weight"
 
-// hfNames are the parts of the names in transformers that timm calls otherwise. Query, key and value
-// become one matrix: see joinQKV.
+// hfNames are the parts of the names in transformers that timm calls otherwise. Query, key and
+// value become one matrix: see joinQKV.
 var hfNames = strings.NewReplacer(
 	"embeddings.cls_token", "cls_token",
 	"embeddings.distillation_token", "dist_token",

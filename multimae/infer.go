@@ -22,10 +22,10 @@ var (
 	ErrFineTuned = errors.New("a fine-tuned model, whose heads only its configuration describes")
 )
 
-// ConfigFrom returns the configuration of a model that Transfer can start from a file, with a recipe
-// to train it: the configuration that the metadata of the file have, or else what keys and shapes
-// show. A file without decoders gets inputs and outputs of the preset "base", whose semantic maps have
-// so many classes. assumed says what was taken for granted, "" if nothing was.
+// ConfigFrom returns the configuration of a model that Transfer can start from a file, with a
+// recipe to train it: the configuration that the metadata of the file have, or else what keys and
+// shapes show. A file without decoders gets inputs and outputs of the preset "base", whose semantic
+// maps have so many classes. assumed says what was taken for granted, "" if nothing was.
 func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err error) {
 	own, err := ParseConfig([]byte(f.Metadata()[modelfolder.MetaConfig]))
 	if err == nil && own.Train.Steps > 0 {

@@ -23,8 +23,8 @@ type TransferReport struct {
 	Unused  []string     // keys of the file that belong to no part that was taken
 }
 
-// FreshPart is a part of a model that takes no values from a file: an adapter, the global tokens, or
-// a single parameter.
+// FreshPart is a part of a model that takes no values from a file: an adapter, the global tokens,
+// or a single parameter.
 type FreshPart struct{ Part, Why string }
 
 // String describes the report on a few lines.
@@ -44,9 +44,9 @@ func (r *TransferReport) String() string {
 }
 
 // Transfer starts the model from another one, whose weights f holds: a MultiMAE, fine-tuned or not,
-// or one of the models that FromViT knows. The encoder must fit and is taken. Of the rest, a part is
-// taken if all of it fits: the global tokens, each input adapter, and each output adapter, be it a
-// decoder or a head. Position tables are resized to the model's grid, and an embedding of classes
+// or one of the models that FromViT knows. The encoder must fit and is taken. Of the rest, a part
+// is taken if all of it fits: the global tokens, each input adapter, and each output adapter, be it
+// a decoder or a head. Position tables are resized to the model's grid, and an embedding of classes
 // may have fewer of them than the model's. All other parameters keep the values that they have, so
 // call Init first. After an error nothing has changed.
 func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
@@ -97,8 +97,8 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	return r, nil
 }
 
-// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none. grid is that
-// of FromViT.
+// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none. grid is
+// that of FromViT.
 func asMultiMAE(f weights.File, grid []int) (_ weights.File, dropped []string, err error) {
 	if !IsViT(f.Names()) {
 		return f, nil, nil
@@ -128,8 +128,8 @@ func partOf(key string) string {
 	return key
 }
 
-// misfits returns why parts and single parameters of the model cannot take their values from a file.
-// An encoder that does not fit is an error.
+// misfits returns why parts and single parameters of the model cannot take their values from a
+// file. An encoder that does not fit is an error.
 func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) {
 	inFile := map[string]bool{} // parts
 	blocks := 0

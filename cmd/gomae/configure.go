@@ -47,8 +47,8 @@ func (e *env) configuration(c conversion, src weights.File, folder bool) ([]byte
 // multiViT is what a configuration of package heads has as "model".
 const multiViT = "multivit"
 
-// parsed reads a configuration of either kind of model, puts in the heads of the flags, and compares
-// it with the weights.
+// parsed reads a configuration of either kind of model, puts in the heads of the flags, and
+// compares it with the weights.
 func (c *conversion) parsed(b []byte, src weights.File) ([]byte, error) {
 	var kind struct{ Model string }
 	json.Unmarshal(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), &kind) // what is wrong with it is said below

@@ -36,8 +36,8 @@ func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() e
 	}
 }
 
-// modelOf returns the configuration of a model to train from the weights at a path, and what it takes
-// for granted.
+// modelOf returns the configuration of a model to train from the weights at a path, and what it
+// takes for granted.
 func modelOf(from string, classes int) (c *multimae.Config, assumed string, err error) {
 	f, err := modelfolder.Open(from, "")
 	if err != nil {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
 	"image/jpeg"
 	"image/png"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -647,4 +649,46 @@ func readPNG(t *testing.T, path string) image.Image {
 		t.Fatal(err)
 	}
 	return img
+}
+
+// TestPretrainFrom starts runs from weights of every kind, and resumes one.
+func TestPretrainFrom(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	config := tinyConfig(t, nil)
+	ok(t, "pretrain", "-config", config, "-steps", "1", "-out", at("model"))
+	ok(t, "convert", at("model"), at("model.pth"))
+	ok(t, "convert", "-to", "timm", at("model"), at("vit.pth"))
+	ok(t, "convert", "-to", "multimae", at("vit.pth"), at("encoder.pth"))
+	checkpoint := filepath.Join("model", filepath.Base(lastCheckpoint(at("model"))))
+	for i, c := range []struct{ from, says string }{
+		{"model", "output_adapters.rgb"}, {"model.pth", "output_adapters.rgb"}, {checkpoint, "checkpoint of training"},
+		{"vit.pth", "ViT of timm"}, {"encoder.pth", "left fresh: output_adapters.rgb"},
+	} {
+		t.Run(c.from, func(t *testing.T) {
+			out := at(fmt.Sprint("run", i))
+			args := []string{"pretrain", "-from", at(c.from), "-steps", "1", "-out", out}
+			if i >= 3 { // the file does not carry a configuration
+				args = append(args, "-config", config)
+			}
+			_, stderr := ok(t, args...)
+			if !strings.Contains(stderr, "taken from a ") || !strings.Contains(stderr, c.says) {
+				t.Errorf("does not say what was taken: %s", stderr)
+			}
+			run, err := multimae.LoadConfig(os.DirFS(out), "config.json")
+			if err != nil || run.Train.From != at(c.from) {
+				t.Errorf("train.from is %q, %v", run.Train.From, err)
+			}
+			if i == 0 {
+				ok(t, "pretrain", "-out", out, "-resume")
+				ok(t, "pretrain", "-from", at(c.from), "-out", out, "-resume")
+				refuses(t, 2, "-from", "pretrain", "-from", at("other"), "-out", out, "-resume")
+			}
+		})
+	}
+	refuses(t, 1, "encoder.depth: ", "pretrain", "-preset", "tiny", "-from", at("model"), "-steps", "1", "-out", at("none"))
+	refuses(t, 1, "missing", "pretrain", "-from", at("missing"), "-out", at("none"))
+	if _, err := os.Stat(at("none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a run that did not start left a folder: %v", err)
+	}
 }

@@ -19,8 +19,8 @@ import (
 // Open opens the weights that a person means by a path: a file, the index of several files, a model
 // folder, or a folder with one model folder somewhere in it. key is that of weights.Options. Of a
 // checkpoint of package train the parameters are read. Where the file itself does not carry the
-// configuration of its model, its metadata get that of a config.json beside it, under MetaConfig, if
-// it describes such an encoder. The notes of the file say what was chosen.
+// configuration of its model, its metadata get that of a config.json beside it, under MetaConfig,
+// if it describes such an encoder. The notes of the file say what was chosen.
 func Open(name, key string) (weights.File, error) {
 	o := weights.Options{Key: key}
 	info, err := os.Stat(name)
@@ -140,8 +140,8 @@ func isModel(dir string) bool {
 	return false
 }
 
-// Dir returns the folder of a path that is one of the files of a model folder, and any other path as
-// it is.
+// Dir returns the folder of a path that is one of the files of a model folder, and any other path
+// as it is.
 func Dir(name string) string {
 	dir, base := filepath.Split(name)
 	if base != ConfigFile && !slices.Contains(weightsFiles, base) {

@@ -17,8 +17,8 @@ import (
 )
 
 // Unmarshal reads the JSON object b, whose key "model" must be model, into v, a pointer to a
-// struct. A byte order mark is skipped. An error names the key, the line and the column, what is there
-// and what is wanted, and for an unknown key a near one that is known.
+// struct. A byte order mark is skipped. An error names the key, the line and the column, what is
+// there and what is wanted, and for an unknown key a near one that is known.
 func Unmarshal(b []byte, model string, v any) error {
 	b, err := text(b)
 	if err != nil {
@@ -285,8 +285,8 @@ func MarshalList[T any](list []T, name func(*T) *string) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// Short returns err with a message of at most a thousand bytes, because keys and values of a hostile
-// file have as many as the file. The beginning names the key, and the end the remedy.
+// Short returns err with a message of at most a thousand bytes, because keys and values of a
+// hostile file have as many as the file. The beginning names the key, and the end the remedy.
 func Short(err error) error {
 	const head, tail = 700, 250
 	if err == nil || len(err.Error()) <= head+tail {
@@ -304,9 +304,9 @@ type short struct {
 func (s *short) Error() string { return s.text }
 func (s *short) Unwrap() error { return s.err }
 
-// Difference returns the first key in which two JSON objects differ, as "outer.inner" for an object in
-// an object, and its values, "none" for a missing one. All are "" where there is no difference. The
-// order of keys counts, as it does for modalities.
+// Difference returns the first key in which two JSON objects differ, as "outer.inner" for an object
+// in an object, and its values, "none" for a missing one. All are "" where there is no difference.
+// The order of keys counts, as it does for modalities.
 func Difference(a, b []byte) (key, x, y string) {
 	as, bs := leaves("", a), leaves("", b)
 	ofA, ofB := values(as), values(bs)
@@ -351,8 +351,8 @@ func leaves(prefix string, object []byte) (list []leaf) {
 	return list
 }
 
-// Hint returns what an error message says of a word that is not among the candidates: "; did you mean
-// …?" where one is near, else "; want one of …" where they are few, else "".
+// Hint returns what an error message says of a word that is not among the candidates: "; did you
+// mean …?" where one is near, else "; want one of …" where they are few, else "".
 func Hint(word string, candidates []string) string {
 	const few = 8
 	if near := Nearest(word, candidates); near != "" {
@@ -372,8 +372,8 @@ func Hint(word string, candidates []string) string {
 // could take hours.
 const compared = 64
 
-// Nearest returns the candidate with the smallest edit distance to word, or "" where none is near: a
-// third of the letters may differ, but for their case, or one is a part of the other.
+// Nearest returns the candidate with the smallest edit distance to word, or "" where none is near:
+// a third of the letters may differ, but for their case, or one is a part of the other.
 func Nearest(word string, candidates []string) string {
 	word = strings.ToLower(word[:min(len(word), compared)])
 	best, bestDist := "", 2*compared

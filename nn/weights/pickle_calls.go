@@ -31,8 +31,8 @@ var pickleNames = map[string]nameKind{
 	"numpy.core.multiarray.scalar": nameCall,
 }
 
-// harmful reports whether a name has no use in a checkpoint but to run a command in whoever loads it
-// with Python. Here it would be a record as any other, but a file with it is an attack, and its
+// harmful reports whether a name has no use in a checkpoint but to run a command in whoever loads
+// it with Python. Here it would be a record as any other, but a file with it is an attack, and its
 // owner should know.
 func harmful(module, name string) bool {
 	top, _, _ := strings.Cut(module, ".")

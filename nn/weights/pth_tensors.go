@@ -161,8 +161,8 @@ func (p *pthReader) rebuild(name string, args []any) (any, error) {
 	return p.odd(name, nil)
 }
 
-// odd returns a tensor that is listed and cannot be read: its dtype says of what kind it is. A shape
-// that is none is left out.
+// odd returns a tensor that is listed and cannot be read: its dtype says of what kind it is. A
+// shape that is none is left out.
 func (p *pthReader) odd(kind string, shape any) (*view, error) {
 	if kind == "" {
 		kind = "unknown"

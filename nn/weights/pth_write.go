@@ -14,8 +14,8 @@ import (
 
 // WritePth streams tensors to w as a PyTorch checkpoint of the zip format, in the order given.
 // torch.load returns {"model": OrderedDict of tensors, KEY: string, …} with the metadata, also with
-// weights_only=True. The same tensors give the same bytes. Numbers start at multiples of 64 bytes, as torch.save has them.
-// Nothing is written before every name, shape and type has been checked.
+// weights_only=True. The same tensors give the same bytes. Numbers start at multiples of 64 bytes,
+// as torch.save has them. Nothing is written before every name, shape and type has been checked.
 func WritePth(w io.Writer, tensors []Tensor, metadata map[string]string) error {
 	err := checkTensors(tensors)
 	if err == nil {

@@ -40,7 +40,8 @@ func isSmallLength(start []byte) bool {
 	return len(start) >= 8 && !slices.ContainsFunc(start[4:8], func(c byte) bool { return c != 0 })
 }
 
-// readIndex returns the names of the files, in their order, and for each tensor which of them has it.
+// readIndex returns the names of the files, in their order, and for each tensor which of them has
+// it.
 func readIndex(r io.ReaderAt, size int64) (files []string, of map[string]int, err error) {
 	if size > maxIndex {
 		return nil, nil, fmt.Errorf("an index of %d bytes is %w", size, ErrUnsupported)

@@ -26,8 +26,8 @@ type File interface {
 	// Shape returns the shape of a tensor, empty for a scalar, and whether the file has the
 	// tensor. The slice is the caller's.
 	Shape(name string) (shape []int, ok bool)
-	// DType returns the element type of a tensor by its name in safetensors ("F32", "I64", …),
-	// or "" if the file lacks the tensor. A tensor that can only be listed has the name of its kind:
+	// DType returns the element type of a tensor by its name in safetensors ("F32", "I64", …), or
+	// "" if the file lacks the tensor. A tensor that can only be listed has the name of its kind:
 	// "C64", "sparse", "quantized", "meta", …, or a class.
 	DType(name string) string
 	// Float32 reads a floating-point tensor in row-major order. F32 keeps every bit, NaN payloads
