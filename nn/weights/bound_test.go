@@ -170,6 +170,25 @@ var pickleAttacks = []struct {
 		scalar := "cnumpy\ndtype\n(S'f9'\ntR(I3\nS'>'\ntb" + bytesOf(repeat("x", size/2)) + "\x86"
 		return put(1, scalar) + put(2, "cnumpy.core.multiarray\nscalar\n"), listOf(get(2)+get(1)+"R", size/2)
 	}},
+	{"many records", func(size int) (string, string) {
+		return put(1, "ca\nb\n"), listOf(get(1)+")\x81", size)
+	}},
+	{"many records with items", func(size int) (string, string) {
+		return put(1, "ca\nb\n"), listOf(get(1)+")\x81NNsNa", size)
+	}},
+	{"many records of a long name", func(size int) (string, string) {
+		return put(1, "ca\n"+repeat("b", min(size/2, 60000))+"\n"), listOf(get(1)+")\x81}b", size/2)
+	}},
+	{"many tensors that cannot be read", func(size int) (string, string) {
+		return put(1, "ctorch._utils\n_rebuild_qtensor\n") + put(2, "(NN"+tupleOf(1, 2, 3, 4, 5, 6, 7, 8)+"t"), listOf(get(1)+get(2)+"R", size)
+	}},
+	{"dictionaries of tensors in one another", func(size int) (string, string) {
+		var b strings.Builder
+		for i := range size / 200 {
+			fmt.Fprintf(&b, "S'%d'\n(S'w'\n%sd", i, goodTensor)
+		}
+		return "", "(" + b.String() + "d"
+	}},
 	{"tuples of tuples", func(size int) (string, string) {
 		return "", ")" + repeat("q\x00h\x00\x86", min(size, 6e5))
 	}},
