@@ -182,6 +182,9 @@ measured and is left out. The exit code is 1 if there is a problem.`,
 			} else {
 				err = e.writeReport(r, dir, &classes)
 			}
+			if len(*depthInvalid) == 0 && *config == "" && !*asJSON {
+				e.hintHoles(r)
+			}
 			if err == nil && len(r.Problems) > 0 {
 				if *config == "" {
 					e.hint("check", dir, in)
@@ -247,6 +250,16 @@ func (e *env) hint(verb, dir string, inputs []multimae.Input) {
 	}
 	if len(have) > 0 && len(have) < len(inputs) {
 		e.logf("to %s only the modalities that are there: -inputs %s", verb, strings.Join(have, ","))
+	}
+}
+
+// hintHoles says how to leave out values of depth that may mark holes.
+func (e *env) hintHoles(r *data.Report) {
+	const few = 0.001
+	for _, m := range r.Modalities {
+		if m.Name == "depth" && m.Raw != nil && m.InvalidPart == 0 && (m.Raw.ZeroPart >= few || m.Raw.FullPart >= few) {
+			fmt.Fprintln(e.stdout, "to leave out pixels of depth that are 0 or 65535, here and in pretrain: -depth-invalid 0,65535")
+		}
 	}
 }
 
