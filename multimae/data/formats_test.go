@@ -170,6 +170,7 @@ func formats(t testing.TB) []formatCase {
 		{"short array", npyBytes("<f8", "(3, 4)", false, f64[:11]), depthIn, "truncated", 0, 0},
 		{"large array", npyBytes("<u2", "(999999999, 999999999)", false, u16[:]), depthIn, "million", 0, 0},
 		{"short WebP", webp(webpLossy[:40]), rgbIn, "truncated", 0, 0},
+		{"WebP of no size", []byte("RIFF\x01\x00\x00\x00WEBP0"), rgbIn, "truncated", 0, 0},
 		{"short PPM", []byte("P6 4 3 255\n123456789"), rgbIn, "truncated", 0, 0},
 		{"short head of PPM", []byte("P6 4 # 3"), rgbIn, "truncated", 0, 0},
 		{"short TIFF", tiffBytes(t, rgb, nil)[:60], rgbIn, "truncated", 0, 0},

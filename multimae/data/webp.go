@@ -25,7 +25,7 @@ var (
 func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 	h := &head{format: "webp", bits: 8, orientation: imagehead.Orientation(b)}
 	size := uint64(binary.LittleEndian.Uint32(b[4:])) + 8
-	if size > uint64(len(b)) {
+	if size < 12 || size > uint64(len(b)) {
 		return nil, undecodable(b, io.ErrUnexpectedEOF)
 	}
 	limit := 2 * limit(b)
