@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func expSumAVX2(dst *float32, x *float32, scale float32, shift float32, n int) float32
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -174,7 +174,7 @@ done5:
 	VPERMILPD    $0x01, X0, X1
 	VADDSD       X1, X0, X0
 	VCVTSD2SS    X0, X0, X0
-	MOVSS        X0, ret+32(FP)
+	VMOVSS       X0, ret+32(FP)
 	VZEROUPPER
 	RET
 
@@ -1898,7 +1898,7 @@ DATA const_3ecc422a<>+28(SB)/4, $0x3ecc422a
 GLOBL const_3ecc422a<>(SB), RODATA|NOPTR, $32
 
 // func expSumAVX512(dst *float32, x *float32, scale float32, shift float32, n int) float32
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
 	MOVQ         dst+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -2029,7 +2029,7 @@ done5:
 	VPERMILPD     $0x01, X1, X0
 	VADDSD        X0, X1, X1
 	VCVTSD2SS     X1, X1, X0
-	MOVSS         X0, ret+32(FP)
+	VMOVSS        X0, ret+32(FP)
 	VZEROUPPER
 	RET
 

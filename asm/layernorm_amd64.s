@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func layerNormAVX2(y *float32, x *float32, w *float32, b *float32, n int, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, AVX2, FMA3
 TEXT ·layerNormAVX2(SB), NOSPLIT, $0-56
 	MOVQ       y+0(FP), AX
 	MOVQ       x+8(FP), CX
@@ -74,7 +74,7 @@ done5:
 	VDIVSD       X0, X2, X1
 	VCVTSD2SS    X1, X1, X1
 	VBROADCASTSS X1, Y1
-	MOVSS        X1, mean+48(FP)
+	VMOVSS       X1, mean+48(FP)
 	VXORPS       Y2, Y2, Y2
 	VXORPS       Y3, Y3, Y3
 	VXORPS       Y4, Y4, Y4
@@ -140,7 +140,7 @@ done10:
 	VPERMILPD    $0x01, X3, X2
 	VADDSD       X2, X3, X3
 	VDIVSD       X0, X3, X3
-	MOVSS        eps+40(FP), X0
+	VMOVSS       eps+40(FP), X0
 	VCVTSS2SD    X0, X0, X0
 	VADDSD       X0, X3, X3
 	VSQRTSD      X3, X3, X3
@@ -149,7 +149,7 @@ done10:
 	VCVTSI2SDQ   SI, X0, X0
 	VDIVSD       X3, X0, X0
 	VCVTSD2SS    X0, X0, X2
-	MOVSS        X2, rstd+52(FP)
+	VMOVSS       X2, rstd+52(FP)
 	VCVTSD2SS    X0, X0, X0
 	VBROADCASTSS X0, Y0
 	MOVQ         n+32(FP), SI
@@ -522,7 +522,7 @@ done16:
 	RET
 
 // func layerNormAVX512(y *float32, x *float32, w *float32, b *float32, n int, eps float32) (mean float32, rstd float32)
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·layerNormAVX512(SB), NOSPLIT, $0-56
 	MOVQ       y+0(FP), AX
 	MOVQ       x+8(FP), CX
@@ -592,7 +592,7 @@ done5:
 	VDIVSD        X0, X1, X1
 	VCVTSD2SS     X1, X1, X1
 	VBROADCASTSS  X1, Z1
-	MOVSS         X1, mean+48(FP)
+	VMOVSS        X1, mean+48(FP)
 	VPXORD        Z6, Z6, Z6
 	VPXORD        Z7, Z7, Z7
 	VPXORD        Z8, Z8, Z8
@@ -659,7 +659,7 @@ done10:
 	VPERMILPD     $0x01, X3, X2
 	VADDSD        X2, X3, X3
 	VDIVSD        X0, X3, X3
-	MOVSS         eps+40(FP), X0
+	VMOVSS        eps+40(FP), X0
 	VCVTSS2SD     X0, X0, X0
 	VADDSD        X0, X3, X3
 	VSQRTSD       X3, X3, X3
@@ -668,7 +668,7 @@ done10:
 	VCVTSI2SDQ    SI, X0, X0
 	VDIVSD        X3, X0, X0
 	VCVTSD2SS     X0, X0, X2
-	MOVSS         X2, rstd+52(FP)
+	VMOVSS        X2, rstd+52(FP)
 	VCVTSD2SS     X0, X0, X0
 	VBROADCASTSS  X0, Z0
 	MOVQ          n+32(FP), SI

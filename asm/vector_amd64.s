@@ -878,7 +878,7 @@ done7:
 	RET
 
 // func dotAVX2(x *float32, y *float32, n int) float32
-// Requires: AVX, FMA3, SSE
+// Requires: AVX, FMA3
 TEXT ·dotAVX2(SB), NOSPLIT, $0-28
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -966,12 +966,12 @@ done5:
 	VPERMILPD    $0x01, X1, X0
 	VADDSD       X0, X1, X1
 	VCVTSD2SS    X1, X1, X0
-	MOVSS        X0, ret+24(FP)
+	VMOVSS       X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func maxAVX2(x *float32, n int) float32
-// Requires: AVX, SSE
+// Requires: AVX
 TEXT ·maxAVX2(SB), NOSPLIT, $0-20
 	MOVQ         x+0(FP), AX
 	VBROADCASTSS const_ff800000<>+0(SB), Y0
@@ -1057,7 +1057,7 @@ done5:
 	VPERMILPS    $0x01, X2, X1
 	VORPS        X1, X2, X2
 	VORPS        X2, X0, X0
-	MOVSS        X0, ret+16(FP)
+	VMOVSS       X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -1072,7 +1072,7 @@ DATA const_ff800000<>+28(SB)/4, $0xff800000
 GLOBL const_ff800000<>(SB), RODATA|NOPTR, $32
 
 // func sumSqAVX2(x *float32, n int) float64
-// Requires: AVX, FMA3, SSE2
+// Requires: AVX, FMA3
 TEXT ·sumSqAVX2(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), AX
 	VXORPS Y0, Y0, Y0
@@ -1160,12 +1160,12 @@ done5:
 	VADDPD       X0, X1, X1
 	VPERMILPD    $0x01, X1, X0
 	VADDSD       X0, X1, X1
-	MOVSD        X1, ret+16(FP)
+	VMOVSD       X1, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func readSumAVX2(x *float32, n int) float32
-// Requires: AVX, SSE
+// Requires: AVX
 TEXT ·readSumAVX2(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), AX
 	VXORPS Y0, Y0, Y0
@@ -1242,7 +1242,7 @@ done5:
 	VPERMILPD    $0x01, X1, X0
 	VADDSD       X0, X1, X1
 	VCVTSD2SS    X1, X1, X0
-	MOVSS        X0, ret+16(FP)
+	VMOVSS       X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
@@ -2108,7 +2108,7 @@ done7:
 	RET
 
 // func dotAVX512(x *float32, y *float32, n int) float32
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·dotAVX512(SB), NOSPLIT, $0-28
 	MOVQ   x+0(FP), AX
 	MOVQ   y+8(FP), CX
@@ -2197,12 +2197,12 @@ done5:
 	VPERMILPD     $0x01, X0, X1
 	VADDSD        X1, X0, X0
 	VCVTSD2SS     X0, X0, X0
-	MOVSS         X0, ret+24(FP)
+	VMOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func maxAVX512(x *float32, n int) float32
-// Requires: AVX, AVX512DQ, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, BMI2
 TEXT ·maxAVX512(SB), NOSPLIT, $0-20
 	MOVQ         x+0(FP), AX
 	VBROADCASTSS const_ff800000<>+0(SB), Z0
@@ -2297,12 +2297,12 @@ done5:
 	VPERMILPS     $0x01, X1, X0
 	VORPS         X0, X1, X1
 	VORPS         X1, X5, X5
-	MOVSS         X5, ret+16(FP)
+	VMOVSS        X5, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func sumSqAVX512(x *float32, n int) float64
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE2
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·sumSqAVX512(SB), NOSPLIT, $0-24
 	MOVQ   x+0(FP), AX
 	VPXORD Z0, Z0, Z0
@@ -2391,12 +2391,12 @@ done5:
 	VADDPD        X1, X0, X0
 	VPERMILPD     $0x01, X0, X1
 	VADDSD        X1, X0, X0
-	MOVSD         X0, ret+16(FP)
+	VMOVSD        X0, ret+16(FP)
 	VZEROUPPER
 	RET
 
 // func readSumAVX512(x *float32, n int) float32
-// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2, SSE
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI2
 TEXT ·readSumAVX512(SB), NOSPLIT, $0-20
 	MOVQ   x+0(FP), AX
 	VPXORD Z0, Z0, Z0
@@ -2474,7 +2474,7 @@ done5:
 	VPERMILPD     $0x01, X0, X1
 	VADDSD        X1, X0, X0
 	VCVTSD2SS     X0, X0, X0
-	MOVSS         X0, ret+16(FP)
+	VMOVSS        X0, ret+16(FP)
 	VZEROUPPER
 	RET
 

@@ -13,6 +13,7 @@
 package gen
 
 import (
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -61,7 +62,7 @@ func (f family) generate(dir string) (assembly, stubs []byte, err error) {
 	if err := pass.Compile.Execute(file); err != nil {
 		return nil, nil, err
 	}
-	if err := checkRegisters(file); err != nil {
+	if err := errors.Join(checkRegisters(file), checkEncoding(file)); err != nil {
 		return nil, nil, err
 	}
 	cfg := printer.Config{Name: "gomae/gen", Pkg: "asm"}
@@ -88,6 +89,18 @@ func asmTypes(dir string) (*types.Package, error) {
 	conf := types.Config{IgnoreFuncBodies: true, Error: func(error) {}}
 	pkg, _ := conf.Check("asm", fset, files, nil)
 	return pkg, nil
+}
+
+// checkEncoding rejects moves of SSE: see simd.result.
+func checkEncoding(file *ir.File) error {
+	for _, fn := range file.Functions() {
+		for _, i := range fn.Instructions() {
+			if i.Opcode == "MOVSS" || i.Opcode == "MOVSD" {
+				return fmt.Errorf("%s has %s; take V%s", fn.Name, i.Opcode, i.Opcode)
+			}
+		}
+	}
+	return nil
 }
 
 // checkRegisters rejects AVX2 kernels that use a register only AVX-512 has. The allocator hands

@@ -45,7 +45,7 @@ func (s *simd) layerNorm() {
 		}
 	})
 	mean := s.perElement(s.total(acc), n)
-	s.Store(mean.AsX(), s.Return("mean"))
+	s.result(mean.AsX(), s.Return("mean"))
 
 	acc = s.zeros(4)
 	s.loop(s.gp("n"), len(acc), func(round []at) {
@@ -58,7 +58,7 @@ func (s *simd) layerNorm() {
 	})
 	variance, eps, one := s.total(acc), s.XMM(), s.XMM()
 	s.VDIVSD(n, variance, variance)
-	s.Load(s.Param("eps"), eps)
+	s.VMOVSS(s.param("eps"), eps)
 	s.VCVTSS2SD(eps, eps, eps)
 	s.VADDSD(eps, variance, variance)
 	s.VSQRTSD(variance, variance, variance)

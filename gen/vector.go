@@ -266,7 +266,7 @@ func (s *simd) returnF32(sum reg.VecVirtual) {
 func (s *simd) storeF32(v reg.VecVirtual, result int) {
 	f := s.XMM()
 	s.VCVTSD2SS(v.AsX(), v.AsX(), f)
-	s.Store(f, s.ReturnIndex(result))
+	s.result(f, s.ReturnIndex(result))
 }
 
 // max notes NaN separately: the maximum instruction forgets it as soon as a number follows.
@@ -305,7 +305,7 @@ func (s *simd) max() {
 	m := s.reduce(s.combine(best, s.VMAXPS), s.VMAXPS)
 	bad := s.reduce(s.combine(nan, s.VORPS), s.VORPS)
 	s.VORPS(bad, m, m)
-	s.Store(m, s.ReturnIndex(0))
+	s.result(m, s.ReturnIndex(0))
 	s.ret()
 }
 
@@ -339,7 +339,7 @@ func (s *simd) sumSq() {
 		}
 	})
 	sum := s.totalF64(acc)
-	s.Store(sum, s.ReturnIndex(0))
+	s.result(sum, s.ReturnIndex(0))
 	s.ret()
 }
 
