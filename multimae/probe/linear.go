@@ -22,7 +22,7 @@ type Linear struct {
 
 // decays are the weight decays that ChooseLinear tries, the strongest first: each fit starts from
 // the one before.
-var decays = []float64{1, 1e-1, 1e-2, 1e-3, 1e-4}
+var decays = []float64{1, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6}
 
 // tolerance is the largest component of the gradient of a fit that has ended. Smaller ones drown in
 // the rounding of float32.
