@@ -111,7 +111,7 @@ func TestKnown(t *testing.T) {
 		}
 	}
 	_, err := KnownDescription("midsa")
-	testkit.ErrorNames(t, err, `"midas"`)
+	testkit.ErrorNames(t, err, "midas-small")
 }
 
 // TestDecide judges confidence: the probabilities of classes with one label add up.

@@ -18,7 +18,8 @@
 // cgo. Where it is looked for: the path in [Options], the one in the environment variable
 // [LibraryVariable], and the places where the package onnxruntime of Python and those of the system
 // put it. Such a library is code that runs in this process: name only those that you trust. Models of
-// gomae need nothing but Go.
+// gomae need nothing but Go. With the tag noonnx the package is built without ONNX; a program on Linux
+// that has no such tag is linked against the C library of the system.
 //
 // Each network computes in one thread, so that the result does not depend on how many photographs are
 // under way.

@@ -39,7 +39,7 @@ func embedded(ext string) (names []string) {
 func KnownDescription(name string) ([]byte, error) {
 	b, err := known.ReadFile("known/" + name + ".json")
 	if err != nil {
-		return nil, fmt.Errorf("no description %q; did you mean %q?", name, strictjson.Nearest(name, Known()))
+		return nil, fmt.Errorf("no description %q; there are %s", name, strings.Join(Known(), ", "))
 	}
 	return b, nil
 }
@@ -131,7 +131,7 @@ func (t *table) add(label string, raw []byte, classes []string) error {
 		case json.Unmarshal(m, &name) == nil:
 			number = slices.Index(classes, name)
 			if number < 0 {
-				return fmt.Errorf("%q is not among the classes; did you mean %q?", name, strictjson.Nearest(name, classes))
+				return fmt.Errorf("%q is not among the classes%s", name, strictjson.Hint(name, classes))
 			}
 			if again := slices.Index(classes[number+1:], name); again >= 0 {
 				return fmt.Errorf("several classes are called %q; give the number: %d or %d", name, number, number+1+again)

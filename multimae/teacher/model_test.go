@@ -108,7 +108,7 @@ func TestModelErrors(t *testing.T) {
 		"absent.json":         "absent.json",
 		"absent.onnx":         "depth-anything-v2",
 		"absent.onnx@midas":   "absent.onnx",
-		"absent.onnx@mide":    `"midas"`,
+		"absent.onnx@mide":    "midas-small",
 		"absent.onnx@d.json":  "d.json",
 		"picture.png":         ".onnx",
 		"":                    "no teacher",

@@ -1,4 +1,4 @@
-//go:build (darwin || linux) && (amd64 || arm64) && !android
+//go:build (darwin || linux) && (amd64 || arm64) && !android && !noonnx
 
 package teacher
 
