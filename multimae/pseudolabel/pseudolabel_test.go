@@ -359,6 +359,32 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestSameNetwork goes on with a network that is described in other words, and not with one that is fed
+// otherwise.
+func TestSameNetwork(t *testing.T) {
+	in, out := holiday(t, 1), t.TempDir()
+	for _, c := range []struct{ description, want string }{
+		{`{"about": "a", "output": {"kind": "depth"}}`, ""},
+		{`{"about": "b", "untested": true, "output": {"kind": "depth"}}`, ""},
+		{`{"input": {"size": [64, 64]}, "output": {"kind": "depth"}}`, "input"},
+		{`{"output": {"kind": "metres"}}`, "metres"},
+	} {
+		file := filepath.Join(t.TempDir(), "d.json")
+		write(t, file, []byte(c.description))
+		teach, err := teacher.Open([]string{"../../testdata/parity/vit_dpt@" + file}, teacher.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer teach.Close()
+		_, err = Run(context.Background(), Options{Data: in, Out: out, Modalities: []Modality{{"depth", teach}}})
+		if c.want == "" && err != nil {
+			t.Errorf("%s: %v", c.description, err)
+		} else if c.want != "" {
+			testkit.ErrorNames(t, err, c.want)
+		}
+	}
+}
+
 // TestUnwritable ends a run at a file that cannot be written, and leaves none that is not complete.
 func TestUnwritable(t *testing.T) {
 	in, out := holiday(t, 3), t.TempDir()
