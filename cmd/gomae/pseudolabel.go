@@ -79,9 +79,9 @@ done. A photograph that cannot be read is listed and skipped.
 
 TEACHER is FILE.json, which describes a network and names its file; FILE.onnx,
 described by FILE.json or recognised by its name; FILE.onnx@NAME with a known
-description, FILE.onnx@OTHER.json; or the folder of a fine-tuned model. ONNX needs ONNX Runtime:
-pip install onnxruntime. Several teachers of classes are separated by commas: each
-pixel is that of the first which is sure.
+description, or FILE.onnx@OTHER.json; or the folder of a fine-tuned model. ONNX
+needs ONNX Runtime: pip install onnxruntime. Several teachers of classes are
+separated by commas: each pixel is that of the first which is sure.
 
 Depth becomes a 16-bit PNG, larger = farther, stretched for each photograph; its
 scale is a line of OUT/MODALITY.jsonl. Class maps are 8-bit PNG of ids, 255 = not
