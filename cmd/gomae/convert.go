@@ -59,8 +59,8 @@ what these do not show is assumed and printed.
 
 Values do not change, except with -bfloat16: half, bfloat16 and 8-bit floats
 become float32, smaller integers int64. With -to, a ViT of timm, DeiT, MAE or
-Hugging Face (also ViTMAE) becomes the encoder and RGB adapter of a MultiMAE, or a MultiMAE a ViT of timm.
-Keys without a counterpart are left out and listed.`,
+Hugging Face (also ViTMAE) becomes the encoder and RGB adapter of a MultiMAE, or a
+MultiMAE a ViT of timm. Keys without a counterpart are left out and listed.`,
 		examples: []string{
 			"gomae convert -list checkpoint.pth",
 			"gomae convert checkpoint.pth base",

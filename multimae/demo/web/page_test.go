@@ -57,6 +57,16 @@ func TestPage(t *testing.T) {
 		if err := WriteStatic(context.Background(), dir, m, model); err != nil {
 			t.Fatal(err)
 		}
+		size := int64(0)
+		err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+			if info, e := d.Info(); e == nil && d.Type().IsRegular() {
+				size += info.Size()
+			}
+			return err
+		})
+		if err != nil || size > 12_000_000 {
+			t.Errorf("the page has %d bytes, %v", size, err)
+		}
 		s := httptest.NewServer(http.FileServer(http.Dir(dir)))
 		defer s.Close()
 		visit(t, b, s.URL, m, "static")
@@ -289,5 +299,57 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	}
 	if prefix == "static" {
 		t.Log("a prediction of the static page: " + b.js("return document.getElementById('speed').textContent"))
+	}
+}
+
+// TestPageTour draws the frames of the README's animation, frame-00.png and so on, into the folder
+// that GOMAE_SCREENSHOTS names. It needs GOMAE_MODEL.
+func TestPageTour(t *testing.T) {
+	dir := os.Getenv("GOMAE_MODEL")
+	if dir == "" || os.Getenv("GOMAE_SCREENSHOTS") == "" {
+		t.Skip("GOMAE_MODEL or GOMAE_SCREENSHOTS is not set")
+	}
+	m, err := multimae.LoadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBrowser(t, 1180, 900)
+	s := httptest.NewServer(Handler(demo.New(m, "rooms", nil)))
+	defer s.Close()
+	b.window(1180, 860)
+	b.open(s.URL)
+	b.wait("document.body.dataset.predictions > 0 && asking === 0")
+	grid := m.Config.ImageSize / m.Config.PatchSize
+	frames := 0
+	frame := func() {
+		b.wait("asking === 0")
+		b.screenshot(fmt.Sprintf("frame-%02d", frames))
+		frames++
+	}
+	b.js("open({ room: 3 }, true)")
+	b.wait("state.scene.room === 3 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+	b.click("[data-recipe=none]")
+	b.js("scrollTo(0, 118)")
+	frame()
+	// Depth is shown row by row.
+	for row := range grid {
+		var patches []int
+		for x := range grid {
+			patches = append(patches, row*grid+x)
+		}
+		b.drag("#sees-depth", grid, patches...)
+		b.js("scrollTo(0, 118)")
+		frame()
+	}
+	// Then a few patches of colour.
+	for _, p := range []int{1 * grid, 2*grid + 5, 5*grid + 2, 6*grid + 6, 3*grid + 3, 4*grid + 6} {
+		b.drag("#sees-rgb", grid, p)
+		b.js("scrollTo(0, 118)")
+		frame()
+	}
+	for range 2 {
+		b.js("recipe('random')")
+		b.wait("asking === 0")
+		frame()
 	}
 }

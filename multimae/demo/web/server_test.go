@@ -125,7 +125,7 @@ func TestLoad(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
 	go func() { served <- Serve(ctx, l, Handler(demo.New(testModel(t), "test", nil))) }()
-	const clients, requests = 64, 8
+	const clients, requests = 64, 3
 	var wait sync.WaitGroup
 	for i := range clients {
 		wait.Add(1)

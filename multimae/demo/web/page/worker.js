@@ -8,9 +8,16 @@ async function bytes(name) {
   return new Uint8Array(await response.arrayBuffer());
 }
 
+// packed is bytes of a file that is compressed by gzip. Its name does not say so, because hosts treat
+// names in .gz in several ways.
+async function packed(name) {
+  const stream = new Blob([await bytes(name)]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 const ready = (async () => {
   const go = new Go();
-  const [program, config, weights] = await Promise.all([bytes('gomae.wasm'), bytes('model/config.json'), bytes('model/model.safetensors')]);
+  const [program, config, weights] = await Promise.all([packed('gomae.wasm.packed'), bytes('model/config.json'), bytes('model/model.safetensors')]);
   const { instance } = await WebAssembly.instantiate(program, go.importObject);
   go.run(instance); // sets gomae and waits for calls
   await globalThis.gomae.load(config, weights);
