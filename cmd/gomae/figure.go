@@ -110,7 +110,7 @@ func (e *env) singleCommand() *command {
 		short: "everything predicted from one modality alone",
 		about: `For each scene a row for each modality, all of which the model sees, and a column
 for each modality that it predicts from it; then the truth.`,
-		examples: []string{"gomae figure single-modality -model out -out single.svg"},
+		examples: []string{"gomae figure single-modality -out single.svg"},
 		flags:    fs,
 		run: func(ctx context.Context, args []string) error {
 			if err := errors.Join(f.check(args), within("scenes", *n, 1, 100)); err != nil {
@@ -148,7 +148,7 @@ func (e *env) hueCommand() *command {
 		about: `Shows the model all of depth and two patches of colour, one of them on an object,
 turns the hue of that patch, and measures how much the predicted colour changes
 inside the object and elsewhere, over many scenes, with 95 % confidence intervals.`,
-		examples: []string{"gomae figure hue -model out", "gomae figure hue -model out -scenes 1000 -json"},
+		examples: []string{"gomae figure hue", "gomae figure hue -model out -scenes 1000 -json"},
 		flags:    fs,
 		run: func(ctx context.Context, args []string) error {
 			if err := errors.Join(f.check(args), within("scenes", *n, 2, 100_000), within("examples", *examples, 0, 20), within("degrees", *degrees, -360, 360)); err != nil {
@@ -198,7 +198,7 @@ func (e *env) alphaCommand() *command {
 		short: "how visible patches are shared out for several α",
 		about: `Draws the shares of the modalities among the visible patches of many samples, for
 several concentrations of the Dirichlet distribution.`,
-		examples: []string{"gomae figure alpha -model out -out alpha.svg"},
+		examples: []string{"gomae figure alpha -out alpha.svg"},
 		flags:    fs,
 		run: func(ctx context.Context, args []string) error {
 			if err := f.check(args); err != nil {

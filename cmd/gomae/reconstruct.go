@@ -25,7 +25,7 @@ type imageFile struct {
 func reconstructCommand(e *env) *command {
 	fs := newFlags()
 	var (
-		model = fs.String("model", "", "use the model in the folder `DIR`, such as the -out of pretrain (required)")
+		model = modelFlag(fs)
 		files = []imageFile{
 			{"rgb", fs.String("rgb", "", "read the colour image from `FILE`: PNG, JPEG, WebP, TIFF, BMP or PPM")},
 			{"depth", fs.String("depth", "", "read the depth image from `FILE`: a 16-bit PNG, TIFF or PGM, or .npy")},
@@ -41,7 +41,7 @@ func reconstructCommand(e *env) *command {
 	)
 	return &command{
 		name:  "gomae reconstruct",
-		usage: "gomae reconstruct -model DIR [flags]",
+		usage: "gomae reconstruct [flags]",
 		short: "draw masked input, prediction and truth of images",
 		about: `Hides most patches of the given images and draws what the model predicts from the
 rest: a row for each modality with masked input, prediction and truth. A modality
@@ -49,15 +49,12 @@ that is not given is predicted from the others. The images must show the same
 view; they are cropped to the largest centred square and resized to the size that
 the model was trained on.`,
 		examples: []string{
-			"gomae reconstruct -model out -scene 7",
+			"gomae reconstruct -scene 7",
 			"gomae reconstruct -model base -rgb photo.jpg -tokens 98 -single -out photo-grid.png",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {
 			if err := exactly(args); err != nil {
-				return err
-			}
-			if err := need(fs, "model"); err != nil {
 				return err
 			}
 			if *tokens < 0 {
@@ -69,7 +66,7 @@ the model was trained on.`,
 			if err := within("scene", *scene, -1, scenes.HeldOut); err != nil {
 				return err
 			}
-			m, err := loadModel(*model)
+			m, _, err := openModel(*model)
 			if err != nil {
 				return err
 			}

@@ -120,7 +120,7 @@ func TestReconstructErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", 2, "flag missing: -model DIR"},
+		{"", 2, "-rgb, -depth and -semseg, or -scene"},
 		{"-model none", 1, "none…config.json…gomae pretrain"},
 		{"-model bare", 1, "bare…model.safetensors…gomae pretrain"},
 		{"-model damaged -scene 0", 1, "model.safetensors"},
