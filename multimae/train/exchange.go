@@ -11,7 +11,7 @@ import (
 
 // bucketValues is about how many values the ranks sum at a time: enough that a message takes longer
 // than to begin it, and few enough that the first sum begins soon after the backward pass.
-const bucketValues = 1 << 20
+const bucketValues = 1 << 18
 
 // exchange sums the gradients of all ranks, some parameters at a time, in the order in which the
 // backward pass has finished with them, and while that goes on.

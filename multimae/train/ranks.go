@@ -66,9 +66,9 @@ func newGroup(ctx context.Context, ranks Ranks) *group {
 // lead reports whether this process is the one that writes.
 func (g *group) lead() bool { return g == nil || g.ranks.Rank() == 0 }
 
-// share divides a batch: this rank takes count samples, the first of which has the place first.
+// divide divides a batch: this rank takes count samples, the first of which has the place first.
 // Where samples are shared out among lanes, a rank takes whole lanes.
-func (g *group) share(plan *Plan) (first, count int, err error) {
+func (g *group) divide(plan *Plan) (first, count int, err error) {
 	batch := plan.Recipe.Batch
 	if g == nil {
 		return 0, batch, nil

@@ -288,6 +288,34 @@ func TestRankFails(t *testing.T) {
 	}
 }
 
+// TestRanksSkipBad wants a sample that several ranks could not read to be counted once.
+func TestRanksSkipBad(t *testing.T) {
+	results, errs := together(2, func(ranks Ranks) (*Result, error) {
+		o := options(t.TempDir())
+		o.Ranks, o.SkipBad = ranks, true
+		o.Train = broken{o.Train}
+		return pretrain(context.Background(), o)
+	})
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for r, x := range results {
+		if x.SkippedData != 1 || x.FirstSkipped == nil {
+			t.Errorf("rank %d: %d samples were left out, the first because of %v; want 1", r, x.SkippedData, x.FirstSkipped)
+		}
+	}
+}
+
+// broken has one sample that cannot be read.
+type broken struct{ data.Dataset }
+
+func (b broken) Sample(i int) (*data.Sample, error) {
+	if i == 7 {
+		return nil, errors.New("broken")
+	}
+	return b.Dataset.Sample(i)
+}
+
 // failing has an error after so many samples.
 type failing struct {
 	data.Dataset

@@ -146,17 +146,15 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, r.stop(err)
 	}
 	r.result.Steps = r.trainer.Steps()
-	skipped := make([]int, 1)
 	for _, c := range r.counted {
+		if err := r.group.share(c); err != nil {
+			return nil, r.stop(err)
+		}
 		n, first := c.skipped()
-		if skipped[0] += n; r.result.FirstSkipped == nil {
+		if r.result.SkippedData += n; r.result.FirstSkipped == nil {
 			r.result.FirstSkipped = first
 		}
 	}
-	if err := r.group.sumInts(skipped); err != nil {
-		return nil, r.stop(err)
-	}
-	r.result.SkippedData = skipped[0]
 	return &r.result, nil
 }
 

@@ -2,8 +2,11 @@ package train
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +45,46 @@ func (c *counted) skipped() (n int, first error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.bad), c.err
+}
+
+// share adds what other ranks could not read.
+func (g *group) share(c *counted) error {
+	if g == nil {
+		return nil
+	}
+	type found struct {
+		Bad   []int
+		First int
+		Text  string
+	}
+	own := found{Bad: slices.Sorted(maps.Keys(c.bad)), First: c.first}
+	if c.err != nil {
+		own.Text = c.err.Error()
+	}
+	b, err := json.Marshal(own)
+	if err != nil {
+		return err
+	}
+	all, err := g.gather(b)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
+		var x found
+		if err := json.Unmarshal(b, &x); err != nil {
+			return err
+		}
+		for _, i := range x.Bad {
+			if c.bad == nil {
+				c.bad = map[int]bool{}
+			}
+			c.bad[i] = true
+		}
+		if x.Text != "" && (c.err == nil || x.First < c.first) {
+			c.first, c.err = x.First, errors.New(x.Text)
+		}
+	}
+	return nil
 }
 
 // abandon is how long the end of a context waits for a sample that is being read.

@@ -84,7 +84,7 @@ func (tr *Trainer) Join(ctx context.Context, ranks Ranks) (first, count int, err
 
 func (tr *Trainer) join(g *group) (first, count int, err error) {
 	plan := tr.Objective.Plan()
-	if first, count, err = g.share(&plan); err != nil || g == nil {
+	if first, count, err = g.divide(&plan); err != nil || g == nil {
 		return first, count, err
 	}
 	tr.group, tr.exchange = g, newExchange(g, tr.params())
