@@ -293,7 +293,7 @@ func TestRanksSkipBad(t *testing.T) {
 	results, errs := together(2, func(ranks Ranks) (*Result, error) {
 		o := options(t.TempDir())
 		o.Ranks, o.SkipBad = ranks, true
-		o.Train = broken{o.Train}
+		o.Train = oneBroken{o.Train}
 		return pretrain(context.Background(), o)
 	})
 	if err := errors.Join(errs...); err != nil {
@@ -306,10 +306,10 @@ func TestRanksSkipBad(t *testing.T) {
 	}
 }
 
-// broken has one sample that cannot be read.
-type broken struct{ data.Dataset }
+// oneBroken has one sample that cannot be read.
+type oneBroken struct{ data.Dataset }
 
-func (b broken) Sample(i int) (*data.Sample, error) {
+func (b oneBroken) Sample(i int) (*data.Sample, error) {
 	if i == 7 {
 		return nil, errors.New("broken")
 	}

@@ -57,10 +57,12 @@ func (g *group) share(c *counted) error {
 		First int
 		Text  string
 	}
+	c.mu.Lock()
 	own := found{Bad: slices.Sorted(maps.Keys(c.bad)), First: c.first}
 	if c.err != nil {
 		own.Text = c.err.Error()
 	}
+	c.mu.Unlock()
 	b, err := json.Marshal(own)
 	if err != nil {
 		return err
@@ -69,6 +71,8 @@ func (g *group) share(c *counted) error {
 	if err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, b := range all {
 		var x found
 		if err := json.Unmarshal(b, &x); err != nil {
