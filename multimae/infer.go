@@ -181,9 +181,10 @@ func configOf(f weights.File, heads, decoderHeads int) (*Config, error) {
 	if pos[2] != pos[3] {
 		c.PositionGrid = pos[2:]
 	}
-	if c.ImageSize, ok = sizes.Product(min(pos[2], pos[3]), c.PatchSize); !ok {
+	if c.ImageSize, ok = sizes.Product(max(pos[2], pos[3]), c.PatchSize); !ok || c.ImageSize > maxSide {
 		return nil, fmt.Errorf("%s has shape %v, too many patches of %d pixels", table, pos, c.PatchSize)
 	}
+	c.ImageSize = min(pos[2], pos[3]) * c.PatchSize
 
 	for _, name := range outputs {
 		prefix := "output_adapters." + name

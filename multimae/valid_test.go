@@ -228,7 +228,6 @@ func TestValidCheck(t *testing.T) {
 	}
 	for _, in := range []Input{
 		{Name: "x", Kind: KindImage, Channels: 3, Stride: 1, Invalid: []float64{0}},
-		{Name: "x", Kind: KindClasses, NumClasses: 3, ClassEmbDim: 4, Stride: 1, Invalid: []float64{0}},
 		{Name: "x", Kind: KindImage, Channels: 1, Stride: 1, Invalid: []float64{math.Inf(1)}},
 	} {
 		t.Run(fmt.Sprint(in.Kind, in.Channels, in.Invalid), func(t *testing.T) {

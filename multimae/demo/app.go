@@ -186,7 +186,7 @@ func (a *App) modality(name string) (*multimae.Input, error) {
 	in := a.model.Config.Input(name)
 	if in == nil {
 		names := a.model.Config.Inputs.Names()
-		return nil, requestf("the model has no modality %q; did you mean %q?", name, strictjson.Nearest(name, names))
+		return nil, requestf("the model has no modality %q%s", name, strictjson.Hint(name, names))
 	}
 	return in, nil
 }

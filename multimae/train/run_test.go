@@ -731,7 +731,7 @@ func TestResumeRefused(t *testing.T) {
 	}
 	config := readFile(t, dir, multimae.ConfigFile)
 	for damage, want := range map[string]string{
-		"{":  "unexpected",
+		"{":  "line 1",
 		"{}": `model: got ""`,
 		strings.Replace(config, `"lr"`, `"lrr"`, 1):                        `lrr…"lr"`,
 		strings.Replace(config, `"train": {`, `"case": {`, 1):              `"train"`,
