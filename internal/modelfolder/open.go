@@ -51,7 +51,10 @@ func Open(name, key string) (weights.File, error) {
 			s.notes = append(s.notes, "a checkpoint of training: the weights are read, and the state of the optimiser is not")
 		}
 	}
-	s.configure(dir)
+	if err := s.configure(dir, info.IsDir()); err != nil {
+		s.Close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -79,18 +82,31 @@ func (s *source) Metadata() map[string]string {
 	return s.File.Metadata()
 }
 
-// configure adds the config.json of a folder to the metadata, if it is that of the file's model.
-func (s *source) configure(dir string) {
-	if s.File.Metadata()[MetaConfig] != "" {
-		return
+// configure adds the config.json of a folder to the metadata, if it is that of the file's model. It
+// counts for more than what the file says where the folder was asked for, and for less otherwise.
+func (s *source) configure(dir string, folder bool) error {
+	if !folder && s.File.Metadata()[MetaConfig] != "" {
+		return nil
 	}
 	b, err := regular.ReadFile(filepath.Join(dir, ConfigFile), regular.ConfigLimit)
+	if folder && err != nil && isThere(filepath.Join(dir, ConfigFile)) {
+		return err
+	}
 	if err != nil || !s.describedBy(b) {
-		return
+		return nil
 	}
 	s.metadata = map[string]string{MetaConfig: string(b)}
 	maps.Copy(s.metadata, s.File.Metadata())
-	s.notes = append(s.notes, "the configuration is that of the "+ConfigFile+" beside the weights")
+	if !folder {
+		s.notes = append(s.notes, "the configuration is that of the "+ConfigFile+" beside the weights")
+	}
+	return nil
+}
+
+// isThere reports whether there is anything at path, even a link to nothing.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // describedBy reports whether a config.json is of a model with this encoder. A folder of downloads
@@ -133,7 +149,7 @@ func openFolder(dir string, o weights.Options) (f weights.File, sub string, err 
 // that name that leads nowhere.
 func isModel(dir string) bool {
 	for _, name := range append([]string{ConfigFile}, weightsFiles...) {
-		if _, err := os.Lstat(filepath.Join(dir, name)); err == nil {
+		if isThere(filepath.Join(dir, name)) {
 			return true
 		}
 	}
