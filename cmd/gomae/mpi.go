@@ -53,6 +53,7 @@ func (e *env) together(f *runFlags, do func() error) error {
 	}
 	if rank > 0 {
 		e.stdout, e.stderr = io.Discard, io.Discard
+		f.watch = watchFlags{} // one rank shows the run
 	}
 	err = do()
 	switch {
