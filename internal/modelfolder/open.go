@@ -97,7 +97,7 @@ func (s *source) configure(dir string, folder bool) error {
 	}
 	s.metadata = map[string]string{MetaConfig: string(b)}
 	maps.Copy(s.metadata, s.File.Metadata())
-	if !folder {
+	if s.File.Metadata()[MetaConfig] == "" {
 		s.notes = append(s.notes, "the configuration is that of the "+ConfigFile+" beside the weights")
 	}
 	return nil
