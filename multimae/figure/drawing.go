@@ -38,7 +38,6 @@ type shape interface {
 var (
 	ink  = color.RGBA{28, 30, 44, 255}
 	soft = color.RGBA{104, 108, 128, 255}
-	rule = color.RGBA{218, 220, 230, 255}
 )
 
 // series are the colours of things that are compared: Okabe and Ito's, which the colour-blind tell

@@ -128,7 +128,7 @@ func versionField() []byte { return message(nil, 3, []byte("brain.Event:2")) }
 func event(now time.Time, step int64, more []byte) []byte {
 	b := binary.AppendUvarint(nil, 1<<3|1) // wall_time, a double
 	b = binary.LittleEndian.AppendUint64(b, math.Float64bits(float64(now.UnixMicro())/1e6))
-	b = binary.AppendUvarint(b, 2<<3|0) // step
+	b = binary.AppendUvarint(b, 2<<3) // step, a varint
 	b = binary.AppendUvarint(b, uint64(step))
 	return append(b, more...)
 }
