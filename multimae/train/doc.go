@@ -4,7 +4,7 @@
 // [Run] is the whole of it: batches from a dataset, metrics, validation next to trivial predictors,
 // checkpoints from which a later call resumes to the bit, and a picture of reconstructions.
 //
-// run.go has the loop, objective.go what it needs to know of what it trains, pretrain.go the paper's
+// options.go says what a run takes and gives, run.go has the loop, objective.go what it needs to know of what it trains, pretrain.go the paper's
 // objective, folder.go what lies in the folder of a run, errors.go how a run fails. ranks.go has what
 // several processes agree on when they train together, and exchange.go how they sum their gradients:
 // see [Ranks].
