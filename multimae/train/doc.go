@@ -1,19 +1,21 @@
-// Package train pre-trains a MultiMAE.
+// Package train trains models: a MultiMAE by masked prediction, and the heads of a fine-tuned one.
 //
 // A [Trainer] takes one optimisation step at a time, and is all that a loop of your own needs.
-// [Run] is the whole of it: batches from a dataset, metrics, validation next to trivial predictors,
-// checkpoints from which a later call resumes to the bit, and a picture of reconstructions.
+// [Run] is the whole of it: batches from a dataset, metrics, validation, checkpoints from which a
+// later call resumes to the bit, and a picture of predictions. Both learn from an [Objective] what
+// they train: [Pretraining], which validates next to trivial predictors, or [Finetuning].
 //
-// options.go says what a run takes and gives, run.go has the loop, objective.go what it needs to know of what it trains, pretrain.go the paper's
-// objective, folder.go what lies in the folder of a run, errors.go how a run fails. ranks.go has what
-// several processes agree on when they train together, and exchange.go how they sum their gradients:
-// see [Ranks].
+// options.go says what a run takes and gives, run.go has the loop, objective.go what the loop needs
+// to know of what it trains, pretrain.go and finetune.go the two objectives, folder.go what lies in
+// the folder of a run, errors.go how a run fails. ranks.go has what several processes agree on when
+// they train together, and exchange.go how they sum their gradients: see [Ranks].
 //
 // The folder of a run holds
 //
 //   - config.json and model.safetensors: a model folder, see multimae.Load;
-//   - best: the model folder of the step with the lowest validation loss. The metadata of its
-//     weights has the step as gomae_step and the loss as gomae_val_loss;
+//   - best: the model folder of the step with the best validation: the lowest loss, or the best
+//     figures of a fine-tuned model. The metadata of its weights has the step as gomae_step and what
+//     was compared as gomae_val_loss;
 //   - checkpoint-STEP.safetensors: everything that an exact resume needs, with a checksum. The last
 //     two are kept, or as many as Options.Keep says;
 //   - metrics.jsonl: a JSON object for each logged step and each validation;
@@ -25,6 +27,7 @@
 // of them in which nothing was computed) and, if it is true, skipped. A validation has step, val.samples and val.loss (the sum over outputs),
 // for each output val.loss.OUTPUT and val.trivial_loss.OUTPUT, and its figure as val.FIGURE.OUTPUT
 // and val.trivial_FIGURE.OUTPUT. FIGURE is psnr (dB), l1, accuracy (per cent) or mse: see [Score].
+// The figures of a fine-tuned output are val.METRIC.OUTPUT: see package evaluate.
 // A resumed run has the lines of a run that was never interrupted, except for the times.
 //
 // A run that is killed at any moment goes on to the same bits, at the same SIMD level. All random
