@@ -1,0 +1,201 @@
+package experiment
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
+)
+
+// folder writes a dataset folder of small rooms with parts for training, validation and test.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for k, part := range []string{"train", "val", "test"} {
+		if err := data.WriteFolder(context.Background(), filepath.Join(dir, part), scenes.New(1000*k, 4, 64, 1), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// small is an experiment of two rows and two columns.
+func small() *Experiment {
+	return &Experiment{
+		Name: "small", About: "What is small?", Pretrainings: []Pretraining{{"scratch", nil}, {"RGB-D", modalities("rgb", "depth")}},
+		Columns: []Column{{[]string{"depth"}, heads.TaskSemseg}, {[]string{"rgb"}, heads.TaskDepth}},
+	}
+}
+
+func smallOptions(dir, data string) Options {
+	s := DefaultSettings("small")
+	s.Data, s.Labelled, s.Classes, s.Seeds, s.PretrainSteps, s.PretrainBatch, s.Steps, s.Batch, s.Samples = data, data, len(scenes.Classes), 2, 2, 4, 2, 2, 3
+	return Options{Settings: s, Dir: dir, Workers: 1, Commit: "c0ffee", Machine: "a machine"}
+}
+
+// TestRun interrupts an experiment, goes on with it and wants the results of one that was left alone.
+func TestRun(t *testing.T) {
+	photos := folder(t)
+	straight := t.TempDir()
+	want, err := Run(context.Background(), small(), smallOptions(straight, photos))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(want.Rows) != 4 {
+		t.Fatalf("%d rows, want 4: %+v", len(want.Rows), want.Rows)
+	}
+	for _, row := range want.Rows {
+		mean := (row.Values[0] + row.Values[1]) / 2
+		sd := math.Abs(row.Values[0]-row.Values[1]) / math.Sqrt2
+		if row.Seeds != 2 || math.Abs(row.Mean-mean) > 1e-9 || math.Abs(row.SD-sd) > 1e-9 || row.Samples != 4 || row.Parameters < 1e5 {
+			t.Errorf("%+v", row)
+		}
+	}
+	if entries, err := os.ReadDir(filepath.Join(straight, "finetune")); err != nil || len(entries) > 0 {
+		t.Errorf("runs of fine-tuning are left: %v, %v", entries, err)
+	}
+
+	dir := t.TempDir()
+	for calls := 1; ; calls++ {
+		ctx, cancel := context.WithCancel(context.Background())
+		o := smallOptions(dir, photos)
+		steps := 0
+		o.Step = func(*train.Progress) {
+			if steps++; steps == 7 {
+				cancel()
+			}
+		}
+		got, err := Run(ctx, small(), o)
+		cancel()
+		if errors.Is(err, context.Canceled) && calls < 20 {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if calls < 2 {
+			t.Error("it was never interrupted")
+		}
+		if fmt.Sprint(got.Rows) != fmt.Sprint(want.Rows) {
+			t.Errorf("got %v, want %v", got.Rows, want.Rows)
+		}
+		break
+	}
+
+	t.Run("nothing is left to do", func(t *testing.T) {
+		o := smallOptions(dir, photos)
+		o.Step = func(*train.Progress) { t.Error("a step was taken") }
+		if _, err := Run(context.Background(), small(), o); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("other settings", func(t *testing.T) {
+		o := smallOptions(dir, photos)
+		o.Steps = 3
+		if _, err := Run(context.Background(), small(), o); err == nil || !testkit.Mentions(err.Error(), dir+"…steps…2…3") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("damaged result", func(t *testing.T) {
+		path := filepath.Join(dir, "results", "scratch-semseg-depth-seed0.json")
+		if err := os.WriteFile(path, []byte("{"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(context.Background(), small(), smallOptions(dir, photos)); err == nil || !testkit.Mentions(err.Error(), path) {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no such data", func(t *testing.T) {
+		if _, err := Run(context.Background(), small(), smallOptions(t.TempDir(), filepath.Join(dir, "absent"))); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestTables checks that every table can be made: configurations that hold, names that differ.
+func TestTables(t *testing.T) {
+	for _, name := range Names {
+		t.Run(name, func(t *testing.T) {
+			e, err := New(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &run{Options{Settings: DefaultSettings(name)}, e}
+			seen := map[string]bool{}
+			for i := range e.Pretrainings {
+				p := &e.Pretrainings[i]
+				if p.Change != nil {
+					if _, err := r.pretrainConfig(p, 1); err != nil {
+						t.Errorf("%s: %v", p.Name, err)
+					}
+				}
+				for k := range e.Columns {
+					c := &e.Columns[k]
+					if _, err := r.finetuneConfig(p, c, 1); err != nil {
+						t.Errorf("%s: %v", p.Name, err)
+					}
+					if path := r.resultPath(p, c, 1); seen[path] {
+						t.Errorf("%s is written twice", path)
+					} else {
+						seen[path] = true
+					}
+				}
+			}
+		})
+	}
+	if _, err := New("nothing"); err == nil {
+		t.Error("an experiment of no name")
+	}
+}
+
+// TestDrawings checks the table, the plot and the comparison of rows against numbers given.
+func TestDrawings(t *testing.T) {
+	e := small()
+	r := &Results{Settings: DefaultSettings("small"), Rows: []Row{
+		{Pretraining: "scratch", Inputs: "depth", Task: heads.TaskSemseg, Metric: "miou", Mean: 20, SD: 3, Seeds: 9, Parameters: 1e6, Samples: 5},
+		{Pretraining: "RGB-D", Inputs: "depth", Task: heads.TaskSemseg, Metric: "miou", Mean: 31.25, SD: 4, Seeds: 4, Parameters: 2e6, Samples: 5},
+		{Pretraining: "RGB-D", Inputs: "rgb", Task: heads.TaskDepth, Metric: "delta1", Mean: 60, Seeds: 1, Parameters: 2e6, Samples: 5},
+	}}
+	table := e.Table(r)
+	for _, line := range []string{
+		"| pre-training | depth, mIoU % | RGB, depth δ1 % |", "| scratch | 20.0 ± 3.0 | – |", "| RGB-D | 31.2 ± 4.0 | 60.0 |",
+		"128 labelled samples", "tested on 5 others", "1.00 to 2.00 million parameters", "1 4 9 seeds",
+	} {
+		if !strings.Contains(table, line) {
+			t.Errorf("the table lacks %q:\n%s", line, table)
+		}
+	}
+	mean, se := Difference(&r.Rows[1], &r.Rows[0])
+	if mean != 11.25 || math.Abs(se-math.Sqrt(16./4+9./9)) > 1e-12 {
+		t.Errorf("difference %g ± %g", mean, se)
+	}
+	plot, bars := xml.NewDecoder(strings.NewReader(e.Plot(r))), 0
+	for {
+		token, err := plot.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, ok := token.(xml.StartElement); ok && s.Name.Local == "rect" {
+			bars++
+		}
+	}
+	if bars != 3+2 { // and those of the legend
+		t.Errorf("%d bars, want 5", bars)
+	}
+}
