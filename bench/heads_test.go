@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
+	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/bench/internal/models"
@@ -11,6 +13,7 @@ import (
 	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -69,13 +72,17 @@ func dptFlops(o *heads.Output, n, seen float64) (sum float64) {
 // fineTuned returns the configuration of a model that sees colour and depth, but for the task depth,
 // which is to be predicted.
 func fineTuned(preset, task, head string) (*heads.Config, error) {
-	base, err := models.Preset(preset)
-	if err != nil {
-		return nil, err
-	}
 	inputs := []string{"rgb", "depth"}
 	if task == heads.TaskDepth {
 		inputs = inputs[:1]
+	}
+	return fineTunedFrom(preset, task, head, inputs)
+}
+
+func fineTunedFrom(preset, task, head string, inputs []string) (*heads.Config, error) {
+	base, err := models.Preset(preset)
+	if err != nil {
+		return nil, err
 	}
 	if err := heads.SetInputs(&base.BackboneConfig, inputs, 0); err != nil {
 		return nil, err
@@ -172,4 +179,79 @@ func BenchmarkEval(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkFinetune takes whole training steps of fine-tuned models: forward, loss, backward, AdamW.
+// It checks the loss and the gradient of each.
+func BenchmarkFinetune(b *testing.B) {
+	for _, c := range []struct {
+		model, task, head, inputs string
+		size, batch               int
+	}{
+		{"tiny", heads.TaskSemseg, heads.ConvNeXt, "rgb", 64, 16},
+		{"tiny", heads.TaskSemseg, heads.ConvNeXt, "rgb,depth", 64, 16},
+		{"tiny", heads.TaskSemseg, heads.Segmenter, "rgb", 64, 16},
+		{"base", heads.TaskSemseg, heads.ConvNeXt, "rgb,depth", 224, 2},
+		{"base", heads.TaskDepth, heads.DPT, "rgb", 224, 2},
+		{"base", heads.TaskSemseg, heads.ConvNeXt, "rgb", 512, 1},
+	} {
+		name := fmt.Sprintf("model=%s/head=%s/inputs=%s/size=%d/batch=%d", c.model, c.head, c.inputs, c.size, c.batch)
+		b.Run(name, func(b *testing.B) {
+			withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {
+				x := once(b, "finetune "+name, "case", func() (*finetuneCase, error) {
+					config, err := fineTunedFrom(c.model, c.task, c.head, strings.Split(c.inputs, ","))
+					if err != nil {
+						return nil, err
+					}
+					config.ImageSize, config.Train.Batch = c.size, c.batch
+					return newFinetuneCase(config)
+				})
+				tr, err := train.NewTrainer(x.objective, pool)
+				if err != nil {
+					b.Fatal(err)
+				}
+				debug.FreeOSMemory()
+				resetPeakMemory()
+				flops := 3 * float64(c.batch) * headsFlops(x.objective.Model.Config)
+				measure(b, work{flops: flops, threads: threads, images: c.batch}, func() {
+					m, err := tr.Step(x.batch)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if !(m.Loss > 0 && m.Loss < 20 && m.GradNorm > 0) {
+						b.Fatalf("the loss is %g and the norm of the gradient %g", m.Loss, m.GradNorm)
+					}
+				})
+				if peak, ok := peakMemory(); ok {
+					b.ReportMetric(peak, "peak-RSS-bytes")
+				}
+			})
+		})
+	}
+}
+
+// finetuneCase is a model to fine-tune with a batch of inputs and targets.
+type finetuneCase struct {
+	objective *train.Finetuning
+	batch     *multimae.Batch
+}
+
+func newFinetuneCase(c *heads.Config) (*finetuneCase, error) {
+	m, err := heads.NewModel(c)
+	if err != nil {
+		return nil, err
+	}
+	m.Init(1)
+	x := &finetuneCase{objective: train.NewFinetuning(m)}
+	ds := scenes.New(0, c.Train.Batch, c.ImageSize, 1)
+	var samples []*data.Sample
+	for i := range ds.Len() {
+		s, err := ds.Sample(i)
+		if err != nil {
+			return nil, err
+		}
+		samples = append(samples, s)
+	}
+	x.batch, err = data.Collate(samples, x.objective.Plan().Inputs, c.ImageSize)
+	return x, err
 }
