@@ -1,6 +1,6 @@
 module github.com/gomae/gomae/bench/peers/gomlx
 
-go 1.24.3
+go 1.25.0
 
 require (
 	github.com/gomae/gomae v0.0.0
