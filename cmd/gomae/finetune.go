@@ -253,11 +253,19 @@ func (f *finetuneFlags) setRecipe(c *heads.Config) (err error) {
 
 // taskConfiguration returns what -task, -from and the other flags ask for.
 func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
+	if f.task == "" {
+		return nil, usagef("-task: give one of %s", strings.Join(heads.Tasks, ", "))
+	}
 	if !slices.Contains(heads.Tasks, f.task) {
 		return nil, usagef("-task %s: want one of %s", f.task, strings.Join(heads.Tasks, ", "))
 	}
 	if f.head != "" && !slices.Contains(heads.Heads, f.head) {
 		return nil, usagef("-head %s: want one of %s", f.head, strings.Join(heads.Heads, ", "))
+	}
+	if f.data != scenesData {
+		if _, err := os.Stat(f.data); err != nil {
+			return nil, noFolder(err, f.data, "")
+		}
 	}
 	b, err := f.backbone(e)
 	if err != nil {
