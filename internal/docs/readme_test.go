@@ -118,3 +118,19 @@ func TestReadmeProgram(t *testing.T) {
 		t.Errorf("the depth map has %d×%d pixels, want the model's 64×64", size.X, size.Y)
 	}
 }
+
+// TestReadmeTable holds the table of the README to the stored results of the experiment.
+func TestReadmeTable(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(root, "bench", "results", "transfer", "table.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, _, _ := strings.Cut(string(table), "\n\n")
+	if strings.Count(rows, "\n") < 4 || !strings.Contains(string(readme), rows) {
+		t.Errorf("the README does not show the table that is stored:\n%s", rows)
+	}
+}
