@@ -109,25 +109,22 @@ func patchesThatCount(o *Output, masks *Masks) func(s, patch int) bool {
 func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
 	n, patch := pred.Shape[1], pred.Cols()
 	weights := t.Values(b.Size * n)
-	for r := range weights {
-		weights[r] = 0
-		if counts(r/n, r%n) {
-			weights[r] = 1
-		}
-	}
 	valid := func(r int) validPatch { return b.validPatch(o.Task, o.Stride, side, r/n, r%n) }
-	if b.Valid[o.Task] == nil {
-		meanBySample(weights, b.Size, of)
-	} else {
-		pixels := t.Ints(len(weights))
-		for r, w := range weights {
-			pixels[r] = 0
-			if w != 0 {
-				pixels[r] = int32(valid(r).count())
-			}
-		}
-		meanOfPixels(weights, pixels, side*side, b.Size, of)
+	all := 1 // what weights has for a patch of which every pixel counts
+	if b.Valid[o.Task] != nil {
+		all = side * side
 	}
+	for r := range weights {
+		switch {
+		case !counts(r/n, r%n):
+			weights[r] = 0
+		case all == 1:
+			weights[r] = 1
+		default:
+			weights[r] = float32(valid(r).count())
+		}
+	}
+	meanBySample(weights, all, b.Size, of)
 
 	h, w := b.H/o.Stride, b.W/o.Stride
 	images, image := b.Images[o.Task], o.Channels*h*w
@@ -155,35 +152,6 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 	return tensor.RegressionLoss(t, pred, target, weights, distance)
 }
 
-// meanOfPixels is meanBySample where only some of the size pixels of a patch count, and all of these
-// alike: as many as pixels says for each patch. Its loss is the mean over all of them, to which the
-// others add 0.
-func meanOfPixels(weights []float32, pixels []int32, of, size, samples int) {
-	n := len(weights) / size
-	counted := func(s int) (k int) {
-		for _, p := range pixels[s*n:][:n] {
-			k += int(p)
-		}
-		return k
-	}
-	if samples == 0 {
-		for s := range size {
-			if counted(s) > 0 {
-				samples++
-			}
-		}
-	}
-	for s := range size {
-		k := counted(s)
-		for i := s * n; i < (s+1)*n; i++ {
-			weights[i] = 0
-			if pixels[i] != 0 {
-				weights[i] = float32(float64(of) / (float64(k) * float64(samples)))
-			}
-		}
-	}
-}
-
 // classLoss returns the cross-entropy of a class map for logits [B, n, classes·side·side], by the
 // pixels that have a class in the patches that count.
 func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
@@ -201,20 +169,20 @@ func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side 
 			weights[i] = 1
 		}
 	}
-	meanBySample(weights, b.Size, of)
+	meanBySample(weights, 1, b.Size, of)
 	return tensor.CrossEntropy(t, logits, o.Channels, targets, weights, o.LabelSmoothing)
 }
 
-// meanBySample turns weights [size, n], which are 1 for what counts and else 0, into those that
-// make a weighted sum the mean over what counts in a sample, and then over the samples that have
-// any: so many of a larger batch, if samples is not 0.
-func meanBySample(weights []float32, size, samples int) {
+// meanBySample turns weights [size, n], which say how many of the pixels of a patch count, into
+// those that make a weighted sum over patches the mean over what counts in a sample, and then over
+// the samples that have any: so many of a larger batch, if samples is not 0. all is what a patch
+// has of which every pixel counts. The loss of a patch is the mean over all of its pixels, to which
+// those that do not count add 0.
+func meanBySample(weights []float32, all, size, samples int) {
 	n := len(weights) / size
-	counted := func(s int) (k int) {
+	counted := func(s int) (k float64) {
 		for _, w := range weights[s*n:][:n] {
-			if w != 0 {
-				k++
-			}
+			k += float64(w)
 		}
 		return k
 	}
@@ -229,7 +197,7 @@ func meanBySample(weights []float32, size, samples int) {
 		k := counted(s)
 		for i, w := range weights[s*n:][:n] {
 			if w != 0 {
-				weights[s*n+i] = float32(1 / (float64(k) * float64(samples)))
+				weights[s*n+i] = float32(float64(all) / (k * float64(samples)))
 			}
 		}
 	}
