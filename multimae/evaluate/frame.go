@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -178,11 +177,12 @@ func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool
 	if n == 0 {
 		return 0, 0, errors.New("the dataset has no samples")
 	}
+	indices := data.Spread(n, ds.Len())
 	atATime := 1 // the first sample shows how large they are
 	var bad error
 	for from := 0; from < n; {
 		to := min(n, from+atATime)
-		samples, errs := read(ctx, ds, n, from, to, pool.Workers())
+		samples, errs := data.Read(ctx, ds, indices[from:to], pool.Workers())
 		if err := ctx.Err(); err != nil {
 			return used, skipped, err
 		}
@@ -239,24 +239,4 @@ func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool
 		return 0, skipped, fmt.Errorf("none of %d samples can be used: %w", n, bad)
 	}
 	return used, skipped, nil
-}
-
-// read reads the samples from..to of n that are spread over ds, at the same time. Either the sample
-// or its error is set, unless ctx has ended.
-func read(ctx context.Context, ds data.Dataset, n, from, to, workers int) ([]*data.Sample, []error) {
-	samples, errs := make([]*data.Sample, to-from), make([]error, to-from)
-	tickets := make(chan struct{}, max(1, workers))
-	var wg sync.WaitGroup
-	for k := range samples {
-		tickets <- struct{}{}
-		wg.Add(1)
-		go func() {
-			defer func() { <-tickets; wg.Done() }()
-			if ctx.Err() == nil {
-				samples[k], errs[k] = ds.Sample(int(int64(from+k) * int64(ds.Len()) / int64(n)))
-			}
-		}()
-	}
-	wg.Wait()
-	return samples, errs
 }

@@ -309,7 +309,7 @@ func TestSpread(t *testing.T) {
 		want      string
 	}{{3, 0, "[]"}, {0, 3, "[]"}, {5, 3, "[0 1 2]"}, {3, 3, "[0 1 2]"}, {2, 5, "[0 2]"}, {4, 1 << 30, "[0 268435456 536870912 805306368]"}} {
 		t.Run(fmt.Sprintf("%d of %d", c.n, c.length), func(t *testing.T) {
-			if got := fmt.Sprint(spread(c.n, c.length)); got != c.want {
+			if got := fmt.Sprint(data.Spread(c.n, c.length)); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})

@@ -178,7 +178,7 @@ func few(ds data.Dataset, n int) data.Dataset {
 	if n == 0 || n >= ds.Len() {
 		return ds
 	}
-	return data.Subset(ds, spread(n, ds.Len()))
+	return data.Subset(ds, data.Spread(n, ds.Len()))
 }
 
 // Evaluate measures the model on all samples held out: see evaluate.Evaluate.

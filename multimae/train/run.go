@@ -221,7 +221,7 @@ func (r *run) sameEverywhere() error {
 // fingerprint describes a dataset by its size and a few samples.
 func fingerprint(ds data.Dataset) string {
 	var b []byte
-	for _, i := range spread(4, ds.Len()) {
+	for _, i := range data.Spread(4, ds.Len()) {
 		s, err := ds.Sample(i)
 		if err != nil {
 			continue

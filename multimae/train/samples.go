@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gomae/gomae/multimae/data"
@@ -124,39 +123,6 @@ func (d interruptible) Sample(i int) (*data.Sample, error) {
 	}
 }
 
-// spread returns n indices below length, evenly spread, because the samples of a folder are sorted
-// by class. It returns fewer if length is below n.
-func spread(n, length int) []int {
-	indices := make([]int, min(n, length))
-	for k := range indices {
-		indices[k] = int(int64(k) * int64(length) / int64(len(indices)))
-	}
-	return indices
-}
-
-// read reads the samples of the given indices with several goroutines. Either the sample or the
-// error of an index is set, unless ctx has ended.
-func read(ctx context.Context, ds data.Dataset, indices []int, workers int) ([]*data.Sample, []error) {
-	samples, errs := make([]*data.Sample, len(indices)), make([]error, len(indices))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(workers, len(indices)) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for {
-				k := int(next.Add(1) - 1)
-				if k >= len(indices) || ctx.Err() != nil {
-					return
-				}
-				samples[k], errs[k] = ds.Sample(indices[k])
-			}
-		}()
-	}
-	wg.Wait()
-	return samples, errs
-}
-
 // batches calls f with up to n samples that are spread over ds, a batch at a time; from is the
 // number of samples in the batches before. With skipBad it leaves out samples that cannot be read;
 // otherwise the first of them is the error. It returns how many samples f got, and an error if
@@ -187,13 +153,13 @@ var errNone = errors.New("no sample can be used")
 
 // ownBatches does those of this rank.
 func (g *group) ownBatches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
-	indices, got := spread(n, ds.Len()), 0
+	indices, got := data.Spread(n, ds.Len()), 0
 	none := errors.New("the dataset is empty")
 	for from := 0; from < len(indices); from += evalBatch {
 		if g != nil && from/evalBatch%g.ranks.Size() != g.ranks.Rank() {
 			continue
 		}
-		samples, errs := read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers)
+		samples, errs := data.Read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers)
 		if err := ctx.Err(); err != nil {
 			return got, err
 		}

@@ -45,7 +45,7 @@ func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
 func (r *run) pictures() error {
 	var samples []*data.Sample
 	n := r.Val.Len()
-	for _, i := range spread(pictureSamples, n) {
+	for _, i := range data.Spread(pictureSamples, n) {
 		s, err := r.Val.Sample(i)
 		for r.SkipBad && err != nil && i+1 < n { // the next good one
 			i++
