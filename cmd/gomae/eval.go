@@ -222,6 +222,7 @@ func (e *env) testData(c *heads.Config, f *evalFlags) (data.Dataset, error) {
 	return train.TestData(c, f.data, f.split)
 }
 
+// isFolder reports whether there is a folder at path.
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()

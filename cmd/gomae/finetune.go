@@ -10,7 +10,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -209,44 +208,28 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 
 // fileConfiguration returns what -config and the flags of a recipe ask for.
 func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
-	b, err := regular.ReadFile(f.config, regular.ConfigLimit)
+	c, err := readRun(f.config, heads.ParseConfig, func(c *heads.Config) *multimae.Recipe { return &c.Train.Recipe })
 	if err != nil {
 		return nil, err
 	}
-	c, err := heads.ParseConfig(b)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.config, err)
-	}
-	if c.Train.Steps < 1 {
-		return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", f.config)
-	}
 	c.Case = nil
-	return c, f.setRecipe(c)
+	return c, f.setTrain(&c.Train)
 }
 
-// setRecipe changes what flags say about the recipe.
-func (f *finetuneFlags) setRecipe(c *heads.Config) (err error) {
-	t := &c.Train
-	if f.steps > 0 {
-		setSteps(&t.Recipe, f.steps)
-	}
-	if f.batch > 0 {
-		t.Batch = f.batch
-	}
-	if f.given["seed"] || f.config == "" {
-		t.Seed = f.seed
+// setTrain changes what flags say about training.
+func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
+	fresh := f.config == ""
+	if f.setRecipe(&t.Recipe, fresh); fresh || f.given["data"] {
+		if t.Data, err = dataPath(t.Data); err != nil {
+			return err
+		}
 	}
 	if f.samples > 0 {
 		t.Samples = f.samples
 	}
 	t.Freeze = t.Freeze || f.freeze
 	if f.from != "" {
-		if t.From, err = filepath.Abs(f.from); err != nil {
-			return err
-		}
-	}
-	if f.given["data"] || t.Data == "" {
-		t.Data, err = dataPath(f.data)
+		t.From, err = filepath.Abs(f.from)
 	}
 	return err
 }
@@ -312,7 +295,7 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	if depth := c.Input("depth"); depth != nil {
 		depth.Invalid = *f.invalid
 	}
-	return c, f.setRecipe(c)
+	return c, f.setTrain(&c.Train)
 }
 
 // backbone returns the configuration of the model of -from, or of -preset.
@@ -366,8 +349,7 @@ func hasModality(dir, name string) bool {
 	if err == nil && s.Train != "" {
 		dir = s.Train
 	}
-	info, err := os.Stat(filepath.Join(dir, name))
-	return err == nil && info.IsDir()
+	return isFolder(filepath.Join(dir, name))
 }
 
 // classNames returns the number of classes of the truth and, where they are known, their names.

@@ -135,7 +135,7 @@ func (f *probeFlags) modalities(c *multimae.BackboneConfig, dir string) (inputs 
 		return chooseInputs(c, f.inputs)
 	}
 	for _, in := range c.Inputs {
-		if info, err := os.Stat(filepath.Join(dir, in.Name)); err == nil && info.IsDir() {
+		if isFolder(filepath.Join(dir, in.Name)) {
 			inputs = append(inputs, in)
 		}
 	}

@@ -48,15 +48,8 @@ func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err e
 // newConfiguration returns what the flags ask for.
 func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	if f.config != "" {
-		b, err := regular.ReadFile(f.config, regular.ConfigLimit)
-		if err != nil {
+		if c, err = readRun(f.config, multimae.ParseConfig, func(c *multimae.Config) *multimae.Recipe { return &c.Train.Recipe }); err != nil {
 			return nil, err
-		}
-		if c, err = multimae.ParseConfig(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.config, err)
-		}
-		if c.Train.Steps < 1 {
-			return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", f.config)
 		}
 		c.Case = nil
 	} else if f.from != "" && !f.given["preset"] {
@@ -73,18 +66,7 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 		return nil, err
 	}
 	t := &c.Train
-	if f.steps > 0 {
-		setSteps(&t.Recipe, f.steps)
-	}
-	if f.batch > 0 {
-		t.Batch = f.batch
-	}
-	if f.given["seed"] || f.config == "" {
-		t.Seed = f.seed
-	}
-	if f.given["data"] || t.Data == "" {
-		t.Data = f.data
-	}
+	f.setRecipe(&t.Recipe, f.config == "")
 	if t.Data, err = dataPath(t.Data); err != nil {
 		return nil, err
 	}
@@ -131,6 +113,39 @@ func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, erro
 		return nil, usagef("-preset %s: %v", f.preset, err)
 	}
 	return c, nil
+}
+
+// readRun reads the file of -config, which says how to train. The model is that of parse.
+func readRun[C any](file string, parse func([]byte) (*C, error), recipe func(*C) *multimae.Recipe) (*C, error) {
+	b, err := regular.ReadFile(file, regular.ConfigLimit)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parse(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if recipe(c).Steps < 1 {
+		return nil, fmt.Errorf("%s: has no \"train\" and so does not say how to train; see the config.json of a run", file)
+	}
+	return c, nil
+}
+
+// setRecipe changes what flags say about a recipe. fresh says that it is no one's yet, so that the
+// seed is that of the flag even if the flag was not given.
+func (f *runFlags) setRecipe(t *multimae.Recipe, fresh bool) {
+	if f.steps > 0 {
+		setSteps(t, f.steps)
+	}
+	if f.batch > 0 {
+		t.Batch = f.batch
+	}
+	if f.given["seed"] || fresh {
+		t.Seed = f.seed
+	}
+	if f.given["data"] || t.Data == "" {
+		t.Data = f.data
+	}
 }
 
 // setSteps changes the number of steps. The warm-up keeps its share of the run.
