@@ -45,9 +45,11 @@ func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err err
 	if err != nil {
 		return nil, "", err
 	}
+	found := false
 	for _, name := range PresetNames {
-		if p, err := Preset(name, classes); err == nil && p.Encoder.Dim == own.Encoder.Dim && p.Encoder.Depth == own.Encoder.Depth {
-			recipe = p
+		p, err := Preset(name, classes)
+		if err == nil && p.Encoder.Dim == own.Encoder.Dim && p.Encoder.Depth == own.Encoder.Depth && (!found || p.PatchSize == own.PatchSize) {
+			recipe, found = p, true
 		}
 	}
 	own.Optim, own.Train, own.Case = recipe.Optim, recipe.Train, nil

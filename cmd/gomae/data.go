@@ -17,6 +17,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/train"
 )
 
 func dataCommand(e *env) *command {
@@ -49,11 +50,24 @@ func (c *classCount) Set(s string) error {
 		return nil
 	}
 	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 || n > multimae.IDPadding {
-		return errors.New("want 1 to 254, or the word scenes")
+	if err != nil || n < 0 || n > multimae.IDPadding {
+		return errors.New("want 1 to 254, 0, or the word scenes")
 	}
 	*c = classCount{n: n}
 	return nil
+}
+
+// find takes the classes that a dataset folder names, unless their number was given.
+func (c *classCount) find(dir string) (err error) {
+	if c.n > 0 {
+		return nil
+	}
+	if c.n, err = train.SemanticClasses(dir); err != nil {
+		return err
+	}
+	names, err := data.ClassNames(dir)
+	c.names = names["semseg"]
+	return err
 }
 
 // name returns the name of a class id, "" if it has none.
@@ -123,8 +137,8 @@ func publishedInputs(classes int) []multimae.Input {
 
 func dataCheckCommand(e *env) *command {
 	fs := newFlags()
-	classes := classCount{n: 133}
-	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means the classes of gomae render, which are shown by name")
+	var classes classCount
+	fs.Var(&classes, "classes", "expect class ids below `N`; \"scenes\" means the classes of gomae render; 0 means those that DIR/classes.json names, without it 133 (COCO)")
 	inputs := fs.String("inputs", "rgb,depth,semseg", "check the modalities in `LIST`, separated by commas")
 	config := fs.String("config", "", "take modalities and classes from the model configuration `FILE`")
 	depthInvalid := depthInvalidFlag(fs)
@@ -151,6 +165,10 @@ measured and is left out. The exit code is 1 if there is a problem.`,
 			if err := exactly(args, "DIR"); err != nil {
 				return err
 			}
+			dir := args[0]
+			if err := classes.find(dir); err != nil {
+				return err
+			}
 			in, err := checkedInputs(fs, *inputs, *config, classes.n)
 			if err == nil {
 				err = depthInvalid.set(in)
@@ -158,7 +176,6 @@ measured and is left out. The exit code is 1 if there is a problem.`,
 			if err != nil {
 				return err
 			}
-			dir := args[0]
 			if st, err := os.Stat(dir); err != nil {
 				return err
 			} else if !st.IsDir() {

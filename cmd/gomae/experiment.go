@@ -42,7 +42,12 @@ func experimentTable(e *env, name string) *command {
 	fs.StringVar(&o.Data, "data", o.Data, "pre-train on the dataset folder `DIR`, or on rendered scenes")
 	labelled := fs.String("labelled", "", "fine-tune and test on the dataset folder `DIR`, with train and test parts; none means that of -data")
 	fs.StringVar(&o.Target, "target", "", "take the truth of segmentation from the modality `NAME` of -labelled; none means semseg")
-	fs.IntVar(&o.Classes, "classes", 0, "the truth of segmentation has ids below `N`; for folders only")
+	fs.IntVar(&o.Classes, "classes", 0, "the truth of segmentation in -labelled has ids below `N`; 0 means that it has none")
+	ignore := new(numberList)
+	fs.Var(ignore, "ignore", "ids in `LIST`, such as 0,11, stand for no class in -labelled; 255 always does")
+	fs.Float64Var(&o.DepthUnit, "unit", 0, "depth in -labelled is true and in steps of `M` metres, such as 0.001; 0 means that it has none")
+	depthInvalid := depthInvalidFlag(fs)
+	fs.StringVar(&o.Models, "models", "", "keep the pre-trained models in the folder `DIR`, which other experiments on the same data may share; empty means pretrain in -out")
 	fs.IntVar(&o.PretrainSteps, "pretrain-steps", o.PretrainSteps, "pre-train for `N` steps")
 	fs.IntVar(&o.Steps, "steps", o.Steps, "fine-tune for `N` steps")
 	fs.IntVar(&o.Samples, "samples", o.Samples, "fine-tune on `N` labelled samples; 0 means all of a folder")
@@ -80,8 +85,9 @@ each run. Ctrl-C saves everything, and the same command goes on.`,
 					return err
 				}
 			}
-			if o.Labelled != scenesData && o.Classes < 2 {
-				return usagef("-classes %d: want the number of classes of the truth in %s", o.Classes, quote(o.Labelled))
+			o.Ignore, o.DepthInvalid = *ignore, *depthInvalid
+			if o.Labelled != scenesData && o.Classes < 2 && o.DepthUnit == 0 {
+				return usagef("-classes %d: want the number of classes of the truth in %s, or -unit for its depth", o.Classes, quote(o.Labelled))
 			}
 			return e.experiment(ctx, name, o, *asJSON)
 		},

@@ -52,11 +52,13 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 			return nil, err
 		}
 		c.Case = nil
+	} else if classes, err := f.knownClasses(); err != nil {
+		return nil, err
 	} else if f.from != "" && !f.given["preset"] {
-		if c, f.assumed, err = modelOf(f.from, f.knownClasses()); err != nil {
+		if c, f.assumed, err = modelOf(f.from, classes); err != nil {
 			return nil, err
 		}
-	} else if c, err = f.presetConfiguration(f.knownClasses()); err != nil {
+	} else if c, err = f.presetConfiguration(classes); err != nil {
 		return nil, err
 	}
 	if err := f.selectInputs(c); err != nil {
@@ -97,14 +99,11 @@ func (f *pretrainFlags) selectInputs(c *multimae.Config) error {
 }
 
 // knownClasses returns the number of classes of semantic maps.
-func (f *pretrainFlags) knownClasses() int {
-	switch {
-	case f.classes > 0:
-		return f.classes
-	case f.data == scenesData:
-		return len(scenes.Classes)
+func (f *pretrainFlags) knownClasses() (int, error) {
+	if f.classes > 0 {
+		return f.classes, nil
 	}
-	return 133
+	return train.SemanticClasses(f.data)
 }
 
 func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, error) {

@@ -5,7 +5,8 @@
 // [Run] does an [Experiment], and takes up one that was stopped. Its folder holds
 //
 //   - settings.json: what was asked for; a folder is not gone on with under other settings;
-//   - pretrain/NAME-seedN: the runs of package train, whose models may be looked at;
+//   - pretrain/MODEL-seedN: the runs of package train, whose models may be looked at, and which other
+//     experiments on the same data may share;
 //   - results/*.json: a file for each fine-tuning that is done;
 //   - table.md, results.json and plot.svg: what came out, written again after each of them.
 package experiment

@@ -9,9 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/evaluate"
@@ -32,7 +34,8 @@ type Experiment struct {
 
 // Pretraining is a way to pre-train.
 type Pretraining struct {
-	Name string
+	Name  string // of the row
+	Model string // of the folder of the run: the same where Change comes to the same
 	// Change turns the configuration of a MultiMAE on RGB, depth and semantic maps into this one;
 	// nil stands for no pre-training.
 	Change func(c *multimae.Config)
@@ -54,18 +57,24 @@ func (c *Column) metric() string {
 
 // Settings are what a run of an experiment may vary, the same for every row.
 type Settings struct {
-	Experiment    string `json:"experiment"`
-	Preset        string `json:"preset"`         // architecture, as multimae.Preset knows it
-	Data          string `json:"data"`           // to pre-train on: train.ScenesData or a dataset folder
-	Labelled      string `json:"labelled"`       // to fine-tune and test on, likewise
-	Target        string `json:"target"`         // modality of the folder Labelled that holds the classes; "" for semseg
-	Classes       int    `json:"classes"`        // of the truth; 0 for scenes
-	Seeds         int    `json:"seeds"`          // from 0 on
-	PretrainSteps int    `json:"pretrain_steps"` // of PretrainBatch samples
-	PretrainBatch int    `json:"pretrain_batch"`
-	Steps         int    `json:"steps"` // of fine-tuning
-	Batch         int    `json:"batch"`
-	Samples       int    `json:"samples"` // labelled samples to fine-tune on; 0 for all of a folder
+	Experiment string `json:"experiment"`
+	Preset     string `json:"preset"`   // architecture, as multimae.Preset knows it
+	Data       string `json:"data"`     // to pre-train on: train.ScenesData or a dataset folder
+	Labelled   string `json:"labelled"` // to fine-tune and test on, likewise
+	Target     string `json:"target"`   // modality of the folder Labelled that holds the classes; "" for semseg
+	Classes    int    `json:"classes"`  // of its truth; 0 if it has none for segmentation. Scenes have their own
+	// Ignore are the ids that stand for no class.
+	Ignore []float64 `json:"ignore"`
+	// DepthUnit is what a step of the folder's true depth stands for in metres; 0 if it has none.
+	// DepthInvalid are the stored values that stand for no measurement.
+	DepthUnit     float64   `json:"depth_unit"`
+	DepthInvalid  []float64 `json:"depth_invalid"`
+	Seeds         int       `json:"seeds"`          // from 0 on
+	PretrainSteps int       `json:"pretrain_steps"` // of PretrainBatch samples
+	PretrainBatch int       `json:"pretrain_batch"`
+	Steps         int       `json:"steps"` // of fine-tuning
+	Batch         int       `json:"batch"`
+	Samples       int       `json:"samples"` // labelled samples to fine-tune on; 0 for all of a folder
 }
 
 // DefaultSettings are for two cores and an hour or so.
@@ -79,7 +88,9 @@ func DefaultSettings(name string) Settings {
 // Options say where and how an experiment is run.
 type Options struct {
 	Settings
-	Dir     string
+	Dir string
+	// Models is the folder of pre-trained models, which experiments may share; "" for pretrain in Dir.
+	Models  string
 	Workers int // goroutines that compute; 0 means GOMAXPROCS. The number does not change the results
 	// About goes into results.json: the commit and the machine.
 	Commit, Machine string
@@ -97,9 +108,16 @@ type run struct {
 // Run does what is left of an experiment and returns the table. When ctx ends, what was done is kept,
 // the error is that of ctx, and a later call goes on.
 func Run(ctx context.Context, e *Experiment, o Options) (*Results, error) {
+	e = e.on(&o.Settings)
 	r := &run{o, e}
 	if r.Log == nil {
 		r.Log = func(string, ...any) {}
+	}
+	if r.Models == "" {
+		r.Models = r.path("pretrain")
+	}
+	if len(e.Columns) == 0 {
+		return nil, fmt.Errorf("experiment %s: nothing can be judged on %s: neither the number of its classes is given nor the unit of its depth", e.Name, r.Labelled)
 	}
 	if err := r.open(); err != nil {
 		return nil, err
@@ -128,6 +146,20 @@ func Run(ctx context.Context, e *Experiment, o Options) (*Results, error) {
 		}
 	}
 	return r.write()
+}
+
+// on returns the experiment with the columns for which the labelled data have the truth.
+func (e *Experiment) on(s *Settings) *Experiment {
+	x := *e
+	if s.Labelled != train.ScenesData {
+		x.Columns = slices.DeleteFunc(slices.Clone(e.Columns), func(c Column) bool {
+			if c.Task == heads.TaskDepth {
+				return s.DepthUnit == 0
+			}
+			return s.Classes == 0
+		})
+	}
+	return &x
 }
 
 // open makes the folder, or compares its settings with those asked for.
@@ -190,9 +222,9 @@ func (r *run) has(p *Pretraining, c *Column, seed int) bool {
 
 // pretrainConfig returns the configuration of a pre-training.
 func (r *run) pretrainConfig(p *Pretraining, seed int) (*multimae.Config, error) {
-	classes := len(scenes.Classes)
-	if r.Data != train.ScenesData {
-		classes = 133
+	classes, err := train.SemanticClasses(r.Data)
+	if err != nil {
+		return nil, err
 	}
 	c, err := multimae.Preset(r.Preset, classes)
 	if err != nil {
@@ -217,8 +249,8 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 	if err != nil {
 		return err
 	}
-	if finished(dir, c.Train.Steps) {
-		return nil
+	if ok, err := finished(dir, c); ok || err != nil {
+		return err
 	}
 	m, err := multimae.NewModel(c)
 	if err != nil {
@@ -234,14 +266,25 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 
 // pretrained returns the folder of a pre-training.
 func (r *run) pretrained(p *Pretraining, seed int) string {
-	return r.path("pretrain", fmt.Sprintf("%s-seed%d", slug(p.Name), seed))
+	return filepath.Join(r.Models, fmt.Sprintf("%s-seed%d", p.Model, seed))
 }
 
-// finished reports whether the run in dir has done all its steps and has written its model.
-func finished(dir string, steps int) bool {
-	_, err := os.Stat(filepath.Join(dir, train.CheckpointName(steps)))
+// finished reports whether the run in dir has done all its steps and has written its model. The error
+// says that it is another run.
+func finished(dir string, c *multimae.Config) (bool, error) {
+	have, err := regular.ReadFile(filepath.Join(dir, multimae.ConfigFile), regular.ConfigLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if key, asked, has := strictjson.Difference(c.JSON(), have); key != "" {
+		return false, fmt.Errorf("%s: holds a run with %s %s and not %s; keep these models in another folder", dir, key, has, asked)
+	}
+	_, err = os.Stat(filepath.Join(dir, train.CheckpointName(c.Train.Steps)))
 	_, err2 := os.Stat(filepath.Join(dir, train.PicturesFile))
-	return err == nil && err2 == nil
+	return err == nil && err2 == nil, nil
 }
 
 // train does a run, or goes on with it.
@@ -283,9 +326,9 @@ func (r *run) finetuneConfig(p *Pretraining, c *Column, seed int) (*heads.Config
 	o.Depth, o.EmbedDim = 2, 4*b.Encoder.Dim
 	f.Train.LayerDecay, f.Encoder.DropPath = 0, 0
 	if c.Task == heads.TaskSemseg {
-		o.Target = r.Target
-	} else if r.Labelled == train.ScenesData {
-		o.Unit = scenes.DepthUnit
+		o.Target, o.Invalid = r.Target, r.Ignore
+	} else if o.Unit = scenes.DepthUnit; r.Labelled != train.ScenesData {
+		o.Unit, o.Invalid = r.DepthUnit, r.DepthInvalid
 	}
 	t := &f.Train
 	t.WarmupSteps = max(1, r.Steps/20)

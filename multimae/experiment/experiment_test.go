@@ -35,7 +35,7 @@ func folder(t *testing.T) string {
 // small is an experiment of two rows and two columns.
 func small() *Experiment {
 	return &Experiment{
-		Name: "small", About: "What is small?", Pretrainings: []Pretraining{{"scratch", nil}, {"RGB-D", modalities("rgb", "depth")}},
+		Name: "small", About: "What is small?", Pretrainings: []Pretraining{{"scratch", "", nil}, {"RGB-D", "rgb-d", modalities("rgb", "depth")}},
 		Columns: []Column{{[]string{"depth"}, heads.TaskSemseg}, {[]string{"rgb"}, heads.TaskDepth}},
 	}
 }
@@ -43,6 +43,7 @@ func small() *Experiment {
 func smallOptions(dir, data string) Options {
 	s := DefaultSettings("small")
 	s.Data, s.Labelled, s.Classes, s.Seeds, s.PretrainSteps, s.PretrainBatch, s.Steps, s.Batch, s.Samples = data, data, len(scenes.Classes), 2, 2, 4, 2, 2, 3
+	s.DepthUnit = scenes.DepthUnit
 	return Options{Settings: s, Dir: dir, Workers: 1, Commit: "c0ffee", Machine: "a machine"}
 }
 
@@ -107,6 +108,34 @@ func TestRun(t *testing.T) {
 		o.Steps = 3
 		if _, err := Run(context.Background(), small(), o); err == nil || !testkit.Mentions(err.Error(), dir+"…steps…2…3") {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("models of another experiment", func(t *testing.T) {
+		o := smallOptions(t.TempDir(), photos)
+		o.Models, o.Steps = filepath.Join(dir, "pretrain"), 1
+		o.Log = func(format string, _ ...any) {
+			if strings.HasPrefix(format, "pre-training") {
+				t.Error("a model was trained again")
+			}
+		}
+		if _, err := Run(context.Background(), small(), o); err != nil {
+			t.Error(err)
+		}
+		o.Dir, o.PretrainSteps = t.TempDir(), 3
+		if _, err := Run(context.Background(), small(), o); err == nil || !testkit.Mentions(err.Error(), "rgb-d-seed0…train.steps 2 and not 3") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("no truth", func(t *testing.T) {
+		o := smallOptions(t.TempDir(), photos)
+		o.Classes, o.DepthUnit = 0, 0
+		if _, err := Run(context.Background(), small(), o); err == nil || !testkit.Mentions(err.Error(), photos) {
+			t.Errorf("got %v", err)
+		}
+		o.DepthUnit, o.Seeds = scenes.DepthUnit, 1
+		r, err := Run(context.Background(), small(), o)
+		if err != nil || len(r.Rows) != 2 || r.Rows[0].Task != heads.TaskDepth {
+			t.Errorf("with depth alone: %+v, %v", r, err)
 		}
 	})
 	t.Run("damaged result", func(t *testing.T) {

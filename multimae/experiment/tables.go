@@ -22,26 +22,31 @@ func New(name string) (*Experiment, error) {
 	case "transfer":
 		return &Experiment{
 			Name: name, About: "What does pre-training on several modalities transfer to a task with few labels?",
-			Pretrainings: []Pretraining{{"scratch", nil}, {"MAE", mae}, {"MultiMAE", same}},
+			Pretrainings: []Pretraining{{"scratch", "", nil}, {"MAE", "mae", mae}, {"MultiMAE", "multimae", same}},
 			Columns:      append(slices.Clone(segmentation), Column{[]string{"rgb"}, heads.TaskDepth}),
 		}, nil
 	case "tasks":
 		return &Experiment{
 			Name: name, About: "Which modalities should pre-training reconstruct?",
 			Pretrainings: []Pretraining{
-				{"RGB", mae}, {"RGB-D", modalities("rgb", "depth")}, {"RGB-S", modalities("rgb", "semseg")}, {"RGB-D-S", same},
+				{"RGB", "mae", mae}, {"RGB-D", "rgb-d", modalities("rgb", "depth")},
+				{"RGB-S", "rgb-s", modalities("rgb", "semseg")}, {"RGB-D-S", "multimae", same},
 			},
 			Columns: segmentation,
 		}, nil
 	case "alpha":
 		e := &Experiment{Name: name, About: "How should the visible tokens be shared among the modalities?", Columns: segmentation}
 		for _, a := range []float64{0.2, 0.5, 1, 2} {
-			e.Pretrainings = append(e.Pretrainings, Pretraining{fmt.Sprintf("α = %g", a), func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{a} }})
+			p := Pretraining{fmt.Sprintf("α = %g", a), fmt.Sprintf("alpha-%g", a), func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{a} }}
+			if a == 1 {
+				p.Model = "multimae"
+			}
+			e.Pretrainings = append(e.Pretrainings, p)
 		}
 		// The spread of shares falls with the root of α: at 10⁴ it is less than a token.
 		e.Pretrainings = append(e.Pretrainings,
-			Pretraining{"equal shares", func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{1e4} }},
-			Pretraining{"uniform tasks", func(c *multimae.Config) { c.Train.UniformTasks = true }})
+			Pretraining{"equal shares", "equal-shares", func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{1e4} }},
+			Pretraining{"uniform tasks", "uniform-tasks", func(c *multimae.Config) { c.Train.UniformTasks = true }})
 		return e, nil
 	}
 	return nil, fmt.Errorf("there is no experiment %q; there are %v", name, Names)

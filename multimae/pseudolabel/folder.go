@@ -22,11 +22,8 @@ import (
 	"github.com/gomae/gomae/multimae/teacher"
 )
 
-// The files that describe a folder of pseudo-labels.
-const (
-	RecordFile  = "pseudolabel.json" // the networks of each modality
-	ClassesFile = "classes.json"     // the names of the classes of each modality, by id
-)
+// RecordFile names the networks of each modality. Beside it is data.ClassesFile.
+const RecordFile = "pseudolabel.json"
 
 // prepare looks at the folders, and lists what is to be done.
 func (r *run) prepare() error {
@@ -235,7 +232,7 @@ func readObject(file string) (map[string]json.RawMessage, error) {
 	return object, nil
 }
 
-// describe writes RecordFile and ClassesFile.
+// describe writes RecordFile and data.ClassesFile.
 func (r *run) describe(known map[string]json.RawMessage) error {
 	if err := atomicfile.MkdirAll(r.o.Out); err != nil {
 		return err
@@ -243,7 +240,7 @@ func (r *run) describe(known map[string]json.RawMessage) error {
 	if err := writeObject(filepath.Join(r.o.Out, RecordFile), known); err != nil {
 		return err
 	}
-	file := filepath.Join(r.o.Out, ClassesFile)
+	file := filepath.Join(r.o.Out, data.ClassesFile)
 	classes, err := readObject(file)
 	if err != nil {
 		return err

@@ -191,9 +191,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: values from %v to %v", s.Name, lo*65536, hi*65536)
 		}
 	}
-	classes, err := os.ReadFile(filepath.Join(out, ClassesFile))
+	classes, err := os.ReadFile(filepath.Join(out, data.ClassesFile))
 	if err != nil || !strings.Contains(strings.Join(strings.Fields(string(classes)), ""), `{"semseg":["0","1","2","3","4","5","6"]}`) {
-		t.Errorf("%s: %s, %v", ClassesFile, classes, err)
+		t.Errorf("%s: %s, %v", data.ClassesFile, classes, err)
 	}
 
 	// Again: nothing changes. Where something is missing or empty, only that is made.
@@ -240,7 +240,7 @@ func TestInPlace(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	after := files(t, dir)
-	for _, name := range []string{"train/depth/x/1.png", "val/pseudo/x/1.png", "train/depth.jsonl", ClassesFile, RecordFile} {
+	for _, name := range []string{"train/depth/x/1.png", "val/pseudo/x/1.png", "train/depth.jsonl", data.ClassesFile, RecordFile} {
 		if after[name] == "" {
 			t.Errorf("no %s", name)
 		}

@@ -51,6 +51,22 @@ func sceneSize(size int, r *multimae.Recipe) int {
 	return size
 }
 
+// SemanticClasses returns the number of classes of the semantic maps of a dataset folder, or of
+// ScenesData: those that its data.ClassesFile names, otherwise the 133 of COCO, as in the paper.
+func SemanticClasses(source string) (int, error) {
+	if source == "" || source == ScenesData {
+		return len(scenes.Classes), nil
+	}
+	names, err := data.ClassNames(source)
+	if err != nil {
+		return 0, err
+	}
+	if n := len(names["semseg"]); n > 0 {
+		return n, nil
+	}
+	return 133, nil
+}
+
 // PretrainData opens what a configuration trains on and validates with. skip is as in
 // data.OpenFolder.
 func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Dataset, err error) {

@@ -1,0 +1,39 @@
+package data
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/multimae"
+)
+
+// ClassesFile is the name of a file in a dataset folder that names the classes of its maps: a JSON
+// object with a list for each modality that has classes, in the order of the ids.
+const ClassesFile = "classes.json"
+
+// ClassNames returns what the ClassesFile of a dataset folder says, by modality; nothing if there is
+// no such file.
+func ClassNames(dir string) (map[string][]string, error) {
+	file := filepath.Join(dir, ClassesFile)
+	b, err := regular.ReadFile(file, regular.ConfigLimit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names map[string][]string
+	if err := json.Unmarshal(b, &names); err != nil {
+		return nil, problem(file, "write an object such as {\"semseg\": [\"sky\", \"tree\"]}, or remove the file", "does not list names of classes: %v", err)
+	}
+	for modality, list := range names {
+		if n := len(list); n < 1 || n > multimae.IDPadding {
+			return nil, fmt.Errorf("%s: %s has %d classes, want 1 to %d", file, modality, n, multimae.IDPadding)
+		}
+	}
+	return names, nil
+}
