@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ func pseudolabelCommand(e *env) *command {
 		teachers teacherFlags
 		out      = fs.String("out", "", "write the dataset to the folder `DIR`; none means beside the rgb of -data")
 		copies   = fs.Bool("copy", false, "copy the photographs to -out; otherwise they are linked")
+		size     = fs.Int("size", 0, "copy photographs to -out shrunk, so that their shorter side has at most `N` pixels, with maps of that size; training reads them faster. 0 keeps sizes")
 		shard    shardFlag
 		workers  = fs.Int("workers", 0, "run networks on `N` photographs at a time, each with one thread; 0 means one for each processor")
 		library  = fs.String("ort", "", "load ONNX Runtime from the shared library or folder `PATH`; none looks where "+teacher.LibraryVariable+" says, then in Python's packages and the system's")
@@ -87,7 +89,7 @@ Depth becomes a 16-bit PNG, larger = farther, stretched for each photograph; its
 scale is a line of OUT/MODALITY.jsonl. Class maps are 8-bit PNG of ids, 255 = not
 sure; OUT/classes.json names the classes.`,
 		examples: []string{
-			"gomae pseudolabel -data photos -out set -teacher depth=tcmonodepth.onnx",
+			"gomae pseudolabel -data photos -out set -size 160 -teacher depth=tcmonodepth.onnx",
 			"gomae pseudolabel -data set -teacher depth=m.onnx@depth-anything-v2 -teacher semseg=a.json,b.json",
 			"gomae pseudolabel -data photos -out set -teacher semseg=finetuned -shard $SLURM_ARRAY_TASK_ID/64",
 		},
@@ -110,10 +112,10 @@ sure; OUT/classes.json names the classes.`,
 			if len(teachers) == 0 {
 				return usagef("flag missing: %s", describe(fs.Lookup("teacher")))
 			}
-			if err := within("workers", *workers, 0, 1024); err != nil {
+			if err := cmp.Or(within("workers", *workers, 0, 1024), within("size", *size, 0, 1<<14)); err != nil {
 				return err
 			}
-			o := pseudolabel.Options{Data: *dir, Out: *out, Copy: *copies, Shard: shard.i, Shards: shard.n, Workers: *workers}
+			o := pseudolabel.Options{Data: *dir, Out: *out, Copy: *copies, Size: *size, Shard: shard.i, Shards: shard.n, Workers: *workers}
 			for _, t := range teachers {
 				opened, err := teacher.Open(t.specs, teacher.Options{Library: *library})
 				if err != nil {

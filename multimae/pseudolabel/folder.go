@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image/png"
 	"io"
 	"io/fs"
 	"maps"
@@ -56,6 +57,8 @@ func (r *run) prepare() error {
 		if err := apart(from, r.root, parts, dataset); err != nil {
 			return err
 		}
+	} else if o.Size > 0 {
+		return &data.Problem{File: o.Data, Message: "the photographs stay where they are, and so keep their size", Remedy: "give another folder for the dataset"}
 	}
 	known, err := r.record(parts)
 	if err != nil {
@@ -153,6 +156,9 @@ func (r *run) mapFile(p *photo, modality string) string {
 }
 
 func (r *run) photoFile(p *photo) string {
+	if r.o.Size > 0 {
+		return filepath.Join(r.o.Out, p.part, "rgb", filepath.FromSlash(p.name)+".png")
+	}
 	return filepath.Join(r.o.Out, p.part, "rgb", p.rel)
 }
 
@@ -165,9 +171,7 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 		return nil, err
 	}
 	for _, m := range r.o.Modalities {
-		now, err := json.Marshal(struct {
-			Networks []teacher.Origin `json:"networks"`
-		}{m.Teacher.Origins()})
+		now, err := json.Marshal(record{m.Teacher.Origins(), r.o.Size})
 		if err != nil {
 			return nil, err
 		}
@@ -176,7 +180,7 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 			if key, was, is := strictjson.Difference(flat(before), flat(now)); key != "" {
 				return nil, &data.Problem{
 					File:    filepath.Join(r.o.Out, m.Name),
-					Message: fmt.Sprintf("made by other networks: %s says %s %s, now it is %s", RecordFile, key, was, is),
+					Message: fmt.Sprintf("made in another way: %s says %s %s, now it is %s", RecordFile, key, was, is),
 					Remedy:  "give the same, another name for the modality, or another folder",
 				}
 			}
@@ -193,14 +197,18 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 	return known, nil
 }
 
-// flat turns the list of networks into an object, in which a difference has a name. What no result
-// depends on is left out.
-func flat(record json.RawMessage) []byte {
-	var r struct {
-		Networks []teacher.Origin `json:"networks"`
-	}
-	json.Unmarshal(record, &r) // what cannot be read differs
-	object := map[string]teacher.Origin{}
+// record is what RecordFile says of a modality.
+type record struct {
+	Networks []teacher.Origin `json:"networks"`
+	Size     int              `json:"size,omitempty"` // Options.Size
+}
+
+// flat turns a record into an object in which a difference has a name. What no result depends on is
+// left out.
+func flat(b json.RawMessage) []byte {
+	var r record
+	json.Unmarshal(b, &r) // what cannot be read differs
+	object := map[string]any{"size": r.Size}
 	for i, n := range r.Networks {
 		if n.Description != nil {
 			d := *n.Description
@@ -306,6 +314,10 @@ func (r *run) place(p *photo) error {
 	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
 		return err
+	}
+	if p.shrunk != nil {
+		encoder := png.Encoder{CompressionLevel: png.BestSpeed}
+		return atomicfile.WriteNoSync(to, func(w io.Writer) error { return encoder.Encode(w, p.shrunk) })
 	}
 	if r.o.Copy {
 		f, err := regular.Open(p.file)

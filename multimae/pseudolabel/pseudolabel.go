@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"math"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/image/draw"
 
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
@@ -32,6 +36,10 @@ type Options struct {
 	Modalities []Modality
 	// Copy copies photographs to Out; otherwise they are linked by symbolic links.
 	Copy bool
+	// Size, if not 0, copies photographs shrunk, as PNG, so that the shorter side of none has more
+	// pixels than that; their maps are as large. Networks see them as they are. Training then need not
+	// decode twelve megapixels for a crop of a hundred pixels.
+	Size int
 	// Shard of Shards, counted from 0, is the part of the photographs that this run labels: those
 	// with a hash of their names that leaves the remainder Shard. The other parts may run at the same
 	// time, on any machine. 0 Shards is one.
@@ -114,8 +122,9 @@ type photo struct {
 	file  string
 	lacks []int // indices of modalities
 
-	jobs []*teacher.Job // for lacks
-	w, h int
+	jobs   []*teacher.Job // for lacks
+	w, h   int            // of the results
+	shrunk image.Image    // to be written, with Options.Size
 }
 
 // label runs the pipeline: read and resize, networks, resize and write. Each stage has its own
@@ -197,7 +206,28 @@ func (r *run) read(p *photo) bool {
 		}
 		p.jobs = append(p.jobs, j)
 	}
+	if r.o.Size > 0 {
+		if p.shrunk, err = shrink(m, r.o.Size); err != nil {
+			r.skip(fmt.Errorf("%s: %w", p.file, err))
+			p.close()
+			return false
+		}
+		p.w, p.h = p.shrunk.Bounds().Dx(), p.shrunk.Bounds().Dy()
+	}
 	return true
+}
+
+// shrink returns a photograph whose shorter side has at most size pixels.
+func shrink(m *images.Map, size int) (image.Image, error) {
+	photo, err := m.Image()
+	if err != nil || min(m.W, m.H) <= size {
+		return photo, err
+	}
+	scale := float64(size) / float64(min(m.W, m.H))
+	side := func(n int) int { return max(1, int(math.Round(scale*float64(n)))) }
+	small := image.NewRGBA(image.Rect(0, 0, side(m.W), side(m.H)))
+	draw.CatmullRom.Scale(small, small.Bounds(), photo, photo.Bounds(), draw.Src, nil)
+	return small, nil
 }
 
 // teach runs the networks.
@@ -332,6 +362,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("the modality %s is given twice", m.Name)
 		}
 		names = append(names, m.Name)
+	}
+	if o.Size < 0 {
+		return fmt.Errorf("a shorter side of %d pixels: want 1 or more, or 0 to keep sizes", o.Size)
 	}
 	if o.Shards < 0 || o.Shard < 0 || o.Shard >= max(o.Shards, 1) {
 		return fmt.Errorf("shard %d of %d: want 0 to %d", o.Shard, o.Shards, max(o.Shards, 1)-1)

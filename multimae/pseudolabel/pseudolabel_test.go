@@ -315,6 +315,31 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestSize wants shrunk photographs with maps of their size, and nothing to do in a second run.
+func TestSize(t *testing.T) {
+	in, out := holiday(t, 1), t.TempDir()
+	o := Options{Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}, Size: 20}
+	mustRun(t, o)
+	full, w, h, err := data.ReadPhoto(filepath.Join(in, "day 1", "turned.jpg"))
+	if err != nil || min(w, h) <= 20 {
+		t.Fatalf("a photograph of %d×%d, %v", w, h, err)
+	}
+	want := fmt.Sprintf("%.0f×%.0f", math.Round(20*float64(full.W)/float64(min(w, h))), math.Round(20*float64(full.H)/float64(min(w, h))))
+	for _, modality := range []string{"rgb", "semseg"} {
+		_, w, h, err := data.ReadPhoto(filepath.Join(out, modality, "day 1", "turned.png"))
+		if got := fmt.Sprintf("%d×%d", w, h); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", modality, got, err, want)
+		}
+	}
+	if r := mustRun(t, o); r.Made != 0 {
+		t.Errorf("the second run made %d", r.Made)
+	}
+	o.Size = 0
+	if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), "semseg…size 20, now it is 0") {
+		t.Errorf("another size: %v", err)
+	}
+}
+
 // TestErrors judges what is refused before anything is written.
 func TestErrors(t *testing.T) {
 	in := holiday(t, 1)
@@ -332,6 +357,7 @@ func TestErrors(t *testing.T) {
 		"no out":          {Options{Data: in}, []string{in}},
 		"out inside":      {Options{Data: in, Out: filepath.Join(in, "set")}, []string{"set"}},
 		"out is in":       {Options{Data: in, Out: in}, []string{in}},
+		"size in place":   {Options{Data: made, Size: 9}, []string{made, "another folder"}},
 		"no modality":     {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
 		"rgb":             {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
 		"path":            {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
