@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"gonum.org/v1/gonum/stat"
 
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/multimae/train"
 )
 
 // outcome is the file of one fine-tuning.
@@ -68,6 +70,8 @@ func (r *run) collect() (*Results, error) {
 		Experiment: r.experiment.Name, About: r.experiment.About, Machine: r.Machine, Commit: r.Commit,
 		Date: time.Now().UTC().Format("2006-01-02"), Settings: r.Settings,
 	}
+	// Where the data lie is nobody else's business.
+	res.Settings.Data, res.Settings.Labelled = filepath.Base(r.Data), filepath.Base(r.Labelled)
 	for i := range r.experiment.Pretrainings {
 		p := &r.experiment.Pretrainings[i]
 		for k := range r.experiment.Columns {
@@ -183,6 +187,9 @@ func (e *Experiment) Table(r *Results) string {
 	if s.Samples > 0 {
 		labels = fmt.Sprintf("%d labelled samples", s.Samples)
 	}
+	if s.Labelled != s.Data {
+		labels += " of " + dataName(s.Labelled)
+	}
 	fmt.Fprintf(&b, "\n%s Mean ± standard deviation of %s seeds, a miniature of the paper's table: preset %s, pre-trained on %s for %d steps of %d, "+
 		"then fine-tuned on %s for %d steps of %d and tested on %d others; %.2f to %.2f million parameters. The same head, recipe and number of steps for every row.\n",
 		e.About, strings.Trim(fmt.Sprint(counts), "[]"), s.Preset, dataName(s.Data), s.PretrainSteps, s.PretrainBatch,
@@ -191,10 +198,10 @@ func (e *Experiment) Table(r *Results) string {
 }
 
 func dataName(data string) string {
-	if data == "scenes" {
+	if data == train.ScenesData {
 		return "rendered scenes"
 	}
-	return data
+	return "the folder " + filepath.Base(data)
 }
 
 // Difference compares two rows: the difference of the means, and its standard error.
