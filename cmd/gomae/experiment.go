@@ -33,6 +33,7 @@ func experimentTable(e *env, name string) *command {
 		"transfer": "compare no pre-training, MAE and MultiMAE",
 		"tasks":    "compare the modalities to pre-train with",
 		"alpha":    "compare how visible tokens are shared among modalities",
+		"labels":   "compare true maps, those of a teacher and spoilt ones",
 	}
 	o := experiment.Options{Settings: experiment.DefaultSettings(name)}
 	fs := newFlags()

@@ -16,6 +16,7 @@ import (
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -39,7 +40,20 @@ type Pretraining struct {
 	// Change turns the configuration of a MultiMAE on RGB, depth and semantic maps into this one;
 	// nil stands for no pre-training.
 	Change func(c *multimae.Config)
+	Maps   Maps
 }
+
+// Maps says which depth and class maps a model is pre-trained with.
+type Maps int
+
+const (
+	AsTheyAre Maps = iota
+	// Labelled are those that two models predict from colour: pre-trained as plain MAE, and fine-tuned
+	// on the labelled samples of the experiment.
+	Labelled
+	// Spoilt are coarse, and wrong in many places.
+	Spoilt
+)
 
 // Column is a task with the inputs that the fine-tuned model is shown.
 type Column struct {
@@ -260,8 +274,39 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 	if err != nil {
 		return err
 	}
+	make, err := r.maps(ctx, p, c, seed)
+	if err != nil {
+		return err
+	}
+	if make != nil {
+		trainSet, val = &withMaps{trainSet, make}, &withMaps{val, make}
+	}
 	r.Log("pre-training %s, seed %d", p.Name, seed)
 	return r.train(ctx, train.Options{Objective: train.NewPretraining(m), Train: trainSet, Val: val, Dir: dir})
+}
+
+// maps returns what makes the maps of a pre-training, nil if nothing does.
+func (r *run) maps(ctx context.Context, p *Pretraining, c *multimae.Config, seed int) (func(s *data.Sample) (map[string]*data.Map, error), error) {
+	switch p.Maps {
+	case Spoilt:
+		return spoil(c.Input("semseg").NumClasses), nil
+	case Labelled:
+		plain := &Pretraining{Name: "MAE", Model: "mae", Change: mae}
+		if err := r.pretrain(ctx, plain, seed); err != nil {
+			return nil, err
+		}
+		var teachers []*heads.Model
+		for _, task := range []string{heads.TaskSemseg, heads.TaskDepth} {
+			r.Log("training the teacher of %s, seed %d", task, seed)
+			m, err := r.fit(ctx, plain, &Column{[]string{"rgb"}, task}, seed, filepath.Join(r.Models, fmt.Sprintf("teacher-%s-seed%d", task, seed)))
+			if err != nil {
+				return nil, err
+			}
+			teachers = append(teachers, m)
+		}
+		return relabel(teachers[0], teachers[1]), nil
+	}
+	return nil, nil
 }
 
 // pretrained returns the folder of a pre-training.
@@ -339,22 +384,21 @@ func (r *run) finetuneConfig(p *Pretraining, c *Column, seed int) (*heads.Config
 	return f, f.Check()
 }
 
-// finetune trains and tests a cell of the table with one seed.
-func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int) error {
+// fit fine-tunes a model in the folder of a run.
+func (r *run) fit(ctx context.Context, p *Pretraining, c *Column, seed int, dir string) (*heads.Model, error) {
 	f, err := r.finetuneConfig(p, c, seed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m, err := heads.NewModel(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	trainSet, val, err := train.FinetuneData(f)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	dir := r.path("finetune", fmt.Sprintf("%s-seed%d", key(p, c), seed))
-	if err := r.train(ctx, train.Options{
+	return m, r.train(ctx, train.Options{
 		Objective: train.NewFinetuning(m), Train: trainSet, Val: val, Dir: dir,
 		Init: func() error {
 			m.Init(f.Train.Seed)
@@ -369,9 +413,17 @@ func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int)
 			_, err = m.Transfer(w)
 			return err
 		},
-	}); err != nil {
+	})
+}
+
+// finetune trains and tests a cell of the table with one seed.
+func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int) error {
+	dir := r.path("finetune", fmt.Sprintf("%s-seed%d", key(p, c), seed))
+	m, err := r.fit(ctx, p, c, seed, dir)
+	if err != nil {
 		return err
 	}
+	f := m.Config
 	split := "test"
 	if r.Labelled == train.ScenesData {
 		split = ""

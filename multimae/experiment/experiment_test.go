@@ -35,7 +35,7 @@ func folder(t *testing.T) string {
 // small is an experiment of two rows and two columns.
 func small() *Experiment {
 	return &Experiment{
-		Name: "small", About: "What is small?", Pretrainings: []Pretraining{{"scratch", "", nil}, {"RGB-D", "rgb-d", modalities("rgb", "depth")}},
+		Name: "small", About: "What is small?", Pretrainings: []Pretraining{{Name: "scratch"}, {Name: "RGB-D", Model: "rgb-d", Change: modalities("rgb", "depth")}},
 		Columns: []Column{{[]string{"depth"}, heads.TaskSemseg}, {[]string{"rgb"}, heads.TaskDepth}},
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // Names are the experiments that New knows.
-var Names = []string{"transfer", "tasks", "alpha"}
+var Names = []string{"transfer", "tasks", "alpha", "labels"}
 
 // segmentation are the columns of the paper's table on NYUv2.
 var segmentation = []Column{
@@ -22,22 +22,25 @@ func New(name string) (*Experiment, error) {
 	case "transfer":
 		return &Experiment{
 			Name: name, About: "What does pre-training on several modalities transfer to a task with few labels?",
-			Pretrainings: []Pretraining{{"scratch", "", nil}, {"MAE", "mae", mae}, {"MultiMAE", "multimae", same}},
+			Pretrainings: []Pretraining{{Name: "scratch"}, {Name: "MAE", Model: "mae", Change: mae}, {Name: "MultiMAE", Model: "multimae", Change: same}},
 			Columns:      append(slices.Clone(segmentation), Column{[]string{"rgb"}, heads.TaskDepth}),
 		}, nil
 	case "tasks":
 		return &Experiment{
 			Name: name, About: "Which modalities should pre-training reconstruct?",
 			Pretrainings: []Pretraining{
-				{"RGB", "mae", mae}, {"RGB-D", "rgb-d", modalities("rgb", "depth")},
-				{"RGB-S", "rgb-s", modalities("rgb", "semseg")}, {"RGB-D-S", "multimae", same},
+				{Name: "RGB", Model: "mae", Change: mae}, {Name: "RGB-D", Model: "rgb-d", Change: modalities("rgb", "depth")},
+				{Name: "RGB-S", Model: "rgb-s", Change: modalities("rgb", "semseg")}, {Name: "RGB-D-S", Model: "multimae", Change: same},
 			},
 			Columns: segmentation,
 		}, nil
 	case "alpha":
 		e := &Experiment{Name: name, About: "How should the visible tokens be shared among the modalities?", Columns: segmentation}
 		for _, a := range []float64{0.2, 0.5, 1, 2} {
-			p := Pretraining{fmt.Sprintf("α = %g", a), fmt.Sprintf("alpha-%g", a), func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{a} }}
+			p := Pretraining{
+				Name: fmt.Sprintf("α = %g", a), Model: fmt.Sprintf("alpha-%g", a),
+				Change: func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{a} },
+			}
 			if a == 1 {
 				p.Model = "multimae"
 			}
@@ -45,9 +48,18 @@ func New(name string) (*Experiment, error) {
 		}
 		// The spread of shares falls with the root of α: at 10⁴ it is less than a token.
 		e.Pretrainings = append(e.Pretrainings,
-			Pretraining{"equal shares", "equal-shares", func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{1e4} }},
-			Pretraining{"uniform tasks", "uniform-tasks", func(c *multimae.Config) { c.Train.UniformTasks = true }})
+			Pretraining{Name: "equal shares", Model: "equal-shares", Change: func(c *multimae.Config) { c.Train.Alphas = multimae.Alphas{1e4} }},
+			Pretraining{Name: "uniform tasks", Model: "uniform-tasks", Change: func(c *multimae.Config) { c.Train.UniformTasks = true }})
 		return e, nil
+	case "labels":
+		return &Experiment{
+			Name: name, About: "How good must the depth and class maps be that a MultiMAE is pre-trained with, and can a model make its own?",
+			Pretrainings: []Pretraining{
+				{Name: "MAE, no maps", Model: "mae", Change: mae}, {Name: "spoilt maps", Model: "spoilt", Change: same, Maps: Spoilt},
+				{Name: "maps of a fine-tuned MAE", Model: "labelled", Change: same, Maps: Labelled}, {Name: "true maps", Model: "multimae", Change: same},
+			},
+			Columns: segmentation,
+		}, nil
 	}
 	return nil, fmt.Errorf("there is no experiment %q; there are %v", name, Names)
 }
