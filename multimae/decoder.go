@@ -49,15 +49,17 @@ func newDecoder(m *Model, o *Output) *decoder {
 	return a
 }
 
-// forward returns patches [B, nh·nw, C·p·p] for the encoder's tokens [B, T+G, D].
-func (a *decoder) forward(t *tensor.Tape, tokens *tensor.Tensor, l *layout) *tensor.Tensor {
+// forward returns patches [B, nh·nw, C·p·p] for the encoder's tokens [B, T+G, D]. Where rows is not
+// nil it returns those rows of them alone, [R, C·p·p], and computes the others no further than the
+// attention of the last block needs them.
+func (a *decoder) forward(t *tensor.Tape, tokens *tensor.Tensor, l *layout, rows []int32) *tensor.Tensor {
 	s := t.Scope()
 	c := a.projContext.Forward(t, tokens)                                // [B, T+G, d]
 	q := a.q.Forward(t, a.queryNorm.Forward(t, a.queries(t, c, l)))      // [B, nh·nw, d]
 	kv := a.kv.Forward(t, a.contextNorm.Forward(t, a.context(t, c, l)))  // [B, T+G, 2d]
 	x := a.proj.Forward(t, tensor.CrossAttention(t, q, kv, a.out.Heads)) // no residual around it
 	x = s.Keep(a.mlp.ForwardAdd(t, a.outNorm.Forward(t, x), x))
-	return s.Keep(a.outProj.Forward(t, a.blocks.Forward(t, x, nil)))
+	return s.Keep(a.outProj.Forward(t, a.blocks.ForwardRows(t, x, rows)))
 }
 
 // context returns what the queries attend to: the projected tokens c, each with the position of its

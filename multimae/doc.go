@@ -10,5 +10,5 @@
 //	err = png.Encode(w, images.Picture(pred.Output("depth"), 0))
 //
 // Package heads has models that were fine-tuned from it, and package train trains. The parts that
-// training is made of are [DrawMasks], [Model.Forward], [Model.Losses] and [Total].
+// training is made of are [DrawMasks], [Model.ForwardLosses] and [Total].
 package multimae

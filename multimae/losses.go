@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/tensor"
 	"github.com/gomae/gomae/vit"
 )
@@ -18,12 +19,6 @@ import (
 // ids IDPadding and IDIgnored, and those that are not Batch.Valid, never count: then the mean is
 // over the pixels that do.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks) ([]*tensor.Tensor, error) {
-	return m.PartLosses(t, preds, b, masks, nil)
-}
-
-// PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses
-// of the whole. samples is LossSamples of the whole; nil means that the part is the whole.
-func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks, samples []int) ([]*tensor.Tensor, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
 	}
@@ -33,6 +28,7 @@ func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, mas
 	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
 		return nil, err
 	}
+	s := t.Scope()
 	losses := make([]*tensor.Tensor, len(preds))
 	for i := range losses {
 		o := &m.Config.Outputs[i]
@@ -43,15 +39,36 @@ func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, mas
 		if want := []int{b.Size, masks.Patches, o.Channels * side * side}; !slices.Equal(want, preds[i].Shape) {
 			return nil, fmt.Errorf("losses: the prediction of %s has shape %v, want %v", o.Name, preds[i].Shape, want)
 		}
+		rows := lossRows(t, o, masks)
+		losses[i] = m.loss(t, o, tensor.PickRows(t, preds[i], rows), rows, b, 0)
+	}
+	s.Keep(nil, losses...)
+	return losses, nil
+}
+
+// ForwardLosses goes forward as Forward does, for masks that are not nil, and returns what Losses
+// does, but for rounding. It costs less: the last layers of a decoder compute those patches alone
+// that the loss is taken of.
+//
+// For a part of a batch, samples is LossSamples of the whole: what it returns for all parts adds up
+// to the losses of the whole. nil means that the part is the whole.
+func (m *Model) ForwardLosses(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG, samples []int) ([]*tensor.Tensor, error) {
+	l, err := m.layout(t, b, masks)
+	if err != nil {
+		return nil, err
+	}
+	tokens := m.encode(t, b, l, rng)
+	losses := make([]*tensor.Tensor, len(m.decoders))
+	for i, d := range m.decoders {
+		if !b.has(d.out.Task) {
+			continue
+		}
 		of := 0
 		if samples != nil {
 			of = samples[i]
 		}
-		if o.Loss == LossCrossEntropy {
-			losses[i] = classLoss(t, preds[i], o, b, side, patchesThatCount(o, masks), of)
-		} else {
-			losses[i] = pixelLoss(t, preds[i], o, b, side, patchesThatCount(o, masks), of)
-		}
+		rows := lossRows(t, d.out, masks)
+		losses[i] = m.loss(t, d.out, d.forward(t, tokens, l, rows), rows, b, of)
 	}
 	return losses, nil
 }
@@ -104,44 +121,73 @@ func patchesThatCount(o *Output, masks *Masks) func(s, patch int) bool {
 	return func(s, patch int) bool { return masks.Masked[(s*len(masks.Inputs)+k)*masks.Patches+patch] }
 }
 
-// pixelLoss returns the loss of an image kind for pred [B, n, C·side·side], by the patches that
-// count; of is how many samples the mean is of, or 0 for those of b.
-func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
-	n, patch := pred.Shape[1], pred.Cols()
-	weights := t.Values(b.Size * n)
-	valid := func(r int) validPatch { return b.validPatch(o.Task, o.Stride, side, r/n, r%n) }
+// lossRows lists the patches that count, in ascending order, by their rows in a prediction [B, n,
+// C·side·side]: s·n + p for patch p of sample s.
+func lossRows(t *tensor.Tape, o *Output, masks *Masks) []int32 {
+	counts, n := patchesThatCount(o, masks), masks.Patches
+	rows := t.Ints(masks.Size * n)[:0]
+	for r := range masks.Size * n {
+		if counts(r/n, r%n) {
+			rows = append(rows, int32(r))
+		}
+	}
+	return rows
+}
+
+// loss returns the loss of an output for pred [R, C·side·side], those rows of its prediction that
+// lossRows lists. of is how many samples the mean is of, or 0 for those of b.
+func (m *Model) loss(t *tensor.Tape, o *Output, pred *tensor.Tensor, rows []int32, b *Batch, of int) *tensor.Tensor {
+	nh, nw := m.Config.Grid(b.H, b.W)
+	p := &patches{o, b, rows, nh * nw, m.Config.PatchSize / o.Stride}
+	if o.Loss == LossCrossEntropy {
+		return p.classLoss(t, pred, of)
+	}
+	return p.pixelLoss(t, pred, of)
+}
+
+// patches are those of a batch that the loss of an output is taken of.
+type patches struct {
+	o    *Output
+	b    *Batch
+	rows []int32 // of lossRows
+	n    int     // patches of a sample
+	side int     // of a patch, in pixels of the output
+}
+
+// pixelLoss returns the loss of an image kind for pred [R, C·side·side].
+func (p *patches) pixelLoss(t *tensor.Tape, pred *tensor.Tensor, of int) *tensor.Tensor {
+	o, b, side := p.o, p.b, p.side
+	weights := t.Values(len(p.rows))
+	valid := func(r int) validPatch { return b.validPatch(o.Task, o.Stride, side, r/p.n, r%p.n) }
 	all := 1 // what weights has for a patch of which every pixel counts
 	if b.Valid[o.Task] != nil {
 		all = side * side
 	}
-	for r := range weights {
-		switch {
-		case !counts(r/n, r%n):
-			weights[r] = 0
-		case all == 1:
-			weights[r] = 1
-		default:
-			weights[r] = float32(valid(r).count())
+	for i, r := range p.rows {
+		weights[i] = 1
+		if all > 1 {
+			weights[i] = float32(valid(int(r)).count())
 		}
 	}
-	meanBySample(weights, all, b.Size, of)
+	p.meanBySample(weights, all, of)
 
-	h, w := b.H/o.Stride, b.W/o.Stride
+	h, w, patch := b.H/o.Stride, b.W/o.Stride, pred.Cols()
 	images, image := b.Images[o.Task], o.Channels*h*w
 	target := t.Values(len(pred.Data))
-	t.Parallel(b.Size*n, func(_, r int) {
-		if weights[r] == 0 {
+	t.Parallel(len(p.rows), func(_, i int) {
+		if weights[i] == 0 {
 			return
 		}
-		x := target[r*patch:][:patch]
-		vit.Patch(x, images[r/n*image:][:image], o.Channels, h, w, side, r%n)
+		r := int(p.rows[i])
+		x, predicted := target[i*patch:][:patch], pred.Data[i*patch:][:patch]
+		vit.Patch(x, images[r/p.n*image:][:image], o.Channels, h, w, side, r%p.n)
 		v := valid(r)
 		if o.Loss == LossNormMSE {
 			standardizePatch(x, v)
 		}
-		for i := range x {
-			if v.pixels != nil && !v.at(i) { // without a distance there is neither loss nor gradient
-				x[i] = pred.Data[r*patch+i]
+		for j := range x {
+			if v.pixels != nil && !v.at(j) { // without a distance there is neither loss nor gradient
+				x[j] = predicted[j]
 			}
 		}
 	})
@@ -152,52 +198,57 @@ func pixelLoss(t *tensor.Tape, pred *tensor.Tensor, o *Output, b *Batch, side in
 	return tensor.RegressionLoss(t, pred, target, weights, distance)
 }
 
-// classLoss returns the cross-entropy of a class map for logits [B, n, classes·side·side], by the
-// pixels that have a class in the patches that count.
-func classLoss(t *tensor.Tape, logits *tensor.Tensor, o *Output, b *Batch, side int, counts func(s, patch int) bool, of int) *tensor.Tensor {
-	n, pixels := logits.Shape[1], side*side
+// classLoss returns the cross-entropy of a class map for logits [R, classes·side·side], by the
+// pixels that have a class.
+func (p *patches) classLoss(t *tensor.Tape, logits *tensor.Tensor, of int) *tensor.Tensor {
+	o, b, pixels := p.o, p.b, p.side*p.side
 	h, w := b.H/o.Stride, b.W/o.Stride
 	maps := b.Classes[o.Task]
-	targets := t.Ints(b.Size * n * pixels)
-	weights := t.Values(b.Size * n * pixels)
-	for r := range b.Size * n {
-		vit.Patch(targets[r*pixels:][:pixels], maps[r/n*h*w:][:h*w], 1, h, w, side, r%n)
+	targets := t.Ints(len(p.rows) * pixels)
+	weights := t.Values(len(p.rows) * pixels)
+	for i, r := range p.rows {
+		vit.Patch(targets[i*pixels:][:pixels], maps[int(r)/p.n*h*w:][:h*w], 1, h, w, p.side, int(r)%p.n)
 	}
 	for i, id := range targets {
 		weights[i] = 0
-		if r := i / pixels; counts(r/n, r%n) && int(id) < o.Channels {
+		if int(id) < o.Channels {
 			weights[i] = 1
 		}
 	}
-	meanBySample(weights, 1, b.Size, of)
+	p.meanBySample(weights, 1, of)
 	return tensor.CrossEntropy(t, logits, o.Channels, targets, weights, o.LabelSmoothing)
 }
 
-// meanBySample turns weights [size, n], which say how many of the pixels of a patch count, into
-// those that make a weighted sum over patches the mean over what counts in a sample, and then over
-// the samples that have any: so many of a larger batch, if samples is not 0. all is what a patch
-// has of which every pixel counts. The loss of a patch is the mean over all of its pixels, to which
-// those that do not count add 0.
-func meanBySample(weights []float32, all, size, samples int) {
-	n := len(weights) / size
+// meanBySample turns weights [R] or [R, pixels], which say how many of the pixels of a patch count,
+// into those that make a weighted sum over patches the mean over what counts in a sample, and then
+// over the samples that have any: so many of a larger batch, if samples is not 0. all is what a
+// patch has of which every pixel counts. The loss of a patch is the mean over all of its pixels, to
+// which those that do not count add 0.
+func (p *patches) meanBySample(weights []float32, all, samples int) {
+	per := len(weights) / max(1, len(p.rows))
+	of := func(s int) []float32 { // the weights of a sample
+		from, _ := slices.BinarySearch(p.rows, int32(s*p.n))
+		to, _ := slices.BinarySearch(p.rows, int32((s+1)*p.n))
+		return weights[from*per : to*per]
+	}
 	counted := func(s int) (k float64) {
-		for _, w := range weights[s*n:][:n] {
+		for _, w := range of(s) {
 			k += float64(w)
 		}
 		return k
 	}
 	if samples == 0 {
-		for s := range size {
+		for s := range p.b.Size {
 			if counted(s) > 0 {
 				samples++
 			}
 		}
 	}
-	for s := range size {
-		k := counted(s)
-		for i, w := range weights[s*n:][:n] {
+	for s := range p.b.Size {
+		k, of := counted(s), of(s)
+		for i, w := range of {
 			if w != 0 {
-				weights[s*n+i] = float32(float64(all) / (k * float64(samples)))
+				of[i] = float32(float64(all) / (k * float64(samples)))
 			}
 		}
 	}

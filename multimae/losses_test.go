@@ -106,6 +106,109 @@ func TestLosses(t *testing.T) {
 	}
 }
 
+// TestForwardLosses compares training's way to losses and gradients with that by way of predictions
+// of all patches.
+func TestForwardLosses(t *testing.T) {
+	all := []string{"rgb", "depth", "semseg"}
+	for _, c := range []struct {
+		what    string
+		set     func(c *Config, b *Batch)
+		inputs  []string
+		visible int
+	}{
+		{"every loss", func(*Config, *Batch) {}, all, 9},
+		{"blocks in every decoder", func(c *Config, _ *Batch) {
+			for i := range c.Outputs {
+				c.Outputs[i].Depth, c.Outputs[i].LossOnUnmasked = 2, false
+			}
+		}, all, 13},
+		{"one block in every decoder", func(c *Config, _ *Batch) {
+			for i := range c.Outputs {
+				c.Outputs[i].Depth, c.Outputs[i].LossOnUnmasked = 1, false
+			}
+		}, all, 3},
+		{"losses on all patches", func(c *Config, _ *Batch) {
+			for i := range c.Outputs {
+				c.Outputs[i].LossOnUnmasked = true
+			}
+		}, all, 9},
+		{"holes", func(c *Config, b *Batch) {
+			b.Valid = map[string][]bool{"depth": holes(c, b, 0.4, 1)}
+			clear(b.Valid["depth"][:len(b.Valid["depth"])/b.Size])
+		}, all, 9},
+		{"holes under every loss of pixels", func(c *Config, b *Batch) {
+			b.Valid = map[string][]bool{"depth": holes(c, b, 0.4, 1)}
+			for i, l := range []string{LossMSE, LossNormMSE} {
+				o := c.Outputs[1]
+				o.Name, o.Loss = l, l
+				c.Outputs[3*i] = o
+			}
+		}, all, 9},
+		{"a task that is no input", func(*Config, *Batch) {}, []string{"rgb", "semseg"}, 5},
+		{"a task without targets", func(_ *Config, b *Batch) { delete(b.Images, "depth") }, []string{"rgb", "semseg"}, 5},
+		{"one input", func(*Config, *Batch) {}, []string{"depth"}, 2},
+		{"nothing masked", func(*Config, *Batch) {}, all, 18},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			cfg := smallConfig()
+			b := newBatch(cfg, 4, 16, 24, 1, cfg.Inputs.Names()...)
+			c.set(cfg, b)
+			m := newModel(t, cfg)
+			masks := newMasks(t, cfg, b, c.visible, 2, c.inputs...)
+			testkit.EachLevel(t, func(t *testing.T) {
+				_, losses, _ := stepOnAll(t, m, tensor.NewTape(nil), b, masks)
+				grads, largest := map[string][]float32{}, 0.0
+				for _, p := range m.Params.All() {
+					if p.HasGrad() {
+						grads[p.Name] = slices.Clone(p.Grad)
+						largest = max(largest, math.Sqrt(sumSq(p.Grad, nil)))
+					}
+				}
+				got, _ := step(t, m, tensor.NewTape(nil), b, masks)
+				for i, l := range losses {
+					if (l == nil) != (got[i] == nil) {
+						t.Fatalf("loss %d is %v, want %v", i, got[i], l)
+					}
+					if l != nil && !(math.Abs(float64(got[i].Data[0]-l.Data[0])) <= 4*u*float64(l.Data[0])) {
+						t.Errorf("loss %d is %v, want %v", i, got[i].Data[0], l.Data[0])
+					}
+				}
+				for _, p := range m.Params.All() {
+					want, ok := grads[p.Name]
+					if p.HasGrad() != ok {
+						t.Errorf("%s has a gradient: %v, want %v", p.Name, p.HasGrad(), ok)
+						continue
+					}
+					// Key biases have a gradient that is nothing but rounding.
+					off, limit := math.Sqrt(sumSq(p.Grad, want)), 1e-5*math.Sqrt(sumSq(want, nil))+4*u*largest
+					if !(off <= limit) {
+						t.Errorf("the gradient of %s is off by %.2g, want at most %.2g", p.Name, off, limit)
+					}
+				}
+			})
+		})
+	}
+	t.Run("masks of fewer samples", func(t *testing.T) {
+		cfg := smallConfig()
+		b := newBatch(cfg, 4, 16, 24, 1, all...)
+		masks := newMasks(t, cfg, b.Slice(0, 3), 9, 2, all...)
+		_, err := newModel(t, cfg).ForwardLosses(tensor.NewTape(nil), b, masks, nil, nil)
+		testkit.ErrorNames(t, err, "masks")
+	})
+}
+
+// sumSq is the sum of the squares of x − y; nil y counts as 0.
+func sumSq(x, y []float32) (sum float64) {
+	for i, v := range x {
+		d := float64(v)
+		if y != nil {
+			d -= float64(y[i])
+		}
+		sum += d * d
+	}
+	return sum
+}
+
 // TestNothingMasked checks samples, tasks and whole batches without a masked patch: they have no
 // loss and no gradient, be the prediction what it may.
 func TestNothingMasked(t *testing.T) {

@@ -131,23 +131,36 @@ func masksOf(t testing.TB, inputs []string, patches int, tokens ...[]int32) *Mas
 	return m
 }
 
-// step runs a whole training step but the update, and returns predictions and losses. Gradients are
-// left in the parameters.
-func step(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (preds, losses []*tensor.Tensor, total *tensor.Tensor) {
+// step runs a whole training step but the update. Gradients are left in the parameters.
+func step(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (losses []*tensor.Tensor, total *tensor.Tensor) {
+	t.Helper()
+	return stepBy(t, m, tape, func() ([]*tensor.Tensor, error) { return m.ForwardLosses(tape, b, masks, nil, nil) })
+}
+
+// stepOnAll is step by way of predictions of all patches, which it returns too.
+func stepOnAll(t testing.TB, m *Model, tape *tensor.Tape, b *Batch, masks *Masks) (preds, losses []*tensor.Tensor, total *tensor.Tensor) {
+	t.Helper()
+	losses, total = stepBy(t, m, tape, func() (losses []*tensor.Tensor, err error) {
+		if preds, err = m.Forward(tape, b, masks, nil); err != nil {
+			return nil, err
+		}
+		return m.Losses(tape, preds, b, masks)
+	})
+	return preds, losses, total
+}
+
+func stepBy(t testing.TB, m *Model, tape *tensor.Tape, f func() ([]*tensor.Tensor, error)) (losses []*tensor.Tensor, total *tensor.Tensor) {
 	t.Helper()
 	tape.Reset()
 	m.Params.EnableGrad()
 	m.Params.ZeroGrad(tape)
-	preds, err := m.Forward(tape, b, masks, nil)
-	if err == nil {
-		losses, err = m.Losses(tape, preds, b, masks)
-	}
+	losses, err := f()
 	if err != nil {
 		t.Fatal(err)
 	}
 	total = Total(tape, losses)
 	m.Params.Backward(tape, total)
-	return preds, losses, total
+	return losses, total
 }
 
 // subsets returns all non-empty subsets of names in their order.

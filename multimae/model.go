@@ -59,7 +59,7 @@ func (m *Model) Forward(t *tensor.Tape, b *Batch, masks *Masks, rng *nn.RNG) ([]
 	tokens := m.encode(t, b, l, rng)
 	preds := make([]*tensor.Tensor, len(m.decoders))
 	for i, d := range m.decoders {
-		preds[i] = d.forward(t, tokens, l)
+		preds[i] = d.forward(t, tokens, l, nil)
 	}
 	s.Keep(nil, preds...)
 	return preds, nil

@@ -331,9 +331,11 @@ func TestGradients(t *testing.T) {
 					copy(x, old)
 				}
 			}
-			testkit.EachLevel(t, func(t *testing.T) {
+			training := func(t *testing.T, tape *tensor.Tape) { step(t, m, tape, b, masks) }
+			onAll := func(t *testing.T, tape *tensor.Tape) { stepOnAll(t, m, tape, b, masks) }
+			against := func(t *testing.T, step func(*testing.T, *tensor.Tape)) {
 				tape := tensor.NewTape(nil)
-				step(t, m, tape, b, masks)
+				step(t, tape)
 				if s := m.Params.FirstBadGrad(); s != "" {
 					t.Fatal(s)
 				}
@@ -352,6 +354,10 @@ func TestGradients(t *testing.T) {
 						t.Errorf("the gradient of %s is %v in a direction, want %v ± %.2g", k.p.Name, got, k.d, off)
 					}
 				}
+			}
+			testkit.EachLevel(t, func(t *testing.T) {
+				against(t, training)
+				against(t, onAll)
 			})
 		})
 	}
@@ -383,11 +389,7 @@ func TestAccumulate(t *testing.T) {
 	var largest float64 // the norm of all gradients, above any of them
 	for i, b := range batches {
 		tape.Reset()
-		preds, err := m.Forward(tape, b, masks[i], nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		losses, err := m.Losses(tape, preds, b, masks[i])
+		losses, err := m.ForwardLosses(tape, b, masks[i], nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -416,7 +418,11 @@ func TestWorkers(t *testing.T) {
 		for _, pool := range ps {
 			tape := tensor.NewTape(pool)
 			for range 2 { // into used memory too
-				preds, losses, total := step(t, m, tape, b, masks)
+				losses, total := step(t, m, tape, b, masks)
+				preds, err := m.Forward(tape, b, masks, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
 				got := map[string][]float32{"total": total.Data}
 				for i, o := range c.Outputs {
 					got["prediction "+o.Name], got["loss "+o.Name] = preds[i].Data, losses[i].Data
@@ -612,7 +618,7 @@ func TestTrain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, losses, _ := step(t, m, tape, b, masks)
+		losses, _ := step(t, m, tape, b, masks)
 		for i, l := range losses {
 			if opt.Steps < tail {
 				first[i] += float64(l.Data[0])

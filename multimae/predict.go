@@ -98,7 +98,7 @@ func (m *Model) Predict(ctx context.Context, b *Batch, o *PredictOptions) (*Pred
 		s := t.Scope()
 		tokens := m.encode(t, b, l, nil)
 		for i, d := range m.decoders {
-			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], d.forward(t, tokens, l), b))
+			p.Outputs = append(p.Outputs, m.predicted(t, &m.Config.Outputs[i], d.forward(t, tokens, l, nil), b))
 			s.Keep(tokens) // the patches were copied
 		}
 		return nil

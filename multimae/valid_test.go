@@ -41,7 +41,7 @@ func TestValidLosses(t *testing.T) {
 			clear(valid[2*h*w:]) // the last sample has none
 			b.Valid = map[string][]bool{"depth": valid}
 			masks := newMasks(t, c, b, 3, 9, "rgb", "depth")
-			preds, losses, _ := step(t, m, tensor.NewTape(nil), b, masks)
+			preds, losses, _ := stepOnAll(t, m, tensor.NewTape(nil), b, masks)
 
 			image := m.Unpatch(at, preds[at], b.H, b.W)
 			sum := 0.0
@@ -117,7 +117,7 @@ func TestValidEverywhere(t *testing.T) {
 		if err := m.DrawMasks(masks, &r, b, 4); err != nil {
 			t.Fatal(err)
 		}
-		_, losses, total := step(t, m, tensor.NewTape(nil), b, masks)
+		losses, total := step(t, m, tensor.NewTape(nil), b, masks)
 		got := slices.Clone(total.Data)
 		for _, l := range losses {
 			got = append(got, l.Data...)
@@ -140,16 +140,11 @@ func TestValidParts(t *testing.T) {
 	b.Valid = map[string][]bool{"depth": holes(c, b, 0.5, 2)}
 	clear(b.Valid["depth"][:len(b.Valid["depth"])/3])
 	masks := newMasks(t, c, b, 4, 9, c.Inputs.Names()...)
-	preds, losses, _ := step(t, m, tensor.NewTape(nil), b, masks)
+	losses, _ := step(t, m, tensor.NewTape(nil), b, masks)
 	sums := make([]float64, len(losses))
 	samples := m.LossSamples(b, masks)
 	for s := range b.Size {
-		var part []*tensor.Tensor
-		for _, p := range preds {
-			n := len(p.Data) / b.Size
-			part = append(part, tensor.From(p.Data[s*n:][:n], 1, p.Shape[1], p.Shape[2]))
-		}
-		of, err := m.PartLosses(tensor.NewTape(nil), part, b.Slice(s, s+1), masks.Slice(s, s+1), samples)
+		of, err := m.ForwardLosses(tensor.NewTape(nil), b.Slice(s, s+1), masks.Slice(s, s+1), nil, samples)
 		if err != nil {
 			t.Fatal(err)
 		}

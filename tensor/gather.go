@@ -68,6 +68,11 @@ func GatherSum(t *Tape, shape []int, sources ...Source) *Tensor {
 	return y
 }
 
+// PickRows returns those rows of x [..., D] one after another, [R, D].
+func PickRows(t *Tape, x *Tensor, rows []int32) *Tensor {
+	return GatherSum(t, []int{len(rows), x.Cols()}, Source{x, rows})
+}
+
 // scatterAdd adds the rows of dy to the rows of g that they came from. It is split by columns: any
 // number of rows may meet in one.
 func scatterAdd(t *Tape, g []float32, fresh bool, s Source, dy []float32, d int) {

@@ -38,8 +38,18 @@ func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
 // Forward returns the output of the block for x [B, N, D]. rng draws the samples whose branches are
 // dropped in training; nil drops none.
 func (b *Block) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor.Tensor {
+	return b.forward(t, x, nil, rng)
+}
+
+// forward returns the output of the block, or where rows is not nil those rows of it alone, [R, D]:
+// all tokens are keys and values of the attention, but behind it the other rows cost nothing. With
+// rows, rng must be nil.
+func (b *Block) forward(t *tensor.Tape, x *tensor.Tensor, rows []int32, rng *nn.RNG) *tensor.Tensor {
 	s := t.Scope()
 	a := tensor.Attention(t, b.qkv.Forward(t, b.norm1.Forward(t, x)), b.heads)
+	if rows != nil {
+		x, a = tensor.PickRows(t, x, rows), tensor.PickRows(t, a, rows)
+	}
 	x = s.Keep(b.residual(t, x, a, b.proj, rng))
 	h := b.mlp.hidden(t, b.norm2.Forward(t, x))
 	return s.Keep(b.residual(t, x, h, b.mlp.fc2, rng))
@@ -109,6 +119,23 @@ func (e *Encoder) Forward(t *tensor.Tape, x *tensor.Tensor, rng *nn.RNG) *tensor
 	s := t.Scope()
 	for _, b := range e.Blocks {
 		x = s.Keep(b.Forward(t, x, rng))
+	}
+	return x
+}
+
+// ForwardRows returns those rows of what Forward returns for x [B, N, D] without rng, [R, D]; nil
+// rows are all, [B, N, D]. The last block computes the others only as far as attention needs them.
+func (e *Encoder) ForwardRows(t *tensor.Tape, x *tensor.Tensor, rows []int32) *tensor.Tensor {
+	s := t.Scope()
+	for i, b := range e.Blocks {
+		if i < len(e.Blocks)-1 {
+			x = s.Keep(b.forward(t, x, nil, nil))
+		} else {
+			return s.Keep(b.forward(t, x, rows, nil))
+		}
+	}
+	if rows != nil { // there is no block
+		x = tensor.PickRows(t, x, rows)
 	}
 	return x
 }

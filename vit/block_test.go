@@ -327,6 +327,37 @@ func TestEncoder(t *testing.T) {
 	}
 }
 
+// TestForwardRows wants the bits of the same rows of all: those of no sample, of one, and of several.
+func TestForwardRows(t *testing.T) {
+	const size, n, dim = 3, 5, 8
+	for depth := range 3 {
+		c := Config{Dim: dim, Depth: depth, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6}
+		ps := nn.NewParams()
+		e := NewEncoder(ps, "e", c)
+		randomised(ps)
+		x := tensor.From(testkit.Normal("x", size*n*dim), size, n, dim)
+		for _, rows := range [][]int32{{}, {7}, {0, 1, 2, 3, 4}, {0, 3, 4, 6, 14}} {
+			t.Run(fmt.Sprint(depth, " blocks, rows ", rows), func(t *testing.T) {
+				testkit.EachLevel(t, func(t *testing.T) {
+					for _, tape := range []*tensor.Tape{tensor.NewTape(nil), tensor.NewInference(nil)} {
+						all := e.Forward(tape, x, nil)
+						want := []float32{}
+						for _, r := range rows {
+							want = append(want, all.Data[r*dim:][:dim]...)
+						}
+						got := e.ForwardRows(tape, x, rows)
+						if !slices.Equal(got.Shape, []int{len(rows), dim}) {
+							t.Errorf("shape %v", got.Shape)
+						}
+						testkit.SameBits(t, "rows", got.Data, want)
+						testkit.SameBits(t, "all rows", e.ForwardRows(tape, x, nil).Data, all.Data)
+					}
+				})
+			})
+		}
+	}
+}
+
 func TestDropPathRates(t *testing.T) {
 	for _, c := range []struct {
 		depth int

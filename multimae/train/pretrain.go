@@ -110,7 +110,7 @@ func (p *Pretraining) drawMasks(draw *nn.RNG, b *multimae.Batch) error {
 	return p.Model.DrawPartMasks(&p.current.masks, draw, b, p.group.first, visible)
 }
 
-// Losses returns those of multimae.Model.Losses, and their weighted sum.
+// Losses returns those of multimae.Model.ForwardLosses, and their weighted sum.
 func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor, losses []*tensor.Tensor, err error) {
 	m, now := p.Model, p.current
 	b, masks, samples := now.batch, &now.masks, []int(nil)
@@ -122,11 +122,7 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	} else if g := p.group; g != nil {
 		drop, samples = drop.Part(g.first, g.of-g.first-b.Size), now.samples
 	}
-	preds, err := m.Forward(t, b, masks, &drop)
-	if err != nil {
-		return nil, nil, err
-	}
-	if losses, err = m.PartLosses(t, preds, b, masks, samples); err != nil {
+	if losses, err = m.ForwardLosses(t, b, masks, &drop, samples); err != nil {
 		return nil, nil, err
 	}
 	if p.balancer != nil && p.group != nil {
