@@ -32,10 +32,10 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 		if tokens, err = m.Encode(tensor.NewInference(nil), b, masks, nil); err != nil {
 			return nil, nil, nil, err
 		}
-		if preds, err = m.Forward(t, b, masks, nil); err != nil {
+		if preds, err = m.Forward(tensor.NewInference(nil), b, masks, nil); err != nil {
 			return nil, nil, nil, err
 		}
-		losses, err = m.Losses(t, preds, b, masks)
+		losses, err = m.ForwardLosses(t, b, masks, nil, nil) // as a training step has them
 		return tokens, preds, losses, err
 	}
 	s.image = func(i int, pred *tensor.Tensor) []float32 { return m.Unpatch(i, pred, b.H, b.W) }
