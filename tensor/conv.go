@@ -38,7 +38,7 @@ func Conv2D(t *Tape, x, w, b *Tensor, stride, pad int) *Tensor {
 // conv2DBackward adds, with dy [B, H', W', O] and taps k of the kernel:
 //
 //	dw[k] [C, O] += xₖᵀ·dy, xₖ being x as the tap sees it
-//	dx += the convolution of dy, spread out by the stride, with w mirrored
+//	dx += the convolution of dy with w mirrored, one for each phase of the stride
 func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	dy, o := y.Grad, w.Shape[0]
 	if w.needsGrad() {
@@ -53,16 +53,25 @@ func conv2DBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	}
 	biasBackward(t, b, dy)
 	if dx, fresh := t.rawGrad(x); dx != nil {
-		mirrored := t.buffers.take(len(w.Data)) // [taps, O, C]
-		moveTaps(t, mirrored, w, in.c, o*in.c, true)
-		right := t.packed(rowMajor(mirrored, in.kh*in.kw*o, in.c))
-		out := in.reversed(t, dy, o)
-		t.gemm(dx, out, right, epilogue{accumulate: !fresh})
-		if in.stride > 1 {
-			t.buffers.give(out.x)
+		taps := t.buffers.take(len(w.Data)) // [taps, O, C]
+		moveTaps(t, taps, w, in.c, o*in.c, in.mirrored)
+		for phase, rest := 0, taps; phase < in.stride*in.stride; phase++ {
+			ry, rx := phase/in.stride, phase%in.stride
+			out := in.reversed(dy, o, ry, rx)
+			k := out.kh * out.kw * o
+			right := t.packed(rowMajor(rest[:k*in.c], k, in.c))
+			if in.stride == 1 {
+				t.gemm(dx, out, right, epilogue{accumulate: !fresh})
+			} else {
+				z := t.buffers.take(in.batch * out.rows * out.cols * in.c)
+				t.gemm(z, out, right, epilogue{})
+				in.addPhase(t, dx, z, ry, rx, fresh)
+				t.buffers.give(z)
+			}
+			t.buffers.give(right.panels)
+			rest = rest[k*in.c:]
 		}
-		t.buffers.give(right.panels)
-		t.buffers.give(mirrored)
+		t.buffers.give(taps)
 	}
 }
 
@@ -117,7 +126,7 @@ func convTranspose2DBackward(t *Tape, y, x, w, b *Tensor) {
 	biasBackward(t, b, y.Grad)
 	if dx, fresh := t.rawGrad(x); dx != nil {
 		flat := t.buffers.take(len(w.Data)) // [C, taps·O]
-		moveTaps(t, flat, w, n, o, false)
+		moveTaps(t, flat, w, n, o, nil)
 		t.gemm(dx, left, rhs{matrix: rowMajor(flat, c, n).transposed()}, epilogue{accumulate: !fresh})
 		t.buffers.give(flat)
 	}

@@ -16,7 +16,7 @@ func DepthwiseConv2D(t *Tape, x, w, b *Tensor, pad int) *Tensor {
 	in := newWindow("DepthwiseConv2D", x, kh, kw, 1, pad)
 	y := t.New(in.batch, in.rows, in.cols, c)
 	taps := t.buffers.take(len(w.Data)) // [taps, C]
-	moveTaps(t, taps, w, 1, c, false)
+	moveTaps(t, taps, w, 1, c, nil)
 	in.depthwise(t, y.Data, taps, func(out []float32) {
 		if b == nil {
 			clear(out)
@@ -41,8 +41,8 @@ func depthwiseBackward(t *Tape, y, x, w, b *Tensor, in *window) {
 	biasBackward(t, b, dy)
 	if dx, fresh := t.rawGrad(x); dx != nil {
 		mirrored := t.buffers.take(len(w.Data))
-		moveTaps(t, mirrored, w, 1, in.c, true)
-		in.reversed(t, dy, in.c).depthwise(t, dx, mirrored, func(row []float32) {
+		moveTaps(t, mirrored, w, 1, in.c, in.mirrored)
+		in.reversed(dy, in.c, 0, 0).depthwise(t, dx, mirrored, func(row []float32) {
 			if fresh {
 				clear(row)
 			}

@@ -16,7 +16,7 @@ func packTaps(t *Tape, w *Tensor, transposed bool) rhs {
 	pack := func(panels []float32) {
 		flat := m
 		flat.data = t.buffers.take(len(w.Data))
-		moveTaps(t, flat.data, w, n, w.Shape[1], false)
+		moveTaps(t, flat.data, w, n, w.Shape[1], nil)
 		packPanels(t, panels, flat)
 		t.buffers.give(flat.data)
 	}
@@ -41,17 +41,17 @@ func releaseTaps(t *Tape, w *Tensor, right rhs) {
 	}
 }
 
-// moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to dst[a*strideA + k*strideTap +
-// b], the taps in reverse if it is to be mirrored.
-func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, mirror bool) {
+// moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to dst[a*strideA +
+// place(k)*strideTap + b]. place nil stands for k.
+func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, place func(tap int) int) {
 	n, taps := w.Shape[1], size(w.Shape[2:])
 	t.each(w.Shape[0], 1+(1<<12)/(n*taps+1), func(_, from, to int) {
 		for a := from; a < to; a++ {
 			in := w.Data[a*n*taps : (a+1)*n*taps]
 			for k := range taps {
 				at := k
-				if mirror {
-					at = taps - 1 - k
+				if place != nil {
+					at = place(k)
 				}
 				out := dst[a*strideA+at*strideTap:][:n]
 				for b := range out {

@@ -30,18 +30,64 @@ func newWindow(op string, x *Tensor, kh, kw, stride, pad int) *window {
 }
 
 // reversed is the window by which the gradient of g's images comes from dy, c channels at each of
-// g's places: the mirrored kernel at each pixel of the images. With a stride, dy is spread out in
-// memory that goes back to t.buffers.
-func (g *window) reversed(t *Tape, dy []float32, c int) *window {
-	r := &window{
-		x: dy, batch: g.batch, h: g.rows, w: g.cols, c: c,
-		kh: g.kh, kw: g.kw, stride: 1, top: g.kh - 1 - g.top, left: g.kw - 1 - g.left,
-		rows: g.h, cols: g.w,
-	}
-	if g.stride > 1 {
-		r.spread(t, g.stride)
-	}
+// g's places: the mirrored kernel at each pixel of the images. With a stride, only every stride-th
+// tap of the kernel sees a pixel, and which ones depends on its row and column. The window is that
+// of the pixels whose taps are ry, ry+stride, … of the rows and rx, rx+stride, … of the columns.
+func (g *window) reversed(dy []float32, c, ry, rx int) *window {
+	r := &window{x: dy, batch: g.batch, h: g.rows, w: g.cols, c: c, stride: 1}
+	r.kh, r.rows, r.top = g.phase(g.h, g.kh, g.top, ry)
+	r.kw, r.cols, r.left = g.phase(g.w, g.kw, g.left, rx)
 	return r
+}
+
+// phase describes the pixels of an axis that tap r of a kernel of k and every stride-th after it
+// see: how many taps and pixels these are, and the padding of places by which pixel number i sees
+// place i−pad and those after it.
+func (g *window) phase(n, k, pad, r int) (taps, pixels, reversedPad int) {
+	first := g.firstPixel(pad, r)
+	taps, pixels = g.every(k, r), g.every(n, first)
+	return taps, pixels, taps - 1 - (first+pad-r)/g.stride
+}
+
+// every is how many of from, from+stride, … are below n. from is below stride.
+func (g *window) every(n, from int) int { return (n - from + g.stride - 1) / g.stride }
+
+// firstPixel is the first pixel of an axis that tap r < stride sees from some place, be it outside
+// of the grid.
+func (g *window) firstPixel(pad, r int) int { return ((r-pad)%g.stride + g.stride) % g.stride }
+
+// addPhase adds z, values of the pixels of reversed(…, ry, rx), to the pixels dx of g's images, or
+// puts them there if these are fresh.
+func (g *window) addPhase(t *Tape, dx, z []float32, ry, rx int, fresh bool) {
+	_, rows, _ := g.phase(g.h, g.kh, g.top, ry)
+	_, cols, _ := g.phase(g.w, g.kw, g.left, rx)
+	y0, x0 := g.firstPixel(g.top, ry), g.firstPixel(g.left, rx)
+	t.Parallel(g.batch*rows, func(_, i int) {
+		image, y := i/rows, y0+i%rows*g.stride
+		for j := range cols {
+			at := ((image*g.h+y)*g.w + x0 + j*g.stride) * g.c
+			put(dx[at:at+g.c], z[(i*cols+j)*g.c:][:g.c], fresh)
+		}
+	})
+}
+
+// mirrored is the place of a tap among the kernels of all phases, one after another and each of
+// them mirrored.
+func (g *window) mirrored(tap int) int {
+	if g.stride == 1 {
+		return g.kh*g.kw - 1 - tap
+	}
+	ky, kx := tap/g.kw, tap%g.kw
+	ry, rx := ky%g.stride, kx%g.stride
+	h, w := g.every(g.kh, ry), g.every(g.kw, rx)
+	at := (h-1-ky/g.stride)*w + w - 1 - kx/g.stride
+	for r := range ry {
+		at += g.every(g.kh, r) * g.kw
+	}
+	for r := range rx {
+		at += h * g.every(g.kw, r)
+	}
+	return at
 }
 
 func (g *window) size() (rows, cols int) { return g.batch * g.rows * g.cols, g.kh * g.kw * g.c }
@@ -79,23 +125,6 @@ func (g *window) block(dst []float32, i0, i1, k0, k1 int) matrix {
 func inside(at, n, size int) (lo, hi int) {
 	lo = min(max(0, -at), n)
 	return lo, max(lo, min(n, size-at))
-}
-
-// spread puts stride−1 zeros between the pixels of x, in memory of its own.
-func (g *window) spread(t *Tape, stride int) {
-	h, w := (g.h-1)*stride+1, (g.w-1)*stride+1
-	x := t.buffers.take(g.batch * h * w * g.c)
-	t.Parallel(g.batch*h, func(_, i int) {
-		row := x[i*w*g.c : (i+1)*w*g.c]
-		clear(row)
-		if image, y := i/h, i%h; y%stride == 0 {
-			from := g.x[(image*g.h+y/stride)*g.w*g.c:]
-			for px := range g.w {
-				copy(row[px*stride*g.c:][:g.c], from[px*g.c:])
-			}
-		}
-	})
-	g.x, g.h, g.w = x, h, w
 }
 
 // tapOf is the transpose of a window's columns of one tap: [c, places].
