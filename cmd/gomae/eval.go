@@ -50,9 +50,10 @@ func evalCommand(e *env) *command {
 truth is stored. Of class maps it prints mIoU, pixel accuracy, mean accuracy and a
 table of classes; of depth RMSE, AbsRel, log10 and δ1 to δ3 over the valid pixels
 of all images, also after scaling and shifting each image to fit the truth
-(_aligned); of the classes of images top-1 and top-5 accuracy. Shares are in
-percent. Pixels without a label or a measurement do not count. A class that is
-neither in the truth nor predicted has no IoU, and means leave it out.`,
+(_aligned) or, for relative depth, its inverse (_aligned_disparity); of the classes
+of images top-1 and top-5 accuracy. Shares are in percent. Pixels without a label or
+a measurement do not count. A class that is neither in the truth nor predicted has
+no IoU, and means leave it out.`,
 		examples: []string{
 			"gomae eval -model segmentation -data scenes -out grid.png",
 			"gomae eval -model depth/best -data photos -split test -json",

@@ -72,6 +72,10 @@ const (
 	// Aligned is appended to the names of figures of depth that was scaled and shifted to fit the
 	// truth of each image best: metrics.AlignDepth.
 	Aligned = "_aligned"
+	// AlignedDisparity is appended to those of relative depth whose scale and shift fit the inverse
+	// of the true depth, as is fair to a model that has learnt from networks for inverse depth:
+	// metrics.AlignDisparity.
+	AlignedDisparity = "_aligned_disparity"
 )
 
 // Metrics returns those of all outputs.

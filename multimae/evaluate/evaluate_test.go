@@ -92,6 +92,7 @@ func (r *reference) metrics(all samples) map[string]float64 {
 		o := &r.m.Config.Outputs[i]
 		confusion := metrics.NewConfusion(o.NumClasses, multimae.IDIgnored)
 		depth, aligned := metrics.NewDepth(metrics.AlignNone, 1e-3), metrics.NewDepth(metrics.AlignDepth, 1e-3)
+		disparity := metrics.NewDepth(metrics.AlignDisparity, 0x1p-16)
 		var values metrics.Values
 		for _, s := range all {
 			pred, truth := r.predict(s, o.Name), s.Maps[o.TargetName()]
@@ -114,6 +115,7 @@ func (r *reference) metrics(all samples) map[string]float64 {
 				aligned.Add(pred, metres, truth.Valid)
 			case "relative":
 				aligned.Add(pred, truth.Pix, truth.Valid)
+				disparity.Add(pred, truth.Pix, truth.Valid)
 			case "normals":
 				values.Add(pred, truth.Pix, truth.Valid)
 			}
@@ -124,7 +126,7 @@ func (r *reference) metrics(all samples) map[string]float64 {
 		case "normals":
 			want["normals l1"], want["normals rmse"] = values.L1(), values.RMSE()
 		default:
-			for suffix, d := range map[string]*metrics.Depth{"": depth, Aligned: aligned} {
+			for suffix, d := range map[string]*metrics.Depth{"": depth, Aligned: aligned, AlignedDisparity: disparity} {
 				if e := d.Errors(); e.Pixels > 0 {
 					for k, v := range map[string]float64{Delta1: e.Delta[0], Delta2: e.Delta[1], Delta3: e.Delta[2], RMSE: e.RMSE, AbsRel: e.AbsRel, Log10: e.Log10} {
 						want[o.Name+" "+k+suffix] = v

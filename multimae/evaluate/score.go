@@ -30,6 +30,8 @@ func newScorer(o *heads.Output) scorer {
 	d := &depthScorer{output: o, aligned: metrics.NewDepth(metrics.AlignDepth, nearest(o))}
 	if o.Unit > 0 {
 		d.plain = metrics.NewDepth(metrics.AlignNone, nearest(o))
+	} else {
+		d.disparity = metrics.NewDepth(metrics.AlignDisparity, nearest(o))
 	}
 	return d
 }
@@ -96,18 +98,20 @@ func widen(ids []uint8) []int32 {
 
 // depthScorer is for regressions of one channel.
 type depthScorer struct {
-	output  *heads.Output
-	plain   *metrics.Depth // nil for relative depth
-	aligned *metrics.Depth
+	output    *heads.Output
+	plain     *metrics.Depth // nil for relative depth
+	aligned   *metrics.Depth
+	disparity *metrics.Depth // nil for depth in a unit
 }
 
 func (d *depthScorer) add(t *tensor.Tape, pred *tensor.Tensor, k int, truth *images.Map) error {
 	p := valuesAt(t, pred, k, truth.H, truth.W)
 	v := trueValues(d.output, truth)
-	if d.plain != nil {
-		d.plain.Add(p, v, truth.Valid)
+	for _, m := range []*metrics.Depth{d.plain, d.aligned, d.disparity} {
+		if m != nil {
+			m.Add(p, v, truth.Valid)
+		}
 	}
-	d.aligned.Add(p, v, truth.Valid)
 	return nil
 }
 
@@ -116,7 +120,7 @@ func (d *depthScorer) result() (Output, error) {
 	for _, part := range []struct {
 		d      *metrics.Depth
 		suffix string
-	}{{d.plain, ""}, {d.aligned, Aligned}} {
+	}{{d.plain, ""}, {d.aligned, Aligned}, {d.disparity, AlignedDisparity}} {
 		if part.d == nil {
 			continue
 		}
