@@ -4,12 +4,16 @@
     python bench/torch_bench.py --model base --batch 1,8 --threads 1,2 --mode forward,train
     python bench/torch_bench.py --device cuda --compile eager,compile --dtype float32,tf32,bfloat16
 
+    python bench/torch_bench.py --mode finetune --model base --head dpt --inputs rgb --size 224 --batch 2
+
 Results have the names of those benchmarks; the configuration lines before them name the peer, its version and its
 variant. The model is testdata/torch/multimae.py with random weights, inputs and masks, the same at each call. Forward
-computes all predictions without gradients; train is the forward pass, the losses, the backward pass and AdamW.
+computes all predictions without gradients; train is the forward pass, the losses, the backward pass and AdamW. finetune
+is such a step of testdata/torch/multivit.py: dpt predicts depth, the other heads classes of pixels. It is without
+drop-path, whose random numbers PyTorch is spared.
 
 PyTorch is measured at its best: only visible patches are projected, and a short trial chooses the fastest way to compute
-attention and AdamW. Every variant is first compared with plain float32 and is not timed if it differs by too much.
+attention and AdamW, and the layout of images in a model with convolutions. Every variant is first compared with plain float32 and is not timed if it differs by too much.
 Compiled code is cached in the folder gomae-inductor-THREADS of the temporary folder.
 
 Variants (--compile):
@@ -54,11 +58,13 @@ try:
 except ImportError as e:
     absent("torch", e)
 import multimae
+import multivit
 
 PRECISIONS = {"float32": "f32", "tf32": "tf32", "bfloat16": "bf16"}
 VARIANTS = ("eager", "compile", "freeze", "onednn", "compile-onednn", "max-autotune", "reduce-overhead")
 UNCOMPILED = ("eager", "onednn")
 FORWARD_ONLY = ("freeze", "compile-onednn")
+ROOM_CLASSES = 16  # of package scenes
 # The largest difference from plain float32: relative error of a prediction, of the loss and of the gradient's norm.
 TOLERANCE = {"float32": (2e-5, 1e-5, 1e-4), "tf32": (2e-2, 1e-3, 2e-2), "bfloat16": (1e-1, 2e-2, 1e-1)}
 
@@ -126,6 +132,45 @@ class Work:
                 + n * d * entry["channels"] * p * p  # out_proj
             ) + b * blocks(d, entry["depth"], n)
         return forward, 3 * forward - first
+
+
+class FineTuning(Work):
+    """A fine-tuned model in evaluation mode with a batch and its truth."""
+
+    def __init__(self, model_name: str, head: str, inputs: list, size: int, batch: int, seed: int):
+        base = multimae.preset(model_name)
+        base["image_size"], base["inputs"] = size, {name: base["inputs"][name] for name in inputs}
+        self.config = multivit.preset(base, head)
+        (task, output), = self.config["outputs"].items()
+        output.update(main_tasks=inputs)
+        torch.manual_seed(seed)
+        self.inputs = {name: torch.randn(batch, base["inputs"][name]["channels"], size, size) for name in inputs}
+        if head == "dpt":
+            output.update(loss="berhu")
+            self.targets = {task: 10 * torch.rand(batch, 1, size, size)}
+        else:
+            output.update(num_classes=ROOM_CLASSES)
+            self.targets = {task: torch.randint(ROOM_CLASSES, (batch, size, size))}
+        self.batch, self.model = batch, multivit.MultiViT(self.config).eval()
+
+    def to(self, device: str):
+        self.model.to(device)
+        self.inputs, self.targets = ({name: x.to(device) for name, x in some.items()} for some in (self.inputs, self.targets))
+        return self
+
+    def forward(self, model=None) -> dict:
+        return (model or self.model)(self.inputs)
+
+    def loss(self, model=None):
+        preds = {name: x.float() for name, x in self.forward(model).items()}
+        return sum(self.model.losses(preds, self.targets, {}).values())
+
+    def flop(self) -> tuple:
+        from torch.utils.flop_counter import FlopCounterMode
+        multimae.FUSED_ATTENTION = False
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.forward()
+        return counter.get_total_flops(), 3 * counter.get_total_flops()
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -290,9 +335,12 @@ def header(**settings):
     sys.stdout.flush()
 
 
-def bench_name(mode: str, model: str, batch: int, where: str) -> str:
-    bench = {"forward": "Forward", "train": "TrainStep"}[mode]
-    return "Benchmark%s/model=%s/batch=%d/%s" % (bench, os.path.basename(os.path.normpath(model)), batch, where)
+def bench_name(mode: str, args, batch: int, where: str) -> str:
+    bench = {"forward": "Forward", "train": "TrainStep", "finetune": "Finetune"}[mode]
+    model = os.path.basename(os.path.normpath(args.model))
+    if mode == "finetune":
+        model += "/head=%s/inputs=%s/size=%d" % (args.head, ",".join(args.inputs), args.size)
+    return "Benchmark%s/model=%s/batch=%d/%s" % (bench, model, batch, where)
 
 
 def report(name: str, batch: int, calls: int, seconds: float, flop: float):
@@ -366,6 +414,16 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
         hold("the loss", relative(one(), want), TOLERANCE[dtype][1])
         hold("the gradient", relative(grad_norm(model), want_norm), TOLERANCE[dtype][2])
     way = fastest(gradients, device) if len(gradients) > 1 else next(iter(gradients))
+    if isinstance(work, FineTuning):
+        layouts = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+        spent = {}
+        for name, layout in layouts.items():
+            model.to(memory_format=layout)
+            hold("the loss", relative(gradients[way](), want), TOLERANCE[dtype][1])
+            hold("the gradient", relative(grad_norm(model), want_norm), TOLERANCE[dtype][2])
+            spent[name] = time_calls(gradients[way], 0.5, device, least=3)[1]
+        layout = min(spent, key=spent.get)
+        model.to(memory_format=layouts[layout])
 
     trained = [x for x in model.parameters() if x.requires_grad]
     before = [x.detach().clone() for x in trained]
@@ -384,7 +442,11 @@ def bench_train(work: Work, variant: str, dtype: str, device: str, seconds: floa
         for x, old in zip(trained, before):
             x.copy_(old)
     model.zero_grad(set_to_none=True)
-    return result + (way + ", AdamW " + optimizer_name,)
+    how = [way, "AdamW " + optimizer_name]
+    if isinstance(work, FineTuning):
+        model.to(memory_format=torch.contiguous_format)
+        how.insert(1, layout)
+    return result + (", ".join(how),)
 
 
 def run_for_each(threads: list, args) -> int:
@@ -436,7 +498,11 @@ def main():
     parser.add_argument("--threads", type=numbers, default=[1, os.cpu_count() or 1], help="numbers of threads on a CPU (1 and all)")
     parser.add_argument("--bench", type=re.compile, default=re.compile("."), metavar="REGEXP",
                         help="only benchmarks whose names match, such as Forward/model=base/batch=8 (all)")
-    parser.add_argument("--mode", type=among(("forward", "train")), default=["forward", "train"], help="forward, train or both (both)")
+    parser.add_argument("--mode", type=among(("forward", "train", "finetune")), default=["forward", "train"],
+                        help="forward, train or both (both), or finetune")
+    parser.add_argument("--head", choices=["convnext", "segmenter", "dpt"], default="convnext", help="for finetune (convnext)")
+    parser.add_argument("--inputs", type=among(("rgb", "depth")), default=["rgb"], help="for finetune: rgb, depth or both (rgb)")
+    parser.add_argument("--size", type=int, default=224, help="for finetune: of images, in pixels (224)")
     parser.add_argument("--compile", type=among(VARIANTS), default=["eager", "onednn", "compile", "freeze"],
                         help="variants, as listed above (eager,onednn,compile,freeze)")
     parser.add_argument("--dtype", type=among(PRECISIONS), default=["float32", "bfloat16"], help="precisions (float32,bfloat16)")
@@ -446,6 +512,8 @@ def main():
     parser.add_argument("--results", metavar="FOLDER", help="also write the results to FOLDER/DEVICE-MODEL.txt")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    if "finetune" in args.mode and len(args.mode) > 1:
+        parser.error("--mode: finetune stands alone, because it has another model")
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch_bench.py: --device cuda: torch %s finds no CUDA device here" % torch.__version__)
 
@@ -462,13 +530,16 @@ def main():
     where = "threads=%d" % threads if threads else "device=cuda"
     done = failed = 0
     for batch in args.batch:
-        names = {mode: bench_name(mode, args.model, batch, where) for mode in args.mode}
+        names = {mode: bench_name(mode, args, batch, where) for mode in args.mode}
         names = {mode: name for mode, name in names.items() if args.bench.search(name)}
         if not names:
             continue
-        work = Work(args.model, batch, args.tokens, args.seed).to(args.device)
+        if args.mode == ["finetune"]:
+            work = FineTuning(args.model, args.head, args.inputs, args.size, batch, args.seed).to(args.device)
+        else:
+            work = Work(args.model, batch, args.tokens, args.seed).to(args.device)
         for mode, dtype, variant in itertools.product(names, args.dtype, args.compile):
-            if mode == "train" and variant in FORWARD_ONLY or dtype == "tf32" and args.device == "cpu":
+            if mode != "forward" and variant in FORWARD_ONLY or dtype == "tf32" and args.device == "cpu":
                 continue
             if variant.endswith("onednn") and (dtype != "float32" or args.device != "cpu"):
                 continue
@@ -477,7 +548,7 @@ def main():
                 for _ in range(args.count):
                     calls, seconds, how = bench(work, variant, dtype, args.device, args.seconds)
                     print("# %s\nvariant: %s-%s" % (how, variant, PRECISIONS[dtype]))
-                    report(names[mode], batch, calls, seconds, work.flop()[mode == "train"])
+                    report(names[mode], batch, calls, seconds, work.flop()[mode != "forward"])
                     done += 1
             except Exception as e:  # compilers raise many kinds; the other variants go on
                 failed += 1

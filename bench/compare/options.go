@@ -45,7 +45,7 @@ func parseOptions(root string, args []string, stderr io.Writer) (*options, error
 	o := &options{}
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&o.bench, "bench", "", "run these benchmarks: quick, gemm, models, all, or a `REGEXP` as for go test -bench (default quick; with -from, all)")
+	fs.StringVar(&o.bench, "bench", "", "run these benchmarks: quick, gemm, models, finetune, all, or a `REGEXP` as for go test -bench (default quick; with -from, all)")
 	fs.IntVar(&o.rounds, "rounds", 6, "measure everyone `N` times, in turn; a confidence interval needs 6")
 	fs.Float64Var(&o.seconds, "seconds", 1, "spend `S` seconds on each measurement")
 	fs.IntVar(&o.busy, "busy", 0, "let `N` other processes keep cores busy meanwhile; the benchmarks' names then end in /busy=N")

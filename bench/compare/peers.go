@@ -28,6 +28,8 @@ type adapter struct {
 var (
 	products   = regexp.MustCompile(`^(Gemm|Op/linear-gelu)/`)
 	wholeModel = regexp.MustCompile(`^(Forward|TrainStep)/`)
+	fineTuning = regexp.MustCompile(`^Finetune/`)
+	steps      = regexp.MustCompile(wholeModel.String() + "|" + fineTuning.String())
 	inference  = regexp.MustCompile(`^Forward/`)
 )
 
@@ -37,7 +39,7 @@ var adapters = []adapter{
 	{"openblas", "OpenBLAS", products, "bench/peers/blas", "", goPeer("-lib", "openblas")},
 	{"gonum", "gonum", products, "bench/peers/gonum", "", goPeer()},
 	{"gomlx", "gomlx", products, "bench/peers/gomlx", "", goPeer()},
-	{"torch", "PyTorch", wholeModel, "", "eager,onednn,compile,freeze", script("bench/torch_bench.py", true, "--dtype", "float32")},
+	{"torch", "PyTorch", steps, "", "eager,onednn,compile,freeze", script("bench/torch_bench.py", true, "--dtype", "float32")},
 	{"onnxruntime", "ONNX Runtime", inference, "", "", script("bench/onnx_bench.py", false)},
 }
 
@@ -55,19 +57,29 @@ func goPeer(args ...string) func(*adapter, string, []string, float64) [][]string
 }
 
 // script returns the command lines of a Python program. Each runs one model in one mode, because
-// models and modes are benchmarked with different batches.
+// models and modes are benchmarked with different batches. For fine-tuning, models differ in all but
+// the number of threads.
 func script(path string, modes bool, args ...string) func(*adapter, string, []string, float64) [][]string {
 	return func(a *adapter, python string, names []string, seconds float64) (commands [][]string) {
 		kinds := groupBy(names, func(n string) string { // "Forward/model=base"
+			if fineTuning.MatchString(n) {
+				return work(n)
+			}
 			p := strings.SplitN(n, "/", 3)
 			return p[0] + "/" + p[1]
 		})
 		for _, kind := range kinds.keys {
 			bench, model, _ := strings.Cut(kind, "/model=")
+			model, head, _ := strings.Cut(model, "/") // "head=convnext/inputs=rgb/size=64/batch=16"
 			c := []string{python, path, "--model", model, "--batch", list(kinds.of[kind], "batch"),
 				"--threads", list(kinds.of[kind], "threads"), "--seconds", fmt.Sprint(seconds)}
 			if modes {
-				c = append(c, "--mode", map[string]string{"Forward": "forward", "TrainStep": "train"}[bench])
+				c = append(c, "--mode", map[string]string{"Forward": "forward", "TrainStep": "train", "Finetune": "finetune"}[bench])
+			}
+			for p := range strings.SplitSeq(head, "/") {
+				if key, value, ok := strings.Cut(p, "="); ok && key != "batch" {
+					c = append(c, "--"+key, value)
+				}
 			}
 			if a.variants != "" {
 				c = append(c, "--compile", a.variants)

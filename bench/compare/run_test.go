@@ -239,7 +239,9 @@ func TestPrepare(t *testing.T) {
 }
 
 func TestCommands(t *testing.T) {
-	names := []string{"Forward/model=base/batch=8/threads=1", "Forward/model=base/batch=1/threads=2", "TrainStep/model=base/batch=8/threads=2", "Forward/model=tiny/batch=16/threads=1"}
+	names := []string{"Forward/model=base/batch=8/threads=1", "Forward/model=base/batch=1/threads=2", "TrainStep/model=base/batch=8/threads=2", "Forward/model=tiny/batch=16/threads=1",
+		"Finetune/model=base/head=dpt/inputs=rgb/size=224/batch=2/threads=2", "Finetune/model=base/head=dpt/inputs=rgb/size=224/batch=2/threads=1",
+		"Finetune/model=base/head=convnext/inputs=rgb,depth/size=224/batch=2/threads=1"}
 	products := []string{"Gemm/shape=2x3x4/weights=raw/threads=2", "Gemm/shape=2x3x4/weights=raw/threads=1"}
 	for _, c := range []struct {
 		name string
@@ -250,6 +252,8 @@ func TestCommands(t *testing.T) {
 			"py t.py --model base --batch 1,8 --threads 1,2 --seconds 0.5 --mode forward --compile eager,onednn --dtype float32",
 			"py t.py --model base --batch 8 --threads 2 --seconds 0.5 --mode train --compile eager,onednn --dtype float32",
 			"py t.py --model tiny --batch 16 --threads 1 --seconds 0.5 --mode forward --compile eager,onednn --dtype float32",
+			"py t.py --model base --batch 2 --threads 1,2 --seconds 0.5 --mode finetune --head dpt --inputs rgb --size 224 --compile eager,onednn --dtype float32",
+			"py t.py --model base --batch 2 --threads 1 --seconds 0.5 --mode finetune --head convnext --inputs rgb,depth --size 224 --compile eager,onednn --dtype float32",
 		}},
 		{"Go program", goPeer("-lib", "onednn")(nil, "blas", products, 2), []string{
 			"blas -lib onednn -bench ^Benchmark(Gemm/shape=2x3x4/weights=raw/threads=2|Gemm/shape=2x3x4/weights=raw/threads=1)$ -threads 1,2 -seconds 2",
@@ -278,6 +282,8 @@ func TestSelector(t *testing.T) {
 		{presets["quick"], "TrainStep/model=base/batch=8/threads=1", true},
 		{presets["quick"], "TrainStep/model=base/batch=32/threads=1", false},
 		{presets["models"], "Forward/model=tiny/batch=16/threads=1", true},
+		{presets["finetune"], "Finetune/model=base/head=dpt/inputs=rgb/size=224/batch=2/threads=1", true},
+		{presets["finetune"], "Finetune/model=base/head=convnext/inputs=rgb/size=512/batch=1/threads=1", false},
 		{presets["gemm"], "Forward/model=tiny/batch=16/threads=1", false},
 		{presets["all"], "AdamW/threads=1", true},
 		{"Op/(a|b/)|AdamW", "AdamW/threads=1", true},

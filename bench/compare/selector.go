@@ -13,7 +13,9 @@ var presets = map[string]string{
 		"|Benchmark(Forward|TrainStep)$/^model=base$/^batch=8$|Benchmark(Forward|TrainStep)$/^model=tiny$/^batch=16$",
 	"gemm":   "BenchmarkGemm$",
 	"models": "Benchmark(Forward|TrainStep)$",
-	"all":    ".",
+	// The benchmark of 512×512 pixels takes minutes.
+	"finetune": "BenchmarkFinetune$/model/head/inputs/^size=(64|224)$",
+	"all":      ".",
 }
 
 // selector is a pattern of go test's -bench: alternatives, each with a regular expression for every
