@@ -144,8 +144,7 @@ func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) 
 		return nil, errors.New("it has no encoder: its names are not those of a MultiMAE or of a ViT; they begin with " +
 			strings.Join(weights.Groups(f.Names(), 8), ", "))
 	case blocks != m.config.Encoder.Depth:
-		return nil, fmt.Errorf("encoder.depth: its encoder has %d blocks and the model's %d; use a configuration with the same encoder",
-			blocks, m.config.Encoder.Depth)
+		return nil, fmt.Errorf("encoder.depth: its encoder has %d blocks and the model's %d; %s", blocks, m.config.Encoder.Depth, fittingEncoder(f, blocks))
 	}
 	fresh = map[string]string{}
 	// A part with more parameters than the model's computes something else.
@@ -165,7 +164,7 @@ func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) 
 		switch {
 		case why == "" || fresh[part] != "":
 		case part == "encoder":
-			return nil, fmt.Errorf("%s %s; use a configuration with the same encoder", p.Name, why)
+			return nil, fmt.Errorf("%s %s; %s", p.Name, why, fittingEncoder(f, blocks))
 		case !inFile[part]:
 			fresh[part] = "which the file lacks"
 		case strings.Contains(p.Name, ".task_embeddings.") && !has(f, p.Name): // of an input that the other model lacks
@@ -175,6 +174,14 @@ func (m *Backbone) misfits(f weights.File) (fresh map[string]string, err error) 
 		}
 	}
 	return fresh, nil
+}
+
+// fittingEncoder says which configuration fits the encoder of a file.
+func fittingEncoder(f weights.File, blocks int) string {
+	if shape, ok := f.Shape("encoder.0.norm1.weight"); ok && len(shape) == 1 {
+		return fmt.Sprintf("use a configuration with its encoder.dim %d and encoder.depth %d", shape[0], blocks)
+	}
+	return "use a configuration with the same encoder"
 }
 
 // misfit says why a parameter cannot take its values from a file, "" if it can.

@@ -224,6 +224,10 @@ func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
 			return err
 		}
 	}
+	if fresh && f.steps > 0 { // a short run is validated and saved four times, as that of the recipe is
+		quarter := max(1, t.Steps/4)
+		t.ValEvery, t.SaveEvery = min(t.ValEvery, quarter), min(t.SaveEvery, quarter)
+	}
 	if f.samples > 0 {
 		t.Samples = f.samples
 	}
@@ -260,6 +264,9 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	}
 	if f.task == heads.TaskClassify {
 		target = heads.ClassTarget
+	}
+	if f.data != scenesData && target != heads.ClassTarget && !hasModality(f.data, target) {
+		return nil, fmt.Errorf("%s has no folder %s with the truth to learn; put it there, or name another folder with -target", quote(f.data), target)
 	}
 	if err := f.setInputs(b, target); err != nil {
 		return nil, err
@@ -368,12 +375,13 @@ func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target st
 			err = fmt.Errorf("%s has %d folder CLASS; a classifier needs two or more", quote(f.data), len(names))
 		}
 		return len(names), names, err
-	case f.classes > 0:
-		return f.classes, nil, nil
 	}
 	e.logf("looking for the classes of %s", target)
 	if n, err = data.CountClasses(f.data, target, *f.ignore); err != nil {
 		return 0, nil, noFolder(err, f.data, "")
 	}
-	return n, nil, nil
+	if f.classes > 0 && n > f.classes {
+		return 0, nil, fmt.Errorf("-classes %d: %s has ids up to %d; raise it to %d, or leave ids out with -ignore", f.classes, quote(f.data), n-1, n)
+	}
+	return max(n, f.classes), nil, nil
 }

@@ -2,6 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/draw"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +65,19 @@ func TestFinetuneWrong(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	set, square := t.TempDir(), image.Rect(0, 0, 64, 64)
+	of := map[string]color.Color{"rgb": color.White, "depth": color.Gray16{Y: 7}, "void": color.Gray{Y: 255}, "ids": color.Gray{Y: 4}}
+	for i := range 20 {
+		for name, img := range map[string]draw.Image{
+			"rgb": image.NewRGBA(square), "depth": image.NewGray16(square), "void": image.NewGray(square), "ids": image.NewGray(square),
+		} {
+			draw.Draw(img, square, image.NewUniform(of[name]), image.Point{}, draw.Src)
+			if err := os.MkdirAll(filepath.Join(set, name, "x"), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			write(t, encode(t, img), set, name, "x", fmt.Sprint(i, ".png"))
+		}
+	}
 	for _, c := range []struct {
 		name, args string
 		code       int
@@ -79,6 +96,12 @@ func TestFinetuneWrong(t *testing.T) {
 		{"unit of classes", "-task semseg -unit 2", 2, "-unit 2…depth"},
 		{"negative size", "-task semseg -size -1", 2, "-size -1"},
 		{"size", "-task semseg -size 63", 1, "image_size"},
+		{"odd number of patches for dpt", "-task depth -preset small -size 208", 1, "dpt…208…13…224"},
+		{"no truth", "-task semseg -data " + set, 1, "semseg…-target"},
+		{"nothing measured", "-task depth -depth-invalid 7 -batch 2 -data " + set, 1, "depth…valid pixel"},
+		{"nothing labelled", "-task semseg -target void -batch 2 -data " + set, 1, "void…0 class"},
+		{"class ids outside the head", "-task semseg -target ids -classes 3 -data " + set, 1, "-classes 3…ids up to 4…5…-ignore"},
+		{"another encoder", "-task semseg -preset small -target ids -batch 2 -data " + set + " -from " + trained(t), 1, "encoder…dim 16…depth 1"},
 		{"no pictures", "-task classify -data " + labels, 1, "rgb"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

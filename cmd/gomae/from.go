@@ -24,7 +24,7 @@ func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() e
 		m.Init(seed)
 		r, err := m.Transfer(f)
 		if err != nil {
-			return fmt.Errorf("-from: %w", err)
+			return fmt.Errorf("-from %s: %w", quote(from), err)
 		}
 		for _, note := range f.Notes() {
 			e.logf("%s: %s", quote(from), note)

@@ -79,24 +79,26 @@ func Classes(ds Named) ([]string, error) {
 	return classes, nil
 }
 
-// CountClasses returns the number of classes of a modality of class maps in the training part of a
-// dataset folder: one more than the largest id that is no padding and not ignored, as those of
+// CountClasses returns the number of classes of a modality of class maps in what OpenSplit opens of
+// a dataset folder: one more than the largest id that is no padding and not ignored, as those of
 // invalid are.
 func CountClasses(dir, modality string, invalid []float64) (int, error) {
 	in := multimae.Input{Name: modality, Kind: multimae.KindClasses, NumClasses: multimae.IDPadding, Stride: 1, Invalid: invalid}
-	train, _, err := OpenSplit(dir, []multimae.Input{in})
+	train, val, err := OpenSplit(dir, []multimae.Input{in})
 	if err != nil {
 		return 0, err
 	}
 	n := 0
-	for i := range train.Len() {
-		s, err := train.Sample(i)
-		if err != nil {
-			return 0, err
-		}
-		for _, id := range s.Maps[modality].IDs {
-			if int(id) >= n && id < multimae.IDPadding {
-				n = int(id) + 1
+	for _, part := range []Dataset{train, val} {
+		for i := range part.Len() {
+			s, err := part.Sample(i)
+			if err != nil {
+				return 0, err
+			}
+			for _, id := range s.Maps[modality].IDs {
+				if int(id) >= n && id < multimae.IDPadding {
+					n = int(id) + 1
+				}
 			}
 		}
 	}

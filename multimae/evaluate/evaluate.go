@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/metrics"
 	"github.com/gomae/gomae/tensor"
 )
@@ -154,6 +156,47 @@ func noTruth(o *heads.Output, samples int) error {
 		return fmt.Errorf("none of %d samples has a labelled pixel in %s; give a dataset with labels below %d", samples, name, o.NumClasses)
 	}
 	return fmt.Errorf("none of %d samples has a valid pixel in %s; give a dataset with measurements, or correct the invalid values of the output", samples, name)
+}
+
+// CheckTruth returns an error if an output has no truth in any sample, such as where all depth is
+// marked as not measured. It reads samples until it has seen a truth of each output. One that
+// cannot be read says nothing.
+func CheckTruth(c *heads.Config, ds data.Dataset) error {
+	var without []*heads.Output
+	for i := range c.Outputs {
+		if o := &c.Outputs[i]; o.Head != heads.Linear { // a sample always has a folder
+			without = append(without, o)
+		}
+	}
+	read := 0
+	for i := 0; i < ds.Len() && len(without) > 0; i++ {
+		s, err := ds.Sample(i)
+		if err != nil {
+			continue
+		}
+		read++
+		without = slices.DeleteFunc(without, func(o *heads.Output) bool { return hasTruth(o, s.Maps[o.TargetName()]) })
+	}
+	if read == 0 || len(without) == 0 {
+		return nil
+	}
+	return fmt.Errorf("output %s: %w", without[0].Name, noTruth(without[0], read))
+}
+
+// hasTruth reports whether a pixel of the map counts in the figures of an output.
+func hasTruth(o *heads.Output, m *images.Map) bool {
+	switch {
+	case m == nil:
+		return false
+	case o.Loss == heads.LossCrossEntropy:
+		return slices.ContainsFunc(m.IDs, func(id uint8) bool { return int(id) < o.NumClasses })
+	}
+	for i, v := range m.Pix[:min(len(m.Pix), m.H*m.W)] {
+		if (m.Valid == nil || m.Valid[i]) && (v > 0 || o.NumClasses > 1) {
+			return true
+		}
+	}
+	return false
 }
 
 // lossSum collects the losses of outputs over groups.

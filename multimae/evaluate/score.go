@@ -23,7 +23,11 @@ func newScorer(o *heads.Output) scorer {
 	case o.Head == heads.Linear:
 		return &labelScorer{confusion: metrics.NewConfusion(o.NumClasses)}
 	case o.Loss == heads.LossCrossEntropy:
-		return &mapScorer{confusion: metrics.NewConfusion(o.NumClasses, multimae.IDPadding, multimae.IDIgnored)}
+		ignore := []int32{multimae.IDPadding, multimae.IDIgnored}
+		for _, id := range o.Invalid { // which the truth does not have, but a prediction may
+			ignore = append(ignore, int32(id))
+		}
+		return &mapScorer{confusion: metrics.NewConfusion(o.NumClasses, ignore...)}
 	case o.NumClasses != 1:
 		return &valueScorer{output: o}
 	}

@@ -262,7 +262,11 @@ func (c *Config) checkOutput(o *Output) error {
 
 func (c *Config) checkDPT(o *Output) error {
 	if c.PatchSize != 16 {
-		return fmt.Errorf("head: %q makes maps of 16×16 pixels for each patch, so patch_size must be 16 and is %d", DPT, c.PatchSize)
+		return fmt.Errorf("head: %q makes maps of 16×16 pixels for each patch, so patch_size must be 16 and is %d; take another head, such as %q", DPT, c.PatchSize, ConvNeXt)
+	}
+	if n := c.ImageSize / c.PatchSize; n%2 != 0 {
+		return fmt.Errorf("head: %q needs an even number of patches along a side, and image_size %d makes %d; take %d",
+			DPT, c.ImageSize, n, (n+1)*c.PatchSize)
 	}
 	if len(o.Hooks) != 4 || len(o.LayerDims) != 4 {
 		return fmt.Errorf("hooks, layer_dims: got %d and %d numbers, want 4 each", len(o.Hooks), len(o.LayerDims))

@@ -11,7 +11,7 @@ import (
 //
 // The usual void rules hold: a pixel whose true id is one of those to ignore counts nowhere,
 // whatever was predicted there. A class that neither the truth nor the predictions have has no IoU,
-// and one that the truth lacks has no accuracy; means leave it out.
+// and one that the truth lacks has no accuracy; means leave it out, and a class to ignore as well.
 type Confusion struct {
 	Classes int
 	// Counts is [Classes, Classes]: row i has the pixels of class i by their prediction.
@@ -100,11 +100,11 @@ func (c *Confusion) MeanIoU() float64 { return c.mean(ClassCounts.IoU) }
 // MeanAccuracy returns the mean of the accuracy over classes; NaN if nothing was counted.
 func (c *Confusion) MeanAccuracy() float64 { return c.mean(ClassCounts.Accuracy) }
 
-// mean returns the mean over the classes for which f is a number.
+// mean returns the mean over the classes that are not ignored and for which f is a number.
 func (c *Confusion) mean(f func(ClassCounts) float64) float64 {
 	total, n := 0.0, 0
 	for id := range c.Classes {
-		if v := f(c.Class(id)); v == v {
+		if v := f(c.Class(id)); v == v && !slices.Contains(c.ignore, int32(id)) {
 			total += v
 			n++
 		}

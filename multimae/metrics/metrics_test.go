@@ -116,6 +116,13 @@ func TestConfusionByHand(t *testing.T) {
 	if m.Class(0) != (ClassCounts{2, 1, 1}) || m.Class(1) != (ClassCounts{1, 2, 1}) {
 		t.Errorf("classes 0 and 1: %v, %v", m.Class(0), m.Class(1))
 	}
+	other := NewConfusion(2, 0) // a class of its own number, which was predicted once
+	if err := other.Add([]int32{0, 1, 1, 1}, []int32{1, 1, 0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := other.MeanIoU(); math.Abs(got-200./3) > 1e-12 || other.Ignored != 1 {
+		t.Errorf("mIoU with class 0 ignored is %v, want 2/3, that of class 1", got)
+	}
 	if fmt.Sprint(m.Absent()) != "[2 3]" || m.Ignored != 2 || m.Counted() != 3 {
 		t.Errorf("absent %v, ignored %d, counted %d", m.Absent(), m.Ignored, m.Counted())
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
 )
@@ -83,6 +84,7 @@ func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Datase
 
 // FinetuneData is PretrainData for a model with heads. A folder has the modalities of inputs and
 // targets; labels of whole images are the folders CLASS. The samples to train on are train.samples.
+// It is an error if no sample to train on, or none held out, has a truth.
 func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, err error) {
 	inputs, labels := modalities(c)
 	if dir := c.Train.Data; dir != "" && dir != ScenesData {
@@ -90,6 +92,11 @@ func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, 
 			return nil, nil, err
 		}
 		train = few(train, c.Train.Samples)
+		for _, ds := range []data.Dataset{train, val} {
+			if err := evaluate.CheckTruth(c, ds); err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", dir, err)
+			}
+		}
 	} else {
 		if labels != nil {
 			return nil, nil, fmt.Errorf("outputs: rendered scenes have no class of their own; train on a dataset folder with CLASS folders")
