@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"unicode/utf8"
+
+	"github.com/gomae/gomae/internal/bfloat16"
 )
 
 // Tensor is a tensor in memory, as ReadAll returns it and as WriteSafetensors and WritePth take it.
@@ -23,15 +25,6 @@ type Tensor struct {
 // 8 bits of precision, which suits the weights of a model that is trained. Readers widen them
 // exactly.
 type BFloat16 []float32
-
-// bfloat16 returns the bits of v rounded to nearest even. A NaN stays one.
-func bfloat16(v float32) uint16 {
-	b := math.Float32bits(v)
-	if v != v {
-		return uint16(b>>16) | 0x40 // a quiet NaN, whose low bits are not all that made it one
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
-}
 
 // ReadAll reads all tensors of f in its order. No value changes: F16 and BF16 become float32, F64
 // stays float64, U8 and booleans become uint8, and all other integers int64.
@@ -132,7 +125,7 @@ func writeData(w io.Writer, buf []byte, data any) error {
 	case []float32:
 		return writeChunks(w, buf, d, 4, func(b []byte, v float32) { le.PutUint32(b, math.Float32bits(v)) })
 	case BFloat16:
-		return writeChunks(w, buf, d, 2, func(b []byte, v float32) { le.PutUint16(b, bfloat16(v)) })
+		return writeChunks(w, buf, d, 2, func(b []byte, v float32) { le.PutUint16(b, bfloat16.Bits(v)) })
 	case []float64:
 		return writeChunks(w, buf, d, 8, func(b []byte, v float64) { le.PutUint64(b, math.Float64bits(v)) })
 	case []int64:
