@@ -23,6 +23,9 @@ func (e *env) together(f *runFlags, do func() error) error {
 		if f.mpiLib != "" {
 			return usagef("-mpi-lib %s: it has no effect without -mpi", f.mpiLib)
 		}
+		if f.mpiBFloat16 {
+			return usagef("-mpi-bfloat16: it has no effect without -mpi")
+		}
 		if processes > 1 {
 			return usagef("%s started %d processes, which would all train in %s; add -mpi, and they train one model together", launcher, processes, quote(f.out))
 		}

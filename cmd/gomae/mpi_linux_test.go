@@ -224,6 +224,7 @@ func checkpoints(dir string) (names []string) {
 // TestMPIAlone is one rank without a launcher.
 func TestMPIAlone(t *testing.T) {
 	refuses(t, 2, "-mpi-lib", "pretrain", "-mpi-lib", "x.so")
+	refuses(t, 2, "-mpi-bfloat16", "pretrain", "-mpi-bfloat16")
 	if n, _ := mpi.Launched(); n > 0 {
 		t.Skip("a launcher started this test")
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// bucketValues is about how many values the ranks sum at a time: enough that a message takes longer
-// than to begin it, and few enough that the first sum begins soon after the backward pass.
+// bucketValues is how many values the ranks sum at a time, or more, by less than a parameter: enough
+// that a message takes longer than to begin it, and few enough that the first sum begins soon after
+// the backward pass.
 const bucketValues = 1 << 18
 
 // exchange sums the gradients of all ranks, some parameters at a time, in the order in which the
@@ -137,7 +138,7 @@ func (x *exchange) arrange() error {
 	size := 0
 	for _, p := range x.order {
 		n := len(x.buckets)
-		if n == 0 || size+len(p.Grad) > bucketValues {
+		if n == 0 || size >= bucketValues {
 			x.buckets, n, size = append(x.buckets, new(bucket)), n+1, 0
 		}
 		b := x.buckets[n-1]
@@ -171,5 +172,5 @@ func (b *bucket) sum(g *group) error {
 		}
 		at += len(p.Grad)
 	}
-	return g.sum(b.flat)
+	return g.sumGradients(b.flat)
 }

@@ -29,7 +29,10 @@ type Options struct {
 	// have is a *RankError, a *DivergedError or wraps ErrDiffer; after another one the ranks are out
 	// of step, and must be ended.
 	Ranks Ranks
-	Build string // of the program, which must be the same on all ranks
+	// BFloat16 lets the ranks, which are BFloat16Ranks then, send gradients as bfloat16: half of the
+	// bytes, and 8 bits of precision.
+	BFloat16 bool
+	Build    string // of the program, which must be the same on all ranks
 	// OnDamaged is called before OnStart for each damaged file that Resume does without, with the
 	// error that names it and the step that the run goes on from.
 	OnDamaged func(err error, step int)

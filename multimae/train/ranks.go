@@ -22,6 +22,14 @@ type Ranks interface {
 	Sum(ctx context.Context, x []float32) error
 }
 
+// BFloat16Ranks can also sum what travels in bfloat16, with half of the bytes.
+type BFloat16Ranks interface {
+	Ranks
+	// SumBFloat16 is Sum, but for rounding: each rank's values and their sum are rounded to bfloat16,
+	// to nearest even, and added up in float32.
+	SumBFloat16(ctx context.Context, x []float32) error
+}
+
 // RankError says which rank ended a run of several.
 type RankError struct {
 	Rank int
@@ -45,8 +53,9 @@ type group struct {
 	ranks Ranks
 	ctx   context.Context // never ends: a rank that ended alone would leave the others waiting
 	host  string
-	first int // place of this rank's first sample in a batch
-	of    int // samples of a batch
+	first int  // place of this rank's first sample in a batch
+	of    int  // samples of a batch
+	half  bool // gradients travel in bfloat16; ranks are BFloat16Ranks
 
 	outer  context.Context    // of the process, whose end is an interrupt
 	cancel context.CancelFunc // ends the run on this rank when all have agreed to
@@ -98,6 +107,17 @@ func (g *group) place(i int) int {
 // sum is Ranks.Sum.
 func (g *group) sum(x []float32) error {
 	if err := g.ranks.Sum(g.ctx, x); err != nil {
+		return &lostError{err}
+	}
+	return nil
+}
+
+// sumGradients is sum with the precision of gradients.
+func (g *group) sumGradients(x []float32) error {
+	if !g.half {
+		return g.sum(x)
+	}
+	if err := g.ranks.(BFloat16Ranks).SumBFloat16(g.ctx, x); err != nil {
 		return &lostError{err}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/gomae/gomae/internal/bfloat16"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
@@ -77,6 +78,21 @@ func (m *memoryRanks) Sum(ctx context.Context, x []float32) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// SumBFloat16 rounds before and after.
+func (m *memoryRanks) SumBFloat16(ctx context.Context, x []float32) error {
+	round := func() {
+		for i, v := range x {
+			x[i] = bfloat16.Float(bfloat16.Bits(v))
+		}
+	}
+	round()
+	if err := m.Sum(ctx, x); err != nil {
+		return err
+	}
+	round()
+	return nil
 }
 
 // together runs f for n ranks, each in a goroutine, and returns what each returned.
@@ -201,6 +217,47 @@ func TestRanks(t *testing.T) {
 		})
 	}
 }
+
+// TestRanksBFloat16 wants gradients in bfloat16 to change losses, by no more than rounding each gradient to
+// 8 bits does, and to leave all ranks with the same parameters, which saving checks.
+func TestRanksBFloat16(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	for i, dir := range dirs {
+		trained(t, 2, func(int) runOptions {
+			o := options(dir)
+			o.BFloat16 = i > 0
+			return o
+		})
+	}
+	want, got := metricLines(t, dirs[0]), metricLines(t, dirs[1])
+	differ := false
+	for i, w := range want {
+		// Gradients are off by 2^-9 at most, and by as much again in their sum; AdamW's steps are
+		// proportional to their shares of the moments, and a loss changes by no more than its gradient
+		// along these steps, which is less than the loss itself.
+		differ = differ || got[i]["loss"] != w["loss"]
+		if d := math.Abs(got[i]["loss"] - w["loss"]); d > 0.02*math.Abs(w["loss"]) {
+			t.Errorf("line %d: the loss is %g, and %g with float32", i, got[i]["loss"], w["loss"])
+		}
+	}
+	if !differ {
+		t.Error("all losses are those of float32")
+	}
+
+	_, errs := together(2, func(ranks Ranks) (*Result, error) {
+		o := options(t.TempDir())
+		o.Ranks, o.BFloat16 = plainRanks{ranks}, true
+		return pretrain(context.Background(), o)
+	})
+	for r, err := range errs {
+		if err == nil {
+			t.Errorf("rank %d does without bfloat16 in silence", r)
+		}
+	}
+}
+
+// plainRanks know float32 only.
+type plainRanks struct{ Ranks }
 
 // TestRanksRepeat wants the same bits from two runs of as many ranks, and from one that was
 // interrupted in between.
@@ -339,6 +396,7 @@ func TestRanksDiffer(t *testing.T) {
 	}{
 		"configuration": {func(o *runOptions) { o.Config.Optim.LR = 1 }, "optim.lr"},
 		"build":         {func(o *runOptions) { o.Build = "another" }, "another"},
+		"precision":     {func(o *runOptions) { o.BFloat16 = true }, "bfloat16 true"},
 		"bad samples":   {func(o *runOptions) { o.SkipBad = true }, "skipping true"},
 		"data":          {func(o *runOptions) { o.Train = data.Subset(o.Train, []int{5, 4, 3, 2, 1, 0}) }, "6 samples"},
 		"validation":    {func(o *runOptions) { o.Val = o.Train }, "data to validate"},

@@ -37,6 +37,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		group.cancel, group.outer = cancel, outer
+		if _, can := o.Ranks.(BFloat16Ranks); o.BFloat16 && !can {
+			return nil, errors.New("these ranks cannot send gradients as bfloat16; leave that out")
+		}
+		group.half = o.BFloat16
 	}
 	r := &run{Options: o, group: group, folder: folder{dir: o.Dir, keep: o.Keep, saved: -1}, exported: -1}
 	r.pool = tensor.NewPool(o.Workers)
@@ -208,6 +212,7 @@ func (r *run) sameEverywhere() error {
 	return r.group.same([]property{
 		{"configuration", string(r.Objective.JSON()), "start all with the same settings"},
 		{"treatment of bad samples", fmt.Sprintf("skipping %v", r.SkipBad), "start all with the same settings"},
+		{"precision of sums", fmt.Sprintf("bfloat16 %v", r.BFloat16), "start all with the same settings"},
 		{"build of gomae", r.Build, "copy one program to all hosts"},
 		{"SIMD level", level, "set GOMAE_SIMD to the lowest of them everywhere"},
 		{"data to train on", fingerprint(r.Train), "give all hosts the same files"},

@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ebitengine/purego"
 )
@@ -17,7 +19,13 @@ import (
 //	mpirun -n 2 ./mpi.test -test.run '^$' -test.bench . -test.benchtime 200x
 
 // joined is the world of the benchmarks.
-var joined = sync.OnceValues(func() (*World, error) { return Start(Options{}) })
+var joined = sync.OnceValues(func() (*World, error) {
+	w, err := Start(Options{})
+	if err == nil {
+		leave = w.Close
+	}
+	return w, err
+})
 
 func benchmark(b *testing.B, sum func(w *World, x []float32) error) {
 	if n, _ := Launched(); n < 2 {
@@ -31,17 +39,32 @@ func benchmark(b *testing.B, sum func(w *World, x []float32) error) {
 		b.Run(fmt.Sprintf("values=%d/ranks=%d", n, w.Size()), func(b *testing.B) {
 			x := make([]float32, n)
 			b.SetBytes(int64(4 * n))
+			began := cpuTime(b)
 			for range b.N {
 				if err := sum(w, x); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(cpuTime(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }
 
 func BenchmarkSum(b *testing.B) {
 	benchmark(b, func(w *World, x []float32) error { return w.Sum(context.Background(), x) })
+}
+
+func BenchmarkSumBFloat16(b *testing.B) {
+	benchmark(b, func(w *World, x []float32) error { return w.SumBFloat16(context.Background(), x) })
+}
+
+// cpuTime returns how long cores have worked for this process.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // BenchmarkAllreduce lets the library add up.
@@ -54,7 +77,9 @@ func BenchmarkAllreduce(b *testing.B) {
 				if err != nil {
 					return err
 				}
-				if lib.f["MPI_Iallreduce"], err = purego.Dlsym(h, "MPI_Iallreduce"); err != nil {
+				lib.f["MPI_Iallreduce"], err = purego.Dlsym(h, "MPI_Iallreduce")
+				purego.Dlclose(h) // World.Close unloads the library
+				if err != nil {
 					return err
 				}
 			}

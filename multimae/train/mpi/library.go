@@ -43,7 +43,7 @@ type library struct {
 // functions are those that the package calls.
 var functions = []string{
 	"MPI_Get_library_version", "MPI_Initialized", "MPI_Init_thread", "MPI_Comm_set_errhandler", "MPI_Comm_rank", "MPI_Comm_size",
-	"MPI_Iallgather", "MPI_Ialltoallv", "MPI_Iallgatherv", "MPI_Ibarrier", "MPI_Isend", "MPI_Irecv", "MPI_Test",
+	"MPI_Iallgather", "MPI_Ialltoallv", "MPI_Ibarrier", "MPI_Isend", "MPI_Irecv", "MPI_Test",
 	"MPI_Error_string", "MPI_Abort", "MPI_Finalize",
 }
 
@@ -227,11 +227,6 @@ func (lib *library) iallgather(x, all []float32, req *handle) int32 {
 func (lib *library) ialltoallv(x []float32, counts, displs []int32, to []float32, toCounts, toDispls []int32, req *handle) int32 {
 	return lib.call("MPI_Ialltoallv", address(x), address(counts), address(displs), lib.float,
 		address(to), address(toCounts), address(toDispls), lib.float, lib.world, pointer(req))
-}
-
-func (lib *library) iallgatherv(part, x []float32, counts, displs []int32, req *handle) int32 {
-	return lib.call("MPI_Iallgatherv", address(part), uintptr(len(part)), lib.float,
-		address(x), address(counts), address(displs), lib.float, lib.world, pointer(req))
 }
 
 func (lib *library) ibarrier(req *handle) int32 {

@@ -17,11 +17,10 @@ func (*library) iallgather(_, _ []float32, _ *handle) int32 { return 0 }
 func (*library) ialltoallv(_ []float32, _, _ []int32, _ []float32, _, _ []int32, _ *handle) int32 {
 	return 0
 }
-func (*library) iallgatherv(_, _ []float32, _, _ []int32, _ *handle) int32 { return 0 }
-func (*library) ibarrier(*handle) int32                                    { return 0 }
-func (*library) isend(_ []float32, _, _ int, _ *handle) int32              { return 0 }
-func (*library) irecv(_ []float32, _, _ int, _ *handle) int32              { return 0 }
-func (*library) test(*handle, *int32) int32                                { return 0 }
-func (*library) errorString(int32) string                                  { return "" }
-func (*library) abort(int)                                                 {}
-func (*library) finalize() int32                                           { return 0 }
+func (*library) ibarrier(*handle) int32                       { return 0 }
+func (*library) isend(_ []float32, _, _ int, _ *handle) int32 { return 0 }
+func (*library) irecv(_ []float32, _, _ int, _ *handle) int32 { return 0 }
+func (*library) test(*handle, *int32) int32                   { return 0 }
+func (*library) errorString(int32) string                     { return "" }
+func (*library) abort(int)                                    {}
+func (*library) finalize() int32                              { return 0 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gomae/gomae/internal/bfloat16"
 )
 
 // The tests run themselves under mpirun. role says what a process of it does.
@@ -23,8 +26,15 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if leave() != nil && code == 0 {
+		code = 1
+	}
+	os.Exit(code)
 }
+
+// leave leaves the world of the benchmarks, if they are in one.
+var leave = func() error { return nil }
 
 var roles = map[string]func() error{"sums": sums, "silent": silent, "abort": abortOne, "late": late}
 
@@ -85,11 +95,47 @@ func sums() error {
 			}
 		}
 	}
+	if err := sumsBFloat16(w); err != nil {
+		return err
+	}
 	if w.Host(w.Size()-1) == "" || w.Library() == "" {
 		return errors.New("no name of a host, or none of the library")
 	}
 	fmt.Printf("rank %d of %d summed\n", w.Rank(), w.Size())
 	return w.Close()
+}
+
+// sumsBFloat16 does the same with values that travel in bfloat16.
+func sumsBFloat16(w *World) error {
+	round := func(v float32) float32 { return bfloat16.Float(bfloat16.Bits(v)) }
+	for _, n := range []int{0, 1, 2, 7, small + 1, 1<<18 + 3} {
+		var mine []float32
+		want := make([]float32, n)
+		for r := range w.Size() {
+			random := rand.New(rand.NewPCG(uint64(r), uint64(n)))
+			x := make([]float32, n)
+			for i := range x {
+				x[i] = float32(random.NormFloat64() * 1e3)
+				want[i] += round(x[i])
+			}
+			if n > 2 {
+				x[2] = float32(math.Inf(1))
+				want[2] += x[2]
+			}
+			if r == w.Rank() {
+				mine = x
+			}
+		}
+		if err := w.SumBFloat16(context.Background(), mine); err != nil {
+			return err
+		}
+		for i, v := range want {
+			if v = round(v); w.Size() > 1 && mine[i] != v { // one rank sends nothing, and rounds nothing
+				return fmt.Errorf("sum of %d in bfloat16: element %d is %g, want %g", n, i, mine[i], v)
+			}
+		}
+	}
+	return nil
 }
 
 func TestSum(t *testing.T) {

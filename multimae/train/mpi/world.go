@@ -7,6 +7,9 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unsafe"
+
+	"github.com/gomae/gomae/internal/bfloat16"
 )
 
 // ErrUnsupported is wrapped by Start's error on systems for which the package does nothing.
@@ -48,6 +51,7 @@ type World struct {
 	flag                    int32
 	counts, displs          [2][]int32
 	recv                    []float32
+	half                    [3][]uint32 // of SumBFloat16
 }
 
 // call is work for the thread that owns the library.
@@ -119,26 +123,102 @@ func (w *World) sumSmall(ctx context.Context, x []float32) error {
 
 // sumLarge gives each rank a part of x from all others. It adds them up and sends the result to all.
 func (w *World) sumLarge(ctx context.Context, x []float32) error {
-	n, r := len(x), w.size
-	part := func(k int) (from, to int) { return n * k / r, n * (k + 1) / r }
-	from, to := part(w.rank)
-	mine := to - from
-	all := w.buffer(mine * r)
-	of, at := w.counts[0], w.displs[0] // of x
-	in, to0 := w.counts[1], w.displs[1]
-	for k := range r {
-		from, to := part(k)
-		of[k], at[k] = int32(to-from), int32(from)
-		in[k], to0[k] = int32(mine), int32(k*mine)
-	}
-	if err := w.wait(ctx, "MPI_Ialltoallv", w.lib.ialltoallv(x, of, at, all, in, to0, &w.req)); err != nil {
+	mine := w.divide(len(x))
+	all := w.buffer(mine * w.size)
+	if err := w.scatter(ctx, x, all); err != nil {
 		return err
 	}
 	sum := all[:mine]
-	for k := 1; k < r; k++ {
+	for k := 1; k < w.size; k++ {
 		add(sum, all[k*mine:][:mine])
 	}
-	return w.wait(ctx, "MPI_Iallgatherv", w.lib.iallgatherv(sum, x, of, at, &w.req))
+	return w.gather(ctx, sum, x)
+}
+
+// SumBFloat16 is Sum with half of the bytes: all values travel as bfloat16, rounded to nearest even,
+// and so does their sum, which is added up in float32. It has the same bits on all ranks.
+func (w *World) SumBFloat16(ctx context.Context, x []float32) error {
+	if w.size == 1 || len(x) == 0 {
+		return nil
+	}
+	return w.call(func() error {
+		words := (len(x) + 1) / 2 // of two values each
+		mine := w.divide(words)
+		for i, n := range []int{words, mine * w.size, mine} {
+			if cap(w.half[i]) < n {
+				w.half[i] = make([]uint32, n)
+			}
+			w.half[i] = w.half[i][:n]
+		}
+		out, all, part := w.half[0], w.half[1], w.half[2]
+		pack(out, x)
+		if err := w.scatter(ctx, floats(out), floats(all)); err != nil {
+			return err
+		}
+		sum := w.buffer(2 * mine)
+		clear(sum)
+		for k := range w.size {
+			addPacked(sum, all[k*mine:][:mine])
+		}
+		pack(part, sum)
+		if err := w.gather(ctx, floats(part), floats(out)); err != nil {
+			return err
+		}
+		clear(x)
+		addPacked(x, out)
+		return nil
+	})
+}
+
+// divide notes which part of n values each rank sums, and returns the length of this one's.
+func (w *World) divide(n int) (mine int) {
+	r := w.size
+	at := func(k int) int { return n * k / r }
+	mine = at(w.rank+1) - at(w.rank)
+	for k := range r {
+		w.counts[0][k], w.displs[0][k] = int32(at(k+1)-at(k)), int32(at(k))
+		w.counts[1][k], w.displs[1][k] = int32(mine), int32(k*mine)
+	}
+	return mine
+}
+
+// scatter sends each rank its part of x, and receives this rank's part from all, in their order.
+func (w *World) scatter(ctx context.Context, x, all []float32) error {
+	return w.wait(ctx, "MPI_Ialltoallv", w.lib.ialltoallv(x, w.counts[0], w.displs[0], all, w.counts[1], w.displs[1], &w.req))
+}
+
+// gather sends this rank's part to all, and receives theirs in x. An all-gather would be a chain of
+// messages in most libraries, each of which waits for the one before it. Here all go out at once.
+func (w *World) gather(ctx context.Context, part, x []float32) error {
+	clear(w.displs[1])
+	return w.wait(ctx, "MPI_Ialltoallv", w.lib.ialltoallv(part, w.counts[1], w.displs[1], x, w.counts[0], w.displs[0], &w.req))
+}
+
+// pack rounds x to bfloat16, two values a word. A value that is missing in the last word is 0.
+func pack(words []uint32, x []float32) {
+	for i := range len(x) / 2 {
+		words[i] = uint32(bfloat16.Bits(x[2*i])) | uint32(bfloat16.Bits(x[2*i+1]))<<16
+	}
+	if len(x)%2 > 0 {
+		words[len(words)-1] = uint32(bfloat16.Bits(x[len(x)-1]))
+	}
+}
+
+// addPacked adds the values in words to x.
+func addPacked(x []float32, words []uint32) {
+	for i := range len(x) / 2 {
+		w := words[i]
+		x[2*i] += bfloat16.Float(uint16(w))
+		x[2*i+1] += bfloat16.Float(uint16(w >> 16))
+	}
+	if len(x)%2 > 0 {
+		x[len(x)-1] += bfloat16.Float(uint16(words[len(words)-1]))
+	}
+}
+
+// floats returns words as the library is told that they are. Their values are never looked at.
+func floats(words []uint32) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(words))), len(words))
 }
 
 func (w *World) buffer(n int) []float32 {
