@@ -9,6 +9,7 @@ type workload struct {
 	Machines   int     `json:"machines"`
 	Batch      int     `json:"batch_per_machine"`
 	Network    float64 `json:"network_gbit_s"`
+	BFloat16   bool    `json:"bfloat16"`
 	LoadMillis float64 `json:"load_core_ms_per_image"`
 	SaveEvery  int     `json:"save_every_steps"`
 	Disk       float64 `json:"disk_mb_s"`
@@ -37,63 +38,66 @@ func (w *workload) check() error {
 	return nil
 }
 
-// measurement is what one machine was measured to do.
-type measurement struct {
-	From        string  `json:"from"`         // file, commit and date, or "this machine"
-	Step        float64 `json:"step_seconds"` // for one batch, without loading
-	Threads     int     `json:"threads"`
-	MemoryBytes float64 `json:"memory_bytes"`           // of the process
-	LoadMillis  float64 `json:"load_core_ms,omitempty"` // for one image; 0 if it was not measured
-	Note        string  `json:"note,omitempty"`
-}
-
 // prediction is the outcome for a workload.
 type prediction struct {
 	workload
-	Measured *measurement `json:"measured"`
-	Params   int          `json:"params"`
+	Measured  *measurement `json:"measured"`
+	Transport *transport   `json:"transport,omitempty"` // nil for one machine
+	Params    int          `json:"params"`
 
 	Steps         int64   `json:"steps"`
-	Compute       float64 `json:"compute_seconds_per_step"`
-	Load          float64 `json:"load_seconds_per_step"`
-	AllReduce     float64 `json:"all_reduce_seconds_per_step"`
-	AllReduceSize float64 `json:"all_reduce_bytes_per_step"` // sent by each machine, and received by it
-	Checkpoint    float64 `json:"checkpoint_seconds"`        // for one checkpoint
+	Step          float64 `json:"seconds_per_step"`
+	Compute       float64 `json:"compute_seconds_per_step"` // of Step, with loading that it shares cores with
+	Sum           float64 `json:"sum_seconds_per_step"`     // in sums, most of it during Compute
+	Wait          float64 `json:"wait_seconds_per_step"`    // of Sum, with nothing to compute meanwhile
+	Bytes         float64 `json:"sent_bytes_per_step"`      // by each machine, which receives as many
+	Checkpoint    float64 `json:"checkpoint_seconds"`       // for one checkpoint
 	Checkpoints   int64   `json:"checkpoints"`
 	CheckpointLen float64 `json:"checkpoint_bytes"`
 
-	Total      float64 `json:"total_seconds"`            // nothing overlaps
-	Overlapped float64 `json:"total_seconds_overlapped"` // the all-reduce overlaps the backward pass
-	Memory     float64 `json:"memory_bytes_per_machine"`
-	Traffic    float64 `json:"network_bytes"` // of all machines together
+	Total   float64 `json:"total_seconds"`
+	Memory  float64 `json:"memory_bytes_per_machine"`
+	Traffic float64 `json:"network_bytes"` // of all machines together
 
 	Assumptions []string `json:"assumptions"`
 }
 
-// backwardShare is the share of a step that can hide an all-reduce: two of its three products.
-const backwardShare = 2. / 3
-
-// predict computes the time, memory and traffic of a workload for a model of params parameters.
-func predict(w workload, params int, m *measurement) *prediction {
+// predict computes the time, memory and traffic of a workload for a model of params parameters. t is
+// needed for several machines only.
+func predict(w workload, params int, m *measurement, t *transport) *prediction {
 	p := &prediction{workload: w, Measured: m, Params: params}
-	n := float64(w.Machines)
+	s := rankStep{
+		Measured: m, Load: w.LoadMillis / 1e3 * float64(w.Batch), Cores: float64(m.Threads),
+		Ranks: w.Machines, Rate: w.Network * 1e9 / 8 * wireShare, Transport: t,
+	}
+	if w.Machines > 1 {
+		p.Transport = t
+	}
+	step := s.simulate()
 	p.Steps = int64(w.Images/(w.Batch*w.Machines)) * int64(w.Epochs)
-	p.Compute = m.Step
-	p.Load = w.LoadMillis / 1e3 * float64(w.Batch) / float64(m.Threads)
-	p.AllReduceSize = 2 * (n - 1) / n * 4 * float64(params)
-	p.AllReduce = p.AllReduceSize * 8 / (w.Network * 1e9)
+	p.Step, p.Sum, p.Wait, p.Bytes = step.Step, step.Sum, step.Wait, step.Bytes
+	p.Compute = max(0, step.Step-step.Wait)
 	p.CheckpointLen = 3 * 4 * float64(params)
 	p.Checkpoint = p.CheckpointLen / (w.Disk * 1e6)
 	p.Checkpoints = (p.Steps + int64(w.SaveEvery) - 1) / int64(w.SaveEvery)
-	saving := float64(p.Checkpoints) * p.Checkpoint
-	p.Total = float64(p.Steps)*(p.Compute+p.Load+p.AllReduce) + saving
-	exposed := max(0, p.AllReduce-backwardShare*p.Compute)
-	p.Overlapped = float64(p.Steps)*(p.Compute+p.Load+exposed) + saving
+	p.Total = float64(p.Steps)*p.Step + float64(p.Checkpoints)*p.Checkpoint
 	p.Memory = m.MemoryBytes
 	if w.Machines > 1 {
-		p.Memory += 4 * float64(params)
+		p.Memory += 4 * float64(params) // the buckets
 	}
-	p.Traffic = n * float64(p.Steps) * p.AllReduceSize
+	p.Traffic = float64(w.Machines) * float64(p.Steps) * p.Bytes
 	p.Assumptions = p.assumptions()
 	return p
+}
+
+// likeness gives a step without buckets those of another model, in proportion.
+func (m *measurement) likeness(params int, like *measurement) *measurement {
+	x, total := *m, 0
+	for _, b := range like.Buckets {
+		total += b.Values
+	}
+	for _, b := range like.Buckets {
+		x.Buckets = append(x.Buckets, bucket{b.At, int(float64(b.Values) * float64(params) / float64(total))})
+	}
+	return &x
 }

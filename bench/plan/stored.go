@@ -69,6 +69,7 @@ func readStep(path, model string, batch, params int) (*measurement, error) {
 	v := found[*best]
 	scale := float64(batch) / float64(best.batch)
 	m := &measurement{
+		Batch: batch, Ranks: 1,
 		From:    fmt.Sprintf("%s, commit %s, %s, median of %d", filepath.Base(path), best.commit, best.date, len(v.seconds)),
 		Step:    results.Median(v.seconds) * scale,
 		Threads: max(best.threads, 1),

@@ -8,18 +8,17 @@ import (
 
 // text writes the prediction for people.
 func (p *prediction) text(w io.Writer) error {
-	step := p.Compute + p.Load + p.AllReduce
-	_, err := fmt.Fprintf(w, `time      %s; %s if the all-reduce overlaps the backward pass
+	_, err := fmt.Fprintf(w, `time      %s
 steps     %d of %d images on %d machines
-a step    %.4g s: compute %.4g, loading %.4g, all-reduce %.4g
+a step    %.4g s: %.4g computing and loading, %.4g waiting for sums, which take %.4g
 saving    %d checkpoints of %s, %s each
 memory    %s on each machine
 network   %s per step from each machine, %s in total
 
 Assumptions:
-`, duration(p.Total), duration(p.Overlapped), p.Steps, p.Batch*p.Machines, p.Machines, step, p.Compute, p.Load, p.AllReduce,
+`, duration(p.Total), p.Steps, p.Batch*p.Machines, p.Machines, p.Step, p.Compute, p.Wait, p.Sum,
 		p.Checkpoints, size(p.CheckpointLen), time.Duration(p.Checkpoint*float64(time.Second)).Round(time.Millisecond),
-		size(p.Memory), size(p.AllReduceSize), size(p.Traffic))
+		size(p.Memory), size(p.Bytes), size(p.Traffic))
 	for _, a := range p.Assumptions {
 		if err == nil {
 			_, err = fmt.Fprintf(w, "- %s\n", a)
@@ -30,22 +29,27 @@ Assumptions:
 
 // assumptions are the sentences that a reader of the figures must know.
 func (p *prediction) assumptions() []string {
-	loading := fmt.Sprintf("Loading an image takes one core %.3g ms. It adds to the step, divided by its %d threads, because the loader and the step share the cores.",
-		p.LoadMillis, p.Measured.Threads)
+	m := p.Measured
+	loading := fmt.Sprintf("Loading an image takes one core %.3g ms, and shares the %d cores with the step.", p.LoadMillis, m.Threads)
 	if p.LoadMillis == 0 {
 		loading = "Loading takes no time. Give it a time with -load MS."
 	}
 	all := []string{
-		fmt.Sprintf("A step of %d images takes %.4g s on each machine, and all machines are alike: %s.", p.Batch, p.Measured.Step, p.Measured.From),
+		fmt.Sprintf("A step of %d images takes %.4g s on each machine by itself, and all machines are alike: %s.", p.Batch, m.Step, m.From),
 		loading,
 		"An epoch leaves out its last batch if that is not full.",
-		"Training is synchronous. A ring all-reduce sums gradients of 4 bytes per parameter, 2(N−1)/N·4·params bytes per step, at the full rate of the network and without latency.",
-		fmt.Sprintf("The first time has the all-reduce after the step. The second hides it behind the backward pass, %.0f %% of a step, at no cost to either.", 100*backwardShare),
 		fmt.Sprintf("One machine writes a checkpoint of 12 bytes per parameter every %d steps at %.4g MB/s while the others wait. Validation is not counted.", p.SaveEvery, p.Disk),
-		"Memory is that of the measured process. With several machines each needs 4 more bytes per parameter to receive gradients.",
+		"Memory is that of the measured process. With several machines each needs 4 more bytes per parameter for the gradients that it sends.",
 	}
-	if p.Measured.Note != "" {
-		all = append(all, "Note: "+p.Measured.Note+".")
+	if t := p.Transport; t != nil {
+		all = append(all,
+			fmt.Sprintf("Gradients are summed in %d buckets, each as soon as the backward pass has finished with it, and the optimiser waits for the last.", len(m.Buckets)),
+			fmt.Sprintf("For each bucket a machine sends two messages to every other. Cores take %.3g µs for an exchange, %.3g µs for a message and %.3g ns for a byte, sent and received; an exchange begins after %.3g µs, and %.3g ns are waited for each byte; a thread that waits takes %.2g of a core. These were measured between network namespaces on one machine.",
+				1e6*t.Exchange, 1e6*t.Message, 1e9*t.Byte, 1e6*t.Latency, 1e9*t.Idle, t.Poll),
+			fmt.Sprintf("The network carries %.4g Gbit/s from each machine and to each, all at once, of which headers take %.0f %%.", p.Network, 100*(1-wireShare)))
+	}
+	if m.Note != "" {
+		all = append(all, "Note: "+m.Note+".")
 	}
 	return all
 }

@@ -53,11 +53,11 @@ tables, and reports what was taken. MODEL may be a model folder, a file that
 Ctrl-C saves the run. After it, or after a crash at any moment, -resume goes on to
 the same bits as a run that was never interrupted. The other flags of the run may
 be repeated or left out; one that contradicts the run is refused, except for
--workers, -keep, -skip-bad, -json, -mpi, -serve, -tensorboard and the profiles.
+-workers, -keep, -skip-bad, -json, -serve, -tensorboard, the profiles and those of -mpi.
 
 With -mpi, all processes that mpirun, srun or Kubeflow started train one model, each
 on its part of every batch. The results differ from those of one process by no more
-than the order of sums makes them.`,
+than the order of sums makes them, or with -mpi-bfloat16 the rounding of gradients.`,
 		examples: []string{
 			"gomae pretrain",
 			"gomae pretrain -out run2 -seed 1 -steps 5000",

@@ -16,8 +16,8 @@
 // exchange their values and add them in the order of ranks. For a given number of ranks the bits are
 // those of any library, network and placement. Every rank sums a part of the values and sends it to
 // the others, which moves as many bytes as the best reductions do. On a network the order so costs
-// nothing; between two ranks that share memory a sum of 4 MB takes 3 to 5 ms, and 1 to 10 ms if MPICH
-// adds up. BenchmarkSum and BenchmarkAllreduce compare them.
+// nothing. Between ranks that share memory the library takes less time, as it copies less:
+// BenchmarkSum and BenchmarkAllreduce compare them, and bench/README.md has figures.
 //
 // # Lost ranks
 //
