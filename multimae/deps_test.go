@@ -35,7 +35,7 @@ func TestDependencies(t *testing.T) {
 			switch name := strings.TrimPrefix(p, module); name {
 			case "asm", "tensor", "nn", "nn/weights", "vit", "multimae", "multimae/images", "multimae/heads",
 				"internal/atomicfile", "internal/modelfolder", "internal/poison", "internal/regular", "internal/strictjson",
-				"internal/sysmem", "internal/imagehead", "internal/sizes":
+				"internal/sysmem", "internal/imagehead", "internal/sizes", "internal/bfloat16":
 			default:
 				t.Errorf("the library imports %s of this module, which stands above it", name)
 			}
@@ -43,8 +43,8 @@ func TestDependencies(t *testing.T) {
 			t.Errorf("the library imports %s, want nothing but the standard library, klauspost/cpuid/v2 and golang.org/x/sys", p)
 		}
 	}
-	if len(own) != 16 {
-		t.Fatalf("go list names %v of this module, want the 16 packages that the library consists of", own)
+	if len(own) != 17 {
+		t.Fatalf("go list names %v of this module, want the 17 packages that the library consists of", own)
 	}
 	tests := 0
 	for _, p := range list(append([]string{"-test", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, own...)...) {

@@ -63,6 +63,7 @@ func Preset(name string, classes int) (*Config, error) {
 			c.ImageSize, c.PatchSize = 96, 12
 			c.Inputs[2].Stride, c.Outputs[2].Stride = 3, 3
 			c.Train.CropScale, c.Train.CropRatio = []float64{0.3, 1}, []float64{3. / 4, 4. / 3}
+			c.Train.Steps, c.Train.WarmupSteps = 20_000, 600
 		}
 	case "small":
 		c.Encoder = vit.Small

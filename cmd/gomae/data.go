@@ -165,21 +165,28 @@ measured and is left out. The exit code is 1 if there is a problem.`,
 			if err := exactly(args, "DIR"); err != nil {
 				return err
 			}
-			dir := args[0]
-			if err := classes.find(dir); err != nil {
-				return err
-			}
-			in, err := checkedInputs(fs, *inputs, *config, classes.n)
+			in, err := checkedInputs(fs, *inputs, *config, max(classes.n, 1))
 			if err == nil {
 				err = depthInvalid.set(in)
 			}
 			if err != nil {
 				return err
 			}
+			dir := args[0]
 			if st, err := os.Stat(dir); err != nil {
 				return err
 			} else if !st.IsDir() {
 				return fmt.Errorf("%s is not a folder; give the folder that holds %s", dir, in[0].Name)
+			}
+			if err := classes.find(dir); err != nil {
+				return err
+			}
+			if *config == "" {
+				for i := range in {
+					if in[i].Kind == multimae.KindClasses {
+						in[i].NumClasses = classes.n
+					}
+				}
 			}
 			if e.terminal() {
 				e.logf("reading %s ...", dir)
