@@ -274,12 +274,12 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 	if err != nil {
 		return err
 	}
-	make, err := r.maps(ctx, p, c, seed)
+	remake, err := r.maps(ctx, p, c, seed)
 	if err != nil {
 		return err
 	}
-	if make != nil {
-		trainSet, val = &withMaps{trainSet, make}, &withMaps{val, make}
+	if remake != nil {
+		trainSet, val = &withMaps{trainSet, remake}, &withMaps{val, remake}
 	}
 	r.Log("pre-training %s, seed %d", p.Name, seed)
 	return r.train(ctx, train.Options{Objective: train.NewPretraining(m), Train: trainSet, Val: val, Dir: dir})

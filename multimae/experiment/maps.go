@@ -15,7 +15,7 @@ import (
 // withMaps is a dataset whose depth and class maps are made from its samples.
 type withMaps struct {
 	data.Dataset
-	make func(s *data.Sample) (map[string]*data.Map, error)
+	remake func(s *data.Sample) (map[string]*data.Map, error)
 }
 
 func (d *withMaps) Sample(i int) (*data.Sample, error) {
@@ -23,7 +23,7 @@ func (d *withMaps) Sample(i int) (*data.Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, err := d.make(s)
+	made, err := d.remake(s)
 	if err != nil {
 		return nil, fmt.Errorf("sample %s: %w", s.Name, err)
 	}
