@@ -57,7 +57,7 @@ func readIndex(r io.ReaderAt, size int64) (files []string, of map[string]int, er
 	numbers := map[string]int{}
 	err = s.object("index", func(key string) error {
 		if key != "weight_map" {
-			return s.skip(key, 0)
+			return s.skip(Quote(key), 0)
 		}
 		if of != nil {
 			return damaged("%s is listed twice", key)
