@@ -17,7 +17,6 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
-	"github.com/gomae/gomae/multimae/train"
 )
 
 func dataCommand(e *env) *command {
@@ -62,11 +61,7 @@ func (c *classCount) find(dir string) (err error) {
 	if c.n > 0 {
 		return nil
 	}
-	if c.n, err = train.SemanticClasses(dir); err != nil {
-		return err
-	}
-	names, err := data.ClassNames(dir)
-	c.names = names["semseg"]
+	c.n, c.names, err = data.SemanticClasses(dir)
 	return err
 }
 

@@ -37,3 +37,16 @@ func ClassNames(dir string) (map[string][]string, error) {
 	}
 	return names, nil
 }
+
+// SemanticClasses returns the number of classes of the semantic maps of a dataset folder, and their
+// names: those that its ClassesFile lists, otherwise the 133 of COCO, as in the paper, without names.
+func SemanticClasses(dir string) (n int, names []string, err error) {
+	all, err := ClassNames(dir)
+	if err != nil {
+		return 0, nil, err
+	}
+	if names = all["semseg"]; names == nil {
+		return 133, nil, nil
+	}
+	return len(names), names, nil
+}

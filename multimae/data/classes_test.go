@@ -39,3 +39,16 @@ func TestClassNames(t *testing.T) {
 		})
 	}
 }
+
+func TestSemanticClasses(t *testing.T) {
+	dir := t.TempDir()
+	if n, names, err := SemanticClasses(dir); n != 133 || names != nil || err != nil {
+		t.Errorf("no file: %d, %v, %v", n, names, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ClassesFile), []byte(`{"semseg": ["sky", "tree"]}`), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if n, names, err := SemanticClasses(dir); n != 2 || fmt.Sprint(names) != "[sky tree]" || err != nil {
+		t.Errorf("two classes: %d, %v, %v", n, names, err)
+	}
+}

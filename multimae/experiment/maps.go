@@ -94,13 +94,8 @@ func relabel(semseg, depth *heads.Model) func(s *data.Sample) (map[string]*data.
 		}
 		ids := &data.Map{H: p.H, W: p.W, IDs: make([]uint8, p.H*p.W)}
 		n := len(ids.IDs)
-		for i := range n {
-			best, sum := 0, 0.0
-			for c := range p.Channels {
-				if p.Pix[c*n+i] > p.Pix[best*n+i] {
-					best = c
-				}
-			}
+		for i, id := range p.IDs(0) {
+			best, sum := int(id), 0.0
 			for c := range p.Channels {
 				sum += math.Exp(float64(p.Pix[c*n+i] - p.Pix[best*n+i]))
 			}

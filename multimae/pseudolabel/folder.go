@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"image/png"
 	"io"
 	"io/fs"
 	"maps"
@@ -316,8 +315,7 @@ func (r *run) place(p *photo) error {
 		return err
 	}
 	if p.shrunk != nil {
-		encoder := png.Encoder{CompressionLevel: png.BestSpeed}
-		return atomicfile.WriteNoSync(to, func(w io.Writer) error { return encoder.Encode(w, p.shrunk) })
+		return data.WriteImage(to, p.shrunk)
 	}
 	if r.o.Copy {
 		f, err := regular.Open(p.file)

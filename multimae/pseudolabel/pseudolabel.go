@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/image/draw"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/teacher"
@@ -124,7 +125,7 @@ type photo struct {
 
 	jobs   []*teacher.Job // for lacks
 	w, h   int            // of the results
-	shrunk image.Image    // to be written, with Options.Size
+	shrunk *images.Map    // to be written, with Options.Size
 }
 
 // label runs the pipeline: read and resize, networks, resize and write. Each stage has its own
@@ -212,22 +213,25 @@ func (r *run) read(p *photo) bool {
 			p.close()
 			return false
 		}
-		p.w, p.h = p.shrunk.Bounds().Dx(), p.shrunk.Bounds().Dy()
+		p.w, p.h = p.shrunk.W, p.shrunk.H
 	}
 	return true
 }
 
 // shrink returns a photograph whose shorter side has at most size pixels.
-func shrink(m *images.Map, size int) (image.Image, error) {
+func shrink(m *images.Map, size int) (*images.Map, error) {
+	if min(m.W, m.H) <= size {
+		return m, nil
+	}
 	photo, err := m.Image()
-	if err != nil || min(m.W, m.H) <= size {
-		return photo, err
+	if err != nil {
+		return nil, err
 	}
 	scale := float64(size) / float64(min(m.W, m.H))
 	side := func(n int) int { return max(1, int(math.Round(scale*float64(n)))) }
 	small := image.NewRGBA(image.Rect(0, 0, side(m.W), side(m.H)))
 	draw.CatmullRom.Scale(small, small.Bounds(), photo, photo.Bounds(), draw.Src, nil)
-	return small, nil
+	return images.From(small, &multimae.Input{Name: "rgb", Kind: multimae.KindImage, Channels: m.C, Stride: 1})
 }
 
 // teach runs the networks.

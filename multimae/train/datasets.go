@@ -52,20 +52,14 @@ func sceneSize(size int, r *multimae.Recipe) int {
 	return size
 }
 
-// SemanticClasses returns the number of classes of the semantic maps of a dataset folder, or of
-// ScenesData: those that its data.ClassesFile names, otherwise the 133 of COCO, as in the paper.
+// SemanticClasses returns the number of classes of the semantic maps of a dataset folder, as
+// data.SemanticClasses does, or of ScenesData.
 func SemanticClasses(source string) (int, error) {
 	if source == "" || source == ScenesData {
 		return len(scenes.Classes), nil
 	}
-	names, err := data.ClassNames(source)
-	if err != nil {
-		return 0, err
-	}
-	if n := len(names["semseg"]); n > 0 {
-		return n, nil
-	}
-	return 133, nil
+	n, _, err := data.SemanticClasses(source)
+	return n, err
 }
 
 // PretrainData opens what a configuration trains on and validates with. skip is as in
