@@ -94,16 +94,10 @@ func fineTunedFrom(preset, task, head string, inputs []string) (*heads.Config, e
 	return c, err
 }
 
-// inMemory is a dataset of samples that need not be rendered.
-type inMemory []*data.Sample
-
-func (m inMemory) Len() int                           { return len(m) }
-func (m inMemory) Sample(i int) (*data.Sample, error) { return m[i], nil }
-
 // evalCase is a model with samples to evaluate it on.
 type evalCase struct {
 	model   *heads.Model
-	samples inMemory
+	samples data.Samples
 }
 
 // newEvalCase returns a verified case: packed weights and threads must not change a metric.

@@ -29,6 +29,13 @@ type Dataset interface {
 	Sample(i int) (*Sample, error) // 0 ≤ i < Len()
 }
 
+// Samples is a Dataset in memory.
+type Samples []*Sample
+
+func (s Samples) Len() int                      { return len(s) }
+func (s Samples) Sample(i int) (*Sample, error) { return s[i], nil }
+func (s Samples) Name(i int) string             { return s[i].Name }
+
 // Subset returns the samples of ds at the given indices as a dataset.
 func Subset(ds Dataset, indices []int) Dataset { return &subset{ds, indices} }
 

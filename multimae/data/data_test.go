@@ -36,7 +36,7 @@ var (
 // patterns returns a dataset of n samples of size×size pixels with values that files can hold:
 // colour in steps of 1/255, depth in steps of 2^−16, ids below 16.
 func patterns(first, n, size int, seed uint64) Dataset {
-	ds := &memory{}
+	var ds Samples
 	for i := range n {
 		r := nn.NewRNG(seed, uint64(first+i))
 		rgb := &Map{C: 3, H: size, W: size, Pix: make([]float32, 3*size*size)}
@@ -49,7 +49,7 @@ func patterns(first, n, size int, seed uint64) Dataset {
 			depth.Pix[k] = float32(1+r.Intn(65534)) / 65536
 			ids.IDs[k] = uint8(r.Intn(16))
 		}
-		ds.s = append(ds.s, &Sample{Name: fmt.Sprintf("scene/%06d", first+i), Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids}})
+		ds = append(ds, &Sample{Name: fmt.Sprintf("scene/%06d", first+i), Maps: map[string]*Map{"rgb": rgb, "depth": depth, "semseg": ids}})
 	}
 	return ds
 }
@@ -829,9 +829,9 @@ func FuzzDecode(f *testing.F) {
 
 // BenchmarkLoader makes batches of eight from samples in memory: resize, standardise and collate.
 func BenchmarkLoader(b *testing.B) {
-	ds := &memory{}
+	var ds Samples
 	for i := range 8 {
-		ds.s = append(ds.s, mustSample(b, patterns(0, 8, 256, 1), i))
+		ds = append(ds, mustSample(b, patterns(0, 8, 256, 1), i))
 	}
 	l := NewLoader(b.Context(), ds, LoaderConfig{Inputs: all, Size: 224, Batch: 8, Shuffle: true, Augment: Augment{Crop: true, Flip: true}})
 	defer l.Close()
@@ -843,8 +843,3 @@ func BenchmarkLoader(b *testing.B) {
 		l.Release(batch)
 	}
 }
-
-type memory struct{ s []*Sample }
-
-func (m *memory) Len() int                      { return len(m.s) }
-func (m *memory) Sample(i int) (*Sample, error) { return m.s[i], nil }

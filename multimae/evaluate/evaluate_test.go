@@ -85,7 +85,7 @@ func (r *reference) windows(n int) []int {
 	return map[int][]int{16: {0}, 24: {0, 8}, 32: {0, 8, 16}, 40: {0, 8, 16, 24}}[n]
 }
 
-func (r *reference) metrics(all samples) map[string]float64 {
+func (r *reference) metrics(all data.Samples) map[string]float64 {
 	r.t.Helper()
 	want := map[string]float64{}
 	for i := range r.m.Config.Outputs {
@@ -276,7 +276,7 @@ func TestSizes(t *testing.T) {
 	all := slices.Concat(random(3, 16, 16), random(2, 16, 32), random(1, 40, 20), random(2, 16, 16))
 	counts := metrics.NewConfusion(5)
 	for _, s := range all {
-		r, err := Evaluate(context.Background(), m, samples{s}, Options{}, nil)
+		r, err := Evaluate(context.Background(), m, data.Samples{s}, Options{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +296,7 @@ func TestSizes(t *testing.T) {
 }
 
 // broken is a dataset of which some samples cannot be read.
-type broken struct{ samples }
+type broken struct{ data.Samples }
 
 var errBroken = errors.New("broken")
 
@@ -304,16 +304,16 @@ func (b broken) Sample(i int) (*data.Sample, error) {
 	if i%2 == 0 {
 		return nil, errBroken
 	}
-	return b.samples[i], nil
+	return b.Samples[i], nil
 }
 
 func TestRefused(t *testing.T) {
-	without := func(name string) samples {
+	without := func(name string) data.Samples {
 		all := random(2, 16, 16)
 		delete(all[1].Maps, name)
 		return all
 	}
-	with := func(edit func(maps map[string]*images.Map)) samples {
+	with := func(edit func(maps map[string]*images.Map)) data.Samples {
 		all := random(2, 16, 16)
 		for _, s := range all {
 			edit(s.Maps)
@@ -337,7 +337,7 @@ func TestRefused(t *testing.T) {
 		o     Options
 		want  string
 	}{
-		{"no samples", model(t, "semseg"), samples{}, Options{}, "no samples"},
+		{"no samples", model(t, "semseg"), data.Samples{}, Options{}, "no samples"},
 		{"no input", model(t, "semseg"), without("rgb"), Options{}, "x/1 has no rgb…input"},
 		{"no truth", model(t, "semseg"), without("semseg"), Options{}, "x/1 has no semseg…add it"},
 		{"no class", model(t, "class"), without("class"), Options{}, "x/1 has no class…CLASS"},

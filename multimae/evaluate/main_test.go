@@ -47,15 +47,10 @@ func model(t *testing.T, names ...string) *heads.Model {
 	return m
 }
 
-// samples are random images with truth of all kinds, some of it missing.
-type samples []*data.Sample
-
-func (s samples) Len() int                           { return len(s) }
-func (s samples) Sample(i int) (*data.Sample, error) { return s[i], nil }
-
-func random(n, h, w int) samples {
+// random returns images with truth of all kinds, some of it missing.
+func random(n, h, w int) data.Samples {
 	r := rand.New(rand.NewPCG(uint64(n), uint64(h*1000+w)))
-	var list samples
+	var list data.Samples
 	for i := range n {
 		s := &data.Sample{Name: fmt.Sprint("x/", i), Maps: map[string]*images.Map{"class": images.Label(r.IntN(7))}}
 		for name, channels := range map[string]int{"rgb": 3, "depth": 1, "relative": 1, "normals": 3} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/metrics"
@@ -36,7 +37,7 @@ func TestSteps(t *testing.T) {
 }
 
 // section returns what Picture draws of a sample that the model sees as it is.
-func section(t *testing.T, m *heads.Model, s samples) (view.Section, []*tensor.Tensor) {
+func section(t *testing.T, m *heads.Model, s data.Samples) (view.Section, []*tensor.Tensor) {
 	t.Helper()
 	f, err := newFrame(m.Config, &Options{})
 	if err != nil {
@@ -152,7 +153,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-func without(t *testing.T, name string) samples {
+func without(t *testing.T, name string) data.Samples {
 	t.Helper()
 	all := random(1, 16, 16)
 	delete(all[0].Maps, name)
