@@ -14,7 +14,6 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/figure"
-	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/tensor"
 )
@@ -24,8 +23,8 @@ func figureCommand(e *env) *command {
 		name:  "gomae figure",
 		usage: "gomae figure COMMAND [flags]",
 		short: "draw figures of what a model has learnt",
-		about: `Draws as PNG or SVG, depending on the name of -out. The scenes are rendered rooms
-that the model was not trained on, or those of a dataset folder.`,
+		about: `Draws as PNG or SVG, depending on the name of -out, of scenes that the model was not
+trained on.`,
 		flags: newFlags(),
 		subs:  []*command{e.singleCommand(), e.hueCommand(), e.alphaCommand(), e.progressCommand()},
 	}
@@ -40,7 +39,7 @@ type figureFlags struct {
 func newFigureFlags(fs *flag.FlagSet, out string) figureFlags {
 	return figureFlags{
 		model: modelFlag(fs),
-		data:  fs.String("data", scenesData, "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones"),
+		data:  dataFlag(fs),
 		out:   fs.String("out", out, "write the figure to `FILE`, whose name ends in .png or .svg"),
 		seed:  fs.Uint64("seed", 0, "draw patches from `SEED`"),
 	}
@@ -57,26 +56,17 @@ func (f figureFlags) check(args []string) error {
 	return nil
 }
 
-// open returns the model, and scenes that it was not trained on. Close the pool.
-func (f figureFlags) open() (m figure.Model, ds data.Dataset, err error) {
-	loaded, _, err := openModel(*f.model)
+// open returns the model, scenes that it was not trained on, and the names of their classes by
+// modality. Close the pool.
+func (f figureFlags) open() (m figure.Model, ds data.Dataset, classes map[string][]string, err error) {
+	opened, err := openModel(*f.model)
 	if err != nil {
-		return m, nil, err
+		return m, nil, nil, err
 	}
-	if ds, err = f.scenes(loaded.Config); err != nil {
-		return m, nil, err
+	if ds, classes, err = opened.lookAt(*f.data); err != nil {
+		return m, nil, nil, err
 	}
-	return figure.Model{Model: loaded, Pool: tensor.NewPool(0)}, ds, nil
-}
-
-func (f figureFlags) scenes(c *multimae.Config) (data.Dataset, error) {
-	own := *c
-	own.Train.Data = *f.data
-	_, val, err := datasets(&own, "")
-	if err == nil && *f.data == scenesData {
-		val = scenes.New(scenes.HeldOut, 1_000_000, c.ImageSize, c.Train.Seed)
-	}
-	return val, err
+	return figure.Model{Model: opened.Model, Pool: tensor.NewPool(0)}, ds, classes, nil
 }
 
 // first returns the first n scenes.
@@ -116,7 +106,7 @@ for each modality that it predicts from it; then the truth.`,
 			if err := errors.Join(f.check(args), within("scenes", *n, 1, 100)); err != nil {
 				return err
 			}
-			m, ds, err := f.open()
+			m, ds, _, err := f.open()
 			if err != nil {
 				return err
 			}
@@ -154,15 +144,15 @@ inside the object and elsewhere, over many scenes, with 95 % confidence interval
 			if err := errors.Join(f.check(args), within("scenes", *n, 2, 100_000), within("examples", *examples, 0, 20), within("degrees", *degrees, -360, 360)); err != nil {
 				return err
 			}
-			m, ds, err := f.open()
+			m, ds, classes, err := f.open()
 			if err != nil {
 				return err
 			}
 			defer m.Pool.Close()
 			o := figure.HueOptions{Scenes: *n, Degrees: *degrees, Seed: *f.seed, Examples: *examples}
-			if *f.data == scenesData {
-				for _, name := range []string{"floor", "wall", "ceiling"} {
-					o.Background = append(o.Background, int32(slices.Index(scenes.Classes, name)))
+			for id, name := range classes["semseg"] {
+				if slices.Contains([]string{"floor", "wall", "ceiling", "sky"}, name) {
+					o.Background = append(o.Background, int32(id))
 				}
 			}
 			r, d, err := figure.Hue(ctx, m, ds, o)
@@ -204,7 +194,7 @@ several concentrations of the Dirichlet distribution.`,
 			if err := f.check(args); err != nil {
 				return err
 			}
-			m, _, err := openModel(*f.model)
+			m, err := openModel(*f.model)
 			if err != nil {
 				return err
 			}
@@ -240,6 +230,7 @@ func visibleOf(c *multimae.Config, tokens int) (int, error) {
 func (e *env) progressCommand() *command {
 	fs := newFlags()
 	f := newFigureFlags(fs, "progress.png")
+	*f.model, fs.Lookup("model").DefValue = "", ""
 	fs.Lookup("model").Usage = "use the checkpoints of the run in the folder `DIR`, the -out of pretrain -keep N (required)"
 	n := fs.Int("scenes", 2, "draw `N` scenes")
 	columns := fs.Int("steps", 6, "draw `N` steps, evenly spread in the logarithm")
@@ -267,7 +258,7 @@ training. A run keeps as many checkpoints as pretrain's -keep says.`,
 			if err != nil {
 				return err
 			}
-			ds, err := f.scenes(c)
+			ds, _, err := (&model{Model: steps[0].Model.Model}).lookAt(*f.data)
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ func reconstructCommand(e *env) *command {
 			{"depth", fs.String("depth", "", "read the depth image from `FILE`: a 16-bit PNG, TIFF or PGM, or .npy")},
 			{"semseg", fs.String("semseg", "", "read the semantic map from `FILE`: class ids in an 8-bit PNG or TIFF, or .npy")},
 		}
-		scene  = fs.Int("scene", -1, "instead of files, use scene `N` of the rendered scenes that pretrain holds out, counted from 0")
+		scene  = fs.Int("scene", -1, "instead of files, use scene `N`, counted from 0, of the photographs that the built-in model photos has, or of rendered scenes that no model was trained on")
 		tokens = fs.Int("tokens", 0, "show the model `N` patches; 0 means as many as in training, or a sixth if that is not known")
 		seed   = fs.Uint64("seed", 0, "draw the visible patches from `SEED`")
 		single = fs.Bool("single", false, "also predict from each given modality alone, all of it visible")
@@ -66,12 +66,12 @@ the model was trained on.`,
 			if err := within("scene", *scene, -1, scenes.HeldOut); err != nil {
 				return err
 			}
-			m, _, err := openModel(*model)
+			m, err := openModel(*model)
 			if err != nil {
 				return err
 			}
 			m.Params.Pack(tensor.NewInference(nil))
-			s, err := sampleOf(m.Config, files, *scene)
+			s, err := m.sampleOf(files, *scene)
 			if err != nil {
 				return err
 			}
@@ -95,7 +95,7 @@ the model was trained on.`,
 			}
 			pool := tensor.NewPool(0)
 			defer pool.Close()
-			img, err := view.Reconstructions(m, []*data.Sample{s}, view.ReconstructOptions{Visible: visible, Seed: *seed, Single: *single, Paste: *paste}, pool)
+			img, err := view.Reconstructions(m.Model, []*data.Sample{s}, view.ReconstructOptions{Visible: visible, Seed: *seed, Single: *single, Paste: *paste}, pool)
 			if err != nil {
 				return err
 			}
@@ -133,8 +133,9 @@ func showOnly(s *data.Sample, list string) error {
 	return nil
 }
 
-// sampleOf reads the given files, or renders a scene.
-func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, error) {
+// sampleOf reads the given files, or takes a scene.
+func (m *model) sampleOf(files []imageFile, scene int) (*data.Sample, error) {
+	c := m.Config
 	names := c.Inputs.Names()
 	s := &data.Sample{Maps: map[string]*data.Map{}}
 	paths := map[string]string{}
@@ -164,7 +165,13 @@ func sampleOf(c *multimae.Config, files []imageFile, scene int) (*data.Sample, e
 			paths[name], m.W, m.H, paths[largest], l.W, l.H)
 	}
 	if scene >= 0 {
-		return scenes.New(scenes.HeldOut+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		if m.examples == nil {
+			return scenes.New(scenes.HeldOut+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+		}
+		if err := within("scene", scene, 0, m.examples.Len()-1); err != nil {
+			return nil, err
+		}
+		return m.examples.Sample(scene)
 	}
 	if len(s.Maps) == 0 {
 		return nil, usagef("no image; give at least one of -rgb, -depth and -semseg, or -scene N")

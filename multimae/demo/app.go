@@ -22,24 +22,48 @@ import (
 // App answers requests about one model. Its methods may be called from any number of goroutines.
 type App struct {
 	model *multimae.Model
-	name  string
-	pool  *tensor.Pool
+	Options
+	offers data.Dataset // Options.Scenes or what stands for it; may be nil
 
-	mu       sync.Mutex
-	rendered map[uint64]*data.Sample // recent scenes, at most maxRendered
+	mu   sync.Mutex
+	kept map[uint64]*data.Sample // recent scenes, at most maxKept
 }
 
-// NameKey is where the weights of a static page keep the name of the model, among their metadata.
-const NameKey = "gomae_name"
-
-// maxRendered bounds the scenes that are kept.
-const maxRendered = 16
-
-// New returns an App for a model, which must be frozen, under the name that the page shows. pool
-// may be nil; requests that come while it is busy are computed on their own goroutine.
-func New(m *multimae.Model, name string, pool *tensor.Pool) *App {
-	return &App{model: m, name: name, pool: pool, rendered: map[uint64]*data.Sample{}}
+// Options say what an App has beside its model.
+type Options struct {
+	// Name is what the page calls the model.
+	Name string
+	// Scenes are offered to look at. Nil stands for rendered rooms that no model was trained on, if
+	// this one reads what they have, and otherwise for none: the page asks for pictures.
+	Scenes data.Dataset
+	// Classes names the classes by modality. Nil stands for those of rendered rooms, if the model
+	// was trained on them, and otherwise for numbers.
+	Classes map[string][]string
+	// Pool may be nil; requests that come while it is busy are computed on their own goroutine.
+	Pool *tensor.Pool
 }
+
+// maxKept bounds the scenes that are kept.
+const maxKept = 16
+
+// maxRooms is the number of rendered rooms; scenes further on have other purposes: see package train.
+const maxRooms = 100_000_000
+
+// New returns an App for a model, which must be frozen.
+func New(m *multimae.Model, o Options) *App {
+	c := m.Config
+	offers := o.Scenes
+	if offers == nil && readsRooms(c) {
+		offers = scenes.New(scenes.HeldOut, maxRooms, c.ImageSize, c.Train.Seed)
+	}
+	if o.Classes == nil && c.Train.Data == "scenes" {
+		o.Classes = map[string][]string{"semseg": scenes.Classes}
+	}
+	return &App{model: m, Options: o, offers: offers, kept: map[uint64]*data.Sample{}}
+}
+
+// Model returns the model.
+func (a *App) Model() *multimae.Model { return a.model }
 
 // RequestError is an error of the request, and not of the App: its text is for the visitor.
 type RequestError struct{ Err error }
@@ -113,7 +137,7 @@ type Info struct {
 	Grid       int      `json:"grid"` // patches along a side
 	Tokens     int      `json:"tokens"`
 	Blocks     int      `json:"blocks"`
-	Scenes     bool     `json:"scenes"` // whether it has the modalities of rendered rooms
+	Scenes     int      `json:"scenes"` // that are offered
 }
 
 // Detail is one modality of the model.
@@ -137,8 +161,11 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 	c := a.model.Config
 	o := c.MaskOptions(c.Inputs.Names())
 	i := &Info{
-		Model: a.name, Parameters: a.model.Params.Count(), ImageSize: c.ImageSize, Grid: c.ImageSize / c.PatchSize,
-		Tokens: o.Visible, Blocks: c.Encoder.Depth, Scenes: a.rendersFor() == nil,
+		Model: a.Name, Parameters: a.model.Params.Count(), ImageSize: c.ImageSize, Grid: c.ImageSize / c.PatchSize,
+		Tokens: o.Visible, Blocks: c.Encoder.Depth,
+	}
+	if a.offers != nil {
+		i.Scenes = a.offers.Len()
 	}
 	if i.Tokens < 1 {
 		i.Tokens = max(1, len(c.Inputs)*i.Grid*i.Grid/6)
@@ -151,8 +178,8 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 		}
 		for id := range in.NumClasses {
 			name := fmt.Sprint("class ", id)
-			if c.Train.Data == "scenes" && id < len(scenes.Classes) {
-				name = scenes.Classes[id]
+			if names := a.Classes[in.Name]; id < len(names) {
+				name = names[id]
 			}
 			rgb := images.ClassColor(int32(id))
 			d.Classes = append(d.Classes, Class{name, fmt.Sprintf("#%02x%02x%02x", rgb.R, rgb.G, rgb.B)})
@@ -167,18 +194,18 @@ func shown(c *multimae.Config, o *multimae.Output) bool {
 	return o.Loss != multimae.LossNormMSE && c.Input(o.Task) != nil
 }
 
-// rendersFor returns an error unless rendered rooms have what the model reads.
-func (a *App) rendersFor() error {
-	for _, in := range a.model.Config.Inputs {
+// readsRooms reports whether rendered rooms have what a model reads.
+func readsRooms(c *multimae.Config) bool {
+	for _, in := range c.Inputs {
 		switch {
 		case in.Name == "rgb" && in.Kind == multimae.KindImage && in.Channels == 3:
 		case in.Name == "depth" && in.Kind == multimae.KindImage && in.Channels == 1:
 		case in.Name == "semseg" && in.Kind == multimae.KindClasses && in.NumClasses >= len(scenes.Classes):
 		default:
-			return requestf("this model reads %s, which rendered rooms do not have; upload a scene", in.Name)
+			return false
 		}
 	}
-	return nil
+	return true
 }
 
 // modality returns the input of that name.

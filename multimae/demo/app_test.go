@@ -9,6 +9,7 @@ import (
 	"image"
 	"image/png"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/scenes"
 )
@@ -32,7 +34,7 @@ func newApp(t testing.TB) *App {
 	}
 	m.Init(3)
 	m.Params.Freeze()
-	return New(m, "test", nil)
+	return New(m, Options{Name: "test"})
 }
 
 // ask calls a method and decodes its answer.
@@ -53,7 +55,7 @@ const on, off = "1111111111111111", "0000000000000000"
 
 func TestInfo(t *testing.T) {
 	i := ask[Info](t, newApp(t), "info", "{}")
-	if i.Model != "test" || i.Grid != 4 || i.ImageSize != 32 || i.Tokens != 8 || !i.Scenes || len(i.Modality) != 3 {
+	if i.Model != "test" || i.Grid != 4 || i.ImageSize != 32 || i.Tokens != 8 || i.Scenes != maxRooms || len(i.Modality) != 3 {
 		t.Errorf("%+v", i)
 	}
 	if d := i.Modality[2]; d.Name != "semseg" || !d.Predicted || d.Side != 16 || len(d.Classes) != len(scenes.Classes) || d.Classes[0].Name != "floor" || len(d.Classes[0].Color) != 7 {
@@ -64,7 +66,7 @@ func TestInfo(t *testing.T) {
 // TestScene compares the pictures of a room with those of the renderer.
 func TestScene(t *testing.T) {
 	a := newApp(t)
-	answer := ask[SceneAnswer](t, a, "scene", `{"scene":{"room":7}}`)
+	answer := ask[SceneAnswer](t, a, "scene", `{"scene":{"number":7}}`)
 	s, err := scenes.New(scenes.HeldOut+7, 1, 32, 0).Sample(0)
 	if err != nil {
 		t.Fatal(err)
@@ -79,14 +81,78 @@ func TestScene(t *testing.T) {
 			t.Fatalf("byte %d is %d, want %d", i, v, want.Pix[i])
 		}
 	}
-	if answer.Scene.Room == nil || *answer.Scene.Room != 7 || answer.Pictures["semseg"].Width != 16 {
+	if answer.Scene.Number == nil || *answer.Scene.Number != 7 || answer.Pictures["semseg"].Width != 16 {
 		t.Errorf("%+v", answer.Scene)
 	}
-	for n := range maxRendered + 3 { // more than are kept
-		ask[SceneAnswer](t, a, "scene", fmt.Sprintf(`{"scene":{"room":%d}}`, n))
+	for n := range maxKept + 3 { // more than are kept
+		ask[SceneAnswer](t, a, "scene", fmt.Sprintf(`{"scene":{"number":%d}}`, n))
 	}
-	if len(a.rendered) > maxRendered {
-		t.Errorf("%d scenes are kept", len(a.rendered))
+	if len(a.kept) > maxKept {
+		t.Errorf("%d scenes are kept", len(a.kept))
+	}
+}
+
+// TestOptions wants an App that was stored and opened again to offer the same scenes under the same
+// names, and to name the same classes.
+func TestOptions(t *testing.T) {
+	var list data.Samples
+	for i := range maxStatic + 2 {
+		s, err := scenes.New(scenes.HeldOut+i, 1, 48, 0).Sample(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps := s.Maps
+		if i == 1 {
+			maps = map[string]*data.Map{"rgb": s.Maps["rgb"]}
+		}
+		list = append(list, &data.Sample{Name: fmt.Sprint("x/", i), Maps: maps})
+	}
+	for _, c := range []struct {
+		name    string
+		options Options
+		scenes  int
+	}{
+		{"rooms", Options{Name: "a"}, maxRooms},
+		{"few", Options{Name: "b", Scenes: list[:2], Classes: map[string][]string{"semseg": {"sky", "tree"}}}, 2},
+		{"many", Options{Name: "c", Scenes: list}, maxStatic},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			was := New(newApp(t).Model(), c.options)
+			b, err := was.MarshalOptions()
+			if err != nil {
+				t.Fatal(err)
+			}
+			is, err := Open(was.Model(), b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got := ask[Info](t, was, "info", "{}"), ask[Info](t, is, "info", "{}")
+			if want.Scenes = c.scenes; !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+			for n := range 2 {
+				request := fmt.Sprintf(`{"scene":{"number":%d}}`, n)
+				want, got := ask[SceneAnswer](t, was, "scene", request), ask[SceneAnswer](t, is, "scene", request)
+				if got.Name != want.Name || len(got.Pictures) != len(want.Pictures) {
+					t.Errorf("%q with %d pictures, want %q with %d", got.Name, len(got.Pictures), want.Name, len(want.Pictures))
+				}
+				for name, p := range want.Pictures {
+					for k, v := range got.Pictures[name].RGBA {
+						if d := int(v) - int(p.RGBA[k]); d < -1 || d > 1 { // rounded to 8 bits twice
+							t.Fatalf("scene %d, %s, byte %d is %d, want %d", n, name, k, v, p.RGBA[k])
+						}
+					}
+				}
+			}
+			if _, err := is.Call(context.Background(), "scene", fmt.Appendf(nil, `{"scene":{"number":%d}}`, c.scenes)); !errors.As(err, new(*RequestError)) {
+				t.Errorf("a scene too many: %v", err)
+			}
+		})
+	}
+	for _, broken := range []string{"", `{"scenes":[{"name":"x","images":{"rgb":"AAAA"}}]}`, `{"scenes":[{"name":"x","images":{"lidar":"AAAA"}}]}`} {
+		if _, err := Open(newApp(t).Model(), []byte(broken)); err == nil {
+			t.Errorf("%q: no error", broken)
+		}
 	}
 }
 
@@ -153,9 +219,9 @@ func TestUpload(t *testing.T) {
 // TestPredict compares pictures and scores with the model's own prediction.
 func TestPredict(t *testing.T) {
 	a := newApp(t)
-	p := ask[Prediction](t, a, "predict", `{"scene":{"room":7},"visible":{"rgb":"1000000000000000","depth":"`+on+`"}}`)
+	p := ask[Prediction](t, a, "predict", `{"scene":{"number":7},"visible":{"rgb":"1000000000000000","depth":"`+on+`"}}`)
 	room := uint64(7)
-	b, err := a.batch(&Scene{Room: &room})
+	b, err := a.batch(&Scene{Number: &room})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,11 +289,11 @@ func TestPredict(t *testing.T) {
 func TestHue(t *testing.T) {
 	a := newApp(t)
 	request := func(degrees int, patches string) string {
-		return fmt.Sprintf(`{"scene":{"room":7},"visible":{"rgb":"%s"},"hue":{"modality":"rgb","patches":"%s","degrees":%d}}`, on, patches, degrees)
+		return fmt.Sprintf(`{"scene":{"number":7},"visible":{"rgb":"%s"},"hue":{"modality":"rgb","patches":"%s","degrees":%d}}`, on, patches, degrees)
 	}
-	plain := ask[Prediction](t, a, "predict", `{"scene":{"room":7},"visible":{"rgb":"`+on+`"}}`)
+	plain := ask[Prediction](t, a, "predict", `{"scene":{"number":7},"visible":{"rgb":"`+on+`"}}`)
 	p := ask[Prediction](t, a, "predict", request(120, "0100000000000000"))
-	truth := ask[SceneAnswer](t, a, "scene", `{"scene":{"room":7}}`).Pictures["rgb"]
+	truth := ask[SceneAnswer](t, a, "scene", `{"scene":{"number":7}}`).Pictures["rgb"]
 	changed := 0
 	for i := range 1024 {
 		y, x := i/32, i%32
@@ -283,7 +349,7 @@ func TestMask(t *testing.T) {
 // TestAttention compares with the model's attention map.
 func TestAttention(t *testing.T) {
 	a := newApp(t)
-	got := ask[AttentionAnswer](t, a, "attention", `{"scene":{"room":7},"visible":{"rgb":"0110000000000000","depth":"`+on+`"},"modality":"depth","patch":5,"block":0}`)
+	got := ask[AttentionAnswer](t, a, "attention", `{"scene":{"number":7},"visible":{"rgb":"0110000000000000","depth":"`+on+`"},"modality":"depth","patch":5,"block":0}`)
 	sum := float64(got.Global)
 	for _, w := range got.Weights {
 		for _, v := range w {
@@ -304,7 +370,7 @@ func TestAttention(t *testing.T) {
 // TestRefused wants errors of the visitor that name what is wrong.
 func TestRefused(t *testing.T) {
 	a := newApp(t)
-	state := func(more string) string { return `{"scene":{"room":7},"visible":{"rgb":"` + on + `"}` + more + `}` }
+	state := func(more string) string { return `{"scene":{"number":7},"visible":{"rgb":"` + on + `"}` + more + `}` }
 	bad := func(name string) string {
 		b, err := json.Marshal(Scene{Images: map[string][]byte{name: []byte("no image")}})
 		if err != nil {
@@ -319,17 +385,17 @@ func TestRefused(t *testing.T) {
 		{"predict", `{"scenes":1}`, "scenes"},
 		{"predict", "{}{}", "single"},
 		{"scene", "{}", "empty"},
-		{"scene", `{"scene":{"room":-1}}`, "room"},
-		{"scene", `{"scene":{"room":100000000}}`, "100000000"},
-		{"scene", `{"scene":{"room":1,"images":{"rgb":"AAAA"}}}`, "both"},
+		{"scene", `{"scene":{"number":-1}}`, "number"},
+		{"scene", `{"scene":{"number":100000000}}`, "100000000"},
+		{"scene", `{"scene":{"number":1,"images":{"rgb":"AAAA"}}}`, "both"},
 		{"scene", `{"scene":{"images":{"rgb":"!"}}}`, "request"},
 		{"scene", bad("rgb"), "rgb"},
 		{"scene", bad("dept"), "depth"},
-		{"predict", `{"scene":{"room":7},"visible":{}}`, "at least one patch"},
-		{"predict", `{"scene":{"room":7},"visible":{"rgb":"` + off + `"}}`, "at least one patch"},
-		{"predict", `{"scene":{"room":7},"visible":{"rgb":"111"}}`, "visible.rgb"},
-		{"predict", `{"scene":{"room":7},"visible":{"rgb":"` + strings.Repeat("2", 16) + `"}}`, "visible.rgb"},
-		{"predict", `{"scene":{"room":7},"visible":{"rbg":"` + on + `"}}`, "rgb"},
+		{"predict", `{"scene":{"number":7},"visible":{}}`, "at least one patch"},
+		{"predict", `{"scene":{"number":7},"visible":{"rgb":"` + off + `"}}`, "at least one patch"},
+		{"predict", `{"scene":{"number":7},"visible":{"rgb":"111"}}`, "visible.rgb"},
+		{"predict", `{"scene":{"number":7},"visible":{"rgb":"` + strings.Repeat("2", 16) + `"}}`, "visible.rgb"},
+		{"predict", `{"scene":{"number":7},"visible":{"rbg":"` + on + `"}}`, "rgb"},
 		{"predict", `{"scene":` + upload(t, "rgb") + `,"visible":{"depth":"` + on + `"}}`, "visible.depth"},
 		{"predict", state(`,"hue":{"modality":"depth","patches":"` + on + `","degrees":9}`), "hue.modality"},
 		{"predict", state(`,"hue":{"modality":"rgb","patches":"1","degrees":9}`), "hue.patches"},
@@ -360,11 +426,11 @@ func TestRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.Init(1)
-		a := New(m, "other", nil)
-		if ask[Info](t, a, "info", "{}").Scenes {
+		a := New(m, Options{Name: "other"})
+		if ask[Info](t, a, "info", "{}").Scenes != 0 {
 			t.Error("it says that it has rooms")
 		}
-		_, err = a.Call(context.Background(), "scene", []byte(`{"scene":{"room":1}}`))
+		_, err = a.Call(context.Background(), "scene", []byte(`{"scene":{"number":1}}`))
 		testkit.ErrorNames(t, err, "lidar")
 	})
 	t.Run("ended context", func(t *testing.T) {
@@ -380,7 +446,7 @@ func TestRefused(t *testing.T) {
 func FuzzCall(f *testing.F) {
 	a := newApp(f)
 	for _, name := range Methods() {
-		f.Add(name, []byte(`{"scene":{"room":7},"visible":{"rgb":"`+on+`"},"modality":"rgb","patch":1,"tokens":4}`))
+		f.Add(name, []byte(`{"scene":{"number":7},"visible":{"rgb":"`+on+`"},"modality":"rgb","patch":1,"tokens":4}`))
 		f.Add(name, []byte(`{"scene":{"images":{"rgb":"iVBORw0KGgo="}},"modalities":["rgb"],"alphas":{"rgb":1e-300}}`))
 	}
 	f.Fuzz(func(t *testing.T, name string, request []byte) {

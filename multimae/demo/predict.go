@@ -95,7 +95,7 @@ func (a *App) predict(ctx context.Context, s *State) (*Prediction, error) {
 
 // run predicts on the workers.
 func (a *App) run(ctx context.Context, b *multimae.Batch, masks *multimae.Masks) (*multimae.Prediction, error) {
-	return a.model.Predict(ctx, b, &multimae.PredictOptions{Masks: masks, Pool: a.pool})
+	return a.model.Predict(ctx, b, &multimae.PredictOptions{Masks: masks, Pool: a.Pool})
 }
 
 // picture draws a prediction in the range of the truth, where that is known.
@@ -335,7 +335,7 @@ func (a *App) attention(ctx context.Context, r *AttentionRequest) (*AttentionAns
 	if k < 0 || r.Patch < 0 || r.Patch >= masks.Patches || masks.Masked[k*masks.Patches+r.Patch] {
 		return nil, requestf("patch %d of %q is not visible; choose one that the model sees", r.Patch, r.Modality)
 	}
-	m, err := a.model.Attention(ctx, b, masks, r.Block, a.pool)
+	m, err := a.model.Attention(ctx, b, masks, r.Block, a.Pool)
 	if err != nil {
 		return nil, err
 	}

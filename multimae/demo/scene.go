@@ -8,23 +8,20 @@ import (
 	"image/png"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/images"
-	"github.com/gomae/gomae/multimae/scenes"
 )
 
-// Scene is what is looked at: a rendered room, or images.
+// Scene is what is looked at: one of the scenes that are offered, or images.
 type Scene struct {
-	// Room is the number of a rendered room, of those that no model was trained on.
-	Room *uint64 `json:"room,omitempty"`
+	// Number is that of one of the App's scenes.
+	Number *uint64 `json:"number,omitempty"`
 	// Images are files by modality, PNG or JPEG, as data.DecodeImage takes them.
 	Images map[string][]byte `json:"images,omitempty"`
 }
-
-// maxRoom bounds the number of a room; scenes further on have other purposes: see package train.
-const maxRoom = 99_999_999
 
 // Picture is an image as a canvas takes it.
 type Picture struct {
@@ -43,9 +40,11 @@ type SceneRequest struct {
 }
 
 // SceneAnswer has the pictures of a scene by modality. Scene is the one that was asked for, its
-// images cropped and resized to what the model sees: small enough to be sent with each request.
+// images cropped and resized to what the model sees: small enough to be sent with each request. Name
+// is empty if the scene has none.
 type SceneAnswer struct {
 	Scene    Scene               `json:"scene"`
+	Name     string              `json:"name,omitempty"`
 	Pictures map[string]*Picture `json:"pictures"`
 }
 
@@ -55,20 +54,15 @@ func (a *App) scene(ctx context.Context, r *SceneRequest) (*SceneAnswer, error) 
 		return nil, err
 	}
 	answer := &SceneAnswer{Scene: r.Scene, Pictures: map[string]*Picture{}}
-	if r.Scene.Room == nil {
-		answer.Scene.Images = map[string][]byte{}
+	if r.Scene.Number == nil {
+		if answer.Scene.Images, err = a.small(b); err != nil {
+			return nil, err
+		}
+	} else {
+		answer.Name = a.nameOf(*r.Scene.Number)
 	}
-	for i := range a.model.Config.Inputs {
-		in := &a.model.Config.Inputs[i]
-		if !slices.Contains(a.model.Present(b), in.Name) {
-			continue
-		}
-		answer.Pictures[in.Name] = pictureOf(truth(in, b))
-		if r.Scene.Room == nil {
-			if answer.Scene.Images[in.Name], err = small(in, b); err != nil {
-				return nil, err
-			}
-		}
+	for _, name := range a.model.Present(b) {
+		answer.Pictures[name] = pictureOf(truth(a.model.Config.Input(name), b))
 	}
 	return answer, ctx.Err()
 }
@@ -76,29 +70,21 @@ func (a *App) scene(ctx context.Context, r *SceneRequest) (*SceneAnswer, error) 
 // batch returns the scene as the model takes it.
 func (a *App) batch(s *Scene) (*multimae.Batch, error) {
 	c := a.model.Config
-	sample := &data.Sample{Name: "upload", Maps: map[string]*data.Map{}}
+	var sample *data.Sample
 	switch {
-	case s.Room != nil && len(s.Images) > 0:
-		return nil, requestf("a scene has a room or images, and not both")
-	case s.Room == nil && len(s.Images) == 0:
-		return nil, requestf("the scene is empty; give a room or at least one image")
-	case s.Room != nil:
-		room, err := a.room(*s.Room)
-		if err != nil {
+	case s.Number != nil && len(s.Images) > 0:
+		return nil, requestf("a scene has a number or images, and not both")
+	case s.Number == nil && len(s.Images) == 0:
+		return nil, requestf("the scene is empty; give a number or at least one image")
+	case s.Number != nil:
+		var err error
+		if sample, err = a.offered(*s.Number); err != nil {
 			return nil, err
 		}
-		sample = room
 	default:
-		for _, name := range slices.Sorted(maps.Keys(s.Images)) {
-			in, err := a.modality(name)
-			if err != nil {
-				return nil, err
-			}
-			m, err := data.DecodeImage(s.Images[name], *in)
-			if err != nil {
-				return nil, requestf("%s: %w", name, err)
-			}
-			sample.Maps[name] = m
+		var err error
+		if sample, err = a.decode(s.Images); err != nil {
+			return nil, err
 		}
 		if name, largest := images.Misfit(sample.Maps); name != "" {
 			m, l := sample.Maps[name], sample.Maps[largest]
@@ -109,31 +95,53 @@ func (a *App) batch(s *Scene) (*multimae.Batch, error) {
 	return data.Collate([]*data.Sample{sample}, c.Inputs, c.ImageSize)
 }
 
-// room renders a room, unless it is among those rendered last.
-func (a *App) room(n uint64) (*data.Sample, error) {
-	if err := a.rendersFor(); err != nil {
-		return nil, err
+// offered returns one of the App's scenes.
+func (a *App) offered(n uint64) (*data.Sample, error) {
+	if a.offers == nil {
+		return nil, requestf("there are no scenes for this model; upload images of %s", strings.Join(a.model.Config.Inputs.Names(), ", "))
 	}
-	if n > maxRoom {
-		return nil, requestf("room %d: want 0 to %d", n, uint64(maxRoom))
+	if n >= uint64(a.offers.Len()) {
+		return nil, requestf("scene %d: want 0 to %d", n, a.offers.Len()-1)
 	}
 	a.mu.Lock()
-	s := a.rendered[n]
+	s := a.kept[n]
 	a.mu.Unlock()
 	if s != nil {
 		return s, nil
 	}
-	c := a.model.Config
-	s, err := scenes.New(scenes.HeldOut+int(n), 1, c.ImageSize, c.Train.Seed).Sample(0)
+	s, err := a.offers.Sample(int(n))
 	if err != nil {
 		return nil, err
 	}
 	a.mu.Lock()
-	if len(a.rendered) >= maxRendered {
-		clear(a.rendered)
+	if len(a.kept) >= maxKept {
+		clear(a.kept)
 	}
-	a.rendered[n] = s
+	a.kept[n] = s
 	a.mu.Unlock()
+	return s, nil
+}
+
+// nameOf returns the name of a scene that is offered, "" if it has none.
+func (a *App) nameOf(n uint64) string {
+	if named, ok := a.offers.(data.Named); ok {
+		return named.Name(int(n))
+	}
+	return ""
+}
+
+// decode reads the images of a scene.
+func (a *App) decode(images map[string][]byte) (*data.Sample, error) {
+	s := &data.Sample{Name: "upload", Maps: map[string]*data.Map{}}
+	for _, name := range slices.Sorted(maps.Keys(images)) {
+		in, err := a.modality(name)
+		if err != nil {
+			return nil, err
+		}
+		if s.Maps[name], err = data.DecodeImage(images[name], *in); err != nil {
+			return nil, requestf("%s: %w", name, err)
+		}
+	}
 	return s, nil
 }
 
@@ -147,35 +155,39 @@ func truth(in *multimae.Input, b *multimae.Batch) *image.RGBA {
 	return images.Pixels(pix, h, w, in.Normalization(), pix)
 }
 
-// small returns a PNG from which batch makes the same values again, up to the rounding of colour to
-// 8 and of anything else to 16 bits.
-func small(in *multimae.Input, b *multimae.Batch) ([]byte, error) {
-	h, w := b.H/in.Stride, b.W/in.Stride
-	m := &data.Map{C: in.Channels, H: h, W: w}
-	if in.Kind == multimae.KindClasses {
-		m.IDs = make([]uint8, h*w)
-		for i, id := range b.Classes[in.Name] {
-			m.IDs[i] = uint8(id)
-		}
-	} else {
-		m.Pix = slices.Clone(b.Images[in.Name])
-		switch in.Normalization() {
-		case multimae.NormalizeImageNet:
-			images.DenormalizeRGB(m.Pix)
-		case multimae.NormalizeStandardize: // which undoes any scale and shift
-			lo, hi := slices.Min(m.Pix), slices.Max(m.Pix)
-			for i, v := range m.Pix {
-				m.Pix[i] = (v - lo) / max(hi-lo, 1e-12)
+// small returns PNGs by modality, from which decode makes the batch again, up to the rounding of
+// colour to 8 and of anything else to 16 bits.
+func (a *App) small(b *multimae.Batch) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, name := range a.model.Present(b) {
+		in := a.model.Config.Input(name)
+		m := &data.Map{C: in.Channels, H: b.H / in.Stride, W: b.W / in.Stride}
+		if in.Kind == multimae.KindClasses {
+			m.IDs = make([]uint8, m.H*m.W)
+			for i, id := range b.Classes[name] {
+				m.IDs[i] = uint8(id)
+			}
+		} else {
+			m.Pix = slices.Clone(b.Images[name])
+			switch in.Normalization() {
+			case multimae.NormalizeImageNet:
+				images.DenormalizeRGB(m.Pix)
+			case multimae.NormalizeStandardize: // which undoes any scale and shift
+				lo, hi := slices.Min(m.Pix), slices.Max(m.Pix)
+				for i, v := range m.Pix {
+					m.Pix[i] = (v - lo) / max(hi-lo, 1e-12)
+				}
 			}
 		}
+		img, err := m.Image()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		var file bytes.Buffer
+		if err := png.Encode(&file, img); err != nil {
+			return nil, err
+		}
+		files[name] = file.Bytes()
 	}
-	img, err := m.Image()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", in.Name, err)
-	}
-	var file bytes.Buffer
-	if err := png.Encode(&file, img); err != nil {
-		return nil, err
-	}
-	return file.Bytes(), nil
+	return files, nil
 }

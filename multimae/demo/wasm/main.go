@@ -1,7 +1,8 @@
 //go:build js && wasm
 
 // Command wasm is package demo for a browser's worker: it sets the object gomae with the functions
-// load(config, weights), which takes the two files of a model folder as Uint8Arrays, and
+// load(config, weights, options), which takes the two files of a model folder and what
+// App.MarshalOptions returns as Uint8Arrays, and
 // call(name, request), which takes and returns JSON. Both return promises.
 package main
 
@@ -25,10 +26,10 @@ func main() {
 }
 
 func load(args []js.Value) (any, error) {
-	if len(args) != 2 {
-		return nil, errors.New("load: want a configuration and weights")
+	if len(args) != 3 {
+		return nil, errors.New("load: want a configuration, weights and options")
 	}
-	var files [2][]byte
+	var files [3][]byte
 	for i := range files {
 		files[i] = make([]byte, args[i].Get("length").Int())
 		js.CopyBytesToGo(files[i], args[i])
@@ -46,8 +47,8 @@ func load(args []js.Value) (any, error) {
 		return nil, err
 	}
 	m.Params.Freeze()
-	app = demo.New(m, f.Metadata()[demo.NameKey], nil)
-	return nil, nil
+	app, err = demo.Open(m, files[2])
+	return nil, err
 }
 
 func call(args []js.Value) (any, error) {

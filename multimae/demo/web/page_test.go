@@ -17,7 +17,9 @@ import (
 
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/demo"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // testModel returns a model for tests: untrained, of 16 patches. Its outputs depend on all inputs.
@@ -47,14 +49,14 @@ func TestPage(t *testing.T) {
 	}
 	t.Run("server", func(t *testing.T) {
 		b := newBrowser(t, 1360, 1000)
-		s := httptest.NewServer(Handler(demo.New(m, model, nil)))
+		s := httptest.NewServer(Handler(demo.New(m, demo.Options{Name: model})))
 		defer s.Close()
 		visit(t, b, s.URL, m, "server")
 	})
 	t.Run("static", func(t *testing.T) {
 		b := newBrowser(t, 1360, 1000)
 		dir := t.TempDir()
-		if err := WriteStatic(context.Background(), dir, m, model); err != nil {
+		if err := WriteStatic(context.Background(), dir, demo.New(m, demo.Options{Name: model})); err != nil {
 			t.Fatal(err)
 		}
 		size := int64(0)
@@ -195,7 +197,7 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	t.Run("rooms", func(t *testing.T) {
 		before := pixels("third-rgb")
 		predicted(func() { b.click("#forth") })
-		if pixels("third-rgb") == before || b.js("return state.scene.room") != "13" {
+		if pixels("third-rgb") == before || b.js("return state.scene.number") != "13" {
 			t.Error("the next room is the same")
 		}
 	})
@@ -214,7 +216,7 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 			t.Fatal("another room looks the same")
 		}
 		predicted(func() { b.send("#open", saved) })
-		b.wait("state.scene.room === 13 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+		b.wait("state.scene.number === 13 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
 		b.wait("document.getElementById('predicts-depth').toDataURL() === '" + want + "'")
 	})
 
@@ -302,6 +304,39 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	}
 }
 
+// TestPageScenes looks through a few scenes with names.
+func TestPageScenes(t *testing.T) {
+	m := testModel(t)
+	var list data.Samples
+	for i, name := range []string{"cat", "dog"} {
+		s, err := scenes.New(scenes.HeldOut+i, 1, m.Config.ImageSize, 0).Sample(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, &data.Sample{Name: name, Maps: s.Maps})
+	}
+	b := newBrowser(t, 1360, 1000)
+	s := httptest.NewServer(Handler(demo.New(m, demo.Options{Name: "test", Scenes: list})))
+	defer s.Close()
+	b.open(s.URL)
+	shows := func(number int, name string) {
+		t.Helper()
+		b.wait(fmt.Sprintf("state.scene.number === %d && document.getElementById('board').getAttribute('aria-busy') === 'false'", number))
+		if note := b.js("return document.getElementById('note').textContent"); !strings.HasPrefix(note, name) {
+			t.Errorf("scene %d is %q, want %s", number, note, name)
+		}
+	}
+	shows(0, "cat")
+	for _, click := range []struct {
+		button string
+		number int
+		name   string
+	}{{"#forth", 1, "dog"}, {"#forth", 1, "dog"}, {"#next", 0, "cat"}, {"#next", 1, "dog"}, {"#back", 0, "cat"}, {"#back", 0, "cat"}} {
+		b.click(click.button)
+		shows(click.number, click.name)
+	}
+}
+
 // TestPageTour draws the frames of the README's animation, frame-00.png and so on, into the folder
 // that GOMAE_SCREENSHOTS names. It needs GOMAE_MODEL.
 func TestPageTour(t *testing.T) {
@@ -314,7 +349,7 @@ func TestPageTour(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := newBrowser(t, 1180, 900)
-	s := httptest.NewServer(Handler(demo.New(m, "rooms", nil)))
+	s := httptest.NewServer(Handler(demo.New(m, demo.Options{Name: "rooms"})))
 	defer s.Close()
 	b.window(1180, 860)
 	b.open(s.URL)
@@ -326,8 +361,8 @@ func TestPageTour(t *testing.T) {
 		b.screenshot(fmt.Sprintf("frame-%02d", frames))
 		frames++
 	}
-	b.js("open({ room: 3 }, true)")
-	b.wait("state.scene.room === 3 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+	b.js("open({ number: 3 }, true)")
+	b.wait("state.scene.number === 3 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
 	b.click("[data-recipe=none]")
 	b.js("scrollTo(0, 118)")
 	frame()

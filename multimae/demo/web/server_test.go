@@ -38,11 +38,11 @@ func post(t testing.TB, url, body string) (status int, answer string) {
 	return r.StatusCode, string(b)
 }
 
-const prediction = `{"scene":{"room":7},"visible":{"rgb":"1111111100000000"}}`
+const prediction = `{"scene":{"number":7},"visible":{"rgb":"1111111100000000"}}`
 
 // TestHandler asks for every kind of answer.
 func TestHandler(t *testing.T) {
-	s := httptest.NewServer(Handler(demo.New(testModel(t), "test", nil)))
+	s := httptest.NewServer(Handler(demo.New(testModel(t), demo.Options{Name: "test"})))
 	defer s.Close()
 	for _, c := range []struct {
 		path, body string
@@ -124,7 +124,7 @@ func TestLoad(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error)
-	go func() { served <- Serve(ctx, l, Handler(demo.New(testModel(t), "test", nil))) }()
+	go func() { served <- Serve(ctx, l, Handler(demo.New(testModel(t), demo.Options{Name: "test"}))) }()
 	const clients, requests = 64, 3
 	var wait sync.WaitGroup
 	for i := range clients {
@@ -134,7 +134,7 @@ func TestLoad(t *testing.T) {
 			c := &http.Client{Transport: &http.Transport{}}
 			defer c.CloseIdleConnections()
 			for k := range requests {
-				body := fmt.Sprintf(`{"scene":{"room":%d},"visible":{"rgb":"1111111100000000","depth":"0000000011111111"}}`, (i+k)%20)
+				body := fmt.Sprintf(`{"scene":{"number":%d},"visible":{"rgb":"1111111100000000","depth":"0000000011111111"}}`, (i+k)%20)
 				r, err := c.Post(fmt.Sprintf("http://%s/api/predict", l.Addr()), "application/json", strings.NewReader(body))
 				if err != nil {
 					t.Error(err)
@@ -162,7 +162,7 @@ func TestLoad(t *testing.T) {
 // TestGone has clients go away while their requests wait or are computed: the places that they took
 // are free again.
 func TestGone(t *testing.T) {
-	s := &service{app: demo.New(testModel(t), "test", nil), turns: make(chan struct{}, 1), uploads: make(chan struct{}, 1)}
+	s := &service{app: demo.New(testModel(t), demo.Options{Name: "test"}), turns: make(chan struct{}, 1), uploads: make(chan struct{}, 1)}
 	s.turns <- struct{}{} // somebody computes
 	ask := func(ctx context.Context, method string) *httptest.ResponseRecorder {
 		r := httptest.NewRequestWithContext(ctx, "POST", "/api/"+method, strings.NewReader(prediction))
@@ -351,7 +351,7 @@ func TestLivePage(t *testing.T) {
 // TestWriteStaticNoGo wants an error that says what is missing.
 func TestWriteStaticNoGo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	if err := WriteStatic(context.Background(), t.TempDir(), testModel(t), "test"); !errors.Is(err, ErrNoGo) {
+	if err := WriteStatic(context.Background(), t.TempDir(), demo.New(testModel(t), demo.Options{})); !errors.Is(err, ErrNoGo) {
 		t.Error(err)
 	}
 }

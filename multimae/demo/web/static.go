@@ -28,13 +28,13 @@ const (
 // ErrNoGo is wrapped by WriteStatic's error where there is no Go toolchain.
 var ErrNoGo = errors.New("there is no Go toolchain")
 
-// WriteStatic writes the page, the model and gomae as WebAssembly to a folder, which any web host
-// can serve as it is. The weights are stored as bfloat16. name is what the page calls the model.
+// WriteStatic writes the page of an App, its model and gomae as WebAssembly to a folder, which any
+// web host can serve as it is. The weights are stored as bfloat16.
 //
 // It compiles gomae with the Go toolchain on the PATH: in a folder of a module that has gomae, such
 // as a clone, that version; elsewhere the version of the running program, as the module proxy has
 // it.
-func WriteStatic(ctx context.Context, dir string, m *multimae.Model, name string) error {
+func WriteStatic(ctx context.Context, dir string, a *demo.App) error {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
 		return fmt.Errorf("%w on the PATH, which compiles gomae for the browser; install Go from https://go.dev/dl, or write the page on a machine that has it and copy the folder", ErrNoGo)
@@ -57,15 +57,22 @@ func WriteStatic(ctx context.Context, dir string, m *multimae.Model, name string
 			return err
 		}
 	}
-	if err := put("model/"+multimae.ConfigFile, m.Config.JSON()); err != nil {
+	if err := put("model/"+multimae.ConfigFile, a.Model().Config.JSON()); err != nil {
 		return err
 	}
-	list := m.Params.Tensors()
+	options, err := a.MarshalOptions()
+	if err != nil {
+		return err
+	}
+	if err := put("model/page.json", options); err != nil {
+		return err
+	}
+	list := a.Model().Params.Tensors()
 	for i := range list {
 		list[i].Data = weights.BFloat16(list[i].Data.([]float32))
 	}
 	var file bytes.Buffer
-	if err := weights.WriteSafetensors(&file, list, map[string]string{"format": "pt", demo.NameKey: name}); err != nil {
+	if err := weights.WriteSafetensors(&file, list, map[string]string{"format": "pt"}); err != nil {
 		return err
 	}
 	if err := put("model/"+multimae.WeightsFile, file.Bytes()); err != nil {

@@ -44,7 +44,7 @@ let answer = null; // of predict
 let gaze = null; // of attention
 const view = {}; // elements of each modality
 const state = {
-  scene: { room: 12 }, visible: {}, hue: { patches: [], degrees: 120 }, tool: 'show', third: 'truth',
+  scene: { number: 0 }, visible: {}, hue: { patches: [], degrees: 120 }, tool: 'show', third: 'truth',
   tokens: 32, alphas: {}, seed: 1, probe: null, block: 4,
 };
 
@@ -117,7 +117,8 @@ async function open(scene, keep) {
     truth = {};
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
-    $('room').value = a.scene.room === undefined ? '' : a.scene.room;
+    $('number').value = a.scene.number ?? '';
+    $('note').textContent = a.scene.number === undefined ? '' : `${a.name || 'A rendered room'}: the network was not trained on it.`;
     $('tokens').max = info.grid ** 2 * given().length;
     state.tokens = Math.min(state.tokens, $('tokens').max);
     if (keep) {
@@ -501,12 +502,14 @@ function controls() {
     for (const m in alphas) alphas[m](Math.log10(state.alphas[m]));
   };
   refresh();
-  $('roombox').hidden = $('roomnote').hidden = $('next').hidden = !info.scenes;
-  const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= 99999999) open({ room: n }, true); else complain(new Error('A room is a whole number from 0 to 99999999.')); };
-  $('room').onchange = () => go(Number($('room').value));
-  $('back').onclick = () => go(Math.max(0, (state.scene.room ?? 1) - 1));
-  $('forth').onclick = () => go((state.scene.room ?? -1) + 1);
-  $('next').onclick = () => { state.hue.patches = none(); go(Math.floor(Math.random() * 1e6)); };
+  $('offered').hidden = $('note').hidden = $('next').hidden = !info.scenes;
+  const last = info.scenes - 1, now = () => state.scene.number ?? -1;
+  $('number').max = last;
+  const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= last) open({ number: n }, true); else complain(new Error(`The scenes have numbers from 0 to ${last}.`)); };
+  $('number').onchange = () => go(Number($('number').value));
+  $('back').onclick = () => go(Math.max(0, now() - 1));
+  $('forth').onclick = () => go(Math.min(last, now() + 1));
+  $('next').onclick = () => { state.hue.patches = none(); go(last < 1000 ? (now() + 1) % info.scenes : Math.floor(Math.random() * Math.min(info.scenes, 1e6))); };
   $('draw').onclick = () => { state.seed = Math.floor(Math.random() * 1e9); random(); };
   $('alert').lastElementChild.onclick = () => complain(null);
   $('png').onclick = savePicture;
@@ -597,6 +600,6 @@ async function restore(file) {
   $('board').style.setProperty('--columns', Math.min(3, info.modalities.length));
   $('board').append(...info.modalities.map(card));
   controls();
-  if (info.scenes) await open(state.scene);
+  if (info.scenes) await open({ number: info.scenes > 12 ? 12 : 0 });
   else { $('own').open = true; draw(); $('board').setAttribute('aria-busy', 'false'); $('speed').textContent = 'Give a picture to begin with.'; }
 })();

@@ -17,10 +17,10 @@ async function packed(name) {
 
 const ready = (async () => {
   const go = new Go();
-  const [program, config, weights] = await Promise.all([packed('gomae.wasm.packed'), bytes('model/config.json'), bytes('model/model.safetensors')]);
+  const [program, ...files] = await Promise.all([packed('gomae.wasm.packed'), bytes('model/config.json'), bytes('model/model.safetensors'), bytes('model/page.json')]);
   const { instance } = await WebAssembly.instantiate(program, go.importObject);
   go.run(instance); // sets gomae and waits for calls
-  await globalThis.gomae.load(config, weights);
+  await globalThis.gomae.load(...files);
 })();
 
 onmessage = async ({ data: { id, name, body } }) => {
