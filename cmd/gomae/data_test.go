@@ -52,6 +52,12 @@ func TestDataCheck(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}
 	}
+	if code, again, _ := gomae("data", "check", dir); code != 0 || again != stdout {
+		t.Errorf("classes that the folder names: exit %d\n%s", code, again)
+	}
+	if err := os.Remove(filepath.Join(dir, data.ClassesFile)); err != nil {
+		t.Fatal(err)
+	}
 	if code, stdout, _ := gomae("data", "check", dir); code != 0 || strings.Contains(stdout, "floor") {
 		t.Errorf("classes of any dataset: exit %d\n%s", code, stdout)
 	}
@@ -88,7 +94,7 @@ func TestDataCheckProblems(t *testing.T) {
 		"7 complete samples", "7 problems:",
 		"rgb/scene/000000.png: truncated image",
 		"depth/scene/000001.png: 8-bit png",
-		"semseg/scene/000002.png: pixel (1,1) has class id 200, outside 0..132",
+		"semseg/scene/000002.png: pixel (1,1) has class id 200, outside 0..15",
 		"depth/scene/000003.png: 30×32 pixels",
 		"depth/scene/000004.png: empty file",
 		"rgb/scene/000005.png: has no partner in semseg",
@@ -107,7 +113,7 @@ func TestDataCheckProblems(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 1 || stderr != "" {
 		t.Fatalf("%v; exit %d, stderr %q", err, code, stderr)
 	}
-	if len(r.Problems) != 7 || r.Samples != 7 || len(r.Modalities) != 3 || r.ClassNames != nil {
+	if len(r.Problems) != 7 || r.Samples != 7 || len(r.Modalities) != 3 || len(r.ClassNames) != 16 {
 		t.Errorf("%+v", r)
 	}
 	for _, p := range r.Problems {

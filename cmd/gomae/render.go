@@ -27,8 +27,8 @@ func renderCommand(e *env) *command {
 		short: "write rendered scenes as a dataset folder",
 		about: `Ray-traces furnished rooms and writes DIR/rgb/scene/NUMBER.png (8-bit colour),
 DIR/depth/scene/NUMBER.png (16-bit, value = metres·65536/16) and
-DIR/semseg/scene/NUMBER.png (8-bit ids of 16 classes). The room depends on NUMBER
-and SEED only; S changes the sampling.`,
+DIR/semseg/scene/NUMBER.png (8-bit ids of the 16 classes in DIR/classes.json). The
+room depends on NUMBER and SEED only; S changes the sampling.`,
 		examples: []string{
 			"gomae render -out scenes",
 			"gomae render -out small -n 200 -size 64 -seed 7 -split 0.1",
@@ -98,8 +98,11 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 		return fmt.Errorf("interrupted after %d of %d scenes; those written are complete and can be used, or %s", done, n, again)
 	}
 	bar.Clear()
+	if err := data.WriteClassNames(dir, map[string][]string{"semseg": scenes.Classes}); err != nil {
+		return err
+	}
 	t := time.Since(start)
 	e.logf("wrote %s of %d×%d pixels to %s in %.1f s, %.0f a second", count(n, "scene"), size, size, dir, t.Seconds(), float64(n)/t.Seconds())
-	e.logf("to check them: gomae data check -classes scenes %s", quote(dir))
+	e.logf("to check them: gomae data check %s", quote(dir))
 	return nil
 }

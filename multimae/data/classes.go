@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 )
@@ -36,6 +38,18 @@ func ClassNames(dir string) (map[string][]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// WriteClassNames writes the ClassesFile of a dataset folder, in the place of one that is there.
+func WriteClassNames(dir string, names map[string][]string) error {
+	b, err := json.MarshalIndent(names, "", " ")
+	if err != nil {
+		return err
+	}
+	return atomicfile.Replace(filepath.Join(dir, ClassesFile), func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
 }
 
 // SemanticClasses returns the number of classes of the semantic maps of a dataset folder, and their
