@@ -46,12 +46,12 @@ func convertCommand(e *env) *command {
 		usage: "gomae convert [flags] SRC DST",
 		short: "convert weights between PyTorch, safetensors, timm and model folders",
 		about: `SRC is a PyTorch checkpoint, a safetensors file, the index of a file in several
-parts, a checkpoint of a run, or a model folder, also one of Hugging Face. Of a
-checkpoint the state dict is read; no code in it is ever executed. A prefix that
-all names have, such as module. or model., is removed. The name of DST says what
-it becomes: .pth, .pt or .bin a PyTorch checkpoint {"model": state dict},
-.safetensors a safetensors file, a name without extension a model folder for the
-other commands, of a MultiMAE or of a fine-tuned model.
+parts, a checkpoint of a run, a model folder, also one of Hugging Face, or the name
+of a built-in model. Of a checkpoint the state dict is read; no code in it is ever
+executed. A prefix that all names have, such as module. or model., is removed. The
+name of DST says what it becomes: .pth, .pt or .bin a PyTorch checkpoint
+{"model": state dict}, .safetensors a safetensors file, a name without extension a
+model folder for the other commands, of a MultiMAE or of a fine-tuned model.
 
 The files that gomae writes carry the configuration of their model. Otherwise it
 is that of the config.json beside SRC, or it is inferred from keys and shapes, and
@@ -67,6 +67,7 @@ MultiMAE a ViT of timm. Keys without a counterpart are left out and listed.`,
 			"gomae convert -key teacher dino.pth teacher.safetensors",
 			"gomae convert out/model.safetensors out.pth",
 			"gomae convert -bfloat16 out/best small",
+			"gomae convert rooms folder",
 			"gomae convert -to multimae mae_pretrain_vit_base.pth mae.safetensors",
 		},
 		flags: flags,
@@ -101,7 +102,7 @@ MultiMAE a ViT of timm. Keys without a counterpart are left out and listed.`,
 
 // open opens the weights at a path and says what was chosen.
 func (e *env) open(path, key string) (weights.File, error) {
-	f, err := modelfolder.Open(path, key)
+	f, err := openWeights(path, key)
 	if errors.Is(err, weights.ErrKey) {
 		return nil, fmt.Errorf("%w with -key", err)
 	}

@@ -33,7 +33,7 @@ func finetuneCommand(e *env) *command {
 	f := new(finetuneFlags)
 	fs := newFlags()
 	fs.StringVar(&f.task, "task", "", "learn `TASK`: "+strings.Join(heads.Tasks, ", "))
-	fs.StringVar(&f.from, "from", "", "start from the pre-trained model `DIR`, or a file of weights; without it, from scratch")
+	fs.StringVar(&f.from, "from", "", "start from the pre-trained model `DIR`, or a file of weights; without it, from scratch; "+builtinUsage)
 	fs.StringVar(&f.inputs, "inputs", "", "show the model the modalities of `LIST`, such as rgb,depth; none means all that both model and data have")
 	fs.StringVar(&f.head, "head", "", "put the head `NAME` on the encoder: "+strings.Join(heads.Heads, ", ")+"; none means that of the paper for the task")
 	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
@@ -190,7 +190,7 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 		}
 	}
 	if f.given["from"] {
-		if path, err := filepath.Abs(f.from); err != nil || path != run.Train.From {
+		if path, err := absolute(f.from); err != nil || path != run.Train.From {
 			return f.contradicts("from", f.from, run.Train.From)
 		}
 	}
@@ -233,7 +233,7 @@ func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
 	}
 	t.Freeze = t.Freeze || f.freeze
 	if f.from != "" {
-		t.From, err = filepath.Abs(f.from)
+		t.From, err = absolute(f.from)
 	}
 	return err
 }
@@ -314,8 +314,10 @@ func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
 		}
 		return &c.BackboneConfig, nil
 	}
-	if fine, err := heads.LoadConfig(os.DirFS(f.from), multimae.ConfigFile); err == nil {
-		return &fine.BackboneConfig, nil
+	if builtin(f.from) == nil {
+		if fine, err := heads.LoadConfig(os.DirFS(f.from), multimae.ConfigFile); err == nil {
+			return &fine.BackboneConfig, nil
+		}
 	}
 	c, assumed, err := modelOf(f.from, len(scenes.Classes))
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -16,7 +15,7 @@ func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() e
 		return nil
 	}
 	return func() error {
-		f, err := modelfolder.Open(from, "")
+		f, err := openWeights(from, "")
 		if err != nil {
 			return fmt.Errorf("-from %s: %w", quote(from), err)
 		}
@@ -39,7 +38,7 @@ func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() e
 // modelOf returns the configuration of a model to train from the weights at a path, and what it
 // takes for granted.
 func modelOf(from string, classes int) (c *multimae.Config, assumed string, err error) {
-	f, err := modelfolder.Open(from, "")
+	f, err := openWeights(from, "")
 	if err != nil {
 		return nil, "", fmt.Errorf("-from %s: %w", quote(from), err)
 	}

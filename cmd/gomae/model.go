@@ -2,22 +2,28 @@ package main
 
 import (
 	"flag"
+	"io/fs"
 	"path/filepath"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/models/rooms"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/nn/weights"
 )
 
+// builtinUsage ends the usage of a flag that takes a model.
+const builtinUsage = "rooms stands for the built-in model of rendered rooms, ./rooms for a folder of that name"
+
 // modelFlag adds -model, whose value openModel takes.
-func modelFlag(fs *flag.FlagSet) *string {
-	return fs.String("model", rooms.Name, "use the model in the folder `DIR`, such as the -out of pretrain; rooms stands for the built-in model of rendered rooms, ./rooms for a folder of that name")
+func modelFlag(flags *flag.FlagSet) *string {
+	return flags.String("model", rooms.Name, "use the model in the folder `DIR`, such as the -out of pretrain; "+builtinUsage)
 }
 
 // dataFlag adds -data, whose value model.lookAt takes.
-func dataFlag(fs *flag.FlagSet) *string {
-	return fs.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones with scenes; none means rendered ones, too")
+func dataFlag(flags *flag.FlagSet) *string {
+	return flags.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones with scenes; none means rendered ones, too")
 }
 
 // model is a model with what belongs to it.
@@ -26,6 +32,31 @@ type model struct {
 	name     string              // for people
 	examples data.Dataset        // that it was not trained on; nil if it came without any
 	classes  map[string][]string // names of theirs by modality
+}
+
+// builtin returns the folder of the built-in model of that name, nil if there is none.
+func builtin(name string) fs.FS {
+	if name == rooms.Name {
+		return rooms.Files()
+	}
+	return nil
+}
+
+// openWeights opens the weights of a built-in model, or those that modelfolder.Open finds at a path.
+func openWeights(path, key string) (weights.File, error) {
+	if dir := builtin(path); dir != nil {
+		return modelfolder.OpenWeights(dir)
+	}
+	return modelfolder.Open(path, key)
+}
+
+// absolute returns a path that means the same in any folder: the name of a built-in model, or an
+// absolute path.
+func absolute(path string) (string, error) {
+	if builtin(path) != nil {
+		return path, nil
+	}
+	return filepath.Abs(path)
 }
 
 // openModel reads a model folder, or returns the built-in model of that name.

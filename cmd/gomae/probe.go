@@ -26,7 +26,7 @@ type probeFlags struct {
 func probeCommand(e *env) *command {
 	f := new(probeFlags)
 	fs := newFlags()
-	fs.StringVar(&f.from, "from", "", "probe the encoder of the model in the folder `DIR` (required)")
+	fs.StringVar(&f.from, "from", "", "probe the encoder of the model in the folder `DIR` (required); "+builtinUsage)
 	fs.StringVar(&f.data, "data", "", "use the images in the folder `DIR`: DIR/train/rgb/CLASS and DIR/val/rgb/CLASS (required)")
 	fs.StringVar(&f.inputs, "inputs", "", "show the encoder the modalities of `LIST`, such as rgb,depth; none means all that both model and data have")
 	fs.StringVar(&f.cache, "cache", "", "keep features in the folder `DIR`; none means gomae/features in the user's folder for caches")
@@ -166,14 +166,16 @@ func chooseInputs(c *multimae.BackboneConfig, list string) (inputs []multimae.In
 
 // loadBackbone reads the model of a folder, pre-trained or fine-tuned.
 func loadBackbone(dir string) (*multimae.Backbone, error) {
-	if _, err := heads.LoadConfig(os.DirFS(dir), multimae.ConfigFile); err == nil {
-		m, err := heads.LoadDir(dir)
-		if err != nil {
-			return nil, err
+	if builtin(dir) == nil {
+		if _, err := heads.LoadConfig(os.DirFS(dir), multimae.ConfigFile); err == nil {
+			m, err := heads.LoadDir(dir)
+			if err != nil {
+				return nil, err
+			}
+			return m.Backbone, nil
 		}
-		return m.Backbone, nil
 	}
-	m, err := loadModel(dir)
+	m, err := openModel(dir)
 	if err != nil {
 		return nil, err
 	}

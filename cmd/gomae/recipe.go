@@ -74,7 +74,7 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	}
 	t.From = ""
 	if f.from != "" {
-		if t.From, err = filepath.Abs(f.from); err != nil {
+		if t.From, err = absolute(f.from); err != nil {
 			return nil, err
 		}
 	}
@@ -177,7 +177,7 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 		}
 	}
 	if f.given["from"] {
-		asked, err := filepath.Abs(f.from)
+		asked, err := absolute(f.from)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"bytes"
+	"image/color"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/gomae/gomae/multimae/models/rooms"
+)
+
+// TestBuiltin wants the name of a built-in model to do wherever a model folder does, also for a run
+// that goes on in another folder, and a path to mean a folder of the same name.
+func TestBuiltin(t *testing.T) {
+	files, dir := t.TempDir(), t.TempDir()
+	classFolders(t, files, []string{"train", "val"}, map[string]color.RGBA{"red": {200, 0, 0, 255}, "blue": {0, 0, 200, 255}})
+	t.Chdir(dir)
+	ok(t, "convert", "-bfloat16", "rooms", "copy")
+	got, err := os.ReadFile(filepath.Join("copy", "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := rooms.Load()
+	if err != nil || !bytes.Equal(got, m.Config.JSON()) {
+		t.Errorf("%v; configuration\n%s\nwant\n%s", err, got, m.Config.JSON())
+	}
+	ok(t, "reconstruct", "-model", "rooms", "-scene", "1", "-out", "a.png")
+	ok(t, "reconstruct", "-model", "copy", "-scene", "1", "-out", "b.png")
+	a, err1 := os.ReadFile("a.png")
+	b, err2 := os.ReadFile("b.png")
+	if err1 != nil || err2 != nil || !bytes.Equal(a, b) {
+		t.Errorf("the copy predicts something else; %v, %v", err1, err2)
+	}
+	ok(t, "probe", "-from", "rooms", "-data", files, "-cache", "cache")
+	fine := []string{"finetune", "-task", "semseg", "-from", "rooms", "-inputs", "rgb", "-out", filepath.Join(dir, "fine"), "-batch", "2", "-samples", "4", "-steps", "1"}
+	ok(t, fine...)
+	t.Chdir(t.TempDir())
+	ok(t, append(fine, "-resume")...)
+	refuses(t, 1, "rooms", "reconstruct", "-model", "./rooms", "-scene", "1")
+	refuses(t, 1, "rooms", "finetune", "-task", "semseg", "-from", "./rooms", "-out", "x")
+}
