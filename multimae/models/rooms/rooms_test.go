@@ -3,17 +3,12 @@ package rooms
 import (
 	"context"
 	"io/fs"
-	"math"
-	"regexp"
-	"strconv"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/tensor"
 )
-
-// row is a line of the card's table of figures: output, loss, that of averages, ratio, figure.
-var row = regexp.MustCompile(`(?m)^\| (\w+) \| ([0-9.]+) \| ([0-9.]+) \| (\d+) % \| \S+ ([0-9.]+) `)
 
 // TestCard holds the figures of the model card to the model, which must be as small as promised.
 func TestCard(t *testing.T) {
@@ -42,18 +37,15 @@ func TestCard(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows := row.FindAllStringSubmatch(string(card), -1)
+	rows := testkit.CardRows(card)
 	if len(rows) != len(e.Scores) {
 		t.Fatalf("the card has %d rows of figures, want %d", len(rows), len(e.Scores))
 	}
 	for i, s := range e.Scores {
 		t.Logf("| %s | %.4f | %.4f | %.0f %% | %s %.3f |", s.Output, s.Loss, s.TrivialLoss, 100*s.Loss/s.TrivialLoss, s.Figure, s.Value)
-		for k, want := range []float64{s.Loss, s.TrivialLoss, 100 * s.Loss / s.TrivialLoss, s.Value} {
-			got, err := strconv.ParseFloat(rows[i][k+2], 64)
-			// The ratio is rounded to a per cent.
-			if err != nil || rows[i][1] != s.Output || math.Abs(got-want) > 0.005*want+0.5*float64(k/2%2) {
-				t.Errorf("the card says %v; column %d is %.4f", rows[i][0], k+1, want)
-			}
+		if rows[i].Output != s.Output {
+			t.Errorf("row %d is of %s, want %s", i+1, rows[i].Output, s.Output)
 		}
+		rows[i].Check(t, s.Loss, s.TrivialLoss, s.Value)
 	}
 }
