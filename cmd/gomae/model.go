@@ -91,6 +91,21 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	return val, classes, err
 }
 
+// classNames returns the names of the model's classes by modality, nil if they are not known: those
+// of the data that it was trained on.
+func (m *model) classNames() map[string][]string {
+	switch {
+	case m.classes != nil:
+		return m.classes
+	case m.Config.Train.Data == scenesData:
+		return map[string][]string{"semseg": scenes.Classes}
+	case m.Config.Train.Data == "":
+		return nil
+	}
+	names, _ := data.ClassNames(m.Config.Train.Data) // pictures do without
+	return names
+}
+
 // unseenRooms returns rendered rooms that no model was trained on.
 func unseenRooms(c *multimae.Config) data.Dataset {
 	return scenes.New(scenes.HeldOut, 1_000_000, c.ImageSize, c.Train.Seed)

@@ -95,7 +95,9 @@ the model was trained on.`,
 			}
 			pool := tensor.NewPool(0)
 			defer pool.Close()
-			img, err := view.Reconstructions(m.Model, []*data.Sample{s}, view.ReconstructOptions{Visible: visible, Seed: *seed, Single: *single, Paste: *paste}, pool)
+			img, err := view.Reconstructions(m.Model, []*data.Sample{s}, view.ReconstructOptions{
+				Visible: visible, Seed: *seed, Single: *single, Paste: *paste, Classes: m.classNames(),
+			}, pool)
 			if err != nil {
 				return err
 			}

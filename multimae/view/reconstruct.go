@@ -1,9 +1,12 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"image"
+	"maps"
+	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -22,6 +25,9 @@ type ReconstructOptions struct {
 	// Paste puts the visible patches over the prediction. Otherwise the whole prediction is shown.
 	Paste bool
 	Tile  int // side of a picture in pixels; 0 means a size that suits the model
+	// Classes has names of classes by modality. The most frequent classes of modalities that have any
+	// are named below the pictures.
+	Classes map[string][]string
 }
 
 // Reconstructions draws what a model makes of samples: for each sample a section with a row for
@@ -35,12 +41,13 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 		o.Tile = min((95+side)/side*side, 224)
 	}
 	var masked, single []Section
+	pixels := map[string]map[int32]int{}
 	for i, s := range samples {
 		b, err := data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
 		if err != nil {
 			return nil, err
 		}
-		p := &painter{m: m, pool: pool, b: b, o: o}
+		p := &painter{m: m, pool: pool, b: b, o: o, pixels: pixels}
 		r := nn.NewRNG(o.Seed, nn.Hash("reconstructions"), uint64(i))
 		section, err := p.masked(&r, s.Name)
 		if err != nil {
@@ -58,7 +65,20 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 	if len(samples) == 1 {
 		perLine = 1
 	}
-	return Grid(append(masked, single...), perLine, o.Tile), nil
+	img := Grid(append(masked, single...), perLine, o.Tile)
+	for i := range m.Config.Inputs {
+		if name := m.Config.Inputs[i].Name; len(o.Classes[name]) > 0 && len(pixels[name]) > 0 {
+			img = Below(img, Legend(frequent(pixels[name]), o.Classes[name], img.Rect.Dx()))
+		}
+	}
+	return img, nil
+}
+
+// frequent returns up to 24 classes by their numbers of pixels, the most frequent first.
+func frequent(pixels map[int32]int) []int32 {
+	ids := slices.Collect(maps.Keys(pixels))
+	slices.SortFunc(ids, func(a, b int32) int { return cmp.Or(cmp.Compare(pixels[b], pixels[a]), cmp.Compare(a, b)) })
+	return ids[:min(len(ids), 24)]
 }
 
 // painter draws the predictions for one sample.
@@ -67,6 +87,23 @@ type painter struct {
 	pool *tensor.Pool
 	b    *multimae.Batch
 	o    ReconstructOptions
+
+	pixels map[string]map[int32]int // of each class that was drawn, by modality
+}
+
+// count notes which classes a picture has.
+func (p *painter) count(modality string, ids []int32) {
+	if p.pixels == nil {
+		return
+	}
+	if p.pixels[modality] == nil {
+		p.pixels[modality] = map[int32]int{}
+	}
+	for _, id := range ids {
+		if id != multimae.IDIgnored {
+			p.pixels[modality][id]++
+		}
+	}
 }
 
 func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
@@ -151,6 +188,9 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 			pictures[out.Task] = images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
 		} else {
 			pictures[out.Task] = images.Picture(out, 0)
+			if out.Kind == multimae.KindClasses {
+				p.count(out.Task, out.IDs(0))
+			}
 		}
 	}
 	return pictures, nil
@@ -161,6 +201,7 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	h, w := p.b.H/in.Stride, p.b.W/in.Stride
 	if in.Kind == multimae.KindClasses {
+		p.count(in.Name, p.b.Classes[in.Name])
 		return images.Classes(p.b.Classes[in.Name], h, w)
 	}
 	pix := p.b.Images[in.Name]
