@@ -33,8 +33,9 @@ func (c *Config) Footprint(workers int) Footprint {
 	}
 	f.Optimizer = 3 * float * params
 	if lanes, samples := c.Lanes(); lanes > 0 {
-		f.Optimizer += float * params * float64(lanes-1+2) // gradients of the other lanes, and packed weights
-		f.Activations = float * c.activationCount(samples) * float64(min(lanes, max(workers, 1)))
+		atOnce := float64(min(lanes, max(workers, 1)))
+		f.Optimizer += float * params * (2 + atOnce - 1) // packed weights, and gradients that may wait for those of other lanes
+		f.Activations = float * c.activationCount(samples) * atOnce
 	} else {
 		f.Activations = float * c.activationCount(t.Batch)
 	}

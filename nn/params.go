@@ -44,7 +44,7 @@ func DeferredParams() *Params {
 
 // Replica returns an empty set for a copy of the model: parameters that are added to it share their
 // values with those of ps of the same name, but not the gradients. Copies can go forward and back
-// at the same time, each on a tape of its own; see SumGrads.
+// at the same time, each on a tape of its own; see LendGrad.
 func (ps *Params) Replica() *Params {
 	r := NewParams()
 	r.of = ps
@@ -148,6 +148,16 @@ func (ps *Params) EnableGrad() {
 	}
 }
 
+// LendGrad lets all trained parameters, those of a Replica, get gradients in memory of the tape: see
+// tensor.Tensor.LendGrad.
+func (ps *Params) LendGrad() {
+	for _, p := range ps.list {
+		if !p.Fixed {
+			p.Tensor.LendGrad()
+		}
+	}
+}
+
 // ZeroGrad makes all gradients start from zero in the tape's next Backward: see
 // tensor.Tape.ZeroGrad.
 func (ps *Params) ZeroGrad(t *tensor.Tape) {
@@ -171,19 +181,6 @@ func (ps *Params) EndStep() {
 	for _, p := range ps.list {
 		p.EndStep()
 	}
-}
-
-// SumGrads adds the gradients of replicas to those of ps, in their order, and returns the Euclidean
-// norm of all gradients together.
-func (ps *Params) SumGrads(t *tensor.Tape, replicas []*Params) float64 {
-	grads := make([]*tensor.Tensor, len(replicas))
-	for i, p := range ps.list {
-		for k, r := range replicas {
-			grads[k] = r.list[i].Tensor
-		}
-		t.SumGrads(p.Tensor, grads)
-	}
-	return ps.GradNorm(t)
 }
 
 // Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights.

@@ -33,10 +33,11 @@ import (
 //	dx, fresh := t.rawGrad(x)  // the same without zeros in it
 //
 // A gradient is fresh until something has been added to it: it counts as zero whatever its values
-// are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad.
-// Writing zeros, only to read them for the first sum, would cost a pass over memory. So an
-// operation that writes every value of a gradient asks for rawGrad, and overwrites if it is fresh;
-// all others ask for Grad, which clears a fresh gradient first. Here, in this order:
+// are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad. A leaf
+// of LendGrad gets its gradient from the buffers like a result, and MoveGrad takes it away. Writing
+// zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
+// writes every value of a gradient asks for rawGrad, and overwrites if it is fresh; all others ask
+// for Grad, which clears a fresh gradient first. Here, in this order:
 //
 //	loss  y.Grad is fresh: overwritten
 //	y     w2.Grad, b2.Grad and h.Grad are fresh: overwritten
@@ -63,6 +64,7 @@ import (
 // gradState is what a tape knows of a tensor's Grad.
 type gradState struct {
 	tracked bool // a result that a gradient flows through
+	lent    bool // a leaf whose Grad is of the tape's buffers
 	fresh   bool // Grad counts as zero, whatever its values are
 	read    bool // a leaf that is in Tape.firstRead
 	fused   fused
@@ -76,7 +78,7 @@ type fused struct {
 }
 
 // needsGrad reports whether a backward pass must reach x.
-func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked) }
+func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked || x.lent) }
 
 // HasGrad reports whether x, a leaf, has a gradient that is to be used: not if it wants none, nor
 // if the loss of the last Backward did not depend on it, for nothing was added since ZeroGrad.
@@ -161,39 +163,34 @@ func (x *Tensor) takeSlope() []float32 {
 }
 
 // rowsSq returns where a product that writes the gradient of x, of so many rows, leaves the sum of
-// the squares of each row; nil if x is no leaf, for then nobody asks.
+// the squares of each row; nil if x is no leaf, or one whose gradient is moved, for then nobody asks.
 func (x *Tensor) rowsSq(rows int) []float64 {
-	if x.tracked {
+	if x.tracked || x.lent {
 		return nil
 	}
 	x.fused.rowsSq = slices.Grow(x.fused.rowsSq[:0], rows)[:rows]
 	return x.fused.rowsSq
 }
 
-// SumGrads adds the gradients of replicas of x, a leaf, to that of x, in their order. Those that
-// HasGrad denies are left out.
-func (t *Tape) SumGrads(x *Tensor, replicas []*Tensor) {
+// LendGrad lets x, a leaf without a gradient, get one in each backward pass that reaches it, in
+// memory of the tape: of buffers that were used a moment ago, and that MoveGrad takes back.
+func (x *Tensor) LendGrad() { x.lent = true }
+
+// MoveGrad adds the gradient of x, a leaf of LendGrad that this tape has gone back to, to that of
+// to, and takes its memory back. If x has none it does nothing. Other tapes may go on with other
+// leaves meanwhile.
+func (t *Tape) MoveGrad(to, x *Tensor) {
 	if x.Grad == nil {
 		return
 	}
-	fresh := x.fresh
-	sums := x.rowsSq(ceilDiv(len(x.Grad), sumSpan))
-	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
-		g, fresh := x.Grad[i:j], fresh
-		for _, r := range replicas {
-			if r.HasGrad() {
-				put(g, r.Grad[i:j], fresh)
-				fresh = false
-			}
-		}
-		if fresh {
-			clear(g)
-		}
-		sums[i/sumSpan] = asm.SumSq(g) // in the cache now
-	})
-	for _, r := range replicas {
-		x.fresh = x.fresh && !r.HasGrad()
+	fresh := to.fresh
+	if fresh { // else another tape may be reading it
+		to.fresh = false
 	}
+	to.fused.rowsSq = to.fused.rowsSq[:0]
+	t.each(len(x.Grad), span, func(_, i, j int) { put(to.Grad[i:j], x.Grad[i:j], fresh) })
+	t.buffers.give(x.Grad)
+	x.Grad = nil
 }
 
 // SetGrad replaces the gradient of x, a leaf, by g, or by zeros that HasGrad denies if g is nil.

@@ -1,6 +1,7 @@
 package tensor
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -41,10 +42,16 @@ func TestPackForStep(t *testing.T) {
 	})
 }
 
-// TestSumGrads adds up gradients of replicas, of which some have none.
-func TestSumGrads(t *testing.T) {
-	const n = 3*sumSpan + 5
-	values := func(name string) []float32 { return testkit.Normal(name, n) }
+// TestMoveGrad adds up gradients of replicas, of which some have none, in memory that is used again.
+func TestMoveGrad(t *testing.T) {
+	const m, n, k = 5, 7, 3 * span / 7
+	x := testkit.Normal("x", m*k)
+	// gradient goes forward and back through a weight.
+	gradient := func(tape *Tape, w *Tensor, name string) {
+		tape.Reset()
+		y := Linear(tape, From(x, m, k), w, nil)
+		tape.Backward(RegressionLoss(tape, y, testkit.Normal(name, m*n), testkit.Normal("weights", m), L2))
+	}
 	for _, c := range []struct {
 		name string
 		has  [3]bool // whether the leaf and its replicas have a gradient
@@ -56,22 +63,20 @@ func TestSumGrads(t *testing.T) {
 		{"none", [3]bool{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			tape := NewTape(nil)
-			x := From(values("x"), n)
-			leaves := []*Tensor{x, x.Replica(), x.Replica()}
-			want, sum := make([]float32, n), 0.0
-			first := true
-			for k, l := range leaves {
-				l.Grad = values(string(rune('a' + k)))
-				l.fresh = !c.has[k]
-				if !c.has[k] {
+			tape, own := NewTape(nil), NewTape(nil)
+			w := From(testkit.Normal("w", n*k), n, k).WithGrad()
+			want, sum, first := make([]float32, n*k), 0.0, true
+			for i, has := range c.has {
+				if !has {
 					continue
 				}
-				for i, v := range l.Grad {
+				alone := From(w.Data, n, k).WithGrad()
+				gradient(NewTape(nil), alone, fmt.Sprint(i))
+				for j, v := range alone.Grad {
 					if first {
-						want[i] = v
+						want[j] = v
 					} else {
-						want[i] += v
+						want[j] += v
 					}
 				}
 				first = false
@@ -79,20 +84,38 @@ func TestSumGrads(t *testing.T) {
 			for _, v := range want {
 				sum += float64(v) * float64(v)
 			}
-			tape.SumGrads(x, leaves[1:])
-			testkit.SameBits(t, "sum", x.Grad, want)
-			if x.HasGrad() == first {
-				t.Errorf("HasGrad is %v", x.HasGrad())
+			tape.ZeroGrad(w)
+			if c.has[0] {
+				gradient(tape, w, "0")
+			} else { // a pass that does not reach it
+				tape.Backward(RegressionLoss(tape, From(x, m, k), x, testkit.Normal("weights", m), L2))
 			}
-			if got := tape.GradSumSq(x); math.Abs(got-sum) > 1e-6*sum {
+			var memory *float32
+			for i := 1; i < 3; i++ {
+				r := w.Replica()
+				r.LendGrad()
+				if c.has[i] {
+					gradient(own, r, fmt.Sprint(i))
+					if !r.HasGrad() {
+						t.Fatal("the replica has no gradient")
+					}
+					if memory != nil && memory != &r.Grad[0] {
+						t.Error("the second gradient has memory of its own")
+					}
+					memory = &r.Grad[0]
+				}
+				own.MoveGrad(w, r)
+				if r.HasGrad() {
+					t.Error("the gradient was not taken away")
+				}
+			}
+			testkit.SameBits(t, "sum", w.Grad, want)
+			if w.HasGrad() == first {
+				t.Errorf("HasGrad is %v", w.HasGrad())
+			}
+			if got := tape.GradSumSq(w); math.Abs(got-sum) > 1e-6*sum {
 				t.Errorf("sum of squares %g, want %g", got, sum)
 			}
 		})
-	}
-	if x := From(values("x"), n); x.Grad == nil { // a constant
-		NewTape(nil).SumGrads(x, []*Tensor{x.Replica()})
-		if x.Grad != nil {
-			t.Error("a constant has got a gradient")
-		}
 	}
 }

@@ -24,8 +24,8 @@ func (c *Config) Footprint(workers int) multimae.Footprint {
 	}
 	at := 1.0 // copies that are in work at once
 	if lanes, samples := c.Lanes(); lanes > 0 {
-		f.Optimizer += float * params * float64(lanes+1)
 		batch, at = samples, float64(min(lanes, max(workers, 1)))
+		f.Optimizer += float * params * (at + 1) // as multimae.Config.Footprint has it
 	}
 	side := c.ImageSize / c.PatchSize
 	f.Activations = c.EncoderMemory(batch, len(c.Inputs)*side*side+c.NumGlobalTokens)

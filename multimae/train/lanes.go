@@ -3,6 +3,8 @@ package train
 import (
 	"fmt"
 	"math"
+	"slices"
+	"sync/atomic"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -19,10 +21,15 @@ import (
 // lane is a copy of the objective, which shares its parameters, with gradients of its own.
 type lane struct {
 	objective Objective
-	loss      float64
-	losses    []float64 // of each output: NaN without a target
-	bad       string    // the first tensor that went bad, where loss is not finite
-	err       error
+	number    int
+	params    []*nn.Param            // what is trained
+	at        map[*tensor.Tensor]int // of params
+	complete  []int                  // of params: those whose gradient waits for that of the lane before
+
+	loss   float64
+	losses []float64 // of each output: NaN without a target
+	bad    string    // the first tensor that went bad, where loss is not finite
+	err    error
 }
 
 // makeLanes makes the lanes, unless they are there.
@@ -33,18 +40,81 @@ func (tr *Trainer) makeLanes(plan *Plan) {
 	}
 	tr.lanes = nil
 	for i := range n {
-		o := tr.Objective // the first lane works on the gradients to which the others are added
-		if i > 0 {
-			o = o.Replica()
-			o.Backbone().Params.EnableGrad()
+		l := &lane{objective: tr.Objective, number: i, at: map[*tensor.Tensor]int{}, losses: make([]float64, len(plan.Outputs))}
+		if i > 0 { // the first lane works on the gradients to which the others are added
+			l.objective = tr.Objective.Replica()
+			l.objective.Backbone().Params.LendGrad()
 		}
-		tr.lanes = append(tr.lanes, &lane{objective: o, losses: make([]float64, len(plan.Outputs))})
+		for _, p := range l.objective.Backbone().Params.All() {
+			if !p.Fixed {
+				l.at[p.Tensor] = len(l.params)
+				l.params = append(l.params, p)
+			}
+		}
+		tr.lanes = append(tr.lanes, l)
 	}
 	tapes := min(n, tr.tape.Workers()) // as many lanes as can be in work at once
 	tr.laneTapes = make(chan *tensor.Tape, tapes)
 	for range tapes {
 		tr.laneTapes <- tensor.NewTape(nil)
 	}
+}
+
+// relay adds up the gradients of lanes, those of a parameter in the order of lanes: each as soon as
+// it is complete, while it is in the cache, unless a lane before is not there yet. So a lane has
+// memory for a few gradients only, which it uses again and again.
+type relay struct {
+	sums  []*nn.Param     // of the first lane
+	turn  []atomic.Int32  // for each: the lane whose gradient is next
+	ended []chan struct{} // of each lane: closed when it has added all it has
+}
+
+func (r *relay) begin(lanes []*lane) {
+	r.sums = lanes[0].params
+	if len(r.turn) != len(r.sums) {
+		r.turn = make([]atomic.Int32, len(r.sums))
+	}
+	for i := range r.turn {
+		r.turn[i].Store(0)
+	}
+	r.ended = r.ended[:0]
+	for range lanes {
+		r.ended = append(r.ended, make(chan struct{}))
+	}
+}
+
+// add adds the gradient of parameter k, if it is this lane's turn.
+func (r *relay) add(t *tensor.Tape, l *lane, k int) bool {
+	if r.turn[k].Load() != int32(l.number) {
+		return false
+	}
+	if l.number > 0 {
+		t.MoveGrad(r.sums[k].Tensor, l.params[k].Tensor)
+	}
+	r.turn[k].Add(1)
+	return true
+}
+
+// completed says that the gradient of a parameter will not change any more.
+func (r *relay) completed(t *tensor.Tape, l *lane, leaf *tensor.Tensor) {
+	k, ok := l.at[leaf]
+	if !ok || l.number == 0 && !leaf.HasGrad() { // Backward will write zeros there
+		return
+	}
+	l.complete = append(l.complete, k)
+	l.complete = slices.DeleteFunc(l.complete, func(k int) bool { return r.add(t, l, k) })
+}
+
+// end adds what is left when the lane before has done so. A lane begins after those before it.
+func (r *relay) end(t *tensor.Tape, l *lane) {
+	l.complete = l.complete[:0]
+	if l.number > 0 {
+		<-r.ended[l.number-1]
+	}
+	for k := range r.sums {
+		r.add(t, l, k)
+	}
+	close(r.ended[l.number])
 }
 
 // ownLanes returns the lanes that this process computes, and between which samples of its part of the
@@ -66,15 +136,15 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	params, t, plan := tr.Objective.Backbone().Params, tr.tape, tr.Objective.Plan()
 	lanes, bounds := tr.ownLanes(b.Size)
 	params.PackForStep(t)
+	tr.relay.begin(lanes)
 	t.Parallel(len(lanes), func(_, i int) {
 		tape := <-tr.laneTapes // a lane leaves nothing on it
-		lanes[i].pass(tape, bounds[i], bounds[i+1], plan.LaneSamples)
+		lanes[i].pass(tape, &tr.relay, bounds[i], bounds[i+1], plan.LaneSamples)
 		tr.laneTapes <- tape
 	})
 	params.EndStep()
 	g.losses = make([]float64, len(plan.Outputs))
-	var others []*nn.Params
-	for i, l := range lanes {
+	for _, l := range lanes {
 		if l.err != nil {
 			return g, l.err
 		}
@@ -82,19 +152,15 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 		for k, v := range l.losses {
 			g.losses[k] += v
 		}
-		if i > 0 {
-			others = append(others, l.objective.Backbone().Params)
-		}
 	}
 	if tr.group != nil {
 		tr.exchange.begin()
-		params.SumGrads(t, others)
 		return g, tr.sumOverRanks(b, &g)
 	}
 	if !finite(g.loss) {
 		return g, tr.diverged(b, fmt.Sprintf("the loss is %g", g.loss))
 	}
-	if g.norm = params.SumGrads(t, others); !finite(g.norm) {
+	if g.norm = params.GradNorm(t); !finite(g.norm) {
 		return g, tr.diverged(b, fmt.Sprintf("the norm of the gradient is %g", g.norm))
 	}
 	return g, nil
@@ -102,15 +168,23 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 
 // pass takes samples from..to of the batch forward and back, so many at a time. It stops at a loss
 // that is not finite.
-func (l *lane) pass(t *tensor.Tape, from, to, atATime int) {
+func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
+	defer r.end(t, l)
 	l.loss, l.bad, l.err = 0, "", nil
 	clear(l.losses)
-	l.objective.Backbone().Params.ZeroGrad(t)
+	if l.number == 0 {
+		l.objective.Backbone().Params.ZeroGrad(t)
+	}
 	for first := from; first < to; first += atATime {
 		t.Reset()
+		if first+atATime >= to {
+			t.OnComplete(func(leaf *tensor.Tensor) { r.completed(t, l, leaf) })
+			defer t.OnComplete(nil)
+		}
 		total, losses, err := l.objective.Losses(t, first, min(to, first+atATime))
 		if err != nil {
 			l.err = err
+			t.Reset()
 			return
 		}
 		for i, x := range losses {
@@ -122,6 +196,7 @@ func (l *lane) pass(t *tensor.Tape, from, to, atATime int) {
 		}
 		if l.loss += float64(total.Data[0]); !finite(l.loss) {
 			l.bad = t.FirstBad()
+			t.Reset()
 			return
 		}
 		t.Backward(total)

@@ -29,6 +29,7 @@ type Trainer struct {
 	group     *group            // nil if this process trains alone
 	exchange  *exchange         // of the group
 	lanes     []*lane           // none for models whose operations are shared out
+	relay     relay             // of their gradients
 	laneTapes chan *tensor.Tape // idle
 }
 
