@@ -285,11 +285,11 @@ func TestSameBits(t *testing.T) {
 	for _, s := range []struct {
 		name, weighting string
 		batch           int
-	}{{"operations", "uncertainty", 4}, {"lanes", "", 14}} {
+	}{{"operations", "uncertainty", 4}, {"lanes", "", 14}, {"lanes, several passes", "", 40}} {
 		t.Run(s.name, func(t *testing.T) {
 			c := tinyConfig()
 			c.Encoder.DropPath, c.Train.Weighting, c.Train.ClipGrad, c.Train.Batch = 0.5, s.weighting, 1, s.batch
-			if lanes, _ := c.Lanes(); (lanes > 0) != (s.name == "lanes") {
+			if lanes, _ := c.Lanes(); (lanes > 0) == (s.name == "operations") {
 				t.Fatalf("%d lanes", lanes)
 			}
 			b := someBatch(t, c, s.batch)
