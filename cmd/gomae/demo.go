@@ -35,6 +35,7 @@ With -static the page computes in the visitor's browser: gomae is compiled to
 WebAssembly, and the folder can be put on any web host.`,
 		examples: []string{
 			"gomae demo",
+			"gomae demo -model photos",
 			"gomae demo -model out -data set -addr 127.0.0.1:9000",
 			"gomae demo -static page",
 		},

@@ -8,13 +8,14 @@ import (
 	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/models/photos"
 	"github.com/gomae/gomae/multimae/models/rooms"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn/weights"
 )
 
 // builtinUsage ends the usage of a flag that takes a model.
-const builtinUsage = "rooms stands for the built-in model of rendered rooms, ./rooms for a folder of that name"
+const builtinUsage = "rooms and photos stand for the built-in models of rendered rooms and of photographs, ./photos for a folder of that name"
 
 // modelFlag adds -model, whose value openModel takes.
 func modelFlag(flags *flag.FlagSet) *string {
@@ -23,7 +24,7 @@ func modelFlag(flags *flag.FlagSet) *string {
 
 // dataFlag adds -data, whose value model.lookAt takes.
 func dataFlag(flags *flag.FlagSet) *string {
-	return flags.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones with scenes; none means rendered ones, too")
+	return flags.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones with scenes; none means the photographs that the built-in model photos has, and rendered ones for other models")
 }
 
 // model is a model with what belongs to it.
@@ -36,8 +37,11 @@ type model struct {
 
 // builtin returns the folder of the built-in model of that name, nil if there is none.
 func builtin(name string) fs.FS {
-	if name == rooms.Name {
+	switch name {
+	case rooms.Name:
 		return rooms.Files()
+	case photos.Name:
+		return photos.Files()
 	}
 	return nil
 }
@@ -66,6 +70,14 @@ func openModel(dir string) (*model, error) {
 	switch dir {
 	case rooms.Name:
 		m.Model, err = rooms.Load()
+	case photos.Name:
+		if m.Model, err = photos.Load(); err != nil {
+			return nil, err
+		}
+		if m.examples, err = photos.Examples(); err != nil {
+			return nil, err
+		}
+		m.classes, err = photos.Classes()
 	default:
 		m.Model, err = loadModel(dir)
 	}

@@ -50,6 +50,7 @@ view; they are cropped to the largest centred square and resized to the size tha
 the model was trained on.`,
 		examples: []string{
 			"gomae reconstruct -scene 7",
+			"gomae reconstruct -model photos -rgb photo.jpg",
 			"gomae reconstruct -model base -rgb photo.jpg -tokens 98 -single -out photo-grid.png",
 		},
 		flags: fs,
