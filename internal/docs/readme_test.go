@@ -2,6 +2,7 @@ package docs_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"image/png"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // program is a command whose function run has the lines of the README.
@@ -119,18 +122,57 @@ func TestReadmeProgram(t *testing.T) {
 	}
 }
 
-// TestReadmeTable holds the table of the README to the stored results of the experiment.
+// TestReadmeProbe holds the README to the stored results of probes.
+func TestReadmeProbe(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := os.ReadFile(filepath.Join(root, "bench", "results", "probe.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top1 := map[string][]float64{}
+	for line := range bytes.Lines(stored) {
+		var r struct {
+			Pretraining string
+			Inputs      []string
+			Metrics     map[string]float64
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		key := r.Pretraining + " " + strings.Join(r.Inputs, ",")
+		top1[key] = append(top1[key], r.Metrics["linear_top1"])
+	}
+	text := func(key string) string {
+		if len(top1[key]) != 3 {
+			t.Errorf("%d seeds of %s, want 3", len(top1[key]), key)
+		}
+		mean, sd := stat.MeanStdDev(top1[key], nil)
+		return fmt.Sprintf("%.1f ± %.1f", mean, sd)
+	}
+	want := fmt.Sprintf("MAE %s; MultiMAE %s from colour, %s from depth, %s from both",
+		text("MAE rgb"), text("MultiMAE rgb"), text("MultiMAE depth"), text("MultiMAE rgb,depth"))
+	if !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), want) {
+		t.Errorf("the README does not say %q", want)
+	}
+}
+
+// TestReadmeTable holds the tables of the README to the stored results of the experiments.
 func TestReadmeTable(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := os.ReadFile(filepath.Join(root, "bench", "results", "transfer", "table.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, _, _ := strings.Cut(string(table), "\n\n")
-	if strings.Count(rows, "\n") < 4 || !strings.Contains(string(readme), rows) {
-		t.Errorf("the README does not show the table that is stored:\n%s", rows)
+	for _, name := range []string{"transfer", "tasks", "labels"} {
+		table, err := os.ReadFile(filepath.Join(root, "bench", "results", name, "table.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, _, _ := strings.Cut(string(table), "\n\n")
+		if strings.Count(rows, "\n") < 4 || !strings.Contains(string(readme), rows) {
+			t.Errorf("the README does not show the table of %s that is stored:\n%s", name, rows)
+		}
 	}
 }
