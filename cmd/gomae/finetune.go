@@ -314,10 +314,8 @@ func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
 		}
 		return &c.BackboneConfig, nil
 	}
-	if builtin(f.from) == nil {
-		if fine, err := heads.LoadConfig(os.DirFS(f.from), multimae.ConfigFile); err == nil {
-			return &fine.BackboneConfig, nil
-		}
+	if fine, err := heads.LoadConfig(folder(f.from), multimae.ConfigFile); err == nil {
+		return &fine.BackboneConfig, nil
 	}
 	c, assumed, err := modelOf(f.from, len(scenes.Classes))
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/gomae/gomae/internal/modelfolder"
@@ -44,6 +45,14 @@ func builtin(name string) fs.FS {
 		return photos.Files()
 	}
 	return nil
+}
+
+// folder returns what is in the folder at a path, or in that of the built-in model of that name.
+func folder(path string) fs.FS {
+	if dir := builtin(path); dir != nil {
+		return dir
+	}
+	return os.DirFS(path)
 }
 
 // openWeights opens the weights of a built-in model, or those that modelfolder.Open finds at a path.
@@ -91,7 +100,7 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	case from == "" && m.examples != nil:
 		return m.examples, m.classes, nil
 	case from == "" || from == scenesData:
-		return unseenRooms(m.Config), map[string][]string{"semseg": scenes.Classes}, nil
+		return unseenRooms(m.Config), scenes.ClassNames(), nil
 	}
 	own := *m.Config
 	own.Train.Data = from
@@ -110,7 +119,7 @@ func (m *model) classNames() map[string][]string {
 	case m.classes != nil:
 		return m.classes
 	case m.Config.Train.Data == scenesData:
-		return map[string][]string{"semseg": scenes.Classes}
+		return scenes.ClassNames()
 	case m.Config.Train.Data == "":
 		return nil
 	}

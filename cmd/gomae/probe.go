@@ -166,14 +166,12 @@ func chooseInputs(c *multimae.BackboneConfig, list string) (inputs []multimae.In
 
 // loadBackbone reads the model of a folder, pre-trained or fine-tuned.
 func loadBackbone(dir string) (*multimae.Backbone, error) {
-	if builtin(dir) == nil {
-		if _, err := heads.LoadConfig(os.DirFS(dir), multimae.ConfigFile); err == nil {
-			m, err := heads.LoadDir(dir)
-			if err != nil {
-				return nil, err
-			}
-			return m.Backbone, nil
+	if _, err := heads.LoadConfig(folder(dir), multimae.ConfigFile); err == nil {
+		m, err := heads.LoadDir(dir)
+		if err != nil {
+			return nil, err
 		}
+		return m.Backbone, nil
 	}
 	m, err := openModel(dir)
 	if err != nil {

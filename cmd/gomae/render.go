@@ -98,7 +98,7 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 		return fmt.Errorf("interrupted after %d of %d scenes; those written are complete and can be used, or %s", done, n, again)
 	}
 	bar.Clear()
-	if err := data.WriteClassNames(dir, map[string][]string{"semseg": scenes.Classes}); err != nil {
+	if err := data.WriteClassNames(dir, scenes.ClassNames()); err != nil {
 		return err
 	}
 	t := time.Since(start)

@@ -3,6 +3,7 @@ package atomicfile
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,18 @@ func Write(path string, write func(io.Writer) error) error { return place(path, 
 // Replace is Write for a file of the program's own: a link or a special file at path is not written
 // to, but replaced. A folder is an error.
 func Replace(path string, write func(io.Writer) error) error { return place(path, write, itself, true) }
+
+// ReplaceJSON is Replace with v as JSON for people: indented, with a line break at the end.
+func ReplaceJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return Replace(path, func(w io.Writer) error {
+		_, err := w.Write(append(b, '\n'))
+		return err
+	})
+}
 
 // WriteNoSync is Write without forcing anything to the disk: a file that it has just written may be
 // empty after a power cut. It is for files by the thousand that can be made again.

@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"io/fs"
 	"math"
 	"regexp"
 	"strconv"
@@ -16,8 +17,18 @@ type CardRow struct {
 
 var cardRow = regexp.MustCompile(`(?m)^\| (\w+) \| ([0-9.]+) \| ([0-9.]+) \| (\d+) % \| \S+ ([0-9.]+) `)
 
-// CardRows returns the table of figures of a model card.
-func CardRows(card []byte) (rows []CardRow) {
+// CardRows returns the table of figures of the card of a model in the box, whose weights have at
+// most 6 MB.
+func CardRows(t testing.TB, model fs.FS) (rows []CardRow) {
+	t.Helper()
+	info, err := fs.Stat(model, "model.safetensors")
+	if err != nil || info.Size() > 6_000_000 {
+		t.Fatalf("%d bytes, %v", info.Size(), err)
+	}
+	card, err := fs.ReadFile(model, "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, m := range cardRow.FindAllStringSubmatch(string(card), -1) {
 		r := CardRow{Output: m[1]}
 		for i := range r.figures {

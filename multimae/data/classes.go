@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 
@@ -28,6 +27,11 @@ func ClassNames(dir string) (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return ParseClassNames(file, b)
+}
+
+// ParseClassNames reads the content of a ClassesFile, which errors call by the given name.
+func ParseClassNames(file string, b []byte) (map[string][]string, error) {
 	var names map[string][]string
 	if err := json.Unmarshal(b, &names); err != nil {
 		return nil, problem(file, "write an object such as {\"semseg\": [\"sky\", \"tree\"]}, or remove the file", "does not list names of classes: %v", err)
@@ -42,14 +46,7 @@ func ClassNames(dir string) (map[string][]string, error) {
 
 // WriteClassNames writes the ClassesFile of a dataset folder, in the place of one that is there.
 func WriteClassNames(dir string, names map[string][]string) error {
-	b, err := json.MarshalIndent(names, "", " ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Replace(filepath.Join(dir, ClassesFile), func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
+	return atomicfile.ReplaceJSON(filepath.Join(dir, ClassesFile), names)
 }
 
 // SemanticClasses returns the number of classes of the semantic maps of a dataset folder, and their

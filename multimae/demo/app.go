@@ -57,7 +57,7 @@ func New(m *multimae.Model, o Options) *App {
 		offers = scenes.New(scenes.HeldOut, maxRooms, c.ImageSize, c.Train.Seed)
 	}
 	if o.Classes == nil && c.Train.Data == "scenes" {
-		o.Classes = map[string][]string{"semseg": scenes.Classes}
+		o.Classes = scenes.ClassNames()
 	}
 	return &App{model: m, Options: o, offers: offers, kept: map[uint64]*data.Sample{}}
 }

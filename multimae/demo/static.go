@@ -64,5 +64,6 @@ func Open(m *multimae.Model, options []byte) (*App, error) {
 		sample.Name = s.Name
 		list = append(list, sample)
 	}
-	return New(m, Options{Name: o.Name, Classes: o.Classes, Scenes: list}), nil
+	a.Scenes, a.offers = list, list
+	return a, nil
 }

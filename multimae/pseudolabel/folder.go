@@ -244,7 +244,7 @@ func (r *run) describe(known map[string]json.RawMessage) error {
 	if err := atomicfile.MkdirAll(r.o.Out); err != nil {
 		return err
 	}
-	if err := writeObject(filepath.Join(r.o.Out, RecordFile), known); err != nil {
+	if err := atomicfile.ReplaceJSON(filepath.Join(r.o.Out, RecordFile), known); err != nil {
 		return err
 	}
 	file := filepath.Join(r.o.Out, data.ClassesFile)
@@ -262,18 +262,7 @@ func (r *run) describe(known map[string]json.RawMessage) error {
 	if len(classes) == 0 {
 		return nil
 	}
-	return writeObject(file, classes)
-}
-
-func writeObject(file string, object map[string]json.RawMessage) error {
-	b, err := json.MarshalIndent(object, "", " ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.Replace(file, func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
-		return err
-	})
+	return atomicfile.ReplaceJSON(file, classes)
 }
 
 var leftover = regexp.MustCompile(`^\.(.+)\.tmp-[0-9a-z]+$`)

@@ -34,6 +34,9 @@ var Classes = []string{
 	"chair", "lamp", "box", "ball", "cylinder", "cone", "pyramid", "ring",
 }
 
+// ClassNames returns Classes by modality, as dataset folders name theirs: see data.ClassNames.
+func ClassNames() map[string][]string { return map[string][]string{"semseg": Classes} }
+
 // DepthUnit is what a stored depth of 1 stands for, in metres.
 const DepthUnit = 16. / 65536
 

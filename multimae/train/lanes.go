@@ -169,7 +169,11 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 // pass takes samples from..to of the batch forward and back, so many at a time. It stops at a loss
 // that is not finite.
 func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
-	defer r.end(t, l)
+	defer func() {
+		t.OnComplete(nil)
+		t.Reset() // so that no other lane's work touches what this one has read
+		r.end(t, l)
+	}()
 	l.loss, l.bad, l.err = 0, "", nil
 	clear(l.losses)
 	if l.number == 0 {
@@ -179,12 +183,10 @@ func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
 		t.Reset()
 		if first+atATime >= to {
 			t.OnComplete(func(leaf *tensor.Tensor) { r.completed(t, l, leaf) })
-			defer t.OnComplete(nil)
 		}
 		total, losses, err := l.objective.Losses(t, first, min(to, first+atATime))
 		if err != nil {
 			l.err = err
-			t.Reset()
 			return
 		}
 		for i, x := range losses {
@@ -196,7 +198,6 @@ func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
 		}
 		if l.loss += float64(total.Data[0]); !finite(l.loss) {
 			l.bad = t.FirstBad()
-			t.Reset()
 			return
 		}
 		t.Backward(total)

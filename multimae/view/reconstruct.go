@@ -67,7 +67,7 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 	}
 	img := Grid(append(masked, single...), perLine, o.Tile)
 	for i := range m.Config.Inputs {
-		if name := m.Config.Inputs[i].Name; len(o.Classes[name]) > 0 && len(pixels[name]) > 0 {
+		if name := m.Config.Inputs[i].Name; len(pixels[name]) > 0 {
 			img = Below(img, Legend(frequent(pixels[name]), o.Classes[name], img.Rect.Dx()))
 		}
 	}
@@ -91,10 +91,11 @@ type painter struct {
 	pixels map[string]map[int32]int // of each class that was drawn, by modality
 }
 
-// count notes which classes a picture has.
-func (p *painter) count(modality string, ids []int32) {
-	if p.pixels == nil {
-		return
+// classes draws a map, and notes which classes it has if they have names.
+func (p *painter) classes(modality string, ids []int32, h, w int) *image.RGBA {
+	img := images.Classes(ids, h, w)
+	if len(p.o.Classes[modality]) == 0 {
+		return img
 	}
 	if p.pixels[modality] == nil {
 		p.pixels[modality] = map[int32]int{}
@@ -104,6 +105,7 @@ func (p *painter) count(modality string, ids []int32) {
 			p.pixels[modality][id]++
 		}
 	}
+	return img
 }
 
 func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
@@ -184,13 +186,12 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 		if out.Normalization == multimae.NormalizePatches || pictures[out.Task] != nil {
 			continue // a picture would need the mean and the variance of each patch
 		}
-		if truth := p.b.Images[out.Task]; truth != nil { // the same scale for both
+		if out.Kind == multimae.KindClasses {
+			pictures[out.Task] = p.classes(out.Task, out.IDs(0), out.H, out.W)
+		} else if truth := p.b.Images[out.Task]; truth != nil { // the same scale for both
 			pictures[out.Task] = images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
 		} else {
 			pictures[out.Task] = images.Picture(out, 0)
-			if out.Kind == multimae.KindClasses {
-				p.count(out.Task, out.IDs(0))
-			}
 		}
 	}
 	return pictures, nil
@@ -201,8 +202,7 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 func (p *painter) truth(in *multimae.Input) *image.RGBA {
 	h, w := p.b.H/in.Stride, p.b.W/in.Stride
 	if in.Kind == multimae.KindClasses {
-		p.count(in.Name, p.b.Classes[in.Name])
-		return images.Classes(p.b.Classes[in.Name], h, w)
+		return p.classes(in.Name, p.b.Classes[in.Name], h, w)
 	}
 	pix := p.b.Images[in.Name]
 	img := images.Pixels(pix, h, w, in.Normalization(), pix)

@@ -246,7 +246,7 @@ func TestReconstructions(t *testing.T) {
 		t.Errorf("tiles of 200: %v, of 96: %v", big.Rect, one.Rect)
 	}
 	// Names of classes stand below, where the model has such a modality.
-	named := draw(all[:1], ReconstructOptions{Visible: 8, Classes: map[string][]string{"semseg": scenes.Classes}}, nil)
+	named := draw(all[:1], ReconstructOptions{Visible: 8, Classes: scenes.ClassNames()}, nil)
 	if top := named.SubImage(one.Rect).(*image.RGBA); named.Rect.Dy() < one.Rect.Dy()+lineHeight || named.Rect.Dx() != one.Rect.Dx() || !bytes.Equal(top.Pix[:len(one.Pix)], one.Pix) {
 		t.Errorf("with names %v, without %v", named.Rect, one.Rect)
 	}

@@ -2,8 +2,8 @@
 
 // Command wasm is package demo for a browser's worker: it sets the object gomae with the functions
 // load(config, weights, options), which takes the two files of a model folder and what
-// App.MarshalOptions returns as Uint8Arrays, and
-// call(name, request), which takes and returns JSON. Both return promises.
+// App.MarshalOptions returns as Uint8Arrays, and call(name, request), which takes and returns JSON.
+// Both return promises.
 package main
 
 import (

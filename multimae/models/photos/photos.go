@@ -5,7 +5,6 @@ package photos
 
 import (
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
@@ -72,9 +71,5 @@ func Classes() (map[string][]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var names map[string][]string
-	if err := json.Unmarshal(b, &names); err != nil {
-		return nil, fmt.Errorf("%s of model %s: %w", data.ClassesFile, Name, err)
-	}
-	return names, nil
+	return data.ParseClassNames(data.ClassesFile+" of model "+Name, b)
 }
