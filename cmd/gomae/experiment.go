@@ -131,6 +131,6 @@ func (e *env) experiment(ctx context.Context, name string, o experiment.Options,
 	if asJSON {
 		return e.writeJSON(r)
 	}
-	fmt.Fprint(e.stdout, x.Table(r))
+	fmt.Fprint(e.stdout, x.On(&o.Settings).Table(r))
 	return nil
 }

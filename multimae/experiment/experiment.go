@@ -48,8 +48,8 @@ type Maps int
 
 const (
 	AsTheyAre Maps = iota
-	// Labelled are those that two models predict from colour: pre-trained as plain MAE, and fine-tuned
-	// on the labelled samples of the experiment.
+	// Labelled are those that models predict from colour: pre-trained as plain MAE, and fine-tuned on the
+	// labelled samples of the experiment, one for each truth that these have.
 	Labelled
 	// Spoilt are coarse, and wrong in many places.
 	Spoilt
@@ -122,7 +122,7 @@ type run struct {
 // Run does what is left of an experiment and returns the table. When ctx ends, what was done is kept,
 // the error is that of ctx, and a later call goes on.
 func Run(ctx context.Context, e *Experiment, o Options) (*Results, error) {
-	e = e.on(&o.Settings)
+	e = e.On(&o.Settings)
 	r := &run{o, e}
 	if r.Log == nil {
 		r.Log = func(string, ...any) {}
@@ -162,18 +162,41 @@ func Run(ctx context.Context, e *Experiment, o Options) (*Results, error) {
 	return r.write()
 }
 
-// on returns the experiment with the columns for which the labelled data have the truth.
-func (e *Experiment) on(s *Settings) *Experiment {
+// On returns the experiment as it is run on these data: with the columns for which the labelled ones have
+// the truth. A folder's own maps have errors already, so that none are spoilt.
+func (e *Experiment) On(s *Settings) *Experiment {
 	x := *e
 	if s.Labelled != train.ScenesData {
-		x.Columns = slices.DeleteFunc(slices.Clone(e.Columns), func(c Column) bool {
-			if c.Task == heads.TaskDepth {
-				return s.DepthUnit == 0
+		x.Columns = slices.DeleteFunc(slices.Clone(e.Columns), func(c Column) bool { return !s.hasTruth(c.Task) })
+	}
+	if s.Data != train.ScenesData {
+		x.Pretrainings = slices.DeleteFunc(slices.Clone(e.Pretrainings), func(p Pretraining) bool { return p.Maps == Spoilt })
+		for i := range x.Pretrainings {
+			if p := &x.Pretrainings[i]; p.Name == trueMaps {
+				p.Name = "maps of the folder"
 			}
-			return s.Classes == 0
-		})
+		}
 	}
 	return &x
+}
+
+// hasTruth reports whether the labelled data have the truth of a task.
+func (s *Settings) hasTruth(task string) bool {
+	switch {
+	case s.Labelled == train.ScenesData:
+		return true
+	case task == heads.TaskDepth:
+		return s.DepthUnit > 0
+	}
+	return s.Classes > 0
+}
+
+// classes returns the number of classes of the truth.
+func (s *Settings) classes() int {
+	if s.Labelled == train.ScenesData {
+		return len(scenes.Classes)
+	}
+	return s.Classes
 }
 
 // open makes the folder, or compares its settings with those asked for.
@@ -240,6 +263,9 @@ func (r *run) pretrainConfig(p *Pretraining, seed int) (*multimae.Config, error)
 	if err != nil {
 		return nil, err
 	}
+	if p.Maps == Labelled {
+		classes = r.classes() // which the models are fine-tuned to tell apart
+	}
 	c, err := multimae.Preset(r.Preset, classes)
 	if err != nil {
 		return nil, err
@@ -270,43 +296,68 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 	if err != nil {
 		return err
 	}
-	trainSet, val, err := train.PretrainData(c)
+	trainSet, val, close, err := r.pretrainData(ctx, p, c, seed)
 	if err != nil {
 		return err
 	}
-	remake, err := r.maps(ctx, p, c, seed)
-	if err != nil {
-		return err
-	}
-	if remake != nil {
-		trainSet, val = &withMaps{trainSet, remake}, &withMaps{val, remake}
-	}
+	defer close()
 	r.Log("pre-training %s, seed %d", p.Name, seed)
 	return r.train(ctx, train.Options{Objective: train.NewPretraining(m), Train: trainSet, Val: val, Dir: dir})
 }
 
-// maps returns what makes the maps of a pre-training, nil if nothing does.
-func (r *run) maps(ctx context.Context, p *Pretraining, c *multimae.Config, seed int) (func(s *data.Sample) (map[string]*data.Map, error), error) {
+// pretrainData opens what a row is pre-trained on, with its maps. close ends the use of it.
+func (r *run) pretrainData(ctx context.Context, p *Pretraining, c *multimae.Config, seed int) (trainSet, val data.Dataset, close func(), err error) {
+	var remake remake
+	close = func() {}
 	switch p.Maps {
 	case Spoilt:
-		return spoil(c.Input("semseg").NumClasses), nil
+		remake = spoil(c.Input("semseg").NumClasses)
 	case Labelled:
-		plain := &Pretraining{Name: "MAE", Model: "mae", Change: mae}
-		if err := r.pretrain(ctx, plain, seed); err != nil {
+		var teachers teachers
+		if teachers, err = r.teachers(ctx, seed); err != nil {
+			return nil, nil, nil, err
+		}
+		remake, close = teachers.label, teachers.close
+		// The maps that are replaced have other classes.
+		if c, err = r.pretrainConfig(&Pretraining{Change: p.Change}, seed); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if trainSet, val, err = train.PretrainData(c); err != nil {
+		close()
+		return nil, nil, nil, err
+	}
+	if remake != nil {
+		trainSet, val = &withMaps{trainSet, remake}, &withMaps{val, remake}
+	}
+	return trainSet, val, close, nil
+}
+
+// teachers fine-tunes a plain MAE for each truth of the labelled data.
+func (r *run) teachers(ctx context.Context, seed int) (teachers, error) {
+	plain := &Pretraining{Name: "MAE", Model: "mae", Change: mae}
+	if err := r.pretrain(ctx, plain, seed); err != nil {
+		return nil, err
+	}
+	found := teachers{}
+	for _, task := range []string{heads.TaskSemseg, heads.TaskDepth} {
+		if !r.hasTruth(task) {
+			continue
+		}
+		r.Log("training the teacher of %s, seed %d", task, seed)
+		name := fmt.Sprintf("teacher-%s-seed%d", task, seed)
+		if _, err := r.fit(ctx, plain, &Column{[]string{"rgb"}, task}, seed, filepath.Join(r.Models, name)); err != nil {
+			found.close()
 			return nil, err
 		}
-		var teachers []*heads.Model
-		for _, task := range []string{heads.TaskSemseg, heads.TaskDepth} {
-			r.Log("training the teacher of %s, seed %d", task, seed)
-			m, err := r.fit(ctx, plain, &Column{[]string{"rgb"}, task}, seed, filepath.Join(r.Models, fmt.Sprintf("teacher-%s-seed%d", task, seed)))
-			if err != nil {
-				return nil, err
-			}
-			teachers = append(teachers, m)
+		t, err := openTeacher(r.Models, name, task)
+		if err != nil {
+			found.close()
+			return nil, err
 		}
-		return relabel(teachers[0], teachers[1]), nil
+		found[task] = t // tasks have the names of modalities
 	}
-	return nil, nil
+	return found, nil
 }
 
 // pretrained returns the folder of a pre-training.
@@ -357,11 +408,7 @@ func (r *run) finetuneConfig(p *Pretraining, c *Column, seed int) (*heads.Config
 	if err := heads.SetInputs(&b, c.Inputs, len(scenes.Classes)); err != nil {
 		return nil, err
 	}
-	classes := r.Classes
-	if r.Labelled == train.ScenesData {
-		classes = len(scenes.Classes)
-	}
-	f, err := heads.NewConfig(c.Task, heads.ConvNeXt, b, classes)
+	f, err := heads.NewConfig(c.Task, heads.ConvNeXt, b, r.classes())
 	if err != nil {
 		return nil, err
 	}

@@ -2,21 +2,27 @@ package experiment
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 
-	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/teacher"
 	"github.com/gomae/gomae/nn"
 )
 
 // withMaps is a dataset whose depth and class maps are made from its samples.
 type withMaps struct {
 	data.Dataset
-	remake func(s *data.Sample) (map[string]*data.Map, error)
+	remake remake
 }
+
+// remake returns new maps for a sample, by modality. Several goroutines may call it at once.
+type remake func(s *data.Sample) (map[string]*data.Map, error)
 
 func (d *withMaps) Sample(i int) (*data.Sample, error) {
 	s, err := d.Dataset.Sample(i)
@@ -34,7 +40,7 @@ func (d *withMaps) Sample(i int) (*data.Sample, error) {
 
 // spoil makes true maps worse: each square of block×block pixels has the class and the mean depth of
 // one place; a share of the squares is of any class, and the depth of all is off by some deviation.
-func spoil(classes int) func(s *data.Sample) (map[string]*data.Map, error) {
+func spoil(classes int) remake {
 	const block, share, deviation = 8, 0.3, 0.2
 	return func(s *data.Sample) (map[string]*data.Map, error) {
 		depth, ids := s.Maps["depth"], s.Maps["semseg"]
@@ -82,44 +88,51 @@ func fill[T any](pix []T, w, x0, y0, x1, y1 int, v T) {
 	}
 }
 
-// sure is the probability below which a pixel that a teacher labels has no class.
-const sure = 0.5
+// teachers are fine-tuned models that make maps from colour, by modality.
+type teachers map[string]*teacher.Teacher
 
-// relabel makes both maps from colour, by fine-tuned models.
-func relabel(semseg, depth *heads.Model) func(s *data.Sample) (map[string]*data.Map, error) {
-	return func(s *data.Sample) (map[string]*data.Map, error) {
-		p, err := predict(semseg, s)
+// openTeacher opens the model in the folder name of dir. It describes it there, so that gomae
+// pseudolabel can use it likewise.
+func openTeacher(dir, name, task string) (*teacher.Teacher, error) {
+	d := teacher.Description{Model: name, Output: teacher.OutputSpec{Kind: teacher.KindMetres}}
+	if task == heads.TaskSemseg {
+		d.Output.Kind, d.Confidence = teacher.KindLogits, 0.5
+	}
+	b, err := json.MarshalIndent(d, "", " ")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, name+".json")
+	if err := writeFile(path, b); err != nil {
+		return nil, err
+	}
+	return teacher.Open([]string{path}, teacher.Options{})
+}
+
+// label makes the maps from the colour of a sample.
+func (t teachers) label(s *data.Sample) (map[string]*data.Map, error) {
+	photo, made := s.Maps["rgb"], map[string]*data.Map{}
+	if photo == nil {
+		return nil, errors.New("has no rgb to label")
+	}
+	for modality, teacher := range t {
+		job, err := teacher.Prepare(photo)
 		if err != nil {
 			return nil, err
 		}
-		ids := &data.Map{H: p.H, W: p.W, IDs: make([]uint8, p.H*p.W)}
-		n := len(ids.IDs)
-		for i, id := range p.IDs(0) {
-			best, sum := int(id), 0.0
-			for c := range p.Channels {
-				sum += math.Exp(float64(p.Pix[c*n+i] - p.Pix[best*n+i]))
-			}
-			if ids.IDs[i] = uint8(best); 1/sum < sure {
-				ids.IDs[i] = multimae.IDIgnored
-			}
-		}
-		if p, err = predict(depth, s); err != nil {
+		if err := job.Run(context.Background()); err != nil {
+			job.Close()
 			return nil, err
 		}
-		d := &data.Map{C: 1, H: p.H, W: p.W, Pix: p.Pix} // in metres: training standardises each map
-		return map[string]*data.Map{"depth": d, "semseg": ids}, nil
+		if made[modality], err = job.Map(photo.W, photo.H); err != nil {
+			return nil, err
+		}
 	}
+	return made, nil
 }
 
-// predict returns what a model with one head says of a sample.
-func predict(m *heads.Model, s *data.Sample) (*multimae.Predicted, error) {
-	b, err := data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
-	if err != nil {
-		return nil, err
+func (t teachers) close() {
+	for _, x := range t {
+		x.Close()
 	}
-	p, err := m.Predict(context.Background(), b, nil)
-	if err != nil {
-		return nil, err
-	}
-	return &p.Outputs[0], nil
 }

@@ -2,15 +2,16 @@ package experiment
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/multimae/teacher"
 )
 
 // TestSpoil wants squares of one value, about a third of them of another class, and the same maps at
@@ -59,46 +60,67 @@ func TestSpoil(t *testing.T) {
 	}
 }
 
-// TestLabelled pre-trains with maps that a model makes, and looks at those maps.
+// TestLabelled pre-trains with maps that models make from colour, and looks at those maps.
 func TestLabelled(t *testing.T) {
 	e := &Experiment{
-		Name: "small", Pretrainings: []Pretraining{{Name: "own", Model: "labelled", Change: same, Maps: Labelled}},
+		Name: "small", Pretrainings: []Pretraining{{Name: "own", Model: "labelled", Change: same, Maps: Labelled}, {Name: "spoilt", Model: "spoilt", Change: same, Maps: Spoilt}},
 		Columns: []Column{{[]string{"depth"}, heads.TaskSemseg}},
 	}
-	o := smallOptions(t.TempDir(), folder(t))
-	o.Seeds, o.Samples = 1, 2
-	if r, err := Run(context.Background(), e, o); err != nil || len(r.Rows) != 1 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	var teachers []*heads.Model
-	for _, name := range []string{"mae-seed0", "teacher-semseg-seed0", "teacher-depth-seed0", "labelled-seed0"} {
-		dir := filepath.Join(o.Dir, "pretrain", name)
-		if _, err := os.Stat(filepath.Join(dir, multimae.WeightsFile)); err != nil {
-			t.Error(err)
-		}
-		if m, err := heads.LoadDir(dir); err == nil {
-			teachers = append(teachers, m)
-		}
-	}
-	if len(teachers) != 2 {
-		t.Fatalf("%d teachers", len(teachers))
-	}
-	c, err := multimae.Preset("tiny", len(scenes.Classes))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := (&withMaps{scenes.New(5, 1, c.ImageSize, 0), relabel(teachers[0], teachers[1])}).Sample(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := data.Collate([]*data.Sample{s}, c.Inputs, c.ImageSize)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(b.Images["depth"]) != c.ImageSize*c.ImageSize {
-		t.Errorf("%d values of depth", len(b.Images["depth"]))
-	}
-	if unsure := slices.Index(s.Maps["semseg"].IDs, multimae.IDIgnored); unsure < 0 { // after two steps
-		t.Error("the teacher is sure everywhere")
+	data := folder(t)
+	for _, c := range []struct {
+		name    string
+		unit    float64
+		classes int
+		want    []string // modalities that models make
+	}{
+		{"both", scenes.DepthUnit, len(scenes.Classes), []string{"depth", "semseg"}},
+		{"classes, more than those of the folder", 0, len(scenes.Classes) + 3, []string{"semseg"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := smallOptions(t.TempDir(), data)
+			o.Seeds, o.Samples, o.Classes, o.DepthUnit = 1, 2, c.classes, c.unit
+			if r, err := Run(context.Background(), e, o); err != nil || len(r.Rows) != 1 { // a folder's maps are not spoilt
+				t.Fatalf("%+v, %v", r, err)
+			}
+			made := teachers{}
+			for _, modality := range []string{"depth", "semseg"} {
+				path := filepath.Join(o.Dir, "pretrain", "teacher-"+modality+"-seed0.json")
+				if _, err := os.Stat(path); err != nil {
+					continue
+				}
+				x, err := teacher.Open([]string{path}, teacher.Options{}) // as gomae pseudolabel does
+				if err != nil {
+					t.Fatal(err)
+				}
+				made[modality] = x
+			}
+			defer made.close()
+			if got := slices.Sorted(maps.Keys(made)); !slices.Equal(got, c.want) {
+				t.Fatalf("models make %v, want %v", got, c.want)
+			}
+			m, err := multimae.LoadDir(filepath.Join(o.Dir, "pretrain", "labelled-seed0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := m.Config.Input("semseg").NumClasses; n != c.classes {
+				t.Errorf("pre-trained with %d classes, want the %d of the truth", n, c.classes)
+			}
+			truth := scenes.New(5, 1, 80, 0) // of another size than the models
+			s, err := (&withMaps{truth, made.label}).Sample(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			was, err := truth.Sample(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := s.Maps["semseg"]
+			if ids.H != 80 || ids.W != 80 || !slices.Contains(ids.IDs, multimae.IDIgnored) { // after two steps
+				t.Errorf("class maps of %d×%d, or sure everywhere", ids.H, ids.W)
+			}
+			if same := slices.Equal(s.Maps["depth"].Pix, was.Maps["depth"].Pix); same != (c.unit == 0) {
+				t.Errorf("depth is the old one: %v", same)
+			}
+		})
 	}
 }

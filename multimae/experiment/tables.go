@@ -11,6 +11,9 @@ import (
 // Names are the experiments that New knows.
 var Names = []string{"transfer", "tasks", "alpha", "labels"}
 
+// trueMaps is the row that is pre-trained with the maps as they are, where these are the truth.
+const trueMaps = "true maps"
+
 // segmentation are the columns of the paper's table on NYUv2.
 var segmentation = []Column{
 	{[]string{"rgb"}, heads.TaskSemseg}, {[]string{"depth"}, heads.TaskSemseg}, {[]string{"rgb", "depth"}, heads.TaskSemseg},
@@ -56,7 +59,7 @@ func New(name string) (*Experiment, error) {
 			Name: name, About: "How good must the depth and class maps be that a MultiMAE is pre-trained with, and can a model make its own?",
 			Pretrainings: []Pretraining{
 				{Name: "MAE, no maps", Model: "mae", Change: mae}, {Name: "spoilt maps", Model: "spoilt", Change: same, Maps: Spoilt},
-				{Name: "maps of a fine-tuned MAE", Model: "labelled", Change: same, Maps: Labelled}, {Name: "true maps", Model: "multimae", Change: same},
+				{Name: "maps of a fine-tuned MAE", Model: "labelled", Change: same, Maps: Labelled}, {Name: trueMaps, Model: "multimae", Change: same},
 			},
 			Columns: segmentation,
 		}, nil
