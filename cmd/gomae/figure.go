@@ -56,17 +56,18 @@ func (f figureFlags) check(args []string) error {
 	return nil
 }
 
-// open returns the model, scenes that it was not trained on, and the names of their classes by
-// modality. Close the pool.
-func (f figureFlags) open() (m figure.Model, ds data.Dataset, classes map[string][]string, err error) {
+// open returns the model, with the names of the classes in its figures, and scenes that it was not
+// trained on. Close the pool.
+func (f figureFlags) open() (m figure.Model, ds data.Dataset, err error) {
 	opened, err := openModel(*f.model)
 	if err != nil {
-		return m, nil, nil, err
+		return m, nil, err
 	}
-	if ds, classes, err = opened.lookAt(*f.data); err != nil {
-		return m, nil, nil, err
+	if ds, m.Classes, err = opened.lookAt(*f.data); err != nil {
+		return m, nil, err
 	}
-	return figure.Model{Model: opened.Model, Pool: tensor.NewPool(0)}, ds, classes, nil
+	m.Model, m.Pool = opened.Model, tensor.NewPool(0)
+	return m, ds, nil
 }
 
 // first returns the first n scenes.
@@ -106,7 +107,7 @@ for each modality that it predicts from it; then the truth.`,
 			if err := errors.Join(f.check(args), within("scenes", *n, 1, 100)); err != nil {
 				return err
 			}
-			m, ds, _, err := f.open()
+			m, ds, err := f.open()
 			if err != nil {
 				return err
 			}
@@ -144,13 +145,13 @@ inside the object and elsewhere, over many scenes, with 95 % confidence interval
 			if err := errors.Join(f.check(args), within("scenes", *n, 2, 100_000), within("examples", *examples, 0, 20), within("degrees", *degrees, -360, 360)); err != nil {
 				return err
 			}
-			m, ds, classes, err := f.open()
+			m, ds, err := f.open()
 			if err != nil {
 				return err
 			}
 			defer m.Pool.Close()
 			o := figure.HueOptions{Scenes: *n, Degrees: *degrees, Seed: *f.seed, Examples: *examples}
-			for id, name := range classes["semseg"] {
+			for id, name := range m.Classes["semseg"] {
 				if slices.Contains([]string{"floor", "wall", "ceiling", "sky"}, name) {
 					o.Background = append(o.Background, int32(id))
 				}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/image/vector"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/multimae/images"
 )
 
 // Drawing is a list of shapes on white. Lengths are in points of the SVG; y grows downwards.
@@ -217,6 +218,32 @@ type label struct {
 
 func (d *Drawing) text(x, y, size float64, anchor string, c color.RGBA, text string) {
 	d.shapes = append(d.shapes, label{point{x, y}, size, anchor, false, c, text})
+}
+
+// legend adds lines with the colours and names of classes at the bottom of the drawing, in columns as
+// wide as the longest name. A class without a name is called by its number.
+func (d *Drawing) legend(ids []int32, names []string) {
+	if len(ids) == 0 || len(names) == 0 {
+		return
+	}
+	const size, swatch, line = 11.0, 11.0, 18.0
+	labels, longest := make([]string, len(ids)), 0.0
+	face := (&canvas{scale: 1, faces: map[faceKey]font.Face{}}).face(faceKey{size: size})
+	for i, id := range ids {
+		labels[i] = fmt.Sprint("class ", id)
+		if int(id) < len(names) {
+			labels[i] = names[id]
+		}
+		longest = max(longest, float64(font.MeasureString(face, labels[i]))/64)
+	}
+	width := swatch + 6 + longest + 16
+	perLine := max(1, int((d.Width-2*margin)/width))
+	for i, id := range ids {
+		x, y := margin+float64(i%perLine)*width, d.Height-margin+10+float64(i/perLine)*line
+		d.rect(x, y, swatch, swatch, images.ClassColor(id))
+		d.text(x+swatch+6, y+swatch-1.5, size, "start", ink, labels[i])
+	}
+	d.Height += 10 + float64((len(ids)+perLine-1)/perLine)*line
 }
 
 func (d *Drawing) title(x, y, size float64, anchor, text string) {

@@ -136,6 +136,19 @@ func TestFigures(t *testing.T) {
 		if n := elements(t, d)["image"]; n != 2*(9+3) {
 			t.Errorf("%d pictures", n)
 		}
+		named := m
+		named.Classes = map[string][]string{"semseg": {"wall", "a floor"}, "lidar": {"x"}} // others by number
+		l, err := SingleModality(ctx, named, two)
+		if err != nil {
+			t.Fatal(err)
+		}
+		swatches := elements(t, l)["rect"] - elements(t, d)["rect"]
+		if swatches < 4 || elements(t, l)["text"]-elements(t, d)["text"] != swatches || l.Width != d.Width || l.Height <= d.Height {
+			t.Errorf("a legend of %d classes in %v×%v, without it %v×%v", swatches, l.Width, l.Height, d.Width, d.Height)
+		}
+		if svg := string(l.SVG()); !strings.Contains(svg, ">a floor<") || !strings.Contains(svg, ">class ") {
+			t.Error("the names of classes are missing")
+		}
 		only := &data.Sample{Maps: map[string]*data.Map{"rgb": two[0].Maps["rgb"]}}
 		if d, err = SingleModality(ctx, m, []*data.Sample{only}); err != nil {
 			t.Fatal(err)

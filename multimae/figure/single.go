@@ -18,6 +18,8 @@ import (
 type Model struct {
 	*multimae.Model
 	Pool *tensor.Pool
+	// Classes has names of classes by modality, for legends. Modalities without any have no legend.
+	Classes map[string][]string
 }
 
 // batch returns a sample as the model takes it.
@@ -85,7 +87,7 @@ const (
 
 // SingleModality draws what a model predicts from one modality alone, all of it visible: for each
 // sample a block with a row for each input and a column for each modality. The diagonal is the
-// input. The last row is the truth.
+// input. The last row is the truth. The most frequent classes are named below.
 func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Drawing, error) {
 	const left, head, between = 84.0, 26.0, 22.0
 	inputs := m.Config.Inputs
@@ -96,6 +98,20 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 	d := &Drawing{
 		Width:  2*margin + float64(perLine)*(blockW+between) - between,
 		Height: 2*margin + float64(lines)*(blockH+between) - between,
+	}
+	pixels := map[string]map[int32]int{} // of each class that is drawn, by modality
+	for name := range m.Classes {
+		pixels[name] = map[int32]int{}
+	}
+	note := func(modality string, ids []int32) {
+		if pixels[modality] == nil {
+			return
+		}
+		for _, id := range ids {
+			if id != multimae.IDIgnored {
+				pixels[modality][id]++
+			}
+		}
 	}
 	for i, s := range samples {
 		b, err := m.batch(s)
@@ -120,12 +136,15 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 			if b.Images[from] == nil && b.Classes[from] == nil {
 				continue
 			}
-			_, pictures, err := m.predict(ctx, b, masks)
+			p, pictures, err := m.predict(ctx, b, masks)
 			if err != nil {
 				return nil, err
 			}
 			for k := range inputs {
 				img := pictures[inputs[k].Name]
+				if out := p.Output(inputs[k].Name); k != r && out != nil && out.Kind == multimae.KindClasses {
+					note(out.Name, out.IDs(0))
+				}
 				if k == r {
 					img = m.truth(b, &inputs[k])
 					d.rect(column(k)-2, y-2, tile+4, tile+4, series[1])
@@ -140,8 +159,13 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 		for k := range inputs {
 			if b.Images[inputs[k].Name] != nil || b.Classes[inputs[k].Name] != nil {
 				d.picture(m.truth(b, &inputs[k]), column(k), y, tile, tile)
+				note(inputs[k].Name, b.Classes[inputs[k].Name])
 			}
 		}
+	}
+	for k := range inputs {
+		name := inputs[k].Name
+		d.legend(view.Frequent(pixels[name]), m.Classes[name])
 	}
 	return d, nil
 }

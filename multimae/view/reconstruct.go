@@ -68,14 +68,15 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 	img := Grid(append(masked, single...), perLine, o.Tile)
 	for i := range m.Config.Inputs {
 		if name := m.Config.Inputs[i].Name; len(pixels[name]) > 0 {
-			img = Below(img, Legend(frequent(pixels[name]), o.Classes[name], img.Rect.Dx()))
+			img = Below(img, Legend(Frequent(pixels[name]), o.Classes[name], img.Rect.Dx()))
 		}
 	}
 	return img, nil
 }
 
-// frequent returns up to 24 classes by their numbers of pixels, the most frequent first.
-func frequent(pixels map[int32]int) []int32 {
+// Frequent returns the classes to name in a legend, from their numbers of pixels: up to 24, the most
+// frequent first.
+func Frequent(pixels map[int32]int) []int32 {
 	ids := slices.Collect(maps.Keys(pixels))
 	slices.SortFunc(ids, func(a, b int32) int { return cmp.Or(cmp.Compare(pixels[b], pixels[a]), cmp.Compare(a, b)) })
 	return ids[:min(len(ids), 24)]
