@@ -28,7 +28,7 @@ func Picture(ctx context.Context, m *heads.Model, samples []*data.Sample, o Opti
 	if err != nil {
 		return nil, err
 	}
-	p := painter{config: m.Config, shown: map[int32]bool{}}
+	p := painter{config: m.Config, shown: view.Pixels{}}
 	for _, s := range samples {
 		if err := f.check(s); err != nil {
 			return nil, err
@@ -60,20 +60,15 @@ func Picture(ctx context.Context, m *heads.Model, samples []*data.Sample, o Opti
 	if len(p.shown) == 0 {
 		return grid, nil
 	}
-	var ids []int32
-	for id := range p.shown {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return view.Below(grid, view.Legend(ids, p.names, grid.Rect.Dx())), nil
+	return view.Below(grid, view.Legend(p.shown.Frequent(), p.names, grid.Rect.Dx())), nil
 }
 
 // painter collects sections of the grid.
 type painter struct {
 	config   *heads.Config
 	sections []view.Section
-	shown    map[int32]bool // classes in maps
-	names    []string       // of classes in maps
+	shown    view.Pixels // of maps of classes
+	names    []string    // of classes in maps
 }
 
 func (p *painter) section(t *tensor.Tape, g *group, preds []*tensor.Tensor) view.Section {
@@ -152,13 +147,8 @@ func labelNotes(o *heads.Output, logits []float32, label int) []string {
 // classes draws a map of classes.
 func (p *painter) classes(t *tensor.Tape, o *heads.Output, pred *tensor.Tensor, m *images.Map) []image.Image {
 	given, truth := classesAt(t, pred, 0, m.H, m.W), widen(m.IDs)
-	for _, ids := range [][]int32{given, truth} {
-		for _, id := range ids {
-			if id != multimae.IDPadding && id != multimae.IDIgnored {
-				p.shown[id] = true
-			}
-		}
-	}
+	p.shown.Add(given)
+	p.shown.Add(truth)
 	if len(o.Classes) > len(p.names) {
 		p.names = o.Classes
 	}

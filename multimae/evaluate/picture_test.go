@@ -53,7 +53,7 @@ func section(t *testing.T, m *heads.Model, s data.Samples) (view.Section, []*ten
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := painter{config: m.Config, shown: map[int32]bool{}}
+	p := painter{config: m.Config, shown: view.Pixels{}}
 	return p.section(tape, g, preds), preds
 }
 

@@ -99,19 +99,9 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 		Width:  2*margin + float64(perLine)*(blockW+between) - between,
 		Height: 2*margin + float64(lines)*(blockH+between) - between,
 	}
-	pixels := map[string]map[int32]int{} // of each class that is drawn, by modality
-	for name := range m.Classes {
-		pixels[name] = map[int32]int{}
-	}
-	note := func(modality string, ids []int32) {
-		if pixels[modality] == nil {
-			return
-		}
-		for _, id := range ids {
-			if id != multimae.IDIgnored {
-				pixels[modality][id]++
-			}
-		}
+	pixels := map[string]view.Pixels{} // by modality
+	for k := range inputs {
+		pixels[inputs[k].Name] = view.Pixels{}
 	}
 	for i, s := range samples {
 		b, err := m.batch(s)
@@ -143,7 +133,7 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 			for k := range inputs {
 				img := pictures[inputs[k].Name]
 				if out := p.Output(inputs[k].Name); k != r && out != nil && out.Kind == multimae.KindClasses {
-					note(out.Name, out.IDs(0))
+					pixels[out.Name].Add(out.IDs(0))
 				}
 				if k == r {
 					img = m.truth(b, &inputs[k])
@@ -159,13 +149,13 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 		for k := range inputs {
 			if b.Images[inputs[k].Name] != nil || b.Classes[inputs[k].Name] != nil {
 				d.picture(m.truth(b, &inputs[k]), column(k), y, tile, tile)
-				note(inputs[k].Name, b.Classes[inputs[k].Name])
+				pixels[inputs[k].Name].Add(b.Classes[inputs[k].Name])
 			}
 		}
 	}
 	for k := range inputs {
 		name := inputs[k].Name
-		d.legend(view.Frequent(pixels[name]), m.Classes[name])
+		d.legend(pixels[name].Frequent(), m.Classes[name])
 	}
 	return d, nil
 }

@@ -1,12 +1,9 @@
 package view
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"image"
-	"maps"
-	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -41,7 +38,7 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 		o.Tile = min((95+side)/side*side, 224)
 	}
 	var masked, single []Section
-	pixels := map[string]map[int32]int{}
+	pixels := map[string]Pixels{}
 	for i, s := range samples {
 		b, err := data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
 		if err != nil {
@@ -68,18 +65,10 @@ func Reconstructions(m *multimae.Model, samples []*data.Sample, o ReconstructOpt
 	img := Grid(append(masked, single...), perLine, o.Tile)
 	for i := range m.Config.Inputs {
 		if name := m.Config.Inputs[i].Name; len(pixels[name]) > 0 {
-			img = Below(img, Legend(Frequent(pixels[name]), o.Classes[name], img.Rect.Dx()))
+			img = Below(img, Legend(pixels[name].Frequent(), o.Classes[name], img.Rect.Dx()))
 		}
 	}
 	return img, nil
-}
-
-// Frequent returns the classes to name in a legend, from their numbers of pixels: up to 24, the most
-// frequent first.
-func Frequent(pixels map[int32]int) []int32 {
-	ids := slices.Collect(maps.Keys(pixels))
-	slices.SortFunc(ids, func(a, b int32) int { return cmp.Or(cmp.Compare(pixels[b], pixels[a]), cmp.Compare(a, b)) })
-	return ids[:min(len(ids), 24)]
 }
 
 // painter draws the predictions for one sample.
@@ -89,7 +78,7 @@ type painter struct {
 	b    *multimae.Batch
 	o    ReconstructOptions
 
-	pixels map[string]map[int32]int // of each class that was drawn, by modality
+	pixels map[string]Pixels // that were drawn, by modality
 }
 
 // classes draws a map, and notes which classes it has if they have names.
@@ -99,13 +88,9 @@ func (p *painter) classes(modality string, ids []int32, h, w int) *image.RGBA {
 		return img
 	}
 	if p.pixels[modality] == nil {
-		p.pixels[modality] = map[int32]int{}
+		p.pixels[modality] = Pixels{}
 	}
-	for _, id := range ids {
-		if id != multimae.IDIgnored {
-			p.pixels[modality][id]++
-		}
-	}
+	p.pixels[modality].Add(ids)
 	return img
 }
 

@@ -253,9 +253,6 @@ func TestReconstructions(t *testing.T) {
 	if other := draw(all[:1], ReconstructOptions{Visible: 8, Classes: map[string][]string{"depth": {"near"}, "lidar": {"x"}}}, nil); other.Rect != one.Rect {
 		t.Errorf("names of what has no classes: %v, want %v", other.Rect, one.Rect)
 	}
-	if ids := Frequent(map[int32]int{3: 5, 1: 9, 2: 5}); !slices.Equal(ids, []int32{1, 2, 3}) {
-		t.Errorf("classes in the order %v", ids)
-	}
 	// More visible patches than there are means all of them.
 	draw(all[1:2], ReconstructOptions{Visible: 1000}, nil)
 	for _, s := range []*data.Sample{{Name: "x"}, {Name: "x", Maps: map[string]*data.Map{"depth": {C: 3, H: 2, W: 2, Pix: make([]float32, 12)}}}} {

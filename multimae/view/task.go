@@ -1,9 +1,11 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"image"
 	"image/color"
+	"maps"
 	"math"
 	"slices"
 
@@ -52,6 +54,25 @@ func Measured(pix []float32, valid []bool, h, w int, lo, hi float32) *image.RGBA
 		}
 	}
 	return img
+}
+
+// Pixels counts those of each class in the maps of a picture, for its legend.
+type Pixels map[int32]int
+
+// Add counts those of a map. What has no class is in no legend.
+func (p Pixels) Add(ids []int32) {
+	for _, id := range ids {
+		if id != multimae.IDIgnored && id != multimae.IDPadding {
+			p[id]++
+		}
+	}
+}
+
+// Frequent returns the classes to name in a legend: up to 24, the most frequent first.
+func (p Pixels) Frequent() []int32 {
+	ids := slices.Collect(maps.Keys(p))
+	slices.SortFunc(ids, func(a, b int32) int { return cmp.Or(cmp.Compare(p[b], p[a]), cmp.Compare(a, b)) })
+	return ids[:min(len(ids), 24)]
 }
 
 // Legend draws the colours and names of classes, in lines of up to width pixels. A class without a

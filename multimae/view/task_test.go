@@ -4,8 +4,10 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/multimae/metrics"
 )
@@ -61,6 +63,21 @@ func TestLegend(t *testing.T) {
 	}
 	if wide.Rect.Dy() != lineHeight+margin || narrow.Rect.Dy() != 3*lineHeight+margin {
 		t.Errorf("heights %d and %d", wide.Rect.Dy(), narrow.Rect.Dy())
+	}
+}
+
+// TestPixels wants the most frequent classes first, and no pixel without a class.
+func TestPixels(t *testing.T) {
+	p := Pixels{3: 1}
+	p.Add([]int32{3, multimae.IDIgnored, multimae.IDIgnored, 7, 7, 7, 5, multimae.IDPadding, 5})
+	if ids := p.Frequent(); !slices.Equal(ids, []int32{7, 3, 5}) {
+		t.Errorf("classes in the order %v", ids)
+	}
+	for id := range int32(200) {
+		p.Add([]int32{id})
+	}
+	if ids := p.Frequent(); len(ids) != 24 || ids[0] != 7 || ids[3] != 0 {
+		t.Errorf("of 200 classes %v", ids)
 	}
 }
 
