@@ -146,7 +146,7 @@ def main():
     parser.add_argument("-plan", required=True, help="bench/plan")
     parser.add_argument("-sums", required=True, help="the test of multimae/train/mpi")
     parser.add_argument("-mpirun", default="mpirun", help="that of MPICH")
-    parser.add_argument("-batch", type=int, default=4)
+    parser.add_argument("-batch", type=int, default=32, help="images of all ranks together")
     parser.add_argument("-steps", type=int, default=24, help="of each run; with the lowest bandwidth, half as many")
     parser.add_argument("-seconds", type=float, default=2, help="for each step by itself")
     parser.add_argument("-repeat", type=int, default=3)
