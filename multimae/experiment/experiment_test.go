@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -226,5 +227,42 @@ func TestDrawings(t *testing.T) {
 	}
 	if bars != 3+2 { // and those of the legend
 		t.Errorf("%d bars, want 5", bars)
+	}
+}
+
+// TestPlotFits wants all text within the picture, whatever rows and columns there are.
+func TestPlotFits(t *testing.T) {
+	for _, e := range []*Experiment{
+		{Pretrainings: []Pretraining{{Name: "scratch"}, {Name: "MAE"}, {Name: "MultiMAE"}}, Columns: []Column{{[]string{"rgb"}, heads.TaskDepth}}},
+		{Pretrainings: []Pretraining{{Name: "maps of a model that has a long name"}}, Columns: []Column{{[]string{"rgb"}, heads.TaskSemseg}}},
+		{Pretrainings: slices.Repeat([]Pretraining{{Name: "maps of a fine-tuned MAE"}}, 6), Columns: segmentation},
+	} {
+		var svg struct {
+			Width  float64 `xml:"width,attr"`
+			Height float64 `xml:"height,attr"`
+			Texts  []struct {
+				X    float64 `xml:"x,attr"`
+				Y    float64 `xml:"y,attr"`
+				At   string  `xml:"text-anchor,attr"`
+				Text string  `xml:",chardata"`
+			} `xml:"text"`
+		}
+		if err := xml.Unmarshal([]byte(e.Plot(new(Results))), &svg); err != nil {
+			t.Fatal(err)
+		}
+		names := 0
+		for _, x := range svg.Texts {
+			end := x.X
+			if x.At == "start" {
+				names++
+				end += 6.5 * float64(len(x.Text)) // about what a font of 12 pixels takes
+			}
+			if end > svg.Width || x.Y > svg.Height {
+				t.Errorf("%q ends at %g, %g in %g×%g", x.Text, end, x.Y, svg.Width, svg.Height)
+			}
+		}
+		if names != len(e.Pretrainings) {
+			t.Errorf("%d names of %d rows", names, len(e.Pretrainings))
+		}
 	}
 }

@@ -24,7 +24,13 @@ func (e *Experiment) Plot(r *Results) string {
 	}
 	most = math.Ceil(most/10) * 10
 	y := func(v float64) float64 { return top + height*(1-v/most) }
-	width := left + len(e.Columns)*(len(e.Pretrainings)*bar+gap) + 10
+	entry := 0 // width of the legend's columns
+	for _, p := range e.Pretrainings {
+		entry = max(entry, 17+8*len([]rune(p.Name))+10)
+	}
+	width := left + max(len(e.Columns)*(len(e.Pretrainings)*bar+gap), entry) + 10
+	perLine := (width - left) / entry
+	bottom := top + height + 30 + (len(e.Pretrainings)+perLine-1)/perLine*18
 	var b strings.Builder
 	text := func(x, y float64, anchor, s string) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s">`, x, y, anchor)
@@ -32,7 +38,7 @@ func (e *Experiment) Plot(r *Results) string {
 		b.WriteString("</text>\n")
 	}
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\" aria-label=\"%s\">\n%s\n",
-		width, top+height+48, width, top+height+48, e.Name, plotStyle)
+		width, bottom, width, bottom, e.Name, plotStyle)
 	for v := 0.0; v <= most; v += 10 {
 		fmt.Fprintf(&b, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", left, width-10, y(v), y(v))
 		text(left-6, y(v)+4, "end", fmt.Sprintf("%.0f", v))
@@ -55,11 +61,10 @@ func (e *Experiment) Plot(r *Results) string {
 		text((start+x)/2, top+height+18, "middle", e.Columns[i].heading())
 		x += gap
 	}
-	x = left + gap/2
 	for k, p := range e.Pretrainings {
-		fmt.Fprintf(&b, "<rect class=\"row%d\" x=\"%.1f\" y=\"%d\" width=\"12\" height=\"12\" rx=\"2\"/>\n", k%6, x, top+height+30)
-		text(x+17, top+height+41, "start", p.Name)
-		x += 17 + 8*float64(len([]rune(p.Name))) + 22
+		x, y := float64(left+k%perLine*entry), float64(top+height+30+k/perLine*18)
+		fmt.Fprintf(&b, "<rect class=\"row%d\" x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"12\" rx=\"2\"/>\n", k%6, x, y)
+		text(x+17, y+11, "start", p.Name)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
