@@ -165,7 +165,7 @@ func TestReadmeTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"transfer", "tasks", "labels", "alpha", "camvid", "camvid-labels"} {
+	for _, name := range []string{"transfer", "tasks", "labels", "alpha", "camvid", "camvid-labels", "sevenscenes"} {
 		table, err := os.ReadFile(filepath.Join(root, "bench", "results", name, "table.md"))
 		if err != nil {
 			t.Fatal(err)

@@ -2,13 +2,13 @@ package experiment
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"path/filepath"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/teacher"
@@ -98,12 +98,8 @@ func openTeacher(dir, name, task string) (*teacher.Teacher, error) {
 	if task == heads.TaskSemseg {
 		d.Output.Kind, d.Confidence = teacher.KindLogits, 0.5
 	}
-	b, err := json.MarshalIndent(d, "", " ")
-	if err != nil {
-		return nil, err
-	}
 	path := filepath.Join(dir, name+".json")
-	if err := writeFile(path, b); err != nil {
+	if err := atomicfile.ReplaceJSON(path, d); err != nil {
 		return nil, err
 	}
 	return teacher.Open([]string{path}, teacher.Options{})

@@ -132,12 +132,11 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 			}
 			for k := range inputs {
 				img := pictures[inputs[k].Name]
-				if out := p.Output(inputs[k].Name); k != r && out != nil && out.Kind == multimae.KindClasses {
-					pixels[out.Name].Add(out.IDs(0))
-				}
 				if k == r {
 					img = m.truth(b, &inputs[k])
 					d.rect(column(k)-2, y-2, tile+4, tile+4, series[1])
+				} else if out := p.Output(inputs[k].Name); out != nil && out.Kind == multimae.KindClasses {
+					pixels[out.Name].Add(out.IDs(0))
 				}
 				if img != nil {
 					d.picture(img, column(k), y, tile, tile)
