@@ -177,12 +177,8 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 			d.Predicted = d.Predicted || shown(c, &c.Outputs[j]) && c.Outputs[j].Task == in.Name
 		}
 		for id := range in.NumClasses {
-			name := fmt.Sprint("class ", id)
-			if names := a.Classes[in.Name]; id < len(names) {
-				name = names[id]
-			}
 			rgb := images.ClassColor(int32(id))
-			d.Classes = append(d.Classes, Class{name, fmt.Sprintf("#%02x%02x%02x", rgb.R, rgb.G, rgb.B)})
+			d.Classes = append(d.Classes, Class{images.ClassName(a.Classes[in.Name], id), fmt.Sprintf("#%02x%02x%02x", rgb.R, rgb.G, rgb.B)})
 		}
 		i.Modality = append(i.Modality, d)
 	}

@@ -112,12 +112,7 @@ func (p *painter) section(t *tensor.Tape, g *group, preds []*tensor.Tensor) view
 // labelNotes returns the true class of an image, and the most probable ones with their
 // probabilities.
 func labelNotes(o *heads.Output, logits []float32, label int) []string {
-	name := func(id int) string {
-		if id < len(o.Classes) {
-			return o.Classes[id]
-		}
-		return fmt.Sprint("class ", id)
-	}
+	name := func(id int) string { return images.ClassName(o.Classes, id) }
 	ids := make([]int, len(logits))
 	top, sum := logits[best(logits)], 0.0
 	for i, v := range logits {

@@ -230,10 +230,7 @@ func (d *Drawing) legend(ids []int32, names []string) {
 	labels, longest := make([]string, len(ids)), 0.0
 	face := (&canvas{scale: 1, faces: map[faceKey]font.Face{}}).face(faceKey{size: size})
 	for i, id := range ids {
-		labels[i] = fmt.Sprint("class ", id)
-		if int(id) < len(names) {
-			labels[i] = names[id]
-		}
+		labels[i] = images.ClassName(names, int(id))
 		longest = max(longest, float64(font.MeasureString(face, labels[i]))/64)
 	}
 	width := swatch + 6 + longest + 16

@@ -120,6 +120,14 @@ func Classes(ids []int32, h, w int) *image.RGBA {
 	return img
 }
 
+// ClassName returns what a legend calls a class: its name, or its number where there is none.
+func ClassName(names []string, id int) string {
+	if id < len(names) {
+		return names[id]
+	}
+	return fmt.Sprint("class ", id)
+}
+
 // ClassColor returns the colour in which Classes draws an id, for a legend.
 func ClassColor(id int32) color.RGBA {
 	if id < 0 || id == multimae.IDIgnored {

@@ -79,12 +79,7 @@ func (p Pixels) Frequent() []int32 {
 // name is called by its number.
 func Legend(ids []int32, names []string, width int) *image.RGBA {
 	const swatch, gap = 13, 14
-	name := func(id int32) string {
-		if int(id) < len(names) {
-			return names[id]
-		}
-		return fmt.Sprint("class ", id)
-	}
+	name := func(id int32) string { return images.ClassName(names, int(id)) }
 	type place struct{ x, y int }
 	var places []place
 	x, y := margin, 0
