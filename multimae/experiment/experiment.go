@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -204,14 +203,14 @@ func (r *run) open() error {
 	if err := atomicfile.MkdirAll(r.path("results")); err != nil {
 		return err
 	}
-	want, err := json.MarshalIndent(r.Settings, "", " ")
+	want, err := json.Marshal(r.Settings)
 	if err != nil {
 		return err
 	}
 	path := r.path("settings.json")
 	have, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return writeFile(path, want)
+		return atomicfile.ReplaceJSON(path, r.Settings)
 	}
 	if err != nil {
 		return err
@@ -224,13 +223,6 @@ func (r *run) open() error {
 
 func (r *run) path(names ...string) string {
 	return filepath.Join(append([]string{r.Dir}, names...)...)
-}
-
-func writeFile(path string, b []byte) error {
-	return atomicfile.Replace(path, func(w io.Writer) error {
-		_, err := w.Write(b)
-		return err
-	})
 }
 
 // resultPath returns where the result of a fine-tuning is kept.
@@ -492,11 +484,7 @@ func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int)
 	for _, x := range e.Metrics() {
 		out.Metrics[x.Name] = x.Value
 	}
-	b, err := json.MarshalIndent(out, "", " ")
-	if err != nil {
-		return err
-	}
-	if err := writeFile(r.resultPath(p, c, seed), b); err != nil {
+	if err := atomicfile.ReplaceJSON(r.resultPath(p, c, seed), out); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)

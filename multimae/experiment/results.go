@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"gonum.org/v1/gonum/stat"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae/train"
 )
@@ -112,14 +114,15 @@ func (r *run) write() (*Results, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.MarshalIndent(res, "", " ")
-	if err != nil {
+	if err := atomicfile.ReplaceJSON(r.path("results.json"), res); err != nil {
 		return nil, err
 	}
-	for name, content := range map[string][]byte{
-		"results.json": append(b, '\n'), "table.md": []byte(r.experiment.Table(res)), "plot.svg": []byte(r.experiment.Plot(res)),
-	} {
-		if err := writeFile(r.path(name), content); err != nil {
+	for name, content := range map[string]string{"table.md": r.experiment.Table(res), "plot.svg": r.experiment.Plot(res)} {
+		err := atomicfile.Replace(r.path(name), func(w io.Writer) error {
+			_, err := io.WriteString(w, content)
+			return err
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
