@@ -99,7 +99,7 @@ def main():
     torch_bench.header(peer="onnxruntime", version=onnxruntime.__version__, torch=torch.__version__, device="cpu")
     failed = False
     for batch in args.batch:
-        names = {n: torch_bench.bench_name("forward", args.model, batch, "threads=%d" % n) for n in args.threads}
+        names = {n: torch_bench.bench_name("forward", torch_bench.model_name(args.model), batch, "threads=%d" % n) for n in args.threads}
         names = {n: name for n, name in names.items() if args.bench.search(name)}
         if not names:
             continue

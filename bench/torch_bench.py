@@ -335,11 +335,12 @@ def header(**settings):
     sys.stdout.flush()
 
 
-def bench_name(mode: str, args, batch: int, where: str) -> str:
+def model_name(model: str) -> str:
+    return os.path.basename(os.path.normpath(model))
+
+
+def bench_name(mode: str, model: str, batch: int, where: str) -> str:
     bench = {"forward": "Forward", "train": "TrainStep", "finetune": "Finetune"}[mode]
-    model = os.path.basename(os.path.normpath(args.model))
-    if mode == "finetune":
-        model += "/head=%s/inputs=%s/size=%d" % (args.head, ",".join(args.inputs), args.size)
     return "Benchmark%s/model=%s/batch=%d/%s" % (bench, model, batch, where)
 
 
@@ -454,7 +455,7 @@ def run_for_each(threads: list, args) -> int:
     codes, lines, path = [], [], None
     if args.results:
         device = torch.cuda.get_device_name() if args.device == "cuda" else machine()
-        name = re.sub("[^a-z0-9]+", "-", device.lower()).strip("-") + "-" + os.path.basename(os.path.normpath(args.model))
+        name = re.sub("[^a-z0-9]+", "-", device.lower()).strip("-") + "-" + model_name(args.model)
         os.makedirs(args.results, exist_ok=True)
         path = os.path.join(args.results, name + ".txt")
     for n in threads:
@@ -528,10 +529,13 @@ def main():
         settings.update(device=torch.cuda.get_device_name(), cuda=torch.version.cuda)
     header(**settings)
     where = "threads=%d" % threads if threads else "device=cuda"
+    name = model_name(args.model)
+    if args.mode == ["finetune"]:
+        name += "/head=%s/inputs=%s/size=%d" % (args.head, ",".join(args.inputs), args.size)
     done = failed = 0
     for batch in args.batch:
-        names = {mode: bench_name(mode, args, batch, where) for mode in args.mode}
-        names = {mode: name for mode, name in names.items() if args.bench.search(name)}
+        names = {mode: bench_name(mode, name, batch, where) for mode in args.mode}
+        names = {mode: bench for mode, bench in names.items() if args.bench.search(bench)}
         if not names:
             continue
         if args.mode == ["finetune"]:

@@ -57,10 +57,16 @@ func costs(tables []*table, all []*measurement, prices map[string]float64) (list
 		list = append(list, c)
 	}
 	whole := func(name string) bool { return wholeModel.MatchString(name) && part(name, "batch") > 0 }
-	for _, t := range best(tables) {
+	type done struct{ machine, work string }
+	seen := map[done]bool{}
+	for _, t := range tables { // of each machine the best SIMD level first, which need not have every work
 		works := groupBy(slices.DeleteFunc(slices.Clone(t.Rows), func(r *row) bool { return !whole(r.Name) }),
 			func(r *row) string { return work(r.Name) })
 		for _, w := range works.keys {
+			if seen[done{t.Machine, w}] {
+				continue
+			}
+			seen[done{t.Machine, w}] = true
 			var ours, peer *figure
 			var ourRow, peerRow *row
 			for _, r := range works.of[w] {

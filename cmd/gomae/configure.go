@@ -123,7 +123,7 @@ func (e *env) inferred(c conversion, src weights.File) ([]byte, error) {
 // grid returns the rows and columns of patches that a configuration gives, that of -config or the
 // config.json of SRC, by "position_grid" or by an image size of two numbers as Hugging Face has it;
 // nil if none does.
-func (c *conversion) grid() []int {
+func (c *conversion) grid() ([]int, error) {
 	path := c.config
 	if path == "" {
 		path = filepath.Join(c.src, modelfolder.ConfigFile)
@@ -132,21 +132,27 @@ func (c *conversion) grid() []int {
 		}
 	}
 	b, err := regular.ReadFile(path, regular.ConfigLimit)
+	if err == nil && !json.Valid(b) {
+		err = fmt.Errorf("%s: it is not JSON", path)
+	}
 	if err != nil {
-		return nil
+		if c.config == "" { // the file beside SRC may be anything
+			err = nil
+		}
+		return nil, err
 	}
 	var own struct {
 		Grid []int `json:"position_grid"`
 	}
 	if json.Unmarshal(b, &own) == nil && len(own.Grid) == 2 {
-		return own.Grid
+		return own.Grid, nil
 	}
 	var other struct {
 		Size  []int `json:"image_size"`
 		Patch int   `json:"patch_size"`
 	}
 	if json.Unmarshal(b, &other) == nil && len(other.Size) == 2 && other.Patch > 0 {
-		return []int{other.Size[0] / other.Patch, other.Size[1] / other.Patch}
+		return []int{other.Size[0] / other.Patch, other.Size[1] / other.Patch}, nil
 	}
-	return nil
+	return nil, nil
 }

@@ -85,6 +85,9 @@ MultiMAE a ViT of timm. Keys without a counterpart are left out and listed.`,
 			if !given(flags)["decoder-heads"] {
 				c.decoderHeads = 0
 			}
+			if c.to != "" && (c.heads > 0 || c.decoderHeads > 0) {
+				return usagef("-heads and -decoder-heads: they have no effect with -to, whose result has no configuration; leave them out")
+			}
 			if *list {
 				if err := exactly(args, "SRC"); err != nil {
 					return err
@@ -292,7 +295,11 @@ func (e *env) rename(tensors []weights.Tensor, src weights.File, c conversion) (
 	}
 	out, dropped, err := multimae.ToTimm(tensors)
 	if to == "multimae" {
-		out, dropped, err = multimae.FromViT(tensors, c.grid())
+		grid, e := c.grid()
+		if e != nil {
+			return nil, e
+		}
+		out, dropped, err = multimae.FromViT(tensors, grid)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", src.Label(), err)

@@ -170,6 +170,9 @@ func TestConvertErrors(t *testing.T) {
 		{1, "encoder of a ViT…pretrain -from…-to multimae", []string{at("vit.pth"), at("new")}},
 		{2, "x.onnx…safetensors", []string{at("a.pth"), at("x.onnx")}},
 		{1, "none.json", []string{"-config", at("none.json"), at("a.pth"), at("new")}},
+		{1, "none.json", []string{"-to", "multimae", "-config", at("none.json"), at("vit.pth"), at("b.pth")}},
+		{1, at("text.pth") + "…JSON", []string{"-to", "multimae", "-config", at("text.pth"), at("vit.pth"), at("b.pth")}},
+		{2, "-heads…-to", []string{"-to", "multimae", "-heads", "2", at("vit.pth"), at("b.pth")}},
 		{1, "heads: got 5…32", []string{"-heads", "5", at("a.pth"), at("new")}},
 		{1, at("a.pth"), []string{"-config", "../../testdata/parity/pretrain_small/config.json", at("a.pth"), at("new")}},
 	} {

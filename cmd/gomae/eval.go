@@ -204,11 +204,13 @@ func (e *env) testData(c *heads.Config, f *evalFlags) (data.Dataset, error) {
 	}
 	part := f.data
 	switch whole := parts.Train == "" || parts.Val == ""; {
-	case f.split == "test" && parts.Test != "":
-		part = parts.Test
+	case f.split == "test":
+		if part = parts.Test; part == "" {
+			return train.TestData(c, f.data, f.split) // which says that there is none
+		}
 	case f.split == "train" && parts.Train != "":
 		part = parts.Train
-	case f.split != "test" && !whole:
+	case !whole:
 		part = parts.Val
 	case f.split == "" && dir == c.Train.Data:
 		e.logf("%s is not divided, and the model was trained on nine tenths of it; -split val judges it by the others", quote(f.data))

@@ -164,7 +164,7 @@ func TestEvalErrors(t *testing.T) {
 	if code, _, stderr := gomae("render", "-out", "whole", "-n", "1", "-size", "24"); code != 0 {
 		t.Fatal(stderr)
 	}
-	for _, name := range []string{"unlabelled", "ids", "holes"} {
+	for _, name := range []string{"unlabelled", "ids", "holes", filepath.Join("divided", "train"), filepath.Join("divided", "val")} {
 		if err := os.CopyFS(name, os.DirFS("whole")); err != nil {
 			t.Fatal(err)
 		}
@@ -191,6 +191,7 @@ func TestEvalErrors(t *testing.T) {
 		{"-model HOLES -data holes", 1, "output depth: none of 1 samples has a valid pixel"},
 		{"-model SEMSEG -data whole -split middle", 2, "-split middle: want train, val or test"},
 		{"-model SEMSEG -data whole -split test", 1, "whole: has no folder test"},
+		{"-model SEMSEG -data divided -split test", 1, "divided: has no folder test"},
 		{"-model SEMSEG -data scenes -split test", 2, "-split test: rendered scenes"},
 		{"-model SEMSEG -data whole -size 20", 1, "size: got 20 pixels, want a multiple of 8"},
 		{"-model SEMSEG -data whole -size -8", 2, "-size -8"},

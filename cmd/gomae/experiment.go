@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -120,7 +121,7 @@ func (e *env) experiment(ctx context.Context, name string, o experiment.Options,
 		return err
 	})
 	bar.Clear()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		e.logf("interrupted; everything is saved, and the same command goes on")
 		return errReported
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,8 +45,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
 	fs.IntVar(&f.classes, "classes", 0, "the truth of semseg has ids below `N`; 0 means as many as the training data have")
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
-	f.invalid = new(numberList)
-	fs.Var(f.invalid, "depth-invalid", "leave out pixels of depth whose stored value is one of `LIST`, such as 0,65535")
+	f.invalid = depthInvalidFlag(fs)
 	f.ignore = new(numberList)
 	fs.Var(f.ignore, "ignore", "leave out pixels of semseg whose id is one of `LIST`, beside 255")
 	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all")
@@ -104,7 +104,7 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 		if o.Loss == heads.LossCrossEntropy {
 			what = fmt.Sprintf("%d classes", o.NumClasses)
 		}
-		e.logf("%s from %s: head %s, %s, truth in %q, %d parameters", f.task, strings.Join(c.Inputs.Names(), ", "), o.Head, what,
+		e.logf("%s from %s: head %s, %s, truth in %q, %d parameters", taskOf(c), strings.Join(c.Inputs.Names(), ", "), o.Head, what,
 			o.TargetName(), m.Params.Count())
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "finetune", train.Options{
@@ -154,8 +154,10 @@ func (f *finetuneFlags) configuration(e *env) (c *heads.Config, resumed bool, er
 		}
 	}
 	if f.config != "" {
-		if f.given["task"] || f.given["preset"] || f.given["inputs"] || f.given["head"] || f.given["classes"] || f.given["size"] {
-			return nil, false, usagef("-config gives the whole model; leave out -task, -preset, -inputs, -head, -classes and -size")
+		for _, name := range []string{"task", "preset", "inputs", "head", "target", "classes", "size", "unit", "depth-invalid", "ignore"} {
+			if f.given[name] {
+				return nil, false, usagef("-config gives the whole model and its task; leave out -%s", name)
+			}
 		}
 		c, err = f.fileConfiguration()
 	} else {
@@ -173,23 +175,37 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 		return err
 	}
 	o := &run.Outputs[0]
-	task := o.Name
-	if o.Head == heads.Linear {
-		task = heads.TaskClassify
+	var invalid, ignore numberList
+	if in := run.Input("depth"); in != nil {
+		invalid = in.Invalid
+	}
+	switch o.Name {
+	case heads.TaskDepth:
+		invalid = o.Invalid
+	case heads.TaskSemseg:
+		ignore = o.Invalid
 	}
 	for _, x := range []struct {
 		flag       string
 		asked, has any
+		unset      any // stands for what the run has
 	}{
-		{"task", f.task, task}, {"inputs", strings.ReplaceAll(f.inputs, " ", ""), strings.Join(run.Inputs.Names(), ",")}, {"head", f.head, o.Head},
-		{"target", f.target, o.TargetName()}, {"classes", f.classes, o.NumClasses}, {"size", f.size, run.ImageSize},
-		{"ignore", f.ignore.String(), (*numberList)(&o.Invalid).String()}, {"unit", f.unit, o.Unit}, {"samples", f.samples, run.Train.Samples}, {"freeze", f.freeze, run.Train.Freeze},
+		{"task", f.task, taskOf(run), ""}, {"inputs", strings.ReplaceAll(f.inputs, " ", ""), strings.Join(run.Inputs.Names(), ","), ""},
+		{"head", f.head, o.Head, ""}, {"target", f.target, o.TargetName(), ""}, {"classes", f.classes, o.NumClasses, 0},
+		{"size", f.size, run.ImageSize, 0}, {"ignore", f.ignore.String(), ignore.String(), nil}, {"unit", f.unit, o.Unit, nil},
+		{"depth-invalid", f.invalid.String(), invalid.String(), nil},
+		{"samples", f.samples, run.Train.Samples, nil}, {"freeze", f.freeze, run.Train.Freeze, nil},
 	} {
-		if f.given[x.flag] && x.asked != x.has {
-			return f.contradicts(x.flag, x.asked, x.has)
+		if f.given[x.flag] && x.asked != x.has && x.asked != x.unset {
+			return f.contradicts(x.flag, x.asked, cmp.Or(fmt.Sprint(x.has), "none"))
 		}
 	}
-	if f.given["from"] {
+	if f.given["preset"] {
+		if err := f.agreePreset(&run.BackboneConfig); err != nil {
+			return err
+		}
+	}
+	if f.from != "" {
 		if path, err := absolute(f.from); err != nil || path != run.Train.From {
 			return f.contradicts("from", f.from, run.Train.From)
 		}
@@ -206,6 +222,37 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 	return nil
 }
 
+// agreePreset returns an error unless the encoder of -preset is that of the run. What else a preset says,
+// the task and other flags may have changed.
+func (f *finetuneFlags) agreePreset(run *multimae.BackboneConfig) error {
+	same := func(name string) (bool, error) {
+		c, err := multimae.Preset(name, len(scenes.Classes))
+		if err != nil {
+			return false, usagef("-preset %s: %v", name, err)
+		}
+		c.Encoder.DropPath = run.Encoder.DropPath
+		return c.Encoder == run.Encoder && c.PatchSize == run.PatchSize, nil
+	}
+	if ok, err := same(f.preset); ok || err != nil {
+		return err
+	}
+	has := "the encoder of no preset"
+	for _, name := range multimae.PresetNames {
+		if ok, _ := same(name); ok {
+			has = "preset " + name
+		}
+	}
+	return f.contradicts("preset", f.preset, has)
+}
+
+// taskOf returns the task of a fine-tuned model.
+func taskOf(c *heads.Config) string {
+	if o := &c.Outputs[0]; o.Head != heads.Linear {
+		return o.Name
+	}
+	return heads.TaskClassify
+}
+
 // fileConfiguration returns what -config and the flags of a recipe ask for.
 func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
 	c, err := readRun(f.config, heads.ParseConfig, func(c *heads.Config) *multimae.Recipe { return &c.Train.Recipe })
@@ -219,10 +266,9 @@ func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
 // setTrain changes what flags say about training.
 func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
 	fresh := f.config == ""
-	if f.setRecipe(&t.Recipe, fresh); fresh || f.given["data"] {
-		if t.Data, err = dataPath(t.Data); err != nil {
-			return err
-		}
+	f.setRecipe(&t.Recipe, fresh)
+	if t.Data, err = dataPath(t.Data); err != nil {
+		return err
 	}
 	if fresh && f.steps > 0 { // a short run is validated and saved four times, as that of the recipe is
 		quarter := max(1, t.Steps/4)
@@ -268,6 +314,7 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	if f.data != scenesData && target != heads.ClassTarget && !hasModality(f.data, target) {
 		return nil, fmt.Errorf("%s has no folder %s with the truth to learn; put it there, or name another folder with -target", quote(f.data), target)
 	}
+	invalid := f.depthInvalid(b)
 	if err := f.setInputs(b, target); err != nil {
 		return nil, err
 	}
@@ -287,8 +334,16 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	if target != o.TargetName() {
 		o.Target = target
 	}
+	if depth := c.Input("depth"); depth != nil {
+		depth.Invalid = invalid
+	} else if f.given["depth-invalid"] && f.task != heads.TaskDepth {
+		return nil, usagef("-depth-invalid %v: depth is neither among the inputs nor the task", f.invalid)
+	}
 	if f.task == heads.TaskDepth {
-		if o.Unit, o.Invalid = f.unit, *f.invalid; f.data == scenesData {
+		if o.Unit, o.Invalid = f.unit, invalid; f.data == scenesData {
+			if f.unit != 0 && f.unit != scenes.DepthUnit {
+				return nil, usagef("-unit %g: that of rendered scenes is %g; leave the flag out", f.unit, scenes.DepthUnit)
+			}
 			o.Unit = scenes.DepthUnit
 		}
 	} else if f.unit != 0 {
@@ -299,10 +354,16 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	} else if len(*f.ignore) > 0 {
 		return nil, usagef("-ignore %v: only -task semseg has ids", f.ignore)
 	}
-	if depth := c.Input("depth"); depth != nil {
-		depth.Invalid = *f.invalid
-	}
 	return c, f.setTrain(&c.Train)
+}
+
+// depthInvalid returns the stored values of depth that are no measurements: those of -depth-invalid, or
+// those that the model was pre-trained without.
+func (f *finetuneFlags) depthInvalid(b *multimae.BackboneConfig) []float64 {
+	if depth := b.Input("depth"); depth != nil && !f.given["depth-invalid"] {
+		return depth.Invalid
+	}
+	return *f.invalid
 }
 
 // backbone returns the configuration of the model of -from, or of -preset.

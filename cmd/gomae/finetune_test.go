@@ -47,6 +47,8 @@ func TestFinetune(t *testing.T) {
 	}{
 		{"steps", "-steps", "3", "-steps 3…2"}, {"task", "-task", "depth", "-task depth…semseg"}, {"head", "-head", "segmenter", "-head segmenter…convnext"},
 		{"inputs", "-inputs", "rgb", "-inputs rgb…rgb,depth"}, {"samples", "-samples", "5", "-samples 5…4"}, {"from", "-from", dir, "-from"},
+		{"values left out", "-depth-invalid", "7", "-depth-invalid 7…none"}, {"ids left out", "-ignore", "7", "-ignore 7…none"},
+		{"encoder", "-preset", "base", "-preset base…no preset"}, {"unit", "-unit", "2", "-unit 2…0"},
 	} {
 		t.Run("contradiction of "+c.name, func(t *testing.T) {
 			code, _, stderr := gomae("finetune", "-out", dir, "-resume", c.flag, c.value)
@@ -54,6 +56,62 @@ func TestFinetune(t *testing.T) {
 				t.Errorf("exit %d, %s", code, stderr)
 			}
 		})
+	}
+}
+
+// TestFinetuneConfiguration wants flags to reach the configuration, and what they leave open to come from
+// the model of -from.
+func TestFinetuneConfiguration(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, stderr := gomae("render", "-out", "set", "-n", "10", "-size", "32"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if code, _, stderr := gomae("pretrain", "-config", tinyConfig(t, nil), "-data", "set", "-depth-invalid", "0,65535", "-steps", "1", "-batch", "2", "-out", "pre"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, c := range []struct {
+		args              string
+		input, output, in string // invalid values of the depth input and of the output; names of the inputs
+	}{
+		{"-task semseg -inputs rgb,depth", "0,65535", "", "rgb,depth"},
+		{"-task semseg -inputs rgb,depth -depth-invalid 3 -ignore 4", "3", "4", "rgb,depth"},
+		{"-task depth -inputs rgb", "", "0,65535", "rgb"},
+		{"-task depth -inputs rgb -depth-invalid 3", "", "3", "rgb"},
+	} {
+		args := append([]string{"finetune", "-from", "pre", "-data", "set", "-steps", "1", "-batch", "2", "-out", "fine"}, strings.Fields(c.args)...)
+		if err := os.RemoveAll("fine"); err != nil {
+			t.Fatal(err)
+		}
+		for _, resume := range []string{"-resume=false", "-resume"} {
+			if code, _, stderr := gomae(append(args, resume)...); code != 0 {
+				t.Fatalf("%s %s: %s", c.args, resume, stderr)
+			}
+		}
+		m, err := heads.LoadConfig(os.DirFS("fine"), "config.json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		input := ""
+		if in := m.Input("depth"); in != nil {
+			input = (*numberList)(&in.Invalid).String()
+		}
+		output := (*numberList)(&m.Outputs[0].Invalid).String()
+		if in := strings.Join(m.Inputs.Names(), ","); input != c.input || output != c.output || in != c.in {
+			t.Errorf("%s: depth without %q, truth without %q, inputs %s", c.args, input, output, in)
+		}
+	}
+	if data, err := filepath.Abs("set"); err != nil {
+		t.Fatal(err)
+	} else if b, err := os.ReadFile(filepath.Join("fine", "config.json")); err != nil {
+		t.Fatal(err)
+	} else if err := os.WriteFile("relative.json", []byte(strings.Replace(string(b), data, "set", 1)), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := gomae("finetune", "-config", "relative.json", "-out", "again"); code != 0 || !strings.Contains(stderr, "depth from rgb") {
+		t.Fatal(stderr)
+	}
+	if m, err := heads.LoadConfig(os.DirFS("again"), "config.json"); err != nil || !filepath.IsAbs(m.Train.Data) {
+		t.Errorf("%v: data %s", err, m.Train.Data)
 	}
 }
 
@@ -93,6 +151,9 @@ func TestFinetuneWrong(t *testing.T) {
 		{"patches that dpt cannot use", "-task depth -head dpt", 1, "dpt…patch_size"},
 		{"no such folder", "-task semseg -data absent", 1, "absent…-data"},
 		{"no such model", "-task semseg -from absent", 1, "absent"},
+		{"unit of scenes", "-task depth -unit 2", 2, "-unit 2…0.000244"},
+		{"values of no depth", "-task semseg -inputs rgb -depth-invalid 7", 2, "-depth-invalid 7…depth"},
+		{"unit beside a file", "-config c.json -unit 2", 2, "-config…-unit"},
 		{"unit of classes", "-task semseg -unit 2", 2, "-unit 2…depth"},
 		{"negative size", "-task semseg -size -1", 2, "-size -1"},
 		{"size", "-task semseg -size 63", 1, "image_size"},

@@ -56,7 +56,7 @@ func (e *env) together(f *runFlags, do func() error) error {
 	}
 	if rank > 0 {
 		e.stdout, e.stderr = io.Discard, io.Discard
-		f.watch = watchFlags{} // one rank shows the run
+		f.watch, f.cpuProfile, f.memProfile = watchFlags{}, "", "" // one rank shows the run, and ranks may share a folder
 	}
 	err = do()
 	switch {

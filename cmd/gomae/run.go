@@ -192,7 +192,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 		e.logf("trained to step %d in %v, %.2f s of it waiting for data. The run is in %s", r.Steps, time.Since(began).Round(time.Second), r.DataWait, quote(f.out))
 	}
 	if b := r.Best; b.Step > 0 && b.Step < r.Steps {
-		e.logf("the lowest validation loss was %.4f at step %d; that model is in %s", b.Criterion, b.Step, quote(filepath.Join(f.out, train.BestDir)))
+		e.logf("the best validation was that of step %d; that model is in %s", b.Step, quote(filepath.Join(f.out, train.BestDir)))
 	}
 	e.logf("look at %s", quote(filepath.Join(f.out, train.PicturesFile)))
 	return r, nil

@@ -79,7 +79,7 @@ type Settings struct {
 	// Ignore are the ids that stand for no class.
 	Ignore []float64 `json:"ignore"`
 	// DepthUnit is what a step of the folder's true depth stands for in metres; 0 if it has none.
-	// DepthInvalid are the stored values that stand for no measurement.
+	// DepthInvalid are the stored values of its depth, as truth and as input, that stand for no measurement.
 	DepthUnit     float64   `json:"depth_unit"`
 	DepthInvalid  []float64 `json:"depth_invalid"`
 	Seeds         int       `json:"seeds"`          // from 0 on
@@ -413,6 +413,9 @@ func (r *run) finetuneConfig(p *Pretraining, c *Column, seed int) (*heads.Config
 		o.Target, o.Invalid = r.Target, r.Ignore
 	} else if o.Unit = scenes.DepthUnit; r.Labelled != train.ScenesData {
 		o.Unit, o.Invalid = r.DepthUnit, r.DepthInvalid
+	}
+	if depth := f.Input("depth"); depth != nil && r.Labelled != train.ScenesData {
+		depth.Invalid = r.DepthInvalid
 	}
 	t := &f.Train
 	t.WarmupSteps = max(1, r.Steps/20)

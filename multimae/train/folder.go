@@ -20,8 +20,8 @@ import (
 const (
 	MetricsFile  = "metrics.jsonl"
 	PicturesFile = "reconstructions.png"
-	// BestDir is the model folder of the step with the lowest validation loss, inside that of the
-	// run.
+	// BestDir is the model folder of the step with the best validation (see Evaluation.Criterion),
+	// inside that of the run.
 	BestDir = "best"
 )
 

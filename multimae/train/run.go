@@ -430,7 +430,7 @@ func (r *run) save() error {
 	return nil
 }
 
-// saveBest keeps the model if no validation before had as low a loss.
+// saveBest keeps the model if no validation before was as good.
 func (r *run) saveBest(e *Evaluation) error {
 	best := Best{r.trainer.Steps(), e.Criterion}
 	if math.IsNaN(best.Criterion) || r.result.Best.Step > 0 && best.Criterion >= r.result.Best.Criterion {
