@@ -38,16 +38,22 @@ func (m *Backbone) Attention(ctx context.Context, b *Batch, masks *Masks, block 
 		if err != nil {
 			return err
 		}
+		s := t.Scope()
 		x := m.embed(t, b, l)
 		for _, earlier := range m.encoder.Blocks[:block] {
-			x = earlier.Forward(t, x, nil)
+			x = s.Keep(earlier.Forward(t, x, nil))
 		}
 		w := m.encoder.Blocks[block].AttentionWeights(t, x)
 		heads, n := w.Shape[1], w.Shape[2]
 		a.Tokens, a.Weights = n, make([]float32, n*n)
-		for i, v := range w.Data {
-			a.Weights[i%(n*n)] += v / float32(heads)
-		}
+		t.Parallel(n, func(_, q int) {
+			row := a.Weights[q*n:][:n]
+			for h := range heads {
+				for k, v := range w.Data[(h*n+q)*n:][:n] {
+					row[k] += v / float32(heads)
+				}
+			}
+		})
 		return nil
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ type Batch struct {
 	Classes map[string][]int32
 	// Valid says for modalities of Images which pixels were measured, [B, H/s, W/s]. All pixels of
 	// a modality without an entry were. The channels of others are 0. No loss looks at them, and
-	// Model.DrawMasks never shows a patch that has no other pixels.
+	// Model.DrawMasks shows a patch that has no other pixels only in a sample that has no other patches.
 	Valid map[string][]bool
 }
 

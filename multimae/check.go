@@ -1,6 +1,7 @@
 package multimae
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -44,6 +45,9 @@ func (c *Config) Check() error {
 func (c *BackboneConfig) Check() error {
 	if err := c.Encoder.Check(); err != nil {
 		return fmt.Errorf("encoder.%w", err)
+	}
+	if c.Encoder.Depth < 1 {
+		return errors.New("encoder.depth: got 0, want at least 1: features, attention and transfer are those of blocks")
 	}
 	if c.Encoder.Dim%4 != 0 {
 		return fmt.Errorf("encoder.dim: got %d, want a multiple of 4 (sine–cosine position table)", c.Encoder.Dim)

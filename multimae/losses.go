@@ -159,13 +159,14 @@ func (p *patches) pixelLoss(t *tensor.Tape, pred *tensor.Tensor, of int) *tensor
 	o, b, side := p.o, p.b, p.side
 	weights := t.Values(len(p.rows))
 	valid := func(r int) validPatch { return b.validPatch(o.Task, o.Stride, side, r/p.n, r%p.n) }
+	holes := b.Valid[o.Task] != nil
 	all := 1 // what weights has for a patch of which every pixel counts
-	if b.Valid[o.Task] != nil {
+	if holes {
 		all = side * side
 	}
 	for i, r := range p.rows {
 		weights[i] = 1
-		if all > 1 {
+		if holes {
 			weights[i] = float32(valid(int(r)).count())
 		}
 	}

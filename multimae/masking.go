@@ -55,16 +55,7 @@ func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o Mask
 // patches than visible, so many are visible in every sample. Only a sample that has no other patch
 // at all shows what it has.
 func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) error {
-	if err := m.Check(b); err != nil {
-		return err
-	}
-	nh, nw := m.Config.Grid(b.H, b.W)
-	present := m.Present(b)
-	o := m.Config.MaskOptions(present)
-	if visible != 0 {
-		o.Visible = visible
-	}
-	return masks.draw(rng, 0, b.Size, present, nh*nw, o, m.blanks(b, present))
+	return m.DrawPartMasks(masks, rng, b, 0, visible)
 }
 
 // DrawPartMasks is DrawMasks for a part of a batch, with so many samples before it. visible is the
@@ -76,7 +67,9 @@ func (m *Model) DrawPartMasks(masks *Masks, rng *nn.RNG, b *Batch, before, visib
 	nh, nw := m.Config.Grid(b.H, b.W)
 	present := m.Present(b)
 	o := m.Config.MaskOptions(present)
-	o.Visible = visible
+	if visible != 0 {
+		o.Visible = visible
+	}
 	return masks.draw(rng, before, b.Size, present, nh*nw, o, m.blanks(b, present))
 }
 

@@ -60,7 +60,7 @@ func TestForward(t *testing.T) {
 		{"no global token", func(c *Config) { c.NumGlobalTokens = 0 }, all, 16, 16, 5},
 		{"five global tokens", func(c *Config) { c.NumGlobalTokens = 5 }, all, 16, 16, 5},
 		{"no bias of qkv", func(c *Config) { c.Encoder.QKVBias = false }, all, 16, 16, 5},
-		{"no encoder", func(c *Config) { c.Encoder.Depth = 0 }, all, 16, 16, 5},
+		{"an encoder of one block", func(c *Config) { c.Encoder.Depth = 1 }, all, 16, 16, 5},
 		{"task queries on", func(c *Config) { queries(c, true) }, all, 16, 16, 5},
 		{"task queries off", func(c *Config) { queries(c, false) }, all, 16, 16, 5},
 		{"task queries off, one input", func(c *Config) { queries(c, false) }, []string{"depth"}, 16, 16, 3},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
@@ -27,14 +28,28 @@ func holes(c *Config, b *Batch, p float64, patches int) []bool {
 
 // TestValidLosses compares losses over batches with holes with means over the pixels that count.
 func TestValidLosses(t *testing.T) {
-	for _, loss := range []string{LossMSE, LossL1, LossNormMSE} {
-		t.Run(loss, func(t *testing.T) {
-			c := smallConfig()
+	for _, name := range []string{LossMSE, LossL1, LossNormMSE, LossL1 + " of one pixel"} {
+		t.Run(name, func(t *testing.T) {
+			loss, onePixel := strings.CutSuffix(name, " of one pixel")
+			c, height := smallConfig(), 16
+			if onePixel {
+				height = 96 // enough patches that the first samples have a valid one
+				for i := range c.Inputs {
+					if in := &c.Inputs[i]; in.Name == "depth" {
+						in.Stride = c.PatchSize
+					}
+				}
+				for i := range c.Outputs {
+					if o := &c.Outputs[i]; o.Task == "depth" {
+						o.Stride = c.PatchSize
+					}
+				}
+			}
 			at := slices.IndexFunc(c.Outputs, func(o Output) bool { return o.Task == "depth" })
 			o := &c.Outputs[at]
 			o.Loss = loss
 			m := newModel(t, c)
-			b := newBatch(c, 3, 16, 24, 1, "rgb", "depth")
+			b := newBatch(c, 3, height, 24, 1, "rgb", "depth")
 			side := c.PatchSize / o.Stride
 			h, w := b.H/o.Stride, b.W/o.Stride
 			valid := holes(c, b, 0.4, 1)

@@ -53,16 +53,25 @@ func TestUntil(t *testing.T) {
 			if err := tape.Until(ctx, func() error { t.Error("called"); return nil }); err != context.Canceled {
 				t.Errorf("error %v", err)
 			}
-			// Before an operation, and while a weight is packed.
-			for _, op := range []func(){
-				func() { tape.New(3) },
-				func() { linear(tape, make([]float32, 50*210), x, w, nil, epilogue{}) },
+			// Before an operation, and while a weight is packed, which is completed.
+			image, kernel := From(normal(seeded("image"), 5*6*70), 1, 5, 6, 70), From(normal(seeded("kernel"), 90*70*9), 90, 70, 3, 3)
+			frozen := From(kernel.Data, kernel.Shape...)
+			frozen.Freeze()
+			for _, op := range []struct {
+				f       func()
+				returns bool
+			}{
+				{func() { tape.New(3) }, false},
+				{func() { linear(tape, make([]float32, 50*210), x, w, nil, epilogue{}) }, false},
+				{func() { packTaps(tape, frozen, true) }, true},
 			} {
 				ctx, cancel = context.WithCancel(context.Background())
 				if err := tape.Until(ctx, func() error {
 					end()
-					op()
-					t.Error("an operation after the end returns")
+					op.f()
+					if !op.returns {
+						t.Error("an operation after the end returns")
+					}
 					return nil
 				}); err != context.Canceled {
 					t.Errorf("error %v", err)
@@ -70,6 +79,7 @@ func TestUntil(t *testing.T) {
 			}
 			tape.Reset()
 			testkit.SameBits(t, "by the weight that was packed meanwhile", Linear(tape, x, w, nil).Data, Linear(NewInference(p), x, From(w.Data, w.Shape...), nil).Data)
+			testkit.SameBits(t, "by the kernel that was packed meanwhile", Conv2D(tape, image, frozen, nil, 1, 1).Data, Conv2D(NewInference(p), image, kernel, nil, 1, 1).Data)
 			testkit.SameBits(t, "after", run(tape), want)
 
 			// Errors and panics of the function are its own; what ends after it, or never, changes

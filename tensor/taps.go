@@ -42,10 +42,13 @@ func releaseTaps(t *Tape, w *Tensor, right rhs) {
 }
 
 // moveTaps writes the value (a, b, k) of a weight w [A, B, taps] to dst[a*strideA +
-// place(k)*strideTap + b]. place nil stands for k.
+// place(k)*strideTap + b]. place nil stands for k. It completes even on a tape that is stopped, which the
+// panels of a frozen weight outlive.
 func moveTaps(t *Tape, dst []float32, w *Tensor, strideA, strideTap int, place func(tap int) int) {
 	n, taps := w.Shape[1], size(w.Shape[2:])
-	t.each(w.Shape[0], 1+(1<<12)/(n*taps+1), func(_, from, to int) {
+	parts := ceilDiv(w.Shape[0]*n*taps, 1<<12)
+	t.pool.run(parts, func(_, i int) {
+		from, to := split(w.Shape[0], parts, i)
 		for a := from; a < to; a++ {
 			in := w.Data[a*n*taps : (a+1)*n*taps]
 			for k := range taps {

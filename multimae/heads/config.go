@@ -153,9 +153,6 @@ func (c *Config) Check() error {
 	if err := c.BackboneConfig.Check(); err != nil {
 		return err
 	}
-	if c.Encoder.Depth < 1 {
-		return fmt.Errorf("encoder.depth: got %d, want at least 1: the heads see the output of blocks", c.Encoder.Depth)
-	}
 	if err := c.Optim.Check(); err != nil {
 		return fmt.Errorf("optim.%w", err)
 	}
