@@ -96,7 +96,7 @@ func softmaxBackwardGeneric(x, dp []float32, ld, rows, n int, scale float32, shi
 // GELU computes dst[i] = x[i]*Phi(x[i]), where Phi is the distribution function of the normal
 // distribution. This is the exact GELU, not its tanh approximation (Hendrycks and Gimpel,
 // https://arxiv.org/abs/1606.08415). Both have the same length; dst may be x. NaN stays NaN; +Inf
-// gives +Inf and -Inf gives -0.
+// gives +Inf and -Inf gives 0.
 func GELU(dst, x []float32) {
 	mustLen("GELU len(x)", len(x), len(dst))
 	if len(dst) > 0 {

@@ -28,8 +28,8 @@ func (s *simd) count() reg.VecVirtual {
 	return x
 }
 
-// layerNorm sums each vector of a round in a chain of its own and adds up the chains in float64, so
-// that long rows stay accurate.
+// layerNorm sums each vector of a round in a chain of its own, adds up the vectors pairwise in float32
+// and their lanes in float64, so that long rows stay accurate.
 func (s *simd) layerNorm() {
 	s.function("layerNorm", "(y, x, w, b *float32, n int, eps float32) (mean, rstd float32)",
 		"mean = sum over i < n of x[i] / n",

@@ -93,8 +93,8 @@ func Allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// EachLevel runs a test, as a subtest, at each SIMD level that this machine has and GOMAE_SIMD
-// allows. A level that GOMAE_REQUIRE names and the machine lacks is an error.
+// EachLevel runs a test, as a subtest, at each SIMD level that this machine has. A level that
+// GOMAE_REQUIRE names and the machine lacks is an error.
 func EachLevel(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
 	have := map[string]bool{}

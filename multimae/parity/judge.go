@@ -51,22 +51,26 @@ func (j *judge) repeat(m *subject, pool *tensor.Pool) error {
 	opt := nn.NewAdamW(o.Betas[0], o.Betas[1], o.Eps, m.params)
 	t := tensor.NewTape(pool)
 	j.seen = map[string]bool{}
+	tokens, preds, err := m.predict(tensor.NewInference(pool))
+	if err != nil {
+		return err
+	}
+	j.compare("encoder", "encoder", tokens.Data, nil)
+	for i, p := range preds {
+		j.compare("out", "out."+m.outputs[i], m.image(i, p), nil)
+	}
 	steps := j.countSteps()
 	for step := range steps {
 		key := stepKey(step)
 		t.Reset()
 		m.params.ZeroGrad(t)
-		tokens, preds, losses, err := m.forward(t)
+		losses, err := m.losses(t)
 		if err != nil {
 			return err
 		}
 		total := multimae.Total(t, losses)
 		t.Backward(total)
 		if step == 0 {
-			j.compare("encoder", "encoder", tokens.Data, nil)
-			for i, p := range preds {
-				j.compare("out", "out."+m.outputs[i], m.image(i, p), nil)
-			}
 			for i, l := range losses {
 				if l != nil {
 					j.compare("loss", "loss."+m.outputs[i], l.Data, nil)

@@ -28,16 +28,14 @@ func openMultiMAE(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 	for _, o := range m.Config.Outputs {
 		s.outputs = append(s.outputs, o.Name)
 	}
-	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
-		if tokens, err = m.Encode(tensor.NewInference(nil), b, masks, nil); err != nil {
-			return nil, nil, nil, err
+	s.predict = func(t *tensor.Tape) (tokens *tensor.Tensor, preds []*tensor.Tensor, err error) {
+		if tokens, err = m.Encode(t, b, masks, nil); err != nil {
+			return nil, nil, err
 		}
-		if preds, err = m.Forward(tensor.NewInference(nil), b, masks, nil); err != nil {
-			return nil, nil, nil, err
-		}
-		losses, err = m.ForwardLosses(t, b, masks, nil, nil) // as a training step has them
-		return tokens, preds, losses, err
+		preds, err = m.Forward(t, b, masks, nil)
+		return tokens, preds, err
 	}
+	s.losses = func(t *tensor.Tape) ([]*tensor.Tensor, error) { return m.ForwardLosses(t, b, masks, nil, nil) }
 	s.image = func(i int, pred *tensor.Tensor) []float32 { return m.Unpatch(i, pred, b.H, b.W) }
 	return s, nil
 }

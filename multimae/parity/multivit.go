@@ -38,15 +38,19 @@ func openMultiViT(fsys fs.FS, c *caseJSON, inputs weights.File) (*subject, error
 	for _, o := range m.Config.Outputs {
 		s.outputs = append(s.outputs, o.Name)
 	}
-	s.forward = func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error) {
-		if tokens, err = m.Encode(tensor.NewInference(nil), b, nil, nil); err != nil {
-			return nil, nil, nil, err
+	s.predict = func(t *tensor.Tape) (tokens *tensor.Tensor, preds []*tensor.Tensor, err error) {
+		if tokens, err = m.Encode(t, b, nil, nil); err != nil {
+			return nil, nil, err
 		}
-		if preds, err = m.Forward(t, b, nil); err != nil {
-			return nil, nil, nil, err
+		preds, err = m.Forward(t, b, nil)
+		return tokens, preds, err
+	}
+	s.losses = func(t *tensor.Tape) ([]*tensor.Tensor, error) {
+		preds, err := m.Forward(t, b, nil)
+		if err != nil {
+			return nil, err
 		}
-		losses, err = m.Losses(t, preds, targets)
-		return tokens, preds, losses, err
+		return m.Losses(t, preds, targets)
 	}
 	s.image = func(_ int, pred *tensor.Tensor) []float32 { return heads.ChannelsFirst(pred) }
 	return s, nil

@@ -66,7 +66,6 @@ type caseJSON struct {
 	NumEncodedTokens int                `json:"num_encoded_tokens"`
 	ImageSize        [2]int             `json:"image_size"`
 	Steps            int                `json:"steps"`
-	TorchVersion     string             `json:"torch_version"`
 	TorchError       map[string]float64 `json:"torch_fp32_rel_err"`
 }
 
@@ -154,9 +153,10 @@ type subject struct {
 	tokens  int     // of the encoder and the decoders in a forward pass, at most
 	samples int     // that they belong to
 	values  float64 // of the maps that heads compute on, at most
-	// forward returns the encoder's tokens, and the prediction and loss of each output; a loss may
-	// be nil.
-	forward func(t *tensor.Tape) (tokens *tensor.Tensor, preds, losses []*tensor.Tensor, err error)
+	// predict returns the encoder's tokens and the prediction of each output.
+	predict func(t *tensor.Tape) (tokens *tensor.Tensor, preds []*tensor.Tensor, err error)
+	// losses returns the loss of each output as a training step has it; one may be nil.
+	losses func(t *tensor.Tape) ([]*tensor.Tensor, error)
 	// image returns a prediction in the order of the dump, channels first.
 	image func(output int, pred *tensor.Tensor) []float32
 }

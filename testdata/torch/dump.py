@@ -207,6 +207,8 @@ def errors(got: dict, want: dict, reach: float) -> dict:
         if group(key) == "grad" and norm < NOISE * largest:
             norm = largest
         error = difference / norm if norm > 0 else float("inf") if difference else 0.0
+        if error != error:  # NaN, below which nothing is
+            error = float("inf")
         if not error < worst.get(group(key), (-1.0,))[0]:
             worst[group(key)] = (error, key)
     return worst
