@@ -55,15 +55,20 @@ func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o Mask
 // patches than visible, so many are visible in every sample. Only a sample that has no other patch
 // at all shows what it has.
 func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) error {
+	o := m.Config.MaskOptions(m.Present(b))
+	if visible != 0 {
+		o.Visible = visible
+	}
+	return m.DrawMasksWith(masks, rng, b, o)
+}
+
+// DrawMasksWith is DrawMasks with other options than those of the configuration.
+func (m *Model) DrawMasksWith(masks *Masks, rng *nn.RNG, b *Batch, o MaskOptions) error {
 	if err := m.Check(b); err != nil {
 		return err
 	}
 	nh, nw := m.Config.Grid(b.H, b.W)
 	present := m.Present(b)
-	o := m.Config.MaskOptions(present)
-	if visible != 0 {
-		o.Visible = visible
-	}
 	return masks.draw(rng, 0, b.Size, present, nh*nw, o, m.blanks(b, present))
 }
 

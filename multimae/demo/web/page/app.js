@@ -136,7 +136,7 @@ async function random() {
   const alphas = {};
   for (const m of given()) alphas[m] = state.alphas[m];
   try {
-    const a = await backend.call('mask', { modalities: given(), tokens: Number(state.tokens), alphas, seed: state.seed });
+    const a = await backend.call('mask', { scene: state.scene, tokens: Number(state.tokens), alphas, seed: state.seed });
     for (const m of info.modalities) state.visible[m.name] = a.visible[m.name] ? [...a.visible[m.name]].map((c) => c === '1') : none();
     changed();
   } catch (e) { complain(e); }
