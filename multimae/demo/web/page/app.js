@@ -115,6 +115,7 @@ async function open(scene, keep) {
     if (mine !== scenes) return; // another one was chosen meanwhile
     complain(null);
     truth = {};
+    gaze = null; // it may be of other modalities
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
     $('number').value = a.scene.number ?? '';
@@ -220,7 +221,7 @@ function drawSeen(m) {
 }
 
 function drawGaze(g, m, c) {
-  if (!gaze) return;
+  if (!gaze || !state.probe) return;
   const most = Math.max(...given().map((o) => Math.max(...gaze.weights[o])));
   gaze.weights[m].forEach((w, i) => {
     if (!state.visible[m][i]) return;
@@ -572,6 +573,7 @@ async function restore(file) {
     state.seed = Math.max(0, Math.floor(Number(s.seed)) || 0);
     state.block = Math.min(info.blocks, Math.max(1, Math.floor(Number(s.block)) || info.blocks));
     state.probe = s.probe && state.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null;
+    gaze = null;
     state.third = ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth';
     await open(s.scene, true);
     chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
