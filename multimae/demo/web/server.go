@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/demo"
 )
 
@@ -27,7 +28,7 @@ var page, _ = fs.Sub(embedded, "page")
 const (
 	maxConnections = 256
 	maxUpload      = 12 << 20 // bytes of a scene with uploaded images, which are a third longer as text
-	maxRequest     = 1 << 20  // bytes of any other request
+	maxRequest     = 1 << 20  // bytes of any other request beside the images that the page was sent
 	maxUploads     = 8        // scenes that are received at a time
 	readTime       = 30 * time.Second
 	writeTime      = 60 * time.Second
@@ -90,9 +91,9 @@ type service struct {
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
-	ctx, limit := r.Context(), int64(maxRequest)
+	ctx, limit := r.Context(), maxRequest+imageBytes(s.app.Model().Config)
 	if r.PathValue("method") == "scene" {
-		limit = maxUpload
+		limit = max(limit, maxUpload)
 		if !enter(ctx, s.uploads) {
 			return
 		}
@@ -122,6 +123,25 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	default:
 		fail(w, http.StatusInternalServerError, err)
 	}
+}
+
+// imageBytes bounds the size of a scene's images as the App sends them to the page, which sends them
+// back with every request: what PNG cannot compress, as text.
+func imageBytes(c *multimae.Config) int64 {
+	n := 0
+	for _, in := range c.Inputs {
+		pixel := 1 // the id of a class
+		switch {
+		case in.Kind == multimae.KindClasses:
+		case in.Channels == 1:
+			pixel = 2 + 1 // and whether it is valid
+		default:
+			pixel = in.Channels + 1
+		}
+		side := c.ImageSize / in.Stride
+		n += side * side * pixel
+	}
+	return int64(n) * 4 / 3
 }
 
 // enter waits for a place, and reports false if ctx ends first.

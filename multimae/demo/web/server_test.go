@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/png"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/demo"
 	"github.com/gomae/gomae/multimae/train"
@@ -53,7 +56,7 @@ func TestHandler(t *testing.T) {
 		{"predict", prediction, 200, `"views"`},
 		{"predict", "", 400, `"error"`},
 		{"lost", "{}", 400, "lost"},
-		{"predict", `"` + strings.Repeat("x", maxRequest) + `"`, 413, "1 MB"},
+		{"predict", `"` + strings.Repeat("x", maxRequest*3/2) + `"`, 413, "1 MB"},
 		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxUpload) + `"}}}`, 413, "12 MB"},
 		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxRequest*2) + `"}}}`, 400, "rgb"},
 	} {
@@ -97,6 +100,49 @@ func TestHandler(t *testing.T) {
 		if status := do(c.method, c.path, http.Header{"Sec-Fetch-Site": {c.site}}); status != c.status {
 			t.Errorf("%s %s from %q: %d, want %d", c.method, c.path, c.site, status, c.status)
 		}
+	}
+}
+
+// TestLargeImages sends back the images that the page was sent, at their largest: noise.
+func TestLargeImages(t *testing.T) {
+	c := tiny.Config()
+	c.ImageSize = 640
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Params.Freeze()
+	s := httptest.NewServer(Handler(demo.New(m, demo.Options{})))
+	defer s.Close()
+	random := rand.NewChaCha8([32]byte{})
+	rgb, depth := image.NewNRGBA(image.Rect(0, 0, 640, 640)), image.NewGray16(image.Rect(0, 0, 640, 640))
+	random.Read(rgb.Pix)
+	random.Read(depth.Pix)
+	for i := 3; i < len(rgb.Pix); i += 4 {
+		rgb.Pix[i] = 255
+	}
+	upload := demo.Scene{Images: map[string][]byte{}}
+	for name, img := range map[string]image.Image{"rgb": rgb, "depth": depth} {
+		var file bytes.Buffer
+		if err := png.Encode(&file, img); err != nil {
+			t.Fatal(err)
+		}
+		upload.Images[name] = file.Bytes()
+	}
+	ask := func(method string, request any) (int, string) {
+		b, err := json.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return post(t, s.URL+"/api/"+method, string(b))
+	}
+	status, body := ask("scene", demo.SceneRequest{Scene: upload})
+	var answer demo.SceneAnswer
+	if err := json.Unmarshal([]byte(body), &answer); status != 200 || err != nil {
+		t.Fatalf("%d, %v", status, err)
+	}
+	if status, body := ask("predict", demo.State{Scene: answer.Scene}); status != 400 || !strings.Contains(body, "nothing is visible") {
+		t.Errorf("%d %.300s", status, body)
 	}
 }
 

@@ -10,12 +10,11 @@ const word = (m) => (names[m] || [m, m])[1];
 // --- backends -------------------------------------------------------------------------------
 
 const server = {
-  async call(name, request, signal) {
+  async call(name, request) {
     let response;
     try {
-      response = await fetch('api/' + name, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request), signal });
+      response = await fetch('api/' + name, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request) });
     } catch (e) {
-      if (e.name === 'AbortError') throw e;
       throw new Error('The server does not answer. Is gomae demo still running?');
     }
     const answer = await response.json().catch(() => ({ error: response.status + ' ' + response.statusText }));
@@ -75,7 +74,7 @@ function latest(f) {
     asking++;
     do {
       again = false;
-      try { await f(); } catch (e) { if (e.name !== 'AbortError') complain(e); }
+      try { await f(); } catch (e) { complain(e); }
     } while (again);
     busy = false;
     asking--;
@@ -462,6 +461,8 @@ function slider(input, output, set, format) {
 }
 
 async function load(files) {
+  const total = Object.values(files).reduce((n, f) => n + f.size, 0);
+  if (backend === server && total > 9e6) return complain(new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`));
   const images = {};
   for (const [m, f] of Object.entries(files)) {
     if (f.size > 8 << 20) return complain(new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`));
@@ -561,7 +562,7 @@ function savePicture() {
 
 async function restore(file) {
   try {
-    if (file.size > 4 << 20) throw new Error('it is larger than any state');
+    if (file.size > 16 << 20) throw new Error('it is larger than any state');
     const s = JSON.parse(await file.text()), patches = info.grid ** 2;
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
     if (s.gomae !== 1 || typeof s.scene !== 'object' || typeof s.visible !== 'object' || !s.hue) throw new Error('it is no state that this page has saved');
