@@ -172,7 +172,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: writeTime,
 		MaxHeaderBytes: 1 << 16, BaseContext: func(net.Listener) context.Context { return requests },
 	}
-	ended := context.AfterFunc(ctx, func() {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		cancel()
 		moment, done := context.WithTimeout(context.Background(), time.Second)
 		defer done()
@@ -180,9 +182,10 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 			server.Close()
 		}
 	})
-	defer ended()
+	defer stop()
 	err := server.Serve(&bounded{Listener: l, places: make(chan struct{}, maxConnections), closed: make(chan struct{})})
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) { // at the beginning of Shutdown
+		<-ended
 		return nil
 	}
 	return err

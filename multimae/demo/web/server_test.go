@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -348,6 +349,71 @@ func TestLive(t *testing.T) {
 	expect("event: lines", `data: [{"step": 2},{"step": 3}]`)
 	write(metrics, "{\"step\": 1}\n")
 	expect("event: again", "data: ", "event: lines", `data: [{"step": 1}]`)
+}
+
+// TestServeWaits ends a server while a handler has something to finish.
+func TestServeWaits(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var finished atomic.Bool
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+		time.Sleep(20 * time.Millisecond)
+		finished.Store(true)
+	})
+	go http.Get("http://" + l.Addr().String())
+	if err := Serve(ctx, l, h); err != nil || !finished.Load() {
+		t.Errorf("%v; the handler has ended: %v", err, finished.Load())
+	}
+}
+
+// stuck is a client that does not read what it is sent.
+type stuck struct {
+	*httptest.ResponseRecorder
+	sent, read chan struct{}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	close(s.sent)
+	<-s.read
+	return len(b), nil
+}
+
+// TestLiveStuck sends the picture while another client does not take it.
+func TestLiveStuck(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, multimae.WeightsFile), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	h := Live(dir, func(context.Context) (image.Image, error) { return image.NewGray(image.Rect(0, 0, 3, 3)), nil })
+	ask := func(w http.ResponseWriter) { h.ServeHTTP(w, httptest.NewRequest("GET", "/reconstructions.png", nil)) }
+	s := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ask(s)
+	}()
+	<-s.sent
+	other := make(chan int, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		ask(w)
+		other <- w.Code
+	}()
+	select {
+	case code := <-other:
+		if code != 200 {
+			t.Errorf("status %d", code)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a client waits for another")
+	}
+	close(s.read)
+	<-ended
 }
 
 // TestLivePage looks at the page of a run in a browser.
