@@ -61,15 +61,25 @@ func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) erro
 // DrawPartMasks is DrawMasks for a part of a batch, with so many samples before it. visible is the
 // least of what VisibleTokens returns for all parts.
 func (m *Model) DrawPartMasks(masks *Masks, rng *nn.RNG, b *Batch, before, visible int) error {
+	o := m.Config.MaskOptions(m.Present(b))
+	if visible != 0 {
+		o.Visible = visible
+	}
+	return m.drawMasks(masks, rng, before, b, o)
+}
+
+// DrawMasksWith is DrawMasks with other options than those of the configuration. Its alphas are for the
+// modalities that the batch has.
+func (m *Model) DrawMasksWith(masks *Masks, rng *nn.RNG, b *Batch, o MaskOptions) error {
+	return m.drawMasks(masks, rng, 0, b, o)
+}
+
+func (m *Model) drawMasks(masks *Masks, rng *nn.RNG, before int, b *Batch, o MaskOptions) error {
 	if err := m.Check(b); err != nil {
 		return err
 	}
 	nh, nw := m.Config.Grid(b.H, b.W)
 	present := m.Present(b)
-	o := m.Config.MaskOptions(present)
-	if visible != 0 {
-		o.Visible = visible
-	}
 	return masks.draw(rng, before, b.Size, present, nh*nw, o, m.blanks(b, present))
 }
 

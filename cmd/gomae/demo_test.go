@@ -57,7 +57,7 @@ func TestDemo(t *testing.T) {
 				case <-time.After(10 * time.Millisecond):
 				}
 			}
-			for _, ask := range []struct{ path, body, want string }{{"/", "", "<title>gomae"}, {"/api/mask", `{"modalities":["rgb"],"tokens":2}`, "visible"}} {
+			for _, ask := range []struct{ path, body, want string }{{"/", "", "<title>gomae"}, {"/api/mask", `{"scene":{"number":3},"tokens":2}`, "visible"}} {
 				r, err := http.Get(url + ask.path)
 				if ask.body != "" {
 					r, err = http.Post(url+ask.path, "application/json", strings.NewReader(ask.body))

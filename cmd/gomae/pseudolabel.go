@@ -140,7 +140,7 @@ func (e *env) pseudolabel(ctx context.Context, o pseudolabel.Options, asJSON boo
 	o.Progress = func(r pseudolabel.Report) {
 		if e.terminal() {
 			bar.ChangeMax(r.Photos - r.Before)
-			bar.Set(min(r.Made+r.Skipped, r.Photos-r.Before))
+			bar.Set(r.Done())
 			return
 		}
 		if time.Since(said) >= 10*time.Second {

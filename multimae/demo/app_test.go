@@ -323,7 +323,7 @@ func TestHue(t *testing.T) {
 
 // TestMask wants as many patches as asked for, the same for the same seed, and shares that follow α.
 func TestMask(t *testing.T) {
-	a := newApp(t)
+	a, scene := newApp(t), upload(t, "depth", "rgb")
 	count := func(m *MaskAnswer) (n int) {
 		for _, patches := range m.Visible {
 			n += strings.Count(patches, "1")
@@ -331,7 +331,7 @@ func TestMask(t *testing.T) {
 		return n
 	}
 	get := func(seed int, alphas string) *MaskAnswer {
-		return ask[MaskAnswer](t, a, "mask", fmt.Sprintf(`{"modalities":["depth","rgb"],"tokens":12,"seed":%d,"alphas":%s}`, seed, alphas))
+		return ask[MaskAnswer](t, a, "mask", fmt.Sprintf(`{"scene":%s,"tokens":12,"seed":%d,"alphas":%s}`, scene, seed, alphas))
 	}
 	one, other := get(1, "{}"), get(2, "{}")
 	if count(one) != 12 || len(one.Visible) != 2 || len(one.Visible["rgb"]) != 16 || fmt.Sprint(one) != fmt.Sprint(get(1, "{}")) || fmt.Sprint(one) == fmt.Sprint(other) {
@@ -404,11 +404,14 @@ func TestRefused(t *testing.T) {
 		{"attention", state(`,"modality":"rgb","patch":16,"block":0`), "patch 16"},
 		{"attention", state(`,"modality":"rgb","patch":-1,"block":0`), "patch -1"},
 		{"attention", state(`,"modality":"depth","patch":0,"block":0`), "depth"},
-		{"mask", `{"modalities":[],"tokens":5}`, "inputs"},
-		{"mask", `{"modalities":["rgb"],"tokens":0}`, "num_encoded_tokens"},
-		{"mask", `{"modalities":["rgb"],"tokens":17}`, "num_encoded_tokens"},
-		{"mask", `{"modalities":["rgb"],"tokens":5,"alphas":{"rgb":-1}}`, "alphas"},
-		{"mask", `{"modalities":["lidar"],"tokens":5}`, "lidar"},
+		{"mask", `{"tokens":5}`, "empty"},
+		{"mask", `{"scene":{"number":7},"tokens":0}`, "num_encoded_tokens"},
+		{"mask", `{"scene":{"number":7},"tokens":49}`, "num_encoded_tokens"},
+		{"mask", `{"scene":{"number":7},"tokens":5,"alphas":{"rgb":-1}}`, "alphas"},
+		{"mask", `{"scene":{"images":{"lidar":"AAAA"}},"tokens":5}`, "lidar"},
+		{"scene", holed(t, "rgb", 80, "depth"), "valid.depth"},
+		{"scene", holed(t, "semseg", 80, "semseg"), "valid.semseg"},
+		{"scene", holed(t, "depth", 79, "depth"), "79"},
 	} {
 		t.Run(c.method+" "+c.want, func(t *testing.T) {
 			_, err := a.Call(context.Background(), c.method, []byte(c.request))
@@ -447,7 +450,7 @@ func FuzzCall(f *testing.F) {
 	a := newApp(f)
 	for _, name := range Methods() {
 		f.Add(name, []byte(`{"scene":{"number":7},"visible":{"rgb":"`+on+`"},"modality":"rgb","patch":1,"tokens":4}`))
-		f.Add(name, []byte(`{"scene":{"images":{"rgb":"iVBORw0KGgo="}},"modalities":["rgb"],"alphas":{"rgb":1e-300}}`))
+		f.Add(name, []byte(`{"scene":{"images":{"rgb":"iVBORw0KGgo="},"valid":{"rgb":"iVBORw0KGgo="}},"tokens":4,"alphas":{"rgb":1e-300}}`))
 	}
 	f.Fuzz(func(t *testing.T, name string, request []byte) {
 		if b, err := a.Call(context.Background(), name, request); (b == nil) == (err == nil) {

@@ -193,7 +193,7 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 	off := make([]float32, h*w) // error of each pixel, 1 being as wrong as the map shows
 	score := Score{Figure: "accuracy", Unit: "%"}
 	sum, n := 0.0, 0
-	hidden := masks.Task(0, in.Name)
+	hidden, valid := masks.Task(0, in.Name), b.Valid[in.Name]
 	nh, nw := a.model.Config.Grid(b.H, b.W)
 	add := func(i int, e float64) {
 		if hidden[i/w*nh/h*nw+i%w*nw/w] {
@@ -224,12 +224,15 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 			score = Score{Figure: "PSNR", Unit: "dB"}
 			value = func(mean float64) float64 { return -10 * math.Log10(max(mean, 1e-10)) }
 		} else {
-			lo, hi := images.Range(want, 0.01)
+			lo, hi := images.Range(measured(want, valid), 0.01)
 			full = max(float64(hi-lo), 1e-6)
 			score = Score{Figure: "error", Unit: "%"}
 			value = func(mean float64) float64 { return 100 * mean }
 		}
 		for i := range off {
+			if valid != nil && !valid[i] {
+				continue
+			}
 			square, distance := 0.0, 0.0
 			for c := range out.Channels {
 				d := math.Abs(float64(got[c*h*w+i]-want[c*h*w+i])) / full
@@ -245,19 +248,19 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 			}
 		}
 	}
-	v.Error = pictureOf(images.Depth(off, h, w, 0, 1))
+	v.Error = pictureOf(blacken(images.Depth(off, h, w, 0, 1), valid))
 	if n > 0 {
 		score.Value = value(sum / float64(n))
 		v.Score = &score
 	}
 }
 
-// MaskRequest asks for visible patches drawn as in training.
+// MaskRequest asks for visible patches of a scene, drawn as in training.
 type MaskRequest struct {
-	Modalities []string           `json:"modalities"` // of the scene
-	Tokens     int                `json:"tokens"`     // visible patches of all modalities together
-	Alphas     map[string]float64 `json:"alphas"`     // Dirichlet concentration of each modality; 1 if missing
-	Seed       uint64             `json:"seed"`
+	Scene  Scene              `json:"scene"`
+	Tokens int                `json:"tokens"` // visible patches of all modalities together
+	Alphas map[string]float64 `json:"alphas"` // Dirichlet concentration of each modality; 1 if missing
+	Seed   uint64             `json:"seed"`
 }
 
 // MaskAnswer has the patches as State has them.
@@ -266,32 +269,26 @@ type MaskAnswer struct {
 }
 
 func (a *App) mask(_ context.Context, r *MaskRequest) (*MaskAnswer, error) {
-	c := a.model.Config
-	var present []string
-	var alphas []float64
-	for _, name := range r.Modalities {
-		if _, err := a.modality(name); err != nil {
-			return nil, err
-		}
-	}
-	for _, name := range c.Inputs.Names() { // in the model's order
-		if slices.Contains(r.Modalities, name) {
-			alpha, ok := r.Alphas[name]
-			if !ok {
-				alpha = 1
-			}
-			present, alphas = append(present, name), append(alphas, alpha)
-		}
-	}
-	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
-	rng := nn.NewRNG(r.Seed, nn.Hash("demo"))
-	masks, err := multimae.DrawMasks(&rng, 1, present, nh*nw, multimae.MaskOptions{Visible: r.Tokens, Alphas: alphas})
+	b, err := a.batch(&r.Scene)
 	if err != nil {
+		return nil, err
+	}
+	present := a.model.Present(b)
+	var alphas []float64
+	for _, name := range present {
+		alpha, ok := r.Alphas[name]
+		if !ok {
+			alpha = 1
+		}
+		alphas = append(alphas, alpha)
+	}
+	rng, masks := nn.NewRNG(r.Seed, nn.Hash("demo")), new(multimae.Masks)
+	if err := a.model.DrawMasksWith(masks, &rng, b, multimae.MaskOptions{Visible: r.Tokens, Alphas: alphas}); err != nil {
 		return nil, &RequestError{err}
 	}
 	answer := &MaskAnswer{Visible: map[string]string{}}
 	for _, name := range present {
-		patches := []byte(strings.Repeat("0", nh*nw))
+		patches := []byte(strings.Repeat("0", masks.Patches))
 		for i, hidden := range masks.Task(0, name) {
 			if !hidden {
 				patches[i] = '1'

@@ -21,6 +21,9 @@ type Scene struct {
 	Number *uint64 `json:"number,omitempty"`
 	// Images are files by modality, PNG or JPEG, as data.DecodeImage takes them.
 	Images map[string][]byte `json:"images,omitempty"`
+	// Valid are PNGs of such images that are 0 where nothing was measured, and 1 elsewhere. An image
+	// with one has no pixels that are marked by their value, as Input.Invalid says.
+	Valid map[string][]byte `json:"valid,omitempty"`
 }
 
 // Picture is an image as a canvas takes it.
@@ -55,7 +58,7 @@ func (a *App) scene(ctx context.Context, r *SceneRequest) (*SceneAnswer, error) 
 	}
 	answer := &SceneAnswer{Scene: r.Scene, Pictures: map[string]*Picture{}}
 	if r.Scene.Number == nil {
-		if answer.Scene.Images, err = a.small(b); err != nil {
+		if answer.Scene, err = a.small(b); err != nil {
 			return nil, err
 		}
 	} else {
@@ -83,7 +86,7 @@ func (a *App) batch(s *Scene) (*multimae.Batch, error) {
 		}
 	default:
 		var err error
-		if sample, err = a.decode(s.Images); err != nil {
+		if sample, err = a.decode(s); err != nil {
 			return nil, err
 		}
 		if name, largest := images.Misfit(sample.Maps); name != "" {
@@ -131,18 +134,60 @@ func (a *App) nameOf(n uint64) string {
 }
 
 // decode reads the images of a scene.
-func (a *App) decode(images map[string][]byte) (*data.Sample, error) {
+func (a *App) decode(scene *Scene) (*data.Sample, error) {
 	s := &data.Sample{Name: "upload", Maps: map[string]*data.Map{}}
-	for _, name := range slices.Sorted(maps.Keys(images)) {
+	for _, name := range slices.Sorted(maps.Keys(scene.Images)) {
 		in, err := a.modality(name)
 		if err != nil {
 			return nil, err
 		}
-		if s.Maps[name], err = data.DecodeImage(images[name], *in); err != nil {
+		plain := *in
+		if _, ok := scene.Valid[name]; ok {
+			plain.Invalid = nil
+		}
+		if s.Maps[name], err = data.DecodeImage(scene.Images[name], plain); err != nil {
 			return nil, requestf("%s: %w", name, err)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(scene.Valid)) {
+		m := s.Maps[name]
+		if m == nil || m.Pix == nil {
+			return nil, requestf("valid.%s: the scene has no such image of measurements", name)
+		}
+		valid, err := data.DecodeImage(scene.Valid[name], multimae.Input{Name: name, Kind: multimae.KindClasses, NumClasses: 2, Stride: 1})
+		if err != nil {
+			return nil, requestf("valid.%s: %w", name, err)
+		}
+		if valid.W != m.W || valid.H != m.H {
+			return nil, requestf("valid.%s: %d×%d pixels, but the image has %d×%d", name, valid.W, valid.H, m.W, m.H)
+		}
+		m.Hide(func(i int) bool { return valid.IDs[i] == 0 })
+	}
 	return s, nil
+}
+
+// measured returns the values of pix [C, n] at the valid pixels; a nil valid means all.
+func measured(pix []float32, valid []bool) []float32 {
+	if valid == nil {
+		return pix
+	}
+	var values []float32
+	for i, v := range pix {
+		if valid[i%len(valid)] {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// blacken makes pixels that are not valid black, as those without a class are.
+func blacken(img *image.RGBA, valid []bool) *image.RGBA {
+	for i, ok := range valid {
+		if w := img.Rect.Dx(); !ok {
+			img.SetRGBA(i%w, i/w, images.ClassColor(multimae.IDIgnored))
+		}
+	}
+	return img
 }
 
 // truth returns the picture of a modality of a batch of one sample.
@@ -152,16 +197,29 @@ func truth(in *multimae.Input, b *multimae.Batch) *image.RGBA {
 		return images.Classes(b.Classes[in.Name], h, w)
 	}
 	pix := b.Images[in.Name]
-	return images.Pixels(pix, h, w, in.Normalization(), pix)
+	return blacken(images.Pixels(pix, h, w, in.Normalization(), pix), b.Valid[in.Name])
 }
 
-// small returns PNGs by modality, from which decode makes the batch again, up to the rounding of
+// small returns a scene of PNGs, from which decode makes the batch again, up to the rounding of
 // colour to 8 and of anything else to 16 bits.
-func (a *App) small(b *multimae.Batch) (map[string][]byte, error) {
-	files := map[string][]byte{}
+func (a *App) small(b *multimae.Batch) (Scene, error) {
+	s := Scene{Images: map[string][]byte{}}
+	add := func(files map[string][]byte, name string, m *data.Map) error {
+		img, err := m.Image()
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		var file bytes.Buffer
+		if err := png.Encode(&file, img); err != nil {
+			return err
+		}
+		files[name] = file.Bytes()
+		return nil
+	}
 	for _, name := range a.model.Present(b) {
 		in := a.model.Config.Input(name)
 		m := &data.Map{C: in.Channels, H: b.H / in.Stride, W: b.W / in.Stride}
+		valid := b.Valid[name]
 		if in.Kind == multimae.KindClasses {
 			m.IDs = make([]uint8, m.H*m.W)
 			for i, id := range b.Classes[name] {
@@ -173,21 +231,31 @@ func (a *App) small(b *multimae.Batch) (map[string][]byte, error) {
 			case multimae.NormalizeImageNet:
 				images.DenormalizeRGB(m.Pix)
 			case multimae.NormalizeStandardize: // which undoes any scale and shift
-				lo, hi := slices.Min(m.Pix), slices.Max(m.Pix)
+				lo, hi := images.Range(measured(m.Pix, valid), 0)
 				for i, v := range m.Pix {
 					m.Pix[i] = (v - lo) / max(hi-lo, 1e-12)
 				}
 			}
 		}
-		img, err := m.Image()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		if err := add(s.Images, name, m); err != nil {
+			return Scene{}, err
 		}
-		var file bytes.Buffer
-		if err := png.Encode(&file, img); err != nil {
-			return nil, err
+		// Scaled or rounded, any pixel may come to hold one of Invalid.
+		if valid == nil && (m.Pix == nil || len(in.Invalid) == 0) {
+			continue
 		}
-		files[name] = file.Bytes()
+		holes := &data.Map{H: m.H, W: m.W, IDs: slices.Repeat([]uint8{1}, m.H*m.W)}
+		for i, ok := range valid {
+			if !ok {
+				holes.IDs[i] = 0
+			}
+		}
+		if s.Valid == nil {
+			s.Valid = map[string][]byte{}
+		}
+		if err := add(s.Valid, name, holes); err != nil {
+			return Scene{}, err
+		}
 	}
-	return files, nil
+	return s, nil
 }

@@ -19,8 +19,8 @@ type static struct {
 }
 
 type staticScene struct {
-	Name   string            `json:"name"`
-	Images map[string][]byte `json:"images"` // PNGs
+	Name string `json:"name"`
+	Scene
 }
 
 // MarshalOptions returns the options as JSON, from which Open makes an App again: without the pool,
@@ -36,7 +36,7 @@ func (a *App) MarshalOptions() ([]byte, error) {
 				return nil, err
 			}
 			s := staticScene{Name: a.nameOf(n)}
-			if s.Images, err = a.small(b); err != nil {
+			if s.Scene, err = a.small(b); err != nil {
 				return nil, err
 			}
 			o.Scenes = append(o.Scenes, s)
@@ -57,7 +57,7 @@ func Open(m *multimae.Model, options []byte) (*App, error) {
 	}
 	var list data.Samples
 	for _, s := range o.Scenes {
-		sample, err := a.decode(s.Images)
+		sample, err := a.decode(&s.Scene)
 		if err != nil {
 			return nil, fmt.Errorf("scene %s of the page: %w", s.Name, err)
 		}

@@ -68,6 +68,19 @@ func (r *run) prepare() error {
 		if dataset {
 			dir = filepath.Join(dir, "rgb")
 		}
+		if o.Size > 0 {
+			from, err := real(dir)
+			if err != nil {
+				return err
+			}
+			to, err := real(filepath.Join(r.root, part, "rgb"))
+			if err != nil {
+				return err
+			}
+			if to == from {
+				return &data.Problem{File: dir, Message: "the photographs are those of the dataset, and so keep their size", Remedy: "give another folder for the dataset"}
+			}
+		}
 		if err := r.list(part, dir); err != nil {
 			return err
 		}
@@ -121,6 +134,7 @@ func (r *run) list(part, dir string) error {
 	}
 	for i := range problems {
 		if r.o.inShard(path.Join(part, problems[i].File)) {
+			r.report.Unfit++
 			r.skipLocked(&problems[i])
 		}
 	}
@@ -135,7 +149,14 @@ func (r *run) list(part, dir string) error {
 				p.lacks = append(p.lacks, k)
 			}
 		}
-		if len(p.lacks) == 0 && (r.inPlace || there(r.photoFile(p))) {
+		placed := r.inPlace
+		if to := r.photoFile(p); !placed && there(to) {
+			if r.o.Size == 0 && !sameFile(to, p.file) {
+				return another(to, p.file)
+			}
+			placed = true
+		}
+		if len(p.lacks) == 0 && placed {
 			r.report.Before++
 			continue
 		}
@@ -148,6 +169,43 @@ func (r *run) list(part, dir string) error {
 func there(file string) bool {
 	info, err := os.Stat(file)
 	return err == nil && info.Size() > 0
+}
+
+// sameFile reports whether a photograph of the dataset is a link to a file, or perhaps a copy of it.
+func sameFile(to, file string) bool {
+	is, err := os.Stat(to)
+	if err != nil {
+		return true // as is what cannot be looked at: using it says why
+	}
+	want, err := os.Stat(file)
+	if err != nil || os.SameFile(is, want) {
+		return true
+	}
+	info, err := os.Lstat(to)
+	return err != nil || info.Mode().IsRegular() && is.Size() == want.Size()
+}
+
+// sameShrunk reports whether a photograph of the dataset looks like one that was shrunk, up to the
+// rounding of processors.
+func sameShrunk(to string, shrunk *images.Map) bool {
+	is, w, h, err := data.ReadPhoto(to)
+	if err != nil || is.W != w || is.H != h {
+		return true // it cannot be compared
+	}
+	if w != shrunk.W || h != shrunk.H {
+		return false
+	}
+	for i, v := range is.Pix {
+		if d := v - shrunk.Pix[i]; max(d, -d) > 2./255 {
+			return false
+		}
+	}
+	return true
+}
+
+// another is the problem of two photographs with one name: maps of one would lie beside the other.
+func another(to, file string) error {
+	return &data.Problem{File: to, Message: "is another photograph than " + file, Remedy: "rename one of them, or give another folder for the dataset"}
 }
 
 func (r *run) mapFile(p *photo, modality string) string {
@@ -176,7 +234,7 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 		}
 		before, ok := known[m.Name]
 		if ok {
-			if key, was, is := strictjson.Difference(flat(before), flat(now)); key != "" {
+			if key, was, is := difference(before, now); key != "" {
 				return nil, &data.Problem{
 					File:    filepath.Join(r.o.Out, m.Name),
 					Message: fmt.Sprintf("made in another way: %s says %s %s, now it is %s", RecordFile, key, was, is),
@@ -202,11 +260,22 @@ type record struct {
 	Size     int              `json:"size,omitempty"` // Options.Size
 }
 
+// difference compares two records as strictjson.Difference does. A network may have another name.
+func difference(before, now json.RawMessage) (key, was, is string) {
+	var a, b record
+	json.Unmarshal(before, &a) // what cannot be read differs
+	json.Unmarshal(now, &b)
+	for i := range min(len(a.Networks), len(b.Networks)) {
+		if a.Networks[i].SHA256 == b.Networks[i].SHA256 {
+			a.Networks[i].Network = b.Networks[i].Network
+		}
+	}
+	return strictjson.Difference(flat(a), flat(b))
+}
+
 // flat turns a record into an object in which a difference has a name. What no result depends on is
 // left out.
-func flat(b json.RawMessage) []byte {
-	var r record
-	json.Unmarshal(b, &r) // what cannot be read differs
+func flat(r record) []byte {
 	object := map[string]any{"size": r.Size}
 	for i, n := range r.Networks {
 		if n.Description != nil {

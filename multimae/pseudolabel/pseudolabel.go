@@ -62,13 +62,17 @@ type Report struct {
 	Before  int // of these, complete when the run began
 	Made    int // completed by it
 	Skipped int // that cannot be labelled, and files that cannot be photographs
+	Unfit   int // of these, the files, which are not among Photos
 	Elapsed time.Duration
 	Busy    float64 // the share of its time that a worker has a network running
 }
 
+// Done returns how many photographs the run has completed or skipped.
+func (r *Report) Done() int { return r.Made + r.Skipped - r.Unfit }
+
 // Left estimates the time until all photographs are done.
 func (r *Report) Left() time.Duration {
-	done := r.Made + r.Skipped
+	done := r.Done()
 	if done == 0 {
 		return 0
 	}
@@ -214,6 +218,11 @@ func (r *run) read(p *photo) bool {
 			return false
 		}
 		p.w, p.h = p.shrunk.W, p.shrunk.H
+		if to := r.photoFile(p); there(to) && !sameShrunk(to, p.shrunk) {
+			r.fail(another(to, p.file))
+			p.close()
+			return false
+		}
 	}
 	return true
 }

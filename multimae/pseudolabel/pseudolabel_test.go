@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
@@ -340,6 +341,73 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// TestAnotherPhotograph refuses photographs whose names others have in the dataset, before any map is
+// written, and goes on with the same ones.
+func TestAnotherPhotograph(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(first, "1.png"), shot(t, ".png", 60, 40))
+	var file bytes.Buffer
+	if err := png.Encode(&file, image.NewGray(image.Rect(0, 0, 60, 40))); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(second, "1.png"), file.Bytes())
+	mods := both(t)
+	for name, o := range map[string]Options{"links": {}, "copies": {Copy: true}, "shrunk": {Size: 30}, "not shrunk": {Size: 90}} {
+		t.Run(name, func(t *testing.T) {
+			o.Data, o.Out, o.Modalities = first, t.TempDir(), mods[:1]
+			mustRun(t, o)
+			before := files(t, o.Out)
+			o.Data, o.Modalities = second, mods
+			if o.Size == 0 {
+				o.Modalities = mods[:1] // complete, but of another
+			}
+			_, err := Run(context.Background(), o)
+			testkit.ErrorNames(t, err, filepath.Join(o.Out, "rgb", "1.png"), filepath.Join(second, "1.png"))
+			for name := range files(t, o.Out) {
+				if before[name] == "" && strings.HasSuffix(name, ".png") {
+					t.Errorf("%s was written", name)
+				}
+			}
+			o.Data, o.Modalities = first, mods
+			if r := mustRun(t, o); r.Made != 1 {
+				t.Errorf("%+v", r)
+			}
+			if r := mustRun(t, o); r.Before != 1 {
+				t.Errorf("again: %+v", r)
+			}
+		})
+	}
+	t.Run("copies after links", func(t *testing.T) {
+		o := Options{Data: first, Out: t.TempDir(), Modalities: mods[:1], Copy: true}
+		mustRun(t, o)
+		o.Copy, o.Modalities = false, mods
+		mustRun(t, o)
+		o.Data = filepath.Join(o.Out, "rgb") // where the photographs are placed
+		if r := mustRun(t, o); r.Before != 1 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestLeft wants files that cannot be photographs to count for nothing in what is left to do.
+func TestLeft(t *testing.T) {
+	in := holiday(t, 2)
+	for _, name := range []string{"a.heic", "b.gif", "c.avif"} {
+		write(t, filepath.Join(in, name), shot(t, ".png", 9, 9))
+	}
+	write(t, filepath.Join(in, "text.jpg"), []byte("a letter"))
+	var reports []Report
+	r := mustRun(t, Options{Data: in, Out: t.TempDir(), Modalities: both(t), Workers: 1, Progress: func(r Report) { reports = append(reports, r) }})
+	if r.Done() != r.Photos || r.Left() != 0 || r.Skipped != r.Unfit+1 || r.Unfit != 3 {
+		t.Errorf("%+v", r)
+	}
+	for i, r := range reports {
+		if want := time.Duration(float64(r.Elapsed) / float64(i+1) * float64(len(reports)-i-1)); r.Left() != want {
+			t.Errorf("%v left after %d of %d in %v", r.Left(), i+1, len(reports), r.Elapsed)
+		}
+	}
+}
+
 // TestErrors judges what is refused before anything is written.
 func TestErrors(t *testing.T) {
 	in := holiday(t, 1)
@@ -351,19 +419,20 @@ func TestErrors(t *testing.T) {
 		o    Options
 		want []string
 	}{
-		"missing":         {Options{Data: filepath.Join(in, "absent"), Out: "x"}, []string{"absent"}},
-		"a file":          {Options{Data: file, Out: "x"}, []string{"turned.jpg"}},
-		"no photographs":  {Options{Data: t.TempDir(), Out: "x"}, []string{"no photographs"}},
-		"no out":          {Options{Data: in}, []string{in}},
-		"out inside":      {Options{Data: in, Out: filepath.Join(in, "set")}, []string{"set"}},
-		"out is in":       {Options{Data: in, Out: in}, []string{in}},
-		"size in place":   {Options{Data: made, Size: 9}, []string{made, "another folder"}},
-		"no modality":     {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
-		"rgb":             {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
-		"path":            {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
-		"twice":           {Options{Data: in, Out: "x", Modalities: append(mods, mods...)}, []string{"semseg", "twice"}},
-		"shard":           {Options{Data: in, Out: "x", Shard: 2, Shards: 2}, []string{"shard 2 of 2"}},
-		"another teacher": {Options{Data: in, Out: made, Modalities: []Modality{{"semseg", open(t, "vit_convnext")}}}, []string{"semseg", "vit_convnext", "vit_segmenter"}},
+		"missing":          {Options{Data: filepath.Join(in, "absent"), Out: "x"}, []string{"absent"}},
+		"a file":           {Options{Data: file, Out: "x"}, []string{"turned.jpg"}},
+		"no photographs":   {Options{Data: t.TempDir(), Out: "x"}, []string{"no photographs"}},
+		"no out":           {Options{Data: in}, []string{in}},
+		"out inside":       {Options{Data: in, Out: filepath.Join(in, "set")}, []string{"set"}},
+		"out is in":        {Options{Data: in, Out: in}, []string{in}},
+		"size where it is": {Options{Data: filepath.Join(made, "rgb"), Out: made, Size: 9, Modalities: []Modality{{"x", mods[0].Teacher}}}, []string{filepath.Join(made, "rgb"), "another folder"}},
+		"size in place":    {Options{Data: made, Size: 9}, []string{made, "another folder"}},
+		"no modality":      {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
+		"rgb":              {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
+		"path":             {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
+		"twice":            {Options{Data: in, Out: "x", Modalities: append(mods, mods...)}, []string{"semseg", "twice"}},
+		"shard":            {Options{Data: in, Out: "x", Shard: 2, Shards: 2}, []string{"shard 2 of 2"}},
+		"another teacher":  {Options{Data: in, Out: made, Modalities: []Modality{{"semseg", open(t, "vit_convnext")}}}, []string{"semseg", "vit_convnext", "vit_segmenter"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.o.Modalities == nil {
@@ -375,7 +444,7 @@ func TestErrors(t *testing.T) {
 			before := files(t, in)
 			_, err := Run(context.Background(), c.o)
 			testkit.ErrorNames(t, err, c.want...)
-			if _, err := os.Stat(filepath.Join(c.o.Out)); name != "another teacher" && name != "out is in" && name != "no out" && !errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(filepath.Join(c.o.Out)); !strings.HasPrefix(name, "size where") && name != "another teacher" && name != "out is in" && name != "no out" && !errors.Is(err, fs.ErrNotExist) {
 				t.Error("a folder was written")
 			}
 			if !maps.Equal(before, files(t, in)) {
@@ -408,6 +477,23 @@ func TestSameNetwork(t *testing.T) {
 		} else if c.want != "" {
 			testkit.ErrorNames(t, err, c.want)
 		}
+	}
+}
+
+// TestRenamedNetwork goes on with a network whose folder has another name.
+func TestRenamedNetwork(t *testing.T) {
+	in, out, name := holiday(t, 1), t.TempDir(), filepath.Join(t.TempDir(), "renamed")
+	if err := os.CopyFS(name, os.DirFS("../../testdata/parity/vit_dpt")); err != nil {
+		t.Fatal(err)
+	}
+	teach, err := teacher.Open([]string{name}, teacher.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer teach.Close()
+	mustRun(t, Options{Data: in, Out: out, Modalities: both(t)[:1]})
+	if r := mustRun(t, Options{Data: in, Out: out, Modalities: []Modality{{"depth", teach}}}); r.Before != 1 {
+		t.Errorf("%+v", r)
 	}
 }
 

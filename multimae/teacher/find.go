@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 
 	"github.com/gomae/gomae/internal/regular"
 )
@@ -18,7 +20,7 @@ const LibraryVariable = "GOMAE_ONNXRUNTIME"
 const installHint = "pip install onnxruntime"
 
 // ErrNoRuntime is the error of an .onnx file where no ONNX Runtime is installed.
-var ErrNoRuntime = errors.New("ONNX Runtime is not installed; this installs it: " + installHint)
+var ErrNoRuntime = errors.New("ONNX Runtime is not installed; this installs it: " + installHint + "; for one elsewhere, set " + LibraryVariable + " to its file or folder")
 
 // patterns are the file names of the library on this system, newest kind of name first.
 func patterns() []string {
@@ -46,14 +48,25 @@ func libraryAt(path string) (string, error) {
 	return "", fmt.Errorf("%s: no %s in this folder", path, patterns()[0])
 }
 
-// in lists the libraries in the folders that match a pattern.
+// in lists the libraries in the folders that match a pattern, of several versions the last first.
 func in(folder string) (files []string) {
 	for _, name := range patterns() {
 		found, _ := filepath.Glob(filepath.Join(folder, name)) // errs on bad patterns only: then nothing is there
-		slices.Reverse(found)                                  // of several versions the last
+		slices.SortStableFunc(found, func(a, b string) int { return slices.Compare(versionOf(b), versionOf(a)) })
 		files = append(files, found...)
 	}
 	return files
+}
+
+var digits = regexp.MustCompile("[0-9]+")
+
+// versionOf returns the numbers in a version, or in a path with versions: "1.9" is before "1.20".
+func versionOf(s string) (list []int) {
+	for _, text := range digits.FindAllString(s, -1) {
+		n, _ := strconv.Atoi(text) // of too many digits the largest
+		list = append(list, n)
+	}
+	return list
 }
 
 // candidates lists where the library may be, in the order in which it is looked for: the active
@@ -92,10 +105,13 @@ func candidates() (files []string) {
 // below lists the libraries below the prefix of an installation: in the package onnxruntime of
 // Python, and among the prefix's libraries.
 func below(prefix string) (files []string) {
-	for _, packages := range []string{"lib/python3*/site-packages", "lib/python3*/dist-packages", "lib/python3/dist-packages", "Lib/site-packages", "site-packages"} {
+	for _, packages := range []string{"lib/python3*/site-packages", "lib64/python3*/site-packages", "lib/python3*/dist-packages", "lib/python3/dist-packages", "Lib/site-packages", "site-packages"} {
 		files = append(files, in(filepath.Join(prefix, filepath.FromSlash(packages), "onnxruntime", "capi"))...)
 	}
-	return append(files, in(filepath.Join(prefix, "lib"))...)
+	for _, libraries := range []string{"lib", "lib64"} {
+		files = append(files, in(filepath.Join(prefix, libraries))...)
+	}
+	return files
 }
 
 // systemNames are the names by which the system's loader finds an installed library.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -82,7 +83,7 @@ func TestCandidates(t *testing.T) {
 	if err := os.MkdirAll(capi, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"libonnxruntime.so.1.19.0", "libonnxruntime.so.1.20.0", "libonnxruntime_providers_shared.so"} {
+	for _, name := range []string{"libonnxruntime.so.1.9.1", "libonnxruntime.so.1.20.0", "libonnxruntime.so.1.19.2", "libonnxruntime_providers_shared.so"} {
 		if err := os.WriteFile(filepath.Join(capi, name), nil, 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -92,6 +93,12 @@ func TestCandidates(t *testing.T) {
 	if got, want := candidates()[0], filepath.Join(capi, "libonnxruntime.so.1.20.0"); got != want {
 		t.Errorf("first %s, want %s", got, want)
 	}
+	if err := os.Rename(filepath.Join(root, "lib"), filepath.Join(root, "lib64")); err != nil {
+		t.Fatal(err)
+	}
+	if got := candidates()[0]; !strings.HasPrefix(got, filepath.Join(root, "lib64", "python3.12")) {
+		t.Errorf("in lib64: first %s", got)
+	}
 	for _, c := range []struct {
 		version, least string
 		want           bool
@@ -99,6 +106,27 @@ func TestCandidates(t *testing.T) {
 		if got := atLeast(c.version, c.least); got != c.want {
 			t.Errorf("atLeast(%q, %q) is %v", c.version, c.least, got)
 		}
+	}
+}
+
+// TestOldRuntime finds a library that is too old before one that is not.
+func TestOldRuntime(t *testing.T) {
+	for variable, source := range map[string]string{
+		"VIRTUAL_ENV":  fmt.Sprintf(base, "1.9.1"),
+		"CONDA_PREFIX": "static void* f(void) { return 0; }\nstatic void* const table[] = {[0 ... 199] = (void*)f};\n" + strings.Replace(fmt.Sprintf(base, "1.77.0"), "return 0", "return table", 1),
+	} {
+		dir := filepath.Join(t.TempDir(), "lib")
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(library(t, "lib.so", source), filepath.Join(dir, "libonnxruntime.so")); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(variable, filepath.Dir(dir))
+	}
+	o, err := loadORT("")
+	if err != nil || o.version != "1.77.0" {
+		t.Errorf("%v, %v", o, err)
 	}
 }
 
@@ -113,10 +141,10 @@ func TestNoRuntime(t *testing.T) {
 			t.Skip("the system has " + file)
 		}
 	}
-	if _, _, err := loadORT(""); err == nil {
+	if _, err := loadORT(""); err == nil {
 		t.Skip("the system's loader finds one")
 	} else if !errors.Is(err, ErrNoRuntime) {
 		t.Error(err)
 	}
-	testkit.ErrorNames(t, ErrNoRuntime, installHint)
+	testkit.ErrorNames(t, ErrNoRuntime, installHint, LibraryVariable)
 }

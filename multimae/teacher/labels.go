@@ -46,8 +46,9 @@ func KnownDescription(name string) ([]byte, error) {
 
 // table says which label each class of a network becomes.
 type table struct {
-	names []string // of the labels, by id
-	ids   []uint8  // of each class; multimae.IDIgnored for none
+	names    []string // of the labels, by id
+	ids      []uint8  // of each class; multimae.IDIgnored for none
+	numbered bool     // names are only numbers
 }
 
 // table makes the table that Classes, Labels and Rest describe. Without Classes it is nil: the output
@@ -69,10 +70,10 @@ func (d *Description) table() (*table, error) {
 	if len(d.Labels) == 0 && d.Rest != "" {
 		return nil, errors.New("rest: not used without labels; remove it")
 	}
-	t := &table{ids: slices.Repeat([]uint8{multimae.IDIgnored}, len(classes))}
 	if len(d.Labels) == 0 {
-		return t, t.keep(classes)
+		return tableOf(classes)
 	}
+	t := &table{ids: slices.Repeat([]uint8{multimae.IDIgnored}, len(classes))}
 	if err := strictjson.Object(d.Labels, func(label string, raw []byte) error { return t.add(label, raw, classes) }); err != nil {
 		return nil, fmt.Errorf("labels: %w", err)
 	}
@@ -83,6 +84,12 @@ func (d *Description) table() (*table, error) {
 		return nil, fmt.Errorf(`labels: no label for %s; add them, or set rest to "ignore" or "keep"`, list(missing))
 	}
 	return t, nil
+}
+
+// tableOf returns the table of classes that stay what they are.
+func tableOf(classes []string) (*table, error) {
+	t := &table{ids: slices.Repeat([]uint8{multimae.IDIgnored}, len(classes))}
+	return t, t.keep(classes)
 }
 
 // expand replaces the names of lists by their classes.
@@ -222,7 +229,7 @@ func numbered(n int) (*table, error) {
 	if n > maxLabels {
 		return nil, fmt.Errorf("classes: the network has %d, too many for ids of 8 bits; name them and merge some by labels", n)
 	}
-	t := &table{ids: make([]uint8, n)}
+	t := &table{ids: make([]uint8, n), numbered: true}
 	for i := range n {
 		t.names = append(t.names, fmt.Sprint(i))
 		t.ids[i] = uint8(i)

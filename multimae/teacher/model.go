@@ -55,8 +55,17 @@ func (l *layer) openModel() error {
 	}
 	if d.Output.Kind == "" {
 		d.Output.Kind = KindDepth
-		if o.Loss == heads.LossCrossEntropy {
+		switch {
+		case o.Loss == heads.LossCrossEntropy:
 			d.Output.Kind = KindLogits
+		case o.Unit > 0:
+			d.Output.Kind = KindMetres
+		}
+	}
+	// Names that do not tell the classes apart would make others of them.
+	if d.ofClasses() && len(d.Classes) == 0 && distinct(o.Classes) {
+		if l.table, err = tableOf(o.Classes); err != nil {
+			return err
 		}
 	}
 	if len(d.Input.Size) == 0 && d.Input.ShortSide == 0 && d.Input.LongSide == 0 {
@@ -74,6 +83,12 @@ func (l *layer) openModel() error {
 	l.d = d
 	l.sum, err = sum(filepath.Join(l.file, modelfolder.ConfigFile), filepath.Join(l.file, modelfolder.WeightsFile))
 	return err
+}
+
+// distinct reports whether there are names, none of them empty or listed twice.
+func distinct(names []string) bool {
+	sorted := slices.Sorted(slices.Values(names))
+	return len(names) > 0 && sorted[0] != "" && len(slices.Compact(sorted)) == len(names)
 }
 
 func (m *model) inputs() []port {

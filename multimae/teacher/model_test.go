@@ -1,7 +1,10 @@
 package teacher
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"image"
 	"math"
 	"os"
@@ -96,6 +99,101 @@ func TestModelDescribed(t *testing.T) {
 		if want := uint8(max(int(id)-3, 0)); maps[0].IDs[i] != want {
 			t.Fatalf("pixel %d: label %d, want %d of class %d", i, maps[0].IDs[i], want, id)
 		}
+	}
+}
+
+// edited copies the folder of a fine-tuned model, with a key more in the configuration of its output.
+func edited(t *testing.T, name, key string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(finetuned, name))); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "config.json")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(b, []byte(`"head":`), []byte(key+`, "head":`), 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// TestModelNames wants a model to be a teacher of the classes and of the unit that it knows.
+func TestModelNames(t *testing.T) {
+	const names = `"classes": ["g", "f", "e", "@ade20k", "c", "b", "a"]`
+	for _, c := range []struct {
+		name, model, key string
+		kind             string
+		classes          string
+	}{
+		{"names", "vit_segmenter", names, KindIDs, "[g f e @ade20k c b a]"},
+		{"no names", "vit_segmenter", `"classes": []`, KindIDs, "[0 1 2 3 4 5 6]"},
+		{"one name twice", "vit_segmenter", `"classes": ["a", "b", "c", "a", "d", "e", "f"]`, KindIDs, "[0 1 2 3 4 5 6]"},
+		{"an empty name", "vit_segmenter", `"classes": ["a", "b", "c", "", "d", "e", "f"]`, KindIDs, "[0 1 2 3 4 5 6]"},
+		{"millimetres", "vit_dpt", `"unit": 0.001`, KindMetres, "[]"},
+		{"no unit", "vit_dpt", `"unit": 0`, KindDepth, "[]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			teach, err := Open([]string{edited(t, c.model, c.key)}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer teach.Close()
+			if got := fmt.Sprint(teach.Classes()); teach.Kind() != c.kind || got != c.classes {
+				t.Errorf("%s of %s, want %s of %s", teach.Kind(), got, c.kind, c.classes)
+			}
+		})
+	}
+	t.Run("described", func(t *testing.T) { // as package experiment does it
+		file := filepath.Join(t.TempDir(), "t.json")
+		if err := os.WriteFile(file, []byte(`{"output": {"kind": "logits"}, "confidence": 0.5}`), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		teach, err := Open([]string{edited(t, "vit_segmenter", names) + "@" + file}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer teach.Close()
+		if x := teach.layers[0].table; fmt.Sprint(x.ids) != "[0 1 2 3 4 5 6]" || teach.Classes()[3] != "@ade20k" || len(teach.Origins()[0].Description.Classes) != 0 {
+			t.Errorf("ids %v, classes %v", x.ids, teach.Classes())
+		}
+	})
+	t.Run("names over numbers", func(t *testing.T) {
+		folder := filepath.Join(finetuned, "vit_segmenter")
+		for _, specs := range [][]string{{edited(t, "vit_segmenter", names), folder}, {folder, edited(t, "vit_segmenter", names)}} {
+			_, err := Open(specs, Options{})
+			testkit.ErrorNames(t, err, folder, "classes", "description")
+		}
+	})
+}
+
+// TestSum wants the sum of a network to cover the weights beside it, and to be that of its file where
+// there are none.
+func TestSum(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.onnx")
+	if err := os.WriteFile(file, []byte("network"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(file+".data", 0o777); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, name := range []string{"", file + "_data", file + "_data"} {
+		if name != "" {
+			if err := os.WriteFile(name, []byte(fmt.Sprint("weights", len(seen))), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := sum(partsONNX(file)...)
+		if err != nil || seen[s] {
+			t.Fatalf("%s again, %v", s, err)
+		}
+		if want := fmt.Sprintf("%x", sha256.Sum256([]byte("network"))); name == "" && s != want {
+			t.Errorf("%s, want %s", s, want)
+		}
+		seen[s] = true
 	}
 }
 

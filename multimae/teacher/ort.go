@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
+	"slices"
 	"strings"
 	"sync"
 	"unsafe"
@@ -110,13 +110,9 @@ func openORT(path string) (*ort, error) {
 	if o := opened.byPath[path]; o != nil {
 		return o, nil
 	}
-	lib, name, err := loadORT(path)
+	o, err := loadORT(path)
 	if err != nil {
 		return nil, err
-	}
-	o, err := newORT(lib)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if opened.byPath == nil {
 		opened.byPath = map[string]*ort{}
@@ -125,33 +121,50 @@ func openORT(path string) (*ort, error) {
 	return o, nil
 }
 
-// loadORT loads the library and returns its handle and name.
-func loadORT(path string) (lib uintptr, name string, err error) {
+// loadORT loads the library at path or, where that is "", the first of the candidates that can be
+// used.
+func loadORT(path string) (*ort, error) {
 	if path != "" {
 		file, err := libraryAt(path)
 		if err != nil {
-			return 0, "", err
+			return nil, err
 		}
-		if lib, err = loadLibrary(file); err != nil {
-			return 0, "", fmt.Errorf("%s cannot be loaded: %w", file, err)
-		}
-		return lib, file, nil
+		return newORT(file)
 	}
 	var first error
 	for _, file := range candidates() {
-		if lib, err := loadLibrary(file); err == nil {
-			return lib, file, nil
-		} else if strings.ContainsAny(file, `/\`) && first == nil { // a file that is there, and yet cannot be loaded
-			first = fmt.Errorf("%s cannot be loaded: %w", file, err)
+		o, err := newORT(file)
+		if err == nil {
+			return o, nil
+		}
+		absent := errors.Is(err, errNotLoaded) && !strings.ContainsAny(file, `/\`) // the system's loader knows none
+		if first == nil && !absent {
+			first = err
 		}
 	}
 	if first != nil {
-		return 0, "", first
+		return nil, first
 	}
-	return 0, "", ErrNoRuntime
+	return nil, ErrNoRuntime
 }
 
-func newORT(lib uintptr) (*ort, error) {
+var errNotLoaded = errors.New("cannot be loaded")
+
+// newORT loads the library from a file. Its errors name the file.
+func newORT(file string) (*ort, error) {
+	lib, err := loadLibrary(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s %w: %w", file, errNotLoaded, err)
+	}
+	o, err := bindORT(lib)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return o, nil
+}
+
+// bindORT returns the functions of a library that is loaded.
+func bindORT(lib uintptr) (*ort, error) {
 	base, err := symbol(lib, "OrtGetApiBase")
 	if err != nil {
 		return nil, errors.New("not ONNX Runtime: it has no function OrtGetApiBase")
@@ -184,18 +197,9 @@ func newORT(lib uintptr) (*ort, error) {
 	return o, o.check(o.getAllocator(&o.allocator))
 }
 
-// atLeast compares versions such as "1.14.1" by their first two numbers.
+// atLeast compares versions such as "1.14.1" and "1.14".
 func atLeast(version, least string) bool {
-	number := func(s string) (n [2]int) {
-		for i, word := range strings.SplitN(s, ".", 3) {
-			if i < 2 {
-				n[i], _ = strconv.Atoi(word)
-			}
-		}
-		return n
-	}
-	v, l := number(version), number(least)
-	return v[0] > l[0] || v[0] == l[0] && v[1] >= l[1]
+	return slices.Compare(versionOf(version), versionOf(least)) >= 0
 }
 
 // check returns the error of a status, which it releases.

@@ -86,6 +86,10 @@ func Open(specs []string, o Options) (t *Teacher, err error) {
 			return t, fmt.Errorf("%s: output.kind: got %q, but only teachers of classes can lie over each other", l.file, l.d.Output.Kind)
 		}
 	}
+	named := slices.IndexFunc(tables, func(x *table) bool { return !x.numbered })
+	if i := slices.IndexFunc(tables, func(x *table) bool { return x.numbered }); i >= 0 && named >= 0 {
+		return t, fmt.Errorf("%s: classes: have only numbers, but those of %s have names; name them in a description", t.layers[i].file, t.layers[named].file)
+	}
 	if len(tables) > 0 {
 		t.names, err = joinTables(tables)
 	}
@@ -244,8 +248,20 @@ func (l *layer) openONNX(o Options) error {
 		return err
 	}
 	l.net = s
-	l.sum, err = sum(l.file)
+	l.sum, err = sum(partsONNX(l.file)...)
 	return err
+}
+
+// partsONNX returns the files of a network: the .onnx file and, where exporters have put its weights
+// into one of their own, that.
+func partsONNX(file string) []string {
+	parts := []string{file}
+	for _, suffix := range []string{".data", "_data"} {
+		if info, err := os.Stat(file + suffix); err == nil && !info.IsDir() {
+			parts = append(parts, file+suffix)
+		}
+	}
+	return parts
 }
 
 // sum returns the SHA-256 of files.

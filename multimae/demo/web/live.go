@@ -104,30 +104,44 @@ func array(lines [][]byte) []byte {
 	return b.Bytes()
 }
 
-// picture sends reconstructions of the last checkpoint, drawn once for each.
+// picture sends reconstructions of the last checkpoint.
 func (l *live) picture(w http.ResponseWriter, r *http.Request) {
+	picture, err := l.latest(r.Context())
+	switch {
+	case r.Context().Err() != nil: // nobody looks
+	case errors.Is(err, errNoCheckpoint):
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		w.Header().Set("Content-Type", "image/png")
+		w.Write(picture)
+	}
+}
+
+var errNoCheckpoint = errors.New("there is no checkpoint yet")
+
+// latest returns reconstructions of the last checkpoint as PNG, drawn once for each.
+func (l *live) latest(ctx context.Context) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	info, err := os.Stat(filepath.Join(l.dir, multimae.WeightsFile))
 	if err != nil {
-		http.Error(w, "there is no checkpoint yet", http.StatusNotFound)
-		return
+		return nil, errNoCheckpoint
 	}
 	if !info.ModTime().Equal(l.of) || l.drawn == nil {
-		img, err := l.draw(r.Context())
-		if r.Context().Err() != nil {
-			return
+		img, err := l.draw(ctx)
+		if err == nil {
+			err = ctx.Err()
 		}
 		var b bytes.Buffer
 		if err == nil {
 			err = png.Encode(&b, img)
 		}
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
+			return nil, err
 		}
 		l.of, l.drawn = info.ModTime(), b.Bytes()
 	}
-	w.Header().Set("Content-Type", "image/png")
-	w.Write(l.drawn)
+	return l.drawn, nil
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/demo"
 )
 
@@ -27,7 +28,7 @@ var page, _ = fs.Sub(embedded, "page")
 const (
 	maxConnections = 256
 	maxUpload      = 12 << 20 // bytes of a scene with uploaded images, which are a third longer as text
-	maxRequest     = 1 << 20  // bytes of any other request
+	maxRequest     = 1 << 20  // bytes of any other request beside the images that the page was sent
 	maxUploads     = 8        // scenes that are received at a time
 	readTime       = 30 * time.Second
 	writeTime      = 60 * time.Second
@@ -90,9 +91,9 @@ type service struct {
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
-	ctx, limit := r.Context(), int64(maxRequest)
+	ctx, limit := r.Context(), maxRequest+imageBytes(s.app.Model().Config)
 	if r.PathValue("method") == "scene" {
-		limit = maxUpload
+		limit = max(limit, maxUpload)
 		if !enter(ctx, s.uploads) {
 			return
 		}
@@ -124,6 +125,25 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// imageBytes bounds the size of a scene's images as the App sends them to the page, which sends them
+// back with every request: what PNG cannot compress, as text.
+func imageBytes(c *multimae.Config) int64 {
+	n := 0
+	for _, in := range c.Inputs {
+		pixel := 1 // the id of a class
+		switch {
+		case in.Kind == multimae.KindClasses:
+		case in.Channels == 1:
+			pixel = 2 + 1 // and whether it is valid
+		default:
+			pixel = in.Channels + 1
+		}
+		side := c.ImageSize / in.Stride
+		n += side * side * pixel
+	}
+	return int64(n) * 4 / 3
+}
+
 // enter waits for a place, and reports false if ctx ends first.
 func enter(ctx context.Context, places chan struct{}) bool {
 	select {
@@ -152,7 +172,9 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: readTime, WriteTimeout: writeTime, IdleTimeout: writeTime,
 		MaxHeaderBytes: 1 << 16, BaseContext: func(net.Listener) context.Context { return requests },
 	}
-	ended := context.AfterFunc(ctx, func() {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
 		cancel()
 		moment, done := context.WithTimeout(context.Background(), time.Second)
 		defer done()
@@ -160,9 +182,10 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 			server.Close()
 		}
 	})
-	defer ended()
+	defer stop()
 	err := server.Serve(&bounded{Listener: l, places: make(chan struct{}, maxConnections), closed: make(chan struct{})})
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) { // at the beginning of Shutdown
+		<-ended
 		return nil
 	}
 	return err

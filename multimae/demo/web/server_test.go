@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/png"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,9 +18,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/demo"
 	"github.com/gomae/gomae/multimae/train"
@@ -53,7 +57,7 @@ func TestHandler(t *testing.T) {
 		{"predict", prediction, 200, `"views"`},
 		{"predict", "", 400, `"error"`},
 		{"lost", "{}", 400, "lost"},
-		{"predict", `"` + strings.Repeat("x", maxRequest) + `"`, 413, "1 MB"},
+		{"predict", `"` + strings.Repeat("x", maxRequest*3/2) + `"`, 413, "1 MB"},
 		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxUpload) + `"}}}`, 413, "12 MB"},
 		{"scene", `{"scene":{"images":{"rgb":"` + strings.Repeat("A", maxRequest*2) + `"}}}`, 400, "rgb"},
 	} {
@@ -97,6 +101,49 @@ func TestHandler(t *testing.T) {
 		if status := do(c.method, c.path, http.Header{"Sec-Fetch-Site": {c.site}}); status != c.status {
 			t.Errorf("%s %s from %q: %d, want %d", c.method, c.path, c.site, status, c.status)
 		}
+	}
+}
+
+// TestLargeImages sends back the images that the page was sent, at their largest: noise.
+func TestLargeImages(t *testing.T) {
+	c := tiny.Config()
+	c.ImageSize = 640
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Params.Freeze()
+	s := httptest.NewServer(Handler(demo.New(m, demo.Options{})))
+	defer s.Close()
+	random := rand.NewChaCha8([32]byte{})
+	rgb, depth := image.NewNRGBA(image.Rect(0, 0, 640, 640)), image.NewGray16(image.Rect(0, 0, 640, 640))
+	random.Read(rgb.Pix)
+	random.Read(depth.Pix)
+	for i := 3; i < len(rgb.Pix); i += 4 {
+		rgb.Pix[i] = 255
+	}
+	upload := demo.Scene{Images: map[string][]byte{}}
+	for name, img := range map[string]image.Image{"rgb": rgb, "depth": depth} {
+		var file bytes.Buffer
+		if err := png.Encode(&file, img); err != nil {
+			t.Fatal(err)
+		}
+		upload.Images[name] = file.Bytes()
+	}
+	ask := func(method string, request any) (int, string) {
+		b, err := json.Marshal(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return post(t, s.URL+"/api/"+method, string(b))
+	}
+	status, body := ask("scene", demo.SceneRequest{Scene: upload})
+	var answer demo.SceneAnswer
+	if err := json.Unmarshal([]byte(body), &answer); status != 200 || err != nil {
+		t.Fatalf("%d, %v", status, err)
+	}
+	if status, body := ask("predict", demo.State{Scene: answer.Scene}); status != 400 || !strings.Contains(body, "nothing is visible") {
+		t.Errorf("%d %.300s", status, body)
 	}
 }
 
@@ -302,6 +349,71 @@ func TestLive(t *testing.T) {
 	expect("event: lines", `data: [{"step": 2},{"step": 3}]`)
 	write(metrics, "{\"step\": 1}\n")
 	expect("event: again", "data: ", "event: lines", `data: [{"step": 1}]`)
+}
+
+// TestServeWaits ends a server while a handler has something to finish.
+func TestServeWaits(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var finished atomic.Bool
+	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+		time.Sleep(20 * time.Millisecond)
+		finished.Store(true)
+	})
+	go http.Get("http://" + l.Addr().String())
+	if err := Serve(ctx, l, h); err != nil || !finished.Load() {
+		t.Errorf("%v; the handler has ended: %v", err, finished.Load())
+	}
+}
+
+// stuck is a client that does not read what it is sent.
+type stuck struct {
+	*httptest.ResponseRecorder
+	sent, read chan struct{}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	close(s.sent)
+	<-s.read
+	return len(b), nil
+}
+
+// TestLiveStuck sends the picture while another client does not take it.
+func TestLiveStuck(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, multimae.WeightsFile), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	h := Live(dir, func(context.Context) (image.Image, error) { return image.NewGray(image.Rect(0, 0, 3, 3)), nil })
+	ask := func(w http.ResponseWriter) { h.ServeHTTP(w, httptest.NewRequest("GET", "/reconstructions.png", nil)) }
+	s := &stuck{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ask(s)
+	}()
+	<-s.sent
+	other := make(chan int, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		ask(w)
+		other <- w.Code
+	}()
+	select {
+	case code := <-other:
+		if code != 200 {
+			t.Errorf("status %d", code)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a client waits for another")
+	}
+	close(s.read)
+	<-ended
 }
 
 // TestLivePage looks at the page of a run in a browser.

@@ -10,12 +10,11 @@ const word = (m) => (names[m] || [m, m])[1];
 // --- backends -------------------------------------------------------------------------------
 
 const server = {
-  async call(name, request, signal) {
+  async call(name, request) {
     let response;
     try {
-      response = await fetch('api/' + name, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request), signal });
+      response = await fetch('api/' + name, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request) });
     } catch (e) {
-      if (e.name === 'AbortError') throw e;
       throw new Error('The server does not answer. Is gomae demo still running?');
     }
     const answer = await response.json().catch(() => ({ error: response.status + ' ' + response.statusText }));
@@ -75,7 +74,7 @@ function latest(f) {
     asking++;
     do {
       again = false;
-      try { await f(); } catch (e) { if (e.name !== 'AbortError') complain(e); }
+      try { await f(); } catch (e) { complain(e); }
     } while (again);
     busy = false;
     asking--;
@@ -115,6 +114,7 @@ async function open(scene, keep) {
     if (mine !== scenes) return; // another one was chosen meanwhile
     complain(null);
     truth = {};
+    gaze = null; // it may be of other modalities
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
     $('number').value = a.scene.number ?? '';
@@ -136,7 +136,7 @@ async function random() {
   const alphas = {};
   for (const m of given()) alphas[m] = state.alphas[m];
   try {
-    const a = await backend.call('mask', { modalities: given(), tokens: Number(state.tokens), alphas, seed: state.seed });
+    const a = await backend.call('mask', { scene: state.scene, tokens: Number(state.tokens), alphas, seed: state.seed });
     for (const m of info.modalities) state.visible[m.name] = a.visible[m.name] ? [...a.visible[m.name]].map((c) => c === '1') : none();
     changed();
   } catch (e) { complain(e); }
@@ -220,7 +220,7 @@ function drawSeen(m) {
 }
 
 function drawGaze(g, m, c) {
-  if (!gaze) return;
+  if (!gaze || !state.probe) return;
   const most = Math.max(...given().map((o) => Math.max(...gaze.weights[o])));
   gaze.weights[m].forEach((w, i) => {
     if (!state.visible[m][i]) return;
@@ -461,6 +461,8 @@ function slider(input, output, set, format) {
 }
 
 async function load(files) {
+  const total = Object.values(files).reduce((n, f) => n + f.size, 0);
+  if (backend === server && total > 9e6) return complain(new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`));
   const images = {};
   for (const [m, f] of Object.entries(files)) {
     if (f.size > 8 << 20) return complain(new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`));
@@ -560,7 +562,7 @@ function savePicture() {
 
 async function restore(file) {
   try {
-    if (file.size > 4 << 20) throw new Error('it is larger than any state');
+    if (file.size > 16 << 20) throw new Error('it is larger than any state');
     const s = JSON.parse(await file.text()), patches = info.grid ** 2;
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
     if (s.gomae !== 1 || typeof s.scene !== 'object' || typeof s.visible !== 'object' || !s.hue) throw new Error('it is no state that this page has saved');
@@ -572,6 +574,7 @@ async function restore(file) {
     state.seed = Math.max(0, Math.floor(Number(s.seed)) || 0);
     state.block = Math.min(info.blocks, Math.max(1, Math.floor(Number(s.block)) || info.blocks));
     state.probe = s.probe && state.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null;
+    gaze = null;
     state.third = ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth';
     await open(s.scene, true);
     chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
