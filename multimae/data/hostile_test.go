@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/image/tiff"
 
+	"github.com/gomae/gomae/internal/imagehead"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -339,15 +340,43 @@ func TestReduce(t *testing.T) {
 	}
 }
 
-// TestScans refuses a JPEG whose scans each take the time of the whole picture.
+// TestScans refuses a JPEG whose scans each take the time of the whole picture, but not one with other
+// bytes behind its end or within its segments.
 func TestScans(t *testing.T) {
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 16, 16)), nil); err != nil {
 		t.Fatal(err)
 	}
-	many := append(b.Bytes(), bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, maxScans)...)
-	if _, prob := decode(many, &rgbIn); prob == nil {
-		t.Error("no problem")
+	picture := b.Bytes()
+	end := len(picture) - 2
+	start := bytes.Index(picture, []byte{0xff, 0xda})
+	scan := picture[start:end]
+	comment := func(body []byte) []byte {
+		return append(binary.BigEndian.AppendUint16([]byte{0xff, 0xfe}, uint16(2+len(body))), body...)
+	}
+	marks := bytes.Repeat([]byte{0xff, 0xda}, maxScans+1)
+	for _, c := range []struct {
+		name  string
+		file  [][]byte
+		scans int
+		ok    bool
+	}{
+		{"as it is", [][]byte{picture}, 1, true},
+		{"too many", [][]byte{picture[:end], bytes.Repeat(scan, maxScans), picture[end:]}, maxScans + 1, false},
+		{"too many behind restarts", [][]byte{picture[:end], bytes.Repeat(append([]byte{0xff, 0, 0xff, 0xd0, 0xff}, scan...), maxScans), picture[end:]}, maxScans + 1, false},
+		{"behind the end", [][]byte{picture, marks}, 1, true},
+		{"in a comment", [][]byte{picture[:2], comment(marks), picture[2:]}, 1, true},
+		{"in a comment behind the scan", [][]byte{picture[:end], comment(marks), picture[end:]}, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := bytes.Join(c.file, nil)
+			if n := imagehead.Scans(file); n != c.scans {
+				t.Errorf("%d scans, want %d", n, c.scans)
+			}
+			if _, prob := decode(file, &rgbIn); c.ok != (prob == nil) {
+				t.Errorf("problem %v", prob)
+			}
+		})
 	}
 }
 
