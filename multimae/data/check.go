@@ -169,13 +169,7 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 		read[k] = p
 	}
 	if n := len(f.inputs) - 1; f.masked && read[n] != nil {
-		maps := map[string]*Map{}
-		for k, m := range f.inputs[:n] {
-			if read[k] != nil {
-				maps[m.Name] = read[k].m
-			}
-		}
-		hide(maps, f.inputs[:n], read[n].m)
+		hide(read, f.inputs[:n], read[n])
 	}
 	for k, m := range f.inputs {
 		if read[k] != nil {

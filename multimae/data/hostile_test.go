@@ -317,7 +317,7 @@ func TestReduce(t *testing.T) {
 	}
 	for _, img := range list {
 		want := color.NRGBA64Model.Convert(img.At(0, 0))
-		out := reduce(img, k, nil)
+		out := reduce(img, k, holes{})
 		if out.Bounds() != image.Rect(0, 0, w/k, h/k) {
 			t.Fatalf("%T: bounds %v", img, out.Bounds())
 		}
@@ -332,11 +332,45 @@ func TestReduce(t *testing.T) {
 	for i := range grey.Pix {
 		grey.Pix[i] = uint8(i % w)
 	}
-	out := reduce(grey, k, nil).(*image.Gray)
+	out := reduce(grey, k, holes{}).(*image.Gray)
 	for i, v := range out.Pix[:w/k*(h/k)] {
 		if want := uint8(i%(w/k)*k + 1); v != want {
 			t.Errorf("mean %d of columns is %d, want %d", i, v, want)
 		}
+	}
+}
+
+// TestReduceHoles reduces two squares of one channel whose holes are 0 and 9.
+func TestReduceHoles(t *testing.T) {
+	r := image.Rect(0, 0, 4, 2)
+	holed := depthIn
+	holed.Invalid = []float64{0, 9}
+	mask := depthIn
+	mask.Name = maskFolder
+	for _, c := range []struct {
+		name string
+		in   multimae.Input
+		pix  [8]uint8
+		want [2]uint8
+	}{
+		{"no holes", depthIn, [8]uint8{0, 0, 0, 9, 0, 40, 0, 9}, [2]uint8{10, 5}},
+		{"a mean without them", holed, [8]uint8{0, 0, 20, 9, 0, 40, 30, 41}, [2]uint8{40, 30}},
+		{"nothing else", holed, [8]uint8{0, 0, 9, 9, 0, 0, 9, 9}, [2]uint8{0, 9}},
+		{"mask", mask, [8]uint8{1, 255, 1, 255, 1, 0, 255, 9}, [2]uint8{0, 130}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			grey, grey16 := image.NewGray(r), image.NewGray16(r)
+			copy(grey.Pix, c.pix[:])
+			for i, v := range c.pix {
+				grey16.Pix[2*i+1] = v
+			}
+			out, out16 := reduce(grey, 2, holesOf(&c.in)).(*image.Gray), reduce(grey16, 2, holesOf(&c.in)).(*image.Gray16)
+			for x, want := range c.want {
+				if got, got16 := out.GrayAt(x, 0).Y, out16.Gray16At(x, 0).Y; got != want || got16 != uint16(want) {
+					t.Errorf("square %d is %d and in 16 bits %d, want %d", x, got, got16, want)
+				}
+			}
+		})
 	}
 }
 

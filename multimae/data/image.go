@@ -135,7 +135,7 @@ func decode(b []byte, m *multimae.Input) (*picture, *Problem) {
 	if h.orientation > 4 {
 		w, height = height, w
 	}
-	out, err := images.From(images.Upright(reduce(img, h.plan.reduce, m.Invalid), h.orientation), m)
+	out, err := images.From(images.Upright(reduce(img, h.plan.reduce, holesOf(m)), h.orientation), m)
 	if errors.As(err, &prob) {
 		return nil, prob
 	}

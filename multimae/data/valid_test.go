@@ -104,3 +104,38 @@ func TestMaskFolder(t *testing.T) {
 		}
 	})
 }
+
+// TestMaskOfReduced reads depth that is reduced to a third, and its mask to a half. Three columns of depth
+// of which one is a hole must not become a measurement.
+func TestMaskOfReduced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const side, hole = 4200, 2999
+	r := image.Rect(0, 0, side, side)
+	depth, mask := image.NewGray16(r), image.NewGray(r)
+	for i := range side * side {
+		if i%side != hole {
+			depth.Pix[2*i], mask.Pix[i] = 100, 255
+		}
+	}
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "depth/x/a.png"), pngBytes(t, depth))
+	write(t, filepath.Join(dir, "mask_valid/x/a.png"), pngBytes(t, mask))
+	for name, want := range map[string]int{"depth": side / 3, maskFolder: side / 2} {
+		in := withMask(dir, []multimae.Input{depthIn})[map[string]int{maskFolder: 1}[name]]
+		if m, err := ReadImage(filepath.Join(dir, name, "x/a.png"), in); err != nil || m.W != want {
+			t.Fatalf("%s is reduced to %v, %v; want %d columns", name, m, err, want)
+		}
+	}
+	ds, err := OpenFolder(dir, []multimae.Input{depthIn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mustSample(t, ds, 0).Maps["depth"]
+	for i, v := range m.Pix {
+		if want := i%m.W != hole/3; m.Valid[i] != want || want && v != 25600./65536 {
+			t.Fatalf("column %d is %v, valid %v", i%m.W, v*65536, m.Valid[i])
+		}
+	}
+}
