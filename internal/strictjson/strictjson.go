@@ -20,7 +20,7 @@ import (
 // struct. A byte order mark is skipped. An error names the key, the line and the column, what is
 // there and what is wanted, and for an unknown key a near one that is known.
 func Unmarshal(b []byte, model string, v any) error {
-	b, err := text(b)
+	b, err := Text(b)
 	if err != nil {
 		return err
 	}
@@ -43,15 +43,15 @@ func Unmarshal(b []byte, model string, v any) error {
 
 // UnmarshalObject is Unmarshal for a JSON object that describes no model.
 func UnmarshalObject(b []byte, v any) error {
-	b, err := text(b)
+	b, err := Text(b)
 	if err != nil {
 		return err
 	}
 	return readObject(b, v)
 }
 
-// text returns JSON without its byte order mark.
-func text(b []byte) ([]byte, error) {
+// Text returns JSON without its byte order mark. An error says where it stops to be JSON.
+func Text(b []byte) ([]byte, error) {
 	if bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
 		return nil, errors.New("is text in UTF-16; save it as UTF-8")
 	}

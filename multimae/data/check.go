@@ -100,7 +100,20 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 		}
 		r.Problems = append(r.Problems, problems...)
 	}
-	for k, m := range withMask(parts[0], inputs) {
+	listed := inputs
+	var masked, plain []string
+	for _, part := range parts {
+		if all := withMask(part, inputs); len(all) > len(inputs) {
+			listed = all
+			masked = append(masked, part)
+		} else {
+			plain = append(plain, part)
+		}
+	}
+	if len(masked) > 0 && len(plain) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s has a folder %s and %s has none, so that all its pixels count as measured", masked[0], maskFolder, plain[0]))
+	}
+	for k, m := range listed {
 		r.Modalities = append(r.Modalities, total[k].summary(&m))
 		if p := total[k].masks(filepath.Join(parts[0], m.Name)); p != nil {
 			r.Problems = append(r.Problems, *p)

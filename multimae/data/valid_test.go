@@ -107,6 +107,30 @@ func TestMaskFolder(t *testing.T) {
 	})
 }
 
+// TestMaskOfOnePart checks a folder of which one part has masks.
+func TestMaskOfOnePart(t *testing.T) {
+	depth, mask := image.NewGray16(image.Rect(0, 0, 4, 2)), image.NewGray(image.Rect(0, 0, 4, 2))
+	for i := range depth.Pix {
+		depth.Pix[i] = uint8(i)
+	}
+	for _, masked := range []string{"train", "val"} {
+		t.Run(masked, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, part := range []string{"train", "val"} {
+				write(t, filepath.Join(dir, part, "depth/x/a.png"), pngBytes(t, depth))
+			}
+			write(t, filepath.Join(dir, masked, maskFolder, "x/a.png"), pngBytes(t, mask))
+			r, err := Check(context.Background(), dir, []multimae.Input{depthIn})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Modalities) != 2 || r.Modalities[1].Name != maskFolder || r.Modalities[1].Files != 1 || len(r.Notes) != 1 || len(r.Problems) > 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
 // TestMaskOfReduced reads depth that is reduced to a third, and its mask to a half. Three columns of depth
 // of which one is a hole must not become a measurement.
 func TestMaskOfReduced(t *testing.T) {
