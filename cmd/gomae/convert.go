@@ -53,9 +53,10 @@ name of DST says what it becomes: .pth, .pt or .bin a PyTorch checkpoint
 {"model": state dict}, .safetensors a safetensors file, a name without extension a
 model folder for the other commands, of a MultiMAE or of a fine-tuned model.
 
-The files that gomae writes carry the configuration of their model. Otherwise it
-is that of the config.json beside SRC, or it is inferred from keys and shapes, and
-what these do not show is assumed and printed.
+The configuration of a folder is its config.json, and the files that gomae writes
+carry that of their model. Otherwise it is that of the config.json beside SRC, or
+it is inferred from keys and shapes, and what these do not show is assumed and
+printed.
 
 Values do not change, except with -bfloat16: half, bfloat16 and 8-bit floats
 become float32, smaller integers int64. With -to, a ViT of timm, DeiT, MAE or

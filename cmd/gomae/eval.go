@@ -203,15 +203,15 @@ func (e *env) testData(c *heads.Config, f *evalFlags) (data.Dataset, error) {
 		return nil, err
 	}
 	part := f.data
-	switch whole := parts.Train == "" || parts.Val == ""; {
+	switch {
 	case f.split == "test":
 		if part = parts.Test; part == "" {
 			return train.TestData(c, f.data, f.split) // which says that there is none
 		}
-	case f.split == "train" && parts.Train != "":
-		part = parts.Train
-	case !whole:
+	case f.split != "train" && parts.Val != "":
 		part = parts.Val
+	case parts.Train != "":
+		part = parts.Train // a tenth of it, where there is no val
 	case f.split == "" && dir == c.Train.Data:
 		e.logf("%s is not divided, and the model was trained on nine tenths of it; -split val judges it by the others", quote(f.data))
 	}

@@ -74,6 +74,9 @@ func TestEval(t *testing.T) {
 	if err := os.CopyFS(filepath.Join("parts", "test"), os.DirFS("whole")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.CopyFS(filepath.Join("trained", "train"), os.DirFS("whole")); err != nil {
+		t.Fatal(err)
+	}
 	semseg, depth := finetuned(t, semsegHead), finetuned(t, depthHead)
 	both := finetuned(t, semsegHead, depthHead)
 
@@ -105,6 +108,7 @@ func TestEval(t *testing.T) {
 		n    int
 	}{
 		{"-data parts", 3}, {"-data parts -split val", 3}, {"-data parts -split train", 3}, {"-data parts -split test", 3},
+		{"-data trained", 1}, {"-data trained -split val", 1}, {"-data trained -split train", 2},
 		{"-data whole -samples 2", 2}, {"-data scenes -samples 5", 5}, {"-data whole -size 24", 3}, {"-data whole -size 32 -slide", 3},
 	} {
 		if _, n := evalMetrics(t, append([]string{"-model", semseg}, strings.Fields(x.args)...)...); n != x.n {

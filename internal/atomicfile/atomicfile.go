@@ -22,7 +22,7 @@ import (
 // earlier file at path is as it was.
 //
 // A new file gets the permissions that the umask leaves of 0666; a replaced one keeps its own. A
-// symbolic link is followed. A path that is not a regular file, such as a pipe or /dev/stdout, is
+// symbolic link is followed, also to a file that is not there yet. A path that is not a regular file, such as a pipe or /dev/stdout, is
 // written to directly: renaming a file to it would destroy it. A named pipe that nobody reads from is
 // an error.
 func Write(path string, write func(io.Writer) error) error { return place(path, write, resolve, true) }
@@ -116,7 +116,8 @@ func resolve(path string) (target string, mode fs.FileMode, special bool, err er
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return path, 0, false, nil
+		target, err = missing(path)
+		return target, 0, false, err
 	case err != nil:
 		return "", 0, false, err
 	case info.IsDir():
@@ -126,6 +127,29 @@ func resolve(path string) (target string, mode fs.FileMode, special bool, err er
 	}
 	target, err = filepath.EvalSymlinks(path)
 	return target, info.Mode().Perm(), false, err
+}
+
+// missing returns the file that a path names which does not exist: where it is a link, what that
+// points to.
+func missing(path string) (string, error) {
+	const most = 40 // links to links, as systems have it
+	target := path
+	for range most {
+		to, err := os.Readlink(target)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Dir(target) + string(filepath.Separator) + to
+		}
+		// Folders may be links, too, so that a .. cannot be removed from the text.
+		dir, base := filepath.Split(to)
+		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+			return "", fmt.Errorf("writing %s, which is a link to %s: %w", path, to, err)
+		}
+		target = filepath.Join(dir, base)
+	}
+	return target, nil
 }
 
 // itself is the resolver of Replace.

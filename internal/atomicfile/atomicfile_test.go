@@ -163,6 +163,37 @@ func TestWriteKeeps(t *testing.T) {
 			t.Errorf("the link was replaced: %v", err)
 		}
 	})
+	t.Run("link to nothing", func(t *testing.T) {
+		dir, elsewhere := t.TempDir(), t.TempDir()
+		links := map[string]string{"absolute": filepath.Join(elsewhere, "new"), "relative": "folder/../new", "again": "relative", "folder": filepath.Join(elsewhere, "sub"), "nowhere": "none/new"}
+		if err := os.Mkdir(filepath.Join(elsewhere, "sub"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for name, target := range links {
+			if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, name := range []string{"absolute", "relative", "again"} {
+			if err := Write(filepath.Join(dir, name), text(name)); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(elsewhere, "new")
+			if b, err := os.ReadFile(file); err != nil || string(b) != name {
+				t.Errorf("%s: the target holds %q, %v", name, b, err)
+			}
+			os.Remove(file)
+		}
+		err := Write(filepath.Join(dir, "nowhere"), text("x"))
+		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), filepath.Join(dir, "nowhere")) || !strings.Contains(err.Error(), links["nowhere"]) {
+			t.Errorf("got error %v", err)
+		}
+		for name, target := range links {
+			if got, err := os.Readlink(filepath.Join(dir, name)); err != nil || got != target {
+				t.Errorf("the link %s became %q, %v", name, got, err)
+			}
+		}
+	})
 	t.Run("replaced link", func(t *testing.T) {
 		link := filepath.Join(t.TempDir(), "link")
 		for _, target := range []string{path, os.DevNull, "nothing", "link"} {

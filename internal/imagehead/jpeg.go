@@ -23,33 +23,12 @@ func ParseJPEG(b []byte) (JPEG, bool) {
 	if !bytes.HasPrefix(b, []byte{0xff, 0xd8}) {
 		return h, false
 	}
-	b = b[2:]
-	for {
-		// Like image/jpeg, pass over bytes that belong to no segment, and over fill bytes.
-		i := bytes.IndexByte(b, 0xff)
-		if i < 0 {
+	for b = b[2:]; ; {
+		marker, body, rest := segment(b)
+		if marker == 0 {
 			return h, false
 		}
-		for b = b[i:]; len(b) > 0 && b[0] == 0xff; {
-			b = b[1:]
-		}
-		if len(b) == 0 {
-			return h, false
-		}
-		marker := b[0]
-		b = b[1:]
-		switch {
-		case marker == 0, marker >= 0xd0 && marker <= 0xd7: // a stuffed 0xff, or a restart: no length
-			continue
-		case marker == 0xd9, len(b) < 2:
-			return h, false
-		}
-		n := int(binary.BigEndian.Uint16(b))
-		if n < 2 || n > len(b) {
-			return h, false
-		}
-		body := b[2:n]
-		b = b[n:]
+		b = rest
 		switch marker {
 		case 0xe1:
 			if exif, ok := bytes.CutPrefix(body, []byte("Exif\x00\x00")); ok && h.Orientation == 1 {
@@ -69,6 +48,52 @@ func ParseJPEG(b []byte) (JPEG, bool) {
 		case 0xda:
 			return h, h.Components != nil
 		}
+	}
+}
+
+// Scans returns the number of scans of a JPEG file. Bytes behind its end do not count, such as the
+// film that a phone appends.
+func Scans(b []byte) int {
+	n := 0
+	for b = bytes.TrimPrefix(b, []byte{0xff, 0xd8}); ; {
+		marker, _, rest := segment(b)
+		switch marker {
+		case 0:
+			return n
+		case 0xda:
+			n++
+		}
+		b = rest // where the data of a scan are passed over as bytes of no segment
+	}
+}
+
+// segment returns the marker and the body of the first segment of b, and what follows it. The marker
+// is 0 where the picture ends or b is no JPEG any more.
+func segment(b []byte) (marker byte, body, rest []byte) {
+	for {
+		// Like image/jpeg, pass over bytes that belong to no segment, and over fill bytes.
+		i := bytes.IndexByte(b, 0xff)
+		if i < 0 {
+			return 0, nil, nil
+		}
+		for b = b[i:]; len(b) > 0 && b[0] == 0xff; {
+			b = b[1:]
+		}
+		if len(b) == 0 {
+			return 0, nil, nil
+		}
+		marker, b = b[0], b[1:]
+		switch {
+		case marker == 0, marker >= 0xd0 && marker <= 0xd7: // a stuffed 0xff, or a restart: no length
+			continue
+		case marker == 0xd9, len(b) < 2:
+			return 0, nil, nil
+		}
+		n := int(binary.BigEndian.Uint16(b))
+		if n < 2 || n > len(b) {
+			return 0, nil, nil
+		}
+		return marker, b[2:n], b[n:]
 	}
 }
 

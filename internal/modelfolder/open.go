@@ -13,14 +13,15 @@ import (
 	"strings"
 
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/nn/weights"
 )
 
 // Open opens the weights that a person means by a path: a file, the index of several files, a model
 // folder, or a folder with one model folder somewhere in it. key is that of weights.Options. Of a
-// checkpoint of package train the parameters are read. Where the file itself does not carry the
-// configuration of its model, its metadata get that of a config.json beside it, under MetaConfig,
-// if it describes such an encoder. The notes of the file say what was chosen.
+// checkpoint of package train the parameters are read. Where a folder is opened, or the file itself
+// does not carry the configuration of its model, its metadata get that of the config.json beside it,
+// under MetaConfig, if it describes such an encoder. The notes of the file say what was chosen.
 func Open(name, key string) (weights.File, error) {
 	o := weights.Options{Key: key}
 	info, err := os.Stat(name)
@@ -85,20 +86,32 @@ func (s *source) Metadata() map[string]string {
 // configure adds the config.json of a folder to the metadata, if it is that of the file's model. It
 // counts for more than what the file says where the folder was asked for, and for less otherwise.
 func (s *source) configure(dir string, folder bool) error {
-	if !folder && s.File.Metadata()[MetaConfig] != "" {
+	own := s.File.Metadata()[MetaConfig]
+	if !folder && own != "" {
 		return nil
 	}
-	b, err := regular.ReadFile(filepath.Join(dir, ConfigFile), regular.ConfigLimit)
-	if folder && err != nil && isThere(filepath.Join(dir, ConfigFile)) {
+	name := filepath.Join(dir, ConfigFile)
+	b, err := regular.ReadFile(name, regular.ConfigLimit)
+	if folder && err != nil && isThere(name) {
 		return err
+	}
+	if err != nil {
+		return nil
+	}
+	if b, err = strictjson.Text(b); err != nil && folder {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err != nil || !s.describedBy(b) {
 		return nil
 	}
-	s.metadata = map[string]string{MetaConfig: string(b)}
+	s.metadata = map[string]string{}
 	maps.Copy(s.metadata, s.File.Metadata())
-	if s.File.Metadata()[MetaConfig] == "" {
-		s.notes = append(s.notes, "the configuration is that of the "+ConfigFile+" beside the weights")
+	s.metadata[MetaConfig] = string(b)
+	const chosen = "the configuration is that of the " + ConfigFile + " beside the weights"
+	if own == "" {
+		s.notes = append(s.notes, chosen)
+	} else if key, _, _ := strictjson.Difference([]byte(own), b); key != "" {
+		s.notes = append(s.notes, fmt.Sprintf("%s, which differs in %s from that in the file", chosen, weights.Quote(key)))
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ import (
 // struct. A byte order mark is skipped. An error names the key, the line and the column, what is
 // there and what is wanted, and for an unknown key a near one that is known.
 func Unmarshal(b []byte, model string, v any) error {
-	b, err := text(b)
+	b, err := Text(b)
 	if err != nil {
 		return err
 	}
@@ -43,15 +43,15 @@ func Unmarshal(b []byte, model string, v any) error {
 
 // UnmarshalObject is Unmarshal for a JSON object that describes no model.
 func UnmarshalObject(b []byte, v any) error {
-	b, err := text(b)
+	b, err := Text(b)
 	if err != nil {
 		return err
 	}
 	return readObject(b, v)
 }
 
-// text returns JSON without its byte order mark.
-func text(b []byte) ([]byte, error) {
+// Text returns JSON without its byte order mark. An error says where it stops to be JSON.
+func Text(b []byte) ([]byte, error) {
 	if bytes.HasPrefix(b, []byte("\xff\xfe")) || bytes.HasPrefix(b, []byte("\xfe\xff")) {
 		return nil, errors.New("is text in UTF-16; save it as UTF-8")
 	}
@@ -170,6 +170,9 @@ func checkKeys(path string, b []byte, t reflect.Type) error {
 // checkType returns an error unless a value can be read into a type.
 func checkType(b []byte, t reflect.Type) error {
 	err := json.Unmarshal(b, reflect.New(t).Interface())
+	if err == nil && t.Kind() == reflect.Array && b[0] == '[' {
+		return checkLength(b, t)
+	}
 	if wrong := new(json.UnmarshalTypeError); err == nil || !errors.As(err, &wrong) {
 		return err
 	}
@@ -186,12 +189,34 @@ func checkType(b []byte, t reflect.Type) error {
 	case reflect.Bool:
 		want = "true or false"
 	case reflect.Slice, reflect.Array:
-		want = "a list of numbers"
-		if t.Elem().Kind() == reflect.String {
-			want = "a list of texts"
-		}
+		want = listOf(t)
 	}
 	return fmt.Errorf("got %s, want %s", describe(b), want)
+}
+
+// checkLength returns an error unless a list has as many values as a type of fixed length:
+// encoding/json fills up with zeros and drops what is too much.
+func checkLength(b []byte, t reflect.Type) error {
+	var values []json.RawMessage
+	if err := json.Unmarshal(b, &values); err != nil {
+		return err
+	}
+	if len(values) != t.Len() {
+		return fmt.Errorf("got %s, want %s", describe(b), listOf(t))
+	}
+	return nil
+}
+
+// listOf says what a list of a type is.
+func listOf(t reflect.Type) string {
+	of := "numbers"
+	if t.Elem().Kind() == reflect.String {
+		of = "texts"
+	}
+	if t.Kind() == reflect.Array {
+		return fmt.Sprintf("a list of %d %s", t.Len(), of)
+	}
+	return "a list of " + of
 }
 
 // describe says what a JSON value is.

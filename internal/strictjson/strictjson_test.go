@@ -28,15 +28,16 @@ func (e *entries) UnmarshalJSON(b []byte) (err error) {
 
 type config struct {
 	common
-	List entries `json:"list"`
+	List entries    `json:"list"`
+	Pair [2]float64 `json:"pair"`
 }
 
 func TestUnmarshal(t *testing.T) {
 	var c config
-	if err := Unmarshal([]byte(`{"list": {"z": {"size": 1}, "a": {"size": 2}}, "width": 3}`), "m", &c); err != nil {
+	if err := Unmarshal([]byte(`{"list": {"z": {"size": 1}, "a": {"size": 2}}, "width": 3, "pair": [0.5, 2]}`), "m", &c); err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprint(c); got != "{{3} [{z 1} {a 2}]}" {
+	if got := fmt.Sprint(c); got != "{{3} [{z 1} {a 2}] [0.5 2]}" {
 		t.Errorf("read %s", got)
 	}
 	if err := Unmarshal([]byte("\xef\xbb\xbf{\"width\": 5}"), "m", &c); err != nil || c.Width != 5 {
@@ -46,11 +47,15 @@ func TestUnmarshal(t *testing.T) {
 		" ":                                     "is empty",
 		`{"widht": 3}`:                          `widht: unknown key at the top level; did you mean "width"? (line 1, column 11)`,
 		`{"list": {"z": {"siz": 1}}}`:           `list.z.siz: unknown key at list.z; did you mean "size"? (line 1, column 24)`,
-		`{"colour": 3}`:                         `unknown key at the top level; want one of "list", "width"`,
-		"{\n \"ü\": {},\n \"width\": \"3\"}":    `ü: unknown key at the top level; want one of "list", "width" (line 2, column 7)`,
+		`{"colour": 3}`:                         `unknown key at the top level; want one of "list", "pair", "width"`,
+		"{\n \"ü\": {},\n \"width\": \"3\"}":    `ü: unknown key at the top level; want one of "list", "pair", "width" (line 2, column 7)`,
 		"{\n \"list\": {},\n \"width\": \"3\"}": `width: got the text "3", want a whole number (line 3, column 11)`,
 		`{"width": 1e3}`:                        `got 1e3, want a whole number`,
 		`{"width": [1]}`:                        `got the list [1], want a whole number`,
+		`{"pair": [0.9]}`:                       `pair: got the list [0.9], want a list of 2 numbers (line 1, column 10)`,
+		`{"pair": [1, 2, 3]}`:                   `got the list [1, 2, 3], want a list of 2 numbers`,
+		`{"pair": []}`:                          `got the list [], want a list of 2 numbers`,
+		`{"pair": 1}`:                           `got 1, want a list of 2 numbers`,
 		`{"width": {}}`:                         `got an object, want a whole number`,
 		`{"list": 7}`:                           `list: got 7, want an object (line 1, column 10)`,
 		"{\n \"width\": 1,\n}":                  `line 2, column 12: a comma before "}"`,

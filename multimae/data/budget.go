@@ -115,10 +115,36 @@ func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
 	}
 }
 
+// holes are the values of one channel that stand for no measurement, and have no part in a mean.
+type holes struct {
+	values []float64
+	spread bool // one of them makes its whole square a hole; otherwise only a square of nothing else is
+}
+
+// holesOf returns the holes of a modality. In a mask they must not become smaller.
+func holesOf(m *multimae.Input) holes {
+	if m.Name == maskFolder {
+		return holes{[]float64{0}, true}
+	}
+	return holes{values: m.Invalid}
+}
+
+// has reports whether v is a hole.
+func (h *holes) has(v int) bool { return len(h.values) > 0 && slices.Contains(h.values, float64(v)) }
+
+// value returns what a square becomes, of which n values of this sum are none of the holes. hole is
+// the last hole in it, −1 if it has none.
+func (h *holes) value(sum, n, hole int) int {
+	if n == 0 || h.spread && hole >= 0 {
+		return hole
+	}
+	return (sum + n/2) / n
+}
+
 // reduce makes of each k×k pixels their mean, in the memory of img, where that is one of the types
-// that the decoders make. Pixels beyond the last whole square are left out. Of one channel, only
-// values that are not invalid count, unless all of a square are.
-func reduce(img image.Image, k int, invalid []float64) image.Image {
+// that the decoders make. Pixels beyond the last whole square are left out. Of one channel, holes
+// stay holes.
+func reduce(img image.Image, k int, of holes) image.Image {
 	b := img.Bounds()
 	w, h := b.Dx()/k, b.Dy()/k
 	if k == 1 || w < 1 || h < 1 {
@@ -127,33 +153,33 @@ func reduce(img image.Image, k int, invalid []float64) image.Image {
 	r := image.Rect(0, 0, w, h)
 	switch img := img.(type) {
 	case *image.Gray:
-		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 1)
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 1, of)
 		return &image.Gray{Pix: img.Pix, Stride: w, Rect: r}
 	case *image.NRGBA:
-		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4, holes{})
 		return &image.NRGBA{Pix: img.Pix, Stride: 4 * w, Rect: r}
 	case *image.RGBA:
-		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4, holes{})
 		return &image.RGBA{Pix: img.Pix, Stride: 4 * w, Rect: r}
 	case *image.CMYK:
-		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4)
+		shrink(img.Pix, img.Stride, b.Dx(), b.Dy(), w, h, k, 4, holes{})
 		return &image.CMYK{Pix: img.Pix, Stride: 4 * w, Rect: r}
 	case *image.Gray16:
-		shrink16(img.Pix, img.Stride, w, h, k, 1, invalid)
+		shrink16(img.Pix, img.Stride, w, h, k, 1, of)
 		return &image.Gray16{Pix: img.Pix, Stride: 2 * w, Rect: r}
 	case *image.NRGBA64:
-		shrink16(img.Pix, img.Stride, w, h, k, 4, nil)
+		shrink16(img.Pix, img.Stride, w, h, k, 4, holes{})
 		return &image.NRGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
 	case *image.RGBA64:
-		shrink16(img.Pix, img.Stride, w, h, k, 4, nil)
+		shrink16(img.Pix, img.Stride, w, h, k, 4, holes{})
 		return &image.RGBA64{Pix: img.Pix, Stride: 8 * w, Rect: r}
 	case *image.YCbCr:
 		across, down := subsampling(img.SubsampleRatio)
 		ceil := func(n, d int) int { return (n + d - 1) / d }
 		out := &image.YCbCr{Y: img.Y, Cb: img.Cb, Cr: img.Cr, SubsampleRatio: img.SubsampleRatio, Rect: r, YStride: w, CStride: ceil(w, across)}
-		shrink(img.Y, img.YStride, b.Dx(), b.Dy(), w, h, k, 1)
+		shrink(img.Y, img.YStride, b.Dx(), b.Dy(), w, h, k, 1, holes{})
 		for _, plane := range [][]uint8{img.Cb, img.Cr} {
-			shrink(plane, img.CStride, ceil(b.Dx(), across), ceil(b.Dy(), down), out.CStride, ceil(h, down), k, 1)
+			shrink(plane, img.CStride, ceil(b.Dx(), across), ceil(b.Dy(), down), out.CStride, ceil(h, down), k, 1, holes{})
 		}
 		return out
 	case *image.Paletted: // colours of a palette have no mean that is in it
@@ -185,48 +211,49 @@ func subsampling(r image.YCbCrSubsampleRatio) (across, down int) {
 
 // shrink writes the means of squares of a plane of fullW×fullH pixels of n bytes to its beginning,
 // which has always been read by then. The squares at the edge may be smaller.
-func shrink(pix []uint8, stride, fullW, fullH, w, h, k, n int) {
+func shrink(pix []uint8, stride, fullW, fullH, w, h, k, n int, of holes) {
 	for y := range h {
 		y0, y1 := y*k, min(y*k+k, fullH)
 		for x := range w {
 			x0, x1 := x*k, min(x*k+k, fullW)
-			count := (y1 - y0) * (x1 - x0)
 			for c := range n {
-				sum := count / 2
+				sum, count, hole := 0, 0, -1
 				for j := y0; j < y1; j++ {
 					for i := x0; i < x1; i++ {
-						sum += int(pix[j*stride+i*n+c])
+						v := int(pix[j*stride+i*n+c])
+						if of.has(v) {
+							hole = v
+							continue
+						}
+						sum, count = sum+v, count+1
 					}
 				}
-				pix[(y*w+x)*n+c] = uint8(sum / count)
+				pix[(y*w+x)*n+c] = uint8(of.value(sum, count, hole))
 			}
 		}
 	}
 }
 
 // shrink16 is shrink for n big-endian values of 16 bits and whole squares.
-func shrink16(pix []uint8, stride, w, h, k, n int, invalid []float64) {
+func shrink16(pix []uint8, stride, w, h, k, n int, of holes) {
 	for y := range h {
 		for x := range w {
 			for c := range n {
-				sum, count, left := 0, 0, 0
+				sum, count, hole := 0, 0, -1
 				for j := y * k; j < y*k+k; j++ {
 					for i := x * k; i < x*k+k; i++ {
 						at := j*stride + 2*(i*n+c)
 						v := int(pix[at])<<8 | int(pix[at+1])
-						if len(invalid) > 0 && slices.Contains(invalid, float64(v)) {
-							left = v
+						if of.has(v) {
+							hole = v
 							continue
 						}
 						sum, count = sum+v, count+1
 					}
 				}
-				mean := left
-				if count > 0 {
-					mean = (sum + count/2) / count
-				}
+				v := of.value(sum, count, hole)
 				at := 2 * ((y*w+x)*n + c)
-				pix[at], pix[at+1] = uint8(mean>>8), uint8(mean)
+				pix[at], pix[at+1] = uint8(v>>8), uint8(v)
 			}
 		}
 	}

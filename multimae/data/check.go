@@ -100,7 +100,20 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 		}
 		r.Problems = append(r.Problems, problems...)
 	}
-	for k, m := range withMask(parts[0], inputs) {
+	listed := inputs
+	var masked, plain []string
+	for _, part := range parts {
+		if all := withMask(part, inputs); len(all) > len(inputs) {
+			listed = all
+			masked = append(masked, part)
+		} else {
+			plain = append(plain, part)
+		}
+	}
+	if len(masked) > 0 && len(plain) > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s has a folder %s and %s has none, so that all its pixels count as measured", masked[0], maskFolder, plain[0]))
+	}
+	for k, m := range listed {
 		r.Modalities = append(r.Modalities, total[k].summary(&m))
 		if p := total[k].masks(filepath.Join(parts[0], m.Name)); p != nil {
 			r.Problems = append(r.Problems, *p)
@@ -169,13 +182,7 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 		read[k] = p
 	}
 	if n := len(f.inputs) - 1; f.masked && read[n] != nil {
-		maps := map[string]*Map{}
-		for k, m := range f.inputs[:n] {
-			if read[k] != nil {
-				maps[m.Name] = read[k].m
-			}
-		}
-		hide(maps, f.inputs[:n], read[n].m)
+		hide(read, f.inputs[:n], read[n])
 	}
 	for k, m := range f.inputs {
 		if read[k] != nil {

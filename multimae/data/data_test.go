@@ -28,6 +28,7 @@ import (
 
 var (
 	rgbIn    = multimae.Input{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1}
+	rgbaIn   = multimae.Input{Name: "rgba", Kind: multimae.KindImage, Channels: 4, Stride: 1}
 	depthIn  = multimae.Input{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1}
 	semsegIn = multimae.Input{Name: "semseg", Kind: multimae.KindClasses, NumClasses: 16, Stride: 4}
 	all      = []multimae.Input{rgbIn, depthIn, semsegIn}
@@ -796,6 +797,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(c.file)
 	}
 	f.Add([]byte(webpTurned))
+	f.Add(webpCanvas())
 	f.Add(manyTrees())
 	f.Add(flatTIFF(f, 64, 64, 1<<32-1))
 	f.Add(tiffBytes(f, image.NewNRGBA64(r), &tiff.Options{Compression: tiff.Deflate, Predictor: true}))
@@ -807,7 +809,7 @@ func FuzzDecode(f *testing.F) {
 		if h, _ := readHead(b, &rgbIn); h != nil && h.w > 0 && h.h > 1<<20/h.w {
 			return
 		}
-		for _, in := range all {
+		for _, in := range append(all, rgbaIn) {
 			var p *picture
 			var prob *Problem
 			if got, bound := allocated(func() { p, prob = decode(b, &in) }), int64(2*(50_000_000+20*len(b))); got > bound {

@@ -24,19 +24,34 @@ func withMask(dir string, inputs []multimae.Input) []multimae.Input {
 	return append(slices.Clip(inputs), multimae.Input{Name: maskFolder, Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: multimae.NormalizeNone})
 }
 
-// hide leaves the pixels for which mask is 0 out of the maps of measurements: of images that are not
-// photographs.
-func hide(maps map[string]*Map, inputs []multimae.Input, mask *Map) {
-	for _, in := range inputs {
-		m := maps[in.Name]
-		if m == nil || in.Kind != multimae.KindImage || in.Normalization() == multimae.NormalizeImageNet {
+// hide leaves the pixels over which mask is 0 anywhere out of the maps of measurements: of images that
+// are not photographs. There is a picture for each modality, nil for what could not be read.
+func hide(read []*picture, inputs []multimae.Input, mask *picture) {
+	for k, in := range inputs {
+		p := read[k]
+		if p == nil || in.Kind != multimae.KindImage || in.Normalization() == multimae.NormalizeImageNet {
 			continue
 		}
-		m.Hide(func(i int) bool {
-			x, y := i%m.W*mask.W/m.W, i/m.W*mask.H/m.H
-			return mask.Pix[y*mask.W+x] == 0
+		p.m.Hide(func(i int) bool {
+			x0, x1 := under(i%p.m.W, p.w, p.m.W, mask.w, mask.m.W)
+			y0, y1 := under(i/p.m.W, p.h, p.m.H, mask.h, mask.m.H)
+			for y := y0; y < y1; y++ {
+				if slices.Contains(mask.m.Pix[y*mask.m.W+x0:y*mask.m.W+x1], 0) {
+					return true
+				}
+			}
+			return false
 		})
 	}
+}
+
+// under returns the first pixel of a row of the mask that lies under pixel i of a row of a map, and the
+// end of those. Both are given by their length and that of their map, since each may have been reduced.
+func under(i, full, reduced, maskFull, maskReduced int) (first, end int) {
+	k, maskK := full/reduced, maskFull/maskReduced
+	first = i * k * maskFull / full / maskK
+	last := ((i+1)*k*maskFull - 1) / full / maskK
+	return min(first, maskReduced-1), min(last+1, maskReduced)
 }
 
 // folder is a dataset of image files.
@@ -152,7 +167,7 @@ func (f *folder) Sample(i int) (*Sample, error) {
 		return nil, p
 	}
 	if n := len(f.inputs) - 1; f.masked {
-		hide(s.Maps, f.inputs[:n], read[n].m)
+		hide(read, f.inputs[:n], read[n])
 		delete(s.Maps, maskFolder)
 	}
 	return s, nil

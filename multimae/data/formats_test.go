@@ -42,6 +42,25 @@ const (
 		"\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00" // as webpLossless, with the EXIF orientation 6
 )
 
+// webpCanvas is a lossy WebP of 512×512 pixels of (200, 100, 50), whose alpha is losslessly compressed and
+// a quarter of x + y, modulo 256.
+func webpCanvas() []byte {
+	const alpha = "\x01\x01\x33\x6d\xdb\xb4\x1d\x7f\xe8\xbb\x1d\xd1\xff\x09\xb8\xef\xcb\x7f\xfc\xc7\x7f\x04\x07\x85" +
+		"\x6d\xdb\x36\xca\xff\xd7\x77\x32\x62\x02\x14\xa6\x6d\xc3\x74\x57\xa7\x34\xc9\x58\x78\xdf\x00\x39" +
+		"\x4e\x7f\x2f\xfd\xc1\x7f\xe6\x3f\xf3\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f\xe6\x3f\xf3" +
+		"\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f\xe6\x3f\xf3\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99" +
+		"\xff\xcc\x7f\xe6\x3f\xf3\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f\xe6\x3f\xf3\x9f\xf9\xcf" +
+		"\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f\xe6\x3f\xf3\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f" +
+		"\xe6\x3f\xf3\x9f\xf9\xcf\xfc\x67\xfe\x33\xff\x99\xff\xcc\x7f\xe6\x3f\xf3\x9f\xf9\xcf\xfc\xe7\x47" +
+		"\x84\xf9\xcf\xfc\xe7\x00"
+	const begin, period, end = "\x50\x3a\x00\x9d\x01\x2a\x00\x02\x00\x02\x3f\xcd\xe6\xf1\x73\xbf\xb8\x33\xac\xa0\x08\x03\xf0\x39" +
+		"\x89\x69\x6e\xe1\x77\x61\x1b\x40\x09\xec\x03",
+		"\xdf\x6c\x9c\x87\xbe\xd9\x39\x0f\x7d\xb2\x72\x1e\xfb\x64\xe4\x3d\xf6\xc9\xc8\x7b\xed\x93\x90\xf7\xdb\x27\x21\xef\xb6\x4e\x43",
+		"\xdf\x6c\x9c\x87\xac\x00\x00\xfe\xca\x7e\x86\x8b\xd5\x3f\xea\xd2\x69\x12\x00\xf2\xcc\x08"
+	return riff("VP8X", []byte("\x10\x00\x00\x00\xff\x01\x00\xff\x01\x00"), "ALPH", []byte(alpha),
+		"VP8 ", []byte(begin+strings.Repeat(period, 14)+end+strings.Repeat("\x00", 27)))
+}
+
 // npyBytes is what numpy.save writes for an array of 3×4 values.
 func npyBytes(descr, shape string, fortran bool, values any) []byte {
 	order := binary.ByteOrder(binary.LittleEndian)
@@ -127,11 +146,15 @@ func formats(t testing.TB) []formatCase {
 	raw.Normalize = multimae.NormalizeNone
 	deflate := &tiff.Options{Compression: tiff.Deflate, Predictor: true}
 	webp := func(s string) []byte { return []byte(s) }
+	// One pixel of alpha for all of the picture.
+	smallCanvas := strings.Replace(strings.Replace(webpAlpha, "\x03\x00\x00\x02", "\x00\x00\x00\x00", 1),
+		"\x0d\x00\x00\x00\x00\x00\x14\x28\x3c\x50\x64\x78\x8c\xa0\xb4\xc8\xdc\x00", "\x02\x00\x00\x00\x00\x14", 1)
+	smallCanvas = string(binary.LittleEndian.AppendUint32([]byte("RIFF"), uint32(len(smallCanvas)-8))) + smallCanvas[8:]
 	return []formatCase{
 		{"lossy WebP", webp(webpLossy), rgbIn, "", 12 + 4, 100. / 255},
 		{"lossless WebP", webp(webpLossless), rgbIn, "", 12 + 4, 5. / 255},
 		{"WebP with alpha", webp(webpAlpha), rgbIn, "", 12 + 4, 100. / 255},
-		{"alpha of WebP", webp(webpAlpha), multimae.Input{Name: "rgba", Kind: multimae.KindImage, Channels: 4, Stride: 1}, "", 36 + 4, 80. / 255},
+		{"alpha of WebP", webp(webpAlpha), rgbaIn, "", 36 + 4, 80. / 255},
 		{"TIFF", tiffBytes(t, rgb, nil), rgbIn, "", 12 + 4, 51. / 255},
 		{"deflated TIFF", tiffBytes(t, rgb, deflate), rgbIn, "", 12 + 4, 51. / 255},
 		{"TIFF of a palette", tiffBytes(t, palette, nil), rgbIn, "", 12 + 4, 51. / 255},
@@ -169,6 +192,8 @@ func formats(t testing.TB) []formatCase {
 		{"records", npyBytes("|V8", "(3, 4)", false, i64[:]), depthIn, "", 0, -1},
 		{"short array", npyBytes("<f8", "(3, 4)", false, f64[:11]), depthIn, "truncated", 0, 0},
 		{"large array", npyBytes("<u2", "(999999999, 999999999)", false, u16[:]), depthIn, "million", 0, 0},
+		{"WebP with little alpha", webp(smallCanvas), rgbaIn, "alpha", 0, 0},
+		{"WebP with little alpha, in colour", webp(smallCanvas), rgbIn, "alpha", 0, 0},
 		{"short WebP", webp(webpLossy[:40]), rgbIn, "truncated", 0, 0},
 		{"WebP of no size", []byte("RIFF\x01\x00\x00\x00WEBP0"), rgbIn, "truncated", 0, 0},
 		{"short PPM", []byte("P6 4 3 255\n123456789"), rgbIn, "truncated", 0, 0},
@@ -239,6 +264,21 @@ func TestFormats(t *testing.T) {
 				t.Errorf("valid %v", m.Valid)
 			}
 		})
+	}
+}
+
+// TestWideAlpha reads alpha whose width and height have more than a byte.
+func TestWideAlpha(t *testing.T) {
+	m, err := DecodeImage(webpCanvas(), rgbaIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for y := range m.H {
+		for x := range m.W {
+			if got, want := m.Pix[3*m.W*m.H+y*m.W+x]*255, float32((x+y)/4%256); m.W != 512 || m.H != 512 || abs(got-want) > 1e-3 {
+				t.Fatalf("alpha (%d,%d) of %d×%d is %v, want %v", x, y, m.W, m.H, got, want)
+			}
+		}
 	}
 }
 

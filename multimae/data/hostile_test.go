@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/image/tiff"
 
+	"github.com/gomae/gomae/internal/imagehead"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -79,7 +80,6 @@ func allocated(f func()) int64 {
 // TestMemory meters what hostile files make the decoder allocate, against the bound that ReadImage
 // states.
 func TestMemory(t *testing.T) {
-	rgba := multimae.Input{Name: "rgba", Kind: multimae.KindImage, Channels: 4, Stride: 1}
 	raw := multimae.Input{Name: "raw", Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: "none"}
 	for _, c := range []struct {
 		name string
@@ -90,9 +90,9 @@ func TestMemory(t *testing.T) {
 		{"flat colour", func() []byte { return flatPNG(t, 8000, 8000, 8, 2, 0) }, rgbIn, false},
 		{"smaller flat colour", func() []byte { return flatPNG(t, 5000, 5000, 8, 2, 0) }, rgbIn, false},
 		{"one high column", func() []byte { return flatPNG(t, 1, 60_000_000, 1, 0, 0) }, rgbIn, false},
-		{"one wide row", func() []byte { return flatPNG(t, 60_000_000, 1, 8, 6, 0) }, rgba, false},
+		{"one wide row", func() []byte { return flatPNG(t, 60_000_000, 1, 8, 6, 0) }, rgbaIn, false},
 		{"interlaced", func() []byte { return flatPNG(t, 3500, 3500, 8, 2, 1) }, rgbIn, false},
-		{"interlaced 16-bit alpha", func() []byte { return flatPNG(t, 2600, 2600, 16, 6, 1) }, rgba, false},
+		{"interlaced 16-bit alpha", func() []byte { return flatPNG(t, 2600, 2600, 16, 6, 1) }, rgbaIn, false},
 		{"palette", func() []byte { return flatPNG(t, 8000, 8000, 8, 3, 0) }, rgbIn, false},
 		{"grey of one bit", func() []byte { return flatPNG(t, 8000, 8000, 1, 0, 0) }, raw, false},
 		{"ids", func() []byte { return flatPNG(t, 8000, 8000, 8, 0, 0) }, semsegIn, false},
@@ -119,7 +119,7 @@ func TestMemory(t *testing.T) {
 		}, rgbIn, false},
 		{"webp with large alpha", func() []byte {
 			return riff("VP8X", []byte("\x10\x00\x00\x00\x40\x1f\x00\x40\x1f\x00"), "ALPH", []byte("\x00123"), "VP8 ", []byte(webpLossy[20:]))
-		}, rgba, false},
+		}, rgbaIn, false},
 		{"flat tiff", func() []byte { return flatTIFF(t, 6000, 6000, 0) }, rgbIn, false},
 		{"tiff of one endless strip", func() []byte { return flatTIFF(t, 64, 64, 1<<32-1) }, rgbIn, true},
 		{"tiff whose strips are one", func() []byte { return oneStrip(t, 20000) }, rgbIn, false},
@@ -128,7 +128,7 @@ func TestMemory(t *testing.T) {
 		{"npy header", func() []byte { return npyBytes("<f4", "(8000, 8000)", false, []float32{1}) }, depthIn, false},
 
 		{"a flat screen", func() []byte { return flatPNG(t, 3840, 2160, 8, 2, 0) }, rgbIn, true},
-		{"flat square", func() []byte { return flatPNG(t, 2048, 2048, 8, 6, 0) }, rgba, true},
+		{"flat square", func() []byte { return flatPNG(t, 2048, 2048, 8, 6, 0) }, rgbaIn, true},
 		{"flat depth", func() []byte { return flatPNG(t, 3000, 3000, 16, 0, 0) }, depthIn, true},
 		{"flat ids", func() []byte { return flatPNG(t, 4000, 4000, 8, 0, 0) }, semsegIn, true},
 	} {
@@ -317,7 +317,7 @@ func TestReduce(t *testing.T) {
 	}
 	for _, img := range list {
 		want := color.NRGBA64Model.Convert(img.At(0, 0))
-		out := reduce(img, k, nil)
+		out := reduce(img, k, holes{})
 		if out.Bounds() != image.Rect(0, 0, w/k, h/k) {
 			t.Fatalf("%T: bounds %v", img, out.Bounds())
 		}
@@ -332,7 +332,7 @@ func TestReduce(t *testing.T) {
 	for i := range grey.Pix {
 		grey.Pix[i] = uint8(i % w)
 	}
-	out := reduce(grey, k, nil).(*image.Gray)
+	out := reduce(grey, k, holes{}).(*image.Gray)
 	for i, v := range out.Pix[:w/k*(h/k)] {
 		if want := uint8(i%(w/k)*k + 1); v != want {
 			t.Errorf("mean %d of columns is %d, want %d", i, v, want)
@@ -340,15 +340,77 @@ func TestReduce(t *testing.T) {
 	}
 }
 
-// TestScans refuses a JPEG whose scans each take the time of the whole picture.
+// TestReduceHoles reduces two squares of one channel whose holes are 0 and 9.
+func TestReduceHoles(t *testing.T) {
+	r := image.Rect(0, 0, 4, 2)
+	holed := depthIn
+	holed.Invalid = []float64{0, 9}
+	mask := depthIn
+	mask.Name = maskFolder
+	for _, c := range []struct {
+		name string
+		in   multimae.Input
+		pix  [8]uint8
+		want [2]uint8
+	}{
+		{"no holes", depthIn, [8]uint8{0, 0, 0, 9, 0, 40, 0, 9}, [2]uint8{10, 5}},
+		{"a mean without them", holed, [8]uint8{0, 0, 20, 9, 0, 40, 30, 41}, [2]uint8{40, 30}},
+		{"nothing else", holed, [8]uint8{0, 0, 9, 9, 0, 0, 9, 9}, [2]uint8{0, 9}},
+		{"mask", mask, [8]uint8{1, 255, 1, 255, 1, 0, 255, 9}, [2]uint8{0, 130}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			grey, grey16 := image.NewGray(r), image.NewGray16(r)
+			copy(grey.Pix, c.pix[:])
+			for i, v := range c.pix {
+				grey16.Pix[2*i+1] = v
+			}
+			out, out16 := reduce(grey, 2, holesOf(&c.in)).(*image.Gray), reduce(grey16, 2, holesOf(&c.in)).(*image.Gray16)
+			for x, want := range c.want {
+				if got, got16 := out.GrayAt(x, 0).Y, out16.Gray16At(x, 0).Y; got != want || got16 != uint16(want) {
+					t.Errorf("square %d is %d and in 16 bits %d, want %d", x, got, got16, want)
+				}
+			}
+		})
+	}
+}
+
+// TestScans refuses a JPEG whose scans each take the time of the whole picture, but not one with other
+// bytes behind its end or within its segments.
 func TestScans(t *testing.T) {
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, image.NewGray(image.Rect(0, 0, 16, 16)), nil); err != nil {
 		t.Fatal(err)
 	}
-	many := append(b.Bytes(), bytes.Repeat([]byte{0xff, 0xda, 0, 8, 1, 1, 0, 0, 63, 0}, maxScans)...)
-	if _, prob := decode(many, &rgbIn); prob == nil {
-		t.Error("no problem")
+	picture := b.Bytes()
+	end := len(picture) - 2
+	start := bytes.Index(picture, []byte{0xff, 0xda})
+	scan := picture[start:end]
+	comment := func(body []byte) []byte {
+		return append(binary.BigEndian.AppendUint16([]byte{0xff, 0xfe}, uint16(2+len(body))), body...)
+	}
+	marks := bytes.Repeat([]byte{0xff, 0xda}, maxScans+1)
+	for _, c := range []struct {
+		name  string
+		file  [][]byte
+		scans int
+		ok    bool
+	}{
+		{"as it is", [][]byte{picture}, 1, true},
+		{"too many", [][]byte{picture[:end], bytes.Repeat(scan, maxScans), picture[end:]}, maxScans + 1, false},
+		{"too many behind restarts", [][]byte{picture[:end], bytes.Repeat(append([]byte{0xff, 0, 0xff, 0xd0, 0xff}, scan...), maxScans), picture[end:]}, maxScans + 1, false},
+		{"behind the end", [][]byte{picture, marks}, 1, true},
+		{"in a comment", [][]byte{picture[:2], comment(marks), picture[2:]}, 1, true},
+		{"in a comment behind the scan", [][]byte{picture[:end], comment(marks), picture[end:]}, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := bytes.Join(c.file, nil)
+			if n := imagehead.Scans(file); n != c.scans {
+				t.Errorf("%d scans, want %d", n, c.scans)
+			}
+			if _, prob := decode(file, &rgbIn); c.ok != (prob == nil) {
+				t.Errorf("problem %v", prob)
+			}
+		})
 	}
 }
 

@@ -135,7 +135,7 @@ func decode(b []byte, m *multimae.Input) (*picture, *Problem) {
 	if h.orientation > 4 {
 		w, height = height, w
 	}
-	out, err := images.From(images.Upright(reduce(img, h.plan.reduce, m.Invalid), h.orientation), m)
+	out, err := images.From(images.Upright(reduce(img, h.plan.reduce, holesOf(m)), h.orientation), m)
 	if errors.As(err, &prob) {
 		return nil, prob
 	}
@@ -237,7 +237,7 @@ func headJPEG(b []byte, m *multimae.Input) (*head, *Problem) {
 		return nil, undecodable(b, err)
 	}
 	frame, ok := imagehead.ParseJPEG(b)
-	switch scans := bytes.Count(b, []byte{0xff, 0xda}); {
+	switch scans := imagehead.Scans(b); {
 	case !ok || frame.W != c.Width || frame.H != c.Height:
 		return nil, undecodable(b, errors.New("no frame before its first scan"))
 	case scans > maxScans:

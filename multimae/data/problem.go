@@ -7,9 +7,9 @@ import (
 	"github.com/gomae/gomae/multimae/images"
 )
 
-// Problem is one thing wrong with one file or folder of a dataset, and what to do about it. It is
-// the type of the errors of ReadImage, OpenFolder, OpenSplit and WriteFolder, and of samples read
-// from a folder.
+// Problem is one thing wrong with one file or folder of a dataset, and what to do about it. errors.As
+// finds it in the errors that are about the content of a dataset; those of the file system come as
+// they are.
 type Problem = images.Problem
 
 func problem(file, remedy, format string, args ...any) *Problem {

@@ -123,15 +123,21 @@ func (s *Splits) Notes() (notes []string) {
 }
 
 // OpenPart opens the part of a dataset folder of that name, such as "val" or "test", as FindSplits
-// names them; "" means val if there is one, and otherwise DIR itself. A folder that is not divided
-// is divided as OpenSplit does for "train" and "val".
+// names them. What is not divided into train and val is divided as OpenSplit does. "" means val if
+// there is a part to train on, and otherwise all of DIR.
 func OpenPart(dir, part string, inputs []multimae.Input) (Dataset, error) {
 	s, err := FindSplits(dir, inputs)
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case part == "" && s.Val != "":
+		return OpenFolder(s.Val, inputs)
+	case part == "" && s.Train == "":
+		return OpenFolder(dir, inputs)
+	}
 	switch part {
-	case "train", "val":
+	case "train", "val", "":
 		train, val, err := OpenSplit(dir, inputs)
 		if part == "train" {
 			return train, err
@@ -142,11 +148,6 @@ func OpenPart(dir, part string, inputs []multimae.Input) (Dataset, error) {
 			return nil, problem(dir, "name another part", "has no folder test")
 		}
 		return OpenFolder(s.Test, inputs)
-	case "":
-		if s.Val != "" {
-			return OpenFolder(s.Val, inputs)
-		}
-		return OpenFolder(dir, inputs)
 	}
 	return nil, problem(dir, "give train, val or test", "is not divided into %q", part)
 }

@@ -75,6 +75,14 @@ func TestFindSplits(t *testing.T) {
 			if n := train.Len() + val.Len(); n != r.Samples || len(r.Problems) > 0 {
 				t.Errorf("%d samples are opened, %d checked; problems %v", n, r.Samples, r.Problems)
 			}
+			for part, want := range map[string]int{"train": train.Len(), "val": val.Len(), "": val.Len()} {
+				if part == "" && c.train == "" {
+					want += train.Len()
+				}
+				if ds, err := OpenPart(dir, part, all); err != nil || ds.Len() != want {
+					t.Errorf("part %q: %v, %v; want %d samples", part, ds, err, want)
+				}
+			}
 			if c.test != "" {
 				notes++
 			}

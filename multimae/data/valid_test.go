@@ -1,10 +1,12 @@
 package data
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"image"
 	"image/color"
+	"image/png"
 	"os"
 	"path/filepath"
 	"slices"
@@ -103,4 +105,69 @@ func TestMaskFolder(t *testing.T) {
 			t.Error("no error")
 		}
 	})
+}
+
+// TestMaskOfOnePart checks a folder of which one part has masks.
+func TestMaskOfOnePart(t *testing.T) {
+	depth, mask := image.NewGray16(image.Rect(0, 0, 4, 2)), image.NewGray(image.Rect(0, 0, 4, 2))
+	for i := range depth.Pix {
+		depth.Pix[i] = uint8(i)
+	}
+	for _, masked := range []string{"train", "val"} {
+		t.Run(masked, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, part := range []string{"train", "val"} {
+				write(t, filepath.Join(dir, part, "depth/x/a.png"), pngBytes(t, depth))
+			}
+			write(t, filepath.Join(dir, masked, maskFolder, "x/a.png"), pngBytes(t, mask))
+			r, err := Check(context.Background(), dir, []multimae.Input{depthIn})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Modalities) != 2 || r.Modalities[1].Name != maskFolder || r.Modalities[1].Files != 1 || len(r.Notes) != 1 || len(r.Problems) > 0 {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestMaskOfReduced reads depth that is reduced to a third, and its mask to a half. Three columns of depth
+// of which one is a hole must not become a measurement.
+func TestMaskOfReduced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	const side, hole = 4200, 2999
+	r := image.Rect(0, 0, side, side)
+	depth, mask := image.NewGray16(r), image.NewGray(r)
+	for i := range side * side {
+		if i%side != hole {
+			depth.Pix[2*i], mask.Pix[i] = 100, 255
+		}
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, maskFolder), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for k, in := range withMask(dir, []multimae.Input{depthIn}) {
+		var b bytes.Buffer
+		fast := png.Encoder{CompressionLevel: png.BestSpeed}
+		if err := fast.Encode(&b, []image.Image{depth, mask}[k]); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(dir, in.Name, "x/a.png"), b.Bytes())
+		if h, prob := readHead(b.Bytes(), &in); prob != nil || h.plan.reduce != 3-k {
+			t.Fatalf("%s: %+v, %v", in.Name, h, prob)
+		}
+	}
+	ds, err := OpenFolder(dir, []multimae.Input{depthIn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mustSample(t, ds, 0).Maps["depth"]
+	for i, v := range m.Pix {
+		if want := i%m.W != hole/3; m.Valid[i] != want || want && v != 25600./65536 {
+			t.Fatalf("column %d is %v, valid %v", i%m.W, v*65536, m.Valid[i])
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 var (
 	errAnimation = errors.New("an animation, or no picture at all")
 	errLossless  = errors.New("a lossless WebP with wrong codes")
+	errCanvas    = errors.New("its alpha has another size than its colours")
 )
 
 // headWebP reads the head of a WebP file: see
@@ -31,6 +32,7 @@ func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 	limit := 2 * limit(b)
 	var decoded int64
 	alpha, first := false, true
+	var alphaW, alphaH int // 0 without an ALPH
 	for rest := b[12:size]; h.w == 0; {
 		if len(rest) < 8 {
 			return nil, problem("", "save it as PNG or as an ordinary WebP", "this WebP is not read (%v)", errAnimation)
@@ -45,6 +47,9 @@ func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 		switch {
 		case name == "VP8 " && n >= 10:
 			h.w, h.h = int(binary.LittleEndian.Uint16(body[6:])&0x3fff), int(binary.LittleEndian.Uint16(body[8:])&0x3fff)
+			if alphaW > 0 && (h.w != alphaW || h.h != alphaH) {
+				return nil, undecodable(b, errCanvas)
+			}
 			blocks := int64((h.w+15)/16) * int64((h.h+15)/16)
 			decoded += blocks*(16*16*3/2+32) + 2*int64(n)
 		case name == "VP8L" && n >= 5:
@@ -60,15 +65,15 @@ func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 			if !alpha || len(rest) < 18 {
 				return nil, undecodable(b, io.ErrUnexpectedEOF)
 			}
-			// Its size is that of the picture, as far as the file is sound.
-			canvas := b[20+4:]
-			w, height := 1+int(canvas[0])|int(canvas[1])<<8|int(canvas[2])<<16, 1+int(canvas[3])|int(canvas[4])<<8|int(canvas[5])<<16
-			if w > maxPixels/height {
-				return nil, problem("", "store a smaller image", "%d×%d pixels, outside 1..%d million", w, height, maxPixels/1_000_000)
+			canvas := b[20+4:] // in VP8X
+			alphaW = 1 + (int(canvas[0]) | int(canvas[1])<<8 | int(canvas[2])<<16)
+			alphaH = 1 + (int(canvas[3]) | int(canvas[4])<<8 | int(canvas[5])<<16)
+			if alphaW > maxPixels/alphaH {
+				return nil, problem("", "store a smaller image", "%d×%d pixels, outside 1..%d million", alphaW, alphaH, maxPixels/1_000_000)
 			}
-			decoded = int64(w) * int64(height)
+			decoded = int64(alphaW) * int64(alphaH)
 			if body[0]&3 == 1 {
-				need, err := losslessMemory(body[1:], w, height, limit)
+				need, err := losslessMemory(body[1:], alphaW, alphaH, limit)
 				if err != nil {
 					return nil, undecodable(b, err)
 				}

@@ -108,8 +108,8 @@ func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, 
 	return withLabels(train, labels), withLabels(val, labels), nil
 }
 
-// TestData opens what a fine-tuned model is evaluated on: the part of a dataset folder of that name,
-// "" for DIR itself, or scenes on which nothing trains.
+// TestData opens what a fine-tuned model is evaluated on: the part of a dataset folder of that name, or
+// without a name, as data.OpenPart does, or scenes on which nothing trains.
 func TestData(c *heads.Config, source, split string) (data.Dataset, error) {
 	inputs, labels := modalities(c)
 	if source == ScenesData {

@@ -3,8 +3,10 @@ package weights
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"runtime/metrics"
 	"slices"
@@ -501,5 +503,27 @@ func TestBoundOfShards(t *testing.T) {
 			}
 			readOpened(t, size, func() (File, error) { return OpenFS(fsys, "index") })
 		})
+	}
+}
+
+// TestLongestSlice refuses what no slice holds, which a system of 32 bits meets in ordinary files.
+func TestLongestSlice(t *testing.T) {
+	f := &file{byName: map[string]*view{}}
+	for dtype := range readSizes {
+		f.byName[dtype] = &view{name: dtype, dtype: dtype, width: elementSizes[dtype], count: math.MaxInt/8 + 1}
+	}
+	for dtype := range readSizes {
+		var err error
+		if IsFloat(dtype) {
+			_, err = f.Float32(dtype)
+			wantError(t, err, ErrTooLarge, dtype)
+			_, err = f.Float64(dtype)
+		} else {
+			_, err = f.Int64(dtype)
+		}
+		wantError(t, err, ErrTooLarge, dtype)
+	}
+	if _, err := readExactly(nil, math.MaxInt+1); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 )
 
@@ -151,6 +152,8 @@ func (f *file) find(name string, allowed []string) (*view, error) {
 		return nil, fmt.Errorf("%s: reading tensor %s of the kind %s is %w; %s", f.label, Quote(name), Quote(v.dtype), ErrUnsupported, unreadable(v.dtype))
 	case !slices.Contains(allowed, v.dtype):
 		return nil, otherDType(f.label, name, v.dtype, allowed)
+	case v.count > math.MaxInt/8: // which only systems of 32 bits can meet: make would panic
+		return nil, fmt.Errorf("%s: reading tensor %s of %d values %w", f.label, Quote(name), v.count, ErrTooLarge)
 	}
 	return v, nil
 }

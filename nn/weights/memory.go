@@ -3,10 +3,12 @@ package weights
 import (
 	"fmt"
 	"slices"
+
+	"github.com/gomae/gomae/internal/bfloat16"
 )
 
 // FromTensors returns tensors in memory as a File, which shares their values. Names must differ.
-// label is what errors call it.
+// label is what errors call it. BFloat16 is read as from a file to which it was written: rounded.
 func FromTensors(label string, tensors []Tensor) (File, error) {
 	if err := checkTensors(tensors); err != nil {
 		return nil, fmt.Errorf("%s: %w", label, err)
@@ -80,6 +82,10 @@ func (m *memory) ReadFloat32(name string, dst []float32) error {
 		for i, v := range d {
 			dst[i] = float32(v)
 		}
+	case BFloat16:
+		for i, v := range d {
+			dst[i] = bfloat16.Float(bfloat16.Bits(v))
+		}
 	}
 	return nil
 }
@@ -92,7 +98,8 @@ func (m *memory) Float64(name string) ([]float64, error) {
 	if d, ok := t.Data.([]float64); ok {
 		return slices.Clone(d), nil
 	}
-	return widen[float64](t.Data.([]float32)), nil
+	d, err := m.Float32(name)
+	return widen[float64](d), err
 }
 
 func (m *memory) Int64(name string) ([]int64, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -169,6 +170,44 @@ func TestFloat8(t *testing.T) {
 			}
 			if nans != c.nans {
 				t.Errorf("%d NaN, want %d", nans, c.nans)
+			}
+		})
+	}
+}
+
+// TestFromTensors reads tensors in memory like those of the file to which they are written.
+func TestFromTensors(t *testing.T) {
+	list := []Tensor{
+		{"f32", []int{2}, []float32{1.003, -2}},
+		{"f64", []int{2}, []float64{1.003, -2}},
+		{"bf16", []int{2}, BFloat16{1.003, -2}},
+		{"i64", []int{2}, []int64{3, -4}},
+		{"u8", []int{2}, []uint8{5, 6}},
+	}
+	f, err := FromTensors("here", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := WriteSafetensors(&b, list, nil); err != nil {
+		t.Fatal(err)
+	}
+	written := mustOpenBytes(t, b.Bytes())
+	for _, x := range list {
+		t.Run(x.Name, func(t *testing.T) {
+			if got, want := f.DType(x.Name), written.DType(x.Name); got != want {
+				t.Errorf("dtype %s, want %s", got, want)
+			}
+			for kind, read := range map[string]func(File) (any, error){
+				"Float32": func(f File) (any, error) { return f.Float32(x.Name) },
+				"Float64": func(f File) (any, error) { return f.Float64(x.Name) },
+				"Int64":   func(f File) (any, error) { return f.Int64(x.Name) },
+			} {
+				got, err := read(f)
+				want, wantErr := read(written)
+				if (err == nil) != (wantErr == nil) || !reflect.DeepEqual(got, want) {
+					t.Errorf("%s: got %v, %v, want %v, %v", kind, got, err, want, wantErr)
+				}
 			}
 		})
 	}

@@ -126,7 +126,7 @@ func (v *view) readStrided(r io.ReaderAt, convert func(first int, b []byte) erro
 		}
 		return nil
 	}
-	if span := v.span(); span <= v.seeks() {
+	if span := v.span(); span <= min(v.seeks(), math.MaxInt) {
 		all := make([]byte, span)
 		if err := readFullAt(r, all, v.begin); err != nil {
 			return err
@@ -230,6 +230,9 @@ func readFullAt(r io.ReaderAt, p []byte, off int64) error {
 // readExactly reads n bytes, after which r must end. That is also where an archive compares the
 // checksum.
 func readExactly(r io.Reader, n uint64) ([]byte, error) {
+	if n > math.MaxInt {
+		return nil, ErrTooLarge
+	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(r, b); err != nil {
 		return nil, err

@@ -126,11 +126,12 @@ func (o Options) openFile(name string, opened fs.File, err error, sibling func(n
 		return nil, err
 	}
 	f, err := o.readFile(name, opened, sibling)
-	if err == nil {
-		err = f.index()
-	}
 	if err != nil {
 		opened.Close()
+		return nil, err
+	}
+	if err := f.index(); err != nil {
+		f.Close()
 		return nil, err
 	}
 	return f, nil

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -256,7 +257,30 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// TestShards reads weights that are stored in several files.
+// counting is a file system in memory that counts its open files.
+type counting struct {
+	fs.FS
+	open *int
+}
+
+func (c counting) Open(name string) (fs.File, error) {
+	f, err := c.FS.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	*c.open++
+	return counted{f, f.(io.ReaderAt), c.open}, nil
+}
+
+type counted struct {
+	fs.File
+	io.ReaderAt
+	open *int
+}
+
+func (c counted) Close() error { *c.open--; return c.File.Close() }
+
+// TestShards reads weights that are stored in several files, and closes them all.
 func TestShards(t *testing.T) {
 	safe := func(names ...string) []byte {
 		var list []string
@@ -294,14 +318,22 @@ func TestShards(t *testing.T) {
 		{"no map", []byte(`{"a":1}`), "", "", ErrUnsupported, "weight_map"},
 		{"no text", []byte(`{"weight_map":{"a":7}}`), "", "", ErrDamaged, "weight_map"},
 		{"cut off", []byte(`{"weight_map":{"a":"1.st"`), "", "", ErrDamaged, "weight_map"},
+		{"an unlisted tensor in two files", index("b", "2.st", "e", "5.st"), "", "", ErrDamaged, `"c"`},
+		{"by a key that is not there", index("a", "1.st"), "model", "", ErrKey, "model"},
 		{"an index of an index", index("a", "index"), "", "", ErrUnsupported, "index"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			files := fstest.MapFS{
 				"m/index": {Data: c.index}, "m/1.st": {Data: safe("a")}, "m/2.st": {Data: safe("b", "c")}, "m/3.st": {Data: safe("a", "d")},
-				"m/4.st": {Data: safe("model.x", "model.y")}, "m/1.bin": {Data: zipOf(t, zip.Store, dictOf("w", goodTensor)+".", two)},
+				"m/4.st": {Data: safe("model.x", "model.y")}, "m/5.st": {Data: safe("e", "c")}, "m/1.bin": {Data: zipOf(t, zip.Store, dictOf("w", goodTensor)+".", two)},
 			}
-			f, err := Options{Key: c.key}.OpenFS(files, "m/index")
+			open := 0
+			defer func() {
+				if open != 0 {
+					t.Errorf("%d files are still open", open)
+				}
+			}()
+			f, err := Options{Key: c.key}.OpenFS(counting{files, &open}, "m/index")
 			if c.kind != nil {
 				if f != nil || !errors.Is(err, c.kind) {
 					t.Errorf("opened %v", f != nil)
