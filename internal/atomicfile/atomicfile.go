@@ -22,9 +22,9 @@ import (
 // earlier file at path is as it was.
 //
 // A new file gets the permissions that the umask leaves of 0666; a replaced one keeps its own. A
-// symbolic link is followed, also to a file that is not there yet. A path that is not a regular file, such as a pipe or /dev/stdout, is
-// written to directly: renaming a file to it would destroy it. A named pipe that nobody reads from is
-// an error.
+// symbolic link is followed, also to a file that is not there yet. A path that is not a regular file,
+// such as a pipe or /dev/stdout, is written to directly: renaming a file to it would destroy it. A
+// named pipe that nobody reads from is an error.
 func Write(path string, write func(io.Writer) error) error { return place(path, write, resolve, true) }
 
 // Replace is Write for a file of the program's own: a link or a special file at path is not written
