@@ -62,7 +62,7 @@ func (a *App) scene(ctx context.Context, r *SceneRequest) (*SceneAnswer, error) 
 		answer.Name = a.nameOf(*r.Scene.Number)
 	}
 	for _, name := range a.model.Present(b) {
-		answer.Pictures[name] = pictureOf(truth(a.model.Config.Input(name), b))
+		answer.Pictures[name] = pictureOf(images.Input(a.model.Config.Input(name), b))
 	}
 	return answer, ctx.Err()
 }
@@ -143,16 +143,6 @@ func (a *App) decode(images map[string][]byte) (*data.Sample, error) {
 		}
 	}
 	return s, nil
-}
-
-// truth returns the picture of a modality of a batch of one sample.
-func truth(in *multimae.Input, b *multimae.Batch) *image.RGBA {
-	h, w := b.H/in.Stride, b.W/in.Stride
-	if in.Kind == multimae.KindClasses {
-		return images.Classes(b.Classes[in.Name], h, w)
-	}
-	pix := b.Images[in.Name]
-	return images.Pixels(pix, h, w, in.Normalization(), pix)
 }
 
 // small returns PNGs by modality, from which decode makes the batch again, up to the rounding of
