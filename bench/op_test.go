@@ -98,7 +98,7 @@ func ops() []op {
 	add(op{
 		"loss-berhu/shape=1568x768", 0, 0, [][]int{{patches, 768}}, 0,
 		func(t *tensor.Tape, in []*tensor.Tensor) *tensor.Tensor {
-			return tensor.BerHuLoss(t, in[0], target, weights)
+			return tensor.BerHuLoss(t, in[0], target, weights, tensor.BerHuBound(t, in[0], target, weights))
 		},
 	})
 	add(op{

@@ -113,7 +113,9 @@ func imageCases() []*opCase {
 			}
 		}
 		add(fmt.Sprintf("berHu loss/%v", s), []input{in(s[0], s[1])},
-			func(t *Tape, x []*Tensor) *Tensor { return BerHuLoss(t, x[0], target, weights) },
+			func(t *Tape, x []*Tensor) *Tensor {
+				return BerHuLoss(t, x[0], target, weights, BerHuBound(t, x[0], target, weights))
+			},
 			func(g *graph, x []*array) *array { return g.berHu(x[0], target, weights, c) })
 	}
 	// One tensor in several places.
@@ -216,7 +218,8 @@ func imageStep(tape *Tape, n int) func(int) {
 		h := Conv2D(tape, Conv2D(tape, x, w, nil, 1, 1), w, nil, 2, 1)
 		h = DepthwiseConv2D(tape, ReLU(tape, ConvTranspose2D(tape, h, up, nil)), dw, nil, 3)
 		h = ResizeBilinear(tape, ConcatCols(tape, h, NormalizeRows(tape, Add(tape, h, h))), 2*n, 61, true)
-		loss := BerHuLoss(tape, View(tape, h, 1, len(target)), target, weights)
+		h = View(tape, h, 1, len(target))
+		loss := BerHuLoss(tape, h, target, weights, BerHuBound(tape, h, target, weights))
 		if tape.recording {
 			tape.Backward(loss)
 		}
@@ -318,8 +321,10 @@ func TestImagePanics(t *testing.T) {
 		{"tensor: MatMulT axes, got 4, want 3", func() { MatMulT(tape, x, x) }},
 		{"tensor: MatMulT axes, got 4, want 3", func() { MatMulT(tape, New(1, 2, 3), x) }},
 		{"tensor: shape of MatMulT second matrix, got [1 2 4], want [1 2 3]", func() { MatMulT(tape, New(1, 2, 3), New(1, 2, 4)) }},
-		{"tensor: BerHuLoss len(target), got 3, want 40", func() { BerHuLoss(tape, x, ones(3), ones(20)) }},
-		{"tensor: BerHuLoss len(weights), got 3, want 20", func() { BerHuLoss(tape, x, ones(40), ones(3)) }},
+		{"tensor: BerHuLoss len(target), got 3, want 40", func() { BerHuLoss(tape, x, ones(3), ones(20), 1) }},
+		{"tensor: BerHuLoss len(weights), got 3, want 20", func() { BerHuLoss(tape, x, ones(40), ones(3), 1) }},
+		{"tensor: BerHuBound len(target), got 3, want 40", func() { BerHuBound(tape, x, ones(3), ones(20)) }},
+		{"tensor: BerHuBound len(weights), got 3, want 20", func() { BerHuBound(tape, x, ones(40), ones(3)) }},
 	} {
 		t.Run(c.want, func(t *testing.T) { testkit.MustPanic(t, c.want, c.f) })
 	}

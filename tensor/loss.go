@@ -32,12 +32,20 @@ func RegressionLoss(t *Tape, pred *Tensor, target, weights []float32, d Distance
 
 // BerHuLoss is RegressionLoss with the reversed Huber distance (Laina et al.,
 // https://arxiv.org/abs/1606.00373) of errors e = p−t: |e| up to a bound c, and (e²+c²)/(2c) beyond
-// it. c is a fifth of the largest |e| in rows whose weight is not 0, at least 1e-5, and a constant
-// to the gradient.
-func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32) *Tensor {
-	rows, f := pred.Rows(), pred.Cols()
+// it. c is that of BerHuBound, a constant to the gradient.
+func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32, c float64) *Tensor {
 	mustBe("BerHuLoss len(target)", len(target), len(pred.Data))
-	mustBe("BerHuLoss len(weights)", len(weights), rows)
+	mustBe("BerHuLoss len(weights)", len(weights), pred.Rows())
+	r := &regression{pred, target, weights, berHu, c}
+	return r.loss(t)
+}
+
+// BerHuBound returns the c of BerHuLoss: a fifth of the largest |p−t| in rows whose weight is not 0, at
+// least 1e-5. Where the rows are parts of a whole, it is the largest of the parts.
+func BerHuBound(t *Tape, pred *Tensor, target, weights []float32) float64 {
+	rows, f := pred.Rows(), pred.Cols()
+	mustBe("BerHuBound len(target)", len(target), len(pred.Data))
+	mustBe("BerHuBound len(weights)", len(weights), rows)
 	largest := t.scratch64(0, ceilDiv(rows, lossRows)) // of each part
 	t.each(rows, lossRows, func(_, from, to int) {
 		e := 0.0
@@ -56,8 +64,7 @@ func BerHuLoss(t *Tape, pred *Tensor, target, weights []float32) *Tensor {
 	for _, e := range largest {
 		c = max(c, 0.2*e)
 	}
-	r := &regression{pred, target, weights, berHu, c}
-	return r.loss(t)
+	return c
 }
 
 // regression is a call of either loss.

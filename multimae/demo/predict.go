@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"image"
 	"maps"
 	"math"
 	"slices"
@@ -78,11 +77,11 @@ func (a *App) predict(ctx context.Context, s *State) (*Prediction, error) {
 		if out.Normalization == multimae.NormalizePatches || in == nil || p.Views[out.Task] != nil {
 			continue
 		}
-		v := &View{Prediction: pictureOf(picture(out, b))}
+		v := &View{Prediction: pictureOf(images.Prediction(out, b))}
 		if changed != nil {
-			v.Before = pictureOf(picture(&before.Outputs[i], b))
+			v.Before = pictureOf(images.Prediction(&before.Outputs[i], b))
 			if out.Task == s.Hue.Modality {
-				v.Input = pictureOf(truth(in, changed))
+				v.Input = pictureOf(images.Input(in, changed))
 			}
 		}
 		if slices.Contains(a.model.Present(b), in.Name) {
@@ -96,14 +95,6 @@ func (a *App) predict(ctx context.Context, s *State) (*Prediction, error) {
 // run predicts on the workers.
 func (a *App) run(ctx context.Context, b *multimae.Batch, masks *multimae.Masks) (*multimae.Prediction, error) {
 	return a.model.Predict(ctx, b, &multimae.PredictOptions{Masks: masks, Pool: a.Pool})
-}
-
-// picture draws a prediction in the range of the truth, where that is known.
-func picture(out *multimae.Predicted, b *multimae.Batch) *image.RGBA {
-	if truth := b.Images[out.Task]; truth != nil && out.Kind == multimae.KindImage {
-		return images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
-	}
-	return images.Picture(out, 0)
 }
 
 // shown returns the scene of a state as a batch and its visible patches as masks.
@@ -248,7 +239,7 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 			}
 		}
 	}
-	v.Error = pictureOf(blacken(images.Depth(off, h, w, 0, 1), valid))
+	v.Error = pictureOf(images.Blacken(images.Depth(off, h, w, 0, 1), valid))
 	if n > 0 {
 		score.Value = value(sum / float64(n))
 		v.Score = &score

@@ -65,7 +65,7 @@ func (a *App) scene(ctx context.Context, r *SceneRequest) (*SceneAnswer, error) 
 		answer.Name = a.nameOf(*r.Scene.Number)
 	}
 	for _, name := range a.model.Present(b) {
-		answer.Pictures[name] = pictureOf(truth(a.model.Config.Input(name), b))
+		answer.Pictures[name] = pictureOf(images.Input(a.model.Config.Input(name), b))
 	}
 	return answer, ctx.Err()
 }
@@ -178,26 +178,6 @@ func measured(pix []float32, valid []bool) []float32 {
 		}
 	}
 	return values
-}
-
-// blacken makes pixels that are not valid black, as those without a class are.
-func blacken(img *image.RGBA, valid []bool) *image.RGBA {
-	for i, ok := range valid {
-		if w := img.Rect.Dx(); !ok {
-			img.SetRGBA(i%w, i/w, images.ClassColor(multimae.IDIgnored))
-		}
-	}
-	return img
-}
-
-// truth returns the picture of a modality of a batch of one sample.
-func truth(in *multimae.Input, b *multimae.Batch) *image.RGBA {
-	h, w := b.H/in.Stride, b.W/in.Stride
-	if in.Kind == multimae.KindClasses {
-		return images.Classes(b.Classes[in.Name], h, w)
-	}
-	pix := b.Images[in.Name]
-	return blacken(images.Pixels(pix, h, w, in.Normalization(), pix), b.Valid[in.Name])
 }
 
 // small returns a scene of PNGs, from which decode makes the batch again, up to the rounding of

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
@@ -77,14 +76,8 @@ func (p *painter) section(t *tensor.Tape, g *group, preds []*tensor.Tensor) view
 	var inputs []image.Image
 	for i := range c.Inputs {
 		in := &c.Inputs[i]
-		h, w := g.inputs.H/in.Stride, g.inputs.W/in.Stride
 		s.Columns = append(s.Columns, in.Name)
-		if in.Kind == multimae.KindClasses {
-			inputs = append(inputs, images.Classes(g.inputs.Classes[in.Name], h, w))
-		} else {
-			pix := g.inputs.Images[in.Name]
-			inputs = append(inputs, images.Pixels(pix, h, w, in.Normalization(), pix))
-		}
+		inputs = append(inputs, images.Input(in, g.inputs))
 	}
 	for i, pred := range preds {
 		o := &c.Outputs[i]

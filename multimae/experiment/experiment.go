@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -132,6 +133,9 @@ func Run(ctx context.Context, e *Experiment, o Options) (*Results, error) {
 	if len(e.Columns) == 0 {
 		return nil, fmt.Errorf("experiment %s: nothing can be judged on %s: neither the number of its classes is given nor the unit of its depth", e.Name, r.Labelled)
 	}
+	if err := r.checkData(); err != nil {
+		return nil, err
+	}
 	if err := r.open(); err != nil {
 		return nil, err
 	}
@@ -196,6 +200,53 @@ func (s *Settings) classes() int {
 		return len(scenes.Classes)
 	}
 	return s.Classes
+}
+
+// checkData opens the labelled data of each column that has something left to do, so that what they
+// lack is said before hours of pre-training, and before the settings are kept.
+func (r *run) checkData() error {
+	for k := range r.experiment.Columns {
+		c := &r.experiment.Columns[k]
+		if !r.lacks(c) {
+			continue
+		}
+		f, err := r.finetuneConfig(new(Pretraining), c, 0)
+		if err != nil {
+			return err
+		}
+		if _, _, err := train.FinetuneData(f); err != nil {
+			return err
+		}
+		test, err := r.testData(f)
+		if err != nil {
+			return err
+		}
+		if err := evaluate.CheckTruth(f, test); err != nil {
+			return fmt.Errorf("%s, part test: %w", r.Labelled, err)
+		}
+	}
+	return nil
+}
+
+// lacks reports whether a column has cells without the result of a seed.
+func (r *run) lacks(c *Column) bool {
+	for seed := range r.Seeds {
+		for i := range r.experiment.Pretrainings {
+			if !r.has(&r.experiment.Pretrainings[i], c, seed) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// testData opens what a fine-tuned model is tested on.
+func (r *run) testData(f *heads.Config) (data.Dataset, error) {
+	split := "test"
+	if r.Labelled == train.ScenesData {
+		split = ""
+	}
+	return train.TestData(f, r.Labelled, split)
 }
 
 // open makes the folder, or compares its settings with those asked for.
@@ -281,6 +332,11 @@ func (r *run) pretrain(ctx context.Context, p *Pretraining, seed int) error {
 	if err != nil {
 		return err
 	}
+	if p.Maps == Labelled {
+		if err := r.sameTeachers(dir, seed); err != nil {
+			return err
+		}
+	}
 	if ok, err := finished(dir, c); ok || err != nil {
 		return err
 	}
@@ -325,20 +381,60 @@ func (r *run) pretrainData(ctx context.Context, p *Pretraining, c *multimae.Conf
 	return trainSet, val, close, nil
 }
 
+// plain is the pre-training of teachers, and taught what they are fine-tuned for where there is the truth.
+var (
+	plain  = &Pretraining{Name: "MAE", Model: "mae", Change: mae}
+	taught = []*Column{{[]string{"rgb"}, heads.TaskSemseg}, {[]string{"rgb"}, heads.TaskDepth}}
+)
+
+func teacherName(task string, seed int) string { return fmt.Sprintf("teacher-%s-seed%d", task, seed) }
+
+// sameTeachers returns an error if the folder of models has other teachers than this experiment trains,
+// or if the model in dir was pre-trained with others: its own configuration does not tell them apart.
+func (r *run) sameTeachers(dir string, seed int) error {
+	const remedy = "keep these models in another folder"
+	_, err := os.Stat(filepath.Join(dir, multimae.ConfigFile))
+	begun := err == nil
+	for _, c := range taught {
+		folder := filepath.Join(r.Models, teacherName(c.Task, seed))
+		has, err := heads.LoadConfig(os.DirFS(folder), multimae.ConfigFile)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", folder, err)
+		}
+		switch truth := r.hasTruth(c.Task); {
+		case has != nil && !truth:
+			return fmt.Errorf("%s: holds a teacher of %s, of which %s has no truth; %s", folder, c.Task, r.Labelled, remedy)
+		case has == nil && truth && begun:
+			return fmt.Errorf("%s: holds a run without a teacher of %s, of which %s has the truth; %s", dir, c.Task, r.Labelled, remedy)
+		case has == nil:
+			continue
+		}
+		want, err := r.finetuneConfig(plain, c, seed)
+		if err != nil {
+			return err
+		}
+		has.Train.From = want.Train.From // by whatever path, it is the one beside it
+		if key, asked, is := strictjson.Difference(want.JSON(), has.JSON()); key != "" {
+			return fmt.Errorf("%s: holds a teacher with %s %s and not %s; %s", folder, key, is, asked, remedy)
+		}
+	}
+	return nil
+}
+
 // teachers fine-tunes a plain MAE for each truth of the labelled data.
 func (r *run) teachers(ctx context.Context, seed int) (teachers, error) {
-	plain := &Pretraining{Name: "MAE", Model: "mae", Change: mae}
 	if err := r.pretrain(ctx, plain, seed); err != nil {
 		return nil, err
 	}
 	found := teachers{}
-	for _, task := range []string{heads.TaskSemseg, heads.TaskDepth} {
+	for _, c := range taught {
+		task := c.Task
 		if !r.hasTruth(task) {
 			continue
 		}
 		r.Log("training the teacher of %s, seed %d", task, seed)
-		name := fmt.Sprintf("teacher-%s-seed%d", task, seed)
-		if _, err := r.fit(ctx, plain, &Column{[]string{"rgb"}, task}, seed, filepath.Join(r.Models, name)); err != nil {
+		name := teacherName(task, seed)
+		if _, err := r.fit(ctx, plain, c, seed, filepath.Join(r.Models, name)); err != nil {
 			found.close()
 			return nil, err
 		}
@@ -452,8 +548,14 @@ func (r *run) fit(ctx context.Context, p *Pretraining, c *Column, seed int, dir 
 				return err
 			}
 			defer w.Close()
-			_, err = m.Transfer(w)
-			return err
+			report, err := m.Transfer(w)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(report.String()) {
+				r.Log("%s", strings.TrimSuffix(line, "\n"))
+			}
+			return nil
 		},
 	})
 }
@@ -466,11 +568,7 @@ func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int)
 		return err
 	}
 	f := m.Config
-	split := "test"
-	if r.Labelled == train.ScenesData {
-		split = ""
-	}
-	test, err := train.TestData(f, r.Labelled, split)
+	test, err := r.testData(f)
 	if err != nil {
 		return err
 	}
@@ -487,7 +585,20 @@ func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int)
 	for _, x := range e.Metrics() {
 		out.Metrics[x.Name] = x.Value
 	}
-	if err := atomicfile.ReplaceJSON(r.resultPath(p, c, seed), out); err != nil {
+	// What it learnt step by step outlives its folder. The result, which ends the fine-tuning, comes last.
+	path := r.resultPath(p, c, seed)
+	lines, err := os.ReadFile(filepath.Join(dir, train.MetricsFile))
+	if err != nil {
+		return err
+	}
+	err = atomicfile.Replace(strings.TrimSuffix(path, ".json")+".jsonl", func(w io.Writer) error {
+		_, err := w.Write(lines)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.ReplaceJSON(path, out); err != nil {
 		return err
 	}
 	return os.RemoveAll(dir)

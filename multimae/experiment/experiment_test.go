@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -52,9 +53,20 @@ func smallOptions(dir, data string) Options {
 func TestRun(t *testing.T) {
 	photos := folder(t)
 	straight := t.TempDir()
-	want, err := Run(context.Background(), small(), smallOptions(straight, photos))
+	o := smallOptions(straight, photos)
+	var taken []string // what fine-tuned models took from pre-trained ones
+	o.Log = func(format string, args ...any) {
+		if line := fmt.Sprintf(format, args...); strings.HasPrefix(line, "taken from a ") {
+			taken = append(taken, line)
+		}
+	}
+	want, err := Run(context.Background(), small(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	colour, depth := "taken from a MultiMAE: global_tokens, input_adapters.rgb, encoder", "taken from a MultiMAE: global_tokens, input_adapters.depth, encoder"
+	if wanted := []string{depth, colour, depth, colour}; !slices.Equal(taken, wanted) {
+		t.Errorf("got %q, want %q", taken, wanted)
 	}
 	if len(want.Rows) != 4 {
 		t.Fatalf("%d rows, want 4: %+v", len(want.Rows), want.Rows)
@@ -68,6 +80,9 @@ func TestRun(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(straight, "finetune")); err != nil || len(entries) > 0 {
 		t.Errorf("runs of fine-tuning are left: %v, %v", entries, err)
+	}
+	if lines, err := os.ReadFile(filepath.Join(straight, "results", "rgb_d-depth-rgb-seed1.jsonl")); err != nil || !strings.Contains(string(lines), `"loss": `) {
+		t.Errorf("metrics of a fine-tuning: %q, %v", lines, err)
 	}
 
 	dir := t.TempDir()
@@ -148,11 +163,57 @@ func TestRun(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	for name, change := range map[string]func(dir string, o *Options) (want string){
+		"misspelt target": func(_ string, o *Options) string { o.Target = "lables"; return "lables" },
+		"no test part": func(dir string, _ *Options) string {
+			if err := os.RemoveAll(filepath.Join(dir, "test")); err != nil {
+				t.Fatal(err)
+			}
+			return dir + "…test"
+		},
+		"no truth to test on": func(dir string, _ *Options) string {
+			part := filepath.Join(dir, "test")
+			if err := os.RemoveAll(part); err != nil {
+				t.Fatal(err)
+			}
+			blank := data.Samples{blankSample(t)}
+			if err := data.WriteFolder(context.Background(), part, blank, nil); err != nil {
+				t.Fatal(err)
+			}
+			return dir + "…test…semseg"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			photos := folder(t)
+			o := smallOptions(filepath.Join(t.TempDir(), "new"), photos)
+			want := change(photos, &o)
+			o.Step = func(*train.Progress) { t.Error("a step was taken") }
+			if _, err := Run(context.Background(), small(), o); err == nil || !testkit.Mentions(err.Error(), want) {
+				t.Errorf("got %v", err)
+			}
+			if _, err := os.Stat(o.Dir); err == nil {
+				t.Error("the folder of the experiment holds settings that cannot work")
+			}
+		})
+	}
 	t.Run("no such data", func(t *testing.T) {
 		if _, err := Run(context.Background(), small(), smallOptions(t.TempDir(), filepath.Join(dir, "absent"))); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// blankSample is a scene whose pixels have no class.
+func blankSample(t *testing.T) *data.Sample {
+	t.Helper()
+	s, err := scenes.New(0, 1, 64, 1).Sample(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range s.Maps["semseg"].IDs {
+		s.Maps["semseg"].IDs[i] = multimae.IDIgnored
+	}
+	return s
 }
 
 // TestTables checks that every table can be made: configurations that hold, names that differ.

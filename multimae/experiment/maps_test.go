@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
@@ -82,6 +83,9 @@ func TestLabelled(t *testing.T) {
 			if r, err := Run(context.Background(), e, o); err != nil || len(r.Rows) != 1 { // a folder's maps are not spoilt
 				t.Fatalf("%+v, %v", r, err)
 			}
+			if c.unit > 0 {
+				t.Run("other teachers", func(t *testing.T) { refuseTeachers(t, e, o) })
+			}
 			made := teachers{}
 			for _, modality := range []string{"depth", "semseg"} {
 				path := filepath.Join(o.Dir, "pretrain", "teacher-"+modality+"-seed0.json")
@@ -120,6 +124,44 @@ func TestLabelled(t *testing.T) {
 			}
 			if same := slices.Equal(s.Maps["depth"].Pix, was.Maps["depth"].Pix); same != (c.unit == 0) {
 				t.Errorf("depth is the old one: %v", same)
+			}
+		})
+	}
+}
+
+// refuseTeachers asks for experiments with the models of a finished one, which hold only where its
+// teachers are those that they would train.
+func refuseTeachers(t *testing.T, e *Experiment, o Options) {
+	models := filepath.Join(o.Dir, "pretrain")
+	for _, c := range []struct {
+		name   string
+		change func(o *Options)
+		want   string // in the error; "" for none
+	}{
+		{"the same", func(*Options) {}, ""},
+		{"other labelled data", func(o *Options) { o.Labelled = folder(t) }, "teacher-semseg-seed0…train.data " + `"` + o.Labelled + `"`},
+		{"other ignored ids", func(o *Options) { o.Ignore = []float64{3} }, "teacher-semseg-seed0…outputs.semseg.invalid none…[3]"},
+		{"another unit", func(o *Options) { o.DepthUnit = 1 }, "teacher-depth-seed0…outputs.depth.unit"},
+		{"other steps", func(o *Options) { o.Steps++ }, "teacher-semseg-seed0…train.steps 2 and not 3…another folder"},
+		{"no depth to teach", func(o *Options) { o.DepthUnit = 0 }, "teacher-depth-seed0…" + o.Labelled},
+		{"a teacher that was not there", func(o *Options) {
+			copied := t.TempDir()
+			if err := os.CopyFS(copied, os.DirFS(models)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.RemoveAll(filepath.Join(copied, "teacher-depth-seed0")); err != nil {
+				t.Fatal(err)
+			}
+			o.Models = copied
+		}, "labelled-seed0…depth…another folder"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			other := o
+			other.Dir, other.Models = t.TempDir(), models
+			c.change(&other)
+			_, err := Run(context.Background(), e, other)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !testkit.Mentions(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}

@@ -181,6 +181,45 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// TestUnmeasured wants pixels without a measurement to be drawn black.
+func TestUnmeasured(t *testing.T) {
+	m := newModel(t, 1)
+	black := func(valid []bool) (n int) {
+		s := samples(t, 1)[0]
+		depth := *s.Maps["depth"]
+		depth.Valid = valid
+		s = &data.Sample{Maps: map[string]*data.Map{"depth": &depth}}
+		for _, draw := range []func() (*Drawing, error){
+			func() (*Drawing, error) { return SingleModality(context.Background(), m, []*data.Sample{s}) },
+			func() (*Drawing, error) {
+				return Progress(context.Background(), []Step{{1, m}}, []*data.Sample{s}, 16, 0)
+			},
+		} {
+			d, err := draw()
+			if err != nil {
+				t.Fatal(err)
+			}
+			img := d.Image(1)
+			for y := range img.Rect.Dy() {
+				for x := range img.Rect.Dx() {
+					if img.RGBAAt(x, y) == images.ClassColor(multimae.IDIgnored) {
+						n++
+					}
+				}
+			}
+		}
+		return n
+	}
+	hole := make([]bool, 32*32)
+	for i := range hole {
+		hole[i] = i >= 16*32 // the lower half is measured
+	}
+	// Half of two tiles of the first figure, and of three of the other, which shows all patches.
+	if n, all := black(hole)-black(nil), 5*tile*tile/2; math.Abs(float64(n)/all-1) > 0.05 {
+		t.Errorf("%d black pixels of unmeasured depth, want about %g", n, all)
+	}
+}
+
 // TestHueTarget wants the patch that an object covers, and one off it.
 func TestHueTarget(t *testing.T) {
 	e := &hueExperiment{m: newModel(t, 1), o: HueOptions{Background: []int32{0}}}

@@ -344,7 +344,7 @@ var turns = []float64{0, 120, 240}
 // row returns the pictures of an example: the truth, then for each hue what is shown and what is
 // predicted.
 func (e *hueExperiment) row(ctx context.Context, b *multimae.Batch, t *target) ([]image.Image, error) {
-	row := []image.Image{e.m.truth(b, e.colour), e.m.truth(b, e.m.Config.Input(e.context[0]))}
+	row := []image.Image{images.Input(e.colour, b), images.Input(e.m.Config.Input(e.context[0]), b)}
 	for _, degrees := range turns {
 		pix, shown, masks, err := e.predict(ctx, b, t, degrees)
 		if err != nil {
@@ -352,9 +352,9 @@ func (e *hueExperiment) row(ctx context.Context, b *multimae.Batch, t *target) (
 		}
 		h, w := b.H/e.colour.Stride, b.W/e.colour.Stride
 		predicted := images.RGB(pix, h, w)
-		truth := e.m.truth(shown, e.colour)
+		truth := images.Input(e.colour, shown)
 		side := e.m.Config.PatchSize / e.colour.Stride
-		paste(predicted, truth, masks.Task(0, e.colour.Name), side)
+		view.Paste(predicted, truth, masks.Task(0, e.colour.Name), side)
 		row = append(row, view.Masked(truth, masks.Task(0, e.colour.Name), side), predicted)
 	}
 	return row, nil

@@ -3,8 +3,6 @@ package figure
 import (
 	"context"
 	"fmt"
-	"image"
-	"image/draw"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -27,46 +25,13 @@ func (m Model) batch(s *data.Sample) (*multimae.Batch, error) {
 	return data.Collate([]*data.Sample{s}, m.Config.Inputs, m.Config.ImageSize)
 }
 
-// predict returns the prediction for the visible tokens of a batch, and a picture of each modality.
-func (m Model) predict(ctx context.Context, b *multimae.Batch, masks *multimae.Masks) (*multimae.Prediction, map[string]*image.RGBA, error) {
+// predict returns what is drawn of the prediction for the visible tokens of a batch, by modality.
+func (m Model) predict(ctx context.Context, b *multimae.Batch, masks *multimae.Masks) (map[string]*multimae.Predicted, error) {
 	p, err := m.Predict(ctx, b, &multimae.PredictOptions{Masks: masks, Pool: m.Pool})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	pictures := map[string]*image.RGBA{}
-	for i := range p.Outputs {
-		out := &p.Outputs[i]
-		if out.Normalization == multimae.NormalizePatches || pictures[out.Task] != nil {
-			continue
-		}
-		if truth := b.Images[out.Task]; truth != nil {
-			pictures[out.Task] = images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
-		} else {
-			pictures[out.Task] = images.Picture(out, 0)
-		}
-	}
-	return p, pictures, nil
-}
-
-// truth returns the picture of a modality of a batch.
-func (m Model) truth(b *multimae.Batch, in *multimae.Input) *image.RGBA {
-	h, w := b.H/in.Stride, b.W/in.Stride
-	if in.Kind == multimae.KindClasses {
-		return images.Classes(b.Classes[in.Name], h, w)
-	}
-	return images.Pixels(b.Images[in.Name], h, w, in.Normalization(), b.Images[in.Name])
-}
-
-// paste puts the patches that the model sees over its prediction, which training has never judged
-// there.
-func paste(to, from *image.RGBA, mask []bool, side int) {
-	across := to.Rect.Dx() / side
-	for i, hidden := range mask {
-		if !hidden {
-			at := image.Rect(i%across*side, i/across*side, (i%across+1)*side, (i/across+1)*side)
-			draw.Draw(to, at, from, at.Min, draw.Src)
-		}
-	}
+	return view.Drawn(p), nil
 }
 
 // words are the names of common modalities for people.
@@ -126,20 +91,19 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 			if b.Images[from] == nil && b.Classes[from] == nil {
 				continue
 			}
-			p, pictures, err := m.predict(ctx, b, masks)
+			drawn, err := m.predict(ctx, b, masks)
 			if err != nil {
 				return nil, err
 			}
 			for k := range inputs {
-				img := pictures[inputs[k].Name]
 				if k == r {
-					img = m.truth(b, &inputs[k])
 					d.rect(column(k)-2, y-2, tile+4, tile+4, series[1])
-				} else if out := p.Output(inputs[k].Name); out != nil && out.Kind == multimae.KindClasses {
-					pixels[out.Name].Add(out.IDs(0))
-				}
-				if img != nil {
-					d.picture(img, column(k), y, tile, tile)
+					d.picture(images.Input(&inputs[k], b), column(k), y, tile, tile)
+				} else if out := drawn[inputs[k].Name]; out != nil {
+					d.picture(images.Prediction(out, b), column(k), y, tile, tile)
+					if out.Kind == multimae.KindClasses {
+						pixels[inputs[k].Name].Add(out.IDs(0))
+					}
 				}
 			}
 		}
@@ -147,7 +111,7 @@ func SingleModality(ctx context.Context, m Model, samples []*data.Sample) (*Draw
 		d.text(x0+left-10, y+tile/2+4, 12, "end", soft, "truth")
 		for k := range inputs {
 			if b.Images[inputs[k].Name] != nil || b.Classes[inputs[k].Name] != nil {
-				d.picture(m.truth(b, &inputs[k]), column(k), y, tile, tile)
+				d.picture(images.Input(&inputs[k], b), column(k), y, tile, tile)
 				pixels[inputs[k].Name].Add(b.Classes[inputs[k].Name])
 			}
 		}
@@ -203,21 +167,22 @@ func Progress(ctx context.Context, steps []Step, samples []*data.Sample, visible
 			in := &inputs[r]
 			d.text(margin+left-10, y(r)+tile/2+4, 12, "end", ink, word(in.Name))
 			if mask := masks.Task(0, in.Name); mask != nil {
-				truth := m.truth(b, in)
+				truth := images.Input(in, b)
 				d.picture(view.Masked(truth, mask, m.Config.PatchSize/in.Stride), column(0), y(r), tile, tile)
 				d.picture(truth, column(len(steps)+1), y(r), tile, tile)
 			}
 		}
 		for k, step := range steps {
-			_, pictures, err := step.Model.predict(ctx, b, masks)
+			drawn, err := step.Model.predict(ctx, b, masks)
 			if err != nil {
 				return nil, fmt.Errorf("step %d: %w", step.Number, err)
 			}
 			for r := range inputs {
 				in := &inputs[r]
-				if img := pictures[in.Name]; img != nil {
+				if out := drawn[in.Name]; out != nil {
+					img := images.Prediction(out, b)
 					if mask := masks.Task(0, in.Name); mask != nil {
-						paste(img, m.truth(b, in), mask, m.Config.PatchSize/in.Stride)
+						view.Paste(img, images.Input(in, b), mask, m.Config.PatchSize/in.Stride)
 					}
 					d.picture(img, column(k+1), y(r), tile, tile)
 				}

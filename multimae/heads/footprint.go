@@ -2,6 +2,7 @@ package heads
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomae/gomae/internal/sysmem"
 	"github.com/gomae/gomae/multimae"
@@ -81,8 +82,12 @@ func (c *Config) parameterCount() (n float64, largest string) {
 	return n, largest
 }
 
-// Lanes is multimae.Config.Lanes.
+// Lanes is multimae.Config.Lanes. LossBerHu has no lanes: its bound depends on all predictions of the
+// batch, and a lane is done with its samples before others have begun.
 func (c *Config) Lanes() (lanes, samples int) {
+	if slices.ContainsFunc(c.Outputs, func(o Output) bool { return o.Loss == LossBerHu }) {
+		return 0, 0
+	}
 	params, _ := c.parameterCount()
 	return multimae.Lanes(c.Train.Batch, params)
 }

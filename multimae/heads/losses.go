@@ -27,9 +27,17 @@ func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets)
 	return m.PartLosses(t, preds, targets, nil)
 }
 
+// Whole is what a part of a batch takes from the others.
+type Whole struct {
+	Pixels []int // Config.LossPixels of the whole
+	// Largest is called for each output with LossBerHu in turn, and returns the largest x of all parts:
+	// so these must be computed at the same time. See Config.Lanes.
+	Largest func(x float64) (float64, error)
+}
+
 // PartLosses is Losses for a part of a batch: what it returns for all parts adds up to the losses
-// of the whole. pixels is LossPixels of the whole; nil means that the part is the whole.
-func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets, pixels []int) ([]*tensor.Tensor, error) {
+// of the whole. A whole that is nil means that the part is all of it.
+func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targets, whole *Whole) ([]*tensor.Tensor, error) {
 	if len(preds) != len(m.heads) {
 		return nil, fmt.Errorf("losses: got %d predictions, want %d", len(preds), len(m.heads))
 	}
@@ -37,14 +45,14 @@ func (m *Model) PartLosses(t *tensor.Tape, preds []*tensor.Tensor, targets *Targ
 	for i := range m.Config.Outputs {
 		o := &m.Config.Outputs[i]
 		var err error
-		of := 0
-		if pixels != nil {
-			of = pixels[i]
+		of, largest := 0, func(x float64) (float64, error) { return x, nil }
+		if whole != nil {
+			of, largest = whole.Pixels[i], whole.Largest
 		}
 		if o.Loss == LossCrossEntropy {
 			losses[i], err = classLoss(t, o, preds[i], targets, of)
 		} else {
-			losses[i], err = valueLoss(t, o, preds[i], targets, of)
+			losses[i], err = valueLoss(t, o, preds[i], targets, of, largest)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("target of %s: %w", o.Name, err)
@@ -114,7 +122,7 @@ func classLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets,
 	return tensor.CrossEntropy(t, pred, o.NumClasses, ids, means(t, pred.Rows(), of, counts), o.LabelSmoothing), nil
 }
 
-func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets, of int) (*tensor.Tensor, error) {
+func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets, of int, largest func(x float64) (float64, error)) (*tensor.Tensor, error) {
 	values, ok := targets.Values[o.Name]
 	if !ok {
 		return nil, nil
@@ -136,7 +144,11 @@ func valueLoss(t *tensor.Tape, o *Output, pred *tensor.Tensor, targets *Targets,
 	}
 	weights := means(t, pred.Rows(), of, func(r int) bool { return !some || valid[r] })
 	if o.Loss == LossBerHu {
-		return tensor.BerHuLoss(t, pred, target, weights), nil
+		c, err := largest(tensor.BerHuBound(t, pred, target, weights))
+		if err != nil {
+			return nil, err
+		}
+		return tensor.BerHuLoss(t, pred, target, weights, c), nil
 	}
 	return tensor.RegressionLoss(t, pred, target, weights, tensor.L1), nil
 }

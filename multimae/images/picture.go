@@ -29,6 +29,37 @@ func Picture(p *multimae.Predicted, sample int) *image.RGBA {
 	return Pixels(pix, p.H, p.W, p.Normalization, pix)
 }
 
+// Prediction is Picture for a batch of one sample, in the range of the truth where the batch has it.
+func Prediction(p *multimae.Predicted, b *multimae.Batch) *image.RGBA {
+	if truth := b.Images[p.Task]; truth != nil && p.Kind == multimae.KindImage {
+		return Pixels(p.Pix, p.H, p.W, p.Normalization, truth)
+	}
+	return Picture(p, 0)
+}
+
+// Input returns the picture of a modality of a batch of one sample. Pixels without a measurement are
+// black, as those without a class are.
+func Input(in *multimae.Input, b *multimae.Batch) *image.RGBA {
+	h, w := b.H/in.Stride, b.W/in.Stride
+	if in.Kind == multimae.KindClasses {
+		return Classes(b.Classes[in.Name], h, w)
+	}
+	pix := b.Images[in.Name]
+	return Blacken(Pixels(pix, h, w, in.Normalization(), pix), b.Valid[in.Name])
+}
+
+// Blacken makes the pixels of img black that are not valid [h, w], and returns img. A nil valid means
+// that all are.
+func Blacken(img *image.RGBA, valid []bool) *image.RGBA {
+	w := img.Rect.Dx()
+	for i, ok := range valid {
+		if !ok {
+			img.SetRGBA(i%w, i/w, ignoreColor)
+		}
+	}
+	return img
+}
+
 // Pixels returns the picture of pix [C, h, w], which is normalised as in a batch or a prediction:
 // normalization is a multimae.Normalize constant. Three channels are drawn as colour. Of any other
 // number, the first is drawn as by Depth, in the range of the first h·w values of scale without the

@@ -32,7 +32,7 @@ type labelledBatch struct {
 	step    int
 	inputs  *multimae.Batch
 	targets *heads.Targets
-	pixels  []int          // as heads.Config.LossPixels returns it
+	whole   heads.Whole    // of all ranks
 	blended *blending      // nil where images are not blended
 	others  *heads.Targets // of the images that they are blended with
 }
@@ -124,8 +124,8 @@ func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
 			return fmt.Errorf("batch: output %s has no target %q", o.Name, o.TargetName())
 		}
 	}
-	now.pixels = c.LossPixels(now.targets)
-	if err := f.group.sumInts(now.pixels); err != nil {
+	now.whole = heads.Whole{Pixels: c.LossPixels(now.targets), Largest: f.group.largest}
+	if err := f.group.sumInts(now.whole.Pixels); err != nil {
 		return err
 	}
 	rng := nn.NewRNG(c.Train.Seed, streamBlend, uint64(step))
@@ -151,12 +151,12 @@ func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor,
 	if err != nil {
 		return nil, nil, err
 	}
-	losses, err = m.PartLosses(t, preds, targets, now.pixels)
+	losses, err = m.PartLosses(t, preds, targets, &now.whole)
 	if err != nil {
 		return nil, nil, err
 	}
 	if x := now.blended; x != nil {
-		second, err := m.PartLosses(t, preds, now.others.Slice(from, to, size), now.pixels)
+		second, err := m.PartLosses(t, preds, now.others.Slice(from, to, size), &now.whole)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -96,7 +96,8 @@ func TestFinetuneSameBits(t *testing.T) {
 	}
 }
 
-// TestFinetuneLanes compares a step that is shared out by samples with one that is not.
+// TestFinetuneLanes compares a step that is shared out by samples with one that is not. That of a loss
+// that needs all predictions at once is not shared out.
 func TestFinetuneLanes(t *testing.T) {
 	c := fineConfig()
 	c.Train.Batch, c.Encoder.DropPath = 11, 0
@@ -146,6 +147,10 @@ func TestFinetuneLanes(t *testing.T) {
 				t.Fatalf("gradient of %s: element %d differs by %g", p.Name, k, d)
 			}
 		}
+	}
+	c.Outputs[1].Loss = heads.LossBerHu
+	if plan := newFinetuning(t, c).Plan(); plan.Lanes != 0 || plan.LaneSamples != 0 {
+		t.Errorf("%d lanes for berHu, want none", plan.Lanes)
 	}
 }
 

@@ -33,7 +33,7 @@ type Objective interface {
 	Begin(b *multimae.Batch, step int) error
 	// Losses goes forward with the samples from..to of that batch. It returns the number to
 	// minimise, and the loss of each of Plan.Outputs, nil where there is no target for it. What it
-	// returns for parts of a batch adds up to that of the whole.
+	// returns for parts of a batch adds up to that of the whole. Without lanes, ranks call it together.
 	Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor, losses []*tensor.Tensor, err error)
 	// Replica returns an objective with the same batch and the same values of the parameters, and
 	// with gradients of its own. Replicas go forward and back at the same time.

@@ -219,6 +219,21 @@ func (g *group) least(n int) (int, error) {
 	return n, nil
 }
 
+// largest returns the largest number of all ranks, or NaN if one has that.
+func (g *group) largest(x float64) (float64, error) {
+	if g == nil {
+		return x, nil
+	}
+	all, err := g.gather(binary.LittleEndian.AppendUint64(nil, math.Float64bits(x)))
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range all {
+		x = max(x, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+	}
+	return x, nil
+}
+
 // lostError is an error of a sum: the ranks are out of step, and can agree on nothing any more.
 type lostError struct{ error }
 

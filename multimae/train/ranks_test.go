@@ -18,6 +18,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // meeting is where ranks in one process sum.
@@ -485,6 +486,9 @@ func TestRanksFinetune(t *testing.T) {
 		c.Outputs = heads.Outputs{{
 			Name: "semseg", Head: heads.ConvNeXt, NumClasses: base.Outputs[2].Channels, MainTasks: []string{"rgb"},
 			Loss: heads.LossCrossEntropy, EmbedDim: 16, Depth: 1, PredsPerPatch: 16,
+		}, {
+			Name: "depth", Head: heads.ConvNeXt, NumClasses: 1, MainTasks: []string{"rgb"},
+			Loss: heads.LossBerHu, EmbedDim: 16, Depth: 1, PredsPerPatch: 16, Unit: scenes.DepthUnit,
 		}}
 		c.Train.Recipe = base.Train.Recipe
 		m, err := heads.NewModel(c)

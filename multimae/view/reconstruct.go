@@ -81,17 +81,15 @@ type painter struct {
 	pixels map[string]Pixels // that were drawn, by modality
 }
 
-// classes draws a map, and notes which classes it has if they have names.
-func (p *painter) classes(modality string, ids []int32, h, w int) *image.RGBA {
-	img := images.Classes(ids, h, w)
+// note notes which classes a map has that is drawn, if they have names.
+func (p *painter) note(modality string, ids []int32) {
 	if len(p.o.Classes[modality]) == 0 {
-		return img
+		return
 	}
 	if p.pixels[modality] == nil {
 		p.pixels[modality] = Pixels{}
 	}
 	p.pixels[modality].Add(ids)
-	return img
 }
 
 func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
@@ -120,7 +118,7 @@ func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
 		}
 		if pred := preds[in.Name]; pred != nil {
 			if p.o.Paste && mask != nil {
-				paste(pred, row.Tiles[2].(*image.RGBA), mask, p.m.Config.PatchSize/in.Stride)
+				Paste(pred, row.Tiles[2].(*image.RGBA), mask, p.m.Config.PatchSize/in.Stride)
 			}
 			row.Tiles[1] = pred
 		}
@@ -167,41 +165,36 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 		return nil, err
 	}
 	pictures := map[string]*image.RGBA{}
-	for i := range pred.Outputs {
-		out := &pred.Outputs[i]
-		if out.Normalization == multimae.NormalizePatches || pictures[out.Task] != nil {
-			continue // a picture would need the mean and the variance of each patch
-		}
+	for modality, out := range Drawn(pred) {
 		if out.Kind == multimae.KindClasses {
-			pictures[out.Task] = p.classes(out.Task, out.IDs(0), out.H, out.W)
-		} else if truth := p.b.Images[out.Task]; truth != nil { // the same scale for both
-			pictures[out.Task] = images.Pixels(out.Pix, out.H, out.W, out.Normalization, truth)
-		} else {
-			pictures[out.Task] = images.Picture(out, 0)
+			p.note(modality, out.IDs(0))
 		}
+		pictures[modality] = images.Prediction(out, p.b)
 	}
 	return pictures, nil
 }
 
-// truth returns the picture of a modality of the sample. Pixels without a measurement are black, as
-// those without a class are.
-func (p *painter) truth(in *multimae.Input) *image.RGBA {
-	h, w := p.b.H/in.Stride, p.b.W/in.Stride
-	if in.Kind == multimae.KindClasses {
-		return p.classes(in.Name, p.b.Classes[in.Name], h, w)
-	}
-	pix := p.b.Images[in.Name]
-	img := images.Pixels(pix, h, w, in.Normalization(), pix)
-	for i, valid := range p.b.Valid[in.Name] {
-		if !valid {
-			img.SetRGBA(i%w, i/w, images.ClassColor(multimae.IDIgnored))
+// Drawn returns the outputs of a prediction that are drawn, by modality: the first of each. Patches that
+// are each standardised are not, for a picture would need the mean and the variance of each.
+func Drawn(p *multimae.Prediction) map[string]*multimae.Predicted {
+	drawn := map[string]*multimae.Predicted{}
+	for i := range p.Outputs {
+		if out := &p.Outputs[i]; out.Normalization != multimae.NormalizePatches && drawn[out.Task] == nil {
+			drawn[out.Task] = out
 		}
 	}
-	return img
+	return drawn
 }
 
-// paste copies the visible patches of from over to.
-func paste(to, from *image.RGBA, mask []bool, patch int) {
+// truth returns the picture of a modality of the sample.
+func (p *painter) truth(in *multimae.Input) *image.RGBA {
+	p.note(in.Name, p.b.Classes[in.Name])
+	return images.Input(in, p.b)
+}
+
+// Paste copies the visible patches of from over to, a prediction that training has never judged there.
+// mask and patch are as in Masked.
+func Paste(to, from *image.RGBA, mask []bool, patch int) {
 	w := to.Rect.Dx() / patch
 	for i, hidden := range mask {
 		if hidden {
