@@ -3,6 +3,8 @@
 package mpi
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -43,5 +45,24 @@ func TestLeaving(t *testing.T) {
 		}
 	case <-time.After(30 * time.Second):
 		t.Error("waits for the message that it has had")
+	}
+}
+
+// TestBusy waits on a machine on which every question takes as long as one that moves data.
+func TestBusy(t *testing.T) {
+	w := &World{size: 2}
+	asked := 0
+	w.lib = &library{f: map[string]uintptr{"MPI_Test": purego.NewCallback(func(req uintptr) uintptr {
+		if asked++; asked > 2e5 {
+			w.flag = 1
+		}
+		for began := time.Now(); time.Since(began) < 5*time.Microsecond; {
+		}
+		return 0
+	})}}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := w.wait(ctx, "MPI_Ibarrier", 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v after %d questions", err, asked)
 	}
 }

@@ -284,7 +284,8 @@ func (w *World) call(do func() error) error {
 
 // wait waits for the exchange that was begun in w.req with the given return code. The library moves
 // data only while it is asked. As long as it does, which takes time, the next question follows at
-// once; else there are pauses, for cores that wait are missed by those that compute.
+// once; else there are pauses, for cores that wait are missed by those that compute. On a busy machine
+// every question may take long, so that what else is due does not wait for a pause.
 func (w *World) wait(ctx context.Context, what string, code int32) error {
 	if err := w.failed(what, code); err != nil {
 		return err
@@ -293,6 +294,7 @@ func (w *World) wait(ctx context.Context, what string, code int32) error {
 		moved = 2 * time.Microsecond // takes a question if data were moved; less than 1 µs if not
 		tries = 100                  // without data before a pause
 	)
+	began := time.Now() // waiting, or last did what else is due
 	for idle := 0; ; idle++ {
 		asked := time.Now()
 		done, err := w.test(&w.req)
@@ -302,15 +304,18 @@ func (w *World) wait(ctx context.Context, what string, code int32) error {
 		if time.Since(asked) > moved {
 			idle = 0
 		}
-		if idle < tries {
+		if idle < tries && asked.Sub(began) < between/4 {
 			continue
 		}
+		began = asked
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("waiting for the other ranks: %w", err)
 		}
 		w.beat.tick()
-		pause(50 * time.Microsecond)
-		idle = tries - 10
+		if idle >= tries {
+			pause(50 * time.Microsecond)
+			idle = tries - 10
+		}
 	}
 }
 
