@@ -137,6 +137,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
+	r.trainer.average.start(r.trainer.Steps()) // the run may be interrupted before a step, and then saves it
 	r.folder.sweep()
 	r.folder.prune()
 	aside, err := r.folder.metrics.cut(r.trainer.Steps())
