@@ -249,11 +249,16 @@ func TestFreeze(t *testing.T) {
 
 // TestScales checks learning rates by layer, and what decays.
 func TestScales(t *testing.T) {
-	f := newFinetuning(t, fineConfig())
+	config := fineConfig()
+	classes := *tiny.Config().Input("semseg")
+	classes.Name = "parts"
+	config.Inputs = append(config.Inputs, classes)
+	f := newFinetuning(t, config)
 	for _, c := range []struct {
 		name      string
 		lr, decay float64
 	}{
+		{"input_adapters.parts.class_emb.weight", 0.7 * 0.7 * 0.7, 0}, {"input_adapters.parts.proj.weight", 0.7 * 0.7 * 0.7, 1},
 		{"global_tokens", 0.7 * 0.7 * 0.7, 0},
 		{"input_adapters.rgb.proj.weight", 0.7 * 0.7 * 0.7, 1}, {"input_adapters.rgb.proj.bias", 0.7 * 0.7 * 0.7, 0},
 		{"encoder.0.attn.qkv.weight", 0.7 * 0.7, 1}, {"encoder.1.norm1.weight", 0.7, 0},
