@@ -384,6 +384,21 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsNames wants lines to be JSON whatever an output is called.
+func TestMetricsNames(t *testing.T) {
+	name := "a\"<\x01\u00ad\U000e0001é"
+	o := options(t.TempDir())
+	o.Config.Outputs[0].Name = name
+	finish(t, t.Context(), o)
+	for i, line := range metricLines(t, o.Dir) {
+		_, step := line["loss."+name]
+		_, validation := line["val.psnr."+name]
+		if !step && !validation {
+			t.Errorf("line %d: %v", i, line)
+		}
+	}
+}
+
 // TestOtherRun wants no file of another run to be overwritten.
 func TestOtherRun(t *testing.T) {
 	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile, CheckpointName(123), MetricsFile, BestDir} {
