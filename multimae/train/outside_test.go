@@ -175,7 +175,7 @@ func TestConfigChanged(t *testing.T) {
 		{"order", func(c *multimae.Config) { c.Inputs[0], c.Inputs[1] = c.Inputs[1], c.Inputs[0] }, "inputs.depth"},
 		{"what may change", func(c *multimae.Config) {
 			t := &c.Train
-			t.Steps, t.SaveEvery, t.ValEvery, t.LogEvery, t.Data = 3, 1, 0, 3, "/elsewhere"
+			t.Steps, t.SaveEvery, t.ValEvery, t.LogEvery, t.Data, t.From = 3, 1, 0, 3, "/elsewhere", "/another"
 		}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
