@@ -17,6 +17,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/image/tiff"
@@ -334,6 +335,33 @@ func TestLoaderBad(t *testing.T) {
 	defer none.Close()
 	if _, err := none.Next(); !errors.As(err, new(badSample)) {
 		t.Errorf("no good sample gives %v", err)
+	}
+}
+
+// failing is a dataset every sample of which has an error.
+type failing struct {
+	numbered
+	err  error
+	read *atomic.Int32
+}
+
+func (f failing) Sample(i int) (*Sample, error) {
+	f.read.Add(1)
+	return nil, fmt.Errorf("sample %d: %w", i, f.err)
+}
+
+// TestLoaderInterrupted wants an interruption to be no bad sample, and a time limit of the dataset to
+// be one.
+func TestLoaderInterrupted(t *testing.T) {
+	for err, reads := range map[error]int32{context.Canceled: 1, context.DeadlineExceeded: 5} {
+		t.Run(err.Error(), func(t *testing.T) {
+			ds := failing{numbered{n: 5}, err, new(atomic.Int32)}
+			l := NewLoader(context.Background(), ds, LoaderConfig{Inputs: numberedIn, Size: 8, Batch: 2, SkipBad: true})
+			defer l.Close()
+			if _, got := l.Next(); !errors.Is(got, err) || ds.read.Load() != reads {
+				t.Errorf("got %v after %d reads, want %d", got, ds.read.Load(), reads)
+			}
+		})
 	}
 }
 

@@ -237,7 +237,7 @@ func (l *Loader) sample(i int) (s *Sample, err error) {
 		if err == nil {
 			return s, nil
 		}
-		if !l.c.SkipBad || l.ctx.Err() != nil {
+		if !l.c.SkipBad || l.ctx.Err() != nil || Interrupted(err) {
 			return nil, err
 		}
 	}

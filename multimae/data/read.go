@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 )
@@ -15,6 +16,11 @@ func Spread(n, length int) []int {
 	}
 	return indices
 }
+
+// Interrupted reports whether the error of Dataset.Sample says that reading was given up because all
+// was to end, and so nothing about the sample: it is never skipped as a bad one. A time limit that the
+// dataset has for reading, context.DeadlineExceeded, says something about the sample.
+func Interrupted(err error) bool { return errors.Is(err, context.Canceled) }
 
 // Read reads the samples of the given indices with several goroutines. Either the sample or the
 // error of an index is set, unless ctx has ended.

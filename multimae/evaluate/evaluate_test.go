@@ -307,6 +307,16 @@ func (b broken) Sample(i int) (*data.Sample, error) {
 	return b.Samples[i], nil
 }
 
+// interrupted has one sample whose reading was given up.
+type interrupted struct{ data.Samples }
+
+func (x interrupted) Sample(i int) (*data.Sample, error) {
+	if i == 3 {
+		return nil, context.Canceled
+	}
+	return x.Samples[i], nil
+}
+
 func TestRefused(t *testing.T) {
 	without := func(name string) data.Samples {
 		all := random(2, 16, 16)
@@ -373,6 +383,11 @@ func TestRefused(t *testing.T) {
 	t.Run("unreadable samples left out", func(t *testing.T) {
 		r, err := Evaluate(context.Background(), model(t, "semseg"), broken{random(5, 16, 16)}, Options{SkipBad: true}, nil)
 		if err != nil || r.Samples != 2 || r.Skipped != 3 {
+			t.Errorf("%+v, %v", r, err)
+		}
+	})
+	t.Run("interrupted while reading", func(t *testing.T) {
+		if r, err := Evaluate(context.Background(), model(t, "semseg"), interrupted{random(5, 16, 16)}, Options{SkipBad: true}, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("%+v, %v", r, err)
 		}
 	})

@@ -203,7 +203,7 @@ func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool
 				errs[k] = fr.check(s)
 			}
 			if errs[k] != nil {
-				if !o.SkipBad {
+				if !o.SkipBad || data.Interrupted(errs[k]) {
 					return used, skipped, errs[k]
 				}
 				bad = errs[k]

@@ -24,9 +24,9 @@ func newAverage(ps *nn.Params, keep float64) *average {
 	return a
 }
 
-// start begins with the parameters as they are.
-func (a *average) start() {
-	if a == nil {
+// start makes the average of no steps the parameters as they are. After a step it does nothing.
+func (a *average) start(steps int) {
+	if a == nil || steps > 0 {
 		return
 	}
 	for i, p := range a.params {

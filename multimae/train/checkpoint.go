@@ -18,6 +18,7 @@ import (
 	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
@@ -43,6 +44,9 @@ func checkpointStep(name string) (step int, ok bool) {
 	step, err := strconv.Atoi(s)
 	return step, ok1 && ok2 && err == nil && name == CheckpointName(step)
 }
+
+// Checkpoints returns the steps of which the run in dir has a checkpoint, in ascending order.
+func Checkpoints(dir string) ([]int, error) { return (&folder{dir: dir}).checkpoints() }
 
 // The last tensor of a checkpoint is the CRC-32C, little-endian, of all bytes
 // before it, the header's too. CRC-32C costs little beside writing and finds
@@ -182,6 +186,35 @@ func (tr *Trainer) Restore(path string) error {
 	tr.restored = f.Metadata()[metaData]
 	tr.lanes = nil // their copies of the positions are old
 	return nil
+}
+
+// LoadCheckpoint returns the model of a run's checkpoint, frozen, for looking at: c is the
+// configuration of the run. The checksum is compared, as by Trainer.Restore.
+func LoadCheckpoint(c *multimae.Config, path string) (*multimae.Model, error) {
+	if err := verify(path); err != nil {
+		return nil, err
+	}
+	f, err := weights.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range m.Params.All() {
+		name := "model." + p.Name
+		if shape, ok := f.Shape(name); !ok || !slices.Equal(shape, p.Shape) {
+			return nil, fmt.Errorf("%s: %s has shape %v, want %v; %w", path, name, shape, p.Shape, ErrOtherConfig)
+		}
+		if err := f.ReadFloat32(name, p.Data); err != nil {
+			return nil, err
+		}
+	}
+	m.PositionsChanged()
+	m.Params.Freeze()
+	return m, nil
 }
 
 // free are the keys of a configuration that may change between two calls of a run.

@@ -37,7 +37,7 @@
 // behind is written again.
 //
 // A checkpoint holds the configuration that it was written under. A run whose config.json was changed
-// in anything but train.steps, data, val_every, save_every and log_every is not resumed: see
+// in anything but train.steps, data, from, val_every, save_every and log_every is not resumed: see
 // [ErrOtherConfig]. A checkpoint that is no file, but a folder, a link to nothing or a device, is as
 // good as a damaged one. What is in the way of a new file is replaced, and a folder in the way of a
 // new checkpoint gets the name NAME.damaged-1. Lines of metrics.jsonl that say nothing stay where

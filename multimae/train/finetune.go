@@ -67,8 +67,8 @@ func (f *Finetuning) CheckMemory(workers int) error { return f.Model.Config.Chec
 // Extra returns nil.
 func (f *Finetuning) Extra() *nn.Params { return nil }
 
-// Plan returns what the configuration says. Weight decay leaves out one-dimensional parameters and
-// tokens, and the learning rate falls from layer to layer.
+// Plan returns what the configuration says. Weight decay leaves out one-dimensional parameters,
+// embeddings of classes and tokens, and the learning rate falls from layer to layer.
 func (f *Finetuning) Plan() Plan {
 	c := f.Model.Config
 	plan := Plan{
@@ -90,7 +90,7 @@ func (f *Finetuning) Plan() Plan {
 // Bao et al., "BEiT" (2021), are the input adapters, each block, and the heads.
 func (f *Finetuning) scales(p *nn.Param) (lr, decay float64) {
 	lr, decay = 1, 1
-	if len(p.Shape) == 1 || p.Name == "global_tokens" || strings.HasSuffix(p.Name, "cls_emb") {
+	if len(p.Shape) == 1 || p.Name == "global_tokens" || strings.HasSuffix(p.Name, ".cls_emb") || strings.HasSuffix(p.Name, ".class_emb.weight") {
 		decay = 0
 	}
 	c := f.Model.Config

@@ -185,11 +185,14 @@ func TestFinetuneResume(t *testing.T) {
 	if !strings.Contains(want[MetricsFile], "val.miou.semseg") {
 		t.Errorf("metrics: %s", want[MetricsFile])
 	}
-	for _, at := range []int{3, 7, 12} {
+	for _, at := range []int{0, 3, 7, 12} {
 		t.Run(fmt.Sprintf("after step %d", at), func(t *testing.T) {
 			dir := t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
 			o := fineOptions(t, dir, c)
+			if at == 0 {
+				cancel()
+			}
 			o.OnStep = func(p *Progress) {
 				if p.Step == at {
 					cancel()
@@ -197,6 +200,17 @@ func TestFinetuneResume(t *testing.T) {
 			}
 			if r, err := Run(ctx, o); err != nil || !r.Interrupted {
 				t.Fatalf("%+v, %v", r, err)
+			}
+			if at == 0 { // the average of no steps is the beginning
+				m, err := heads.LoadDir(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, p := range newFinetuning(t, c).Model.Params.All() {
+					if !slices.Equal(m.Params.Get(p.Name).Data, p.Data) {
+						t.Errorf("%s is not as it began", p.Name)
+					}
+				}
 			}
 			again, err := LoadFinetuneRun(dir)
 			if err != nil {
@@ -240,11 +254,16 @@ func TestFreeze(t *testing.T) {
 
 // TestScales checks learning rates by layer, and what decays.
 func TestScales(t *testing.T) {
-	f := newFinetuning(t, fineConfig())
+	config := fineConfig()
+	classes := *tiny.Config().Input("semseg")
+	classes.Name = "parts"
+	config.Inputs = append(config.Inputs, classes)
+	f := newFinetuning(t, config)
 	for _, c := range []struct {
 		name      string
 		lr, decay float64
 	}{
+		{"input_adapters.parts.class_emb.weight", 0.7 * 0.7 * 0.7, 0}, {"input_adapters.parts.proj.weight", 0.7 * 0.7 * 0.7, 1},
 		{"global_tokens", 0.7 * 0.7 * 0.7, 0},
 		{"input_adapters.rgb.proj.weight", 0.7 * 0.7 * 0.7, 1}, {"input_adapters.rgb.proj.bias", 0.7 * 0.7 * 0.7, 0},
 		{"encoder.0.attn.qkv.weight", 0.7 * 0.7, 1}, {"encoder.1.norm1.weight", 0.7, 0},
@@ -265,7 +284,7 @@ func TestAverage(t *testing.T) {
 	x := ps.Add("x", nn.Zeros, 1)
 	a := newAverage(ps, 0.5)
 	x.Data[0] = 1
-	a.start()
+	a.start(0)
 	want := 1.0
 	for step, v := range []float32{2, 4, 8, 16, 32, 64} {
 		x.Data[0] = v

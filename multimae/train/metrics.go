@@ -181,6 +181,10 @@ func (m *metricsLog) log(fields []field) error {
 		if v, ok := f.value.(float64); ok && !finite(v) {
 			continue // JSON has no NaN, which is the loss of a task without a target
 		}
+		key, err := json.Marshal(f.key)
+		if err != nil {
+			return err
+		}
 		v, err := json.Marshal(f.value)
 		if err != nil {
 			return err
@@ -188,7 +192,7 @@ func (m *metricsLog) log(fields []field) error {
 		if i > 0 {
 			line = append(line, ", "...)
 		}
-		line = fmt.Appendf(line, "%q: %s", f.key, v)
+		line = fmt.Appendf(line, "%s: %s", key, v)
 	}
 	if _, err := m.Write(append(line, "}\n"...)); err != nil {
 		return fmt.Errorf("writing %s: %w", m.Name(), err)

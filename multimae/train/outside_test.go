@@ -10,9 +10,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // stoppedAt returns the folder of a run that was interrupted after a step.
@@ -173,7 +175,7 @@ func TestConfigChanged(t *testing.T) {
 		{"order", func(c *multimae.Config) { c.Inputs[0], c.Inputs[1] = c.Inputs[1], c.Inputs[0] }, "inputs.depth"},
 		{"what may change", func(c *multimae.Config) {
 			t := &c.Train
-			t.Steps, t.SaveEvery, t.ValEvery, t.LogEvery, t.Data = 3, 1, 0, 3, "/elsewhere"
+			t.Steps, t.SaveEvery, t.ValEvery, t.LogEvery, t.Data, t.From = 3, 1, 0, 3, "/elsewhere", "/another"
 		}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -338,34 +340,93 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// TestBlockedSample interrupts a run while a sample cannot be read to its end.
+// TestBlockedSample interrupts a run while samples cannot be read to their ends. Where bad samples are
+// skipped, no others are tried in their place.
 func TestBlockedSample(t *testing.T) {
-	for _, validate := range []bool{false, true} {
-		t.Run(map[bool]string{false: "training", true: "validating"}[validate], func(t *testing.T) {
+	training := func(o *runOptions, block func()) {
+		o.Config.Train.ValEvery = 0 // which reads them too
+		o.OnStep = func(p *Progress) {
+			if p.Step == 2 {
+				block()
+			}
+		}
+	}
+	validating := func(o *runOptions, block func()) {
+		o.OnStep = func(p *Progress) {
+			if p.Step == 4 {
+				block()
+			}
+		}
+	}
+	drawing := func(o *runOptions, block func()) {
+		o.OnEvaluate = func(step int, _ *Evaluation) {
+			if step == 12 {
+				block()
+			}
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		ranks int
+		skip  bool
+		when  func(o *runOptions, block func())
+		val   bool  // block the samples held out; otherwise those to train on
+		most  int32 // samples that are tried; 0 means any number
+	}{
+		{"training", 1, false, training, false, 2}, // one for each worker
+		{"training, skipping", 1, true, training, false, 2},
+		{"training, skipping, 2 ranks", 2, true, training, false, 2},
+		{"validating", 1, false, validating, true, 0},
+		{"validating, skipping, 2 ranks", 2, true, validating, true, 0},
+		{"trivial predictors", 1, false, validating, false, 0},
+		{"trivial predictors, 2 ranks", 2, false, validating, false, 0},
+		{"trivial predictors, skipping, 2 ranks", 2, true, validating, false, 0},
+		{"drawing, skipping", 1, true, drawing, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			release := make(chan struct{})
 			defer close(release)
-			o := options(t.TempDir())
-			o.Workers = 2
-			var reads atomic.Int32
-			hang := func(int) {
-				if validate || reads.Add(1) > 30 {
-					cancel()
-					<-release
+			var blocked atomic.Bool
+			var tried atomic.Int32
+			results, errs := together(c.ranks, func(ranks Ranks) (*Result, error) {
+				o := options(dir)
+				o.Workers, o.SkipBad, o.Ranks = 2, c.skip, ranks
+				o.Train = scenes.New(0, 8, 20, 1)
+				if c.when(&o, func() {}); ranks.Rank() > 0 {
+					return pretrain(context.Background(), o)
+				}
+				c.when(&o, func() { blocked.Store(true) })
+				hang := func(int) {
+					if blocked.Load() {
+						if tried.Add(1) == 1 {
+							time.AfterFunc(300*time.Millisecond, cancel) // most often all that was read ahead is used by then
+						}
+						<-release
+					}
+				}
+				if c.val {
+					o.Val = &hooked{o.Val, hang}
+				} else {
+					o.Train = &hooked{o.Train, hang}
+				}
+				return pretrain(ctx, o)
+			})
+			if err := errors.Join(errs...); err != nil {
+				t.Fatal(err)
+			}
+			for rank, r := range results {
+				if !r.Interrupted || r.Steps < 1 || r.SkippedData != 0 {
+					t.Errorf("rank %d: %+v", rank, r)
 				}
 			}
-			if validate {
-				o.Val = &hooked{o.Val, hang}
-			} else {
-				o.Train = &hooked{o.Train, hang}
+			if n := saved(t, dir); len(n) == 0 || n[len(n)-1] != results[0].Steps {
+				t.Errorf("checkpoints of steps %v, stopped after step %d", n, results[0].Steps)
 			}
-			r := finish(t, ctx, o)
-			if !r.Interrupted || r.Steps < 1 {
-				t.Errorf("%+v", r)
-			}
-			if n := saved(t, o.Dir); len(n) == 0 || n[len(n)-1] != r.Steps {
-				t.Errorf("checkpoints of steps %v, stopped after step %d", n, r.Steps)
+			if n := tried.Load(); c.most > 0 && n > c.most {
+				t.Errorf("%d samples were tried", n)
 			}
 		})
 	}

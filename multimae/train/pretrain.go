@@ -149,10 +149,11 @@ const (
 func (p *Pretraining) Evaluate(ctx context.Context, train, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
 	o := EvaluateOptions{Samples: trivialSamples, Seed: p.Model.Config.Train.Seed, SkipBad: skipBad}
 	if p.trivial == nil {
-		var err error
-		if p.trivial, err = NewTrivial(ctx, p.Model.Config, train, o, pool.Workers()); err != nil {
+		trivial, err := NewTrivial(ctx, p.Model.Config, train, o, pool.Workers())
+		if err = p.group.agree(err); err != nil {
 			return nil, err
 		}
+		p.trivial = trivial
 	}
 	o.Samples, o.group = valSamples, p.group
 	return Evaluate(ctx, p.Model, val, p.trivial, o, pool)

@@ -49,6 +49,13 @@ func (e *RankError) Unwrap() error { return e.Err }
 var ErrDiffer = errors.New("all ranks must have the same")
 
 // group are the ranks of a run, seen from one of them. A nil group is a process that trains alone.
+//
+// Methods that return an error are collective, except divide and ownBatches: a rank that calls one
+// waits until all others have called it too, so all must come to the same calls in the same order. What
+// a rank alone knows, above all an error of its own, must not decide whether it comes to the next call:
+// it goes through agree first, which gives all ranks the same error. A *RankError and the error of a
+// lost rank then pass every further agree without a sum. context.Canceled does not, so all ranks must
+// pass it through agree equally often.
 type group struct {
 	ranks Ranks
 	ctx   context.Context // never ends: a rank that ended alone would leave the others waiting

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/bfloat16"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
@@ -477,9 +478,9 @@ func TestRankDiverges(t *testing.T) {
 	}
 }
 
-// TestRanksFinetune compares fine-tuning on several ranks with that on one.
+// TestRanksFinetune compares fine-tuning on several ranks, also interrupted, with that on one.
 func TestRanksFinetune(t *testing.T) {
-	run := func(dir string, ranks Ranks) (*Result, error) {
+	plain := func() *heads.Config {
 		base := tinyConfig()
 		c := &heads.Config{BackboneConfig: base.BackboneConfig, Optim: base.Optim}
 		c.Model, c.Inputs, c.Encoder.DropPath = "multivit", base.Inputs[:1], 0.3
@@ -491,21 +492,73 @@ func TestRanksFinetune(t *testing.T) {
 			Loss: heads.LossBerHu, EmbedDim: 16, Depth: 1, PredsPerPatch: 16, Unit: scenes.DepthUnit,
 		}}
 		c.Train.Recipe = base.Train.Recipe
-		m, err := heads.NewModel(c)
-		if err != nil {
-			return nil, err
-		}
-		o := options(dir).Options
-		o.Objective, o.Ranks = NewFinetuning(m), ranks
-		return Run(context.Background(), o)
+		return c
 	}
-	alone := t.TempDir()
-	if _, err := run(alone, nil); err != nil {
-		t.Fatal(err)
+	averaged := func() *heads.Config {
+		c := fineConfig()
+		c.Train.Batch = 14
+		return c
 	}
-	dir := t.TempDir()
-	if _, errs := together(2, func(ranks Ranks) (*Result, error) { return run(dir, ranks) }); errors.Join(errs...) != nil {
-		t.Fatal(errors.Join(errs...))
+	for name, config := range map[string]func() *heads.Config{"operations": plain, "lanes, with an average": averaged} {
+		t.Run(name, func(t *testing.T) {
+			lanes, _ := config().Lanes()
+			if (lanes > 0) != (name != "operations") {
+				t.Fatalf("%d lanes", lanes)
+			}
+			run := func(dir string, ranks Ranks, resume bool, stop int) (*Result, error) {
+				ctx, cancel := context.WithCancel(context.Background())
+				defer cancel()
+				m, err := heads.NewModel(config())
+				if err != nil {
+					return nil, err
+				}
+				o := options(dir).Options
+				o.Objective, o.Ranks, o.Resume = NewFinetuning(m), ranks, resume
+				o.OnStep = func(p *Progress) {
+					if p.Step == stop {
+						cancel()
+					}
+				}
+				return Run(ctx, o)
+			}
+			alone, dir := t.TempDir(), t.TempDir()
+			if _, err := run(alone, nil, false, 0); err != nil {
+				t.Fatal(err)
+			}
+			for _, resume := range []bool{false, true} {
+				stop := 7
+				if resume {
+					stop = 0
+				}
+				if _, errs := together(2, func(ranks Ranks) (*Result, error) { return run(dir, ranks, resume, stop) }); errors.Join(errs...) != nil {
+					t.Fatal(errors.Join(errs...))
+				}
+			}
+			sameMetrics(t, metricLines(t, dir), metricLines(t, alone))
+		})
 	}
-	sameMetrics(t, metricLines(t, dir), metricLines(t, alone))
+}
+
+// TestRanksBlend wants images not to be blended within the parts of a batch.
+func TestRanksBlend(t *testing.T) {
+	for name, change := range map[string]func(c *heads.Train){
+		"mixup": func(c *heads.Train) { c.Mixup = 0.8 }, "cutmix": func(c *heads.Train) { c.CutMix = 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := fineConfig()
+			c.Outputs = heads.Outputs{{Name: "class", Head: heads.Linear, NumClasses: 3, Loss: heads.LossCrossEntropy}}
+			c.Train.Scale = nil
+			change(&c.Train)
+			for n, refused := range map[int]bool{1: false, 2: true} {
+				tr, err := NewTrainer(newFinetuning(t, c), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, err = tr.Join(t.Context(), newRanks(n)[0])
+				if (err != nil) != refused || refused && !testkit.Mentions(err.Error(), "train.mixup, train.cutmix") {
+					t.Errorf("%d ranks: got %v", n, err)
+				}
+			}
+		})
+	}
 }

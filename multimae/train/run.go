@@ -30,9 +30,12 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Keep == 0 {
 		o.Keep = 2
 	}
+	// outer is what the caller ends. Work that no other rank waits for, reading samples, ends with it.
+	// ctx is what the run ends by: the same for a process that trains alone, and in a group one that
+	// ends when all ranks have agreed to, because a rank that ended alone would leave the others waiting.
 	outer := ctx
 	group := newGroup(ctx, o.Ranks)
-	if group != nil { // the end of ctx is for all ranks to agree on
+	if group != nil {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
@@ -137,6 +140,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
+	r.trainer.average.start(r.trainer.Steps()) // the run may be interrupted before a step, and then saves it
 	r.folder.sweep()
 	r.folder.prune()
 	aside, err := r.folder.metrics.cut(r.trainer.Steps())

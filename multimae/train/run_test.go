@@ -336,6 +336,46 @@ func TestResumeFinished(t *testing.T) {
 	}
 }
 
+// TestOtherData goes on with other samples, and with the same.
+func TestOtherData(t *testing.T) {
+	train, val := data.Samples(samples(t, scenes.New(0, 40, 20, 1))), data.Samples(samples(t, scenes.New(100, 6, 16, 1)))
+	for i, s := range append(train[:40:40], val...) {
+		s.Name = fmt.Sprint("scene/", i)
+	}
+	few := make([]int, 30)
+	for i := range few {
+		few[i] = i
+	}
+	stopped := filepath.Join(t.TempDir(), "run")
+	ctx, cancel := context.WithCancel(t.Context())
+	o := options(stopped)
+	o.Train, o.Val = train, val
+	o.OnData = func(was, now string) { t.Errorf("begun with %s, was %s", now, was) }
+	o.OnStep = func(p *Progress) { cancel() }
+	finish(t, ctx, o)
+	for name, c := range map[string]struct {
+		train data.Dataset
+		told  [][2]string
+	}{
+		"the same":    {data.Subset(train, append(few[:30:30], 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)), nil},
+		"fewer":       {data.Subset(train, few), [][2]string{{data.Fingerprint(train, val), data.Fingerprint(data.Subset(train, few), val)}}},
+		"not to tell": {scenes.New(0, 40, 20, 1), [][2]string{{data.Fingerprint(train, val), ""}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := options(copied(t, stopped))
+			o.Train, o.Val, o.Resume, o.Config = c.train, val, true, nil
+			var told [][2]string
+			o.OnData = func(was, now string) { told = append(told, [2]string{was, now}) }
+			o.OnStart = func(int) {
+				if fmt.Sprint(told) != fmt.Sprint(c.told) {
+					t.Errorf("told %q, want %q", told, c.told)
+				}
+			}
+			finish(t, t.Context(), o)
+		})
+	}
+}
+
 // TestMetrics checks the keys of each line and their order.
 func TestMetrics(t *testing.T) {
 	dir := t.TempDir()
@@ -381,6 +421,21 @@ func TestMetrics(t *testing.T) {
 	var m map[string]any
 	if err := json.Unmarshal([]byte(lines[11]), &m); err != nil || m["val.loss"] != r.Evaluation.Loss || m["val.accuracy.semseg"] != r.Evaluation.Scores[2].Value {
 		t.Errorf("%v: %s, want %+v", err, lines[11], r.Evaluation)
+	}
+}
+
+// TestMetricsNames wants lines to be JSON whatever an output is called.
+func TestMetricsNames(t *testing.T) {
+	name := "a\"<\x01\u00ad\U000e0001é"
+	o := options(t.TempDir())
+	o.Config.Outputs[0].Name = name
+	finish(t, t.Context(), o)
+	for i, line := range metricLines(t, o.Dir) {
+		_, step := line["loss."+name]
+		_, validation := line["val.psnr."+name]
+		if !step && !validation {
+			t.Errorf("line %d: %v", i, line)
+		}
 	}
 }
 

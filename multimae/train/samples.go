@@ -94,7 +94,8 @@ func (g *group) share(c *counted) error {
 const abandon = time.Second
 
 // interruptible is a dataset whose samples need not be waited for when ctx ends: reading one may
-// wait for ever, for a network or for who writes to a pipe.
+// wait for ever, for a network or for who writes to a pipe. The error of one that was not waited for is
+// context.Canceled, however ctx ended: see data.Interrupted.
 type interruptible struct {
 	data.Dataset
 	ctx context.Context
@@ -119,7 +120,7 @@ func (d interruptible) Sample(i int) (*data.Sample, error) {
 	case r := <-done:
 		return r.s, r.err
 	case <-time.After(abandon):
-		return nil, d.ctx.Err()
+		return nil, context.Canceled
 	}
 }
 
@@ -168,7 +169,7 @@ func (g *group) ownBatches(ctx context.Context, ds data.Dataset, n, workers int,
 			switch {
 			case err == nil:
 				good = append(good, samples[k])
-			case !skipBad:
+			case !skipBad || data.Interrupted(err):
 				return got, err
 			default:
 				none = err

@@ -116,9 +116,7 @@ var (
 func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	plan := tr.Objective.Plan()
 	tr.tape.Reset()
-	if tr.step == 0 {
-		tr.average.start()
-	}
+	tr.average.start(tr.step)
 	if err := tr.Objective.Begin(b, tr.step); err != nil {
 		return nil, err
 	}

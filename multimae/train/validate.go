@@ -47,13 +47,13 @@ func (r *run) pictures() error {
 	n := r.Val.Len()
 	for _, i := range data.Spread(pictureSamples, n) {
 		s, err := r.Val.Sample(i)
-		for r.SkipBad && err != nil && i+1 < n { // the next good one
+		for r.SkipBad && err != nil && !data.Interrupted(err) && i+1 < n { // the next good one
 			i++
 			s, err = r.Val.Sample(i)
 		}
 		if err == nil {
 			samples = append(samples, s)
-		} else if !r.SkipBad {
+		} else if !r.SkipBad || data.Interrupted(err) {
 			return err
 		}
 	}

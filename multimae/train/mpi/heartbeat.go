@@ -21,6 +21,7 @@ type heartbeat struct {
 	missed           int // ticks without a message; a process that was halted itself has no ticks either
 	out, in          [1]float32
 	sending, hearing bool
+	left             bool // by the rank before, whose last message has come
 }
 
 // The values of messages.
@@ -49,8 +50,7 @@ func (h *heartbeat) tick() {
 	h.last = now
 	h.missed++
 	h.send(alive)
-	h.listen()
-	if h.missed > int(silence/between) {
+	if !h.listen() && h.missed > int(silence/between) {
 		w := h.w
 		h.w = nil
 		before := (w.rank + w.size - 1) % w.size
@@ -75,10 +75,11 @@ func (h *heartbeat) send(value float32) bool {
 	return h.sending
 }
 
-// listen takes the messages that have come and reports whether one says that the rank is leaving.
+// listen takes the messages that have come and reports whether one, now or before, says that the rank
+// is leaving.
 func (h *heartbeat) listen() bool {
 	w := h.w
-	for {
+	for !h.left {
 		if !h.hearing {
 			h.hearing = w.lib.irecv(h.in[:], (w.rank+w.size-1)%w.size, tag, &w.beatRecv) == 0
 		}
@@ -88,11 +89,9 @@ func (h *heartbeat) listen() bool {
 		if done, err := w.test(&w.beatRecv); !done || err != nil {
 			return false
 		}
-		h.hearing, h.missed = false, 0
-		if h.in[0] == leaving {
-			return true
-		}
+		h.hearing, h.missed, h.left = false, 0, h.in[0] == leaving
 	}
+	return true
 }
 
 // stop waits for all ranks and takes leave of both neighbours, so that no message is left over.
@@ -104,9 +103,8 @@ func (h *heartbeat) stop() error {
 	if err := w.wait(context.Background(), "MPI_Ibarrier", w.lib.ibarrier(&w.req)); err != nil {
 		return err
 	}
-	for sent, heard := false, false; !sent || !heard || h.sending; time.Sleep(100 * time.Microsecond) {
+	for sent := false; !sent || !h.listen() || h.sending; time.Sleep(100 * time.Microsecond) {
 		sent = sent || h.send(leaving)
-		heard = heard || h.listen()
 		if sent {
 			done, err := w.test(&w.beatSend)
 			if err != nil {

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // leave leaves the world of the benchmarks, if they are in one.
 var leave = func() error { return nil }
 
-var roles = map[string]func() error{"sums": sums, "silent": silent, "abort": abortOne, "late": late}
+var roles = map[string]func() error{"sums": sums, "silent": silent, "abort": abortOne, "late": late, "closed": closed}
 
 // mpirun runs n processes of a role and returns what they wrote.
 func mpirun(t *testing.T, what string, n int) (string, error) {
@@ -193,6 +193,30 @@ func abortOne() error {
 
 func TestAbort(t *testing.T) {
 	if _, err := mpirun(t, "abort", 3); err == nil {
+		t.Error("mpirun succeeded")
+	}
+}
+
+// closed is a process that finds an error after it has left the others.
+func closed() error {
+	w, err := Start(Options{})
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		fmt.Println("not closed:", err)
+		return nil
+	}
+	time.AfterFunc(30*time.Second, func() {
+		fmt.Println("not ended")
+		os.Exit(0)
+	})
+	w.Abort(7)
+	return nil
+}
+
+func TestAbortClosed(t *testing.T) {
+	if _, err := mpirun(t, "closed", 2); err == nil {
 		t.Error("mpirun succeeded")
 	}
 }

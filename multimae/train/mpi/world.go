@@ -19,7 +19,8 @@ var ErrUnsupported = errors.New("MPI is supported on Linux on amd64 and arm64 on
 type Options struct {
 	Lib string // path or name of the library; "" looks for one
 	// Lost is called if another rank is lost, with a *LostError, before the process is ended. It may
-	// be nil. It is called from a goroutine of its own at any time between Start and Close.
+	// be nil. It is called at any time between Start and Close, from the thread that owns the library:
+	// in it Sum, Close and Abort would wait for ever for that thread.
 	Lost func(error)
 }
 
@@ -41,10 +42,10 @@ type World struct {
 	rank, size int
 	hosts      []string // of each rank
 
-	calls  chan call
-	closed chan struct{}
-	once   sync.Once
-	beat   heartbeat
+	calls          chan call
+	closed         chan struct{}
+	leave, abandon sync.Once // of Close and of Abort
+	beat           heartbeat
 
 	// What the library reads and writes while a call is under way.
 	req, beatSend, beatRecv handle
@@ -237,7 +238,7 @@ func add(dst, x []float32) {
 // Close waits for all ranks to call it, and leaves them. After an error of Sum, call Abort instead.
 func (w *World) Close() error {
 	err := errors.New("MPI has been left already")
-	w.once.Do(func() {
+	w.leave.Do(func() {
 		err = w.call(func() error {
 			err := w.beat.stop()
 			if err == nil {
@@ -250,9 +251,9 @@ func (w *World) Close() error {
 	return err
 }
 
-// Abort ends all ranks, this one too, with the given exit code.
+// Abort ends all ranks, this one too, with the given exit code. After Close it ends this process only.
 func (w *World) Abort(code int) {
-	w.once.Do(func() {
+	w.abandon.Do(func() {
 		// The thread may be inside of a call of the library that will never return.
 		ended := time.AfterFunc(lastWords+2*time.Second, func() { os.Exit(code) })
 		defer ended.Stop()
@@ -283,7 +284,8 @@ func (w *World) call(do func() error) error {
 
 // wait waits for the exchange that was begun in w.req with the given return code. The library moves
 // data only while it is asked. As long as it does, which takes time, the next question follows at
-// once; else there are pauses, for cores that wait are missed by those that compute.
+// once; else there are pauses, for cores that wait are missed by those that compute. On a busy machine
+// every question may take long, so that what else is due does not wait for a pause.
 func (w *World) wait(ctx context.Context, what string, code int32) error {
 	if err := w.failed(what, code); err != nil {
 		return err
@@ -292,6 +294,7 @@ func (w *World) wait(ctx context.Context, what string, code int32) error {
 		moved = 2 * time.Microsecond // takes a question if data were moved; less than 1 µs if not
 		tries = 100                  // without data before a pause
 	)
+	began := time.Now() // waiting, or last did what else is due
 	for idle := 0; ; idle++ {
 		asked := time.Now()
 		done, err := w.test(&w.req)
@@ -301,15 +304,18 @@ func (w *World) wait(ctx context.Context, what string, code int32) error {
 		if time.Since(asked) > moved {
 			idle = 0
 		}
-		if idle < tries {
+		if idle < tries && asked.Sub(began) < between/4 {
 			continue
 		}
+		began = asked
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("waiting for the other ranks: %w", err)
 		}
 		w.beat.tick()
-		pause(50 * time.Microsecond)
-		idle = tries - 10
+		if idle >= tries {
+			pause(50 * time.Microsecond)
+			idle = tries - 10
+		}
 	}
 }
 
