@@ -361,6 +361,26 @@ func values(list []leaf) map[string]string {
 
 type leaf struct{ key, value string }
 
+// spelled returns a value in one spelling: 1e-6 and 0.000001 are the same.
+func spelled(raw []byte) string {
+	var list []json.RawMessage
+	if raw[0] == '[' && json.Unmarshal(raw, &list) == nil {
+		values := make([]string, len(list))
+		for i, v := range list {
+			values[i] = spelled(v)
+		}
+		return "[" + strings.Join(values, ",") + "]"
+	}
+	if bytes.ContainsAny(raw, ".eE") { // whole numbers may have more digits than a float64
+		if v, err := strconv.ParseFloat(string(raw), 64); err == nil {
+			return strconv.FormatFloat(v, 'g', -1, 64)
+		}
+	}
+	var b bytes.Buffer
+	json.Compact(&b, raw)
+	return b.String()
+}
+
 // leaves lists the values of an object in order, with those of objects in it in their place.
 func leaves(prefix string, object []byte) (list []leaf) {
 	Object(object, func(name string, raw []byte) error {
@@ -368,9 +388,7 @@ func leaves(prefix string, object []byte) (list []leaf) {
 			list = append(list, inner...)
 			return nil
 		}
-		var b bytes.Buffer
-		json.Compact(&b, raw)
-		list = append(list, leaf{prefix + name, b.String()})
+		list = append(list, leaf{prefix + name, spelled(raw)})
 		return nil
 	})
 	return list
