@@ -165,7 +165,7 @@ func TestReadmeTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"transfer", "tasks", "labels", "alpha", "camvid", "camvid-labels", "sevenscenes"} {
+	for _, name := range []string{"transfer", "tasks", "labels", "alpha", "camvid-8000", "camvid-labels", "sevenscenes", "sevenscenes-lr3"} {
 		table, err := os.ReadFile(filepath.Join(root, "bench", "results", name, "table.md"))
 		if err != nil {
 			t.Fatal(err)
