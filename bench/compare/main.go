@@ -106,6 +106,9 @@ func compare(ctx context.Context, root string, o *options, stdout, stderr io.Wri
 	}
 	measured = append(measured, read...)
 	measured = slices.DeleteFunc(measured, func(m *measurement) bool { return !o.selected.match(m.name) })
+	if o.markdown {
+		measured = undisturbed(measured)
+	}
 	if len(measured) == 0 {
 		return false, fmt.Errorf("-bench %s: no result matches", o.bench)
 	}

@@ -21,6 +21,12 @@ const (
 // plotPath is the path of a machine's plot, relative to bench/README.md.
 func plotPath(machine string) string { return "results/" + machine + ".svg" }
 
+// undisturbed leaves out what was measured beside busy processes: the READMEs have one line for a
+// benchmark.
+func undisturbed(ms []*measurement) []*measurement {
+	return slices.DeleteFunc(ms, func(m *measurement) bool { return part(m.name, "busy") > 0 })
+}
+
 // headline matches the benchmarks of the repository's README.
 var headline = regexp.MustCompile(`^(Forward|TrainStep)/model=base/batch=8/threads=`)
 
