@@ -10,6 +10,7 @@ import (
 
 	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/nn/weights"
@@ -132,8 +133,10 @@ func (c *conversion) grid() ([]int, error) {
 		}
 	}
 	b, err := regular.ReadFile(path, regular.ConfigLimit)
-	if err == nil && !json.Valid(b) {
-		err = fmt.Errorf("%s: it is not JSON", path)
+	if err == nil {
+		if b, err = strictjson.Text(b); err != nil {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
 	}
 	if err != nil {
 		if c.config == "" { // the file beside SRC may be anything

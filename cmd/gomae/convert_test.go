@@ -189,6 +189,8 @@ func TestConvertErrors(t *testing.T) {
 		}
 	}
 	ok(t, "convert", "-force", at("vit.pth"), at("a.pth"))
+	os.WriteFile(at("bom.json"), []byte("\xef\xbb\xbf{}"), 0o666)
+	ok(t, "convert", "-to", "multimae", "-config", at("bom.json"), at("vit.pth"), at("encoder.safetensors"))
 	ok(t, "convert", "-force", tinyDump, at("model"))
 }
 

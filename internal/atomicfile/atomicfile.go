@@ -37,8 +37,13 @@ func ReplaceJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
+	return ReplaceBytes(path, append(b, '\n'))
+}
+
+// ReplaceBytes is Replace with content that is at hand.
+func ReplaceBytes(path string, content []byte) error {
 	return Replace(path, func(w io.Writer) error {
-		_, err := w.Write(append(b, '\n'))
+		_, err := w.Write(content)
 		return err
 	})
 }

@@ -91,10 +91,7 @@ func Save(dir string, config []byte, tensors []weights.Tensor) error {
 
 // SaveConfig writes the config.json of a model folder, which must exist.
 func SaveConfig(dir string, config []byte) error {
-	return atomicfile.Replace(filepath.Join(dir, ConfigFile), func(w io.Writer) error {
-		_, err := w.Write(config)
-		return err
-	})
+	return atomicfile.ReplaceBytes(filepath.Join(dir, ConfigFile), config)
 }
 
 // SaveWeights writes the weights of a model folder, which must exist, with further metadata.

@@ -28,13 +28,19 @@ func newApp(t testing.TB) *App {
 	c := tiny.Config()
 	c.ImageSize, c.Train.NumEncodedTokens, c.Train.Data = 32, 8, "scenes"
 	c.Outputs = append(c.Outputs, tiny.Output("norm_rgb", "rgb", multimae.LossNormMSE, 3, 1))
+	return New(modelOf(t, c), Options{Name: "test"})
+}
+
+// modelOf returns an untrained model, frozen.
+func modelOf(t testing.TB, c *multimae.Config) *multimae.Model {
+	t.Helper()
 	m, err := multimae.NewModel(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Init(3)
 	m.Params.Freeze()
-	return New(m, Options{Name: "test"})
+	return m
 }
 
 // ask calls a method and decodes its answer.
@@ -169,11 +175,7 @@ func upload(t *testing.T, names ...string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var file bytes.Buffer
-		if err := png.Encode(&file, img); err != nil {
-			t.Fatal(err)
-		}
-		files[name] = file.Bytes()
+		files[name] = encoded(t, img)
 	}
 	b, err := json.Marshal(Scene{Images: files})
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -591,11 +590,7 @@ func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int)
 	if err != nil {
 		return err
 	}
-	err = atomicfile.Replace(strings.TrimSuffix(path, ".json")+".jsonl", func(w io.Writer) error {
-		_, err := w.Write(lines)
-		return err
-	})
-	if err != nil {
+	if err := atomicfile.ReplaceBytes(strings.TrimSuffix(path, ".json")+".jsonl", lines); err != nil {
 		return err
 	}
 	if err := atomicfile.ReplaceJSON(path, out); err != nil {

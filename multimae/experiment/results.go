@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"path/filepath"
@@ -118,11 +117,7 @@ func (r *run) write() (*Results, error) {
 		return nil, err
 	}
 	for name, content := range map[string]string{"table.md": r.experiment.Table(res), "plot.svg": r.experiment.Plot(res)} {
-		err := atomicfile.Replace(r.path(name), func(w io.Writer) error {
-			_, err := io.WriteString(w, content)
-			return err
-		})
-		if err != nil {
+		if err := atomicfile.ReplaceBytes(r.path(name), []byte(content)); err != nil {
 			return nil, err
 		}
 	}
