@@ -13,6 +13,7 @@ import (
 // caller to the threads of the pool.
 type Pool struct {
 	busy    sync.Mutex // held by the tape that the workers work for
+	owner   parking    // of that tape, when the workers take longer than it
 	current atomic.Pointer[job]
 	helpers []*helper
 	closed  atomic.Bool
@@ -28,14 +29,37 @@ type job struct {
 	done atomic.Int64 // indices finished
 }
 
-type helper struct {
+// helper is a worker beside the owner of a job.
+type helper struct{ parking }
+
+// parking is where a worker sleeps until what it waits for has come.
+type parking struct {
 	parked atomic.Bool
-	wake   chan struct{}
+	wake   chan struct{} // holds one
 }
 
-// spins is how often an idle worker looks for a job before it parks: about half a millisecond.
-// Waking a parked worker costs 50–130 µs, as much as an operation; within a step the next one comes
-// within microseconds.
+// until sleeps unless come returns true already. Whoever makes it come calls unpark afterwards.
+func (p *parking) until(come func() bool) {
+	p.parked.Store(true)
+	// What came after the last look and before the flag was brought by one who may or may not have
+	// seen the flag.
+	if come() && p.parked.CompareAndSwap(true, false) {
+		return
+	}
+	<-p.wake
+}
+
+// unpark wakes the one that sleeps, if any does.
+func (p *parking) unpark() {
+	if p.parked.Load() && p.parked.CompareAndSwap(true, false) {
+		p.wake <- struct{}{}
+	}
+}
+
+// spins is how often an idle worker looks for a job before it parks, and the owner of a job whether
+// the others are done: about half a millisecond. Waking a parked worker costs 50–130 µs, as much as
+// an operation; within a step the next one comes within microseconds. Longer waits are for a worker
+// that shares its core with another program: it can have that of the one that sleeps.
 const spins = 5000
 
 // spin waits a moment, about 100 ns, before the caller looks again, for the time number i. Now and
@@ -60,10 +84,10 @@ func NewPool(workers int) *Pool {
 }
 
 func newPool(workers int) *Pool {
-	p := &Pool{}
+	p := &Pool{owner: parking{wake: make(chan struct{}, 1)}}
 	p.current.Store(&job{})
 	for w := 1; w < workers; w++ {
-		h := &helper{wake: make(chan struct{}, 1)}
+		h := &helper{parking{wake: make(chan struct{}, 1)}}
 		p.helpers = append(p.helpers, h)
 		p.wait.Add(1)
 		go p.help(h, w)
@@ -107,17 +131,26 @@ func (p *Pool) run(n int, f func(worker, i int)) {
 	for _, h := range p.helpers[:min(len(p.helpers), n-1)] {
 		h.unpark()
 	}
-	j.work(0)
-	for i := 0; j.done.Load() < j.n; i++ {
-		spin(i)
+	p.work(j, 0)
+	for i := 0; !j.ended(); i++ {
+		if i < spins {
+			spin(i)
+		} else {
+			p.owner.until(j.ended)
+		}
 	}
 	j.f = nil // what it refers to can be collected before the next job
 }
 
-func (j *job) work(worker int) {
+func (j *job) ended() bool { return j.done.Load() == j.n }
+
+// work calls f for the indices that nobody else takes.
+func (p *Pool) work(j *job, worker int) {
 	for i := j.next.Add(1) - 1; i < j.n; i = j.next.Add(1) - 1 {
 		j.f(worker, int(i))
-		j.done.Add(1)
+		if j.done.Add(1) == j.n {
+			p.owner.unpark()
+		}
 	}
 }
 
@@ -127,7 +160,7 @@ func (p *Pool) help(h *helper, worker int) {
 	for idle := 0; !p.closed.Load(); {
 		if j := p.current.Load(); j != last {
 			last, idle = j, 0
-			j.work(worker)
+			p.work(j, worker)
 			continue
 		}
 		if idle++; idle < spins {
@@ -135,21 +168,6 @@ func (p *Pool) help(h *helper, worker int) {
 			continue
 		}
 		idle = 0
-		h.parked.Store(true)
-		if p.current.Load() != last || p.closed.Load() {
-			// A job came after the last look and before the flag: its owner may or may not have
-			// seen the flag.
-			if !h.parked.CompareAndSwap(true, false) {
-				<-h.wake
-			}
-			continue
-		}
-		<-h.wake
-	}
-}
-
-func (h *helper) unpark() {
-	if h.parked.Load() && h.parked.CompareAndSwap(true, false) {
-		h.wake <- struct{}{}
+		h.until(func() bool { return p.current.Load() != last || p.closed.Load() })
 	}
 }

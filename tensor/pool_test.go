@@ -105,6 +105,22 @@ func parked(t *testing.T, p *Pool) {
 	}
 }
 
+// TestPoolOwnerParks: whoever waits long for a worker leaves its core to others, and comes back.
+func TestPoolOwnerParks(t *testing.T) {
+	p := pools(t, 2)[0]
+	for round := range 5 {
+		parked(t, p)
+		var here atomic.Int32
+		p.run(2, func(worker, _ int) {
+			here.Add(1)
+			// Both are in a call, and that of the owner ends at once.
+			if !eventually(t, func() bool { return here.Load() == 2 && (worker == 0 || p.owner.parked.Load()) }) {
+				t.Errorf("round %d: the owner does not park", round)
+			}
+		})
+	}
+}
+
 // TestPoolWakes: every worker that sleeps comes when there is work for it.
 func TestPoolWakes(t *testing.T) {
 	p := pools(t, 4)[0]
