@@ -190,6 +190,19 @@ func TestSimulate(t *testing.T) {
 	}
 }
 
+// TestWire: an agreement to receive waits behind one message, unless there is only one.
+func TestWire(t *testing.T) {
+	const values, rate = 1 << 20, 1e6
+	message := func(ranks int) float64 { return 4. * values / float64(ranks) / rate }
+	for ranks, messages := range map[int]float64{2: 1, 3: 3, 4: 4, 256: 256} {
+		s := rankStep{Ranks: ranks, Rate: rate, Transport: &transport{ValueBytes: 4}}
+		bytes, _, _ := s.Transport.cost(values, ranks)
+		if got, want := s.wire(bytes), 2*messages*message(ranks); !(math.Abs(got/want-1) <= 1e-12) {
+			t.Errorf("%d ranks: a sum takes %g s, want %g, which is %g messages for each of two exchanges", ranks, got, want, messages)
+		}
+	}
+}
+
 func TestShare(t *testing.T) {
 	for _, c := range []struct {
 		want  [3]float64

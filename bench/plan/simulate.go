@@ -61,6 +61,18 @@ type rankStep struct {
 	Transport *transport
 }
 
+// wire returns how long the network takes for the bytes that a rank sends for a sum. A large message is
+// sent when its receiver has agreed. Between two ranks all agree at once. Among more, an agreement stands
+// behind a message that the receiver is sending already to a third: an exchange of R−1 messages takes as
+// long as R.
+func (s *rankStep) wire(bytes float64) float64 {
+	t := bytes / s.Rate
+	if r := float64(s.Ranks); r > 2 {
+		t *= r / (r - 1)
+	}
+	return t
+}
+
 // stepTime is what simulate returns.
 type stepTime struct {
 	Step   float64 // seconds
@@ -98,7 +110,7 @@ func (s *rankStep) simulate() stepTime {
 		if summing && !begun {
 			bytes, c, l := s.Transport.cost(buckets[next].Values, s.Ranks)
 			x.Bytes += bytes
-			least, cpu, latency, begun = max(bytes/s.Rate, c+s.Transport.Idle*bytes), c, l, true
+			least, cpu, latency, begun = max(s.wire(bytes), c+s.Transport.Idle*bytes), c, l, true
 		}
 		computing := done < limit
 		want := [3]float64{} // cores: computation, sums, loading
