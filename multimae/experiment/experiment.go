@@ -92,10 +92,14 @@ type Settings struct {
 
 // DefaultSettings are for two cores and an hour or so.
 func DefaultSettings(name string) Settings {
-	return Settings{
+	s := Settings{
 		Experiment: name, Preset: "tiny", Data: train.ScenesData, Labelled: train.ScenesData, Seeds: 3,
 		PretrainSteps: 5000, PretrainBatch: 16, Steps: 600, Batch: 16, Samples: 128,
 	}
+	if name == "transfer" { // fewer models than the others, so that each can be trained for longer
+		s.PretrainSteps *= 2
+	}
+	return s
 }
 
 // Options say where and how an experiment is run.
