@@ -12,7 +12,8 @@ func NewFilter(in, out int) *Filter {
 	return f
 }
 
-// At returns what output pixel j is made of: the sum of weight[i] times input pixel first+i.
+// At returns what output pixel j, below the out of NewFilter, is made of: the sum of weight[i] times
+// input pixel first+i. weight is part of the filter: read it only.
 func (f *Filter) At(j int) (first int, weight []float32) {
 	return f.t.first[j], f.t.weight[j*f.t.k:][:f.t.k]
 }

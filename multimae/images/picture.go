@@ -29,7 +29,8 @@ func Picture(p *multimae.Predicted, sample int) *image.RGBA {
 	return Pixels(pix, p.H, p.W, p.Normalization, pix)
 }
 
-// Prediction is Picture for a batch of one sample, in the range of the truth where the batch has it.
+// Prediction is Picture for a batch of one sample, in the range of the truth where the batch has it, and
+// otherwise, as Picture is, in the range of the prediction's own values.
 func Prediction(p *multimae.Predicted, b *multimae.Batch) *image.RGBA {
 	if truth := b.Images[p.Task]; truth != nil && p.Kind == multimae.KindImage {
 		return Pixels(p.Pix, p.H, p.W, p.Normalization, truth)
@@ -37,10 +38,13 @@ func Prediction(p *multimae.Predicted, b *multimae.Batch) *image.RGBA {
 	return Picture(p, 0)
 }
 
-// Input returns the picture of a modality of a batch of one sample. Pixels without a measurement are
-// black, as those without a class are.
+// Input returns the picture of a modality of a batch of one sample, which must have it. Pixels without
+// a measurement are black, as those without a class are.
 func Input(in *multimae.Input, b *multimae.Batch) *image.RGBA {
 	h, w := b.H/in.Stride, b.W/in.Stride
+	if len(b.Images[in.Name])+len(b.Classes[in.Name]) == 0 {
+		panic(fmt.Sprintf("images: Input: the batch has no %s", in.Name))
+	}
 	if in.Kind == multimae.KindClasses {
 		return Classes(b.Classes[in.Name], h, w)
 	}
@@ -48,10 +52,13 @@ func Input(in *multimae.Input, b *multimae.Batch) *image.RGBA {
 	return Blacken(Pixels(pix, h, w, in.Normalization(), pix), b.Valid[in.Name])
 }
 
-// Blacken makes the pixels of img black that are not valid [h, w], and returns img. A nil valid means
-// that all are.
+// Blacken makes the pixels of img black that are not valid, and returns img. valid has a value for each
+// pixel, [h, w]; nil means that all are valid.
 func Blacken(img *image.RGBA, valid []bool) *image.RGBA {
 	w := img.Rect.Dx()
+	if n := w * img.Rect.Dy(); valid != nil && len(valid) != n {
+		panic(fmt.Sprintf("images: Blacken: got %d values, want %d", len(valid), n))
+	}
 	for i, ok := range valid {
 		if !ok {
 			img.SetRGBA(i%w, i/w, ignoreColor)

@@ -152,3 +152,22 @@ func TestPicture(t *testing.T) {
 		t.Error("the scale given does not matter")
 	}
 }
+
+// TestPictureMistakes wants mistakes of the caller to panic.
+func TestPictureMistakes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		f    func()
+	}{
+		{"too few valid", func() { Blacken(image.NewRGBA(image.Rect(0, 0, 2, 2)), make([]bool, 3)) }},
+		{"too many valid", func() { Blacken(image.NewRGBA(image.Rect(0, 0, 2, 2)), make([]bool, 5)) }},
+		{"image not in the batch", func() {
+			Input(&multimae.Input{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1}, &multimae.Batch{Size: 1, H: 2, W: 2})
+		}},
+		{"classes not in the batch", func() {
+			Input(&multimae.Input{Name: "semseg", Kind: multimae.KindClasses, Stride: 1}, &multimae.Batch{Size: 1, H: 2, W: 2})
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) { mustPanic(t, c.name, c.f) })
+	}
+}
