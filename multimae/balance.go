@@ -7,7 +7,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Total returns the sum of the losses that are not nil.
+// Total returns the sum [1] of the losses that are not nil, each [1], such as those of Model.Losses. It
+// is 0 if all are nil.
 func Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
 	var terms []*tensor.Tensor
 	for _, l := range losses {
@@ -31,16 +32,18 @@ func NewBalancer(n int) *Balancer {
 	return &Balancer{ps, ps.Add("log_vars", nn.Zeros, n)}
 }
 
-// Total returns Σ_t exp(−σ_t)·L_t + σ_t over the losses that are not nil. A loss of exactly 0, that
-// of a task with nothing to predict, is left out.
+// Total returns Σ_t exp(−σ_t)·L_t + σ_t, [1], over the losses that are not nil. losses has one for each
+// output, [1], in the order of Config.Outputs. A loss of exactly 0, that of a task with nothing to
+// predict, is left out.
 func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
 	counts := func(i int) bool { return losses[i] != nil && losses[i].Data[0] != 0 }
 	return u.total(t, losses, counts, 1)
 }
 
-// PartTotal is Total for a part of a batch: what it returns for all parts adds up to that of the
-// whole. samples is how many samples of the whole each loss is the mean of: see Model.LossSamples.
-// first is set for one of the parts.
+// PartTotal is Total for a part of a batch: what it returns for all parts, [1], adds up to that of the
+// whole. losses and samples have one for each output: a loss [1], and how many samples of the whole it
+// is the mean of, by Model.LossSamples of the whole. A loss with 0 samples is left out. first is set for
+// exactly one of the parts, which adds the σ_t.
 func (u *Balancer) PartTotal(t *tensor.Tape, losses []*tensor.Tensor, samples []int, first bool) *tensor.Tensor {
 	counts := func(i int) bool { return losses[i] != nil && samples[i] > 0 }
 	share := 0.0

@@ -13,11 +13,17 @@ import (
 // Losses returns the loss of every output in the order of Config.Outputs, each a single number, or
 // nil where the batch has no target for it. masks are those that Forward had, but not nil.
 //
-// A loss is the mean over the masked patches of a sample, and then over the samples that have any:
-// a sample without a masked patch contributes neither loss nor gradient. All patches count where
-// Output.LossOnUnmasked is set and where the task of the output is not an input. Pixels with the
-// ids IDPadding and IDIgnored, and those that are not Batch.Valid, never count: then the mean is
-// over the pixels that do.
+// A loss is the mean over the pixels of a sample that count, and then over the samples that have
+// any. What does not count adds neither loss nor gradient:
+//
+//   - visible patches, unless Output.LossOnUnmasked is set or the task of the output is not among
+//     Masks.Inputs;
+//   - of a class map, pixels whose id is no class, NumClasses or more: a batch may have IDIgnored
+//     (255) where there is no label, and IDPadding (254) outside of an image;
+//   - of an image, pixels that Batch.Valid says were not measured.
+//
+// The losses of fine-tuned models, in package heads, know no masks, and their targets follow the same
+// rule for ids and for valid pixels. Their mean is over all pixels of the batch that count.
 func (m *Model) Losses(t *tensor.Tape, preds []*tensor.Tensor, b *Batch, masks *Masks) ([]*tensor.Tensor, error) {
 	if err := m.Check(b); err != nil {
 		return nil, err
