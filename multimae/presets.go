@@ -15,7 +15,7 @@ var PresetNames = []string{"tiny", "photos", "small", "base", "large"}
 // steps for one machine. "small" and "large" differ in the encoder. "tiny" learns rendered rooms in
 // minutes, from images of 64×64 pixels in patches of 8×8, a sixth of which it sees. "photos" is as
 // small and learns a thousand or so of labelled photographs, from crops of 96×96 pixels in patches of
-// 12×12.
+// 12×12; the built-in model of that name, of package models/photos, is larger.
 func Preset(name string, classes int) (*Config, error) {
 	c := &Config{
 		BackboneConfig: BackboneConfig{

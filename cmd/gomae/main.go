@@ -34,7 +34,10 @@ func rootCommand(e *env) *command {
 		about: `"gomae help COMMAND" and "gomae COMMAND -h" describe a command and its flags.
 Ctrl-C ends a command cleanly, and a second Ctrl-C ends it at once. The
 environment variable GOMAE_SIMD (generic, avx2 or avx512) lowers the instruction
-set that "gomae info" shows.`,
+set that "gomae info" shows.
+
+The code and the model rooms are BSD-3-Clause. The weights of photos are for
+non-commercial research: see its card.`,
 		flags: newFlags(),
 		subs: []*command{
 			pretrainCommand(e),

@@ -1,6 +1,10 @@
 // Package photos carries a small MultiMAE of photographs: colour, depth and semantic maps of 158
 // classes, 96×96 pixels in patches of 12×12. A program that imports it carries 6 MB of weights.
-// README.md, its model card, says how it was trained and how well it predicts.
+// README.md, its model card, says how it was trained and how well it predicts. The preset photos is
+// smaller than this model.
+//
+// The code and the model rooms are BSD-3-Clause. The weights of photos are for non-commercial
+// research: see its card.
 package photos
 
 import (
