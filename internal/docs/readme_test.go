@@ -122,12 +122,18 @@ func TestReadmeProgram(t *testing.T) {
 	}
 }
 
-// TestReadmeProbe holds the README to the stored results of probes.
-func TestReadmeProbe(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+// resultsPage returns the page that shows the stored results of experiments.
+func resultsPage(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(root, "bench", "results", "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return string(b)
+}
+
+// TestReadmeProbe holds the page of results to those of probes.
+func TestReadmeProbe(t *testing.T) {
 	stored, err := os.ReadFile(filepath.Join(root, "bench", "results", "probe.jsonl"))
 	if err != nil {
 		t.Fatal(err)
@@ -154,25 +160,34 @@ func TestReadmeProbe(t *testing.T) {
 	}
 	want := fmt.Sprintf("MAE %s; MultiMAE %s from colour, %s from depth, %s from both",
 		text("MAE rgb"), text("MultiMAE rgb"), text("MultiMAE depth"), text("MultiMAE rgb,depth"))
-	if !strings.Contains(strings.Join(strings.Fields(string(readme)), " "), want) {
-		t.Errorf("the README does not say %q", want)
+	if !strings.Contains(strings.Join(strings.Fields(resultsPage(t)), " "), want) {
+		t.Errorf("bench/results/README.md does not say %q", want)
 	}
 }
 
-// TestReadmeTable holds the tables of the README to the stored results of the experiments.
+// TestReadmeTable holds the tables of the README and of the page of results to the stored results
+// of the experiments.
 func TestReadmeTable(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"transfer", "tasks", "labels", "alpha", "camvid-8000", "camvid-labels", "sevenscenes", "sevenscenes-lr3"} {
-		table, err := os.ReadFile(filepath.Join(root, "bench", "results", name, "table.md"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		rows, _, _ := strings.Cut(string(table), "\n\n")
-		if strings.Count(rows, "\n") < 4 || !strings.Contains(string(readme), rows) {
-			t.Errorf("the README does not show the table of %s that is stored:\n%s", name, rows)
+	for _, page := range []struct {
+		name, text string
+		tables     []string
+	}{
+		{"README.md", string(readme), []string{"transfer", "camvid-8000"}},
+		{"bench/results/README.md", resultsPage(t), []string{"tasks", "labels", "alpha", "camvid-labels", "sevenscenes", "sevenscenes-lr3"}},
+	} {
+		for _, name := range page.tables {
+			table, err := os.ReadFile(filepath.Join(root, "bench", "results", name, "table.md"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, _, _ := strings.Cut(string(table), "\n\n")
+			if strings.Count(rows, "\n") < 4 || !strings.Contains(page.text, rows) {
+				t.Errorf("%s does not show the table of %s that is stored:\n%s", page.name, name, rows)
+			}
 		}
 	}
 }
