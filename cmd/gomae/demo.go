@@ -18,8 +18,8 @@ func demoCommand(e *env) *command {
 	var (
 		model  = modelFlag(fs)
 		from   = dataFlag(fs)
-		addr   = fs.String("addr", "127.0.0.1:8080", "serve the page at `HOST:PORT`; other machines reach it only if HOST is one of this machine's addresses")
-		static = fs.String("static", "", "instead of serving, write the page with the model in it to the folder `DIR`, for any web host; needs Go")
+		addr   = fs.String("addr", "127.0.0.1:8080", "serve the page at `HOST:PORT`; "+hostUsage)
+		static = fs.String("static", "", "instead of serving, write the page with the model in it to the folder `DIR`, for any web host; it replaces an earlier page, and no other files; needs Go")
 	)
 	return &command{
 		name:  "gomae demo",
@@ -73,9 +73,12 @@ func (e *env) serveDemo(ctx context.Context, addr string, m *multimae.Model, o d
 	o.Pool = tensor.NewPool(0)
 	defer o.Pool.Close()
 	m.Params.Pack(tensor.NewInference(nil))
-	e.logf("open http://%s in a browser; Ctrl-C ends the server", shownAddress(l))
+	e.invite(l, "; Ctrl-C ends the server")
 	return e.save(func() error { return web.Serve(ctx, l, web.Handler(demo.New(m, o))) })
 }
+
+// hostUsage ends the usage of a flag that takes an address for listen.
+const hostUsage = "127.0.0.1 is for this machine only; without HOST, or with 0.0.0.0, every machine that reaches this one can open it"
 
 // listen opens a TCP port.
 func listen(addr string) (net.Listener, error) {
@@ -86,20 +89,25 @@ func listen(addr string) (net.Listener, error) {
 	return l, err
 }
 
-// shownAddress returns the address that a browser on this machine can open.
-func shownAddress(l net.Listener) string {
+// invite says where a browser on this machine finds the page at l, what for, and who else does.
+func (e *env) invite(l net.Listener, what string) {
+	address := l.Addr().String()
 	a, ok := l.Addr().(*net.TCPAddr)
-	if ok && a.IP.IsUnspecified() {
-		return fmt.Sprintf("localhost:%d", a.Port)
+	all := ok && a.IP.IsUnspecified()
+	if all {
+		address = fmt.Sprintf("localhost:%d", a.Port)
 	}
-	return l.Addr().String()
+	e.logf("open http://%s in a browser%s", address, what)
+	if all {
+		e.logf("every machine that reaches this one can open it, too; at 127.0.0.1:%d only this one can", a.Port)
+	}
 }
 
 func (e *env) writeStatic(ctx context.Context, dir string, a *demo.App) error {
 	e.logf("compiling gomae to WebAssembly")
 	err := e.save(func() error { return web.WriteStatic(ctx, dir, a) })
 	if errors.Is(err, context.Canceled) {
-		e.logf("interrupted; the page in %s is not complete. Run the command again", quote(dir))
+		e.logf("interrupted; nothing was written to %s. Run the command again", quote(dir))
 		return errReported
 	}
 	if err != nil {

@@ -79,6 +79,22 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// TestInvite wants a server to say that it answers other machines, too.
+func TestInvite(t *testing.T) {
+	for addr, others := range map[string]bool{"127.0.0.1:0": false, ":0": true, "0.0.0.0:0": true} {
+		l, err := listen(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		var stderr bytes.Buffer
+		(&env{stderr: &stderr}).invite(l, "")
+		if got := strings.Contains(stderr.String(), "every machine"); got != others || strings.Contains(stderr.String(), "localhost") != others {
+			t.Errorf("%s: %s", addr, &stderr)
+		}
+	}
+}
+
 func TestDemoErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

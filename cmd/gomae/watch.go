@@ -17,7 +17,7 @@ import (
 type watchFlags struct{ serve, tensorboard string }
 
 func (f *watchFlags) add(fs *flag.FlagSet) {
-	fs.StringVar(&f.serve, "serve", "", "show curves and reconstructions of the run in a browser, at `HOST:PORT`")
+	fs.StringVar(&f.serve, "serve", "", "show curves and reconstructions of the run in a browser, at `HOST:PORT`; "+hostUsage)
 	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`")
 }
 
@@ -42,7 +42,7 @@ func (e *env) watch(f watchFlags, dir string, val data.Dataset) (stop func(), er
 			cancel()
 			return nil, err
 		}
-		e.logf("open http://%s in a browser to watch the run", shownAddress(l))
+		e.invite(l, " to watch the run")
 		start("-serve", func() error { return web.Serve(ctx, l, web.Live(dir, drawRun(dir, val))) })
 	}
 	if f.tensorboard != "" {

@@ -10,11 +10,13 @@ import (
 	"image"
 	"image/png"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -465,5 +467,52 @@ func TestWriteStaticNoGo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	if err := WriteStatic(context.Background(), t.TempDir(), demo.New(testModel(t), demo.Options{})); !errors.Is(err, ErrNoGo) {
 		t.Error(err)
+	}
+}
+
+// TestWriteStaticOver writes to a folder with a file of the same name, and to an earlier page. The
+// context has ended, so that nothing is compiled: and then nothing may be written.
+func TestWriteStaticOver(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range []struct {
+		name  string
+		files []string
+		want  error
+	}{
+		{"new folder", nil, context.Canceled},
+		{"other files", []string{"notes.txt", "model/notes.txt"}, context.Canceled},
+		{"model", []string{"model/config.json", "model/model.safetensors"}, fs.ErrExist},
+		{"page of others", []string{"index.html"}, fs.ErrExist},
+		{"earlier page", []string{"index.html", "model/config.json", "model/page.json"}, context.Canceled},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range c.files {
+				path := filepath.Join(dir, filepath.FromSlash(name))
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o777), os.WriteFile(path, []byte("mine"), 0o666)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := WriteStatic(ctx, dir, demo.New(testModel(t), demo.Options{})); !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			n := 0
+			err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+				if err == nil && !d.IsDir() {
+					n++
+					if b, err := os.ReadFile(path); err != nil || string(b) != "mine" {
+						t.Errorf("%s: %.20q, %v", path, b, err)
+					}
+				}
+				return err
+			})
+			if err != nil || n != len(c.files) {
+				t.Errorf("%d files, want %d; %v", n, len(c.files), err)
+			}
+		})
 	}
 }
