@@ -393,18 +393,21 @@ func TestPretrainInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	stderr := &cancelAfter{text: "step 3: validation loss ", cancel: cancel}
-	code := run(ctx, []string{"pretrain", "-config", config, "-out", out, "-skip-bad"}, io.Discard, stderr)
+	code := run(ctx, []string{"pretrain", "-config", config, "-out", out, "-skip-bad", "-keep", "9"}, io.Discard, stderr)
 	_, advice, ok := strings.Cut(stderr.String(), "interrupted after step 3 of 6; everything is saved. To go on: gomae ")
 	if code != 1 || !ok {
 		t.Fatalf("exit %d, stderr %q", code, stderr)
 	}
-	if want := "pretrain -out " + out + " -resume -skip-bad\n"; advice != want {
+	if want := "pretrain -out " + out + " -resume -keep 9 -skip-bad\n"; advice != want {
 		t.Errorf("advice %q, want %q", advice, want)
 	}
 	if code, _, stderr := gomae(strings.Fields(advice)...); code != 0 || !strings.Contains(stderr, "training from step 4 to 6") {
 		t.Fatalf("exit %d, stderr %q", code, stderr)
 	}
 	sameRun(t, straight, out)
+	if steps, err := train.Checkpoints(out); err != nil || len(steps) <= defaultKeep {
+		t.Errorf("checkpoints of steps %v are left, %v", steps, err)
+	}
 
 	// The same before the first step.
 	out = filepath.Join(dir, "early")
@@ -415,6 +418,34 @@ func TestPretrainInterrupted(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	sameRun(t, straight, out)
+}
+
+// someRanks are ranks that sum nothing.
+type someRanks int
+
+func (someRanks) Rank() int                            { return 0 }
+func (n someRanks) Size() int                          { return int(n) }
+func (someRanks) Sum(context.Context, []float32) error { return nil }
+
+func TestGoOn(t *testing.T) {
+	for _, c := range []struct {
+		f    runFlags
+		want string
+	}{
+		{runFlags{out: "a b", keep: defaultKeep}, "gomae finetune -out " + quote("a b") + " -resume"},
+		{runFlags{out: "out", keep: 1, skipBad: true}, "gomae finetune -out out -resume -keep 1 -skip-bad"},
+		{runFlags{out: "out", keep: 9, mpi: true, ranks: someRanks(4)}, "mpirun -n 4 gomae finetune -mpi -out out -resume -keep 9"},
+		{
+			runFlags{out: "out", keep: defaultKeep, mpi: true, ranks: someRanks(2), mpiLib: "x.so", mpiBFloat16: true},
+			"mpirun -n 2 gomae finetune -mpi -mpi-lib x.so -mpi-bfloat16 -out out -resume",
+		},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			if got := c.f.goOn("finetune"); got != c.want {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
 }
 
 // TestPretrainResumeFlags repeats the flags of a run with -resume, and gives others. The context

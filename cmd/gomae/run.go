@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gomae/gomae/internal/regular"
@@ -37,6 +39,9 @@ type runFlags struct {
 	build                  string
 }
 
+// defaultKeep is the default of -keep.
+const defaultKeep = 2
+
 // add defines the flags, but for -data, whose meaning differs. out is the default of -out.
 func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.StringVar(&f.out, "out", out, "write the run to the folder `DIR`")
@@ -45,7 +50,7 @@ func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.Uint64Var(&f.seed, "seed", 0, "draw weights, masks, order and scenes from `SEED`")
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, or start one if there is none")
-	fs.IntVar(&f.keep, "keep", 2, "keep the last `N` checkpoints: if one is damaged, -resume goes on from the one before")
+	fs.IntVar(&f.keep, "keep", defaultKeep, "keep the last `N` checkpoints: if one is damaged, -resume goes on from the one before. Repeat it with -resume, which without it removes all but the default")
 	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out and count samples that lack a file or cannot be read, instead of stopping")
 	fs.BoolVar(&f.mpi, "mpi", false, "train together with the other processes that mpirun, srun or Kubeflow started")
 	fs.BoolVar(&f.mpiBFloat16, "mpi-bfloat16", false, "with -mpi, gradients travel as bfloat16: half of the bytes, for networks that are slower than the cores")
@@ -179,11 +184,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 		e.logf("left out %s that could not be read (%v); \"gomae data check\" lists all of them", count(r.SkippedData, "sample"), r.FirstSkipped)
 	}
 	if r.Interrupted {
-		skip := ""
-		if f.skipBad {
-			skip = " -skip-bad"
-		}
-		e.logf("interrupted after step %d of %d; everything is saved. To go on: gomae %s -out %s -resume%s", r.Steps, recipe.Steps, command, quote(f.out), skip)
+		e.logf("interrupted after step %d of %d; everything is saved. To go on: %s", r.Steps, recipe.Steps, f.goOn(command))
 		return nil, errReported
 	}
 	if r.Resumed == r.Steps {
@@ -196,6 +197,28 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	}
 	e.logf("look at %s", quote(filepath.Join(f.out, train.PicturesFile)))
 	return r, nil
+}
+
+// goOn returns the command line that goes on with a run. What the run does not remember is on it.
+func (f *runFlags) goOn(command string) string {
+	words := []string{"gomae", command}
+	if f.ranks != nil {
+		words = append([]string{"mpirun", "-n", strconv.Itoa(f.ranks.Size())}, append(words, "-mpi")...)
+		if f.mpiLib != "" {
+			words = append(words, "-mpi-lib", quote(f.mpiLib))
+		}
+		if f.mpiBFloat16 {
+			words = append(words, "-mpi-bfloat16")
+		}
+	}
+	words = append(words, "-out", quote(f.out), "-resume")
+	if f.keep != defaultKeep {
+		words = append(words, "-keep", strconv.Itoa(f.keep))
+	}
+	if f.skipBad {
+		words = append(words, "-skip-bad")
+	}
+	return strings.Join(words, " ")
 }
 
 // remedy adds to an error of train.Run what to do about it on the command line.
