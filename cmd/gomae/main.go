@@ -61,6 +61,7 @@ non-commercial research: see its card.`,
 }
 
 func main() {
+	keepBrokenPipes()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks the command to save and end, and run ends one that only waits. It also
 	// restores the default effect, so that a second one kills.
@@ -81,6 +82,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (exitCode
 	switch {
 	case err == nil:
 		return 0
+	case brokenPipe(out.err) && brokenPipe(err): // the reader, such as head, has seen enough
+		return 1
 	case errors.Is(err, errReported):
 		return 1
 	case errors.Is(err, errNoCommand):

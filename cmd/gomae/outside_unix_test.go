@@ -210,6 +210,37 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
+// TestBrokenPipe runs the command with a pipe as stdout or stderr that nobody reads any more.
+func TestBrokenPipe(t *testing.T) {
+	broken := func() *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		t.Cleanup(func() { w.Close() })
+		return w
+	}
+	t.Run("stdout", func(t *testing.T) {
+		cmd := program(t, nil, "help")
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = broken(), &stderr
+		cmd.Run()
+		if cmd.ProcessState.ExitCode() != 1 || stderr.String() != "" {
+			t.Errorf("%v, stderr %q", cmd.ProcessState, stderr.String())
+		}
+	})
+	t.Run("stderr", func(t *testing.T) {
+		out := filepath.Join(t.TempDir(), "run")
+		cmd := program(t, nil, "pretrain", "-config", tinyConfig(t, nil), "-out", out)
+		var stdout strings.Builder
+		cmd.Stdout, cmd.Stderr = &stdout, broken()
+		if err := cmd.Run(); err != nil || savedStep(out) != 6 || !strings.Contains(stdout.String(), "masked patches") {
+			t.Errorf("%v, saved step %d, stdout %q", err, savedStep(out), stdout.String())
+		}
+	})
+}
+
 // blocked is a writer that never returns.
 type blocked struct{}
 
