@@ -205,12 +205,20 @@ func TestFlagsFirst(t *testing.T) {
 }
 
 func TestQuote(t *testing.T) {
-	for path, want := range map[string]string{"a/b-1.x": "a/b-1.x", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$x": "'$x'"} {
-		t.Run(path, func(t *testing.T) {
-			if got := quote(path); got != want {
-				t.Errorf("got %s, want %s", got, want)
-			}
-		})
+	for separator, paths := range map[rune]map[string]string{
+		'/': {"a/b-1.x": "a/b-1.x", "": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$x": "'$x'", `a\b`: `'a\b'`},
+		'\\': {
+			`C:\a\b-1.x`: `C:\a\b-1.x`, "": `""`, `C:\a b\c`: `"C:\a b\c"`, `a b\`: `"a b\\"`, "it's": `"it's"`, "a,b": `"a,b"`, "a&b": `"a&b"`, "$x": "$x",
+			"a~1[2]": "a~1[2]",
+		},
+	} {
+		for path, want := range paths {
+			t.Run(string(separator)+" "+path, func(t *testing.T) {
+				if got := quoteFor(separator, path); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			})
+		}
 	}
 }
 

@@ -101,8 +101,8 @@ func TestPretrain(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"training from step 1 to 6: 4 samples a step of 65536, 256 held out", "trained to step 6 in ", " s of it waiting for data", "'" + out + "'\n",
-		"'" + filepath.Join(out, train.PicturesFile) + "'\n",
+		"training from step 1 to 6: 4 samples a step of 65536, 256 held out", "trained to step 6 in ", " s of it waiting for data", quote(out) + "\n",
+		quote(filepath.Join(out, train.PicturesFile)) + "\n",
 	} {
 		if !strings.Contains(stderr, want) {
 			t.Errorf("%q is not in\n%s", want, stderr)

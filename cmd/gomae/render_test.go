@@ -33,7 +33,7 @@ func TestRender(t *testing.T) {
 	dir := t.TempDir()
 	a, b := filepath.Join(dir, "a b"), filepath.Join(dir, "b")
 	code, stdout, stderr := gomae("render", "-out", a, "-n", "5", "-size", "16", "-seed", "3")
-	if code != 0 || stdout != "" || strings.Count(stderr, "\n") != 2 || !strings.Contains(stderr, "wrote 5 scenes of 16×16 pixels") || !strings.Contains(stderr, "'"+a+"'") {
+	if code != 0 || stdout != "" || strings.Count(stderr, "\n") != 2 || !strings.Contains(stderr, "wrote 5 scenes of 16×16 pixels") || !strings.Contains(stderr, quote(a)) {
 		t.Fatalf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if n := files(t, a); fmt.Sprint(n) != "map[depth:5 rgb:5 semseg:5]" {

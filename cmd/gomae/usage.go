@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -72,11 +73,19 @@ func section(b *strings.Builder, title string, rows [][2]string) {
 	}
 }
 
-// quote returns a path as a shell takes it.
-func quote(path string) string {
-	if path != "" && !strings.ContainsFunc(path, func(r rune) bool {
-		return strings.ContainsRune(" \t\n'\"\\$&;|<>()*?[]{}~#!`", r)
-	}) {
+// quote returns a path as the shell of this system takes it.
+func quote(path string) string { return quoteFor(os.PathSeparator, path) }
+
+// quoteFor is quote for cmd.exe, where a backslash separates folders, or else for a Unix shell.
+func quoteFor(separator rune, path string) string {
+	if separator == '\\' {
+		if path != "" && !strings.ContainsAny(path, " &|<>()^;,'") {
+			return path
+		}
+		// A program takes a backslash before the closing quote for a sign that it does not close.
+		return `"` + path + path[len(strings.TrimRight(path, `\`)):] + `"`
+	}
+	if path != "" && !strings.ContainsAny(path, " \t\n'\"\\$&;|<>()*?[]{}~#!`") {
 		return path
 	}
 	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
