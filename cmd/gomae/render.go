@@ -95,6 +95,9 @@ func (e *env) render(ctx context.Context, dir string, n, size int, seed uint64, 
 		case len(parts) > 1 && done <= parts[0].n || done == 0:
 			return fmt.Errorf("interrupted after %d of %d scenes; %s", done, n, again)
 		}
+		if err := data.WriteClassNames(dir, scenes.ClassNames()); err != nil {
+			return err
+		}
 		return fmt.Errorf("interrupted after %d of %d scenes; those written are complete and can be used, or %s", done, n, again)
 	}
 	bar.Clear()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // files counts the files of each modality of a dataset folder.
@@ -89,6 +91,9 @@ func TestRenderInterrupted(t *testing.T) {
 	done, _ := strconv.Atoi(m[1])
 	if n := files(t, out); n["rgb"] != done || n["depth"] != done || n["semseg"] != done {
 		t.Errorf("told %d, found %v", done, n)
+	}
+	if n, names, err := data.SemanticClasses(out); n != len(scenes.Classes) || len(names) != n || err != nil {
+		t.Errorf("%d classes, names %v, %v", n, names, err)
 	}
 	if code, _, stderr := gomae("data", "check", out); code != 0 {
 		t.Errorf("the rest is not valid: %s", stderr)
