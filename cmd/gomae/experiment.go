@@ -11,6 +11,7 @@ import (
 	"github.com/gomae/gomae/internal/machine"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/experiment"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -74,6 +75,9 @@ each run. Ctrl-C saves everything, and the same command goes on.`,
 				if n.v < 1 {
 					return usagef("-%s %d: want 1 or more", n.name, n.v)
 				}
+			}
+			if _, err := preset(o.Preset, len(scenes.Classes)); err != nil {
+				return err
 			}
 			if o.Samples < 0 || o.Classes < 0 {
 				return usagef("-samples %d, -classes %d: want 0 or more", o.Samples, o.Classes)

@@ -43,7 +43,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.preset, "preset", "tiny", "without -from, train the encoder of `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
-	fs.IntVar(&f.classes, "classes", 0, "the truth of semseg has ids below `N`; 0 means as many as the training data have")
+	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`; 0 means as many as the training data have")
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
 	f.invalid = depthInvalidFlag(fs)
 	f.ignore = new(numberList)
@@ -226,9 +226,9 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 // the task and other flags may have changed.
 func (f *finetuneFlags) agreePreset(run *multimae.BackboneConfig) error {
 	same := func(name string) (bool, error) {
-		c, err := multimae.Preset(name, len(scenes.Classes))
+		c, err := preset(name, len(scenes.Classes))
 		if err != nil {
-			return false, usagef("-preset %s: %v", name, err)
+			return false, err
 		}
 		c.Encoder.DropPath = run.Encoder.DropPath
 		return c.Encoder == run.Encoder && c.PatchSize == run.PatchSize, nil
@@ -294,6 +294,14 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	}
 	if f.head != "" && !slices.Contains(heads.Heads, f.head) {
 		return nil, usagef("-head %s: want one of %s", f.head, strings.Join(heads.Heads, ", "))
+	}
+	switch {
+	case f.target != "" && f.task == heads.TaskClassify:
+		return nil, usagef("-target %s: -task classify learns the folders CLASS; leave the flag out", f.target)
+	case f.classes > 0 && f.task != heads.TaskSemseg:
+		return nil, usagef("-classes %d: only -task semseg has ids", f.classes)
+	case f.classes > 0 && f.data == scenesData && f.classes != len(scenes.Classes):
+		return nil, usagef("-classes %d: rendered scenes have %d; leave the flag out", f.classes, len(scenes.Classes))
 	}
 	if f.data != scenesData {
 		if _, err := os.Stat(f.data); err != nil {
@@ -369,9 +377,9 @@ func (f *finetuneFlags) depthInvalid(b *multimae.BackboneConfig) []float64 {
 // backbone returns the configuration of the model of -from, or of -preset.
 func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
 	if f.from == "" || f.given["preset"] {
-		c, err := multimae.Preset(f.preset, len(scenes.Classes))
+		c, err := preset(f.preset, len(scenes.Classes))
 		if err != nil {
-			return nil, usagef("-preset %s: %v", f.preset, err)
+			return nil, err
 		}
 		return &c.BackboneConfig, nil
 	}

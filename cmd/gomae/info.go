@@ -40,7 +40,7 @@ func infoCommand(e *env) *command {
 	each := fs.Duration("time", 300*time.Millisecond, "measure each of the four figures for `T`")
 	asJSON := fs.Bool("json", false, "print the report as JSON")
 	config := fs.String("config", "", "estimate the memory of training as the config.json `FILE` says, and measure nothing")
-	preset := fs.String("preset", "", "the same for the preset `NAME`: "+strings.Join(multimae.PresetNames, ", "))
+	name := fs.String("preset", "", "the same for the preset `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	return &command{
 		name:  "gomae info",
 		usage: "gomae info [flags]",
@@ -63,8 +63,8 @@ With -config or -preset it estimates the memory that training takes.`,
 			if *each <= 0 || *each > time.Minute {
 				return usagef("-time %v: want a duration above 0 and up to 1m", *each)
 			}
-			if *config != "" || *preset != "" {
-				return e.memoryInfo(*config, *preset, *asJSON)
+			if *config != "" || *name != "" {
+				return e.memoryInfo(*config, *name, *asJSON)
 			}
 			m := machineInfo{
 				CPU:     cpuName(),
@@ -105,16 +105,16 @@ Go           %s %s/%s
 }
 
 // memoryInfo reports how much memory a configuration asks for.
-func (e *env) memoryInfo(path, preset string, asJSON bool) error {
+func (e *env) memoryInfo(path, name string, asJSON bool) error {
 	var c *multimae.Config
 	var err error
 	switch {
-	case path != "" && preset != "":
+	case path != "" && name != "":
 		return usagef("-config and -preset: give one of them")
 	case path != "":
 		c, err = multimae.LoadConfig(os.DirFS(filepath.Dir(path)), filepath.Base(path))
 	default:
-		c, err = multimae.Preset(preset, 133) // classes of COCO, as in the paper
+		c, err = preset(name, 133) // classes of COCO, as in the paper
 	}
 	if err != nil {
 		return err

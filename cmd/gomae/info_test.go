@@ -53,9 +53,7 @@ func TestInfoMemory(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m["parameters"] < 1e4 || m["total_bytes"] < 4*m["parameters"] {
 		t.Errorf("%v: %s", err, stdout)
 	}
-	for _, args := range [][]string{{"-preset", "tyni"}, {"-config", "none.json"}, {"-config", "x", "-preset", "tiny"}} {
-		if code, _, stderr := gomae(append([]string{"info"}, args...)...); code == 0 || stderr == "" {
-			t.Errorf("%v: exit %d, %q", args, code, stderr)
-		}
-	}
+	refuses(t, 2, `-preset tyni…"tiny"`, "info", "-preset", "tyni")
+	refuses(t, 1, "none.json", "info", "-config", "none.json")
+	refuses(t, 2, "-config and -preset", "info", "-config", "x", "-preset", "tiny")
 }

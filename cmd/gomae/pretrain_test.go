@@ -209,6 +209,8 @@ func TestPretrainUsage(t *testing.T) {
 		{"-classes 255", "num_classes: got 255"},
 		{"scenes", `"scenes"`},
 		{"-config x -preset base", "-config…-preset and -classes"},
+		{"-from rooms -classes 40", "-classes 40…rooms have 16…-preset"},
+		{"-inputs rgb,depth -classes 40", "-classes 40…semseg"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			refuses(t, 2, c.want+"…-h", append([]string{"pretrain"}, strings.Fields(c.args)...)...)

@@ -58,10 +58,13 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 		if c, f.assumed, err = modelOf(f.from, classes); err != nil {
 			return nil, err
 		}
-	} else if c, err = f.presetConfiguration(classes); err != nil {
+	} else if c, err = preset(f.preset, classes); err != nil {
 		return nil, err
 	}
 	if err := f.selectInputs(c); err != nil {
+		return nil, err
+	}
+	if err := f.agreeClasses(c); err != nil {
 		return nil, err
 	}
 	if err := f.depthInvalid.set(c.Inputs); err != nil {
@@ -106,10 +109,25 @@ func (f *pretrainFlags) knownClasses() (int, error) {
 	return train.SemanticClasses(f.data)
 }
 
-func (f *pretrainFlags) presetConfiguration(classes int) (*multimae.Config, error) {
-	c, err := multimae.Preset(f.preset, classes)
+// agreeClasses returns an error if -classes gives semantic maps another number of classes than the
+// model has, which is that of -from or has none of them.
+func (f *pretrainFlags) agreeClasses(c *multimae.Config) error {
+	switch semseg := c.Input("semseg"); {
+	case f.classes == 0:
+		return nil
+	case semseg == nil:
+		return usagef("-classes %d: semseg is not among the inputs; leave the flag out", f.classes)
+	case semseg.NumClasses != f.classes:
+		return usagef("-classes %d: the semantic maps of %s have %d; leave the flag out, or choose another model with -preset", f.classes, quote(f.from), semseg.NumClasses)
+	}
+	return nil
+}
+
+// preset returns the configuration of -preset.
+func preset(name string, classes int) (*multimae.Config, error) {
+	c, err := multimae.Preset(name, classes)
 	if err != nil {
-		return nil, usagef("-preset %s: %v", f.preset, err)
+		return nil, usagef("-preset %s: %v", name, err)
 	}
 	return c, nil
 }
@@ -235,7 +253,7 @@ func (f *pretrainFlags) presetDifference(run *multimae.Config) (key, asked, has 
 	if semseg := run.Input("semseg"); semseg != nil {
 		classes = semseg.NumClasses
 	}
-	c, err := f.presetConfiguration(classes)
+	c, err := preset(f.preset, classes)
 	if err != nil {
 		return "", "", "", err
 	}
