@@ -128,15 +128,19 @@ func (c *command) unknown(word string) error {
 	return usagef("unknown command %q; the commands are %s", word, strings.Join(c.words(), ", "))
 }
 
-// otherThanFlag says how to get what other programs have a flag for.
-var otherThanFlag = map[string]string{
-	"lr":            "the learning rate is \"optim.lr\" of a configuration, which -config takes",
-	"learning-rate": "the learning rate is \"optim.lr\" of a configuration, which -config takes",
-	"weight-decay":  "the weight decay is \"optim.weight_decay\" of a configuration, which -config takes",
-	"epochs":        "the length of a run is counted in -steps of -batch samples",
-	"epoch":         "the length of a run is counted in -steps of -batch samples",
-	"device":        "there is one device, the CPU; -workers says how many cores",
-	"gpu":           "there is one device, the CPU; -workers says how many cores",
+// otherThanFlag says how to get what other programs have a flag for, on commands that have the flags
+// it names.
+var otherThanFlag = map[string]struct {
+	remedy string
+	flags  []string
+}{
+	"lr":            {"the learning rate is \"optim.lr\" of a configuration, which -config takes", []string{"config"}},
+	"learning-rate": {"the learning rate is \"optim.lr\" of a configuration, which -config takes", []string{"config"}},
+	"weight-decay":  {"the weight decay is \"optim.weight_decay\" of a configuration, which -config takes", []string{"config"}},
+	"epochs":        {"the length of a run is counted in -steps of -batch samples", []string{"steps", "batch"}},
+	"epoch":         {"the length of a run is counted in -steps of -batch samples", []string{"steps", "batch"}},
+	"device":        {"there is one device, the CPU; -workers says how many cores", []string{"workers"}},
+	"gpu":           {"there is one device, the CPU; -workers says how many cores", []string{"workers"}},
 }
 
 // flagError rephrases an error of package flag, which names neither the values that a flag takes
@@ -157,8 +161,9 @@ func (c *command) flagError(err error) error {
 		case len(known) == 0:
 			return usagef("unknown flag -%s; this command has no flags", name)
 		}
-		if remedy := otherThanFlag[name]; remedy != "" {
-			return usagef("unknown flag -%s; %s", name, remedy)
+		lacks := func(name string) bool { return !slices.Contains(known, name) }
+		if other, ok := otherThanFlag[name]; ok && !slices.ContainsFunc(other.flags, lacks) {
+			return usagef("unknown flag -%s; %s", name, other.remedy)
 		}
 		if near := strictjson.Nearest(name, known); near != "" {
 			return usagef("unknown flag -%s; did you mean -%s?", name, near)
