@@ -136,6 +136,9 @@ func TestDataCheckInputs(t *testing.T) {
 	if code != 1 || !strings.Contains(stdout, "depth: no such folder") || !strings.Contains(stderr, "-inputs rgb,semseg\n") {
 		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
 	}
+	if _, stdout, _ := gomae("data", "check", "-json", dir); !strings.Contains(stdout, `"sizes": []`) || strings.Contains(stdout, "null") {
+		t.Errorf("no files, and so an empty list of sizes: %s", stdout)
+	}
 	if code, stdout, stderr := gomae("data", "check", dir, "-inputs", "rgb,semseg"); code != 0 || stderr != "" {
 		t.Errorf("exit %d, stderr %q\n%s", code, stderr, stdout)
 	}

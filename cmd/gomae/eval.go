@@ -231,8 +231,7 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// evalJSON is what eval -json prints. With several outputs, the names of metrics begin with that of
-// their output.
+// evalJSON is what eval -json prints.
 func evalJSON(r *evaluate.Result) any {
 	type class struct {
 		Name      string   `json:"name,omitempty"`
@@ -254,21 +253,16 @@ func evalJSON(r *evaluate.Result) any {
 		Skipped int                `json:"skipped"`
 		Loss    float64            `json:"loss"`
 		Outputs []output           `json:"outputs"`
-	}{Metrics: map[string]float64{}, Samples: r.Samples, Skipped: r.Skipped, Loss: r.Loss}
+	}{Samples: r.Samples, Skipped: r.Skipped, Loss: r.Loss}
 	number := func(x float64) *float64 {
 		if x != x {
 			return nil
 		}
 		return &x
 	}
+	var metrics []evaluate.Metric
 	for _, o := range r.Outputs {
-		for _, m := range o.Metrics {
-			name := m.Name
-			if len(r.Outputs) > 1 {
-				name = o.Name + "." + name
-			}
-			v.Metrics[name] = m.Value
-		}
+		metrics = append(metrics, o.Metrics...)
 		out := output{Name: o.Name, Pixels: o.Pixels}
 		for id := 0; o.Confusion != nil && id < o.Confusion.Classes; id++ {
 			k := o.Confusion.Class(id)
@@ -277,7 +271,22 @@ func evalJSON(r *evaluate.Result) any {
 		}
 		v.Outputs = append(v.Outputs, out)
 	}
+	v.Metrics = metricsJSON(metrics)
 	return v
+}
+
+// metricsJSON returns metrics by name. With several outputs, names begin with that of their output.
+func metricsJSON(list []evaluate.Metric) map[string]float64 {
+	several := slices.ContainsFunc(list, func(m evaluate.Metric) bool { return m.Output != list[0].Output })
+	named := map[string]float64{}
+	for _, m := range list {
+		name := m.Name
+		if several {
+			name = m.Output + "." + name
+		}
+		named[name] = m.Value
+	}
+	return named
 }
 
 // className returns the name of a class, "" if it has none.

@@ -114,7 +114,11 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 		return err
 	}
 	if f.json {
-		return e.writeJSON(r.Evaluation)
+		return e.writeJSON(struct {
+			Metrics map[string]float64 `json:"metrics"`
+			Samples int                `json:"samples"`
+			Loss    float64            `json:"loss"`
+		}{metricsJSON(r.Evaluation.Metrics), r.Evaluation.Samples, r.Evaluation.Loss})
 	}
 	e.writeMetrics(r.Evaluation)
 	return nil

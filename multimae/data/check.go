@@ -272,7 +272,7 @@ func (t *tally) add(o *tally) {
 }
 
 func (t *tally) summary(m *multimae.Input) Summary {
-	s := Summary{Name: m.Name, Kind: m.Kind, Files: t.files, Turned: t.turned}
+	s := Summary{Name: m.Name, Kind: m.Kind, Files: t.files, Turned: t.turned, Sizes: []SizeCount{}}
 	for _, wh := range slices.SortedFunc(maps.Keys(t.sizes), func(a, b [2]int) int {
 		return cmp.Or(t.sizes[b]-t.sizes[a], b[0]-a[0], b[1]-a[1])
 	}) {
