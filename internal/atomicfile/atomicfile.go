@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // Write writes a file so that path holds, at every moment and after a crash, either what it held
@@ -90,7 +91,7 @@ func place(path string, write func(io.Writer) error, resolve resolver, sync bool
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	if mode != 0 {
-		if err := f.Chmod(mode); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		if err := permit(f, mode); err != nil {
 			return fmt.Errorf("writing %s: %w", path, err)
 		}
 	}
@@ -103,7 +104,7 @@ func place(path string, write func(io.Writer) error, resolve resolver, sync bool
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
-	if err := os.Rename(temp, target); err != nil {
+	if err := retry(func() error { return os.Rename(temp, target) }, inUse); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	renamed = true
@@ -130,8 +131,14 @@ func resolve(path string) (target string, mode fs.FileMode, special bool, err er
 	case !info.Mode().IsRegular():
 		return path, 0, true, nil
 	}
-	target, err = filepath.EvalSymlinks(path)
-	return target, info.Mode().Perm(), false, err
+	target = path
+	// Links among the folders may stay, and a junction there could not be evaluated.
+	if at, err := os.Lstat(path); err == nil && at.Mode()&fs.ModeSymlink != 0 {
+		if target, err = filepath.EvalSymlinks(path); err != nil {
+			return "", 0, false, err
+		}
+	}
+	return target, info.Mode().Perm(), false, nil
 }
 
 // missing returns the file that a path names which does not exist: where it is a link, what that
@@ -187,6 +194,36 @@ func createTemp(path string) (*os.File, error) {
 		if !errors.Is(err, fs.ErrExist) || try == 100 {
 			return f, err
 		}
+	}
+}
+
+// permit gives a new file the permissions of the one that it replaces. Some file systems, such as
+// those of other systems' servers and sticks, give every file the same owner and permissions and let
+// nobody change them.
+func permit(f interface {
+	Stat() (fs.FileInfo, error)
+	Chmod(fs.FileMode) error
+}, mode fs.FileMode) error {
+	if info, err := f.Stat(); err == nil && info.Mode().Perm() == mode {
+		return nil
+	}
+	err := f.Chmod(mode)
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return err
+}
+
+// retry calls rename again, for two seconds, while it fails with an error that passes: Windows
+// replaces no file that any program has open, such as one that reads the model of a run.
+func retry(rename func() error, passes func(error) bool) error {
+	begin := time.Now()
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		err := rename()
+		if err == nil || !passes(err) || time.Since(begin) > 2*time.Second {
+			return err
+		}
+		time.Sleep(wait)
 	}
 }
 

@@ -9,7 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func TestMkdirAll(t *testing.T) {
@@ -219,4 +221,96 @@ func TestWriteKeeps(t *testing.T) {
 			t.Errorf("%s was replaced", os.DevNull)
 		}
 	})
+}
+
+// TestRetry: a rename that fails while a file is in use succeeds later, and no other error is waited
+// for.
+func TestRetry(t *testing.T) {
+	errBusy, errOther := errors.New("in use"), errors.New("no space left on device")
+	for _, c := range []struct {
+		name  string
+		errs  []error // of one rename after the other
+		calls int
+		want  error
+	}{
+		{"at once", []error{nil}, 1, nil},
+		{"in use", []error{errBusy, errBusy, nil}, 3, nil},
+		{"another error", []error{errOther, nil}, 1, errOther},
+		{"another error later", []error{errBusy, errOther, nil}, 2, errOther},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			calls := 0
+			err := retry(func() error { calls++; return c.errs[calls-1] }, func(err error) bool { return err == errBusy })
+			if err != c.want || calls != c.calls {
+				t.Errorf("error %v after %d calls, want %v after %d", err, calls, c.want, c.calls)
+			}
+		})
+	}
+	t.Run("for ever", func(t *testing.T) {
+		begin := time.Now()
+		err := retry(func() error { return errBusy }, func(error) bool { return true })
+		if err != errBusy || time.Since(begin) < 2*time.Second {
+			t.Errorf("error %v after %v", err, time.Since(begin))
+		}
+	})
+}
+
+// TestReplaceOpen replaces a file while it is being read. Windows does so only when it is closed.
+func TestReplaceOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := Write(path, text("old")); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closing := time.AfterFunc(50*time.Millisecond, func() { f.Close() })
+	defer closing.Stop()
+	defer f.Close()
+	if err := Replace(path, text("new")); err != nil {
+		t.Fatal(err)
+	}
+	wantOnly(t, path, "new")
+}
+
+// owned is a new file, with permissions that the file system chose, which answers Chmod with an error.
+type owned struct {
+	*os.File
+	err error
+}
+
+func (f owned) Chmod(fs.FileMode) error {
+	return &fs.PathError{Op: "chmod", Path: f.Name(), Err: f.err}
+}
+
+// TestPermit: a file system that has no permissions of its own is no reason to lose a file.
+func TestPermit(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, other := info.Mode().Perm(), info.Mode().Perm()^0o040
+	for _, c := range []struct {
+		name string
+		mode fs.FileMode
+		err  error
+		ok   bool
+	}{
+		{"the same", same, syscall.EIO, true},
+		{"another, not allowed", other, syscall.EPERM, true},
+		{"another, not supported", other, syscall.ENOSYS, true},
+		{"another, broken", other, syscall.EIO, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if err := permit(owned{f, c.err}, c.mode); (err == nil) != c.ok {
+				t.Errorf("got error %v", err)
+			}
+		})
+	}
 }
