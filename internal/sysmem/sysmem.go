@@ -7,25 +7,42 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"runtime"
 	"strconv"
 	"strings"
 )
 
 // Limit returns the bytes of memory that this process may use in all, and what
-// sets the limit: the machine's memory, its control group's (as in a container) or
-// the limit on its address space (ulimit -v), whichever is least. bytes is 0 where
-// the system does not say.
+// sets the limit: the machine's memory, its control group's (as in a container),
+// the limit on its address space (ulimit -v) or the size of its addresses, whichever
+// is least. bytes is 0 where the system does not say.
 func Limit() (bytes uint64, source string) {
 	bytes, source = physical(), "that of this machine"
 	for _, l := range []struct {
 		bytes  uint64
 		source string
-	}{{controlGroup("/"), "the limit of this control group"}, {addressSpace(), "the limit on address space (ulimit -v)"}} {
+	}{
+		{controlGroup("/"), "the limit of this control group"},
+		{addressSpace(), "the limit on address space (ulimit -v)"},
+		{addressable(runtime.GOOS, runtime.GOARCH, strconv.IntSize), "what a program of 32 bits can address"},
+	} {
 		if l.bytes > 0 && (bytes == 0 || l.bytes < bytes) {
 			bytes, source = l.bytes, l.source
 		}
 	}
 	return bytes, source
+}
+
+// addressable is how much memory a program can address whose addresses have 32 bits, or 0 for one
+// with longer addresses. Those of wasm are shorter than its integers.
+func addressable(goos, goarch string, intSize int) uint64 {
+	switch {
+	case goos == "windows" && goarch == "386":
+		return 2 << 30
+	case intSize == 32 || goarch == "wasm":
+		return 4 << 30
+	}
+	return 0
 }
 
 // controlGroup is the least memory limit of the process's control group and those

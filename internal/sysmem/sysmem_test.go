@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 )
 
@@ -15,6 +16,31 @@ func TestLimit(t *testing.T) {
 		if bytes < 1<<24 || bytes > 1<<50 {
 			t.Errorf("%d bytes", bytes)
 		}
+	}
+}
+
+func TestAddressable(t *testing.T) {
+	for _, c := range []struct {
+		goos, goarch string
+		intSize      int
+		want         uint64
+	}{
+		{"linux", "amd64", 64, 0},
+		{"windows", "arm64", 64, 0},
+		{"linux", "arm", 32, 4 << 30},
+		{"linux", "386", 32, 4 << 30},
+		{"windows", "386", 32, 2 << 30},
+		{"js", "wasm", 64, 4 << 30},
+	} {
+		t.Run(c.goos+"/"+c.goarch, func(t *testing.T) {
+			if got := addressable(c.goos, c.goarch, c.intSize); got != c.want {
+				t.Errorf("%d, want %d", got, c.want)
+			}
+		})
+	}
+	limit, source := Limit()
+	if strconv.IntSize == 32 && (limit == 0 || limit > 4<<30) {
+		t.Errorf("%d bytes: %s", limit, source)
 	}
 }
 
