@@ -2,8 +2,6 @@
 
 package asm
 
-import "runtime"
-
 func packA(dst, a []float32, m, k, lda int) { packAGeneric(dst, a, m, k, lda) }
 
 func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, cs) }
@@ -23,11 +21,21 @@ func dot(x, y []float32) float32             { return dotGeneric(x, y) }
 func maxOf(x []float32) float32              { return maxGeneric(x) }
 func sumSq(x []float32) float64              { return sumSqGeneric(x) }
 func readSum(x []float32) float32            { return readSumGeneric(x) }
-func pause()                                 { runtime.Gosched() }
 func peakFMA(iters int) float64              { return peakFMAGeneric(iters) }
 
 func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m, rows, n int) {
 	slideRowsGeneric(dst, ldd, a, lda, b, ldb, m, rows, n)
+}
+
+// pause counts, which takes about 100 ns. It is no call of the scheduler, which takes a lock and may
+// put the caller to sleep. The compiler would drop a count that nobody reads.
+//
+//go:noinline
+func pause() (n uint32) {
+	for i := range uint32(150) {
+		n = n*3 + i
+	}
+	return n
 }
 
 func expSum(dst, x []float32, scale, shift float32) float32 {

@@ -17,8 +17,8 @@ func addGeneric(dst, x, y []float32) {
 	}
 }
 
-// Pause waits about 100 ns, in a loop that waits for another thread. It leaves the core to the
-// other thread that may run on it.
+// Pause waits about 100 ns, in a loop that waits for another thread. In assembly it leaves the core
+// to the other thread that may run on it.
 func Pause() { pause() }
 
 // Mul computes dst[i] = x[i]*y[i]. All three have the same length; dst may be x or y.
