@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gomae/gomae/asm"
 	"github.com/gomae/gomae/internal/machine"
 	"github.com/klauspost/cpuid/v2"
 )
@@ -38,9 +39,11 @@ func configLines(root, machine string, now time.Time) ([][2]string, error) {
 	} else if changes, err := git("status", "--porcelain", "--untracked-files=no"); err != nil || changes != "" {
 		commit += "-changed"
 	}
+	levels := asm.Supported()
 	return [][2]string{
 		{"machine", machine}, {"commit", commit}, {"date", now.UTC().Format("2006-01-02T15:04Z")},
 		{"threads-available", strconv.Itoa(runtime.GOMAXPROCS(0))}, {"go", runtime.Version()},
+		{"best-simd", levels[len(levels)-1].String()},
 	}, nil
 }
 

@@ -58,7 +58,11 @@ func (r *report) summary() string {
 				row := t.Rows[i]
 				cell = fmt.Sprintf("%.3g ms per image", 1e3*row.Ours.Seconds/float64(part(name, "batch")))
 				if len(row.Peers) > 0 { // the fastest comes first
-					cell += fmt.Sprintf("; %s takes %.2f times as long", title(row.Peers[0].Peer), *row.Peers[0].Ratio)
+					peer := row.Peers[0]
+					cell += fmt.Sprintf("; %s takes %.2f times as long", title(peer.Peer), *peer.Ratio)
+					if n := min(row.Ours.N, peer.N); n < fewest {
+						cell += fmt.Sprintf(" (measured %s)", times(n))
+					}
 				}
 			}
 			fmt.Fprintf(&b, " %s |", cell)
@@ -67,6 +71,12 @@ func (r *report) summary() string {
 	}
 	return b.String()
 }
+
+// fewest is how many measurements of each library a ratio needs, or else it is marked.
+const fewest = 3
+
+// times is "once" or "twice", of numbers below fewest.
+func times(n int) string { return []string{1: "once", 2: "twice"}[n] }
 
 // headlineTitle is "Training step, 2 threads".
 func headlineTitle(name string) string {

@@ -21,6 +21,7 @@ type table struct {
 	Machine string `json:"machine"`
 	CPU     string `json:"cpu"`
 	SIMD    string `json:"simd"`
+	Best    string `json:"best_simd,omitempty"` // level of the CPU, if the results say it
 	Rows    []*row `json:"rows"`
 }
 
@@ -135,6 +136,9 @@ func tablesOf(machine string, ms []*measurement) (tables []*table) {
 		}
 		t := &table{Machine: machine, CPU: ms[0].GetConfig("cpu"), SIMD: level}
 		rows := levels.of[level]
+		for _, m := range rows {
+			t.Best = cmp.Or(t.Best, m.GetConfig("best-simd"))
+		}
 		if level == "peers" {
 			t.SIMD = ""
 		} else if len(tables) == 0 {

@@ -127,6 +127,38 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// TestQualified wants a summary to say that a level is below the CPU's and that a ratio rests on few
+// measurements.
+func TestQualified(t *testing.T) {
+	for _, c := range []struct {
+		name, level string
+		rounds      int
+		want        string
+	}{
+		{"one round", "avx2", 1, "lab, limited to avx2 |\n|---|---|\n| Forward pass, 1 thread | 0.125 ms per image; PyTorch takes 2.00 times as long (measured once) |"},
+		{"two rounds", "avx512", 2, "lab, avx512 |\n|---|---|\n| Forward pass, 1 thread | 0.125 ms per image; PyTorch takes 2.00 times as long (measured twice) |"},
+		{"three rounds", "avx512", 3, "lab, avx512 |\n|---|---|\n| Forward pass, 1 thread | 0.125 ms per image; PyTorch takes 2.00 times as long |"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var b strings.Builder
+			fmt.Fprintf(&b, "machine: lab\nsimd: %s\nbest-simd: avx512\ndate: 2026-02-01T00:00Z\n", c.level)
+			const line = "BenchmarkForward/model=base/batch=8/threads=1 1 %d ns/op\n"
+			for range 3 {
+				fmt.Fprintf(&b, line, 1_000_000)
+			}
+			b.WriteString("peer: torch\nvariant: eager-f32\n")
+			for range c.rounds {
+				fmt.Fprintf(&b, line, 2_000_000)
+			}
+			ms, broken, err := parse(strings.NewReader(b.String()), "", "", own)
+			if err != nil || broken != nil {
+				t.Fatal(broken, err)
+			}
+			has(t, newReport(ms, nil).summary(), c.want)
+		})
+	}
+}
+
 func TestCosts(t *testing.T) {
 	prices, err := parsePrices("lab=0.36,h100=3.6")
 	if err != nil {

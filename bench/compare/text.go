@@ -53,9 +53,13 @@ func (f *figure) ratio() string {
 	return fmt.Sprintf("%.2f× (p=%.3f)", *f.Ratio, *f.P)
 }
 
-// title names the machine and the SIMD level of a table.
+// title names the machine and the SIMD level of a table, and says if that is not the CPU's.
 func (t *table) title() string {
-	return strings.Join(slices.DeleteFunc([]string{t.Machine, t.CPU, t.SIMD}, func(s string) bool { return s == "" }), ", ")
+	simd := t.SIMD
+	if simd != "" && t.Best != "" && simd != t.Best {
+		simd = "limited to " + simd
+	}
+	return strings.Join(slices.DeleteFunc([]string{t.Machine, t.CPU, simd}, func(s string) bool { return s == "" }), ", ")
 }
 
 // sessions lists the commits and dates of a table's rows.
