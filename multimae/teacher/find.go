@@ -33,8 +33,13 @@ func patterns() []string {
 	return []string{"libonnxruntime.so", "libonnxruntime.so.*"}
 }
 
-// libraryAt returns the library at a path, which may also be that of its folder.
+// libraryAt returns the library at a path, which may also be that of its folder. The result is
+// absolute: the system's loader looks for a name without a slash in the folders of the system only.
 func libraryAt(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", err

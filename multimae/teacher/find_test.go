@@ -109,6 +109,19 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// TestRelative opens a library by a path without a slash, which the system's loader would take for the
+// name of one of its own.
+func TestRelative(t *testing.T) {
+	file := library(t, "libonnxruntime.so.1.9.1", fmt.Sprintf(base, "1.9.1"))
+	t.Chdir(filepath.Dir(file))
+	for _, path := range []string{".", filepath.Base(file)} {
+		t.Run(path, func(t *testing.T) {
+			_, err := loadORT(path)
+			testkit.ErrorNames(t, err, file, oldestORT) // loaded, and too old
+		})
+	}
+}
+
 // TestOldRuntime finds a library that is too old before one that is not.
 func TestOldRuntime(t *testing.T) {
 	for variable, source := range map[string]string{

@@ -76,6 +76,8 @@ func open(path string) (*library, error) {
 	try := []string{path}
 	if path == "" {
 		try = names()
+	} else if _, err := os.Stat(path); err == nil && filepath.Base(path) == path {
+		try = append(try, "./"+path) // the system looks for a name without a slash in its own folders only
 	}
 	var errs []error
 	for _, name := range try {

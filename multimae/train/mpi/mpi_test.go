@@ -261,6 +261,19 @@ func TestLaunched(t *testing.T) {
 	}
 }
 
+// TestHere names a file of the current folder, without a slash. It is no library, which is said only
+// of files that are found.
+func TestHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const lib = "libhere.so"
+	if err := os.WriteFile(lib, []byte("no library"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(Options{Lib: lib}); err == nil || !errors.Is(err, ErrUnsupported) && !strings.Contains(err.Error(), "./"+lib) {
+		t.Errorf("got %v, want an error that names ./%s", err, lib)
+	}
+}
+
 func TestNoLibrary(t *testing.T) {
 	for name, lib := range map[string]string{"missing": "/nowhere/libmpi.so", "another": "libm.so.6"} {
 		t.Run(name, func(t *testing.T) {
