@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/gomae/gomae/internal/regular"
 )
 
 // Write writes a file so that path holds, at every moment and after a crash, either what it held
@@ -156,7 +158,7 @@ func missing(path string) (string, error) {
 		}
 		// Folders may be links, too, so that a .. cannot be removed from the text.
 		dir, base := filepath.Split(to)
-		if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		if dir, err = regular.Real(dir); err != nil {
 			return "", fmt.Errorf("writing %s, which is a link to %s: %w", path, to, err)
 		}
 		target = filepath.Join(dir, base)

@@ -9,6 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 )
 
 // The reasons for which a file is refused.
@@ -44,6 +46,16 @@ func Kind(mode fs.FileMode) string {
 		return "a device"
 	}
 	return "something else"
+}
+
+// Real returns a path without links. Behind a junction of Windows, which no link leads through, links
+// are not evaluated: there it returns the absolute path.
+func Real(path string) (string, error) {
+	to, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return filepath.Abs(path)
+	}
+	return to, err
 }
 
 // Open opens the file at path for reading. A link is followed.

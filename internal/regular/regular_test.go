@@ -48,6 +48,29 @@ func TestReadFile(t *testing.T) {
 	}
 }
 
+// TestReal has a file in the place of a folder, which a junction of Windows is taken for.
+func TestReal(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if got, err := Real(filepath.Join("file", "x")); err != nil || got != filepath.Join(dir, "file", "x") {
+		t.Errorf("%q, error %v", got, err)
+	}
+	if _, err := Real("nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got error %v", err)
+	}
+	if os.Symlink("file", "link") == nil {
+		if got, err := Real(filepath.Join(dir, "link")); err != nil || got != filepath.Join(dir, "file") {
+			t.Errorf("%q, error %v", got, err)
+		}
+	}
+}
+
 // errAny stands for an error of the system.
 var errAny = errors.New("any error")
 

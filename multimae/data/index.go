@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -99,7 +101,7 @@ const maxDepth = 8
 // walk lists the files below root. Real folders come first; then each link to a folder that has not
 // been walked, so that a circle of links ends.
 func walk(root string, l *listing) ([]Problem, error) {
-	real, err := filepath.EvalSymlinks(root)
+	real, err := regular.Real(root)
 	if err != nil {
 		return nil, err
 	}
@@ -154,46 +156,60 @@ func (w *walker) walk(rel, real string, depth int) error {
 			}
 			continue
 		}
-		mode := e.Type()
-		if mode&fs.ModeSymlink != 0 {
-			info, err := os.Stat(file)
-			if err != nil {
-				w.problems = append(w.problems, *problem(file, "remove it, or restore its target", "a link to nothing"))
-				continue
-			}
-			if info.IsDir() {
-				target, err := filepath.EvalSymlinks(file)
-				if err != nil {
-					return err
-				}
-				w.links = append(w.links, link{name, target})
-				continue
-			}
-			mode = info.Mode()
+		if err := w.add(name, file, e.Type()); err != nil {
+			return err
 		}
-		ext := path.Ext(name)
-		stem := norm.NFC.String(strings.TrimSuffix(name, ext))
-		kind := strings.ToLower(ext)
-		if _, ok := unreadTypes[kind]; ok {
-			w.unread[kind] = append(w.unread[kind], name)
-			w.known[stem] = true
-			continue
-		}
-		if !readTypes[kind] {
-			if ext != "" && mode.IsRegular() {
-				w.others[kind]++
-			}
-			continue
-		}
-		if p := checkFile(file, mode); p != nil {
-			w.problems = append(w.problems, *p)
-			continue
-		}
-		if other, ok := w.files[stem]; ok {
-			w.problems = append(w.problems, *problem(file, "remove or rename one of them", "same name as %s", path.Base(other)))
-			continue
-		}
-		w.files[stem] = name
 	}
+	return nil
+}
+
+// add lists a file, or notes a link to a folder. mode is that of a link itself.
+func (w *walker) add(name, file string, mode fs.FileMode) error {
+	if mode&(fs.ModeSymlink|fs.ModeIrregular) != 0 {
+		info, err := os.Stat(file)
+		switch {
+		case err != nil:
+			w.problems = append(w.problems, *problem(file, "remove it, or restore its target", "a link to nothing"))
+			return nil
+		case info.IsDir() && mode&fs.ModeIrregular != 0:
+			w.problems = append(w.problems, *problem(file, "make it a symbolic link (mklink /D)", "a junction, which is not followed"))
+			return nil
+		case info.IsDir():
+			target, err := filepath.EvalSymlinks(file)
+			if errors.Is(err, syscall.ENOTDIR) { // who cannot tell where a link leads might walk in a circle
+				w.problems = append(w.problems, *problem(file, "make that a symbolic link (mklink /D)", "a link below a junction, or to a folder below one, which is not followed"))
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			w.links = append(w.links, link{name, target})
+			return nil
+		}
+		mode = info.Mode()
+	}
+	ext := path.Ext(name)
+	stem := norm.NFC.String(strings.TrimSuffix(name, ext))
+	kind := strings.ToLower(ext)
+	if _, ok := unreadTypes[kind]; ok {
+		w.unread[kind] = append(w.unread[kind], name)
+		w.known[stem] = true
+		return nil
+	}
+	if !readTypes[kind] {
+		if ext != "" && mode.IsRegular() {
+			w.others[kind]++
+		}
+		return nil
+	}
+	if p := checkFile(file, mode); p != nil {
+		w.problems = append(w.problems, *p)
+		return nil
+	}
+	if other, ok := w.files[stem]; ok {
+		w.problems = append(w.problems, *problem(file, "remove or rename one of them", "same name as %s", path.Base(other)))
+		return nil
+	}
+	w.files[stem] = name
 	return nil
 }
