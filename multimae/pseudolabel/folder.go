@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/regular"
@@ -52,7 +51,7 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
-	if r.inPlace = r.root == from && dataset; !r.inPlace {
+	if r.inPlace = dataset && sameFolder(r.root, from); !r.inPlace {
 		if err := apart(from, r.root, parts, dataset); err != nil {
 			return err
 		}
@@ -77,7 +76,7 @@ func (r *run) prepare() error {
 			if err != nil {
 				return err
 			}
-			if to == from {
+			if sameFolder(to, from) {
 				return &data.Problem{File: dir, Message: "the photographs are those of the dataset, and so keep their size", Remedy: "give another folder for the dataset"}
 			}
 		}
@@ -103,7 +102,7 @@ func real(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	to, err := filepath.EvalSymlinks(abs)
+	to, err := regular.Real(abs)
 	if errors.Is(err, fs.ErrNotExist) && filepath.Dir(abs) != abs {
 		parent, err := real(filepath.Dir(abs))
 		return filepath.Join(parent, filepath.Base(abs)), err
@@ -119,11 +118,34 @@ func apart(from, to string, parts []string, dataset bool) error {
 		if dataset {
 			dir = filepath.Join(dir, "rgb")
 		}
-		if rel, err := filepath.Rel(dir, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		if within(to, dir) {
 			return &data.Problem{File: to, Message: "is among the photographs in " + dir, Remedy: "give a folder outside of them"}
 		}
 	}
 	return nil
+}
+
+// sameFolder reports whether two paths lead to one folder. Their texts may differ nevertheless, where
+// a system ignores the case of letters.
+func sameFolder(a, b string) bool {
+	is, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(is, other)
+}
+
+// within reports whether a folder, which need not exist yet, is another one or below it.
+func within(to, dir string) bool {
+	for !sameFolder(to, dir) {
+		above := filepath.Dir(to)
+		if above == to {
+			return false
+		}
+		to = above
+	}
+	return true
 }
 
 // list adds the photographs below dir that lack something.
@@ -386,7 +408,7 @@ func (r *run) place(p *photo) error {
 			return err
 		})
 	}
-	target, err := filepath.EvalSymlinks(p.file)
+	target, err := regular.Real(p.file)
 	if err == nil {
 		target, err = filepath.Abs(target)
 	}

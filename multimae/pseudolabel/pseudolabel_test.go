@@ -454,6 +454,27 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestOtherName gives folders by other names than those of the photographs, as a system that ignores
+// the case of letters does.
+func TestOtherName(t *testing.T) {
+	photos := t.TempDir()
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Symlink(photos, other); err != nil {
+		t.Skip(err)
+	}
+	for _, to := range []string{other, filepath.Join(other, "set"), filepath.Join(other, "set", "train")} {
+		if err := apart(photos, to, []string{""}, false); err == nil {
+			t.Errorf("%s is taken for outside of %s", to, photos)
+		}
+	}
+	if err := apart(photos, other+"2", []string{""}, false); err != nil {
+		t.Error(err)
+	}
+	if !sameFolder(photos, other) || sameFolder(photos, filepath.Dir(other)) || sameFolder(photos, filepath.Join(photos, "absent")) {
+		t.Error("folders are compared by their names")
+	}
+}
+
 // TestSameNetwork goes on with a network that is described in other words, and not with one that is fed
 // otherwise.
 func TestSameNetwork(t *testing.T) {
