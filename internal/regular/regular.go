@@ -48,8 +48,8 @@ func Kind(mode fs.FileMode) string {
 	return "something else"
 }
 
-// Real returns a path without links. Behind a junction of Windows, which no link leads through, links
-// are not evaluated: there it returns the absolute path.
+// Real returns a path without links. Where one of its folders is a junction of Windows, which cannot
+// be evaluated, it returns the absolute path.
 func Real(path string) (string, error) {
 	to, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, syscall.ENOTDIR) {

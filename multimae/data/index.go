@@ -177,7 +177,7 @@ func (w *walker) add(name, file string, mode fs.FileMode) error {
 		case info.IsDir():
 			target, err := filepath.EvalSymlinks(file)
 			if errors.Is(err, syscall.ENOTDIR) { // who cannot tell where a link leads might walk in a circle
-				w.problems = append(w.problems, *problem(file, "make that a symbolic link (mklink /D)", "a link below a junction, or to a folder below one, which is not followed"))
+				w.problems = append(w.problems, *problem(file, "make the junction a symbolic link (mklink /D)", "a link below a junction, or to a folder below one, which is not followed"))
 				return nil
 			}
 			if err != nil {
