@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -110,6 +111,7 @@ func (f *folder) release(discard bool) {
 		return
 	}
 	if discard {
+		f.metrics.Truncate(0) // should it stay, it is in nobody's way
 		os.Remove(f.path(multimae.ConfigFile))
 		os.Remove(f.path(MetricsFile))
 		if f.created {
@@ -117,6 +119,17 @@ func (f *folder) release(discard bool) {
 		}
 	}
 	f.metrics.Close()
+	if !discard || runtime.GOOS != "windows" {
+		return
+	}
+	// Windows removes no open file: not this one before it is closed, nor that of a process that has
+	// claimed the folder since, which elsewhere would lose its lock.
+	if info, err := os.Stat(f.path(MetricsFile)); err == nil && info.Size() == 0 {
+		os.Remove(f.path(MetricsFile))
+	}
+	if f.created {
+		os.Remove(f.dir) // if it is empty
+	}
 }
 
 // sweep removes what a process that was killed while it saved has left: the temporary files of

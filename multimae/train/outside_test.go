@@ -305,6 +305,31 @@ func TestLockRemoved(t *testing.T) {
 	}
 }
 
+// TestDiscardedMetrics: where an open file cannot be removed, that of a run without a checkpoint stays,
+// and must be empty so that it is in nobody's way. Another name of the file stands for it here.
+func TestDiscardedMetrics(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	f := &folder{dir: dir}
+	if err := f.claim(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.metrics.log([]field{{"step", 1}}); err != nil {
+		t.Fatal(err)
+	}
+	stays := filepath.Join(t.TempDir(), MetricsFile)
+	if err := os.Link(f.path(MetricsFile), stays); err != nil {
+		f.release(true)
+		t.Skip(err)
+	}
+	f.release(true)
+	if got := readFile(t, stays); got != "" {
+		t.Errorf("the metrics still hold %q", got)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder is still there: %v", err)
+	}
+}
+
 // TestReplaced puts links and pipes in the place of the files that a run writes at its end. They must
 // be replaced, and nothing written through them.
 func TestReplaced(t *testing.T) {
