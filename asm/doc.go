@@ -13,8 +13,10 @@
 // start. The environment variable GOMAE_SIMD (generic, avx2 or avx512) can lower it, and the build
 // tag purego removes all assembly. [Current], [Why] and [Err] tell what was chosen and why.
 //
-// The same call at the same level always gives the same bits. Between levels results differ by
-// rounding.
+// The same call at the same level of the same program always gives the same bits. Between levels
+// results differ by rounding, and so do those of a program that was compiled for another
+// architecture, such as arm64 or GOAMD64=v3: there the compiler fuses multiplications and additions
+// of Go code.
 //
 // # Assembly
 //

@@ -30,8 +30,9 @@
 // The figures of a fine-tuned output are val.METRIC.OUTPUT: see package evaluate.
 // A resumed run has the lines of a run that was never interrupted, except for the times.
 //
-// A run that is killed at any moment goes on to the same bits, at the same SIMD level. All random
-// numbers depend only on the seed and the step. A file has its name only when it is complete and on
+// A run that is killed at any moment goes on to the same bits, at the same SIMD level and with the
+// same program, compiled for the same architecture. All random numbers depend only on the seed and
+// the step. A file has its name only when it is complete and on
 // the disk. The checkpoint is written before the best model of its step, and that before the line
 // of its validation. An old checkpoint is removed when the new one is safe. What a later step left
 // behind is written again.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -219,6 +220,7 @@ func (r *run) sameEverywhere() error {
 		{"precision of sums", fmt.Sprintf("bfloat16 %v", r.BFloat16), "start all with the same settings"},
 		{"build of gomae", r.Build, "copy one program to all hosts"},
 		{"SIMD level", level, "set GOMAE_SIMD to the lowest of them everywhere"},
+		{"architecture", runtime.GOARCH, "start all on hosts of one architecture"},
 		{"data to train on", fingerprint(r.Train), "give all hosts the same files"},
 		{"data to validate with", fingerprint(r.Val), "give all hosts the same files"},
 	}, func(a, b string) string {
