@@ -8,7 +8,7 @@ import (
 
 // TestDependencies holds what a program that imports the library has to download: two modules, for
 // the CPU's features. Its `go mod tidy` also reads the tests of whatever it imports, so they need
-// no others either.
+// no others either, except those of the models in the box, which validate them on pictures.
 func TestDependencies(t *testing.T) {
 	goTool, err := exec.LookPath("go")
 	if err != nil {
@@ -27,9 +27,13 @@ func TestDependencies(t *testing.T) {
 		return strings.HasPrefix(path+"/", "github.com/klauspost/cpuid/v2/") || strings.HasPrefix(path+"/", "golang.org/x/sys/")
 	}
 	var own []string
+	models := 0
 	for _, p := range list("-f", "{{if not .Standard}}{{.ImportPath}}{{end}}",
-		module+"multimae", module+"multimae/images", module+"multimae/heads", module+"vit", module+"nn", module+"tensor") {
+		module+"multimae", module+"multimae/images", module+"multimae/heads", module+"multimae/models/photos", module+"multimae/models/rooms",
+		module+"vit", module+"nn", module+"tensor") {
 		switch {
+		case strings.HasPrefix(p, module+"multimae/models/"):
+			models++
 		case strings.HasPrefix(p, module):
 			own = append(own, p)
 			switch name := strings.TrimPrefix(p, module); name {
@@ -43,8 +47,8 @@ func TestDependencies(t *testing.T) {
 			t.Errorf("the library imports %s, want nothing but the standard library, klauspost/cpuid/v2 and golang.org/x/sys", p)
 		}
 	}
-	if len(own) != 17 {
-		t.Fatalf("go list names %v of this module, want the 17 packages that the library consists of", own)
+	if len(own) != 17 || models != 2 {
+		t.Fatalf("go list names %v of this module and %d models, want the 17 packages that the library consists of and 2 models", own, models)
 	}
 	tests := 0
 	for _, p := range list(append([]string{"-test", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, own...)...) {

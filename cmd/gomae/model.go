@@ -2,6 +2,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -76,21 +77,18 @@ func absolute(path string) (string, error) {
 func openModel(dir string) (*model, error) {
 	m := &model{name: filepath.Base(filepath.Clean(dir))}
 	var err error
-	switch dir {
-	case rooms.Name:
-		m.Model, err = rooms.Load()
-	case photos.Name:
-		if m.Model, err = photos.Load(); err != nil {
-			return nil, err
-		}
-		if m.examples, err = photos.Examples(); err != nil {
-			return nil, err
-		}
-		m.classes, err = photos.Classes()
-	default:
+	files := builtin(dir)
+	if files == nil {
 		m.Model, err = loadModel(dir)
+		return m, err
 	}
-	return m, err
+	if m.Model, err = multimae.Load(files); err == nil {
+		m.examples, m.classes, err = data.Examples(files, m.Config.Inputs)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("built-in model %s: %w", dir, err)
+	}
+	return m, nil
 }
 
 // lookAt returns scenes that the model was not trained on, and the names of their classes by

@@ -1,13 +1,18 @@
 package data
 
 import (
+	"bytes"
 	"fmt"
+	"image"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae"
 )
 
 func TestClassNames(t *testing.T) {
@@ -50,5 +55,50 @@ func TestSemanticClasses(t *testing.T) {
 	}
 	if n, names, err := SemanticClasses(dir); n != 2 || fmt.Sprint(names) != "[sky tree]" || err != nil {
 		t.Errorf("two classes: %d, %v, %v", n, names, err)
+	}
+}
+
+func TestExamples(t *testing.T) {
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewGray16(image.Rect(0, 0, 2, 2))); err != nil {
+		t.Fatal(err)
+	}
+	file := &fstest.MapFile{Data: picture.Bytes()}
+	inputs := []multimae.Input{{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1}, {Name: "far", Kind: multimae.KindImage, Channels: 1, Stride: 1}}
+	for _, c := range []struct {
+		what        string
+		files       fstest.MapFS
+		samples, by string
+		err         string
+	}{
+		{"none", fstest.MapFS{"config.json": file}, "", "map[]", ""},
+		{"two", fstest.MapFS{"examples/depth/a.png": file, "examples/depth/b.png": file, "examples/far/a.png": file, "examples/far/b.x": file,
+			"examples/" + ClassesFile: &fstest.MapFile{Data: []byte(`{"semseg": ["sky", "tree"]}`)}}, "ab", "map[semseg:[sky tree]]", ""},
+		{"no names", fstest.MapFS{"examples/depth/a.png": file, "examples/far/a.png": file}, "a", "map[]", ""},
+		{"no partner", fstest.MapFS{"examples/depth/a.png": file}, "", "", "examples/far/a.*…0 files"},
+		{"two partners", fstest.MapFS{"examples/depth/a.png": file, "examples/far/a.png": file, "examples/far/a.x": file}, "", "", "examples/far/a.*…2 files"},
+		{"no picture", fstest.MapFS{"examples/depth/a.png": {}}, "", "", "examples/depth/a.png…empty file"},
+		{"no modality", fstest.MapFS{"examples/other/a.png": file}, "", "", "examples/depth"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			ds, names, err := Examples(c.files, inputs)
+			if c.err != "" {
+				if err == nil || !testkit.Mentions(err.Error(), c.err) {
+					t.Errorf("error %v, want %q", err, c.err)
+				}
+				return
+			}
+			got := ""
+			for i := 0; ds != nil && i < ds.Len(); i++ {
+				s, err := ds.Sample(i)
+				if err != nil || s.Maps["depth"] == nil || s.Maps["far"] == nil {
+					t.Fatalf("sample %d: %v, %v", i, s, err)
+				}
+				got += s.Name
+			}
+			if err != nil || got != c.samples || fmt.Sprint(names) != c.by {
+				t.Errorf("got samples %q and names %v, %v, want %q and %s", got, names, err, c.samples, c.by)
+			}
+		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/train"
 	"github.com/gomae/gomae/tensor"
 )
@@ -44,20 +45,16 @@ func TestCard(t *testing.T) {
 
 // TestExamples wants the model to predict the examples better than their own averages do.
 func TestExamples(t *testing.T) {
-	examples, err := Examples()
-	if err != nil {
-		t.Fatal(err)
-	}
-	names, err := Classes()
-	if err != nil {
-		t.Fatal(err)
-	}
 	m, err := Load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := m.Config.Input("semseg").NumClasses; len(examples) != 4 || len(names["semseg"]) != n {
-		t.Errorf("%d examples, want 4; %d names of classes, want %d", len(examples), len(names["semseg"]), n)
+	examples, names, err := data.Examples(Files(), m.Config.Inputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := m.Config.Input("semseg").NumClasses; examples.Len() != 4 || len(names["semseg"]) != n {
+		t.Errorf("%d examples, want 4; %d names of classes, want %d", examples.Len(), len(names["semseg"]), n)
 	}
 	if testing.Short() {
 		t.Skip("validates a model")
