@@ -93,7 +93,7 @@ func TestAligned(t *testing.T) {
 		r := nn.NewRNG(seed)
 		c := a.draw(&r, w, h)
 		var b multimae.Batch
-		images.Reshape(&b, 2, size, inputs)
+		images.Reshape(&b, 2, size, size, inputs)
 		z.Place(&b, 1, s.Maps, inputs, c)
 		px := b.Images["rgb"][3*size*size:]
 		dp := b.Images["depth"][size*size:]
@@ -850,7 +850,7 @@ func FuzzDecode(f *testing.F) {
 				continue
 			}
 			s := &Sample{Maps: map[string]*Map{in.Name: p.m}}
-			if err := s.check(&in); err != nil {
+			if err := s.Check(&in); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -203,7 +203,7 @@ func (l *Loader) fill(z *images.Resizer, b *multimae.Batch, k int) error {
 		from = min(from+l.c.First, to)
 		to = min(from+l.c.Count, to)
 	}
-	images.Reshape(b, to-from, l.c.Size, l.c.Inputs)
+	images.Reshape(b, to-from, l.c.Size, l.c.Size, l.c.Inputs)
 	order := newPermutation(n, l.c.Seed, epoch)
 	for pos := from; pos < to; pos++ {
 		if err := l.ctx.Err(); err != nil {
@@ -231,7 +231,7 @@ func (l *Loader) sample(i int) (s *Sample, err error) {
 		s, err = l.ds.Sample((i + bad) % n)
 		for j := range l.c.Inputs {
 			if err == nil {
-				err = s.check(&l.c.Inputs[j])
+				err = s.Check(&l.c.Inputs[j])
 			}
 		}
 		if err == nil {

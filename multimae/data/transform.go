@@ -82,15 +82,16 @@ func (a *Augment) crop(r *nn.RNG, w, h int) images.Crop {
 	return images.Crop{X: (w - cw) / 2, Y: (h - ch) / 2, W: cw, H: ch, FullW: w, FullH: h}
 }
 
-// check returns an error unless the map of the modality is there, well formed and of the right
+// Check returns an error unless the map of the modality is there, well formed and of the right
 // kind.
-func (s *Sample) check(m *multimae.Input) error {
+func (s *Sample) Check(m *multimae.Input) error {
 	p := s.Maps[m.Name]
 	switch {
 	case p == nil:
 		return fmt.Errorf("data: sample %s has no %s", s.Name, m.Name)
 	case p.W < 1 || p.H < 1:
 	case p.Valid != nil && len(p.Valid) != p.W*p.H:
+		return fmt.Errorf("data: sample %s: %s has %d×%d pixels, and says of %d whether they are valid", s.Name, m.Name, p.W, p.H, len(p.Valid))
 	case m.Kind == multimae.KindClasses && (len(p.IDs) == p.W*p.H || p.IsLabel()):
 		return nil
 	case m.Kind == multimae.KindImage && p.C == m.Channels && len(p.Pix) == p.C*p.W*p.H:
@@ -118,7 +119,7 @@ func Collate(samples []*Sample, inputs []multimae.Input, size int) (*multimae.Ba
 				continue
 			}
 			have++
-			if err := s.check(&m); err != nil {
+			if err := s.Check(&m); err != nil {
 				return nil, err
 			}
 		}
@@ -131,7 +132,7 @@ func Collate(samples []*Sample, inputs []multimae.Input, size int) (*multimae.Ba
 		}
 	}
 	b := new(multimae.Batch)
-	images.Reshape(b, len(samples), size, present)
+	images.Reshape(b, len(samples), size, size, present)
 	var z images.Resizer
 	for i, s := range samples {
 		z.Place(b, i, s.Maps, present, images.Square(images.Size(s.Maps)))

@@ -104,9 +104,11 @@ func (f *frame) check(s *data.Sample) error {
 			return fmt.Errorf("sample %s has no %s, which is an input of the model", s.Name, in.Name)
 		case m == nil:
 			return fmt.Errorf("sample %s has no %s, which says the truth; add it to the dataset", s.Name, in.Name)
-		case in.Kind == multimae.KindClasses && len(m.IDs) != m.H*m.W, in.Kind == multimae.KindImage && (m.C != in.Channels || len(m.Pix) != m.C*m.H*m.W), m.H < 1, m.W < 1:
-			return fmt.Errorf("sample %s: %s is [%d,%d,%d] with %d values and %d ids, which does not fit kind %q with %d channels",
-				s.Name, in.Name, m.C, m.H, m.W, len(m.Pix), len(m.IDs), in.Kind, in.Channels)
+		case m.IsLabel():
+			return fmt.Errorf("sample %s: %s is one class of the whole image, want a map", s.Name, in.Name)
+		}
+		if err := s.Check(in); err != nil {
+			return err
 		}
 	}
 	for i := range f.config.Outputs {
@@ -132,16 +134,8 @@ type group struct {
 
 // group makes a batch of samples of which fit has returned the same size.
 func (f *frame) group(samples []*data.Sample, h, w int, crops []images.Crop) *group {
-	b := &multimae.Batch{Size: len(samples), H: h, W: w, Images: map[string][]float32{}, Classes: map[string][]int32{}}
-	for i := range f.inputs {
-		in := &f.inputs[i]
-		n := len(samples) * (h / in.Stride) * (w / in.Stride)
-		if in.Kind == multimae.KindClasses {
-			b.Classes[in.Name] = make([]int32, n)
-		} else {
-			b.Images[in.Name] = make([]float32, n*in.Channels)
-		}
-	}
+	b := new(multimae.Batch)
+	images.Reshape(b, len(samples), h, w, f.inputs)
 	var z images.Resizer
 	for k, s := range samples {
 		z.Place(b, k, s.Maps, f.inputs, crops[k])

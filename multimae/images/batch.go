@@ -63,7 +63,7 @@ func BatchAt(m Model, imgs map[string]image.Image, size int) (*multimae.Batch, e
 			name, v.W, v.H, largest, l.W, l.H)
 	}
 	b := new(multimae.Batch)
-	Reshape(b, 1, size, present)
+	Reshape(b, 1, size, size, present)
 	new(Resizer).Place(b, 0, views, present, Square(Size(views)))
 	return b, nil
 }

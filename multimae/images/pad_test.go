@@ -33,7 +33,7 @@ func TestPadding(t *testing.T) {
 	}{{"left, above", -2, -3, false}, {"right, below", 0, 0, false}, {"all sides", -1, -2, true}, {"wide", -1, 0, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			var b multimae.Batch
-			Reshape(&b, 1, side, inputs)
+			Reshape(&b, 1, side, side, inputs)
 			var z Resizer
 			z.Place(&b, 0, maps, inputs, Crop{X: c.x, Y: c.y, W: side, H: side, FullW: w, FullH: h, Flip: c.flip})
 			for y := range side {

@@ -303,23 +303,23 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 	}
 }
 
-// Reshape makes b a batch of n samples of these inputs, of size×size pixels. It reuses the buffers
-// of b where they are large enough. The values are undefined, and all pixels are valid.
-func Reshape(b *multimae.Batch, n, size int, inputs []multimae.Input) {
-	b.Size, b.H, b.W = n, size, size
+// Reshape makes b a batch of n samples of these inputs, of h×w pixels. It reuses the buffers of b
+// where they are large enough. The values are undefined, and all pixels are valid.
+func Reshape(b *multimae.Batch, n, h, w int, inputs []multimae.Input) {
+	b.Size, b.H, b.W = n, h, w
 	if b.Images == nil {
 		b.Images, b.Classes = map[string][]float32{}, map[string][]int32{}
 	}
 	for i := range inputs {
 		m := &inputs[i]
-		side := size / m.Stride
+		values := n * (h / m.Stride) * (w / m.Stride)
 		if m.Kind == multimae.KindClasses {
-			b.Classes[m.Name] = resize(b.Classes[m.Name], n*side*side)
+			b.Classes[m.Name] = resize(b.Classes[m.Name], values)
 		} else {
-			b.Images[m.Name] = resize(b.Images[m.Name], n*m.Channels*side*side)
+			b.Images[m.Name] = resize(b.Images[m.Name], m.Channels*values)
 		}
 		if valid, ok := b.Valid[m.Name]; ok {
-			valid = resize(valid, n*side*side)
+			valid = resize(valid, values)
 			for i := range valid {
 				valid[i] = true
 			}

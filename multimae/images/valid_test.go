@@ -105,7 +105,7 @@ func TestPlaceValid(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := new(multimae.Batch)
-			Reshape(b, 2, 4, in)
+			Reshape(b, 2, 4, 4, in)
 			crop := Square(c.m.W, c.m.H)
 			crop.Flip = c.flip
 			new(Resizer).Place(b, 1, map[string]*Map{"depth": c.m}, in, crop)
@@ -128,7 +128,7 @@ func TestPlaceValid(t *testing.T) {
 				t.Errorf("valid %v, want %v", b.Valid["depth"], want)
 			}
 			// The next batch in the same memory has no holes.
-			Reshape(b, 2, 4, in)
+			Reshape(b, 2, 4, 4, in)
 			if slices.Contains(b.Valid["depth"], false) {
 				t.Error("holes are left over")
 			}
