@@ -271,6 +271,17 @@ func (c *BackboneConfig) positionGrid() (h, w int) {
 	return c.Grid(c.ImageSize, c.ImageSize)
 }
 
+// VisibleTokens returns how many patches of images of the configured size a sample shows in training:
+// where there is no recipe for that a sixth, as in the paper.
+func (c *Config) VisibleTokens() int {
+	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
+	all := len(c.Inputs) * nh * nw
+	if n := c.Train.NumEncodedTokens; n > 0 {
+		return min(n, all)
+	}
+	return max(1, all/6)
+}
+
 // MaskOptions says how masks are drawn in training for these inputs, a subset of the
 // configuration's.
 func (c *Config) MaskOptions(inputs []string) MaskOptions {

@@ -480,3 +480,15 @@ func TestSelect(t *testing.T) {
 		t.Errorf("error %v, %d inputs", err, len(cfg.Inputs))
 	}
 }
+
+func TestVisibleTokens(t *testing.T) {
+	for _, c := range []struct{ inputs, side, recipe, want int }{{3, 16, 100, 100}, {3, 16, 0, 128}, {1, 2, 100, 4}, {1, 2, 0, 1}} {
+		t.Run(fmt.Sprintf("%d inputs of %d×%d patches, recipe of %d", c.inputs, c.side, c.side, c.recipe), func(t *testing.T) {
+			cfg := &Config{}
+			cfg.Inputs, cfg.PatchSize, cfg.ImageSize, cfg.Train.NumEncodedTokens = make([]Input, c.inputs), 8, 8*c.side, c.recipe
+			if got := cfg.VisibleTokens(); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}

@@ -53,8 +53,8 @@ func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err err
 		}
 	}
 	own.Optim, own.Train, own.Case = recipe.Optim, recipe.Train, nil
-	nh, nw := own.Grid(own.ImageSize, own.ImageSize)
-	own.Train.NumEncodedTokens = max(1, nh*nw*len(own.Inputs)/6) // the paper's share
+	own.Train.NumEncodedTokens = 0 // that of the recipe is for other inputs
+	own.Train.NumEncodedTokens = own.VisibleTokens()
 	return own, assumed, own.Check()
 }
 

@@ -219,13 +219,10 @@ func visibleOf(c *multimae.Config, tokens int) (int, error) {
 	if err := within("tokens", tokens, 0, all); err != nil {
 		return 0, err
 	}
-	switch {
-	case tokens > 0:
+	if tokens > 0 {
 		return tokens, nil
-	case c.Train.NumEncodedTokens > 0:
-		return min(c.Train.NumEncodedTokens, all), nil
 	}
-	return max(1, all/6), nil
+	return c.VisibleTokens(), nil
 }
 
 func (e *env) progressCommand() *command {

@@ -89,10 +89,8 @@ the model was trained on.`,
 			switch {
 			case visible > all:
 				return usagef("-tokens %d: the given images have only %d patches", visible, all)
-			case visible == 0 && m.Config.Train.NumEncodedTokens > 0:
-				visible = min(m.Config.Train.NumEncodedTokens, all)
 			case visible == 0:
-				visible = min(max(1, len(m.Config.Inputs)*nh*nw/6), all)
+				visible = min(m.Config.VisibleTokens(), all)
 			}
 			pool := tensor.NewPool(0)
 			defer pool.Close()

@@ -162,13 +162,10 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 	o := c.MaskOptions(c.Inputs.Names())
 	i := &Info{
 		Model: a.Name, Parameters: a.model.Params.Count(), ImageSize: c.ImageSize, Grid: c.ImageSize / c.PatchSize,
-		Tokens: o.Visible, Blocks: c.Encoder.Depth,
+		Tokens: c.VisibleTokens(), Blocks: c.Encoder.Depth,
 	}
 	if a.offers != nil {
 		i.Scenes = a.offers.Len()
-	}
-	if i.Tokens < 1 {
-		i.Tokens = max(1, len(c.Inputs)*i.Grid*i.Grid/6)
 	}
 	for k := range c.Inputs {
 		in := &c.Inputs[k]
