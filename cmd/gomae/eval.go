@@ -37,8 +37,8 @@ func evalCommand(e *env) *command {
 	fs.IntVar(&f.size, "size", 0, "resize the shorter side of images to `N` pixels; 0 means the size that the model was trained on")
 	fs.BoolVar(&f.slide, "slide", false, "slide a window of the model's size over each image, instead of showing it whole")
 	fs.IntVar(&f.samples, "samples", 0, "use `N` samples, spread over the data; 0 means all")
-	fs.StringVar(&f.out, "out", "", "draw input, prediction, truth and error of some samples to `FILE`, a PNG; none draws nothing")
-	fs.StringVar(&f.confusion, "confusion", "", "draw the confusion matrix of the classes to `FILE`, a PNG; none draws nothing")
+	fs.StringVar(&f.out, "out", "", "draw input, prediction, truth and error of some samples to `FILE`, a PNG or JPEG; none draws nothing")
+	fs.StringVar(&f.confusion, "confusion", "", "draw the confusion matrix of the classes to `FILE`, a PNG or JPEG; none draws nothing")
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	fs.BoolVar(&f.skipBad, "skip-bad", false, "leave out and count samples that cannot be read, instead of stopping")
 	fs.BoolVar(&f.json, "json", false, "print the metrics as JSON")
@@ -73,6 +73,11 @@ no IoU, and means leave it out.`,
 			}{{"size", f.size}, {"samples", f.samples}, {"workers", f.workers}} {
 				if n.v < 0 {
 					return usagef("-%s %d: want 0 or more", n.name, n.v)
+				}
+			}
+			for _, p := range []struct{ name, path string }{{"out", f.out}, {"confusion", f.confusion}} {
+				if err := view.CheckPath(p.path); err != nil {
+					return usagef("-%s %v", p.name, err)
 				}
 			}
 			return e.eval(ctx, f)
@@ -137,9 +142,8 @@ const pictured = 8
 func (e *env) evalPictures(ctx context.Context, m *heads.Model, ds data.Dataset, r *evaluate.Result, f *evalFlags, o evaluate.Options, pool *tensor.Pool) error {
 	if f.out != "" {
 		var samples []*data.Sample
-		n := min(pictured, ds.Len())
-		for k := range n {
-			s, err := ds.Sample(k * ds.Len() / n)
+		for _, i := range data.Spread(pictured, ds.Len()) {
+			s, err := ds.Sample(i)
 			if err == nil {
 				samples = append(samples, s)
 			} else if !f.skipBad {
@@ -150,14 +154,14 @@ func (e *env) evalPictures(ctx context.Context, m *heads.Model, ds data.Dataset,
 		if err != nil {
 			return err
 		}
-		if err := view.WritePNG(f.out, img); err != nil {
+		if err := view.Write(f.out, img); err != nil {
 			return err
 		}
 		e.logf("wrote %s", quote(f.out))
 	}
 	if f.confusion != "" {
 		k := slices.IndexFunc(r.Outputs, func(o evaluate.Output) bool { return o.Confusion != nil })
-		if err := view.WritePNG(f.confusion, view.Confusion(r.Outputs[k].Confusion, r.Outputs[k].Classes)); err != nil {
+		if err := view.Write(f.confusion, view.Confusion(r.Outputs[k].Confusion, r.Outputs[k].Classes)); err != nil {
 			return err
 		}
 		e.logf("wrote %s", quote(f.confusion))

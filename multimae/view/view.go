@@ -44,32 +44,23 @@ func Masked(img image.Image, mask []bool, patch int) *image.RGBA {
 	return out
 }
 
-// WritePNG writes img to path as a PNG file. The file appears under path only when it is complete:
-// an earlier file survives any error.
-func WritePNG(path string, img image.Image) error {
-	if img == nil || img.Bounds().Empty() {
-		return errors.New("view: writing " + path + ": the image has no pixels")
-	}
-	err := atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, img) })
-	if err != nil {
-		return fmt.Errorf("view: %w", err)
-	}
-	return nil
-}
-
-// Write writes img to path, as a JPEG file where the path ends in .jpg or .jpeg and as WritePNG does
-// where it ends in .png or has no ending. The error for any other ending is that of CheckPath.
+// Write writes img to path, as a JPEG file where the path ends in .jpg or .jpeg and as a PNG file where
+// it ends in .png or has no ending. The error for any other ending is that of CheckPath. The file
+// appears under path only when it is complete: an earlier file survives any error.
 func Write(path string, img image.Image) error {
 	if err := CheckPath(path); err != nil {
 		return err
 	}
-	if !isJPEG(path) {
-		return WritePNG(path, img)
-	}
 	if img == nil || img.Bounds().Empty() {
 		return errors.New("view: writing " + path + ": the image has no pixels")
 	}
-	if err := atomicfile.Write(path, func(w io.Writer) error { return jpeg.Encode(w, img, &jpeg.Options{Quality: 95}) }); err != nil {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		if isJPEG(path) {
+			return jpeg.Encode(w, img, &jpeg.Options{Quality: 95})
+		}
+		return png.Encode(w, img)
+	})
+	if err != nil {
 		return fmt.Errorf("view: %w", err)
 	}
 	return nil

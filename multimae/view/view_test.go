@@ -133,10 +133,10 @@ func TestClipText(t *testing.T) {
 	}
 }
 
-func TestWritePNG(t *testing.T) {
+func TestWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.png")
 	img := images.Classes([]int32{1, 2, 3, 255}, 2, 2)
-	if err := WritePNG(path, img); err != nil {
+	if err := Write(path, img); err != nil {
 		t.Fatal(err)
 	}
 	f, err := os.Open(path)
@@ -154,9 +154,10 @@ func TestWritePNG(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"nil":    WritePNG(path, nil),
-		"empty":  WritePNG(path, image.NewRGBA(image.Rectangle{})),
-		"folder": WritePNG(filepath.Join(filepath.Dir(path), "none", "a.png"), img),
+		"nil":    Write(path, nil),
+		"empty":  Write(path, image.NewRGBA(image.Rectangle{})),
+		"ending": Write(filepath.Join(filepath.Dir(path), "a.gif"), img),
+		"folder": Write(filepath.Join(filepath.Dir(path), "none", "a.png"), img),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
