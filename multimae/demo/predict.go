@@ -71,23 +71,23 @@ func (a *App) predict(ctx context.Context, s *State) (*Prediction, error) {
 		}
 	}
 	p := &Prediction{Views: map[string]*View{}, Milliseconds: float64(time.Since(began).Microseconds()) / 1000}
-	for i := range after.Outputs {
-		out := &after.Outputs[i]
-		in := a.model.Config.Input(out.Task)
-		if out.Normalization == multimae.NormalizePatches || in == nil || p.Views[out.Task] != nil {
+	unshifted := images.Drawn(before)
+	for modality, out := range images.Drawn(after) {
+		in := a.model.Config.Input(modality)
+		if in == nil {
 			continue
 		}
 		v := &View{Prediction: pictureOf(images.Prediction(out, b))}
 		if changed != nil {
-			v.Before = pictureOf(images.Prediction(&before.Outputs[i], b))
-			if out.Task == s.Hue.Modality {
+			v.Before = pictureOf(images.Prediction(unshifted[modality], b))
+			if modality == s.Hue.Modality {
 				v.Input = pictureOf(images.Input(in, changed))
 			}
 		}
 		if slices.Contains(a.model.Present(b), in.Name) {
 			a.judge(v, in, out, b, masks)
 		}
-		p.Views[out.Task] = v
+		p.Views[modality] = v
 	}
 	return p, nil
 }
@@ -151,8 +151,7 @@ func (a *App) shift(b *multimae.Batch, h *Hue) (*multimae.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	pix := slices.Clone(b.Images[in.Name])
-	if in.Normalization() != multimae.NormalizeImageNet || pix == nil {
+	if in.Normalization() != multimae.NormalizeImageNet || b.Images[in.Name] == nil {
 		return nil, requestf("hue.modality: %s has no colours whose hue could be shifted", in.Name)
 	}
 	if !(math.Abs(h.Degrees) <= 360) {
@@ -163,19 +162,8 @@ func (a *App) shift(b *multimae.Batch, h *Hue) (*multimae.Batch, error) {
 	if err != nil {
 		return nil, requestf("hue.patches: %w", err)
 	}
-	images.DenormalizeRGB(pix)
 	height, width := b.H/in.Stride, b.W/in.Stride
-	plane := height * width
-	for i := range plane {
-		if y, x := i/width, i%width; on[y*nh/height*nw+x*nw/width] {
-			pix[i], pix[plane+i], pix[2*plane+i] = images.ShiftHue(pix[i], pix[plane+i], pix[2*plane+i], h.Degrees)
-		}
-	}
-	images.NormalizeRGB(pix)
-	changed := *b
-	changed.Images = maps.Clone(b.Images)
-	changed.Images[in.Name] = pix
-	return &changed, nil
+	return images.TurnHue(b, in, h.Degrees, func(i int) bool { return on[i/width*nh/height*nw+i%width*nw/width] }), nil
 }
 
 // judge adds the error map and the score of hidden patches.
@@ -215,7 +203,7 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 			score = Score{Figure: "PSNR", Unit: "dB"}
 			value = func(mean float64) float64 { return -10 * math.Log10(max(mean, 1e-10)) }
 		} else {
-			lo, hi := images.Range(measured(want, valid), 0.01)
+			lo, hi := images.Range(images.Measured(want, valid), 0.01)
 			full = max(float64(hi-lo), 1e-6)
 			score = Score{Figure: "error", Unit: "%"}
 			value = func(mean float64) float64 { return 100 * mean }

@@ -166,20 +166,6 @@ func (a *App) decode(scene *Scene) (*data.Sample, error) {
 	return s, nil
 }
 
-// measured returns the values of pix [C, n] at the valid pixels; a nil valid means all.
-func measured(pix []float32, valid []bool) []float32 {
-	if valid == nil {
-		return pix
-	}
-	var values []float32
-	for i, v := range pix {
-		if valid[i%len(valid)] {
-			values = append(values, v)
-		}
-	}
-	return values
-}
-
 // small returns a scene of PNGs, from which decode makes the batch again, up to the rounding of
 // colour to 8 and of anything else to 16 bits.
 func (a *App) small(b *multimae.Batch) (Scene, error) {
@@ -211,7 +197,7 @@ func (a *App) small(b *multimae.Batch) (Scene, error) {
 			case multimae.NormalizeImageNet:
 				images.DenormalizeRGB(m.Pix)
 			case multimae.NormalizeStandardize: // which undoes any scale and shift
-				lo, hi := images.Range(measured(m.Pix, valid), 0)
+				lo, hi := images.Range(images.Measured(m.Pix, valid), 0)
 				for i, v := range m.Pix {
 					m.Pix[i] = (v - lo) / max(hi-lo, 1e-12)
 				}

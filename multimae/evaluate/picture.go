@@ -159,13 +159,7 @@ func values(t *tensor.Tape, o *heads.Output, pred *tensor.Tensor, m *images.Map)
 		wrong[i%n] += float32(math.Abs(float64(v)-float64(truth[i]))) / float32(o.NumClasses)
 	}
 	measured := func(pix []float32) (lo, hi float32) {
-		var some []float32
-		for i, v := range pix[:n] {
-			if m.Valid == nil || m.Valid[i] {
-				some = append(some, v)
-			}
-		}
-		return images.Range(some, 0.01)
+		return images.Range(images.Measured(pix[:n], m.Valid), 0.01)
 	}
 	_, most := measured(wrong)
 	errors := view.Measured(wrong, m.Valid, m.H, m.W, 0, most)

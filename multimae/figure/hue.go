@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"image"
 	"image/color"
-	"maps"
 	"math"
 	"slices"
 
@@ -269,16 +268,9 @@ func (e *hueExperiment) rgb(pix []float32) []float32 {
 
 // predict returns the predicted colour, in 0..1, with the hue of the target's patch turned.
 func (e *hueExperiment) predict(ctx context.Context, b *multimae.Batch, t *target, degrees float64) (pix []float32, shown *multimae.Batch, masks *multimae.Masks, err error) {
-	changed := *b
-	changed.Images = maps.Clone(b.Images)
-	turned := e.rgb(b.Images[e.colour.Name])
-	plane := len(turned) / 3
-	e.eachPixel(b, t.patch, func(i int) {
-		turned[i], turned[plane+i], turned[2*plane+i] = images.ShiftHue(turned[i], turned[plane+i], turned[2*plane+i], degrees)
-	})
-	images.NormalizeRGB(turned)
-	changed.Images[e.colour.Name] = turned
 	nh, nw := e.m.Config.Grid(b.H, b.W)
+	side, w := e.m.Config.PatchSize/e.colour.Stride, b.W/e.colour.Stride
+	shown = images.TurnHue(b, e.colour, degrees, func(i int) bool { return i/w/side*nw+i%w/side == t.patch })
 	var inputs []string
 	var keep []int32
 	for _, name := range e.m.Config.Inputs.Names() {
@@ -298,11 +290,11 @@ func (e *hueExperiment) predict(ctx context.Context, b *multimae.Batch, t *targe
 	if masks, err = multimae.NewMasks(1, inputs, nh*nw, keep); err != nil {
 		return nil, nil, nil, err
 	}
-	p, err := e.m.Predict(ctx, &changed, &multimae.PredictOptions{Masks: masks, Pool: e.m.Pool})
+	p, err := e.m.Predict(ctx, shown, &multimae.PredictOptions{Masks: masks, Pool: e.m.Pool})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return e.rgb(p.Output(e.output).Pix), &changed, masks, nil
+	return e.rgb(p.Output(e.output).Pix), shown, masks, nil
 }
 
 // measure returns the change of predicted colour inside and outside of the object.

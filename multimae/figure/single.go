@@ -31,7 +31,7 @@ func (m Model) predict(ctx context.Context, b *multimae.Batch, masks *multimae.M
 	if err != nil {
 		return nil, err
 	}
-	return view.Drawn(p), nil
+	return images.Drawn(p), nil
 }
 
 // words are the names of common modalities for people.

@@ -3,7 +3,10 @@ package images
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
+
+	"github.com/gomae/gomae/multimae"
 )
 
 func TestShiftHue(t *testing.T) {
@@ -43,4 +46,33 @@ func TestShiftHue(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTurnHue turns one pixel of four to another hue, and leaves the batch that it is given as it is.
+func TestTurnHue(t *testing.T) {
+	red := []float32{1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0}
+	NormalizeRGB(red)
+	depth := []float32{1, 2, 3, 4}
+	b := &multimae.Batch{Size: 1, H: 2, W: 2, Images: map[string][]float32{"rgb": slices.Clone(red), "depth": depth}}
+	got := TurnHue(b, &multimae.Input{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1}, 120, func(i int) bool { return i == 2 })
+	if !slices.Equal(b.Images["rgb"], red) || &got.Images["depth"][0] != &depth[0] {
+		t.Error("the batch has changed, or depth is a copy")
+	}
+	pix := slices.Clone(got.Images["rgb"])
+	DenormalizeRGB(pix)
+	for i, want := range []float32{1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0} {
+		if math.Abs(float64(pix[i]-want)) > 1e-6 {
+			t.Errorf("value %d is %g, want %g", i, pix[i], want)
+		}
+	}
+}
+
+func TestMeasured(t *testing.T) {
+	pix := []float32{1, 2, 3, 4}
+	if got := Measured(pix, nil); !slices.Equal(got, pix) {
+		t.Errorf("all are valid: got %v", got)
+	}
+	if got := Measured(pix, []bool{false, true}); !slices.Equal(got, []float32{2, 4}) {
+		t.Errorf("got %v, want 2 and 4", got)
+	}
 }

@@ -48,17 +48,25 @@ func Standardize(pix []float32) {
 	}
 }
 
+// Measured returns the values of pix [C, n] at the valid pixels [n]; a nil valid means all.
+func Measured(pix []float32, valid []bool) []float32 {
+	if valid == nil {
+		return pix
+	}
+	values := make([]float32, 0, len(pix))
+	for i, v := range pix {
+		if valid[i%len(valid)] {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
 // StandardizeValid is Standardize for the valid pixels of pix [C, n], by valid [n]. The others
 // become 0.
 func StandardizeValid(pix []float32, valid []bool) {
-	measured := make([]float32, 0, len(pix))
-	for i, v := range pix {
-		if valid[i%len(valid)] {
-			measured = append(measured, v)
-		}
-	}
 	var m, inv float32
-	if len(measured) > 0 {
+	if measured := Measured(pix, valid); len(measured) > 0 {
 		m, inv = robust(measured)
 	}
 	for i, v := range pix {

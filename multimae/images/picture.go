@@ -38,6 +38,18 @@ func Prediction(p *multimae.Predicted, b *multimae.Batch) *image.RGBA {
 	return Picture(p, 0)
 }
 
+// Drawn returns the outputs of a prediction that are drawn, by modality: the first of each. Patches that
+// are each standardised are not, for a picture would need the mean and the variance of each.
+func Drawn(p *multimae.Prediction) map[string]*multimae.Predicted {
+	drawn := map[string]*multimae.Predicted{}
+	for i := range p.Outputs {
+		if out := &p.Outputs[i]; out.Normalization != multimae.NormalizePatches && drawn[out.Task] == nil {
+			drawn[out.Task] = out
+		}
+	}
+	return drawn
+}
+
 // Input returns the picture of a modality of a batch of one sample, which must have it. Pixels without
 // a measurement are black, as those without a class are.
 func Input(in *multimae.Input, b *multimae.Batch) *image.RGBA {

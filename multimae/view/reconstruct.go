@@ -165,25 +165,13 @@ func (p *painter) predict(masks *multimae.Masks) (map[string]*image.RGBA, error)
 		return nil, err
 	}
 	pictures := map[string]*image.RGBA{}
-	for modality, out := range Drawn(pred) {
+	for modality, out := range images.Drawn(pred) {
 		if out.Kind == multimae.KindClasses {
 			p.note(modality, out.IDs(0))
 		}
 		pictures[modality] = images.Prediction(out, p.b)
 	}
 	return pictures, nil
-}
-
-// Drawn returns the outputs of a prediction that are drawn, by modality: the first of each. Patches that
-// are each standardised are not, for a picture would need the mean and the variance of each.
-func Drawn(p *multimae.Prediction) map[string]*multimae.Predicted {
-	drawn := map[string]*multimae.Predicted{}
-	for i := range p.Outputs {
-		if out := &p.Outputs[i]; out.Normalization != multimae.NormalizePatches && drawn[out.Task] == nil {
-			drawn[out.Task] = out
-		}
-	}
-	return drawn
 }
 
 // truth returns the picture of a modality of the sample.
