@@ -12,6 +12,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,11 +23,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/gomae/gomae/bench/internal/results"
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/machine"
 )
 
@@ -121,11 +122,11 @@ func compare(ctx context.Context, root string, o *options, stdout, stderr io.Wri
 		r.Floors = r.check(o.floors)
 	}
 	if o.html != "" {
-		var page strings.Builder
+		var page bytes.Buffer
 		if err := r.html(&page); err != nil {
 			return false, err
 		}
-		if err := writeFile(o.html, page.String()); err != nil {
+		if err := atomicfile.WriteBytes(o.html, page.Bytes()); err != nil {
 			return false, err
 		}
 	}

@@ -197,7 +197,7 @@ func (r *report) writeMarkdown(root string) error {
 		if text, err = replaceSection(text, section); err != nil {
 			return fmt.Errorf("%s %w", path, err)
 		}
-		if err := writeFile(path, string(text)); err != nil {
+		if err := atomicfile.WriteBytes(path, text); err != nil {
 			return err
 		}
 	}
@@ -207,7 +207,7 @@ func (r *report) writeMarkdown(root string) error {
 			if err := atomicfile.MkdirAll(filepath.Dir(path)); err != nil {
 				return err
 			}
-			if err := writeFile(path, svg); err != nil {
+			if err := atomicfile.WriteBytes(path, []byte(svg)); err != nil {
 				return err
 			}
 		}

@@ -171,11 +171,3 @@ func write(path string, ms []*measurement) error {
 		return nil
 	})
 }
-
-// writeFile writes a text to a file.
-func writeFile(path, text string) error {
-	return atomicfile.Write(path, func(w io.Writer) error {
-		_, err := io.WriteString(w, text)
-		return err
-	})
-}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,10 +46,20 @@ func ReplaceJSON(path string, v any) error {
 
 // ReplaceBytes is Replace with content that is at hand.
 func ReplaceBytes(path string, content []byte) error {
-	return Replace(path, func(w io.Writer) error {
+	return Replace(path, whole(content))
+}
+
+// whole returns what writes content.
+func whole(content []byte) func(io.Writer) error {
+	return func(w io.Writer) error {
 		_, err := w.Write(content)
 		return err
-	})
+	}
+}
+
+// WriteBytes is Write with content that is at hand.
+func WriteBytes(path string, content []byte) error {
+	return Write(path, whole(content))
 }
 
 // WriteNoSync is Write without forcing anything to the disk: a file that it has just written may be
@@ -191,7 +202,7 @@ func folder(path string) error {
 func createTemp(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
 	for try := 0; ; try++ {
-		name := filepath.Join(dir, "."+base+".tmp-"+strconv.FormatUint(rand.Uint64(), 36))
+		name := filepath.Join(dir, "."+base+tempMark+strconv.FormatUint(rand.Uint64(), 36))
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if !errors.Is(err, fs.ErrExist) || try == 100 {
 			return f, err
@@ -227,6 +238,21 @@ func retry(rename func() error, passes func(error) bool) error {
 		}
 		time.Sleep(wait)
 	}
+}
+
+// tempMark stands between the name of a file and the number of a temporary file that is to become it.
+const tempMark = ".tmp-"
+
+// Temporary reports whether name is that of a temporary file, which a process that was killed may
+// leave, and returns the name of the file that it was to become.
+func Temporary(name string) (of string, ok bool) {
+	hidden, dot := strings.CutPrefix(name, ".")
+	at := strings.LastIndex(hidden, tempMark)
+	if !dot || at < 1 {
+		return "", false
+	}
+	_, err := strconv.ParseUint(hidden[at+len(tempMark):], 36, 64)
+	return hidden[:at], err == nil
 }
 
 func writeBuffered(f *os.File, write func(io.Writer) error) error {

@@ -90,6 +90,48 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestWriteBytes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	for name, write := range map[string]func(string, []byte) error{"WriteBytes": WriteBytes, "ReplaceBytes": ReplaceBytes} {
+		t.Run(name, func(t *testing.T) {
+			if err := write(path, []byte(name)); err != nil {
+				t.Fatal(err)
+			}
+			wantOnly(t, path, name)
+		})
+	}
+}
+
+func TestTemporary(t *testing.T) {
+	for _, c := range []struct {
+		name, of string
+		ok       bool
+	}{
+		{".a.png.tmp-x7", "a.png", true},
+		{".a.tmp-1.tmp-2", "a.tmp-1", true},
+		{"a.png.tmp-x7", "", false},
+		{".a.png", "", false},
+		{".tmp-x7", "", false},
+		{".a.tmp-", "a", false},
+		{".a.tmp-x.png", "a", false},
+		{"", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if of, ok := Temporary(c.name); ok != c.ok || ok && of != c.of {
+				t.Errorf("got %q, %v, want %q, %v", of, ok, c.of, c.ok)
+			}
+		})
+	}
+	f, err := createTemp(filepath.Join(t.TempDir(), "f.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if of, ok := Temporary(filepath.Base(f.Name())); of != "f.png" || !ok {
+		t.Errorf("%s: got %q, %v", f.Name(), of, ok)
+	}
+}
+
 // TestWriteFails: what goes wrong leaves the old file and no temporary one.
 func TestWriteFails(t *testing.T) {
 	errFull := errors.New("no space left on device")

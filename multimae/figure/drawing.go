@@ -51,7 +51,7 @@ func (d *Drawing) Write(path string) error {
 	case ".png":
 		return atomicfile.Write(path, func(w io.Writer) error { return png.Encode(w, d.Image(2)) })
 	case ".svg":
-		return atomicfile.Write(path, func(w io.Writer) error { _, err := w.Write(d.SVG()); return err })
+		return atomicfile.WriteBytes(path, d.SVG())
 	}
 	return fmt.Errorf("%s: a figure is written as PNG or SVG; give a name in .png or .svg", path)
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/gomae/gomae/internal/atomicfile"
@@ -356,8 +355,6 @@ func (r *run) describe(known map[string]json.RawMessage) error {
 	return atomicfile.ReplaceJSON(file, classes)
 }
 
-var leftover = regexp.MustCompile(`^\.(.+)\.tmp-[0-9a-z]+$`)
-
 // clean removes what a killed run left of the files that this one will write.
 func (r *run) clean() error {
 	mine := map[string]bool{}
@@ -377,7 +374,7 @@ func (r *run) clean() error {
 			return err
 		}
 		for _, e := range entries {
-			if m := leftover.FindStringSubmatch(e.Name()); m != nil && mine[filepath.Join(dir, m[1])] {
+			if name, ok := atomicfile.Temporary(e.Name()); ok && mine[filepath.Join(dir, name)] {
 				os.Remove(filepath.Join(dir, e.Name())) // one that stays is hidden, and does no harm
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/modelfolder"
@@ -138,9 +137,9 @@ func (f *folder) sweep() {
 	for _, dir := range []string{f.dir, f.path(BestDir)} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
-			name, _, temporary := strings.Cut(strings.TrimPrefix(e.Name(), "."), ".tmp-")
+			name, temporary := atomicfile.Temporary(e.Name())
 			_, checkpoint := checkpointStep(name)
-			if temporary && e.Name()[0] == '.' && (checkpoint || slices.Contains([]string{multimae.ConfigFile, multimae.WeightsFile, PicturesFile}, name)) {
+			if temporary && (checkpoint || slices.Contains([]string{multimae.ConfigFile, multimae.WeightsFile, PicturesFile}, name)) {
 				os.Remove(filepath.Join(dir, e.Name()))
 			}
 		}

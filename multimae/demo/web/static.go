@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -80,7 +79,7 @@ func WriteStatic(ctx context.Context, dir string, a *demo.App) error {
 		return err
 	}
 	for i, f := range files {
-		if err := atomicfile.Write(f.in(dir), func(w io.Writer) error { _, err := w.Write(made[i]); return err }); err != nil {
+		if err := atomicfile.WriteBytes(f.in(dir), made[i]); err != nil {
 			return err
 		}
 	}
