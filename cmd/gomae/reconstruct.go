@@ -160,10 +160,8 @@ func (m *model) sampleOf(files []imageFile, scene int) (*data.Sample, error) {
 			s.Name = strings.TrimSuffix(filepath.Base(*f.path), filepath.Ext(*f.path))
 		}
 	}
-	if name, largest := images.Misfit(s.Maps); name != "" {
-		m, l := s.Maps[name], s.Maps[largest]
-		return nil, fmt.Errorf("%s: %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
-			paths[name], m.W, m.H, paths[largest], l.W, l.H)
+	if err := images.Misfit(s.Maps, func(modality string) string { return paths[modality] }); err != nil {
+		return nil, err
 	}
 	if scene >= 0 {
 		if m.examples == nil {

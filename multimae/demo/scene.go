@@ -89,10 +89,8 @@ func (a *App) batch(s *Scene) (*multimae.Batch, error) {
 		if sample, err = a.decode(s); err != nil {
 			return nil, err
 		}
-		if name, largest := images.Misfit(sample.Maps); name != "" {
-			m, l := sample.Maps[name], sample.Maps[largest]
-			return nil, requestf("%s has %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
-				name, m.W, m.H, largest, l.W, l.H)
+		if err := images.Misfit(sample.Maps, nil); err != nil {
+			return nil, &RequestError{err}
 		}
 	}
 	return data.Collate([]*data.Sample{sample}, c.Inputs, c.ImageSize)

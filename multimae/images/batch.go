@@ -57,10 +57,8 @@ func BatchAt(m Model, imgs map[string]image.Image, size int) (*multimae.Batch, e
 	if len(present) == 0 {
 		return nil, fmt.Errorf("images: no image; give at least one of %s", strings.Join(known, ", "))
 	}
-	if name, largest := Misfit(views); name != "" {
-		v, l := views[name], views[largest]
-		return nil, fmt.Errorf("images: %s has %d×%d pixels, but %s has %d×%d; give images of the same view, whose sides have the same ratio",
-			name, v.W, v.H, largest, l.W, l.H)
+	if err := Misfit(views, nil); err != nil {
+		return nil, fmt.Errorf("images: %w", err)
 	}
 	b := new(multimae.Batch)
 	Reshape(b, 1, size, size, present)
