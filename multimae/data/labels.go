@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
 )
@@ -109,11 +108,14 @@ func CountClasses(dir, modality string, invalid []float64) (int, error) {
 }
 
 // Labelled returns a dataset whose samples have the number of their folder CLASS among classes as a
-// map of one class, under the name heads.ClassTarget. A sample of another class is an error.
-func Labelled(ds Dataset, classes []string) Dataset { return &labelled{ds, classes} }
+// map of one class, under the name target. A sample of another class is an error.
+func Labelled(ds Dataset, target string, classes []string) Dataset {
+	return &labelled{ds, target, classes}
+}
 
 type labelled struct {
 	Dataset
+	target  string
 	classes []string
 }
 
@@ -127,7 +129,7 @@ func (l *labelled) Sample(i int) (*Sample, error) {
 		return nil, fmt.Errorf("data: sample %s is of class %q, which is none of the model's %d: %s; remove it, or train a model that knows the class",
 			s.Name, class(s.Name), len(l.classes), list(l.classes))
 	}
-	out := &Sample{Name: s.Name, Maps: map[string]*Map{heads.ClassTarget: images.Label(id)}}
+	out := &Sample{Name: s.Name, Maps: map[string]*Map{l.target: images.Label(id)}}
 	for name, m := range s.Maps {
 		out.Maps[name] = m
 	}

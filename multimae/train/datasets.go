@@ -146,5 +146,5 @@ func withLabels(ds data.Dataset, classes []string) data.Dataset {
 	if classes == nil {
 		return ds
 	}
-	return data.Labelled(ds, classes)
+	return data.Labelled(ds, heads.ClassTarget, classes)
 }
