@@ -58,17 +58,6 @@ func orIgnored(ids []int32) string {
 	return fmt.Sprintf(", or one of %v for a pixel to ignore", ids)
 }
 
-// Merge adds the counts of o, which has as many classes.
-func (c *Confusion) Merge(o *Confusion) {
-	if o.Classes != c.Classes {
-		panic(fmt.Sprintf("metrics: Confusion.Merge, got %d classes, want %d", o.Classes, c.Classes))
-	}
-	for i, n := range o.Counts {
-		c.Counts[i] += n
-	}
-	c.Ignored += o.Ignored
-}
-
 // ClassCounts are the pixels of one class.
 type ClassCounts struct {
 	Truth     int64 `json:"truth"`     // have the class

@@ -29,8 +29,8 @@ type Depth struct {
 	images     int64
 	pixels     int64
 	within     [3]int64 // pixels whose ratio is below 1.25, 1.25² and 1.25³
-	sqr, rel   sum
-	log        sum
+	sqr, rel   float64  // sums over pixels
+	log        float64
 	nearPixels int64
 }
 
@@ -88,9 +88,9 @@ func (d *Depth) Add(pred, truth []float32, valid []bool) {
 	if d.pixels > pixels {
 		d.images++
 	}
-	d.sqr.add(sqr)
-	d.rel.add(rel)
-	d.log.add(log)
+	d.sqr += sqr
+	d.rel += rel
+	d.log += log
 }
 
 // Fit returns the scale and shift of AlignDepth, which bring predictions closest to the truth of one
@@ -128,22 +128,6 @@ func fit(pred []float32, counts func(i int) bool, target func(i int) float64) (s
 	return scale, meanT - scale*meanP
 }
 
-// Merge adds what o has collected with the same alignment.
-func (d *Depth) Merge(o *Depth) {
-	if o.align != d.align || o.near != d.near {
-		panic(fmt.Sprintf("metrics: Depth.Merge, got alignment %d and nearest depth %g, want %d and %g", o.align, o.near, d.align, d.near))
-	}
-	d.images += o.images
-	d.pixels += o.pixels
-	d.nearPixels += o.nearPixels
-	for k, n := range o.within {
-		d.within[k] += n
-	}
-	d.sqr.merge(&o.sqr)
-	d.rel.merge(&o.rel)
-	d.log.merge(&o.log)
-}
-
 // DepthErrors are the figures of a Depth. They are NaN without any valid pixel, or if a prediction
 // at one is NaN.
 type DepthErrors struct {
@@ -161,7 +145,7 @@ type DepthErrors struct {
 func (d *Depth) Errors() DepthErrors {
 	n := float64(d.pixels)
 	e := DepthErrors{
-		RMSE: math.Sqrt(d.sqr.value() / n), AbsRel: d.rel.value() / n, Log10: d.log.value() / n,
+		RMSE: math.Sqrt(d.sqr / n), AbsRel: d.rel / n, Log10: d.log / n,
 		Images: d.images, Pixels: d.pixels, Near: d.nearPixels,
 	}
 	for k, hits := range d.within {

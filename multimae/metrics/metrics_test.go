@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -293,59 +292,5 @@ func TestValues(t *testing.T) {
 	holes.Add([]float32{1, 100, 5, 100}, []float32{0, 0, 2, 0}, []bool{true, false})
 	if holes.L1() != 2 || holes.RMSE() != math.Sqrt(5) || holes.Count() != 2 {
 		t.Errorf("got %v, %v of %d values, want 2, %v of 2", holes.L1(), holes.RMSE(), holes.Count(), math.Sqrt(5))
-	}
-}
-
-// TestOrder adds the same images in many orders to one or several collectors, and wants the same
-// bits.
-func TestOrder(t *testing.T) {
-	type image struct {
-		pred, truth []float32
-		ids, given  []int32
-	}
-	r := rand.New(rand.NewPCG(1, 2))
-	images := make([]image, 40)
-	for i := range images {
-		im := &images[i]
-		for range 1 + r.IntN(20) {
-			im.truth = append(im.truth, float32(math.Exp(8*r.NormFloat64())))
-			im.pred = append(im.pred, float32(math.Exp(8*r.NormFloat64())))
-			im.ids = append(im.ids, int32(r.IntN(3)))
-			im.given = append(im.given, int32(r.IntN(3)))
-		}
-	}
-	type all struct {
-		d DepthErrors
-		v [2]float64
-		c string
-	}
-	measure := func(parts int) (got all) {
-		d, v, c := make([]*Depth, parts), make([]*Values, parts), make([]*Confusion, parts)
-		for k := range parts {
-			d[k], v[k], c[k] = NewDepth(AlignDepth, 1e-3), new(Values), NewConfusion(3)
-		}
-		for i, im := range images {
-			k := i * parts / len(images)
-			d[k].Add(im.pred, im.truth, nil)
-			v[k].Add(im.pred, im.truth, nil)
-			if err := c[k].Add(im.ids, im.given); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for k := 1; k < parts; k++ {
-			d[0].Merge(d[k])
-			v[0].Merge(v[k])
-			c[0].Merge(c[k])
-		}
-		return all{d[0].Errors(), [2]float64{v[0].L1(), v[0].RMSE()}, fmt.Sprint(c[0].Counts)}
-	}
-	want := measure(1)
-	for range 20 {
-		r.Shuffle(len(images), func(i, j int) { images[i], images[j] = images[j], images[i] })
-		for _, parts := range []int{1, 2, 7} {
-			if got := measure(parts); got != want {
-				t.Fatalf("%d parts: got %+v, want %+v", parts, got, want)
-			}
-		}
 	}
 }

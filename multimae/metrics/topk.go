@@ -44,13 +44,6 @@ func rank(logits []float32, id int) (n int) {
 	return n
 }
 
-// Merge adds the counts of o.
-func (k *TopK) Merge(o *TopK) {
-	k.Images += o.Images
-	k.First += o.First
-	k.FirstFive += o.FirstFive
-}
-
 // Top1 and Top5 return the shares in percent, NaN without images. With five classes or fewer Top5
 // is 100.
 func (k *TopK) Top1() float64 { return percent(k.First, k.Images) }

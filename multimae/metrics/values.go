@@ -8,7 +8,7 @@ import (
 // Values collects the differences of predicted and true values of any kind, such as normals.
 type Values struct {
 	count    int64
-	abs, sqr sum
+	abs, sqr float64 // sums
 }
 
 // Add counts the values of one image, [C, H, W] both, at the pixels of valid [H, W]; nil counts all
@@ -28,22 +28,15 @@ func (v *Values) Add(pred, truth []float32, valid []bool) {
 		sqr += d * d
 		v.count++
 	}
-	v.abs.add(abs)
-	v.sqr.add(sqr)
-}
-
-// Merge adds what o has collected.
-func (v *Values) Merge(o *Values) {
-	v.count += o.count
-	v.abs.merge(&o.abs)
-	v.sqr.merge(&o.sqr)
+	v.abs += abs
+	v.sqr += sqr
 }
 
 // Count returns the number of values.
 func (v *Values) Count() int64 { return v.count }
 
 // L1 returns the mean absolute difference, NaN without values.
-func (v *Values) L1() float64 { return v.abs.value() / float64(v.count) }
+func (v *Values) L1() float64 { return v.abs / float64(v.count) }
 
 // RMSE returns the root of the mean squared difference, NaN without values.
-func (v *Values) RMSE() float64 { return math.Sqrt(v.sqr.value() / float64(v.count)) }
+func (v *Values) RMSE() float64 { return math.Sqrt(v.sqr / float64(v.count)) }
