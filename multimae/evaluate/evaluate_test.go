@@ -250,7 +250,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestSame wants the same bits from any number of workers and from samples in any order.
+// TestSame wants the same bits from any number of workers.
 func TestSame(t *testing.T) {
 	m := model(t, "semseg", "depth")
 	all := random(20, 20, 20)
