@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/image/tiff"
 
+	"github.com/gomae/gomae/internal/stattest"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
@@ -144,6 +145,65 @@ func TestCrop(t *testing.T) {
 	}
 	if got, want := a.crop(&r, 60, 101), (images.Crop{Y: 20, W: 60, H: 60, FullW: 60, FullH: 101}); got != want {
 		t.Errorf("what never fits: %+v, want %+v", got, want)
+	}
+}
+
+// TestScale draws squares for an image of 100×60 pixels: their sides, and their places within the image
+// or around it.
+func TestScale(t *testing.T) {
+	a := Augment{Scale: [2]float64{0.5, 2}}
+	r := nn.NewRNG(1)
+	var factors []float64
+	places := map[string][]float64{} // in 0..1, each draw spread over the width of a pixel
+	for range 2000 {
+		c := a.draw(&r, 100, 60)
+		if c.W != c.H || c.FullW != 100 || c.FullH != 60 || c.Flip || c.Color != (images.Color{}) {
+			t.Fatalf("crop %+v", c)
+		}
+		factors = append(factors, 100/(float64(c.W)+r.Float64()-0.5))
+		for _, axis := range []struct {
+			name     string
+			at, full int
+		}{{"x", c.X, 100}, {"y", c.Y, 60}} {
+			name, at, room := axis.name+" within", axis.at, axis.full-c.W
+			if room < 0 {
+				name, at, room = axis.name+" around", -at, -room
+			}
+			if at < 0 || at > room {
+				t.Fatalf("%s: crop %+v", name, c)
+			}
+			places[name] = append(places[name], (float64(at)+r.Float64())/float64(room+1))
+		}
+	}
+	if d := stattest.KS(factors, stattest.UniformCDF(0.5, 2)); d > stattest.KSLimit {
+		t.Errorf("scales are not uniform: √n·D = %.2f", d)
+	}
+	for _, name := range []string{"x within", "x around", "y within", "y around"} {
+		if d := stattest.KS(places[name], stattest.UniformCDF(0, 1)); len(places[name]) < 100 || d > stattest.KSLimit {
+			t.Errorf("%s, %d draws: places are not uniform: √n·D = %.2f", name, len(places[name]), d)
+		}
+	}
+}
+
+// TestColorFactors wants the three factors to be uniform, and each drawn for itself.
+func TestColorFactors(t *testing.T) {
+	a := Augment{Color: 0.4}
+	r := nn.NewRNG(1)
+	factors := map[string][]float64{}
+	for range 2000 {
+		c := a.draw(&r, 100, 60).Color
+		b, k, s := float64(c.Brightness), float64(c.Contrast), float64(c.Saturation)
+		for name, v := range map[string]float64{"brightness": b, "contrast": k, "saturation": s} {
+			factors[name] = append(factors[name], v)
+		}
+		if b == k || k == s || s == b {
+			t.Fatalf("equal factors %+v", c)
+		}
+	}
+	for name, x := range factors {
+		if d := stattest.KS(x, stattest.UniformCDF(0.6, 1.4)); d > stattest.KSLimit {
+			t.Errorf("%s is not uniform: √n·D = %.2f", name, d)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -249,6 +250,66 @@ func TestTables(t *testing.T) {
 	}
 	if _, err := New("nothing"); err == nil {
 		t.Error("an experiment of no name")
+	}
+}
+
+// TestRows wants each row to be pre-trained as its name says: tiny sees 32 of 192 tokens, of which a
+// modality has 64.
+func TestRows(t *testing.T) {
+	const all, outputs = "rgb depth semseg", "rgb depth semseg norm_rgb"
+	type row struct {
+		inputs, outputs string
+		alphas          string
+		uniform         bool
+		tokens          int
+		maps            Maps
+	}
+	plain, multi := row{"rgb", "rgb norm_rgb", "[1]", false, 16, AsTheyAre}, row{all, outputs, "[1]", false, 32, AsTheyAre}
+	alpha := func(alphas string) row { return row{all, outputs, alphas, false, 32, AsTheyAre} }
+	for name, want := range map[string]map[string]row{
+		"transfer": {"MAE": plain, "MultiMAE": multi},
+		"tasks": {
+			"RGB": plain, "RGB-D": {"rgb depth", "rgb depth norm_rgb", "[1]", false, 32, AsTheyAre},
+			"RGB-S": {"rgb semseg", "rgb semseg norm_rgb", "[1]", false, 32, AsTheyAre}, "RGB-D-S": multi,
+		},
+		"alpha": {
+			"α = 0.2": alpha("[0.2]"), "α = 0.5": alpha("[0.5]"), "α = 1": multi, "α = 2": alpha("[2]"),
+			"equal shares": alpha("[10000]"), "uniform tasks": {all, outputs, "[1]", true, 32, AsTheyAre},
+		},
+		"labels": {
+			"MAE, no maps": plain, "spoilt maps": {all, outputs, "[1]", false, 32, Spoilt},
+			"maps of a fine-tuned MAE": {all, outputs, "[1]", false, 32, Labelled}, "true maps": multi,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := New(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &run{Options{Settings: DefaultSettings(name)}, e}
+			got := map[string]row{}
+			for i := range e.Pretrainings {
+				p := &e.Pretrainings[i]
+				if p.Change == nil {
+					continue
+				}
+				c, err := r.pretrainConfig(p, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var in, out []string
+				for _, x := range c.Inputs {
+					in = append(in, x.Name)
+				}
+				for _, x := range c.Outputs {
+					out = append(out, x.Name)
+				}
+				got[p.Name] = row{strings.Join(in, " "), strings.Join(out, " "), fmt.Sprint(c.Train.Alphas), c.Train.UniformTasks, c.Train.NumEncodedTokens, p.Maps}
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("got\n%v, want\n%v", got, want)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package heads
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -46,36 +47,42 @@ func newPred(shape ...int) *tensor.Tensor {
 }
 
 // TestClassLoss counts pixels over the whole batch: one sample has one that counts, the other five.
+// Smoothing gives a share of the truth to all five classes.
 func TestClassLoss(t *testing.T) {
 	c := oneOutput("parts") // 5 classes
-	pred := newPred(2, 2, 3, 5)
 	ids := []int32{255, 255, 4, 255, 5, 1 << 30, 0, 1, 2, 3, 255, 0}
-	got := lossOf(t, c, pred, &Targets{Classes: map[string][]int32{"parts": ids}})
-	want, n := 0.0, 6.0
-	grad := make([]float64, len(pred.Data))
-	for r, id := range ids {
-		if id >= 5 {
-			continue
+	for smoothing, truth := range map[float64]struct{ own, other float64 }{0: {1, 0}, 0.2: {0.84, 0.04}} {
+		c.Outputs[0].LabelSmoothing = smoothing
+		pred := newPred(2, 2, 3, 5)
+		got := lossOf(t, c, pred, &Targets{Classes: map[string][]int32{"parts": ids}})
+		want, n := 0.0, 6.0
+		grad := make([]float64, len(pred.Data))
+		for r, id := range ids {
+			if id >= 5 {
+				continue
+			}
+			sum := 0.0
+			for k := range 5 {
+				sum += math.Exp(float64(pred.Data[r*5+k]))
+			}
+			for k := range 5 {
+				target := truth.other
+				if k == int(id) {
+					target = truth.own
+				}
+				want += target * (math.Log(sum) - float64(pred.Data[r*5+k])) / n
+				grad[r*5+k] = (math.Exp(float64(pred.Data[r*5+k]))/sum - target) / n
+			}
 		}
-		sum := 0.0
-		for k := range 5 {
-			sum += math.Exp(float64(pred.Data[r*5+k]))
+		near(t, fmt.Sprintf("loss with smoothing %g", smoothing), got, want)
+		for i, w := range grad {
+			near(t, fmt.Sprintf("gradient with smoothing %g", smoothing), float64(pred.Grad[i]), w)
 		}
-		want += (math.Log(sum) - float64(pred.Data[r*5+int(id)])) / n
-		for k := range 5 {
-			grad[r*5+k] = math.Exp(float64(pred.Data[r*5+k])) / sum / n
-		}
-		grad[r*5+int(id)] -= 1 / n
-	}
-	near(t, "loss", got, want)
-	for i, w := range grad {
-		near(t, "gradient", float64(pred.Grad[i]), w)
 	}
 
 	// A linear head has an id for each sample.
-	pred = newPred(3, 3)
-	got = lossOf(t, oneOutput("token"), pred, &Targets{Classes: map[string][]int32{"token": {2, 255, 0}}})
-	want = 0
+	pred := newPred(3, 3)
+	got, want := lossOf(t, oneOutput("token"), pred, &Targets{Classes: map[string][]int32{"token": {2, 255, 0}}}), 0.0
 	for _, p := range [][2]int{{0, 2}, {2, 0}} {
 		sum := 0.0
 		for k := range 3 {

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/gomae/gomae/multimae"
@@ -90,5 +91,44 @@ func TestColor(t *testing.T) {
 		if v != pix[i] {
 			t.Errorf("no change: value %d is %g, want %g", i, v, pix[i])
 		}
+	}
+}
+
+// TestPlaceColor wants a crop's factors to change colour before it is normalised, and nothing else.
+func TestPlaceColor(t *testing.T) {
+	inputs := []multimae.Input{
+		{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1},
+		{Name: "depth", Kind: multimae.KindImage, Channels: 1, Stride: 1},
+	}
+	const side = 4
+	maps := map[string]*Map{
+		"rgb":   {C: 3, W: side, H: side, Pix: make([]float32, 3*side*side)},
+		"depth": {C: 1, W: side, H: side, Pix: make([]float32, side*side)},
+	}
+	for _, m := range maps {
+		for i := range m.Pix {
+			m.Pix[i] = float32(i*i%37) / 37
+		}
+	}
+	place := func(c Color) map[string][]float32 {
+		var b multimae.Batch
+		Reshape(&b, 1, side, inputs)
+		crop := Square(side, side)
+		crop.Color = c
+		new(Resizer).Place(&b, 0, maps, inputs, crop)
+		return b.Images
+	}
+	factors := Color{Brightness: 0.8, Contrast: 1.2, Saturation: 0.7}
+	got, plain := place(factors), place(Color{})
+	want := slices.Clone(maps["rgb"].Pix)
+	factors.apply(want)
+	NormalizeRGB(want)
+	for i, v := range got["rgb"] {
+		if d := v - want[i]; d > 1e-5 || d < -1e-5 {
+			t.Errorf("colour: value %d is %g, want %g", i, v, want[i])
+		}
+	}
+	if !slices.Equal(got["depth"], plain["depth"]) {
+		t.Errorf("depth: got %v, want %v", got["depth"], plain["depth"])
 	}
 }

@@ -262,3 +262,17 @@ func TestRun(t *testing.T) {
 		})
 	}
 }
+
+// TestRunOtherImages swaps the folders of two colours in val, so that every image is judged wrong.
+func TestRunOtherImages(t *testing.T) {
+	e := &Extractor{Model: model(t, 1).Backbone, Inputs: rgb}
+	train, _ := folder(t, "black", "blue")
+	val, _ := folder(t, "blue", "black")
+	r, err := e.Run(context.Background(), train, val)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.LinearTop1 != 0 || r.KNNTop1 != 0 || r.LinearTop5 != 100 || r.KNNTop5 != 100 {
+		t.Errorf("%+v", r)
+	}
+}

@@ -1,3 +1,7 @@
+// These tests hold actual numbers: TestScales, TestAugment, TestAverage, TestFinetuneAverage,
+// TestFinetuneBest, TestBlend and TestBlendDraws, and TestUpdates beside the trainer. TestFinetuneSameBits,
+// TestFinetuneLanes and TestFinetuneResume compare runs with each other, and pass where all are wrong alike.
+
 package train
 
 import (
@@ -10,13 +14,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/stattest"
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/evaluate"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -229,6 +236,126 @@ func TestFinetuneResume(t *testing.T) {
 	}
 }
 
+// TestFinetuneBest wants the best model to be that of the highest main metric, of runs whose model
+// gets better and worse.
+func TestFinetuneBest(t *testing.T) {
+	for i, name := range []string{evaluate.MIoU, evaluate.Delta1} {
+		t.Run(name, func(t *testing.T) {
+			c := fineConfig()
+			c.Outputs = c.Outputs[i : i+1]
+			c.Optim.LR, c.Train.EMA, c.Train.Steps, c.Train.ValEvery = 0.1, 0, 12, 1
+			o := fineOptions(t, t.TempDir(), c)
+			var values []float64
+			best, at := math.Inf(-1), 0
+			o.OnEvaluate = func(step int, e *Evaluation) {
+				m := e.Metrics[0]
+				if m.Name != name {
+					t.Fatalf("the main metric is %s, want %s", m.Name, name)
+				}
+				if values = append(values, m.Value); m.Value > best {
+					best, at = m.Value, step
+				}
+			}
+			r, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if best <= values[0] || best <= values[len(values)-1] {
+				t.Fatalf("%s %v: the best is not in the middle", name, values)
+			}
+			if r.Best != (Best{at, -best}) {
+				t.Errorf("best %+v, want %+v of %v", r.Best, Best{at, -best}, values)
+			}
+		})
+	}
+}
+
+// TestFinetuneAverage follows the running average of a run by hand, and wants it to be what the run
+// validates and writes for others.
+func TestFinetuneAverage(t *testing.T) {
+	c := fineConfig()
+	c.Train.Steps, c.Train.ValEvery = 4, 0
+	o := fineOptions(t, t.TempDir(), c)
+	params := slices.DeleteFunc(slices.Clone(o.Objective.Backbone().Params.All()), func(p *nn.Param) bool { return p.Fixed })
+	want := map[string][]float64{}
+	o.OnStart = func(int) {
+		for _, p := range params {
+			for _, v := range p.Data {
+				want[p.Name] = append(want[p.Name], float64(v))
+			}
+		}
+	}
+	o.OnStep = func(x *Progress) {
+		keep := min(0.9, float64(x.Step)/float64(9+x.Step))
+		for _, p := range params {
+			for i, v := range p.Data {
+				want[p.Name][i] += (1 - keep) * (float64(v) - want[p.Name][i])
+			}
+		}
+	}
+	r, err := Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(name string) weights.File {
+		f, err := weights.Open(filepath.Join(o.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	written, checkpoint := open(multimae.WeightsFile), open(CheckpointName(4))
+	read := func(f weights.File, name string) []float32 {
+		x, err := f.Float32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	for _, p := range params {
+		got := read(written, p.Name)
+		testkit.SameBits(t, p.Name, got, read(checkpoint, "average."+p.Name))
+		if slices.Equal(got, read(checkpoint, "model."+p.Name)) {
+			t.Errorf("%s: the average is as the last parameters", p.Name)
+		}
+		for i, v := range got {
+			if w := want[p.Name][i]; math.Abs(float64(v)-w) > 1e-6*max(1, math.Abs(w)) {
+				t.Errorf("%s: element %d of the average is %g, want %g", p.Name, i, v, w)
+				break
+			}
+		}
+	}
+	m, err := heads.LoadDir(filepath.Join(o.Dir, BestDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := NewFinetuning(m).Evaluate(t.Context(), o.Train, o.Val, false, nil)
+	if err != nil || r.Best.Step != 4 || e.Criterion != r.Best.Criterion || e.Loss != r.Evaluation.Loss {
+		t.Errorf("the best model: %+v, %v, want %+v with loss %v", e, err, r.Best, r.Evaluation.Loss)
+	}
+}
+
+// TestAugment wants the augmentation to be what the configurations say.
+func TestAugment(t *testing.T) {
+	fine := fineConfig()
+	if got, want := newFinetuning(t, fine).Plan().Augment, (data.Augment{Flip: true, Scale: [2]float64{0.5, 2}, Color: 0.4}); got != want {
+		t.Errorf("scale: got %+v, want %+v", got, want)
+	}
+	crop := data.Augment{Crop: true, CropScale: [2]float64{0.3, 0.9}, CropRatio: [2]float64{0.5, 3}}
+	r := &fine.Train.Recipe
+	fine.Train.Scale, fine.Train.ColorJitter = nil, 0
+	r.Flip, r.CropScale, r.CropRatio = false, []float64{0.3, 0.9}, []float64{0.5, 3}
+	if got := newFinetuning(t, fine).Plan().Augment; got != crop {
+		t.Errorf("crop: got %+v, want %+v", got, crop)
+	}
+	c := tinyConfig()
+	c.Train.Flip, c.Train.CropScale, c.Train.CropRatio = r.Flip, r.CropScale, r.CropRatio
+	if got := newTrainer(t, c, nil).Objective.Plan().Augment; got != crop {
+		t.Errorf("pre-training: got %+v, want %+v", got, crop)
+	}
+}
+
 // TestFreeze trains heads alone.
 func TestFreeze(t *testing.T) {
 	c := fineConfig()
@@ -385,6 +512,68 @@ func TestBlend(t *testing.T) {
 		}
 		if got := float64(total.Data[0]); math.Abs(got-want) > 1e-5*want {
 			t.Errorf("loss %g, want %g", got, want)
+		}
+	})
+}
+
+// TestBlendDraws looks at many draws: how large the shares are, how often each method is taken, and
+// that class maps follow the pixels.
+func TestBlendDraws(t *testing.T) {
+	const n, side, stride, draws = 4, 16, 4, 1000
+	// draw blends images whose pixels are the number of their sample.
+	draw := func(seed uint64, c heads.Train, classes map[string][]int32) (*multimae.Batch, float64) {
+		b := &multimae.Batch{Size: n, H: side, W: side, Images: map[string][]float32{"rgb": make([]float32, n*3*side*side)}, Classes: classes}
+		for i := range b.Images["rgb"] {
+			b.Images["rgb"][i] = float32(i / (3 * side * side))
+		}
+		rng := nn.NewRNG(seed)
+		return b, blend(b, &c, &rng).share
+	}
+	t.Run("mixup", func(t *testing.T) {
+		var shares []float64
+		for seed := range uint64(draws) {
+			_, share := draw(seed, heads.Train{Mixup: 0.8}, nil)
+			shares = append(shares, share)
+		}
+		if d := stattest.KS(shares, stattest.BetaCDF(0.8, 0.8)); d > stattest.KSLimit {
+			t.Errorf("shares are not drawn from Beta(0.8, 0.8): √n·D = %.2f", d)
+		}
+	})
+	t.Run("cutmix", func(t *testing.T) {
+		between := 0
+		for seed := range uint64(draws) {
+			ids := make([]int32, n*(side/stride)*(side/stride))
+			for i := range ids {
+				ids[i] = int32(i)
+			}
+			b, share := draw(seed, heads.Train{CutMix: 1}, map[string][]int32{"semseg": ids})
+			if share > 0.1 && share < 0.9 {
+				between++
+			}
+			for i, id := range b.Classes["semseg"] {
+				cells := len(ids) / n
+				s, y, x := i/cells, i%cells/(side/stride), i%(side/stride)
+				// A cell goes with its last pixel.
+				from := int(b.Images["rgb"][(s*3*side+(y+1)*stride-1)*side+(x+1)*stride-1])
+				if want := from*cells + i%cells; int(id) != want {
+					t.Fatalf("seed %d: cell (%d, %d) of sample %d is %d, want %d", seed, x, y, s, id, want)
+				}
+			}
+		}
+		if between < draws/2 {
+			t.Errorf("%d of %d shares are between 0.1 and 0.9", between, draws)
+		}
+	})
+	t.Run("both", func(t *testing.T) {
+		mixed := 0
+		for seed := range uint64(draws) {
+			b, _ := draw(seed, heads.Train{Mixup: 1, CutMix: 1}, nil)
+			if slices.ContainsFunc(b.Images["rgb"], func(v float32) bool { return v != float32(int(v)) }) {
+				mixed++
+			}
+		}
+		if mixed < 4*draws/10 || mixed > 6*draws/10 {
+			t.Errorf("mixup in %d of %d draws, want about half", mixed, draws)
 		}
 	})
 }

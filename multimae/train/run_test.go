@@ -1,3 +1,6 @@
+// TestMetrics, TestMetricsValues and TestBest hold actual numbers. Most of the others compare a run with one that
+// was never interrupted, and pass where both are wrong alike.
+
 package train
 
 import (
@@ -6,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -421,6 +425,66 @@ func TestMetrics(t *testing.T) {
 	var m map[string]any
 	if err := json.Unmarshal([]byte(lines[11]), &m); err != nil || m["val.loss"] != r.Evaluation.Loss || m["val.accuracy.semseg"] != r.Evaluation.Scores[2].Value {
 		t.Errorf("%v: %s, want %+v", err, lines[11], r.Evaluation)
+	}
+}
+
+// TestMetricsValues wants lines to have the numbers that the run tells.
+func TestMetricsValues(t *testing.T) {
+	pre, fine := tinyConfig(), fineConfig()
+	m, err := multimae.NewModel(pre)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		objective Objective
+		recipe    *multimae.Recipe
+	}{
+		"pre-training": {NewPretraining(m), &pre.Train.Recipe},
+		"fine-tuning":  {newFinetuning(t, fine), &fine.Train.Recipe},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.recipe.Steps, c.recipe.LogEvery, c.recipe.ValEvery = 3, 1, 0
+			o := options(t.TempDir()).Options
+			o.Objective = c.objective
+			var want []map[string]float64
+			o.OnStep = func(p *Progress) {
+				line := map[string]float64{
+					"step": float64(p.Step), "epoch": float64(p.Epoch), "loss": p.Loss,
+					"lr": p.LR, "weight_decay": p.WeightDecay, "grad_norm": p.GradNorm,
+				}
+				for i, output := range c.objective.Plan().Outputs {
+					line["loss."+output] = p.Losses[i]
+				}
+				want = append(want, line)
+			}
+			r, err := Run(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e := r.Evaluation
+			line := map[string]float64{"step": 3, "val.samples": float64(e.Samples), "val.loss": e.Loss}
+			figures := map[string]string{"rgb": "psnr", "depth": "l1", "semseg": "accuracy", "norm_rgb": "mse"}
+			for _, s := range e.Scores {
+				figure := figures[s.Output]
+				line["val.loss."+s.Output], line["val.trivial_loss."+s.Output] = s.Loss, s.TrivialLoss
+				line["val."+figure+"."+s.Output], line["val.trivial_"+figure+"."+s.Output] = s.Value, s.Trivial
+			}
+			for _, m := range e.Metrics {
+				line["val."+m.Name+"."+m.Output] = m.Value
+			}
+			want = append(want, line)
+			got := metricLines(t, o.Dir)
+			if len(got) != len(want) {
+				t.Fatalf("%d lines, want %d", len(got), len(want))
+			}
+			for i := range got {
+				delete(got[i], "images_per_s")
+				delete(got[i], "data_wait_s")
+				if !maps.Equal(got[i], want[i]) {
+					t.Errorf("line %d: got %v, want %v", i+1, got[i], want[i])
+				}
+			}
+		})
 	}
 }
 

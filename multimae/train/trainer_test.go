@@ -227,6 +227,74 @@ func TestClipGrad(t *testing.T) {
 	}
 }
 
+// TestUpdates redoes the updates of three steps in float64 from the gradients that they leave, with the
+// schedule, the scales of a parameter and clipping.
+func TestUpdates(t *testing.T) {
+	type scaled struct {
+		name      string
+		lr, decay float64
+	}
+	type updates struct {
+		name   string
+		tr     *Trainer
+		b      *multimae.Batch
+		params []scaled
+	}
+	plain := tinyConfig()
+	plain.Optim.Betas = [2]float64{0.8, 0.95}
+	f := newFinetuning(t, fineConfig())
+	fine, err := NewTrainer(f, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []updates{
+		{"pre-training", newTrainer(t, plain, nil), someBatch(t, plain, 4), []scaled{
+			{"encoder.0.attn.qkv.weight", 1, 1}, {"encoder.1.mlp.fc1.bias", 1, 1}, {"output_adapters.depth.out_proj.weight", 1, 1},
+		}},
+		{"fine-tuning", fine, fineBatch(t, f, 4), []scaled{
+			{"encoder.0.attn.qkv.weight", 0.7 * 0.7, 1}, {"encoder.1.mlp.fc1.bias", 0.7, 0}, {"output_adapters.semseg.final_layer.weight", 1, 1},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan, ps := c.tr.Objective.Plan(), c.tr.Objective.Backbone().Params
+			schedule := nn.Schedule{Base: 3e-3, Warmup: 2, Steps: 12}
+			m, v := map[string][]float64{}, map[string][]float64{}
+			for k := range 3 {
+				want := map[string][]float64{} // and before the step the parameters
+				for _, p := range c.params {
+					for _, x := range parameter(t, ps, p.name) {
+						want[p.name] = append(want[p.name], float64(x))
+					}
+				}
+				x := step(t, c.tr, c.b)
+				clip := 1.0
+				if limit := plan.Recipe.ClipGrad; limit > 0 {
+					clip = min(1, limit/x.GradNorm)
+				}
+				b1, b2 := plan.Optim.Betas[0], plan.Optim.Betas[1]
+				for _, p := range c.params {
+					param, w := ps.Get(p.name), want[p.name]
+					if k == 0 {
+						m[p.name], v[p.name] = make([]float64, len(w)), make([]float64, len(w))
+					}
+					lr := schedule.At(k) * p.lr
+					for i := range w {
+						g := float64(param.Grad[i]) * clip
+						m, v := &m[p.name][i], &v[p.name][i]
+						*m, *v = b1**m+(1-b1)*g, b2**v+(1-b2)*g*g
+						mean, square := *m/(1-math.Pow(b1, float64(k+1))), *v/(1-math.Pow(b2, float64(k+1)))
+						before := w[i]
+						w[i] = before - lr*0.05*p.decay*before - lr*mean/(math.Sqrt(square)+plan.Optim.Eps)
+						if got := float64(param.Data[i]); math.Abs(got-w[i]) > 2e-6*lr+2e-7*math.Abs(before) {
+							t.Fatalf("step %d: element %d of %s goes from %.9g to %.9g, want %.9g", k+1, i, p.name, before, got, w[i])
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
 // TestUncertainty checks that the loss weights are trained by their own gradient.
 func TestUncertainty(t *testing.T) {
 	c := tinyConfig()
