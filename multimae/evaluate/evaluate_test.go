@@ -275,6 +275,15 @@ func TestSame(t *testing.T) {
 			t.Errorf("%d workers: got %s, want %s", workers, got, want)
 		}
 	}
+	back := slices.Clone(all)
+	slices.Reverse(back)
+	r, err := Evaluate(context.Background(), m, back, Options{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(r.Metrics(), r.Loss); got != want {
+		t.Errorf("backwards: got %s, want %s", got, want)
+	}
 }
 
 // TestSizes mixes images of different shapes, which cannot be in one batch, with progress.

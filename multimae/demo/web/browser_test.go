@@ -1,17 +1,18 @@
 package web
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,8 @@ type browser struct {
 	dir     string // of downloads
 }
 
+var started = regexp.MustCompile(`started successfully on port (\d+)`)
+
 // newBrowser starts a browser if GOMAE_BROWSER is set, as .ci/run does, and otherwise skips the test,
 // which takes a minute. chromedriver is the package chromium-driver of Debian.
 func newBrowser(t *testing.T, width, height int) *browser {
@@ -35,14 +38,12 @@ func newBrowser(t *testing.T, width, height int) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, driver, "--port=0")
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, driver, fmt.Sprint("--port=", port))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -54,16 +55,19 @@ func newBrowser(t *testing.T, width, height int) *browser {
 		cancel()
 		cmd.Wait()
 	})
-	base := fmt.Sprintf("http://127.0.0.1:%d", port)
-	for i := 0; ; i++ {
-		if r, err := http.Get(base + "/status"); err == nil {
-			r.Body.Close()
-			break
-		} else if i == 300 {
-			t.Fatal(err)
+	port := "" // chromedriver takes a free one, says which, and answers from then on
+	lines := bufio.NewScanner(out)
+	for said := ""; port == ""; {
+		if !lines.Scan() {
+			t.Fatalf("chromedriver names no port: %s", said)
 		}
-		time.Sleep(100 * time.Millisecond)
+		said += lines.Text() + "\n"
+		if m := started.FindStringSubmatch(lines.Text()); m != nil {
+			port = m[1]
+		}
 	}
+	go io.Copy(io.Discard, out)
+	base := "http://127.0.0.1:" + port
 	var made struct {
 		SessionID string `json:"sessionId"`
 	}
