@@ -177,7 +177,7 @@ func TestEvaluate(t *testing.T) {
 				t.Errorf("%d metrics, want %d; %d samples, %d skipped, loss %v", len(got), len(want), r.Samples, r.Skipped, r.Loss)
 			}
 			for k, v := range want {
-				limit := 1e-4 * max(1, v)
+				limit := 1e-5 * max(1, v)
 				if share.MatchString(k) { // one of 400 pixels may be judged otherwise where two values are as good as equal
 					limit += 0.3
 				}
@@ -274,15 +274,6 @@ func TestSame(t *testing.T) {
 		} else if got != want {
 			t.Errorf("%d workers: got %s, want %s", workers, got, want)
 		}
-	}
-	back := slices.Clone(all)
-	slices.Reverse(back)
-	r, err := Evaluate(context.Background(), m, back, Options{}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprint(r.Metrics(), r.Loss); got != want {
-		t.Errorf("backwards: got %s, want %s", got, want)
 	}
 }
 
