@@ -112,7 +112,7 @@ func TestPlaceColor(t *testing.T) {
 	}
 	place := func(c Color) map[string][]float32 {
 		var b multimae.Batch
-		Reshape(&b, 1, side, inputs)
+		Reshape(&b, 1, side, side, inputs)
 		crop := Square(side, side)
 		crop.Color = c
 		new(Resizer).Place(&b, 0, maps, inputs, crop)
