@@ -43,7 +43,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.preset, "preset", "tiny", "without -from, train the encoder of `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
-	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`; 0 means as many as the training data have")
+	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the training data have")
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
 	f.invalid = depthInvalidFlag(fs)
 	f.ignore = new(numberList)

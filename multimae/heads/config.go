@@ -180,6 +180,10 @@ func (c *Config) checkOutput(o *Output) error {
 	}
 	switch o.Loss {
 	case LossCrossEntropy:
+		if o.Head != Linear && o.NumClasses > multimae.IDPadding {
+			return fmt.Errorf("num_classes: got %d, want 1..%d for a map (ids %d and %d mark padding and ignored pixels)",
+				o.NumClasses, multimae.IDPadding, multimae.IDPadding, multimae.IDIgnored)
+		}
 	case LossL1, LossBerHu:
 		if o.Head == Linear {
 			return fmt.Errorf("loss: got %q, want %q for the head %q", o.Loss, LossCrossEntropy, o.Head)
