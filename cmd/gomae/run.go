@@ -46,7 +46,7 @@ const defaultKeep = 2
 func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	fs.StringVar(&f.out, "out", out, "write the run to the folder `DIR`")
 	fs.IntVar(&f.steps, "steps", 0, "train for `N` steps; 0 means as many as preset or -config say")
-	fs.IntVar(&f.batch, "batch", 0, "train on `N` samples a step; 0 means as many as preset or -config say")
+	fs.IntVar(&f.batch, "batch", 0, "train on `N` samples a step, at the same learning rate; 0 means as many as preset or -config say")
 	fs.Uint64Var(&f.seed, "seed", 0, "draw weights, masks, order and scenes from `SEED`")
 	fs.IntVar(&f.workers, "workers", 0, "compute on `N` cores; 0 means all. The number does not change the result")
 	fs.BoolVar(&f.resume, "resume", false, "go on with the run in -out, or start one if there is none")

@@ -24,8 +24,14 @@ var (
 // is the kind of its head; "" means that of the paper: ConvNeXt for maps, Linear for classes of
 // images and, for depth from patches of 16×16 pixels, DPT. classes is the number of classes.
 //
-// Widths are those of the paper for its encoder of 768 channels, and in proportion for others. So is
-// the learning rate, which small models need to be higher. Batch and steps are for one machine.
+// Widths are those of the paper for its encoder of 768 channels, and in proportion for others. Batch
+// and steps are for one machine. Learning rates are the paper's, but higher for narrower encoders,
+// which need that. The paper's rate for classes of images is 5e-4 for each 256 samples of a batch;
+// here it is 5e-4 for the batch of 16, because the steps are few. Optim.LR does not follow
+// Train.Batch: who takes k times the batch should take √k times the rate, as fits Adam.
+//
+// For classes of images the paper also has random augmentation. Here colour jitter, random crops and
+// flips take its place.
 func NewConfig(task, head string, b multimae.BackboneConfig, classes int) (*Config, error) {
 	c := &Config{BackboneConfig: b}
 	c.Model = modelName
@@ -39,7 +45,10 @@ func NewConfig(task, head string, b multimae.BackboneConfig, classes int) (*Conf
 	}}
 	switch task {
 	case TaskSemseg:
-		c.Train.Scale = []float64{0.5, 2}
+		c.Train.Scale = []float64{0.1, 2}
+		if b.ImageSize < 224 { // a tenth of 64 pixels shows nothing
+			c.Train.Scale[0] = 0.5
+		}
 		o.Head = or(head, ConvNeXt)
 	case TaskDepth:
 		o.NumClasses, o.Loss = 1, LossBerHu
