@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -120,13 +121,17 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 	if f.json {
 		return e.writeJSON(r.Evaluation)
 	}
-	e.writeEvaluation(r.Evaluation)
+	e.writeEvaluation(c, r.Evaluation)
 	return nil
 }
 
 // writeEvaluation prints a validation as a table.
-func (e *env) writeEvaluation(v *train.Evaluation) {
-	fmt.Fprintf(e.stdout, "masked patches of %s held out, next to a predictor that knows only averages:\n\n", count(v.Samples, "sample"))
+func (e *env) writeEvaluation(c *multimae.Config, v *train.Evaluation) {
+	of := "masked patches"
+	if slices.ContainsFunc(c.Outputs, func(o multimae.Output) bool { return o.LossOnUnmasked }) {
+		of = "patches"
+	}
+	fmt.Fprintf(e.stdout, "%s of %s held out, next to a predictor that knows only averages:\n\n", of, count(v.Samples, "sample"))
 	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "task\tloss\taverage's\tratio\tfigure\tmodel\taverage\t")
 	for _, s := range v.Scores {

@@ -19,14 +19,15 @@ import (
 // class, the mean of the patch for norm_mse.
 type Score struct {
 	Output      string  `json:"output"`
-	Loss        float64 `json:"loss"` // on masked patches
+	Loss        float64 `json:"loss"` // as multimae.Model.Losses has it
 	TrivialLoss float64 `json:"trivial_loss"`
 	Figure      string  `json:"figure"` // what Value is: one of the Figure constants
 	Value       float64 `json:"value"`
 	Trivial     float64 `json:"trivial"`
 }
 
-// The figures of a Score, all on masked patches.
+// The figures of a Score, all on the patches that the loss is taken of: masked ones, or all where
+// loss_on_unmasked is set or the task is not an input.
 const (
 	FigurePSNR     = "PSNR dB"    // of colour in 0..1
 	FigureL1       = "L1"         // mean absolute error in the units of the input, which is standardised for depth
@@ -135,8 +136,8 @@ func (tv *Trivial) predict(o *multimae.Output, patches []float32, pp int) {
 const evalBatch = 16
 
 // Evaluate scores a model on samples of ds. The masks depend only on the seed, and leave as many
-// tokens visible as in training. An output has no score if the samples have no target for it, or if
-// none of its patches is hidden. When ctx ends, Evaluate returns its error.
+// tokens visible as in training. An output has no score if the samples have no target for it, or
+// none in the patches that its loss is taken of. When ctx ends, Evaluate returns its error.
 func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *Trivial, o EvaluateOptions, pool *tensor.Pool) (*Evaluation, error) {
 	c := m.Config
 	t := tensor.NewInference(pool)
@@ -209,8 +210,8 @@ func figure(c *multimae.Config, o *multimae.Output) string {
 
 // tally collects sums over batches.
 type tally struct {
-	loss, samples float64 // over samples with hidden patches
-	sum, count    float64 // of the figure, over masked values
+	loss, samples float64 // over samples with patches that count
+	sum, count    float64 // of the figure, over values of such patches
 }
 
 // sumTallies adds up those of all ranks.
@@ -265,7 +266,7 @@ func score(t *tensor.Tape, m *multimae.Model, preds []*tensor.Tensor, b *multima
 		for s := range b.Size {
 			mask, before := masks.Task(s, o.Task), y.count
 			for patch := range n {
-				if mask != nil && !mask[patch] {
+				if mask != nil && !o.LossOnUnmasked && !mask[patch] {
 					continue
 				}
 				pred := preds[i].Data[(s*n+patch)*f:][:f]

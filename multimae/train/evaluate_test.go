@@ -33,7 +33,7 @@ func slowScore(c *multimae.Config, o *multimae.Output, b *multimae.Batch, masks 
 		at := func(ch, y, x int) float64 { return float64(b.Images[o.Task][((s*o.Channels+ch)*h+y)*w+x]) }
 		for y := range h {
 			for x := range w {
-				if !masks.Task(s, o.Task)[y/p*(w/p)+x/p] {
+				if !o.LossOnUnmasked && !masks.Task(s, o.Task)[y/p*(w/p)+x/p] {
 					continue
 				}
 				n++
@@ -104,9 +104,20 @@ func slowScore(c *multimae.Config, o *multimae.Output, b *multimae.Batch, masks 
 	return loss, loss
 }
 
-// TestEvaluate compares every number with a slow computation.
+// TestEvaluate compares every number with a slow computation, for losses of masked patches and of all.
 func TestEvaluate(t *testing.T) {
-	c := tinyConfig()
+	for _, all := range []bool{false, true} {
+		t.Run(fmt.Sprintf("loss_on_unmasked %v", all), func(t *testing.T) {
+			c := tinyConfig()
+			for i := range c.Outputs {
+				c.Outputs[i].LossOnUnmasked = all
+			}
+			compareScores(t, c)
+		})
+	}
+}
+
+func compareScores(t *testing.T, c *multimae.Config) {
 	c.Train.NumEncodedTokens = 5
 	tr := newTrainer(t, c, nil)
 	b := someBatch(t, c, 4)
@@ -282,6 +293,12 @@ func TestEvaluateParts(t *testing.T) {
 	c.Train.NumEncodedTokens = 12
 	if names, e, err := evaluate(val, EvaluateOptions{Samples: 20}); err != nil || names != "" || e.Loss != 0 {
 		t.Errorf("nothing hidden: %s, %+v, %v", names, e, err)
+	}
+	for i := range c.Outputs {
+		c.Outputs[i].LossOnUnmasked = true
+	}
+	if names, e, err := evaluate(val, EvaluateOptions{Samples: 20}); err != nil || names != "rgb depth semseg norm_rgb " || !finite(e.Criterion) {
+		t.Errorf("nothing hidden, losses of all patches: %s, %+v, %v", names, e, err)
 	}
 	c.Train.NumEncodedTokens = 4
 	fill(parameter(t, model(tr).Params, "output_adapters.depth.out_proj.bias"), float32(math.NaN()))

@@ -13,8 +13,8 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Pretraining is the objective of the paper: new masks for each step, and the weighted sum of the
-// losses of all outputs on masked patches.
+// Pretraining is the objective of the paper: new masks for each step, and the weighted sum of
+// multimae.Model.Losses.
 type Pretraining struct {
 	Model *multimae.Model
 
