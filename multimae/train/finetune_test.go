@@ -385,6 +385,9 @@ func TestScales(t *testing.T) {
 	classes := *tiny.Config().Input("semseg")
 	classes.Name = "parts"
 	config.Inputs = append(config.Inputs, classes)
+	config.Outputs = append(config.Outputs, heads.Output{
+		Name: "things", Head: heads.Segmenter, NumClasses: 3, MainTasks: []string{"rgb"}, Loss: heads.LossCrossEntropy, EmbedDim: 16, Depth: 1, Heads: 2,
+	})
 	f := newFinetuning(t, config)
 	for _, c := range []struct {
 		name      string
@@ -394,6 +397,7 @@ func TestScales(t *testing.T) {
 		{"global_tokens", 0.7 * 0.7 * 0.7, 0},
 		{"input_adapters.rgb.proj.weight", 0.7 * 0.7 * 0.7, 1}, {"input_adapters.rgb.proj.bias", 0.7 * 0.7 * 0.7, 0},
 		{"encoder.0.attn.qkv.weight", 0.7 * 0.7, 1}, {"encoder.1.norm1.weight", 0.7, 0},
+		{"output_adapters.things.cls_emb", 1, 0}, {"output_adapters.things.proj_dec.weight", 1, 1},
 		{"output_adapters.depth.proj_dec.weight", 1, 1}, {"output_adapters.semseg.final_layer.bias", 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
