@@ -16,7 +16,9 @@ import (
 type Features struct {
 	Names []string // of the images, such as "cat/0001"
 	Dim   int
-	X     []float32 // [len(Names), Dim]
+	// X is [len(Names), Dim]. The mean is over patches alone, whereas the mean pooling of a fine-tuned
+	// linear head takes in the global tokens.
+	X []float32
 }
 
 // Row returns the features of image i.
