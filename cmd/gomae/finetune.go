@@ -49,7 +49,7 @@ func finetuneCommand(e *env) *command {
 	f.ignore = new(numberList)
 	fs.Var(f.ignore, "ignore", "leave out pixels of semseg whose id is one of `LIST`, beside 255")
 	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all")
-	fs.BoolVar(&f.freeze, "freeze", false, "train the head alone")
+	fs.BoolVar(&f.freeze, "freeze", false, "train the head alone, without drop-path in the encoder")
 	return &command{
 		name:  "gomae finetune",
 		usage: "gomae finetune -task TASK [flags]",
@@ -264,11 +264,12 @@ func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
 		return nil, err
 	}
 	c.Case = nil
-	return c, f.setTrain(&c.Train)
+	return c, f.setTrain(c)
 }
 
 // setTrain changes what flags say about training.
-func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
+func (f *finetuneFlags) setTrain(c *heads.Config) (err error) {
+	t := &c.Train
 	fresh := f.config == ""
 	f.setRecipe(&t.Recipe, fresh)
 	if t.Data, err = dataPath(t.Data); err != nil {
@@ -281,7 +282,9 @@ func (f *finetuneFlags) setTrain(t *heads.Train) (err error) {
 	if f.samples > 0 {
 		t.Samples = f.samples
 	}
-	t.Freeze = t.Freeze || f.freeze
+	if f.freeze {
+		c.FreezeEncoder()
+	}
 	if f.from != "" {
 		t.From, err = absolute(f.from)
 	}
@@ -366,7 +369,7 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 	} else if len(*f.ignore) > 0 {
 		return nil, usagef("-ignore %v: only -task semseg has ids", f.ignore)
 	}
-	return c, f.setTrain(&c.Train)
+	return c, f.setTrain(c)
 }
 
 // depthInvalid returns the stored values of depth that are no measurements: those of -depth-invalid, or

@@ -111,6 +111,16 @@ func TestFinetuneConfiguration(t *testing.T) {
 	}
 	if m, err := heads.LoadConfig(os.DirFS("again"), "config.json"); err != nil || !filepath.IsAbs(m.Train.Data) {
 		t.Errorf("%v: data %s", err, m.Train.Data)
+	} else if m.Train.Freeze || m.Encoder.DropPath != 0.1 {
+		t.Errorf("not frozen: freeze %v, drop_path %g", m.Train.Freeze, m.Encoder.DropPath)
+	}
+	for _, resume := range []string{"-resume=false", "-resume"} {
+		if code, _, stderr := gomae("finetune", "-config", "relative.json", "-freeze", "-out", "frozen", resume); code != 0 {
+			t.Fatal(stderr)
+		}
+		if m, err := heads.LoadConfig(os.DirFS("frozen"), "config.json"); err != nil || !m.Train.Freeze || m.Encoder.DropPath != 0 {
+			t.Errorf("%v: freeze %v, drop_path %g", err, m.Train.Freeze, m.Encoder.DropPath)
+		}
 	}
 }
 

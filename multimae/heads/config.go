@@ -40,7 +40,7 @@ type Train struct {
 	// LayerDecay multiplies the learning rate of a layer by this once for each layer above it, as
 	// in Bao et al., "BEiT" (2021); 0 means no decay.
 	LayerDecay float64 `json:"layer_decay,omitempty"`
-	Freeze     bool    `json:"freeze,omitempty"` // train the heads alone
+	Freeze     bool    `json:"freeze,omitempty"` // train the heads alone: see Config.FreezeEncoder
 	// EMA, if above 0, validates and saves a running average of the weights, of which a step keeps
 	// this share.
 	EMA float64 `json:"ema,omitempty"`
@@ -134,6 +134,13 @@ func LoadConfig(fsys fs.FS, name string) (*Config, error) {
 // ParseConfig is LoadConfig for bytes in memory.
 func ParseConfig(b []byte) (*Config, error) {
 	return modelfolder.ParseConfig[Config](b, modelName)
+}
+
+// FreezeEncoder makes the configuration one that trains the heads alone. Drop-path is for blocks that
+// learn: it would only blur what the heads see.
+func (c *Config) FreezeEncoder() {
+	c.Train.Freeze = true
+	c.Encoder.DropPath = 0
 }
 
 // JSON returns the indented content of a config.json.
