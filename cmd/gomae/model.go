@@ -98,7 +98,7 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	case from == "" && m.examples != nil:
 		return m.examples, m.classes, nil
 	case from == "" || from == scenesData:
-		return unseenRooms(m.Config), scenes.ClassNames(), nil
+		return scenes.Unseen(m.Config.ImageSize, m.Config.Train.Seed), scenes.ClassNames(), nil
 	}
 	own := *m.Config
 	own.Train.Data = from
@@ -123,9 +123,4 @@ func (m *model) classNames() map[string][]string {
 	}
 	names, _ := data.ClassNames(m.Config.Train.Data) // pictures do without
 	return names
-}
-
-// unseenRooms returns rendered rooms that no model was trained on.
-func unseenRooms(c *multimae.Config) data.Dataset {
-	return scenes.New(scenes.HeldOut, 1_000_000, c.ImageSize, c.Train.Seed)
 }

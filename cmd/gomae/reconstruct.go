@@ -64,7 +64,7 @@ the model was trained on.`,
 			if err := view.CheckPath(*out); err != nil {
 				return usagef("-out %v", err)
 			}
-			if err := within("scene", *scene, -1, scenes.HeldOut); err != nil {
+			if err := within("scene", *scene, -1, scenes.HeldOutLen-1); err != nil {
 				return err
 			}
 			m, err := openModel(*model)
@@ -165,7 +165,7 @@ func (m *model) sampleOf(files []imageFile, scene int) (*data.Sample, error) {
 	}
 	if scene >= 0 {
 		if m.examples == nil {
-			return scenes.New(scenes.HeldOut+scene, 1, c.ImageSize, c.Train.Seed).Sample(0)
+			return scenes.Unseen(c.ImageSize, c.Train.Seed).Sample(scene)
 		}
 		if err := within("scene", scene, 0, m.examples.Len()-1); err != nil {
 			return nil, err

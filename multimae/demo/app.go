@@ -46,15 +46,12 @@ type Options struct {
 // maxKept bounds the scenes that are kept.
 const maxKept = 16
 
-// maxRooms is the number of rendered rooms; scenes further on have other purposes: see package train.
-const maxRooms = 100_000_000
-
 // New returns an App for a model, which must be frozen.
 func New(m *multimae.Model, o Options) *App {
 	c := m.Config
 	offers := o.Scenes
 	if offers == nil && readsRooms(c) {
-		offers = scenes.New(scenes.HeldOut, maxRooms, c.ImageSize, c.Train.Seed)
+		offers = scenes.Unseen(c.ImageSize, c.Train.Seed)
 	}
 	if o.Classes == nil && c.Train.Data == "scenes" {
 		o.Classes = scenes.ClassNames()

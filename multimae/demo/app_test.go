@@ -61,7 +61,7 @@ const on, off = "1111111111111111", "0000000000000000"
 
 func TestInfo(t *testing.T) {
 	i := ask[Info](t, newApp(t), "info", "{}")
-	if i.Model != "test" || i.Grid != 4 || i.ImageSize != 32 || i.Tokens != 8 || i.Scenes != maxRooms || len(i.Modality) != 3 {
+	if i.Model != "test" || i.Grid != 4 || i.ImageSize != 32 || i.Tokens != 8 || i.Scenes != scenes.HeldOutLen || len(i.Modality) != 3 {
 		t.Errorf("%+v", i)
 	}
 	if d := i.Modality[2]; d.Name != "semseg" || !d.Predicted || d.Side != 16 || len(d.Classes) != len(scenes.Classes) || d.Classes[0].Name != "floor" || len(d.Classes[0].Color) != 7 {
@@ -118,7 +118,7 @@ func TestOptions(t *testing.T) {
 		options Options
 		scenes  int
 	}{
-		{"rooms", Options{Name: "a"}, maxRooms},
+		{"rooms", Options{Name: "a"}, scenes.HeldOutLen},
 		{"few", Options{Name: "b", Scenes: list[:2], Classes: map[string][]string{"semseg": {"sky", "tree"}}}, 2},
 		{"many", Options{Name: "c", Scenes: list}, maxStatic},
 	} {

@@ -51,9 +51,15 @@ func New(first, n, size int, seed uint64) data.Dataset {
 	return &scenes{first, max(n, 0), size, seed}
 }
 
-// HeldOut is the number of the first scene that no run of gomae trains on: models are tested on the
-// scenes from there on.
-const HeldOut = 1_000_000_000
+// HeldOut is the number of the first of HeldOutLen scenes that no run of gomae trains on. Scenes
+// before them are for pre-training, and fine-tuning has its own after them: see package train.
+const (
+	HeldOut    = 1_000_000_000
+	HeldOutLen = 100_000_000
+)
+
+// Unseen returns the scenes that no run of gomae trains on. size and seed are those of New.
+func Unseen(size int, seed uint64) data.Dataset { return New(HeldOut, HeldOutLen, size, seed) }
 
 // maxSize bounds the time and memory that a scene takes: 64 megapixels.
 const maxSize = 8000

@@ -14,12 +14,15 @@ import (
 // ScenesData is the value of train.data for rendered scenes.
 const ScenesData = "scenes"
 
-// Numbers of rendered scenes. No number is used for two purposes, whatever the seed.
+// Numbers of rendered scenes. No number is used for two purposes, whatever the seed. Pre-training is
+// validated with the first of scenes.HeldOut.
 const (
 	pretrainScenes = 0 // and up
-	labelledScenes = 1_100_000_000
-	labelledHeld   = 1_200_000_000
-	testScenes     = 1_300_000_000
+	labelledScenes = scenes.HeldOut + scenes.HeldOutLen
+	labelledHeld   = labelledScenes + maxLabelled
+	testScenes     = labelledHeld + 100_000_000
+
+	maxLabelled = 100_000_000 // of train.samples
 )
 
 // The numbers of scenes in an epoch of pre-training, which may be any, and held out.
@@ -101,6 +104,9 @@ func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, 
 		n := c.Train.Samples
 		if n == 0 {
 			n = fewScenes
+		}
+		if n > maxLabelled {
+			return nil, nil, fmt.Errorf("train.samples: got %d, but there are only %d rendered scenes to fine-tune on; take fewer", n, maxLabelled)
 		}
 		size := sceneSize(c.ImageSize, &c.Train.Recipe)
 		train, val = scenes.New(labelledScenes, n, size, c.Train.Seed), scenes.New(labelledHeld, heldScenes, c.ImageSize, 0)
