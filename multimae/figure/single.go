@@ -131,7 +131,7 @@ type Step struct {
 
 // Progress draws reconstructions over training: for each sample a block with a row for each
 // modality, of the masked input, the predictions after the steps, and the truth. All steps see the
-// same patches, drawn from seed, as many as visible. They are put over the predictions.
+// same patches, drawn from seed as Model.DrawMasks does, as many as visible. They are put over the predictions.
 func Progress(ctx context.Context, steps []Step, samples []*data.Sample, visible int, seed uint64) (*Drawing, error) {
 	const left, head, between = 76.0, 26.0, 16.0
 	inputs := steps[0].Model.Config.Inputs
@@ -155,11 +155,8 @@ func Progress(ctx context.Context, steps []Step, samples []*data.Sample, visible
 		}
 		nh, nw := m.Config.Grid(b.H, b.W)
 		present := m.Present(b)
-		o := m.Config.MaskOptions(present)
-		o.Visible = min(visible, len(present)*nh*nw)
-		rng := nn.NewRNG(seed, nn.Hash("progress"), uint64(i))
-		masks, err := multimae.DrawMasks(&rng, 1, present, nh*nw, o)
-		if err != nil {
+		rng, masks := nn.NewRNG(seed, nn.Hash("progress"), uint64(i)), new(multimae.Masks)
+		if err := m.DrawMasks(masks, &rng, b, min(visible, len(present)*nh*nw)); err != nil {
 			return nil, err
 		}
 		y := func(r int) float64 { return margin + head + float64(i)*(blockH+between) + float64(r)*(tile+gap) }
