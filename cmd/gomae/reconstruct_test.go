@@ -129,7 +129,7 @@ func TestReconstructErrors(t *testing.T) {
 		{"-model MODEL -tokens -1", 2, "-tokens -1: want 0 or more"},
 		{"-model MODEL -scene 0 -tokens 13", 2, "-tokens 13…12 patches"},
 		{"-model MODEL -rgb rgb.png -tokens 5", 2, "-tokens 5…4 patches"},
-		{"-model MODEL -scene -2", 2, "-scene -2: want -1 to 1000000000"},
+		{"-model MODEL -scene -2", 2, "-scene -2: want -1 to 99999999"},
 		{"-model MODEL -scene 0 -rgb rgb.png", 2, "-scene…-rgb"},
 		{"-model MODEL -rgb none.png", 1, "none.png"},
 		{"-model MODEL -rgb text.png", 1, "text.png: neither a PNG nor a JPEG"},
