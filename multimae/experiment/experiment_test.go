@@ -324,7 +324,7 @@ func TestDrawings(t *testing.T) {
 	table := e.Table(r)
 	for _, line := range []string{
 		"| pre-training | depth, mIoU % | RGB, depth δ1 % |", "| scratch | 20.0 ± 3.0 | – |", "| RGB-D | 31.2 ± 4.0 | 60.0 |",
-		"128 labelled samples", "tested on 5 others", "1.00 to 2.00 million parameters", "1 4 9 seeds",
+		"128 labelled samples", "tested on 5 others", "1.00 to 2.00 million parameters", "deviation of 1 to 9 seeds",
 	} {
 		if !strings.Contains(table, line) {
 			t.Errorf("the table lacks %q:\n%s", line, table)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"path/filepath"
 	"slices"
@@ -176,11 +177,11 @@ func (e *Experiment) Table(r *Results) string {
 		return b.String()
 	}
 	s := &r.Settings
-	var counts []int
-	for n := range seeds {
-		counts = append(counts, n)
+	counts := slices.Sorted(maps.Keys(seeds))
+	of := fmt.Sprint(counts[0])
+	if last := counts[len(counts)-1]; last > counts[0] {
+		of += fmt.Sprintf(" to %d", last)
 	}
-	slices.Sort(counts)
 	labels := "all labelled samples"
 	if s.Samples > 0 {
 		labels = fmt.Sprintf("%d labelled samples", s.Samples)
@@ -190,7 +191,7 @@ func (e *Experiment) Table(r *Results) string {
 	}
 	fmt.Fprintf(&b, "\n%s Mean ± standard deviation of %s seeds, a miniature of the paper's table: preset %s, pre-trained on %s for %d steps of %d, "+
 		"then fine-tuned on %s for %d steps of %d and tested on %d others; %.2f to %.2f million parameters. The same head, recipe and number of steps for every row.\n",
-		e.About, strings.Trim(fmt.Sprint(counts), "[]"), s.Preset, dataName(s.Data), s.PretrainSteps, s.PretrainBatch,
+		e.About, of, s.Preset, dataName(s.Data), s.PretrainSteps, s.PretrainBatch,
 		labels, s.Steps, s.Batch, samples, float64(slices.Min(parameters))/1e6, float64(slices.Max(parameters))/1e6)
 	return b.String()
 }
