@@ -205,9 +205,15 @@ func (s *Settings) classes() int {
 	return s.Classes
 }
 
-// checkData opens the labelled data of each column that has something left to do, so that what they
-// lack is said before hours of pre-training, and before the settings are kept.
+// checkData opens the data of each row that is still to be pre-trained, and the labelled data of each
+// column that has something left to do, so that what they lack is said before hours of training, and
+// before the settings are kept.
 func (r *run) checkData() error {
+	for i := range r.experiment.Pretrainings {
+		if err := r.checkPretraining(&r.experiment.Pretrainings[i]); err != nil {
+			return err
+		}
+	}
 	for k := range r.experiment.Columns {
 		c := &r.experiment.Columns[k]
 		if !r.lacks(c) {
@@ -229,6 +235,40 @@ func (r *run) checkData() error {
 		}
 	}
 	return nil
+}
+
+// checkPretraining opens what a row is pre-trained on, unless all of its models are there.
+func (r *run) checkPretraining(p *Pretraining) error {
+	if p.Change == nil {
+		return nil
+	}
+	for seed := range r.Seeds {
+		c, err := r.pretrainConfig(p, seed)
+		if err != nil {
+			return err
+		}
+		if done, err := finished(r.pretrained(p, seed), c); err != nil {
+			return err
+		} else if !done {
+			_, _, err := r.openPretraining(p, seed)
+			return err
+		}
+	}
+	return nil
+}
+
+// openPretraining opens what a row is pre-trained on, with the maps that the data have.
+func (r *run) openPretraining(p *Pretraining, seed int) (trainSet, val data.Dataset, err error) {
+	// Maps that are replaced have other classes.
+	c, err := r.pretrainConfig(&Pretraining{Change: p.Change}, seed)
+	if err != nil {
+		return nil, nil, err
+	}
+	trainSet, val, err = train.PretrainData(c)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("data: there is no folder %s to pre-train on; give another one: %w", r.Data, err)
+	}
+	return trainSet, val, err
 }
 
 // lacks reports whether a column has cells without the result of a seed.
@@ -369,12 +409,8 @@ func (r *run) pretrainData(ctx context.Context, p *Pretraining, c *multimae.Conf
 			return nil, nil, nil, err
 		}
 		remake, close = teachers.label, teachers.close
-		// The maps that are replaced have other classes.
-		if c, err = r.pretrainConfig(&Pretraining{Change: p.Change}, seed); err != nil {
-			return nil, nil, nil, err
-		}
 	}
-	if trainSet, val, err = train.PretrainData(c); err != nil {
+	if trainSet, val, err = r.openPretraining(p, seed); err != nil {
 		close()
 		return nil, nil, nil, err
 	}

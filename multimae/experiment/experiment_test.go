@@ -197,6 +197,17 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
+	t.Run("no such data to pre-train on", func(t *testing.T) {
+		o := smallOptions(filepath.Join(t.TempDir(), "new"), photos)
+		o.Data = filepath.Join(dir, "absent")
+		o.Step = func(*train.Progress) { t.Error("a step was taken") }
+		if _, err := Run(context.Background(), small(), o); !errors.Is(err, fs.ErrNotExist) || !testkit.Mentions(err.Error(), "data: …"+o.Data) {
+			t.Errorf("got %v", err)
+		}
+		if _, err := os.Stat(o.Dir); err == nil {
+			t.Error("the folder of the experiment holds settings that cannot work")
+		}
+	})
 	t.Run("no such data", func(t *testing.T) {
 		if _, err := Run(context.Background(), small(), smallOptions(t.TempDir(), filepath.Join(dir, "absent"))); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v", err)
