@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
-	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -20,8 +19,6 @@ import (
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
-	"github.com/gomae/gomae/nn/weights"
-	"github.com/gomae/gomae/tensor"
 )
 
 // Experiment is a table: a row for each way to pre-train, a column for each way to fine-tune.
@@ -420,109 +417,9 @@ func (r *run) pretrainData(ctx context.Context, p *Pretraining, c *multimae.Conf
 	return trainSet, val, close, nil
 }
 
-// plain is the pre-training of teachers, and taught what they are fine-tuned for where there is the truth.
-var (
-	plain  = &Pretraining{Name: "MAE", Model: "mae", Change: mae}
-	taught = []*Column{{[]string{"rgb"}, heads.TaskSemseg}, {[]string{"rgb"}, heads.TaskDepth}}
-)
-
-func teacherName(task string, seed int) string { return fmt.Sprintf("teacher-%s-seed%d", task, seed) }
-
-// sameTeachers returns an error if the folder of models has other teachers than this experiment trains,
-// or if the model in dir was pre-trained with others: its own configuration does not tell them apart.
-func (r *run) sameTeachers(dir string, seed int) error {
-	const remedy = "keep these models in another folder"
-	_, err := os.Stat(filepath.Join(dir, multimae.ConfigFile))
-	begun := err == nil
-	for _, c := range taught {
-		folder := filepath.Join(r.Models, teacherName(c.Task, seed))
-		has, err := heads.LoadConfig(os.DirFS(folder), multimae.ConfigFile)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", folder, err)
-		}
-		switch truth := r.hasTruth(c.Task); {
-		case has != nil && !truth:
-			return fmt.Errorf("%s: holds a teacher of %s, of which %s has no truth; %s", folder, c.Task, r.Labelled, remedy)
-		case has == nil && truth && begun:
-			return fmt.Errorf("%s: holds a run without a teacher of %s, of which %s has the truth; %s", dir, c.Task, r.Labelled, remedy)
-		case has == nil:
-			continue
-		}
-		want, err := r.finetuneConfig(plain, c, seed)
-		if err != nil {
-			return err
-		}
-		has.Train.From = want.Train.From // by whatever path, it is the one beside it
-		if key, asked, is := strictjson.Difference(want.JSON(), has.JSON()); key != "" {
-			return fmt.Errorf("%s: holds a teacher with %s %s and not %s; %s", folder, key, is, asked, remedy)
-		}
-	}
-	return nil
-}
-
-// teachers fine-tunes a plain MAE for each truth of the labelled data.
-func (r *run) teachers(ctx context.Context, seed int) (teachers, error) {
-	if err := r.pretrain(ctx, plain, seed); err != nil {
-		return nil, err
-	}
-	found := teachers{}
-	for _, c := range taught {
-		task := c.Task
-		if !r.hasTruth(task) {
-			continue
-		}
-		r.Log("training the teacher of %s, seed %d", task, seed)
-		name := teacherName(task, seed)
-		if _, err := r.fit(ctx, plain, c, seed, filepath.Join(r.Models, name)); err != nil {
-			found.close()
-			return nil, err
-		}
-		t, err := openTeacher(r.Models, name, task)
-		if err != nil {
-			found.close()
-			return nil, err
-		}
-		found[task] = t // tasks have the names of modalities
-	}
-	return found, nil
-}
-
 // pretrained returns the folder of a pre-training.
 func (r *run) pretrained(p *Pretraining, seed int) string {
 	return filepath.Join(r.Models, fmt.Sprintf("%s-seed%d", p.Model, seed))
-}
-
-// finished reports whether the run in dir has done all its steps and has written its model. The error
-// says that it is another run.
-func finished(dir string, c *multimae.Config) (bool, error) {
-	have, err := regular.ReadFile(filepath.Join(dir, multimae.ConfigFile), regular.ConfigLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if key, asked, has := strictjson.Difference(c.JSON(), have); key != "" {
-		return false, fmt.Errorf("%s: holds a run with %s %s and not %s; keep these models in another folder", dir, key, has, asked)
-	}
-	_, err = os.Stat(filepath.Join(dir, train.CheckpointName(c.Train.Steps)))
-	_, err2 := os.Stat(filepath.Join(dir, train.PicturesFile))
-	return err == nil && err2 == nil, nil
-}
-
-// train does a run, or goes on with it.
-func (r *run) train(ctx context.Context, o train.Options) error {
-	o.Workers, o.OnStep, o.Keep = r.Workers, r.Step, 1
-	_, err := os.Stat(filepath.Join(o.Dir, multimae.ConfigFile))
-	o.Resume = err == nil
-	result, err := train.Run(ctx, o)
-	if err != nil {
-		return err
-	}
-	if result.Interrupted {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // finetuneConfig returns the configuration of a fine-tuning.
@@ -559,82 +456,4 @@ func (r *run) finetuneConfig(p *Pretraining, c *Column, seed int) (*heads.Config
 		t.From = r.pretrained(p, seed)
 	}
 	return f, f.Check()
-}
-
-// fit fine-tunes a model in the folder of a run.
-func (r *run) fit(ctx context.Context, p *Pretraining, c *Column, seed int, dir string) (*heads.Model, error) {
-	f, err := r.finetuneConfig(p, c, seed)
-	if err != nil {
-		return nil, err
-	}
-	m, err := heads.NewModel(f)
-	if err != nil {
-		return nil, err
-	}
-	trainSet, val, err := train.FinetuneData(f)
-	if err != nil {
-		return nil, err
-	}
-	return m, r.train(ctx, train.Options{
-		Objective: train.NewFinetuning(m), Train: trainSet, Val: val, Dir: dir,
-		Init: func() error {
-			m.Init(f.Train.Seed)
-			if f.Train.From == "" {
-				return nil
-			}
-			w, err := weights.Open(filepath.Join(f.Train.From, multimae.WeightsFile))
-			if err != nil {
-				return err
-			}
-			defer w.Close()
-			report, err := m.Transfer(w)
-			if err != nil {
-				return err
-			}
-			for line := range strings.Lines(report.String()) {
-				r.Log("%s", strings.TrimSuffix(line, "\n"))
-			}
-			return nil
-		},
-	})
-}
-
-// finetune trains and tests a cell of the table with one seed.
-func (r *run) finetune(ctx context.Context, p *Pretraining, c *Column, seed int) error {
-	dir := r.path("finetune", fmt.Sprintf("%s-seed%d", key(p, c), seed))
-	m, err := r.fit(ctx, p, c, seed, dir)
-	if err != nil {
-		return err
-	}
-	f := m.Config
-	test, err := r.testData(f)
-	if err != nil {
-		return err
-	}
-	pool := tensor.NewPool(r.Workers)
-	defer pool.Close()
-	e, err := evaluate.Evaluate(ctx, m, test, evaluate.Options{}, pool)
-	if err != nil {
-		return err
-	}
-	out := outcome{
-		Pretraining: p.Name, Inputs: strings.Join(c.Inputs, ","), Task: c.Task, Seed: seed, Samples: e.Samples,
-		Parameters: m.Params.Count(), Metrics: map[string]float64{}, Config: f.JSON(),
-	}
-	for _, x := range e.Metrics() {
-		out.Metrics[x.Name] = x.Value
-	}
-	// What it learnt step by step outlives its folder. The result, which ends the fine-tuning, comes last.
-	path := r.resultPath(p, c, seed)
-	lines, err := os.ReadFile(filepath.Join(dir, train.MetricsFile))
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.ReplaceBytes(strings.TrimSuffix(path, ".json")+".jsonl", lines); err != nil {
-		return err
-	}
-	if err := atomicfile.ReplaceJSON(path, out); err != nil {
-		return err
-	}
-	return os.RemoveAll(dir)
 }

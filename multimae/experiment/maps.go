@@ -1,17 +1,11 @@
 package experiment
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
-	"path/filepath"
 
-	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/data"
-	"github.com/gomae/gomae/multimae/heads"
-	"github.com/gomae/gomae/multimae/teacher"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -85,50 +79,5 @@ func fill[T any](pix []T, w, x0, y0, x1, y1 int, v T) {
 		for x := x0; x < x1; x++ {
 			pix[y*w+x] = v
 		}
-	}
-}
-
-// teachers are fine-tuned models that make maps from colour, by modality.
-type teachers map[string]*teacher.Teacher
-
-// openTeacher opens the model in the folder name of dir. It describes it there, so that gomae
-// pseudolabel can use it likewise.
-func openTeacher(dir, name, task string) (*teacher.Teacher, error) {
-	d := teacher.Description{Model: name, Output: teacher.OutputSpec{Kind: teacher.KindMetres}}
-	if task == heads.TaskSemseg {
-		d.Output.Kind, d.Confidence = teacher.KindLogits, 0.5
-	}
-	path := filepath.Join(dir, name+".json")
-	if err := atomicfile.ReplaceJSON(path, d); err != nil {
-		return nil, err
-	}
-	return teacher.Open([]string{path}, teacher.Options{})
-}
-
-// label makes the maps from the colour of a sample.
-func (t teachers) label(s *data.Sample) (map[string]*data.Map, error) {
-	photo, made := s.Maps["rgb"], map[string]*data.Map{}
-	if photo == nil {
-		return nil, errors.New("has no rgb to label")
-	}
-	for modality, teacher := range t {
-		job, err := teacher.Prepare(photo)
-		if err != nil {
-			return nil, err
-		}
-		if err := job.Run(context.Background()); err != nil {
-			job.Close()
-			return nil, err
-		}
-		if made[modality], err = job.Map(photo.W, photo.H); err != nil {
-			return nil, err
-		}
-	}
-	return made, nil
-}
-
-func (t teachers) close() {
-	for _, x := range t {
-		x.Close()
 	}
 }
