@@ -300,7 +300,7 @@ func TestLoadHostile(t *testing.T) {
 		"width":   func(c *Config) { c.Encoder.Dim = 1 << 16 },
 		"depth":   func(c *Config) { c.Encoder.Depth = 1024 },
 		"grid":    func(c *Config) { c.ImageSize = 1 << 14 },
-		"classes": func(c *Config) { c.Outputs[0].NumClasses, c.Outputs[4].NumClasses = 1<<16, 1<<16 },
+		"classes": func(c *Config) { c.Outputs[0].NumClasses, c.Outputs[4].NumClasses = 1<<16, multimae.IDPadding },
 		"convnext": func(c *Config) {
 			c.Outputs[2].EmbedDim, c.Outputs[2].PredsPerPatch, c.Outputs[2].NumClasses = 1<<16, 1, 1<<16
 		},
