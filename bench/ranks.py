@@ -5,7 +5,7 @@
   python3 bench/ranks.py -gomae /tmp/gomae -plan /tmp/plan -sums /tmp/mpi.test -mpirun mpich/bin/mpirun > ranks.json
 
 The ranks are on one machine, or on network namespaces that stand for hosts, which need root, and
-iproute2 with tc. What is measured takes turns, so that a machine that drifts affects all of it.
+iproute2 with tc. Each rank stays on a core: else those of one host take time from those of another. What is measured takes turns, so that a machine that drifts affects all of it.
 Takes about 8 minutes. Figures go to stdout.
 """
 import argparse
@@ -61,11 +61,12 @@ def launch(ranks, hosts, folder, *options):
     """Returns how a command line for mpirun begins, and its environment."""
     command = [ARGS.mpirun, *options, "-n", str(ranks)]
     if not hosts:
+        command[1:1] = ["-bind-to", "core"]
         return command, os.environ
     remote = os.path.join(folder, "remote")
     with open(remote, "w", encoding="utf-8") as f:
         f.write('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\n'
-                'host=${1##*.}; shift\nexec ip netns exec gomae$host sh -c "$*"\n')
+                f'host=${{1##*.}}; shift\nexec ip netns exec gomae$host taskset -c $(((host - 1) % {os.cpu_count()})) sh -c "$*"\n')
     os.chmod(remote, 0o755)
     names = ",".join(f"10.77.0.{i}" for i in range(1, hosts + 1))
     command = ["ip", "netns", "exec", "gomae1", ARGS.mpirun, "-launcher", "rsh", "-launcher-exec", remote,
@@ -102,7 +103,8 @@ def step(model, ranks, threads, copies, batch, seconds):
     """Lets copies of a rank take steps by themselves at the same time, and returns what each measured."""
     command = [ARGS.plan, "-record", "-model", model, "-machines", str(ranks), "-batch", str(batch), "-seconds", str(seconds)]
     env = os.environ | {"GOMAXPROCS": str(threads)}
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=env) for _ in range(copies)]
+    running = [subprocess.Popen(["taskset", "-c", str(i % os.cpu_count()), *command] if copies > 1 else command,
+                                stdout=subprocess.PIPE, env=env) for i in range(copies)]
     found = [json.loads(p.communicate()[0]) for p in running]
     if any(p.returncode for p in running):
         sys.exit(f"{shlex.join(command)} failed")
