@@ -125,12 +125,12 @@ func TestPredict(t *testing.T) {
 	}{
 		{"steps", float64(p.Steps), 75}, // 25 full steps per epoch
 		{"bytes", p.Bytes, 6e6},
-		{"sum", p.Sum, 6e-3},
-		{"wait", p.Wait, 6e-3}, // the last bucket is never hidden
-		{"step", p.Step, (0.6+10*0.02)/2 + 6e-3},
+		{"sum", p.Sum, 8e-3},   // two exchanges of 1 MB, three times and once more
+		{"wait", p.Wait, 8e-3}, // the last bucket is never hidden
+		{"step", p.Step, (0.6+10*0.02)/2 + 8e-3},
 		{"checkpoints", float64(p.Checkpoints), 2},
 		{"a checkpoint", p.Checkpoint, 0.12},
-		{"total", p.Total, 75*0.406 + 0.24},
+		{"total", p.Total, 75*0.408 + 0.24},
 		{"memory", p.Memory, 5.4e7},
 		{"network", p.Traffic, 4 * 75 * 6e6},
 		{"bytes of bfloat16", predict(half, 1_000_000, m, &transport{ValueBytes: 2}).Bytes, 3e6},
@@ -344,7 +344,7 @@ func TestStepOf(t *testing.T) {
 }
 
 // TestMeasuredRanks wants the plan to be no worse than it is: what was measured, with all ranks on two
-// cores, takes up to 1.33 times as long as predicted, and never less. See the README.
+// cores, takes up to 1.18 times as long as predicted, and hardly ever less. See the README.
 func TestMeasuredRanks(t *testing.T) {
 	x, err := readRanks("")
 	if err != nil {
@@ -362,7 +362,7 @@ func TestMeasuredRanks(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := p.Step/r.step() - 1; !(d <= within && d > -0.25) {
+			if d := p.Step/r.step() - 1; !(d <= within && d > -0.15) {
 				t.Errorf("predicted %.4g s, measured %.4g s, off by %+.0f %%; repetitions differ by %.0f %%", p.Step, r.step(), 100*d, 100*r.spread())
 			}
 		})
