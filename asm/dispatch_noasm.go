@@ -30,7 +30,7 @@ func slideRows(dst []float32, ldd int, a []float32, lda int, b []float32, ldb, m
 // pause counts, which takes about 100 ns: Go keeps loops that do nothing. It is no call of the
 // scheduler, which takes a lock and may put the caller to sleep.
 func pause() {
-	for range 300 {
+	for range 400 {
 	}
 }
 
