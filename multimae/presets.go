@@ -12,10 +12,11 @@ var PresetNames = []string{"tiny", "photos", "small", "base", "large"}
 
 // Preset returns a complete configuration for RGB, depth and semantic maps of the given number of
 // classes; the paper has the 133 of COCO. "base" is the paper's model and recipe, with batch, steps
-// and learning rate for one machine. "small" and "large" differ in the encoder. "tiny" learns rendered rooms in
-// minutes, from images of 64×64 pixels in patches of 8×8, a sixth of which it sees. "photos" is as
-// small and learns a thousand or so of labelled photographs, from crops of 96×96 pixels in patches of
-// 12×12; the built-in model of that name, of package models/photos, is larger.
+// and learning rate for one machine. "small" and "large" differ in the encoder. "tiny" learns
+// rendered rooms in minutes, from images of 64×64 pixels in patches of 8×8, a sixth of which it
+// sees. "photos" is as small and learns a thousand or so of labelled photographs, from crops of
+// 96×96 pixels in patches of 12×12; the built-in model of that name, of package models/photos, is
+// larger.
 //
 // Optim.LR is for the Train.Batch that comes with it and does not follow it: who takes k times the
 // batch should take √k times the rate, as fits Adam. So the paper's 1e-4 for each 256 samples, 8e-4

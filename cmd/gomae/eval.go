@@ -257,16 +257,14 @@ func evalJSON(r *evaluate.Result) any {
 		Skipped int                `json:"skipped"`
 		Loss    float64            `json:"loss"`
 		Outputs []output           `json:"outputs"`
-	}{Samples: r.Samples, Skipped: r.Skipped, Loss: r.Loss}
+	}{Metrics: metricsJSON(r.Metrics()), Samples: r.Samples, Skipped: r.Skipped, Loss: r.Loss}
 	number := func(x float64) *float64 {
 		if x != x {
 			return nil
 		}
 		return &x
 	}
-	var metrics []evaluate.Metric
 	for _, o := range r.Outputs {
-		metrics = append(metrics, o.Metrics...)
 		out := output{Name: o.Name, Pixels: o.Pixels}
 		for id := 0; o.Confusion != nil && id < o.Confusion.Classes; id++ {
 			k := o.Confusion.Class(id)
@@ -275,7 +273,6 @@ func evalJSON(r *evaluate.Result) any {
 		}
 		v.Outputs = append(v.Outputs, out)
 	}
-	v.Metrics = metricsJSON(metrics)
 	return v
 }
 

@@ -21,6 +21,11 @@ const ClassesFile = "classes.json"
 func ClassNames(dir string) (map[string][]string, error) {
 	file := filepath.Join(dir, ClassesFile)
 	b, err := regular.ReadFile(file, regular.ConfigLimit)
+	return readClassNames(file, b, err)
+}
+
+// readClassNames is ParseClassNames for what reading a file returned. One that is not there has no names.
+func readClassNames(file string, b []byte, err error) (map[string][]string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -40,13 +40,7 @@ func Examples(fsys fs.FS, inputs []multimae.Input) (ds Dataset, names map[string
 	}
 	file := path.Join(examplesFolder, ClassesFile)
 	b, err := regular.ReadFileFS(fsys, file, regular.ConfigLimit)
-	if errors.Is(err, fs.ErrNotExist) {
-		return samples, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	names, err = ParseClassNames(file, b)
+	names, err = readClassNames(file, b, err)
 	return samples, names, err
 }
 

@@ -131,7 +131,8 @@ type Step struct {
 
 // Progress draws reconstructions over training: for each sample a block with a row for each
 // modality, of the masked input, the predictions after the steps, and the truth. All steps see the
-// same patches, drawn from seed as Model.DrawMasks does, as many as visible. They are put over the predictions.
+// same patches, drawn from seed as Model.DrawMasks does, as many as visible. They are put over the
+// predictions.
 func Progress(ctx context.Context, steps []Step, samples []*data.Sample, visible int, seed uint64) (*Drawing, error) {
 	const left, head, between = 76.0, 26.0, 16.0
 	inputs := steps[0].Model.Config.Inputs

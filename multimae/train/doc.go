@@ -32,10 +32,9 @@
 //
 // A run that is killed at any moment goes on to the same bits, at the same SIMD level and with the
 // same program, compiled for the same architecture. All random numbers depend only on the seed and
-// the step. A file has its name only when it is complete and on
-// the disk. The checkpoint is written before the best model of its step, and that before the line
-// of its validation. An old checkpoint is removed when the new one is safe. What a later step left
-// behind is written again.
+// the step. A file has its name only when it is complete and on the disk. The checkpoint is written
+// before the best model of its step, and that before the line of its validation. An old checkpoint is
+// removed when the new one is safe. What a later step left behind is written again.
 //
 // A checkpoint holds the configuration that it was written under. A run whose config.json was changed
 // in anything but train.steps, data, from, val_every, save_every and log_every is not resumed: see
