@@ -1,6 +1,7 @@
 package multimae
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/gomae/gomae/nn"
@@ -18,14 +19,18 @@ type Masks struct {
 	Masked  []bool   // [B, M·Patches]: whether a token is hidden
 }
 
-// MaskOptions says how DrawMasks chooses.
+// MaskOptions says how masks are drawn. For Model.DrawMasks, zero values mean what the configuration
+// says.
 type MaskOptions struct {
 	Visible int       // visible tokens T of each sample, 1..M·Patches (num_encoded_tokens)
-	Alphas  []float64 // Dirichlet concentration, in (0, 1e9]: one number, or one for each input
+	Alphas  []float64 // Dirichlet concentration, in (0, 1e9]: one number, or one for each input present
 	// UniformTasks chooses first, for each sample, which modalities may be visible: any non-empty
 	// subset with the same probability. Others are visible only where the subset has fewer than
 	// Visible patches.
 	UniformTasks bool
+	// Before is the number of samples of the batch that come before these, and whose masks are drawn
+	// elsewhere: by another process that trains on them.
+	Before int
 }
 
 // DrawMasks draws the masks of a batch as in Bachmann et al. (2022). For each sample, the shares of
@@ -35,52 +40,35 @@ type MaskOptions struct {
 // or alphas.
 func DrawMasks(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions) (*Masks, error) {
 	m := new(Masks)
-	if err := m.Draw(rng, size, inputs, patches, o); err != nil {
+	if err := m.draw(rng, size, inputs, patches, o, nil); err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-// Draw is DrawMasks into m, whose memory it reuses: a training loop then allocates nothing that
-// grows with the batch. After an error m is unchanged.
-func (m *Masks) Draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions) error {
-	return m.draw(rng, 0, size, inputs, patches, o, nil)
-}
-
 // DrawMasks draws masks for what the batch has of the model's inputs, as training does, into masks,
-// whose memory it reuses. visible is the number of visible tokens of each sample; 0 means that of
-// the configuration.
+// whose memory it reuses: a training loop then allocates nothing that grows with the batch. Without
+// o.Alphas it follows alphas and uniform_tasks of the configuration. After an error masks is
+// unchanged.
 //
 // A patch without a valid pixel (see Batch.Valid) is not drawn. Where a sample has fewer other
-// patches than visible, so many are visible in every sample. Only a sample that has no other patch
-// at all shows what it has.
-func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, visible int) error {
-	return m.DrawPartMasks(masks, rng, b, 0, visible)
-}
-
-// DrawPartMasks is DrawMasks for a part of a batch, with so many samples before it. visible is the
-// least of what VisibleTokens returns for all parts.
-func (m *Model) DrawPartMasks(masks *Masks, rng *nn.RNG, b *Batch, before, visible int) error {
-	o := m.Config.MaskOptions(m.Present(b))
-	if visible != 0 {
-		o.Visible = visible
-	}
-	return m.drawMasks(masks, rng, before, b, o)
-}
-
-// DrawMasksWith is DrawMasks with other options than those of the configuration. Its alphas are for the
-// modalities that the batch has.
-func (m *Model) DrawMasksWith(masks *Masks, rng *nn.RNG, b *Batch, o MaskOptions) error {
-	return m.drawMasks(masks, rng, 0, b, o)
-}
-
-func (m *Model) drawMasks(masks *Masks, rng *nn.RNG, before int, b *Batch, o MaskOptions) error {
+// patches than o.Visible, so many are visible in every sample; of a batch whose parts are drawn apart,
+// o.Visible is the least of what VisibleTokens returns for them. Only a sample that has no other
+// patch at all shows what it has.
+func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, o MaskOptions) error {
 	if err := m.Check(b); err != nil {
 		return err
 	}
 	nh, nw := m.Config.Grid(b.H, b.W)
 	present := m.Present(b)
-	return masks.draw(rng, before, b.Size, present, nh*nw, o, m.blanks(b, present))
+	c := m.Config.MaskOptions(present)
+	if o.Visible == 0 {
+		o.Visible = c.Visible
+	}
+	if o.Alphas == nil {
+		o.Alphas, o.UniformTasks = c.Alphas, c.UniformTasks
+	}
+	return masks.draw(rng, b.Size, present, nh*nw, o, m.blanks(b, present))
 }
 
 // VisibleTokens returns how many tokens of each sample DrawMasks leaves visible: as many as the
@@ -126,13 +114,16 @@ func (b blanks) visible(size, inputs, patches, most int) int {
 	return most
 }
 
-// draw is Draw without the blank tokens, for samples of a batch with so many before them.
-func (m *Masks) draw(rng *nn.RNG, before, size int, inputs []string, patches int, o MaskOptions, blank blanks) error {
+// draw draws into m, and not the blank tokens.
+func (m *Masks) draw(rng *nn.RNG, size int, inputs []string, patches int, o MaskOptions, blank blanks) error {
 	if err := checkTokens(size, inputs, patches, o.Visible, "num_encoded_tokens"); err != nil {
 		return err
 	}
 	if err := checkAlphas(o.Alphas, len(inputs)); err != nil {
 		return err
+	}
+	if o.Before < 0 {
+		return fmt.Errorf("batch: got %d samples before it, want 0 or more", o.Before)
 	}
 	o.Visible = blank.visible(size, len(inputs), patches, o.Visible)
 	m.resize(size, inputs, patches, o.Visible)
@@ -141,13 +132,13 @@ func (m *Masks) draw(rng *nn.RNG, before, size int, inputs []string, patches int
 	counts := make([]int, len(inputs))
 	order := make([]int32, m.Tokens())
 	noise := make([]float64, 2*o.Visible+len(inputs)) // rounding adds at most ½ for each modality
-	for b := -before; b < size; b++ {
+	for b := -o.Before; b < size; b++ {
 		drawTasks(rng, allowed, o.UniformTasks)
 		drawShares(rng, shares, o.Alphas, allowed)
 		for i := range noise {
 			noise[i] = rng.Float64()
 		}
-		if b < 0 { // another part's sample
+		if b < 0 { // drawn elsewhere
 			continue
 		}
 		tokenCounts(counts, shares, o.Visible)

@@ -384,7 +384,7 @@ func TestDrawMasks(t *testing.T) {
 					continue
 				}
 				for _, alpha := range []float64{1e-3, 1, 1e9} {
-					m := mustDraw(t, &r, 6, inputs, patches, MaskOptions{visible, []float64{alpha}, patches == 4})
+					m := mustDraw(t, &r, 6, inputs, patches, MaskOptions{Visible: visible, Alphas: []float64{alpha}, UniformTasks: patches == 4})
 					mustHold(t, m)
 					if m.Visible != visible || m.Size != 6 || m.Patches != patches || !slices.Equal(m.Inputs, modalities[:inputs]) {
 						t.Fatalf("%+v", m)
@@ -394,7 +394,7 @@ func TestDrawMasks(t *testing.T) {
 		}
 	}
 	// The paper's setting.
-	m := mustDraw(t, &r, 2000, 3, 196, MaskOptions{98, []float64{1}, false})
+	m := mustDraw(t, &r, 2000, 3, 196, MaskOptions{Visible: 98, Alphas: []float64{1}})
 	mustHold(t, m)
 	var x []float64
 	for b := range m.Size {
@@ -406,13 +406,13 @@ func TestDrawMasks(t *testing.T) {
 		t.Errorf("%.2f ± %.2f visible tokens, want %.2f ± %.2f", mean, sd, 98./3, 98*math.Sqrt(1./18))
 	}
 	// Equal shares for a large concentration; nearly all to one for a small one, up to its patches.
-	m = mustDraw(t, &r, 100, 3, 196, MaskOptions{99, []float64{1e9}, false})
+	m = mustDraw(t, &r, 100, 3, 196, MaskOptions{Visible: 99, Alphas: []float64{1e9}})
 	for b := range m.Size {
 		if v := visibleOf(m, b); !slices.Equal(v, []int{33, 33, 33}) {
 			t.Fatalf("α = 1e9: %v visible", v)
 		}
 	}
-	m = mustDraw(t, &r, 300, 3, 196, MaskOptions{98, []float64{1e-3}, false})
+	m = mustDraw(t, &r, 300, 3, 196, MaskOptions{Visible: 98, Alphas: []float64{1e-3}})
 	whole := 0
 	for b := range m.Size {
 		if slices.Max(visibleOf(m, b)) == 98 {
@@ -422,7 +422,7 @@ func TestDrawMasks(t *testing.T) {
 	if whole < 285 {
 		t.Errorf("α = 0.001: one modality has all in %d of 300 samples", whole)
 	}
-	m = mustDraw(t, &r, 300, 3, 40, MaskOptions{98, []float64{1e-6, 1e-6, 1e9}, false})
+	m = mustDraw(t, &r, 300, 3, 40, MaskOptions{Visible: 98, Alphas: []float64{1e-6, 1e-6, 1e9}})
 	for b := range m.Size {
 		if v := visibleOf(m, b); v[2] != 40 || v[0]+v[1] != 58 {
 			t.Fatalf("more tokens than one modality has: %v visible", v)
@@ -436,7 +436,7 @@ func TestDrawMasksUniform(t *testing.T) {
 	const n, inputs, patches, visible = 40_000, 3, 3, 4
 	for i, alphas := range [][]float64{{1}, {1e-3}, {0.3, 1, 4}} { // a modality often has fewer patches than its share, with the second nearly always
 		r := nn.NewRNG(5, uint64(i))
-		m := mustDraw(t, &r, n, inputs, patches, MaskOptions{visible, alphas, false})
+		m := mustDraw(t, &r, n, inputs, patches, MaskOptions{Visible: visible, Alphas: alphas})
 		first, orders := [inputs]map[int]int{{}, {}, {}}, map[int]int{}
 		modality := [visible]map[int]int{{}, {}, {}, {}}
 		var of [inputs]int
@@ -475,7 +475,7 @@ func TestUniformTasks(t *testing.T) {
 	for inputs := 1; inputs <= 4; inputs++ {
 		r := nn.NewRNG(6, uint64(inputs))
 		// A large concentration shows each modality of the subset.
-		m := mustDraw(t, &r, n, inputs, 24, MaskOptions{24, []float64{1000}, true})
+		m := mustDraw(t, &r, n, inputs, 24, MaskOptions{Visible: 24, Alphas: []float64{1000}, UniformTasks: true})
 		mustHold(t, m)
 		got, want := map[int]int{}, map[int]float64{}
 		for b := range n {
@@ -497,7 +497,7 @@ func TestUniformTasks(t *testing.T) {
 	// 6 visible tokens of 4 patches each: one modality is too few, and only then do the others
 	// help.
 	r := nn.NewRNG(7)
-	m := mustDraw(t, &r, n, 3, 4, MaskOptions{6, []float64{1000}, true})
+	m := mustDraw(t, &r, n, 3, 4, MaskOptions{Visible: 6, Alphas: []float64{1000}, UniformTasks: true})
 	mustHold(t, m)
 	got := map[string]int{}
 	helpers := map[int]int{}
@@ -518,7 +518,7 @@ func TestUniformTasks(t *testing.T) {
 	// Two of eight patches: from one modality (12 of 28 pairs) or from both.
 	chiSquare(t, "helpers", helpers, map[int]float64{0: float64(got["one"]) * 12 / 28, 1: float64(got["one"]) * 16 / 28})
 	// Each modality takes its own concentration along into the subset.
-	m = mustDraw(t, &r, 1000, 3, 100, MaskOptions{100, []float64{1e6, 1e6, 3e6}, true})
+	m = mustDraw(t, &r, 1000, 3, 100, MaskOptions{Visible: 100, Alphas: []float64{1e6, 1e6, 3e6}, UniformTasks: true})
 	for b := range m.Size {
 		if v := visibleOf(m, b); v[0] == 0 && v[1] > 0 && v[2] > 0 && !slices.Equal(v, []int{0, 25, 75}) {
 			t.Fatalf("concentrations 1e6 and 3e6: %v visible", v)
@@ -527,7 +527,7 @@ func TestUniformTasks(t *testing.T) {
 }
 
 func TestMasksReproducible(t *testing.T) {
-	o := MaskOptions{5, []float64{1}, false}
+	o := MaskOptions{Visible: 5, Alphas: []float64{1}}
 	a, b, c := nn.NewRNG(8, 1), nn.NewRNG(8, 1), nn.NewRNG(8, 2)
 	long, short, other := mustDraw(t, &a, 9, 3, 16, o), mustDraw(t, &b, 4, 3, 16, o), mustDraw(t, &c, 9, 3, 16, o)
 	if !slices.Equal(long.Keep[:4*5], short.Keep) {
@@ -547,7 +547,7 @@ func TestMasksReproducible(t *testing.T) {
 	var m Masks
 	for _, size := range []int{3, 8, 5} {
 		r2 := r
-		if err := m.Draw(&r, size, modalities[:3], 16, o); err != nil {
+		if err := m.draw(&r, size, modalities[:3], 16, o, nil); err != nil {
 			t.Fatal(err)
 		}
 		if fresh := mustDraw(t, &r2, size, 3, 16, o); !reflect.DeepEqual(&m, fresh) || r != r2 {
@@ -555,12 +555,12 @@ func TestMasksReproducible(t *testing.T) {
 		}
 	}
 	before := m
-	if err := m.Draw(&r, 2, modalities[:2], 16, MaskOptions{}); err == nil || !reflect.DeepEqual(m, before) {
+	if err := m.draw(&r, 2, modalities[:2], 16, MaskOptions{}, nil); err == nil || !reflect.DeepEqual(m, before) {
 		t.Errorf("failed draw: %v, and the masks changed", err)
 	}
 	allocs := func(size int) float64 {
 		return testing.AllocsPerRun(5, func() {
-			if err := m.Draw(&r, size, modalities[:3], 16, o); err != nil {
+			if err := m.draw(&r, size, modalities[:3], 16, o, nil); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -582,24 +582,25 @@ func TestMaskErrors(t *testing.T) {
 		patches int
 		o       MaskOptions
 	}{
-		{"num_encoded_tokens", 1, two, 4, MaskOptions{0, one, false}},
-		{"num_encoded_tokens", 1, two, 4, MaskOptions{-1, one, false}},
-		{"num_encoded_tokens", 1, two, 4, MaskOptions{9, one, false}},
-		{"num_encoded_tokens", 1, two, 4, MaskOptions{math.MaxInt, one, true}},
-		{"alphas", 1, two, 4, MaskOptions{3, nil, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{1, 1, 1}, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{0}, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{1, -1}, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{nan}, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{inf}, false}},
-		{"alphas", 1, two, 4, MaskOptions{3, []float64{1.1e9}, true}},
-		{"inputs", 1, nil, 4, MaskOptions{3, one, false}},
-		{"inputs", 1, []string{"rgb", "depth", "rgb"}, 4, MaskOptions{3, one, false}},
-		{"inputs", 1, two, 0, MaskOptions{3, one, false}},
-		{"inputs", 1, two, math.MaxInt, MaskOptions{3, one, false}},
-		{"batch", 0, two, 4, MaskOptions{3, one, false}},
-		{"batch", -1, two, 4, MaskOptions{3, one, false}},
-		{"batch", math.MaxInt, two, 4, MaskOptions{3, one, false}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{Visible: 0, Alphas: one}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{Visible: -1, Alphas: one}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{Visible: 9, Alphas: one}},
+		{"num_encoded_tokens", 1, two, 4, MaskOptions{Visible: math.MaxInt, Alphas: one, UniformTasks: true}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: nil}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{1, 1, 1}}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{0}}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{1, -1}}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{nan}}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{inf}}},
+		{"alphas", 1, two, 4, MaskOptions{Visible: 3, Alphas: []float64{1.1e9}, UniformTasks: true}},
+		{"inputs", 1, nil, 4, MaskOptions{Visible: 3, Alphas: one}},
+		{"inputs", 1, []string{"rgb", "depth", "rgb"}, 4, MaskOptions{Visible: 3, Alphas: one}},
+		{"inputs", 1, two, 0, MaskOptions{Visible: 3, Alphas: one}},
+		{"inputs", 1, two, math.MaxInt, MaskOptions{Visible: 3, Alphas: one}},
+		{"batch", 1, two, 4, MaskOptions{Visible: 3, Alphas: one, Before: -1}},
+		{"batch", 0, two, 4, MaskOptions{Visible: 3, Alphas: one}},
+		{"batch", -1, two, 4, MaskOptions{Visible: 3, Alphas: one}},
+		{"batch", math.MaxInt, two, 4, MaskOptions{Visible: 3, Alphas: one}},
 	} {
 		t.Run(c.key, func(t *testing.T) {
 			r := nn.NewRNG(1)
@@ -644,7 +645,7 @@ func TestMaskErrors(t *testing.T) {
 
 func TestNewMasks(t *testing.T) {
 	r := nn.NewRNG(10)
-	m := mustDraw(t, &r, 7, 3, 9, MaskOptions{8, []float64{1}, false})
+	m := mustDraw(t, &r, 7, 3, 9, MaskOptions{Visible: 8, Alphas: []float64{1}})
 	same, err := NewMasks(m.Size, m.Inputs, m.Patches, m.Keep)
 	if err != nil || !reflect.DeepEqual(same, m) {
 		t.Errorf("masks of the ids alone: %v, %+v, want %+v", err, same, m)
@@ -684,7 +685,7 @@ func FuzzDrawMasks(f *testing.F) {
 			alphas[inputs-1] = last
 		}
 		r := nn.NewRNG(seed)
-		m, err := DrawMasks(&r, size, modalities[:inputs], patches, MaskOptions{visible, alphas, uniform})
+		m, err := DrawMasks(&r, size, modalities[:inputs], patches, MaskOptions{Visible: visible, Alphas: alphas, UniformTasks: uniform})
 		good := size > 0 && size <= 64 && inputs > 0 && patches > 0 && patches <= 1<<10 && visible > 0 && visible <= inputs*patches
 		for _, a := range alphas {
 			good = good && a > 0 && a <= 1e9
@@ -727,7 +728,7 @@ func BenchmarkDrawMasks(b *testing.B) {
 			r := nn.NewRNG(1)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := m.Draw(&r, c.size, modalities[:c.inputs], c.patches, MaskOptions{c.visible, []float64{1}, false}); err != nil {
+				if err := m.draw(&r, c.size, modalities[:c.inputs], c.patches, MaskOptions{Visible: c.visible, Alphas: []float64{1}}, nil); err != nil {
 					b.Fatal(err)
 				}
 			}

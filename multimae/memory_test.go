@@ -21,7 +21,7 @@ func TestSteadyStep(t *testing.T) {
 		var masks Masks
 		one := func(seed uint64) {
 			rng := nn.NewRNG(seed)
-			if err := masks.Draw(&rng, size, c.Inputs.Names(), n*n, MaskOptions{Visible: visible, Alphas: []float64{1}}); err != nil {
+			if err := masks.draw(&rng, size, c.Inputs.Names(), n*n, MaskOptions{Visible: visible, Alphas: []float64{1}}, nil); err != nil {
 				t.Fatal(err)
 			}
 			step(t, m, tape, b, &masks)

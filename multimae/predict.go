@@ -121,7 +121,7 @@ func (m *Model) predictMasks(b *Batch, o *PredictOptions) (*Masks, error) {
 	}
 	rng := nn.NewRNG(o.Seed, nn.Hash("predict"))
 	masks := new(Masks)
-	return masks, m.DrawMasks(masks, &rng, b, o.Visible)
+	return masks, m.DrawMasks(masks, &rng, b, MaskOptions{Visible: o.Visible})
 }
 
 // predicted returns patches [B, nh·nw, C·p·p] as images.

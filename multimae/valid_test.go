@@ -129,7 +129,7 @@ func TestValidEverywhere(t *testing.T) {
 			b.Valid = map[string][]bool{"depth": slices.Repeat([]bool{true}, len(b.Images["depth"]))}
 		}
 		masks, r := new(Masks), nn.NewRNG(3)
-		if err := m.DrawMasks(masks, &r, b, 4); err != nil {
+		if err := m.DrawMasks(masks, &r, b, MaskOptions{Visible: 4}); err != nil {
 			t.Fatal(err)
 		}
 		losses, total := step(t, m, tensor.NewTape(nil), b, masks)
@@ -199,7 +199,7 @@ func TestValidMasks(t *testing.T) {
 			b.Valid = map[string][]bool{"depth": valid}
 			for seed := range uint64(50) {
 				masks, r := new(Masks), nn.NewRNG(seed)
-				if err := m.DrawMasks(masks, &r, b, k.visible); err != nil {
+				if err := m.DrawMasks(masks, &r, b, MaskOptions{Visible: k.visible}); err != nil {
 					t.Fatal(err)
 				}
 				if masks.Visible != k.encoded {

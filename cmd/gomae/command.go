@@ -204,6 +204,16 @@ func need(fs *flag.FlagSet, names ...string) error {
 	return nil
 }
 
+// atLeast returns an error for the first of the named flags, numbers all, that is below least.
+func atLeast(fs *flag.FlagSet, least int, names ...string) error {
+	for _, name := range names {
+		if v := fs.Lookup(name).Value.(flag.Getter).Get().(int); v < least {
+			return usagef("-%s %d: want %d or more", name, v, least)
+		}
+	}
+	return nil
+}
+
 // describe returns a flag with its value and its meaning.
 func describe(f *flag.Flag) string {
 	value, usage := flag.UnquoteUsage(f)

@@ -56,7 +56,7 @@ a measurement do not count. A class that is neither in the truth nor predicted h
 no IoU, and means leave it out.`,
 		examples: []string{
 			"gomae eval -model segmentation -data scenes -out grid.png",
-			"gomae eval -model depth/best -data photos -split test -json",
+			"gomae eval -model depth/best -data set -split test -json",
 			"gomae eval -model segmentation -data streets -size 256 -slide -confusion confusion.png",
 		},
 		flags: fs,
@@ -67,13 +67,8 @@ no IoU, and means leave it out.`,
 			if err := need(fs, "model", "data"); err != nil {
 				return err
 			}
-			for _, n := range []struct {
-				name string
-				v    int
-			}{{"size", f.size}, {"samples", f.samples}, {"workers", f.workers}} {
-				if n.v < 0 {
-					return usagef("-%s %d: want 0 or more", n.name, n.v)
-				}
+			if err := atLeast(fs, 0, "size", "samples", "workers"); err != nil {
+				return err
 			}
 			for _, p := range []struct{ name, path string }{{"out", f.out}, {"confusion", f.confusion}} {
 				if err := view.CheckPath(p.path); err != nil {

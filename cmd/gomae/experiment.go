@@ -68,19 +68,14 @@ each run. Ctrl-C saves everything, and the same command goes on.`,
 			if err := exactly(args); err != nil {
 				return err
 			}
-			for _, n := range []struct {
-				name string
-				v    int
-			}{{"seeds", o.Seeds}, {"pretrain-steps", o.PretrainSteps}, {"steps", o.Steps}} {
-				if n.v < 1 {
-					return usagef("-%s %d: want 1 or more", n.name, n.v)
-				}
+			if err := atLeast(fs, 1, "seeds", "pretrain-steps", "steps"); err != nil {
+				return err
+			}
+			if err := atLeast(fs, 0, "samples", "classes", "workers"); err != nil {
+				return err
 			}
 			if _, err := preset(o.Preset, len(scenes.Classes)); err != nil {
 				return err
-			}
-			if o.Samples < 0 || o.Classes < 0 {
-				return usagef("-samples %d, -classes %d: want 0 or more", o.Samples, o.Classes)
 			}
 			var err error
 			if o.Data, err = dataPath(o.Data); err != nil {

@@ -40,7 +40,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
 	f.add(fs, "finetuned")
 	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, instead of -task")
-	fs.StringVar(&f.preset, "preset", "tiny", "without -from, train the encoder of `NAME`: "+strings.Join(multimae.PresetNames, ", "))
+	fs.StringVar(&f.preset, "preset", "tiny", "train the encoder of `NAME`, which takes from -from what fits: "+strings.Join(multimae.PresetNames, ", ")+"; with -from, left out means the encoder of that model")
 	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
 	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the training data have")
@@ -65,7 +65,7 @@ Ctrl-C saves the run, and -resume goes on with it to the same bits, as in "gomae
 pretrain".`,
 		examples: []string{
 			"gomae finetune -task semseg -from out -inputs rgb,depth -out segmentation",
-			"gomae finetune -task depth -from out -data photos -unit 0.001 -depth-invalid 0,65535",
+			"gomae finetune -task depth -from out -data set -unit 0.001 -depth-invalid 0,65535",
 			"gomae finetune -task classify -from out -data flowers -out flowers-model",
 		},
 		flags: fs,
@@ -140,13 +140,8 @@ func (f *finetuneFlags) configuration(e *env) (c *heads.Config, resumed bool, er
 	if err := f.check(); err != nil {
 		return nil, false, err
 	}
-	for _, n := range []struct {
-		name string
-		v    int
-	}{{"classes", f.classes}, {"size", f.size}, {"samples", f.samples}} {
-		if n.v < 0 {
-			return nil, false, usagef("-%s %d: want 0 or more", n.name, n.v)
-		}
+	if err := atLeast(f.flags, 0, "classes", "size", "samples"); err != nil {
+		return nil, false, err
 	}
 	if f.resume {
 		c, err = train.LoadFinetuneRun(f.out)

@@ -45,8 +45,8 @@ bold.`,
 			if len(args) == 0 {
 				return usagef("argument missing: DIR, a dump folder")
 			}
-			if *workers < 0 {
-				return usagef("-workers %d: want 0 or more", *workers)
+			if err := atLeast(fs, 0, "workers"); err != nil {
+				return err
 			}
 			if *asJSON && *markdown {
 				return usagef("-json and -markdown exclude each other")

@@ -62,10 +62,10 @@ than the order of sums makes them, or with -mpi-bfloat16 the rounding of gradien
 		examples: []string{
 			"gomae pretrain",
 			"gomae pretrain -out run2 -seed 1 -steps 5000",
-			"gomae pretrain -preset base -data photos -out base -batch 8",
-			"gomae pretrain -preset base -from mae_pretrain_vit_base.pth -data photos -out base",
+			"gomae pretrain -preset base -data set -out base -batch 8",
+			"gomae pretrain -preset base -from mae_pretrain_vit_base.pth -data set -out base",
 			"gomae pretrain -out base -resume",
-			"mpirun -n 4 gomae pretrain -mpi -preset base -data photos -out base -batch 64",
+			"mpirun -n 4 gomae pretrain -mpi -preset base -data set -out base -batch 64",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {

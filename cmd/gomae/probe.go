@@ -46,7 +46,7 @@ The class of an image is its folder. Features are computed once and kept: a seco
 call with the same model and images takes seconds.`,
 		examples: []string{
 			"gomae probe -from out -data cifar10",
-			"gomae probe -from out/best -data photos -inputs rgb,depth -json",
+			"gomae probe -from out/best -data set -inputs rgb,depth -json",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {
@@ -56,8 +56,8 @@ call with the same model and images takes seconds.`,
 			if err := need(fs, "from", "data"); err != nil {
 				return err
 			}
-			if f.workers < 0 {
-				return usagef("-workers %d: want 0 or more", f.workers)
+			if err := atLeast(fs, 0, "workers"); err != nil {
+				return err
 			}
 			return e.probe(ctx, f)
 		},

@@ -89,9 +89,9 @@ Depth becomes a 16-bit PNG, larger = farther, stretched for each photograph; its
 scale is a line of OUT/MODALITY.jsonl. Class maps are 8-bit PNG of ids, 255 = not
 sure; OUT/classes.json names the classes.`,
 		examples: []string{
-			"gomae pseudolabel -data photos -out set -size 160 -teacher depth=tcmonodepth.onnx",
+			"gomae pseudolabel -data originals -out set -size 160 -teacher depth=tcmonodepth.onnx",
 			"gomae pseudolabel -data set -teacher depth=m.onnx@depth-anything-v2 -teacher semseg=a.json,b.json",
-			"gomae pseudolabel -data photos -out set -teacher semseg=finetuned -shard $SLURM_ARRAY_TASK_ID/64",
+			"gomae pseudolabel -data set -teacher semseg=finetuned -shard $SLURM_ARRAY_TASK_ID/64",
 		},
 		flags: fs,
 		run: func(ctx context.Context, args []string) error {

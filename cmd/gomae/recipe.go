@@ -26,8 +26,8 @@ func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err e
 	if err := f.check(); err != nil {
 		return nil, false, err
 	}
-	if f.classes < 0 {
-		return nil, false, usagef("-classes %d: want 0 or more", f.classes)
+	if err := atLeast(f.flags, 0, "classes"); err != nil {
+		return nil, false, err
 	}
 	if f.config != "" && (f.given["preset"] || f.given["classes"]) {
 		return nil, false, usagef("-config gives the whole model; leave out -preset and -classes")

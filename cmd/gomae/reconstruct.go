@@ -58,8 +58,8 @@ the model was trained on.`,
 			if err := exactly(args); err != nil {
 				return err
 			}
-			if *tokens < 0 {
-				return usagef("-tokens %d: want 0 or more", *tokens)
+			if err := atLeast(fs, 0, "tokens"); err != nil {
+				return err
 			}
 			if err := view.CheckPath(*out); err != nil {
 				return usagef("-out %v", err)

@@ -31,6 +31,7 @@ type runFlags struct {
 	resume, skipBad, json  bool
 	cpuProfile, memProfile string
 	watch                  watchFlags
+	flags                  *flag.FlagSet
 	given                  map[string]bool // flags on the command line
 	mpi                    bool
 	mpiLib                 string
@@ -44,6 +45,7 @@ const defaultKeep = 2
 
 // add defines the flags, but for -data, whose meaning differs. out is the default of -out.
 func (f *runFlags) add(fs *flag.FlagSet, out string) {
+	f.flags = fs
 	fs.StringVar(&f.out, "out", out, "write the run to the folder `DIR`")
 	fs.IntVar(&f.steps, "steps", 0, "train for `N` steps; 0 means as many as preset or -config say")
 	fs.IntVar(&f.batch, "batch", 0, "train on `N` samples a step, at the same learning rate; 0 means as many as preset or -config say")
@@ -63,16 +65,11 @@ func (f *runFlags) add(fs *flag.FlagSet, out string) {
 
 // check returns an error for the first flag with a value that cannot be used.
 func (f *runFlags) check() error {
-	for _, n := range []struct {
-		name string
-		v    int
-	}{{"steps", f.steps}, {"batch", f.batch}, {"workers", f.workers}} {
-		if n.v < 0 {
-			return usagef("-%s %d: want 0 or more", n.name, n.v)
-		}
+	if err := atLeast(f.flags, 0, "steps", "batch", "workers"); err != nil {
+		return err
 	}
-	if f.keep < 1 {
-		return usagef("-keep %d: want 1 or more", f.keep)
+	if err := atLeast(f.flags, 1, "keep"); err != nil {
+		return err
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func TestInfo(t *testing.T) {
 func TestScene(t *testing.T) {
 	a := newApp(t)
 	answer := ask[SceneAnswer](t, a, "scene", `{"scene":{"number":7}}`)
-	s, err := scenes.New(scenes.HeldOut+7, 1, 32, 0).Sample(0)
+	s, err := scenes.Unseen(32, 0).Sample(7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestScene(t *testing.T) {
 func TestOptions(t *testing.T) {
 	var list data.Samples
 	for i := range maxStatic + 2 {
-		s, err := scenes.New(scenes.HeldOut+i, 1, 48, 0).Sample(0)
+		s, err := scenes.Unseen(48, 0).Sample(i)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestOptions(t *testing.T) {
 // upload returns a request's scene of the files of a rendered room of another size.
 func upload(t *testing.T, names ...string) string {
 	t.Helper()
-	s, err := scenes.New(scenes.HeldOut+3, 1, 80, 0).Sample(0)
+	s, err := scenes.Unseen(80, 0).Sample(3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -252,6 +253,9 @@ func (a *App) mask(_ context.Context, r *MaskRequest) (*MaskAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Tokens < 1 { // which would be as many as in training
+		return nil, &RequestError{fmt.Errorf("num_encoded_tokens: got %d encoded tokens, want at least 1", r.Tokens)}
+	}
 	present := a.model.Present(b)
 	var alphas []float64
 	for _, name := range present {
@@ -262,7 +266,7 @@ func (a *App) mask(_ context.Context, r *MaskRequest) (*MaskAnswer, error) {
 		alphas = append(alphas, alpha)
 	}
 	rng, masks := nn.NewRNG(r.Seed, nn.Hash("demo")), new(multimae.Masks)
-	if err := a.model.DrawMasksWith(masks, &rng, b, multimae.MaskOptions{Visible: r.Tokens, Alphas: alphas}); err != nil {
+	if err := a.model.DrawMasks(masks, &rng, b, multimae.MaskOptions{Visible: r.Tokens, Alphas: alphas}); err != nil {
 		return nil, &RequestError{err}
 	}
 	answer := &MaskAnswer{Visible: map[string]string{}}

@@ -157,7 +157,7 @@ func Progress(ctx context.Context, steps []Step, samples []*data.Sample, visible
 		nh, nw := m.Config.Grid(b.H, b.W)
 		present := m.Present(b)
 		rng, masks := nn.NewRNG(seed, nn.Hash("progress"), uint64(i)), new(multimae.Masks)
-		if err := m.DrawMasks(masks, &rng, b, min(visible, len(present)*nh*nw)); err != nil {
+		if err := m.DrawMasks(masks, &rng, b, multimae.MaskOptions{Visible: min(visible, len(present)*nh*nw)}); err != nil {
 			return nil, err
 		}
 		y := func(r int) float64 { return margin + head + float64(i)*(blockH+between) + float64(r)*(tile+gap) }

@@ -150,7 +150,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 		t.Reset()
 		r := nn.NewRNG(o.Seed, streamVal, uint64(from))
 		masks := new(multimae.Masks)
-		if err := m.DrawMasks(masks, &r, b, 0); err != nil {
+		if err := m.DrawMasks(masks, &r, b, multimae.MaskOptions{}); err != nil {
 			return err
 		}
 		preds, err := m.Forward(t, b, masks, nil)

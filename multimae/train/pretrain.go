@@ -98,7 +98,7 @@ func (p *Pretraining) Begin(b *multimae.Batch, step int) error {
 // drawMasks draws those of the whole batch that the samples of b have.
 func (p *Pretraining) drawMasks(draw *nn.RNG, b *multimae.Batch) error {
 	if p.group == nil {
-		return p.Model.DrawMasks(&p.current.masks, draw, b, 0)
+		return p.Model.DrawMasks(&p.current.masks, draw, b, multimae.MaskOptions{})
 	}
 	if err := p.Model.Check(b); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (p *Pretraining) drawMasks(draw *nn.RNG, b *multimae.Batch) error {
 	if err != nil {
 		return err
 	}
-	return p.Model.DrawPartMasks(&p.current.masks, draw, b, p.group.first, visible)
+	return p.Model.DrawMasks(&p.current.masks, draw, b, multimae.MaskOptions{Visible: visible, Before: p.group.first})
 }
 
 // Losses returns those of multimae.Model.ForwardLosses, and their weighted sum.

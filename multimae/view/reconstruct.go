@@ -96,7 +96,7 @@ func (p *painter) masked(r *nn.RNG, name string) (Section, error) {
 	present := p.m.Present(p.b)
 	nh, nw := p.m.Config.Grid(p.b.H, p.b.W)
 	masks := new(multimae.Masks)
-	if err := p.m.DrawMasks(masks, r, p.b, min(p.o.Visible, len(present)*nh*nw)); err != nil {
+	if err := p.m.DrawMasks(masks, r, p.b, multimae.MaskOptions{Visible: min(p.o.Visible, len(present)*nh*nw)}); err != nil {
 		return Section{}, err
 	}
 	preds, err := p.predict(masks)

@@ -331,7 +331,7 @@ func TestPageScenes(t *testing.T) {
 	m := testModel(t)
 	var list data.Samples
 	for i, name := range []string{"cat", "dog"} {
-		s, err := scenes.New(scenes.HeldOut+i, 1, m.Config.ImageSize, 0).Sample(0)
+		s, err := scenes.Unseen(m.Config.ImageSize, 0).Sample(i)
 		if err != nil {
 			t.Fatal(err)
 		}

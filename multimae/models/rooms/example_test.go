@@ -16,7 +16,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	s, err := scenes.New(scenes.HeldOut, 1, m.Config.ImageSize, 0).Sample(0)
+	s, err := scenes.Unseen(m.Config.ImageSize, 0).Sample(0)
 	if err != nil {
 		log.Fatal(err)
 	}
