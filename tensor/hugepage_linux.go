@@ -8,17 +8,17 @@ import (
 // hugePage is the size of a large page of memory on amd64 and arm64.
 const hugePage = 2 << 20
 
-// adviseHuge asks the system for large pages under x. A matrix product walks down columns whose
+// adviseHuge asks the system for large pages where x lies. A matrix product walks down columns whose
 // rows lie kilobytes apart: each row is on a small page of its own, of which the processor can
-// remember too few. If the system refuses, nothing is lost.
+// remember too few. What shares the first and the last page with x is most likely a part of the same
+// model. If the system refuses, nothing is lost.
 func adviseHuge(x []float32) {
 	const madvHugePage = 14
-	if len(x) < hugePage/2 { // at least one page lies inside
+	if len(x)*4 < hugePage/8 { // small pages will do, and a small program has few others
 		return
 	}
 	start := uintptr(unsafe.Pointer(&x[0]))
-	skip := -start & (hugePage - 1)
-	inside := (uintptr(len(x))*4 - skip) &^ (hugePage - 1)
-	b := unsafe.Slice((*byte)(unsafe.Pointer(&x[skip/4])), inside)
-	_ = syscall.Madvise(b, madvHugePage)
+	end := (start + uintptr(len(x))*4 + hugePage - 1) &^ (hugePage - 1)
+	start &^= hugePage - 1
+	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, madvHugePage)
 }
