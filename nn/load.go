@@ -111,9 +111,8 @@ func (ps *Params) match(f weights.File, o LoadOptions) (*LoadReport, map[string]
 			problems = append(problems, fmt.Sprintf("%s has dtype %s, the model wants floating-point numbers", p.Name, dtype))
 		case !slices.Equal(shape, p.Shape):
 			if o.Adapt != nil {
-				n := product(shape)
-				data := make([]float32, n)
-				if err := f.ReadFloat32(p.Name, data); err != nil {
+				data, err := f.Float32(p.Name)
+				if err != nil {
 					return nil, nil, err
 				}
 				if v := o.Adapt(p.Name, shape, data, p.Shape); v != nil {

@@ -118,12 +118,12 @@ func (r *RNG) LogGamma(shape float64) float64 {
 	c := 1 / math.Sqrt(9*d)
 	for {
 		x := r.Normal()
-		t := c * x
+		t := float64(c * x)
 		if t <= -1 {
 			continue
 		}
-		logV := 3 * math.Log1p(t)
-		v := (1 + t) * (1 + t) * (1 + t)
+		logV := float64(3 * math.Log1p(t))
+		v := float64((1 + t) * (1 + t) * (1 + t))
 		// Log-density of the proposal against that of the target. The bracket is about −x²/2d.
 		if math.Log(1-r.Float64()) < float64(x*x/2)+float64(d*(1-v+logV)) {
 			return math.Log(d) + logV

@@ -118,7 +118,7 @@ func (p *product) share(workers int) (down, across int) {
 }
 
 // row is the first row of a tile.
-func (p *product) row(tile int) int { return p.m * tile / p.tiles }
+func (p *product) row(tile int) int { return int(int64(p.m) * int64(tile) / int64(p.tiles)) }
 
 // compute computes a region.
 func (p *product) compute(worker int, r region) {

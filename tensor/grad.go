@@ -173,7 +173,8 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 }
 
 // LendGrad lets x, a leaf without a gradient, get one in each backward pass that reaches it, in
-// memory of the tape: of buffers that were used a moment ago, and that MoveGrad takes back.
+// memory of the tape: of buffers that were used a moment ago, and that MoveGrad takes back. After a
+// Backward that was cut short, set Grad to nil: the next one would add to it.
 func (x *Tensor) LendGrad() { x.lent = true }
 
 // MoveGrad adds the gradient of x, a leaf of LendGrad that this tape has gone back to, to that of

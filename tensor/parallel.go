@@ -53,7 +53,8 @@ func grown[T any](s *[]T, n int) []T {
 // Until calls f and returns its error, or that of ctx soon after ctx ends, within a few
 // milliseconds: an operation in progress is cut short, however large, and f does not go on after
 // it. Results and gradients must then be thrown away. A context that cannot end costs nothing, any
-// other one an atomic load for each piece of an operation.
+// other one an atomic load for each piece of an operation. In f, another Until looks at its own
+// context only, which may be made from the outer one.
 func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
 	if ctx.Done() == nil {
 		return f()
@@ -62,12 +63,12 @@ func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
 		return err
 	}
 	// A flag for each call: one that is set late must not stop the next.
-	stop := new(atomic.Bool)
+	stop, outer := new(atomic.Bool), t.stop
 	t.stop = stop
 	off := context.AfterFunc(ctx, func() { stop.Store(true) })
 	defer func() {
 		off()
-		t.stop = nil
+		t.stop = outer
 		if r := recover(); r != nil {
 			if _, ok := r.(stopped); !ok {
 				panic(r)

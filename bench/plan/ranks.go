@@ -320,8 +320,12 @@ func (x *measuredRanks) predict(r *row) (*stepTime, error) {
 	if m == nil {
 		return nil, fmt.Errorf("%s has no step of one of %d ranks with %d threads, in %d copies at the same time", x.from, r.Ranks, r.Workers, r.Ranks)
 	}
+	cores := float64(x.Cores) / float64(r.Ranks)
+	if r.Ranks > 1 { // each was kept on one core
+		cores = min(cores, 1)
+	}
 	s := rankStep{
-		Measured: m, Load: m.LoadMillis / 1e3 * float64(m.Batch), Cores: float64(x.Cores) / float64(r.Ranks),
+		Measured: m, Load: m.LoadMillis / 1e3 * float64(m.Batch), Cores: cores,
 		Ranks: r.Ranks, Rate: math.Inf(1),
 	}
 	if r.Mbit > 0 {

@@ -145,6 +145,9 @@ inside the object and elsewhere, over many scenes, with 95 % confidence interval
 			if err := errors.Join(f.check(args), within("scenes", *n, 2, 100_000), within("examples", *examples, 0, 20), within("degrees", *degrees, -360, 360)); err != nil {
 				return err
 			}
+			if math.Mod(*degrees, 360) == 0 {
+				return usagef("-degrees %g: want an angle that changes the hue", *degrees)
+			}
 			m, ds, err := f.open()
 			if err != nil {
 				return err

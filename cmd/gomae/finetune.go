@@ -43,12 +43,12 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.preset, "preset", "tiny", "train the encoder of `NAME`, which takes from -from what fits: "+strings.Join(multimae.PresetNames, ", ")+"; with -from, left out means the encoder of that model")
 	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
-	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the training data have")
+	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the maps have, those for validation too")
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
 	f.invalid = depthInvalidFlag(fs)
 	f.ignore = new(numberList)
 	fs.Var(f.ignore, "ignore", "leave out pixels of semseg whose id is one of `LIST`, beside 255")
-	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all")
+	fs.IntVar(&f.samples, "samples", 0, "train on `N` samples, spread over the data; 0 means all of a folder, or 1024 rendered scenes")
 	fs.BoolVar(&f.freeze, "freeze", false, "train the head alone, without drop-path in the encoder")
 	return &command{
 		name:  "gomae finetune",
@@ -438,7 +438,7 @@ func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target st
 	case f.data == scenesData:
 		return len(scenes.Classes), scenes.Classes, nil
 	case f.task == heads.TaskClassify:
-		ds, _, err := data.OpenSplit(f.data, b.Inputs)
+		ds, _, err := data.OpenSplit(f.data, b.Inputs, f.skipSilently()...)
 		if err != nil {
 			return 0, nil, noFolder(err, f.data, "")
 		}
@@ -448,7 +448,7 @@ func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target st
 		return len(names), names, err
 	}
 	e.logf("looking for the classes of %s", target)
-	if n, err = data.CountClasses(f.data, target, *f.ignore); err != nil {
+	if n, err = data.CountClasses(f.data, target, *f.ignore, f.skipSilently()...); err != nil {
 		return 0, nil, noFolder(err, f.data, "")
 	}
 	if f.classes > 0 && n > f.classes {

@@ -88,6 +88,14 @@ func (f *runFlags) skip(e *env) []data.Skip {
 	}}
 }
 
+// skipSilently is skip for a first look at the data, after which the run says what it leaves out.
+func (f *runFlags) skipSilently() []data.Skip {
+	if !f.skipBad {
+		return nil
+	}
+	return []data.Skip{func(int, []data.Problem) {}}
+}
+
 // contradicts is the error of a flag that asks for another value than the run in -out has.
 func (f *runFlags) contradicts(flag string, asked, has any) error {
 	return usagef("-%s %v: the run in %s has %v; leave the flag out, or start another run with another -out", flag, asked, quote(f.out), has)

@@ -18,7 +18,7 @@ type watchFlags struct{ serve, tensorboard string }
 
 func (f *watchFlags) add(fs *flag.FlagSet) {
 	fs.StringVar(&f.serve, "serve", "", "show curves and reconstructions of the run in a browser, at `HOST:PORT`; "+hostUsage)
-	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`")
+	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`, in the place of those that gomae wrote there before")
 }
 
 // watch starts what the flags ask for, for the run in dir, which validates with val. Call stop when

@@ -104,6 +104,25 @@ func TestSkipIncomplete(t *testing.T) {
 			t.Errorf("%s", stderr)
 		}
 	}
+	// Fine-tuning looks for the classes first.
+	for name, arg := range map[string]string{"000005.png": "-task semseg", "000004.png": "-task classify"} {
+		if arg == "-task semseg" {
+			if err := os.WriteFile(filepath.Join(dir, "semseg", "scene", name), []byte("no picture"), 0o666); err != nil {
+				t.Fatal(err)
+			}
+		}
+		args := append(strings.Fields("finetune -preset tiny -inputs rgb,depth -batch 2 -steps 1 "+arg), "-data", dir, "-out", filepath.Join(t.TempDir(), "run"))
+		if code, _, stderr := gomae(args...); code == 0 || !strings.Contains(stderr, name) {
+			t.Errorf("%s: exit %d, %s", arg, code, stderr)
+		}
+		want := "left out 1 "
+		if arg == "-task classify" {
+			want = "needs two or more" // there is one folder of scenes
+		}
+		if code, _, stderr := gomae(append(args, "-skip-bad")...); code == 0 != (arg == "-task semseg") || !strings.Contains(stderr, want) {
+			t.Errorf("%s -skip-bad: exit %d, %s", arg, code, stderr)
+		}
+	}
 }
 
 // TestDataChanged resumes a run whose data lost a sample.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -202,7 +203,7 @@ func folder(path string) error {
 func createTemp(path string) (*os.File, error) {
 	dir, base := filepath.Split(path)
 	for try := 0; ; try++ {
-		name := filepath.Join(dir, "."+base+tempMark+strconv.FormatUint(rand.Uint64(), 36))
+		name := filepath.Join(dir, "."+Shortened(base)+tempMark+strconv.FormatUint(rand.Uint64(), 36))
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if !errors.Is(err, fs.ErrExist) || try == 100 {
 			return f, err
@@ -243,8 +244,21 @@ func retry(rename func() error, passes func(error) bool) error {
 // tempMark stands between the name of a file and the number of a temporary file that is to become it.
 const tempMark = ".tmp-"
 
+// Shortened returns what the name of a temporary file has of the name of its file: all, unless there
+// might be no room for the rest. File systems limit names to 255 bytes, and to 143 where they encrypt
+// them.
+func Shortened(name string) string {
+	const most, start = 100, 60
+	if len(name) <= most {
+		return name
+	}
+	h := fnv.New64a()
+	io.WriteString(h, name)
+	return strings.ToValidUTF8(name[:start], "") + "~" + strconv.FormatUint(h.Sum64(), 36)
+}
+
 // Temporary reports whether name is that of a temporary file, which a process that was killed may
-// leave, and returns the name of the file that it was to become.
+// leave, and returns the name of the file that it was to become, as Shortened has it.
 func Temporary(name string) (of string, ok bool) {
 	hidden, dot := strings.CutPrefix(name, ".")
 	at := strings.LastIndex(hidden, tempMark)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 func TestMkdirAll(t *testing.T) {
@@ -129,6 +130,25 @@ func TestTemporary(t *testing.T) {
 	defer f.Close()
 	if of, ok := Temporary(filepath.Base(f.Name())); of != "f.png" || !ok {
 		t.Errorf("%s: got %q, %v", f.Name(), of, ok)
+	}
+
+	// The longest names that a file may have, in ASCII and in letters of three bytes.
+	for _, long := range []string{strings.Repeat("x", 251) + ".png", strings.Repeat("写", 83) + ".png"} {
+		path := filepath.Join(t.TempDir(), long)
+		f, err := createTemp(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if of, ok := Temporary(filepath.Base(f.Name())); !ok || of != Shortened(long) || !utf8.ValidString(of) {
+			t.Errorf("%s: got %q, %v", f.Name(), of, ok)
+		}
+		if err := Write(path, text("x")); err != nil {
+			t.Error(err)
+		}
+	}
+	if a, b := Shortened(strings.Repeat("x", 200)+"a"), Shortened(strings.Repeat("x", 200)+"b"); a == b {
+		t.Errorf("two files share the temporary name %s", a)
 	}
 }
 

@@ -305,7 +305,7 @@ func measured(m *multimae.Input) bool {
 func (t *tally) measure(p *picture) {
 	var n, first, sum, squares float64
 	for i, v := range p.m.Pix {
-		if v != v {
+		if v != v || math.IsInf(float64(v), 0) {
 			t.nan++
 			continue
 		}

@@ -112,6 +112,32 @@ func retag(b []byte, tag uint16, value uint32) []byte {
 	panic("no such tag")
 }
 
+// tiledTIFF is a grey TIFF of w×3 pixels, w up to 16, in a tile of 16×16, whose values are those of formats: i for 8
+// bits, 5000·i for 16.
+func tiledTIFF(w, bits int) []byte {
+	const tags = 10
+	size := 256 * bits / 8
+	b := binary.LittleEndian.AppendUint32([]byte("II*\x00"), 8)
+	b = binary.LittleEndian.AppendUint16(b, tags)
+	pixels := len(b) + 12*tags + 4
+	for _, v := range [tags][2]int{{256, w}, {257, 3}, {258, bits}, {259, 1}, {262, 1}, {277, 1}, {322, 16}, {323, 16}, {324, pixels}, {325, size}} {
+		b = binary.LittleEndian.AppendUint16(b, uint16(v[0]))
+		b = binary.LittleEndian.AppendUint16(b, 4) // a number of 32 bits
+		b = binary.LittleEndian.AppendUint32(b, 1)
+		b = binary.LittleEndian.AppendUint32(b, uint32(v[1]))
+	}
+	b = append(b, make([]byte, 4+size)...)
+	for i := range 3 * w {
+		at := i/w*16 + i%w
+		if bits == 8 {
+			b[pixels+at] = uint8(i)
+		} else {
+			binary.LittleEndian.PutUint16(b[pixels+2*at:], uint16(5000*i))
+		}
+	}
+	return b
+}
+
 // formats are files of 4×3 pixels and the value of the second pixel of the first row, or of the first
 // of the second row.
 func formats(t testing.TB) []formatCase {
@@ -160,12 +186,15 @@ func formats(t testing.TB) []formatCase {
 		{"TIFF of a palette", tiffBytes(t, palette, nil), rgbIn, "", 12 + 4, 51. / 255},
 		{"depth in TIFF", tiffBytes(t, grey16, nil), depthIn, "", 4, 20000. / 65536},
 		{"depth in deflated TIFF", tiffBytes(t, grey16, deflate), depthIn, "", 4, 20000. / 65536},
+		{"depth in tiles", tiledTIFF(4, 16), depthIn, "", 4, 20000. / 65536},
 		{"ids in TIFF", tiffBytes(t, grey8, nil), semsegIn, "", 4, 4},
 		{"ids in TIFF of a palette", tiffBytes(t, palette, nil), semsegIn, "", 4, 2},
 		{"BMP", bmpBytes(t, rgb), rgbIn, "", 12 + 4, 51. / 255},
 		{"BMP of a palette", bmpBytes(t, palette), rgbIn, "", 12 + 4, 51. / 255},
 		{"PPM", append([]byte("P6\n# by hand\n4 3 100\n"), bytes.Repeat([]byte{10, 20, 30}, 12)...), rgbIn, "", 12 + 4, 51. / 255},
 		{"PPM in text", []byte("P3 4 3 5 " + strings.Repeat("0 1\n5 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
+		{"grey PGM", []byte("P2 4 3 5 " + strings.Repeat("1 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
+		{"wide grey PGM", []byte("P2 4 3 1000 " + strings.Repeat("200 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
 		{"depth in PGM", p16, depthIn, "", 4, 20000. / 65536},
 		{"depth in PGM, in text", []byte("P2 4 3 60000 " + strings.Repeat("20000 ", 12)), depthIn, "", 4, 20000. / 65536},
 		{"ids in PGM", append([]byte("P5 4 3 255 "), u8[:]...), semsegIn, "", 4, 4},
@@ -181,6 +210,7 @@ func formats(t testing.TB) []formatCase {
 
 		{"ids in WebP", webp(webpLossless), semsegIn, "webp", 0, 0},
 		{"depth in WebP", webp(webpLossless), depthIn, "webp", 0, 0},
+		{"ids in tiles that reach beyond the picture", tiledTIFF(4, 8), semsegIn, "tiles", 0, 0},
 		{"8-bit depth in TIFF", tiffBytes(t, grey8, nil), depthIn, "8-bit", 0, 0},
 		{"16-bit ids in TIFF", tiffBytes(t, grey16, nil), semsegIn, "16 bits", 0, 0},
 		{"8-bit depth in PGM", append([]byte("P5 4 3 255 "), u8[:]...), depthIn, "8-bit", 0, 0},
@@ -354,5 +384,24 @@ func TestUnread(t *testing.T) {
 		if len(r.Problems) != want || r.Problems[0].File != filepath.Join(dir, "depth") || !strings.Contains(r.Problems[0].Message, "30 files of type JPEG 2000") || !strings.Contains(r.Problems[0].Remedy, "*.jpx") {
 			t.Errorf("more %v: %v", more, problemList(r.Problems))
 		}
+	}
+}
+
+// TestCheckNumbers looks at a depth map whose sky is infinitely far: it has no number there.
+func TestCheckNumbers(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "depth"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	values := []float32{1, 2, 3, float32(math.Inf(1)), 5, float32(math.Inf(-1)), 7, float32(math.NaN())}
+	if err := os.WriteFile(filepath.Join(dir, "depth", "x.npy"), npyBytes("<f4", "(2, 4)", false, values), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Check(context.Background(), dir, []multimae.Input{depthIn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw := r.Modalities[0].Raw; raw == nil || raw.Min != 1 || raw.Max != 7 || raw.NaNPart != 3./8 {
+		t.Errorf("stored values %+v, want 1 to 7 and 3 of 8 no numbers", raw)
 	}
 }

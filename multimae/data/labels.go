@@ -80,19 +80,22 @@ func Classes(ds Named) ([]string, error) {
 
 // CountClasses returns the number of classes of a modality of class maps in what OpenSplit opens of
 // a dataset folder: one more than the largest id that is no padding and not ignored, as those of
-// invalid are.
-func CountClasses(dir, modality string, invalid []float64) (int, error) {
+// invalid are. With skip, which is for OpenSplit, maps that cannot be read are left out.
+func CountClasses(dir, modality string, invalid []float64, skip ...Skip) (int, error) {
 	in := multimae.Input{Name: modality, Kind: multimae.KindClasses, NumClasses: multimae.IDPadding, Stride: 1, Invalid: invalid}
-	train, val, err := OpenSplit(dir, []multimae.Input{in})
+	train, val, err := OpenSplit(dir, []multimae.Input{in}, skip...)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	n, bad := 0, error(nil)
 	for _, part := range []Dataset{train, val} {
 		for i := range part.Len() {
 			s, err := part.Sample(i)
-			if err != nil {
+			if err != nil && (len(skip) == 0 || Interrupted(err)) {
 				return 0, err
+			} else if err != nil {
+				bad = err
+				continue
 			}
 			for _, id := range s.Maps[modality].IDs {
 				if int(id) >= n && id < multimae.IDPadding {
@@ -100,6 +103,9 @@ func CountClasses(dir, modality string, invalid []float64) (int, error) {
 				}
 			}
 		}
+	}
+	if n == 0 && bad != nil {
+		return 0, bad
 	}
 	if n < 2 {
 		return 0, fmt.Errorf("data: the maps of %s in %s have %d class; segmentation needs two or more", modality, dir, n)

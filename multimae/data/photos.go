@@ -48,7 +48,7 @@ func PhotoParts(dir string) (parts []string, err error) {
 	if isDir(filepath.Join(dir, "rgb")) {
 		return []string{""}, nil
 	}
-	s, err := FindSplits(dir, []multimae.Input{{Name: "rgb"}})
+	s, _, err := namedSplits(dir, []multimae.Input{{Name: "rgb"}})
 	if err != nil {
 		return nil, err
 	}

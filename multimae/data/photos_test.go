@@ -55,6 +55,8 @@ func TestPhotoParts(t *testing.T) {
 		"train/rgb val/rgb":       {"train", "val"},
 		"train/rgb Test/rgb":      {"train", "Test"},
 		"train/depth valid/depth": nil,
+		"val/rgb":                 {"val"},
+		"val a":                   nil,
 		"a b":                     nil,
 	} {
 		dir := t.TempDir()

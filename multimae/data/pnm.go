@@ -36,6 +36,7 @@ func headBMP(b []byte, m *multimae.Input) (*head, *Problem) {
 type pnm struct {
 	channels int
 	text     bool // values are decimal numbers
+	shares   bool // they count as shares of the largest
 	w, h     int
 	largest  int    // value, at most 65535
 	values   []byte // what follows the head
@@ -82,12 +83,13 @@ func parsePNM(b []byte) (*pnm, error) {
 }
 
 // headPNM reads the head of a PGM or PPM file. Values of one channel are those of the file, whatever
-// their largest; colours are shares of it.
+// their largest; colours, and grey in the place of colour, are shares of it.
 func headPNM(b []byte, m *multimae.Input) (*head, *Problem) {
 	p, err := parsePNM(b)
 	if err != nil {
 		return nil, undecodable(b, err)
 	}
+	p.shares = p.channels == 3 || m.Channels >= 3
 	h := &head{format: "pnm", w: p.w, h: p.h, bits: 8, grey: p.channels == 1, orientation: 1, decode: p.decode}
 	size := int64(1)
 	if p.largest > 255 {
@@ -171,9 +173,9 @@ func (p *pnm) decode() (image.Image, error) {
 			}
 			at := i*size + c
 			switch {
-			case p.channels == 3 && wide:
+			case p.shares && wide:
 				v = v * 65535 / p.largest
-			case p.channels == 3:
+			case p.shares:
 				v = v * 255 / p.largest
 			}
 			if wide {

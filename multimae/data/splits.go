@@ -28,12 +28,32 @@ type Splits struct {
 // is of type *Problem if two folders could be the same part, or if there is a part for validation
 // and nothing to train on.
 func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
-	var s Splits
-	entries, err := os.ReadDir(dir)
+	s, whole, err := namedSplits(dir, inputs)
 	if err != nil {
 		return s, err
 	}
-	whole := false // DIR itself has samples
+	if s.Val != "" && s.Train == "" {
+		if !whole {
+			return s, problem(dir, "name the folder of the samples for training train", "has %s, but no train", filepath.Base(s.Val))
+		}
+		s.Other = append(s.Other, s.Val)
+		s.Val = ""
+	}
+	if s.Train != "" {
+		s.Below = nil
+		if whole {
+			s.Beside = dir
+		}
+	}
+	return s, nil
+}
+
+// namedSplits finds parts by their names. whole says that DIR itself has samples.
+func namedSplits(dir string, inputs []multimae.Input) (s Splits, whole bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return s, false, err
+	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
 		if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return m.Name == e.Name() }) {
@@ -59,25 +79,12 @@ func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
 		switch {
 		case !isDir(path):
 		case *part != "":
-			return s, problem(path, "keep one of them, or give another name to the other", "may be the same part of the dataset as %s", *part)
+			return s, whole, problem(path, "keep one of them, or give another name to the other", "may be the same part of the dataset as %s", *part)
 		default:
 			*part = path
 		}
 	}
-	if s.Val != "" && s.Train == "" {
-		if !whole {
-			return s, problem(dir, "name the folder of the samples for training train", "has %s, but no train", filepath.Base(s.Val))
-		}
-		s.Other = append(s.Other, s.Val)
-		s.Val = ""
-	}
-	if s.Train != "" {
-		s.Below = nil
-		if whole {
-			s.Beside = dir
-		}
-	}
-	return s, nil
+	return s, whole, nil
 }
 
 // splitsBelow returns the folders in the folder of a modality that look like parts, if there are two:

@@ -106,6 +106,13 @@ func (d *tiffDirectory) first(tag int, otherwise int64) int64 {
 	return otherwise
 }
 
+// padded reports whether the last tile of a row reaches beyond the picture. Of most types the decoder
+// takes what lies there for the beginning of the next row.
+func (d *tiffDirectory) padded() bool {
+	side := d.first(tiffTileWidth, 0)
+	return side > 0 && d.first(tiffWidth, 0)%side != 0
+}
+
 var errTIFF = errors.New("its blocks do not fit its size")
 
 // blocks checks the strips or tiles of a w×h picture, size bytes a pixel, in a file of n bytes, and
@@ -194,6 +201,8 @@ func headTIFF(b []byte, m *multimae.Input) (*head, *Problem) {
 		return nil, undecodable(b, tiff.UnsupportedError("planes of colour that are stored one after the other"))
 	case d.first(tiffPhotometric, 0) == 0 && m.Channels != 3 && m.Channels != 4:
 		return nil, undecodable(b, tiff.UnsupportedError("values that grow from white to black"))
+	case d.padded() && !(h.bits == 16 && samples < 2 || h.bits == 8 && samples > 2):
+		return nil, undecodable(b, tiff.UnsupportedError("tiles that reach over its right side, in anything but grey of 16 bits or colour of 8"))
 	case h.bits != 1 && h.bits != 8 && h.bits != 16, h.palette && h.bits > 8, samples > 4:
 		return nil, undecodable(b, tiff.UnsupportedError(fmt.Sprintf("%d values of %d bits in a pixel", max(1, samples), h.bits)))
 	}

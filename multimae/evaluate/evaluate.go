@@ -19,8 +19,8 @@ type Options struct {
 	// Size is the shorter side in pixels to which images are resized; their shape is kept up to
 	// whole patches. 0 means the model's image size.
 	Size int
-	// Slide shows the model one square of its image size after another, each a third of it further,
-	// and takes the mean of the predictions where squares overlap.
+	// Slide shows the model one square of its image size after another, each two thirds of it
+	// further, in whole patches, and takes the mean of the predictions where squares overlap.
 	Slide   bool
 	Samples int  // to use at most, spread over the dataset; 0 means all
 	SkipBad bool // leave out samples that cannot be read

@@ -220,8 +220,15 @@ func (r *run) checkData() error {
 		if err != nil {
 			return err
 		}
-		if _, _, err := train.FinetuneData(f); err != nil {
+		labelled, _, err := train.FinetuneData(f)
+		if err != nil {
 			return err
+		}
+		switch n := labelled.Len(); {
+		case r.Samples > n:
+			return fmt.Errorf("samples: got %d labelled samples, want at most %d: %s has no more to train on", r.Samples, n, r.Labelled)
+		case r.Samples == 0 && r.Labelled == train.ScenesData:
+			return fmt.Errorf("samples: got 0, which is all of a folder; say how many rendered scenes to train on")
 		}
 		test, err := r.testData(f)
 		if err != nil {

@@ -341,6 +341,22 @@ func TestDrawings(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", line, table)
 		}
 	}
+	for _, c := range [][4]string{
+		{"scenes", "scenes", "scenes", "scenes"},
+		{"/a/scenes", "scenes", "./scenes", "scenes"},
+		{"/a/set", "/a/set", "set", "set"},
+		{"/a/set", "/b/set", "a/set", "b/set"},
+		{"/x/a/set", "/y/a/set", "x/a/set", "y/a/set"},
+		{"/a/set", "scenes", "set", "scenes"},
+	} {
+		if a, b := shortened(filepath.FromSlash(c[0]), filepath.FromSlash(c[1])); a != c[2] || b != c[3] {
+			t.Errorf("%s and %s became %s and %s, want %s and %s", c[0], c[1], a, b, c[2], c[3])
+		}
+	}
+	r.Settings.Data, r.Settings.Labelled = "./scenes", "scenes"
+	if table := e.Table(r); !strings.Contains(table, "the folder scenes for") || !strings.Contains(table, "labelled samples of rendered scenes") {
+		t.Errorf("a folder by the name of scenes: %s", table)
+	}
 	mean, se := Difference(&r.Rows[1], &r.Rows[0])
 	if mean != 11.25 || math.Abs(se-math.Sqrt(16./4+9./9)) > 1e-12 {
 		t.Errorf("difference %g ± %g", mean, se)

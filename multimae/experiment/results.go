@@ -72,8 +72,7 @@ func (r *run) collect() (*Results, error) {
 		Experiment: r.experiment.Name, About: r.experiment.About, Machine: r.Machine, Commit: r.Commit,
 		Date: time.Now().UTC().Format("2006-01-02"), Settings: r.Settings,
 	}
-	// Where the data lie is nobody else's business.
-	res.Settings.Data, res.Settings.Labelled = filepath.Base(r.Data), filepath.Base(r.Labelled)
+	res.Settings.Data, res.Settings.Labelled = shortened(r.Data, r.Labelled)
 	for i := range r.experiment.Pretrainings {
 		p := &r.experiment.Pretrainings[i]
 		for k := range r.experiment.Columns {
@@ -196,11 +195,36 @@ func (e *Experiment) Table(r *Results) string {
 	return b.String()
 }
 
+// shortened returns two values of Settings.Data without what they have in front of the name of the
+// folder: where the data lie is nobody else's business. They stay different, and no folder becomes the
+// name of rendered scenes.
+func shortened(data, labelled string) (string, string) {
+	short := func(path string, names int) string {
+		if path == train.ScenesData {
+			return path
+		}
+		name := filepath.Base(path)
+		for dir := filepath.Dir(path); names > 1 && dir != filepath.Dir(dir); names, dir = names-1, filepath.Dir(dir) {
+			name = filepath.Base(dir) + "/" + name
+		}
+		if name == train.ScenesData {
+			name = "./" + name
+		}
+		return name
+	}
+	for n := 1; ; n++ {
+		a, b := short(data, n), short(labelled, n)
+		if data == labelled || a != b || n > len(data)+len(labelled) {
+			return a, b
+		}
+	}
+}
+
 func dataName(data string) string {
 	if data == train.ScenesData {
 		return "rendered scenes"
 	}
-	return "the folder " + filepath.Base(data)
+	return "the folder " + strings.TrimPrefix(data, "./")
 }
 
 // Difference compares two rows: the difference of the means, and its standard error.

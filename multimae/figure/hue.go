@@ -373,7 +373,7 @@ func (e *hueExperiment) draw(r *HueResult, rows [][]image.Image) *Drawing {
 	y := margin + head + float64(len(rows))*(tile+gap) + 34
 	d.title(margin, y, 12, "start", fmt.Sprintf("Mean change of predicted colour when the hue of one patch turns by %.0f°, %d scenes", r.Degrees, r.Scenes))
 	left, right := margin+150, d.Width-margin-60
-	scale := (right - left) / (max(r.Inside.High, r.Outside.High) * 1.1)
+	scale := (right - left) / (max(r.Inside.High, r.Outside.High, 1e-9) * 1.1)
 	for k, bar := range []struct {
 		name string
 		v    Interval

@@ -326,6 +326,9 @@ func readObject(file string) (map[string]json.RawMessage, error) {
 	if err := json.Unmarshal(b, &object); err != nil {
 		return nil, fmt.Errorf("%s: %w; remove it if the pseudo-labels are to be made again", file, err)
 	}
+	if object == nil { // null
+		object = map[string]json.RawMessage{}
+	}
 	return object, nil
 }
 
@@ -365,7 +368,8 @@ func (r *run) clean() error {
 			files = append(files, r.mapFile(p, r.o.Modalities[k].Name))
 		}
 		for _, file := range files {
-			mine[file], dirs[filepath.Dir(file)] = true, true
+			dir, base := filepath.Dir(file), filepath.Base(file)
+			mine[filepath.Join(dir, atomicfile.Shortened(base))], dirs[dir] = true, true
 		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
@@ -391,6 +395,7 @@ func (r *run) place(p *photo) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o777); err != nil {
 		return err
 	}
+	os.Remove(to) // a link to nothing, which writing would follow
 	if p.shrunk != nil {
 		return data.WriteImage(to, p.shrunk)
 	}
@@ -419,7 +424,6 @@ func (r *run) place(p *photo) error {
 	if rel, err := filepath.Rel(dir, target); err == nil {
 		target = rel // stays valid when both folders move
 	}
-	os.Remove(to) // a link to nothing
 	if err := os.Symlink(target, to); err != nil {
 		return &data.Problem{File: to, Message: err.Error(), Remedy: "copy the photographs where links are not allowed"}
 	}

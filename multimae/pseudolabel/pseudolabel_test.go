@@ -314,6 +314,29 @@ func TestCopy(t *testing.T) {
 			t.Errorf("copy %v: %v", copied, info.Mode())
 		}
 	}
+
+	// Photographs that were linked to and have moved. Null is how some programs write nothing.
+	out, moved := t.TempDir(), filepath.Join(t.TempDir(), "moved")
+	o := Options{Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}}
+	write(t, filepath.Join(out, data.ClassesFile), []byte("null"))
+	mustRun(t, o)
+	if err := os.Rename(in, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(in, "day 1"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(out, "semseg", "day 1", "turned.png")); err != nil {
+		t.Fatal(err)
+	}
+	o.Data, o.Copy = moved, true
+	mustRun(t, o)
+	if info, err := os.Lstat(filepath.Join(out, "rgb", "day 1", "turned.jpg")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if list := files(t, in); len(list) > 0 {
+		t.Errorf("%d files where the photographs were", len(list))
+	}
 }
 
 // TestSize wants shrunk photographs with maps of their size, and nothing to do in a second run.

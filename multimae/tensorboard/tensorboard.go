@@ -19,8 +19,8 @@ import (
 	"github.com/gomae/gomae/multimae/train"
 )
 
-// suffix marks the event files of this package.
-const suffix = ".gomae"
+// prefix and suffix mark the event files of this package.
+const prefix, suffix = "events.out.tfevents.", ".gomae"
 
 // Follow writes the metrics of the run in dir to an event file in the folder logs as they come,
 // until ctx ends. The file has the whole run, also what was written before: earlier event files of
@@ -41,17 +41,19 @@ func Follow(ctx context.Context, dir, logs string) error {
 		if f != nil {
 			f.Close()
 		}
-		old, err := filepath.Glob(filepath.Join(logs, "events.out.tfevents.*"+suffix))
+		entries, err := os.ReadDir(logs)
 		if err != nil {
 			return err
 		}
-		for _, path := range old {
-			if err := os.Remove(path); err != nil {
-				return err
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), prefix) && strings.HasSuffix(e.Name(), suffix) {
+				if err := os.Remove(filepath.Join(logs, e.Name())); err != nil {
+					return err
+				}
 			}
 		}
 		// A reader that follows a file would not see that it was cut, so each has a name of its own.
-		f, err = os.OpenFile(filepath.Join(logs, fmt.Sprintf("events.out.tfevents.%010d%s", begun, suffix)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+		f, err = os.OpenFile(filepath.Join(logs, fmt.Sprintf("%s%010d%s", prefix, begun, suffix)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 		begun++
 		if err != nil {
 			return err

@@ -75,7 +75,16 @@ func TestRecords(t *testing.T) {
 
 // TestAgain replaces the events of an earlier process and leaves other files alone.
 func TestAgain(t *testing.T) {
-	logs := t.TempDir()
+	dir := t.TempDir()
+	logs, alike := filepath.Join(dir, "runs[1]"), filepath.Join(dir, "runs1", "events.out.tfevents.0000000001.gomae")
+	for _, folder := range []string{logs, filepath.Dir(alike)} {
+		if err := os.Mkdir(folder, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(alike, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	other := filepath.Join(logs, "mine.txt")
 	if err := os.WriteFile(other, nil, 0o666); err != nil {
 		t.Fatal(err)
@@ -84,8 +93,10 @@ func TestAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	written(t, logs)
-	if _, err := os.Stat(other); err != nil {
-		t.Error(err)
+	for _, file := range []string{other, alike} {
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

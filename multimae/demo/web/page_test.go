@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -293,8 +294,24 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		}
 		predicted(func() { b.click("#next") })
 		b.wait("gaze && gaze.weights.depth && document.getElementById('alert').hidden")
+		if n := b.js("return $('file-rgb').files.length"); n != "0" {
+			t.Errorf("%s old uploads would join the next one", n)
+		}
 		predicted(func() { b.send("#open", saved) })
 		b.wait("state.scene.images && gaze && state.probe && document.getElementById('alert').hidden")
+		for name, change := range map[string]string{"of the model": "s.model = 'another'", "scene": "s.scene = { number: 1e12 }"} {
+			before := b.js("return JSON.stringify(state)")
+			bad := b.js("const s = JSON.parse(" + strconv.Quote(state) + "); s.visible.rgb[0] = !s.visible.rgb[0]; s.seed++; " + change + "; return JSON.stringify(s)")
+			if err := os.WriteFile(saved, []byte(bad), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			b.send("#open", saved)
+			b.wait("document.getElementById('alert').innerText.includes('" + name + "')")
+			if after := b.js("return JSON.stringify(state)"); after != before {
+				t.Errorf("a state that was refused (%s) changed the page from %.200s to %.200s", name, before, after)
+			}
+			b.click("#alert button")
+		}
 		b.click("input[value=show] + span")
 	})
 

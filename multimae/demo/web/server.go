@@ -75,12 +75,19 @@ func guard(h http.Handler) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		w.Header().Set("Cache-Control", "no-cache")
-		if site := r.Header.Get("Sec-Fetch-Site"); r.Method == http.MethodPost && site != "" && site != "same-origin" && site != "none" {
+		if foreign(r) {
 			fail(w, http.StatusForbidden, errors.New("the request comes from a page of another site"))
 			return
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// foreign reports whether a page of another site makes the request. It may have a link to this one.
+func foreign(r *http.Request) bool {
+	site, to := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Dest")
+	link := r.Method != http.MethodPost && r.Header.Get("Sec-Fetch-Mode") == "navigate" && (to == "document" || to == "")
+	return site != "" && site != "same-origin" && site != "none" && !link
 }
 
 // service is what the requests share.
@@ -92,12 +99,14 @@ type service struct {
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 	ctx, limit := r.Context(), maxRequest+imageBytes(s.app.Model().Config)
+	c := http.NewResponseController(w) // what cannot have a deadline needs no other one
 	if r.PathValue("method") == "scene" {
 		limit = max(limit, maxUpload)
 		if !enter(ctx, s.uploads) {
 			return
 		}
 		defer leave(s.uploads)
+		c.SetReadDeadline(time.Now().Add(readTime)) // waiting does not count
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
@@ -108,10 +117,12 @@ func (s *service) answer(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, errors.New("the request was cut off"))
 		return
 	}
+	c.SetReadDeadline(time.Time{}) // else the request would end with it
 	if !enter(ctx, s.turns) {
 		return
 	}
 	defer leave(s.turns)
+	c.SetWriteDeadline(time.Now().Add(writeTime))
 	answer, err := s.app.Call(ctx, r.PathValue("method"), body)
 	switch {
 	case err == nil:

@@ -97,11 +97,18 @@ func TestHandler(t *testing.T) {
 		method, path, site string
 		status             int
 	}{
+		{"GET", "/icon.svg", "cross-site", 403}, {"GET", "/icon.svg", "same-origin", 200}, {"GET", "/icon.svg", "none", 200},
 		{"GET", "/api/info", "", 405}, {"POST", "/", "", 405}, {"GET", "/../web.go", "", 404}, {"GET", "/lost", "", 404},
 		{"POST", "/api/info", "cross-site", 403}, {"POST", "/api/info", "same-site", 403}, {"POST", "/api/info", "same-origin", 200},
 	} {
 		if status := do(c.method, c.path, http.Header{"Sec-Fetch-Site": {c.site}}); status != c.status {
 			t.Errorf("%s %s from %q: %d, want %d", c.method, c.path, c.site, status, c.status)
+		}
+	}
+	for method, want := range map[string]int{"GET": 200, "POST": 403} { // a link, and a form
+		link := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
+		if status := do(method, "/", link); status != want {
+			t.Errorf("%s by a link on another site: %d, want %d", method, status, want)
 		}
 	}
 }
@@ -428,7 +435,7 @@ func TestLivePage(t *testing.T) {
 		for i := 1; i <= 30; i++ {
 			fmt.Fprintf(&text, `{"step": %d, "epoch": 0, "loss": %v, "loss.rgb": %v, "lr": 0.001, "grad_norm": 1, "images_per_s": 5}`+"\n", 10*i, 3/float64(i), 2/float64(i))
 		}
-		text.WriteString(`{"step": 300, "val.samples": 4, "val.loss": 0.5, "val.loss.rgb": 0.25, "val.trivial_loss.rgb": 1}` + "\n")
+		text.WriteString(`{"step": 300, "val.samples": 4, "val.loss": 0.5, "val.loss.rgb": 0.25, "val.trivial_loss.rgb": 1, "val.miou.semseg": 25}` + "\n")
 		if err := os.WriteFile(filepath.Join(dir, train.MetricsFile), []byte(text.String()), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -447,6 +454,9 @@ func TestLivePage(t *testing.T) {
 	blank := b.js("const c = document.createElement('canvas'); c.width = 760; c.height = 400; return c.toDataURL()")
 	if b.js("return document.querySelector('#chart-loss canvas').toDataURL()") == blank {
 		t.Error("the chart of the loss is blank")
+	}
+	if os.Getenv("GOMAE_RUN") == "" && !strings.Contains(b.js("return document.getElementById('chart-miou-semseg').innerText"), "25") {
+		t.Error("no chart of the mean IoU")
 	}
 	b.screenshot("live")
 	b.media("dark")

@@ -96,15 +96,19 @@ const predict = latest(async () => {
 });
 
 const look = latest(async () => {
-  const p = state.probe;
+  const p = state.probe, mine = scenes;
   gaze = null;
   if (state.tool === 'attention' && p && state.visible[p.modality] && state.visible[p.modality][p.patch]) {
-    gaze = await backend.call('attention', { ...request(), modality: p.modality, patch: p.patch, block: state.block - 1 });
+    const a = await backend.call('attention', { ...request(), modality: p.modality, patch: p.patch, block: state.block - 1 });
+    if (mine !== scenes) return; // it may be of other modalities
+    gaze = a;
     say(`Attention of ${place(p.modality, p.patch)}: ` + given().map((m) => `${word(m)} ${Math.round(100 * gaze.weights[m].reduce((a, b) => a + b, 0))} %`).join(', '));
   }
   draw();
 });
 
+// open shows a scene, with new patches unless keep is true or a function that sets the state. It
+// returns whether the scene could be opened.
 let scenes = 0;
 async function open(scene, keep) {
   const mine = ++scenes;
@@ -115,6 +119,8 @@ async function open(scene, keep) {
     complain(null);
     truth = {};
     gaze = null; // it may be of other modalities
+    if (typeof keep === 'function') keep();
+    if (a.scene.number !== undefined) for (const m of info.modalities) $('file-' + m.name).value = ''; // they are of another scene
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
     $('number').value = a.scene.number ?? '';
@@ -125,6 +131,7 @@ async function open(scene, keep) {
       for (const m of info.modalities) if (!truth[m.name] || !state.visible[m.name]) state.visible[m.name] = none();
       changed();
     } else await random();
+    return true;
   } catch (e) {
     complain(e);
   } finally {
@@ -526,7 +533,14 @@ function controls() {
     e.preventDefault();
     document.body.classList.toggle('dropping', (over = 0) > 0);
     const f = e.dataTransfer.files[0], rgb = info.modalities.find((m) => m.channels === 3);
-    if (f && f.name.endsWith('.json')) restore(f); else if (f && rgb) load({ [rgb.name]: f });
+    if (f && f.name.endsWith('.json')) restore(f);
+    else if (f && rgb) {
+      const one = new DataTransfer();
+      one.items.add(f);
+      for (const m of info.modalities) $('file-' + m.name).value = ''; // those are of another photo
+      $('file-' + rgb.name).files = one.files;
+      $('file-' + rgb.name).onchange();
+    }
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 }
@@ -566,17 +580,20 @@ async function restore(file) {
     const s = JSON.parse(await file.text()), patches = info.grid ** 2;
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
     if (s.gomae !== 1 || typeof s.scene !== 'object' || typeof s.visible !== 'object' || !s.hue) throw new Error('it is no state that this page has saved');
+    if (s.model !== undefined && s.model !== info.model) throw new Error(`it is of the model ${s.model}, and this is ${info.model}`);
     for (const m of info.modalities) if (!flags(s.visible[m.name])) throw new Error(`it has no ${patches} patches of ${m.name}; it is of another model`);
-    for (const m of info.modalities) state.alphas[m.name] = Number(s.alphas[m.name]) > 0 ? Number(s.alphas[m.name]) : 1;
-    state.visible = Object.fromEntries(info.modalities.map((m) => [m.name, s.visible[m.name]]));
-    state.hue = { patches: flags(s.hue.patches) ? s.hue.patches : none(), degrees: Math.max(-180, Math.min(180, Number(s.hue.degrees) || 0)) };
-    state.tokens = Math.max(1, Math.floor(Number(s.tokens)) || 32);
-    state.seed = Math.max(0, Math.floor(Number(s.seed)) || 0);
-    state.block = Math.min(info.blocks, Math.max(1, Math.floor(Number(s.block)) || info.blocks));
-    state.probe = s.probe && state.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null;
-    gaze = null;
-    state.third = ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth';
-    await open(s.scene, true);
+    const alpha = (m) => (s.alphas && Number(s.alphas[m]) > 0 ? Number(s.alphas[m]) : 1);
+    const next = {
+      alphas: Object.fromEntries(info.modalities.map((m) => [m.name, alpha(m.name)])),
+      visible: Object.fromEntries(info.modalities.map((m) => [m.name, s.visible[m.name]])),
+      hue: { patches: flags(s.hue.patches) ? s.hue.patches : none(), degrees: Math.max(-180, Math.min(180, Number(s.hue.degrees) || 0)) },
+      tokens: Math.max(1, Math.floor(Number(s.tokens)) || 32),
+      seed: Math.max(0, Math.floor(Number(s.seed)) || 0),
+      block: Math.min(info.blocks, Math.max(1, Math.floor(Number(s.block)) || info.blocks)),
+      probe: s.probe && s.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null,
+      third: ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth',
+    };
+    if (!(await open(s.scene, () => Object.assign(state, next)))) return;
     chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
     refresh();
   } catch (e) {

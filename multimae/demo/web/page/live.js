@@ -93,7 +93,15 @@ function redraw() {
       { name: 'averages only', color: soft, dash: true, points: of(validations, 'val.trivial_loss.' + o) },
     ]);
   }
-  for (const [key, name] of [['val.miou', 'Mean IoU'], ['val.delta1', 'δ1'], ['val.accuracy', 'Accuracy'], ['val.top1', 'Top 1']]) plot(key, name, [{ name: 'validation', color: orange, dots: true, points: of(validations, key) }]);
+  const figures = { miou: 'Mean IoU', delta1: 'δ1', accuracy: 'Accuracy', top1: 'Top 1', psnr: 'PSNR' };
+  for (const key of new Set(validations.flatMap((l) => Object.keys(l)))) {
+    const [, figure, o] = key.match(/^val\.([a-z0-9]+)\.(.+)$/) || [];
+    if (!figures[figure]) continue;
+    plot(`${figure}-${o}`, `${figures[figure]} of ${words[o] || o}`, [
+      { name: 'validation', color: orange, dots: true, points: of(validations, key) },
+      { name: 'averages only', color: soft, dash: true, points: of(validations, `val.trivial_${figure}.${o}`) },
+    ]);
+  }
   plot('lr', 'Learning rate', [{ name: '', color: blue, points: of(steps, 'lr') }], (v) => v.toExponential(1));
   plot('grad', 'Gradient norm', [{ name: '', color: blue, faint: true, points: of(steps, 'grad_norm') }]);
   plot('speed', 'Images a second', [{ name: '', color: blue, faint: true, points: of(steps, 'images_per_s') }], (v) => v.toFixed(0));
@@ -121,14 +129,24 @@ async function refreshPicture() {
   } catch { /* the next time */ }
 }
 
-const source = new EventSource('events');
-source.onopen = () => { $('link').textContent = 'live'; };
-source.onerror = () => { $('link').textContent = 'the run has ended or was stopped; this page goes on when it is resumed with -serve'; };
-source.addEventListener('again', () => { steps = []; validations = []; });
 let due = 0;
-source.addEventListener('lines', ({ data }) => {
-  for (const l of JSON.parse(data)) ('val.samples' in l ? validations : steps).push(l);
-  if (!due) due = setTimeout(() => { due = 0; redraw(); if (shownPicture < 0) refreshPicture(); }, 100);
-});
+function follow() {
+  const source = new EventSource('events');
+  source.onopen = () => { $('link').textContent = 'live'; };
+  source.onerror = () => {
+    if (source.readyState !== EventSource.CLOSED) { // it asks again by itself
+      $('link').textContent = 'the run has ended or was stopped; this page goes on when it is resumed with -serve';
+      return;
+    }
+    $('link').textContent = 'too many pages follow this run; this one waits for a place';
+    setTimeout(follow, 10000);
+  };
+  source.addEventListener('again', () => { steps = []; validations = []; });
+  source.addEventListener('lines', ({ data }) => {
+    for (const l of JSON.parse(data)) ('val.samples' in l ? validations : steps).push(l);
+    if (!due) due = setTimeout(() => { due = 0; redraw(); if (shownPicture < 0) refreshPicture(); }, 100);
+  });
+}
+follow();
 setInterval(refreshPicture, 15000);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', redraw);
