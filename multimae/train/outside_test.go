@@ -409,6 +409,7 @@ func TestBlockedSample(t *testing.T) {
 		{"drawing, skipping", 1, true, drawing, true, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // they wait most of the time
 			dir := t.TempDir()
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
