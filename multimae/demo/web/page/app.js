@@ -107,9 +107,9 @@ const look = latest(async () => {
   draw();
 });
 
+let scenes = 0; // that were asked for
 // open shows a scene, with new patches unless keep is true or a function that sets the state. It
 // returns whether the scene could be opened.
-let scenes = 0;
 async function open(scene, keep) {
   const mine = ++scenes;
   $('board').setAttribute('aria-busy', 'true');
@@ -120,7 +120,7 @@ async function open(scene, keep) {
     truth = {};
     gaze = null; // it may be of other modalities
     if (typeof keep === 'function') keep();
-    if (a.scene.number !== undefined) for (const m of info.modalities) $('file-' + m.name).value = ''; // they are of another scene
+    if (a.scene.number !== undefined) forgetFiles(); // they are of another scene
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
     $('number').value = a.scene.number ?? '';
@@ -467,6 +467,11 @@ function slider(input, output, set, format) {
   return (value) => { input.value = value; output.textContent = format(Number(value)); };
 }
 
+// forgetFiles empties the fields of files, which are sent together when one of them changes.
+function forgetFiles() {
+  for (const m of info.modalities) $('file-' + m.name).value = '';
+}
+
 async function load(files) {
   const total = Object.values(files).reduce((n, f) => n + f.size, 0);
   if (backend === server && total > 9e6) return complain(new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`));
@@ -537,7 +542,7 @@ function controls() {
     else if (f && rgb) {
       const one = new DataTransfer();
       one.items.add(f);
-      for (const m of info.modalities) $('file-' + m.name).value = ''; // those are of another photo
+      forgetFiles(); // they are of another photo
       $('file-' + rgb.name).files = one.files;
       $('file-' + rgb.name).onchange();
     }
