@@ -79,7 +79,7 @@ func BenchmarkPackA(b *testing.B) {
 		m := 8 * TileRows()
 		src, dst := make([]float32, k*ld), make([]float32, m*k)
 		for b.Loop() {
-			PackA(dst, src, m, k, ld)
+			PackA(dst, m, k, src, 0, k, ld)
 		}
 		rate(b, float64(8*m*k), "GB/s")
 	})

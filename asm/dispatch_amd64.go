@@ -261,12 +261,15 @@ func adamW(p, g, m, v []float32, k *adamWScalars) {
 	}
 }
 
-func packA(dst, a []float32, m, k, lda int) {
-	if level == Generic {
-		packAGeneric(dst, a, m, k, lda)
-		return
+func packTiles(dst, src []float32, k, tiles, h, rs, step int) {
+	switch level {
+	case AVX512:
+		packTilesAVX512(&dst[0], &src[0], k, tiles, h, rs, step)
+	case AVX2:
+		packTilesAVX2(&dst[0], &src[0], k, tiles, h, rs, step)
+	default:
+		packTilesGeneric(dst, src, k, tiles, h, rs, step)
 	}
-	packRows(dst, a, k, m, m, m, lda, PanelCols())
 }
 
 // packB has kernels for a matrix that lies by rows (cs == 1) or by columns (rs == 1).
@@ -276,7 +279,7 @@ func packB(dst, b []float32, k, n, rs, cs int) {
 	case level == Generic || cs != 1 && rs != 1:
 		packBGeneric(dst, b, k, n, rs, cs)
 	case cs == 1:
-		packRows(dst, b, k, n, PackedLen(1, n), nr, rs, nr*k)
+		packRows(dst, b, k, n, nr, rs, nr*k)
 	default:
 		for q := 0; q*nr < n; q++ {
 			packCols(dst[q*nr*k:], b[q*nr*cs:], k, min(nr, n-q*nr), nr, cs)
@@ -284,11 +287,11 @@ func packB(dst, b []float32, k, n, rs, cs int) {
 	}
 }
 
-func packRows(dst, src []float32, k, n, padded, w, rs, step int) {
+func packRows(dst, src []float32, k, n, w, rs, step int) {
 	if level == AVX512 {
-		packRowsAVX512(&dst[0], &src[0], k, n, padded, w, rs, step)
+		packRowsAVX512(&dst[0], &src[0], k, n, w, rs, step)
 	} else {
-		packRowsAVX2(&dst[0], &src[0], k, n, padded, w, rs, step)
+		packRowsAVX2(&dst[0], &src[0], k, n, w, rs, step)
 	}
 }
 
@@ -319,6 +322,7 @@ type gemmTiles struct {
 	ldc       int
 	a         *float32
 	ars, acs  int
+	nexta     int // floats from a tile's a to that of the next tile
 	b         *float32
 	acc       int // 1: c is added to, 0: it is overwritten
 	bias, add *float32
@@ -330,6 +334,9 @@ type gemmTiles struct {
 // page apart, one cache line of each competes for the same set of the first-level cache.
 func tileRows(g *GemmArgs) int {
 	const page = 1024 // floats
+	if g.PackedA {
+		return TileRows() // which PackA has taken
+	}
 	if g.LDC%page == 0 || g.ACS == 1 && g.ARS%page == 0 {
 		return min(TileRows(), cacheWays-1)
 	}
@@ -353,30 +360,29 @@ func gemmPanel(g *GemmArgs) {
 		t.acc = 1
 	}
 	t.ahead = uintptr(unsafe.Pointer(t.b)) + uintptr(4*g.K*PanelCols())
-	// All tiles have the same height, or some of them a row more.
-	most := tileRows(g)
-	tiles := (g.M + most - 1) / most
-	rows, higher := g.M/tiles, g.M%tiles
-	for i := 0; i < g.M; {
-		height := rows + 1
-		t.tiles = higher
-		if higher == 0 || i > 0 {
-			height, t.tiles = rows, tiles-higher
+	for _, group := range tilesOf(g.M, tileRows(g)) {
+		if group.count == 0 {
+			continue
 		}
-		count := t.tiles
+		i := group.row
+		t.tiles, t.nexta = group.count, group.height*g.ARS
 		t.c = &g.C[i*g.LDC]
-		if g.K > 0 {
+		switch {
+		case g.K == 0:
+		case g.PackedA:
+			t.ars, t.acs, t.nexta = 1, group.height, group.height*g.K
+			t.a = &g.A[i*g.K]
+		default:
 			t.a = &g.A[i*g.ARS]
 		}
 		if g.Add != nil {
 			t.add = &g.Add[i*g.LDAdd]
 		}
 		if level == AVX512 {
-			gemmAVX512(height, &t)
+			gemmAVX512(group.height, &t)
 		} else {
-			gemmAVX2(height, &t)
+			gemmAVX2(group.height, &t)
 		}
-		i += height * count
 	}
 }
 

@@ -2,7 +2,9 @@
 
 package asm
 
-func packA(dst, a []float32, m, k, lda int) { packAGeneric(dst, a, m, k, lda) }
+func packTiles(dst, src []float32, k, tiles, h, rs, step int) {
+	packTilesGeneric(dst, src, k, tiles, h, rs, step)
+}
 
 func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, cs) }
 

@@ -56,23 +56,53 @@ func PackB(dst, b []float32, k, n, rs, cs int) {
 	packB(dst, b, k, n, rs, cs)
 }
 
-// PackA copies A, an m×k matrix that is stored transposed, with element (i,p) at a[p*lda+i]. Rows
-// of a that lie pages apart compete for the same place in the cache; in dst they are adjacent:
-// element (i,p) is dst[p*m+i]. dst needs m*k floats.
-func PackA(dst, a []float32, m, k, lda int) {
-	if m <= 0 || k <= 0 {
+// PackA packs columns p0..p1 of A, an m×k matrix that is stored transposed, with element (i,p) at
+// a[(p-p0)*lda+i], for [GemmPanel]: tile by tile, and within a tile of h rows column by column, so
+// that one tile after the other can be read from front to back. A nil stands for zeros. dst needs
+// m*k floats, of which those of other columns are left alone.
+func PackA(dst []float32, m, k int, a []float32, p0, p1, lda int) {
+	if m <= 0 || p1 <= p0 {
 		return
 	}
+	mustHold("PackA first column", p0, 0)
+	mustHold("PackA k", k, p1)
 	mustHold("PackA row stride", lda, 0)
 	mustHold("PackA len(dst)", len(dst), m*k)
-	mustHold("PackA len(a)", len(a), (k-1)*lda+m)
-	packA(dst, a, m, k, lda)
+	if a != nil {
+		mustHold("PackA len(a)", len(a), (p1-p0-1)*lda+m)
+	}
+	for _, t := range tilesOf(m, TileRows()) {
+		if t.count == 0 {
+			continue
+		}
+		d, step := dst[t.row*k+p0*t.height:], t.height*k
+		if a != nil {
+			packTiles(d, a[t.row:], p1-p0, t.count, t.height, lda, step)
+			continue
+		}
+		for q := range t.count {
+			clear(d[q*step:][:(p1-p0)*t.height])
+		}
+	}
 }
 
-func packAGeneric(dst, a []float32, m, k, lda int) {
+func packTilesGeneric(dst, src []float32, k, tiles, h, rs, step int) {
 	for p := range k {
-		copy(dst[p*m:p*m+m], a[p*lda:])
+		for q := range tiles {
+			copy(dst[q*step+p*h:][:h], src[p*rs+q*h:])
+		}
 	}
+}
+
+// tiles are count tiles of one height, one below the other from a row on.
+type tiles struct{ row, height, count int }
+
+// tilesOf divides m rows into as few tiles of at most that many rows as there can be. All have the
+// same height, or those of the first group a row more.
+func tilesOf(m, most int) [2]tiles {
+	count := (m + most - 1) / most
+	height, higher := m/count, m%count
+	return [2]tiles{{0, height + 1, higher}, {higher * (height + 1), height, count - higher}}
 }
 
 func packBGeneric(dst, b []float32, k, n, rs, cs int) {
@@ -91,8 +121,9 @@ func packBGeneric(dst, b []float32, k, n, rs, cs int) {
 
 // sumLength is how many products one accumulator sums up. The rounding error of a sum grows with
 // its length, so a longer sum is cut into parts, which are added to C one after the other. Each
-// part costs a pass over the tile of C, which is then in the first-level cache.
-const sumLength = 128
+// part costs a pass over the tile of C, which is then in the first-level cache: so much that fewer
+// than sumTail products, as of the 132 tokens of four samples, join the part before them.
+const sumLength, sumTail = 128, 32
 
 // GemmArgs describes a call of [GemmPanel]. No slice may overlap C.
 type GemmArgs struct {
@@ -103,6 +134,7 @@ type GemmArgs struct {
 
 	A        []float32 // element (i,p) is A[i*ARS+p*ACS]; not read if K is 0
 	ARS, ACS int
+	PackedA  bool // A is as [PackA] leaves an M×K matrix; ARS and ACS are not read
 
 	B []float32 // a panel of K rows as [PackB] lays it out; not read if K is 0
 
@@ -120,8 +152,8 @@ type GemmArgs struct {
 // column N of C, Add and Bias is read. g is not changed.
 //
 // Rows are taken in tiles of at most TileRows(), all of nearly the same height. Each element is
-// summed in the order of p, 128 products in an accumulator, so its bits do not depend on M, N or
-// its place.
+// summed in the order of p, 128 products in an accumulator, the last ones up to 159, so its bits do
+// not depend on M, N or its place.
 func GemmPanel(g *GemmArgs) {
 	if g.M <= 0 || g.N <= 0 {
 		return
@@ -133,9 +165,13 @@ func GemmPanel(g *GemmArgs) {
 	mustHold("GemmPanel LDC", g.LDC, 0)
 	mustHold("GemmPanel len(C)", len(g.C), (g.M-1)*g.LDC+g.N)
 	if g.K > 0 {
-		mustHold("GemmPanel ARS", g.ARS, 0)
-		mustHold("GemmPanel ACS", g.ACS, 0)
-		mustHold("GemmPanel len(A)", len(g.A), (g.M-1)*g.ARS+(g.K-1)*g.ACS+1)
+		if g.PackedA {
+			mustHold("GemmPanel len(packed A)", len(g.A), g.M*g.K)
+		} else {
+			mustHold("GemmPanel ARS", g.ARS, 0)
+			mustHold("GemmPanel ACS", g.ACS, 0)
+			mustHold("GemmPanel len(A)", len(g.A), (g.M-1)*g.ARS+(g.K-1)*g.ACS+1)
+		}
 		mustHold("GemmPanel len(B)", len(g.B), g.K*PanelCols())
 	}
 	if g.Bias != nil {
@@ -148,12 +184,29 @@ func GemmPanel(g *GemmArgs) {
 	gemmPanel(g)
 }
 
+// rowA says where a row of A begins, and how far apart its values are.
+func (g *GemmArgs) rowA(i int) (first, step int) {
+	if !g.PackedA {
+		return i * g.ARS, g.ACS
+	}
+	groups := tilesOf(g.M, TileRows())
+	t := groups[0]
+	if i >= groups[1].row {
+		t = groups[1]
+	}
+	q := (i - t.row) / t.height // its tile
+	top := t.row + q*t.height
+	return top*g.K + i - top, t.height
+}
+
 // gemmPanelGeneric works on blocks of two rows by four columns, which fit the scalar registers. An
 // odd last row is computed twice: the compiler could round a second, narrower loop differently.
 func gemmPanelGeneric(g *GemmArgs) {
 	a, b, c, k, nr := g.A, g.B, g.C, g.K, PanelCols()
 	for i := 0; i < g.M; i += 2 {
 		i1 := min(i+1, g.M-1)
+		first0, step0 := g.rowA(i)
+		first1, step1 := g.rowA(i1)
 		for j := 0; j < g.N; j += 4 {
 			var s [2][4]float32
 			if g.Accumulate {
@@ -161,13 +214,16 @@ func gemmPanelGeneric(g *GemmArgs) {
 					copy(s[r-i][:], c[r*g.LDC+j:r*g.LDC+min(j+4, g.N)])
 				}
 			}
-			ia, ib := i*g.ARS, i1*g.ARS
-			for p0 := 0; p0 < k; p0 += sumLength {
+			ia, ib := first0, first1
+			for p0, p1 := 0, 0; p0 < k; p0 = p1 {
+				if p1 = p0 + sumLength; k-p1 < sumTail {
+					p1 = k
+				}
 				var s00, s01, s02, s03, s10, s11, s12, s13 float32
-				for p := p0; p < min(k, p0+sumLength); p++ {
+				for p := p0; p < p1; p++ {
 					a0, a1 := a[ia], a[ib]
-					ia += g.ACS
-					ib += g.ACS
+					ia += step0
+					ib += step1
 					r := b[p*nr+j : p*nr+j+4 : p*nr+j+4]
 					s00 += a0 * r[0]
 					s01 += a0 * r[1]

@@ -7,8 +7,8 @@ package asm
 // gemm1x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 1*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 1*tiles, j < n <= 16 { // a moves on by nexta, instead of 1*ars, after each tile of 1 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -21,8 +21,8 @@ func gemm1x16AVX2(t *gemmTiles)
 // gemm2x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 2*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 2*tiles, j < n <= 16 { // a moves on by nexta, instead of 2*ars, after each tile of 2 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -35,8 +35,8 @@ func gemm2x16AVX2(t *gemmTiles)
 // gemm3x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 3*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 3*tiles, j < n <= 16 { // a moves on by nexta, instead of 3*ars, after each tile of 3 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -49,8 +49,8 @@ func gemm3x16AVX2(t *gemmTiles)
 // gemm4x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 4*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 4*tiles, j < n <= 16 { // a moves on by nexta, instead of 4*ars, after each tile of 4 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -63,8 +63,8 @@ func gemm4x16AVX2(t *gemmTiles)
 // gemm5x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 5*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 5*tiles, j < n <= 16 { // a moves on by nexta, instead of 5*ars, after each tile of 5 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -77,8 +77,8 @@ func gemm5x16AVX2(t *gemmTiles)
 // gemm6x16AVX2 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 6*tiles, j < n <= 16 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 6*tiles, j < n <= 16 { // a moves on by nexta, instead of 6*ars, after each tile of 6 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*16+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -91,8 +91,8 @@ func gemm6x16AVX2(t *gemmTiles)
 // gemm1x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 1*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 1*tiles, j < n <= 32 { // a moves on by nexta, instead of 1*ars, after each tile of 1 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -105,8 +105,8 @@ func gemm1x32AVX512(t *gemmTiles)
 // gemm2x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 2*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 2*tiles, j < n <= 32 { // a moves on by nexta, instead of 2*ars, after each tile of 2 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -119,8 +119,8 @@ func gemm2x32AVX512(t *gemmTiles)
 // gemm3x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 3*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 3*tiles, j < n <= 32 { // a moves on by nexta, instead of 3*ars, after each tile of 3 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -133,8 +133,8 @@ func gemm3x32AVX512(t *gemmTiles)
 // gemm4x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 4*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 4*tiles, j < n <= 32 { // a moves on by nexta, instead of 4*ars, after each tile of 4 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -147,8 +147,8 @@ func gemm4x32AVX512(t *gemmTiles)
 // gemm5x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 5*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 5*tiles, j < n <= 32 { // a moves on by nexta, instead of 5*ars, after each tile of 5 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -161,8 +161,8 @@ func gemm5x32AVX512(t *gemmTiles)
 // gemm6x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 6*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 6*tiles, j < n <= 32 { // a moves on by nexta, instead of 6*ars, after each tile of 6 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -175,8 +175,8 @@ func gemm6x32AVX512(t *gemmTiles)
 // gemm7x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 7*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 7*tiles, j < n <= 32 { // a moves on by nexta, instead of 7*ars, after each tile of 7 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -189,8 +189,8 @@ func gemm7x32AVX512(t *gemmTiles)
 // gemm8x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 8*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 8*tiles, j < n <= 32 { // a moves on by nexta, instead of 8*ars, after each tile of 8 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -203,8 +203,8 @@ func gemm8x32AVX512(t *gemmTiles)
 // gemm9x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 9*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 9*tiles, j < n <= 32 { // a moves on by nexta, instead of 9*ars, after each tile of 9 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -217,8 +217,8 @@ func gemm9x32AVX512(t *gemmTiles)
 // gemm10x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 10*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 10*tiles, j < n <= 32 { // a moves on by nexta, instead of 10*ars, after each tile of 10 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -231,8 +231,8 @@ func gemm10x32AVX512(t *gemmTiles)
 // gemm11x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 11*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 11*tiles, j < n <= 32 { // a moves on by nexta, instead of 11*ars, after each tile of 11 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -245,8 +245,8 @@ func gemm11x32AVX512(t *gemmTiles)
 // gemm12x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 12*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 12*tiles, j < n <= 32 { // a moves on by nexta, instead of 12*ars, after each tile of 12 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -259,8 +259,8 @@ func gemm12x32AVX512(t *gemmTiles)
 // gemm13x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 13*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 13*tiles, j < n <= 32 { // a moves on by nexta, instead of 13*ars, after each tile of 13 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil
@@ -273,8 +273,8 @@ func gemm13x32AVX512(t *gemmTiles)
 // gemm14x32AVX512 computes, for pointers to the first elements:
 //
 //	c, a, b and so on are the fields of t
-//	for i < 14*tiles, j < n <= 32 {
-//		for each 128 of k, the last perhaps shorter {
+//	for i < 14*tiles, j < n <= 32 { // a moves on by nexta, instead of 14*ars, after each tile of 14 rows
+//		for each 128 of k, the last from 1 to 159 {
 //			c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*32+j] // the first sum overwrites c unless acc is 1
 //		}
 //		c[i*ldc+j] += bias[j]         // unless bias is nil

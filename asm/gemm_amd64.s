@@ -12,32 +12,32 @@ TEXT ·gemm1x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), CX
 	MOVQ    $+128, DI
-	CMPQ    CX, DI
+	CMPQ    CX, $0x000000a0
 	CMOVQLT CX, DI
 	SUBQ    DI, CX
 	MOVQ    CX, 16(SP)
@@ -46,11 +46,11 @@ part2:
 	VXORPS  Y0, Y0, Y0
 	VXORPS  Y1, Y1, Y1
 	SUBQ    $0x00000008, DI
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (SI), Y2
 	VMOVUPS      32(SI), Y3
@@ -97,11 +97,11 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, SI
 	SUBQ         $0x00000008, DI
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+strided9:
 	PREFETCHT1   (BX)
 	VMOVUPS      (SI), Y2
 	VMOVUPS      32(SI), Y3
@@ -155,13 +155,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, SI
 	SUBQ         $0x00000008, DI
-	JGE          strided8
+	JGE          strided9
 
-few4:
+few5:
 	ADDQ $0x00000008, DI
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (SI), Y2
 	VMOVUPS      32(SI), Y3
 	VBROADCASTSS (CX), Y4
@@ -170,17 +170,17 @@ single5:
 	ADDQ         DX, CX
 	ADDQ         $0x00000040, SI
 	DECQ         DI
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    CX, (SP)
 	MOVQ    SI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge10
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first12
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -189,62 +189,62 @@ done6:
 	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
-first11:
+first12:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more13
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias14
 	VMOVUPS (CX), Y2
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias14:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more13
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y2
 	VADDPS  Y2, Y0, Y0
 	VMOVUPS 32(CX), Y2
 	VADDPS  Y2, Y1, Y1
 
-more12:
+more13:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS Y0, (CX)
 	VMOVUPS Y1, 32(CX)
 
-next10:
+next11:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last15
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last15:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end16
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000004, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end16:
 	VZEROUPPER
 	RET
 
-edge9:
+edge10:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -254,7 +254,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y3
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first17
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -263,35 +263,35 @@ edge9:
 	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-first16:
+first17:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more18
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias19
 	VMASKMOVPS (CX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
 	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias19:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more18
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y2, Y4
 	VADDPS     Y4, Y0, Y0
 	VMASKMOVPS 32(CX), Y3, Y4
 	VADDPS     Y4, Y1, Y1
 
-more17:
+more18:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS Y0, Y2, (CX)
 	VMASKMOVPS Y1, Y3, 32(CX)
-	JMP        next10
+	JMP        next11
 
 DATA mask_table<>+0(SB)/4, $0xffffffff
 DATA mask_table<>+4(SB)/4, $0xffffffff
@@ -335,11 +335,11 @@ TEXT ·gemm2x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -347,10 +347,10 @@ tile1:
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
@@ -359,12 +359,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -375,11 +375,11 @@ part2:
 	VXORPS  Y2, Y2, Y2
 	VXORPS  Y3, Y3, Y3
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y4
 	VMOVUPS      32(DI), Y5
@@ -450,11 +450,89 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x08
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	VMOVUPS      (DI), Y4
+	VMOVUPS      32(DI), Y5
+	VBROADCASTSS (SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS (SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      64(DI), Y4
+	VMOVUPS      96(DI), Y5
+	VBROADCASTSS 8(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 8(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      128(DI), Y4
+	VMOVUPS      160(DI), Y5
+	VBROADCASTSS 16(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 16(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      192(DI), Y4
+	VMOVUPS      224(DI), Y5
+	VBROADCASTSS 24(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 24(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	PREFETCHT1   64(BX)
+	VMOVUPS      256(DI), Y4
+	VMOVUPS      288(DI), Y5
+	VBROADCASTSS 32(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 32(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      320(DI), Y4
+	VMOVUPS      352(DI), Y5
+	VBROADCASTSS 40(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 40(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      384(DI), Y4
+	VMOVUPS      416(DI), Y5
+	VBROADCASTSS 48(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 48(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      448(DI), Y4
+	VMOVUPS      480(DI), Y5
+	VBROADCASTSS 56(SI), Y6
+	VFMADD231PS  Y4, Y6, Y0
+	VFMADD231PS  Y5, Y6, Y1
+	VBROADCASTSS 56(SI)(CX*1), Y6
+	VFMADD231PS  Y4, Y6, Y2
+	VFMADD231PS  Y5, Y6, Y3
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000200, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y4
 	VMOVUPS      32(DI), Y5
@@ -532,13 +610,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Y4
 	VMOVUPS      32(DI), Y5
 	VBROADCASTSS (SI), Y6
@@ -550,17 +628,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000040, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -574,12 +652,12 @@ done6:
 	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y3, Y3
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
 	VADDPS  Y4, Y2, Y2
@@ -587,11 +665,11 @@ first11:
 	VADDPS  Y4, Y1, Y1
 	VADDPS  Y4, Y3, Y3
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y4
 	VADDPS  Y4, Y0, Y0
@@ -603,7 +681,7 @@ nobias13:
 	VMOVUPS 32(CX), Y4
 	VADDPS  Y4, Y3, Y3
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -613,33 +691,33 @@ more12:
 	VMOVUPS Y2, (CX)
 	VMOVUPS Y3, 32(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000008, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -649,7 +727,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y5
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first18
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -663,12 +741,12 @@ edge9:
 	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-first16:
+first18:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more19
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias20
 	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
 	VADDPS     Y6, Y2, Y2
@@ -676,11 +754,11 @@ first16:
 	VADDPS     Y6, Y1, Y1
 	VADDPS     Y6, Y3, Y3
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias20:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more19
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y4, Y6
 	VADDPS     Y6, Y0, Y0
@@ -692,7 +770,7 @@ nobias18:
 	VMASKMOVPS 32(CX), Y5, Y6
 	VADDPS     Y6, Y3, Y3
 
-more17:
+more19:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -701,7 +779,7 @@ more17:
 	ADDQ       DX, CX
 	VMASKMOVPS Y2, Y4, (CX)
 	VMASKMOVPS Y3, Y5, 32(CX)
-	JMP        next10
+	JMP        next12
 
 // func gemm3x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -711,11 +789,11 @@ TEXT ·gemm3x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -725,10 +803,10 @@ tile1:
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
@@ -739,12 +817,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -757,11 +835,11 @@ part2:
 	VXORPS  Y4, Y4, Y4
 	VXORPS  Y5, Y5, Y5
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y6
 	VMOVUPS      32(DI), Y7
@@ -856,11 +934,113 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x0c
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	VMOVUPS      (DI), Y6
+	VMOVUPS      32(DI), Y7
+	VBROADCASTSS (SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS (SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS (SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      64(DI), Y6
+	VMOVUPS      96(DI), Y7
+	VBROADCASTSS 12(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 12(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 12(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      128(DI), Y6
+	VMOVUPS      160(DI), Y7
+	VBROADCASTSS 24(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 24(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 24(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      192(DI), Y6
+	VMOVUPS      224(DI), Y7
+	VBROADCASTSS 36(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 36(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 36(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	PREFETCHT1   64(BX)
+	VMOVUPS      256(DI), Y6
+	VMOVUPS      288(DI), Y7
+	VBROADCASTSS 48(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 48(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 48(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      320(DI), Y6
+	VMOVUPS      352(DI), Y7
+	VBROADCASTSS 60(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 60(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 60(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      384(DI), Y6
+	VMOVUPS      416(DI), Y7
+	VBROADCASTSS 72(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 72(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 72(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	VMOVUPS      448(DI), Y6
+	VMOVUPS      480(DI), Y7
+	VBROADCASTSS 84(SI), Y8
+	VFMADD231PS  Y6, Y8, Y0
+	VFMADD231PS  Y7, Y8, Y1
+	VBROADCASTSS 84(SI)(CX*1), Y8
+	VFMADD231PS  Y6, Y8, Y2
+	VFMADD231PS  Y7, Y8, Y3
+	VBROADCASTSS 84(SI)(CX*2), Y8
+	VFMADD231PS  Y6, Y8, Y4
+	VFMADD231PS  Y7, Y8, Y5
+	ADDQ         $0x00000060, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000200, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y6
 	VMOVUPS      32(DI), Y7
@@ -962,13 +1142,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Y6
 	VMOVUPS      32(DI), Y7
 	VBROADCASTSS (SI), Y8
@@ -983,17 +1163,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000040, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -1012,12 +1192,12 @@ done6:
 	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y5, Y5
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y0, Y0
 	VADDPS  Y6, Y2, Y2
@@ -1027,11 +1207,11 @@ first11:
 	VADDPS  Y6, Y3, Y3
 	VADDPS  Y6, Y5, Y5
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y6
 	VADDPS  Y6, Y0, Y0
@@ -1048,7 +1228,7 @@ nobias13:
 	VMOVUPS 32(CX), Y6
 	VADDPS  Y6, Y5, Y5
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -1061,33 +1241,33 @@ more12:
 	VMOVUPS Y4, (CX)
 	VMOVUPS Y5, 32(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -1097,7 +1277,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y7
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first18
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -1116,12 +1296,12 @@ edge9:
 	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-first16:
+first18:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more19
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias20
 	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
 	VADDPS     Y8, Y2, Y2
@@ -1131,11 +1311,11 @@ first16:
 	VADDPS     Y8, Y3, Y3
 	VADDPS     Y8, Y5, Y5
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias20:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more19
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y6, Y8
 	VADDPS     Y8, Y0, Y0
@@ -1152,7 +1332,7 @@ nobias18:
 	VMASKMOVPS 32(CX), Y7, Y8
 	VADDPS     Y8, Y5, Y5
 
-more17:
+more19:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -1164,7 +1344,7 @@ more17:
 	ADDQ       DX, CX
 	VMASKMOVPS Y4, Y6, (CX)
 	VMASKMOVPS Y5, Y7, 32(CX)
-	JMP        next10
+	JMP        next12
 
 // func gemm4x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -1174,11 +1354,11 @@ TEXT ·gemm4x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -1190,10 +1370,10 @@ tile1:
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
@@ -1206,12 +1386,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -1227,11 +1407,11 @@ part2:
 	VXORPS  Y6, Y6, Y6
 	VXORPS  Y7, Y7, Y7
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y8
 	VMOVUPS      32(DI), Y9
@@ -1350,11 +1530,137 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x10
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	VMOVUPS      (DI), Y8
+	VMOVUPS      32(DI), Y9
+	VBROADCASTSS (SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS (SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS (SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS (SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      64(DI), Y8
+	VMOVUPS      96(DI), Y9
+	VBROADCASTSS 16(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 16(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 16(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 16(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      128(DI), Y8
+	VMOVUPS      160(DI), Y9
+	VBROADCASTSS 32(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 32(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 32(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 32(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      192(DI), Y8
+	VMOVUPS      224(DI), Y9
+	VBROADCASTSS 48(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 48(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 48(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 48(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	PREFETCHT1   64(BX)
+	VMOVUPS      256(DI), Y8
+	VMOVUPS      288(DI), Y9
+	VBROADCASTSS 64(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 64(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 64(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 64(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      320(DI), Y8
+	VMOVUPS      352(DI), Y9
+	VBROADCASTSS 80(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 80(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 80(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 80(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      384(DI), Y8
+	VMOVUPS      416(DI), Y9
+	VBROADCASTSS 96(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 96(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 96(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 96(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      448(DI), Y8
+	VMOVUPS      480(DI), Y9
+	VBROADCASTSS 112(SI), Y10
+	VFMADD231PS  Y8, Y10, Y0
+	VFMADD231PS  Y9, Y10, Y1
+	VBROADCASTSS 112(SI)(CX*1), Y10
+	VFMADD231PS  Y8, Y10, Y2
+	VFMADD231PS  Y9, Y10, Y3
+	VBROADCASTSS 112(SI)(CX*2), Y10
+	VFMADD231PS  Y8, Y10, Y4
+	VFMADD231PS  Y9, Y10, Y5
+	VBROADCASTSS 112(SI)(R9*1), Y10
+	VFMADD231PS  Y8, Y10, Y6
+	VFMADD231PS  Y9, Y10, Y7
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000200, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y8
 	VMOVUPS      32(DI), Y9
@@ -1480,13 +1786,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Y8
 	VMOVUPS      32(DI), Y9
 	VBROADCASTSS (SI), Y10
@@ -1504,17 +1810,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000040, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -1538,12 +1844,12 @@ done6:
 	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y7, Y7
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y0, Y0
 	VADDPS  Y8, Y2, Y2
@@ -1555,11 +1861,11 @@ first11:
 	VADDPS  Y8, Y5, Y5
 	VADDPS  Y8, Y7, Y7
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y8
 	VADDPS  Y8, Y0, Y0
@@ -1581,7 +1887,7 @@ nobias13:
 	VMOVUPS 32(CX), Y8
 	VADDPS  Y8, Y7, Y7
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -1597,33 +1903,33 @@ more12:
 	VMOVUPS Y6, (CX)
 	VMOVUPS Y7, 32(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000010, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -1633,7 +1939,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y9
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first18
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -1657,12 +1963,12 @@ edge9:
 	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-first16:
+first18:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more19
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias20
 	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
 	VADDPS     Y10, Y2, Y2
@@ -1674,11 +1980,11 @@ first16:
 	VADDPS     Y10, Y5, Y5
 	VADDPS     Y10, Y7, Y7
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias20:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more19
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y8, Y10
 	VADDPS     Y10, Y0, Y0
@@ -1700,7 +2006,7 @@ nobias18:
 	VMASKMOVPS 32(CX), Y9, Y10
 	VADDPS     Y10, Y7, Y7
 
-more17:
+more19:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -1715,7 +2021,7 @@ more17:
 	ADDQ       DX, CX
 	VMASKMOVPS Y6, Y8, (CX)
 	VMASKMOVPS Y7, Y9, 32(CX)
-	JMP        next10
+	JMP        next12
 
 // func gemm5x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -1725,11 +2031,11 @@ TEXT ·gemm5x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -1743,10 +2049,10 @@ tile1:
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
@@ -1761,12 +2067,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -1784,11 +2090,11 @@ part2:
 	VXORPS  Y8, Y8, Y8
 	VXORPS  Y9, Y9, Y9
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y10
 	VMOVUPS      32(DI), Y11
@@ -1931,11 +2237,161 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x14
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	VMOVUPS      (DI), Y10
+	VMOVUPS      32(DI), Y11
+	VBROADCASTSS (SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS (SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS (SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS (SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS (SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      64(DI), Y10
+	VMOVUPS      96(DI), Y11
+	VBROADCASTSS 20(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 20(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 20(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 20(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 20(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      128(DI), Y10
+	VMOVUPS      160(DI), Y11
+	VBROADCASTSS 40(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 40(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 40(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 40(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 40(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      192(DI), Y10
+	VMOVUPS      224(DI), Y11
+	VBROADCASTSS 60(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 60(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 60(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 60(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 60(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	PREFETCHT1   64(BX)
+	VMOVUPS      256(DI), Y10
+	VMOVUPS      288(DI), Y11
+	VBROADCASTSS 80(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 80(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 80(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 80(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 80(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      320(DI), Y10
+	VMOVUPS      352(DI), Y11
+	VBROADCASTSS 100(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 100(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 100(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 100(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 100(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      384(DI), Y10
+	VMOVUPS      416(DI), Y11
+	VBROADCASTSS 120(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 120(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 120(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 120(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 120(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	VMOVUPS      448(DI), Y10
+	VMOVUPS      480(DI), Y11
+	VBROADCASTSS 140(SI), Y12
+	VFMADD231PS  Y10, Y12, Y0
+	VFMADD231PS  Y11, Y12, Y1
+	VBROADCASTSS 140(SI)(CX*1), Y12
+	VFMADD231PS  Y10, Y12, Y2
+	VFMADD231PS  Y11, Y12, Y3
+	VBROADCASTSS 140(SI)(CX*2), Y12
+	VFMADD231PS  Y10, Y12, Y4
+	VFMADD231PS  Y11, Y12, Y5
+	VBROADCASTSS 140(SI)(R9*1), Y12
+	VFMADD231PS  Y10, Y12, Y6
+	VFMADD231PS  Y11, Y12, Y7
+	VBROADCASTSS 140(SI)(CX*4), Y12
+	VFMADD231PS  Y10, Y12, Y8
+	VFMADD231PS  Y11, Y12, Y9
+	ADDQ         $0x000000a0, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000200, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y10
 	VMOVUPS      32(DI), Y11
@@ -2085,13 +2541,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Y10
 	VMOVUPS      32(DI), Y11
 	VBROADCASTSS (SI), Y12
@@ -2112,17 +2568,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000040, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -2151,12 +2607,12 @@ done6:
 	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y9, Y9
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y0, Y0
 	VADDPS  Y10, Y2, Y2
@@ -2170,11 +2626,11 @@ first11:
 	VADDPS  Y10, Y7, Y7
 	VADDPS  Y10, Y9, Y9
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y10
 	VADDPS  Y10, Y0, Y0
@@ -2201,7 +2657,7 @@ nobias13:
 	VMOVUPS 32(CX), Y10
 	VADDPS  Y10, Y9, Y9
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -2220,33 +2676,33 @@ more12:
 	VMOVUPS Y8, (CX)
 	VMOVUPS Y9, 32(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000014, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -2256,7 +2712,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y11
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first18
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -2285,12 +2741,12 @@ edge9:
 	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-first16:
+first18:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more19
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias20
 	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
 	VADDPS     Y12, Y2, Y2
@@ -2304,11 +2760,11 @@ first16:
 	VADDPS     Y12, Y7, Y7
 	VADDPS     Y12, Y9, Y9
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias20:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more19
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y10, Y12
 	VADDPS     Y12, Y0, Y0
@@ -2335,7 +2791,7 @@ nobias18:
 	VMASKMOVPS 32(CX), Y11, Y12
 	VADDPS     Y12, Y9, Y9
 
-more17:
+more19:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -2353,7 +2809,7 @@ more17:
 	ADDQ       DX, CX
 	VMASKMOVPS Y8, Y10, (CX)
 	VMASKMOVPS Y9, Y11, 32(CX)
-	JMP        next10
+	JMP        next12
 
 // func gemm6x16AVX2(t *gemmTiles)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -2363,11 +2819,11 @@ TEXT ·gemm6x16AVX2(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -2383,10 +2839,10 @@ tile1:
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	ADDQ       DX, CX
@@ -2403,12 +2859,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -2429,11 +2885,11 @@ part2:
 	VXORPS  Y10, Y10, Y10
 	VXORPS  Y11, Y11, Y11
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
@@ -2600,11 +3056,185 @@ inrow7:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x18
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	VMOVUPS      (DI), Y12
+	VMOVUPS      32(DI), Y13
+	VBROADCASTSS (SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS (SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS (SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS (SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS (SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS (SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      64(DI), Y12
+	VMOVUPS      96(DI), Y13
+	VBROADCASTSS 24(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 24(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 24(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 24(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 24(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 24(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      128(DI), Y12
+	VMOVUPS      160(DI), Y13
+	VBROADCASTSS 48(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 48(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 48(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 48(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 48(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 48(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      192(DI), Y12
+	VMOVUPS      224(DI), Y13
+	VBROADCASTSS 72(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 72(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 72(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 72(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 72(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 72(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	PREFETCHT1   64(BX)
+	VMOVUPS      256(DI), Y12
+	VMOVUPS      288(DI), Y13
+	VBROADCASTSS 96(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 96(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 96(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 96(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 96(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 96(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      320(DI), Y12
+	VMOVUPS      352(DI), Y13
+	VBROADCASTSS 120(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 120(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 120(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 120(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 120(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 120(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      384(DI), Y12
+	VMOVUPS      416(DI), Y13
+	VBROADCASTSS 144(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 144(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 144(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 144(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 144(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 144(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	VMOVUPS      448(DI), Y12
+	VMOVUPS      480(DI), Y13
+	VBROADCASTSS 168(SI), Y14
+	VFMADD231PS  Y12, Y14, Y0
+	VFMADD231PS  Y13, Y14, Y1
+	VBROADCASTSS 168(SI)(CX*1), Y14
+	VFMADD231PS  Y12, Y14, Y2
+	VFMADD231PS  Y13, Y14, Y3
+	VBROADCASTSS 168(SI)(CX*2), Y14
+	VFMADD231PS  Y12, Y14, Y4
+	VFMADD231PS  Y13, Y14, Y5
+	VBROADCASTSS 168(SI)(R9*1), Y14
+	VFMADD231PS  Y12, Y14, Y6
+	VFMADD231PS  Y13, Y14, Y7
+	VBROADCASTSS 168(SI)(CX*4), Y14
+	VFMADD231PS  Y12, Y14, Y8
+	VFMADD231PS  Y13, Y14, Y9
+	VBROADCASTSS 168(SI)(R10*1), Y14
+	VFMADD231PS  Y12, Y14, Y10
+	VFMADD231PS  Y13, Y14, Y11
+	ADDQ         $0x000000c0, SI
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000200, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
@@ -2778,13 +3408,13 @@ strided8:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Y12
 	VMOVUPS      32(DI), Y13
 	VBROADCASTSS (SI), Y14
@@ -2808,17 +3438,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000040, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000010
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -2852,12 +3482,12 @@ done6:
 	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y11, Y11
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y0, Y0
 	VADDPS  Y12, Y2, Y2
@@ -2873,11 +3503,11 @@ first11:
 	VADDPS  Y12, Y9, Y9
 	VADDPS  Y12, Y11, Y11
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Y12
 	VADDPS  Y12, Y0, Y0
@@ -2909,7 +3539,7 @@ nobias13:
 	VMOVUPS 32(CX), Y12
 	VADDPS  Y12, Y11, Y11
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -2931,33 +3561,33 @@ more12:
 	VMOVUPS Y10, (CX)
 	VMOVUPS Y11, 32(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000018, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	LEAQ       mask_table<>+0(SB), DX
 	MOVQ       $+16, BX
 	SUBQ       CX, BX
@@ -2967,7 +3597,7 @@ edge9:
 	SUBQ       CX, BX
 	VMOVUPS    32(DX)(BX*4), Y13
 	CMPQ       24(SP), $+0
-	JEQ        first16
+	JEQ        first18
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -3001,12 +3631,12 @@ edge9:
 	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-first16:
+first18:
 	CMPQ       16(SP), $+0
-	JNE        more17
-	MOVQ       80(AX), CX
+	JNE        more19
+	MOVQ       88(AX), CX
 	TESTQ      CX, CX
-	JEQ        nobias18
+	JEQ        nobias20
 	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
 	VADDPS     Y14, Y2, Y2
@@ -3022,11 +3652,11 @@ first16:
 	VADDPS     Y14, Y9, Y9
 	VADDPS     Y14, Y11, Y11
 
-nobias18:
-	MOVQ       88(AX), CX
+nobias20:
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
-	JEQ        more17
-	MOVQ       96(AX), DX
+	JEQ        more19
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	VMASKMOVPS (CX), Y12, Y14
 	VADDPS     Y14, Y0, Y0
@@ -3058,7 +3688,7 @@ nobias18:
 	VMASKMOVPS 32(CX), Y13, Y14
 	VADDPS     Y14, Y11, Y11
 
-more17:
+more19:
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
@@ -3079,7 +3709,7 @@ more17:
 	ADDQ       DX, CX
 	VMASKMOVPS Y10, Y12, (CX)
 	VMASKMOVPS Y11, Y13, 32(CX)
-	JMP        next10
+	JMP        next12
 
 // func gemm1x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3089,21 +3719,21 @@ TEXT ·gemm1x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -3111,12 +3741,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), CX
 	MOVQ    $+128, DI
-	CMPQ    CX, DI
+	CMPQ    CX, $0x000000a0
 	CMOVQLT CX, DI
 	SUBQ    DI, CX
 	MOVQ    CX, 16(SP)
@@ -3125,11 +3755,11 @@ part2:
 	VPXORD  Z0, Z0, Z0
 	VPXORD  Z1, Z1, Z1
 	SUBQ    $0x00000008, DI
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (SI), Z2
@@ -3178,11 +3808,11 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, SI
 	SUBQ         $0x00000008, DI
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+strided9:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (SI), Z2
@@ -3238,13 +3868,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, SI
 	SUBQ         $0x00000008, DI
-	JGE          strided8
+	JGE          strided9
 
-few4:
+few5:
 	ADDQ $0x00000008, DI
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (SI), Z2
 	VMOVUPS      64(SI), Z3
 	VBROADCASTSS (CX), Z4
@@ -3253,17 +3883,17 @@ single5:
 	ADDQ         DX, CX
 	ADDQ         $0x00000080, SI
 	DECQ         DI
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    CX, (SP)
 	MOVQ    SI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge10
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first12
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -3272,62 +3902,62 @@ done6:
 	VMOVUPS 64(CX), Z2
 	VADDPS  Z2, Z1, Z1
 
-first11:
+first12:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more13
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias14
 	VMOVUPS (CX), Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS 64(CX), Z2
 	VADDPS  Z2, Z1, Z1
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias14:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more13
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z2
 	VADDPS  Z2, Z0, Z0
 	VMOVUPS 64(CX), Z2
 	VADDPS  Z2, Z1, Z1
 
-more12:
+more13:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS Z0, (CX)
 	VMOVUPS Z1, 64(CX)
 
-next10:
+next11:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last15
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last15:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end16
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000004, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000004, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end16:
 	VZEROUPPER
 	RET
 
-edge9:
+edge10:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -3336,7 +3966,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first17
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -3345,35 +3975,35 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-first16:
+first17:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more18
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias19
 	VMOVUPS.Z (CX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VMOVUPS.Z 64(CX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias19:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more18
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z2
 	VADDPS    Z2, Z0, Z0
 	VMOVUPS.Z 64(CX), K2, Z2
 	VADDPS    Z2, Z1, Z1
 
-more17:
+more18:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS Z0, K1, (CX)
 	VMOVUPS Z1, K2, 64(CX)
-	JMP     next10
+	JMP     next11
 
 // func gemm2x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3383,11 +4013,11 @@ TEXT ·gemm2x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -3397,10 +4027,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -3411,12 +4041,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -3427,11 +4057,11 @@ part2:
 	VPXORD  Z2, Z2, Z2
 	VPXORD  Z3, Z3, Z3
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z4
@@ -3504,11 +4134,91 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x08
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z4
+	VMOVUPS      64(DI), Z5
+	VBROADCASTSS (SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS (SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      192(DI), Z5
+	VBROADCASTSS 8(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 8(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      320(DI), Z5
+	VBROADCASTSS 16(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 16(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      448(DI), Z5
+	VBROADCASTSS 24(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 24(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z4
+	VMOVUPS      576(DI), Z5
+	VBROADCASTSS 32(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 32(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      640(DI), Z4
+	VMOVUPS      704(DI), Z5
+	VBROADCASTSS 40(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 40(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      768(DI), Z4
+	VMOVUPS      832(DI), Z5
+	VBROADCASTSS 48(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 48(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      960(DI), Z5
+	VBROADCASTSS 56(SI), Z6
+	VFMADD231PS  Z4, Z6, Z0
+	VFMADD231PS  Z5, Z6, Z1
+	VBROADCASTSS 56(SI)(CX*1), Z6
+	VFMADD231PS  Z4, Z6, Z2
+	VFMADD231PS  Z5, Z6, Z3
+	ADDQ         $0x00000040, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z4
@@ -3588,13 +4298,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z4
 	VMOVUPS      64(DI), Z5
 	VBROADCASTSS (SI), Z6
@@ -3606,17 +4316,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -3630,12 +4340,12 @@ done6:
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z3, Z3
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
 	VADDPS  Z4, Z2, Z2
@@ -3643,11 +4353,11 @@ first11:
 	VADDPS  Z4, Z1, Z1
 	VADDPS  Z4, Z3, Z3
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z4
 	VADDPS  Z4, Z0, Z0
@@ -3659,7 +4369,7 @@ nobias13:
 	VMOVUPS 64(CX), Z4
 	VADDPS  Z4, Z3, Z3
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -3669,33 +4379,33 @@ more12:
 	VMOVUPS Z2, (CX)
 	VMOVUPS Z3, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000008, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000008, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -3704,7 +4414,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -3718,12 +4428,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
 	VADDPS    Z4, Z2, Z2
@@ -3731,11 +4441,11 @@ first16:
 	VADDPS    Z4, Z1, Z1
 	VADDPS    Z4, Z3, Z3
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z4
 	VADDPS    Z4, Z0, Z0
@@ -3747,7 +4457,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z4
 	VADDPS    Z4, Z3, Z3
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -3756,7 +4466,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z2, K1, (CX)
 	VMOVUPS Z3, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm3x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -3766,11 +4476,11 @@ TEXT ·gemm3x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -3783,10 +4493,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -3800,12 +4510,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -3818,11 +4528,11 @@ part2:
 	VPXORD  Z4, Z4, Z4
 	VPXORD  Z5, Z5, Z5
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z6
@@ -3919,11 +4629,115 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x0c
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z6
+	VMOVUPS      64(DI), Z7
+	VBROADCASTSS (SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS (SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS (SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      128(DI), Z6
+	VMOVUPS      192(DI), Z7
+	VBROADCASTSS 12(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 12(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 12(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      256(DI), Z6
+	VMOVUPS      320(DI), Z7
+	VBROADCASTSS 24(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 24(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 24(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      448(DI), Z7
+	VBROADCASTSS 36(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 36(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 36(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z6
+	VMOVUPS      576(DI), Z7
+	VBROADCASTSS 48(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 48(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 48(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      704(DI), Z7
+	VBROADCASTSS 60(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 60(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 60(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      768(DI), Z6
+	VMOVUPS      832(DI), Z7
+	VBROADCASTSS 72(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 72(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 72(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	VMOVUPS      896(DI), Z6
+	VMOVUPS      960(DI), Z7
+	VBROADCASTSS 84(SI), Z8
+	VFMADD231PS  Z6, Z8, Z0
+	VFMADD231PS  Z7, Z8, Z1
+	VBROADCASTSS 84(SI)(CX*1), Z8
+	VFMADD231PS  Z6, Z8, Z2
+	VFMADD231PS  Z7, Z8, Z3
+	VBROADCASTSS 84(SI)(CX*2), Z8
+	VFMADD231PS  Z6, Z8, Z4
+	VFMADD231PS  Z7, Z8, Z5
+	ADDQ         $0x00000060, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z6
@@ -4027,13 +4841,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z6
 	VMOVUPS      64(DI), Z7
 	VBROADCASTSS (SI), Z8
@@ -4048,17 +4862,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4077,12 +4891,12 @@ done6:
 	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z5, Z5
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z0, Z0
 	VADDPS  Z6, Z2, Z2
@@ -4092,11 +4906,11 @@ first11:
 	VADDPS  Z6, Z3, Z3
 	VADDPS  Z6, Z5, Z5
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z6
 	VADDPS  Z6, Z0, Z0
@@ -4113,7 +4927,7 @@ nobias13:
 	VMOVUPS 64(CX), Z6
 	VADDPS  Z6, Z5, Z5
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4126,33 +4940,33 @@ more12:
 	VMOVUPS Z4, (CX)
 	VMOVUPS Z5, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x0000000c, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -4161,7 +4975,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -4180,12 +4994,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z0, Z0
 	VADDPS    Z6, Z2, Z2
@@ -4195,11 +5009,11 @@ first16:
 	VADDPS    Z6, Z3, Z3
 	VADDPS    Z6, Z5, Z5
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z6
 	VADDPS    Z6, Z0, Z0
@@ -4216,7 +5030,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z6
 	VADDPS    Z6, Z5, Z5
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4228,7 +5042,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z4, K1, (CX)
 	VMOVUPS Z5, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm4x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -4238,11 +5052,11 @@ TEXT ·gemm4x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -4258,10 +5072,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -4278,12 +5092,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -4299,11 +5113,11 @@ part2:
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z8
@@ -4424,11 +5238,139 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x10
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z8
+	VMOVUPS      64(DI), Z9
+	VBROADCASTSS (SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS (SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS (SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS (SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      128(DI), Z8
+	VMOVUPS      192(DI), Z9
+	VBROADCASTSS 16(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 16(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 16(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 16(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      256(DI), Z8
+	VMOVUPS      320(DI), Z9
+	VBROADCASTSS 32(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 32(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 32(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 32(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      384(DI), Z8
+	VMOVUPS      448(DI), Z9
+	VBROADCASTSS 48(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 48(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 48(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 48(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z8
+	VMOVUPS      576(DI), Z9
+	VBROADCASTSS 64(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 64(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 64(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 64(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      640(DI), Z8
+	VMOVUPS      704(DI), Z9
+	VBROADCASTSS 80(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 80(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 80(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 80(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      768(DI), Z8
+	VMOVUPS      832(DI), Z9
+	VBROADCASTSS 96(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 96(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 96(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 96(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	VMOVUPS      896(DI), Z8
+	VMOVUPS      960(DI), Z9
+	VBROADCASTSS 112(SI), Z10
+	VFMADD231PS  Z8, Z10, Z0
+	VFMADD231PS  Z9, Z10, Z1
+	VBROADCASTSS 112(SI)(CX*1), Z10
+	VFMADD231PS  Z8, Z10, Z2
+	VFMADD231PS  Z9, Z10, Z3
+	VBROADCASTSS 112(SI)(CX*2), Z10
+	VFMADD231PS  Z8, Z10, Z4
+	VFMADD231PS  Z9, Z10, Z5
+	VBROADCASTSS 112(SI)(R9*1), Z10
+	VFMADD231PS  Z8, Z10, Z6
+	VFMADD231PS  Z9, Z10, Z7
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z8
@@ -4556,13 +5498,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z8
 	VMOVUPS      64(DI), Z9
 	VBROADCASTSS (SI), Z10
@@ -4580,17 +5522,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4614,12 +5556,12 @@ done6:
 	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z7, Z7
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z0, Z0
 	VADDPS  Z8, Z2, Z2
@@ -4631,11 +5573,11 @@ first11:
 	VADDPS  Z8, Z5, Z5
 	VADDPS  Z8, Z7, Z7
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z8
 	VADDPS  Z8, Z0, Z0
@@ -4657,7 +5599,7 @@ nobias13:
 	VMOVUPS 64(CX), Z8
 	VADDPS  Z8, Z7, Z7
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4673,33 +5615,33 @@ more12:
 	VMOVUPS Z6, (CX)
 	VMOVUPS Z7, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000010, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000010, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -4708,7 +5650,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -4732,12 +5674,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z0, Z0
 	VADDPS    Z8, Z2, Z2
@@ -4749,11 +5691,11 @@ first16:
 	VADDPS    Z8, Z5, Z5
 	VADDPS    Z8, Z7, Z7
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z8
 	VADDPS    Z8, Z0, Z0
@@ -4775,7 +5717,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z8
 	VADDPS    Z8, Z7, Z7
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -4790,7 +5732,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z6, K1, (CX)
 	VMOVUPS Z7, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm5x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -4800,11 +5742,11 @@ TEXT ·gemm5x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -4823,10 +5765,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -4846,12 +5788,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -4869,11 +5811,11 @@ part2:
 	VPXORD  Z8, Z8, Z8
 	VPXORD  Z9, Z9, Z9
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z10
@@ -5018,11 +5960,163 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x14
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z10
+	VMOVUPS      64(DI), Z11
+	VBROADCASTSS (SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS (SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS (SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS (SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS (SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      128(DI), Z10
+	VMOVUPS      192(DI), Z11
+	VBROADCASTSS 20(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 20(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 20(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 20(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 20(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      256(DI), Z10
+	VMOVUPS      320(DI), Z11
+	VBROADCASTSS 40(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 40(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 40(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 40(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 40(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      384(DI), Z10
+	VMOVUPS      448(DI), Z11
+	VBROADCASTSS 60(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 60(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 60(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 60(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 60(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z10
+	VMOVUPS      576(DI), Z11
+	VBROADCASTSS 80(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 80(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 80(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 80(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 80(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      640(DI), Z10
+	VMOVUPS      704(DI), Z11
+	VBROADCASTSS 100(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 100(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 100(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 100(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 100(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      768(DI), Z10
+	VMOVUPS      832(DI), Z11
+	VBROADCASTSS 120(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 120(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 120(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 120(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 120(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	VMOVUPS      896(DI), Z10
+	VMOVUPS      960(DI), Z11
+	VBROADCASTSS 140(SI), Z12
+	VFMADD231PS  Z10, Z12, Z0
+	VFMADD231PS  Z11, Z12, Z1
+	VBROADCASTSS 140(SI)(CX*1), Z12
+	VFMADD231PS  Z10, Z12, Z2
+	VFMADD231PS  Z11, Z12, Z3
+	VBROADCASTSS 140(SI)(CX*2), Z12
+	VFMADD231PS  Z10, Z12, Z4
+	VFMADD231PS  Z11, Z12, Z5
+	VBROADCASTSS 140(SI)(R9*1), Z12
+	VFMADD231PS  Z10, Z12, Z6
+	VFMADD231PS  Z11, Z12, Z7
+	VBROADCASTSS 140(SI)(CX*4), Z12
+	VFMADD231PS  Z10, Z12, Z8
+	VFMADD231PS  Z11, Z12, Z9
+	ADDQ         $0x000000a0, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z10
@@ -5174,13 +6268,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z10
 	VMOVUPS      64(DI), Z11
 	VBROADCASTSS (SI), Z12
@@ -5201,17 +6295,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -5240,12 +6334,12 @@ done6:
 	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z9, Z9
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z0, Z0
 	VADDPS  Z10, Z2, Z2
@@ -5259,11 +6353,11 @@ first11:
 	VADDPS  Z10, Z7, Z7
 	VADDPS  Z10, Z9, Z9
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z10
 	VADDPS  Z10, Z0, Z0
@@ -5290,7 +6384,7 @@ nobias13:
 	VMOVUPS 64(CX), Z10
 	VADDPS  Z10, Z9, Z9
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -5309,33 +6403,33 @@ more12:
 	VMOVUPS Z8, (CX)
 	VMOVUPS Z9, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000014, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000014, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -5344,7 +6438,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -5373,12 +6467,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z0, Z0
 	VADDPS    Z10, Z2, Z2
@@ -5392,11 +6486,11 @@ first16:
 	VADDPS    Z10, Z7, Z7
 	VADDPS    Z10, Z9, Z9
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z10
 	VADDPS    Z10, Z0, Z0
@@ -5423,7 +6517,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z10
 	VADDPS    Z10, Z9, Z9
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -5441,7 +6535,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z8, K1, (CX)
 	VMOVUPS Z9, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm6x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -5451,11 +6545,11 @@ TEXT ·gemm6x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -5477,10 +6571,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -5503,12 +6597,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -5529,11 +6623,11 @@ part2:
 	VPXORD  Z10, Z10, Z10
 	VPXORD  Z11, Z11, Z11
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z12
@@ -5702,11 +6796,187 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x18
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z12
+	VMOVUPS      64(DI), Z13
+	VBROADCASTSS (SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS (SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS (SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS (SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS (SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS (SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      128(DI), Z12
+	VMOVUPS      192(DI), Z13
+	VBROADCASTSS 24(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 24(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 24(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 24(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 24(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 24(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      256(DI), Z12
+	VMOVUPS      320(DI), Z13
+	VBROADCASTSS 48(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 48(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 48(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 48(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 48(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 48(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      384(DI), Z12
+	VMOVUPS      448(DI), Z13
+	VBROADCASTSS 72(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 72(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 72(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 72(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 72(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 72(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z12
+	VMOVUPS      576(DI), Z13
+	VBROADCASTSS 96(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 96(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 96(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 96(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 96(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 96(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      640(DI), Z12
+	VMOVUPS      704(DI), Z13
+	VBROADCASTSS 120(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 120(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 120(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 120(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 120(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 120(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      768(DI), Z12
+	VMOVUPS      832(DI), Z13
+	VBROADCASTSS 144(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 144(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 144(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 144(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 144(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 144(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	VMOVUPS      896(DI), Z12
+	VMOVUPS      960(DI), Z13
+	VBROADCASTSS 168(SI), Z14
+	VFMADD231PS  Z12, Z14, Z0
+	VFMADD231PS  Z13, Z14, Z1
+	VBROADCASTSS 168(SI)(CX*1), Z14
+	VFMADD231PS  Z12, Z14, Z2
+	VFMADD231PS  Z13, Z14, Z3
+	VBROADCASTSS 168(SI)(CX*2), Z14
+	VFMADD231PS  Z12, Z14, Z4
+	VFMADD231PS  Z13, Z14, Z5
+	VBROADCASTSS 168(SI)(R9*1), Z14
+	VFMADD231PS  Z12, Z14, Z6
+	VFMADD231PS  Z13, Z14, Z7
+	VBROADCASTSS 168(SI)(CX*4), Z14
+	VFMADD231PS  Z12, Z14, Z8
+	VFMADD231PS  Z13, Z14, Z9
+	VBROADCASTSS 168(SI)(R10*1), Z14
+	VFMADD231PS  Z12, Z14, Z10
+	VFMADD231PS  Z13, Z14, Z11
+	ADDQ         $0x000000c0, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z12
@@ -5882,13 +7152,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z12
 	VMOVUPS      64(DI), Z13
 	VBROADCASTSS (SI), Z14
@@ -5912,17 +7182,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -5956,12 +7226,12 @@ done6:
 	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z11, Z11
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z0, Z0
 	VADDPS  Z12, Z2, Z2
@@ -5977,11 +7247,11 @@ first11:
 	VADDPS  Z12, Z9, Z9
 	VADDPS  Z12, Z11, Z11
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z12
 	VADDPS  Z12, Z0, Z0
@@ -6013,7 +7283,7 @@ nobias13:
 	VMOVUPS 64(CX), Z12
 	VADDPS  Z12, Z11, Z11
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -6035,33 +7305,33 @@ more12:
 	VMOVUPS Z10, (CX)
 	VMOVUPS Z11, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000018, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000018, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -6070,7 +7340,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -6104,12 +7374,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z0, Z0
 	VADDPS    Z12, Z2, Z2
@@ -6125,11 +7395,11 @@ first16:
 	VADDPS    Z12, Z9, Z9
 	VADDPS    Z12, Z11, Z11
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z12
 	VADDPS    Z12, Z0, Z0
@@ -6161,7 +7431,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z12
 	VADDPS    Z12, Z11, Z11
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -6182,7 +7452,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z10, K1, (CX)
 	VMOVUPS Z11, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm7x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -6192,11 +7462,11 @@ TEXT ·gemm7x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -6221,10 +7491,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -6250,12 +7520,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -6278,11 +7548,11 @@ part2:
 	VPXORD  Z12, Z12, Z12
 	VPXORD  Z13, Z13, Z13
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z14
@@ -6475,11 +7745,211 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x1c
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z14
+	VMOVUPS      64(DI), Z15
+	VBROADCASTSS (SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS (SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS (SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS (SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS (SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS (SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS (SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      128(DI), Z14
+	VMOVUPS      192(DI), Z15
+	VBROADCASTSS 28(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 28(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 28(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 28(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 28(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 28(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 28(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      256(DI), Z14
+	VMOVUPS      320(DI), Z15
+	VBROADCASTSS 56(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 56(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 56(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 56(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 56(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 56(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 56(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      384(DI), Z14
+	VMOVUPS      448(DI), Z15
+	VBROADCASTSS 84(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 84(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 84(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 84(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 84(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 84(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 84(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z14
+	VMOVUPS      576(DI), Z15
+	VBROADCASTSS 112(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 112(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 112(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 112(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 112(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 112(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 112(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      640(DI), Z14
+	VMOVUPS      704(DI), Z15
+	VBROADCASTSS 140(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 140(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 140(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 140(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 140(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 140(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 140(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      768(DI), Z14
+	VMOVUPS      832(DI), Z15
+	VBROADCASTSS 168(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 168(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 168(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 168(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 168(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 168(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 168(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	VMOVUPS      896(DI), Z14
+	VMOVUPS      960(DI), Z15
+	VBROADCASTSS 196(SI), Z16
+	VFMADD231PS  Z14, Z16, Z0
+	VFMADD231PS  Z15, Z16, Z1
+	VBROADCASTSS 196(SI)(CX*1), Z16
+	VFMADD231PS  Z14, Z16, Z2
+	VFMADD231PS  Z15, Z16, Z3
+	VBROADCASTSS 196(SI)(CX*2), Z16
+	VFMADD231PS  Z14, Z16, Z4
+	VFMADD231PS  Z15, Z16, Z5
+	VBROADCASTSS 196(SI)(R9*1), Z16
+	VFMADD231PS  Z14, Z16, Z6
+	VFMADD231PS  Z15, Z16, Z7
+	VBROADCASTSS 196(SI)(CX*4), Z16
+	VFMADD231PS  Z14, Z16, Z8
+	VFMADD231PS  Z15, Z16, Z9
+	VBROADCASTSS 196(SI)(R10*1), Z16
+	VFMADD231PS  Z14, Z16, Z10
+	VFMADD231PS  Z15, Z16, Z11
+	VBROADCASTSS 196(SI)(R9*2), Z16
+	VFMADD231PS  Z14, Z16, Z12
+	VFMADD231PS  Z15, Z16, Z13
+	ADDQ         $0x000000e0, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z14
@@ -6679,13 +8149,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z14
 	VMOVUPS      64(DI), Z15
 	VBROADCASTSS (SI), Z16
@@ -6712,17 +8182,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -6761,12 +8231,12 @@ done6:
 	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z13, Z13
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z0, Z0
 	VADDPS  Z14, Z2, Z2
@@ -6784,11 +8254,11 @@ first11:
 	VADDPS  Z14, Z11, Z11
 	VADDPS  Z14, Z13, Z13
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z14
 	VADDPS  Z14, Z0, Z0
@@ -6825,7 +8295,7 @@ nobias13:
 	VMOVUPS 64(CX), Z14
 	VADDPS  Z14, Z13, Z13
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -6850,33 +8320,33 @@ more12:
 	VMOVUPS Z12, (CX)
 	VMOVUPS Z13, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x0000001c, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x0000001c, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -6885,7 +8355,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -6924,12 +8394,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z0, Z0
 	VADDPS    Z14, Z2, Z2
@@ -6947,11 +8417,11 @@ first16:
 	VADDPS    Z14, Z11, Z11
 	VADDPS    Z14, Z13, Z13
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z14
 	VADDPS    Z14, Z0, Z0
@@ -6988,7 +8458,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z14
 	VADDPS    Z14, Z13, Z13
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -7012,7 +8482,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z12, K1, (CX)
 	VMOVUPS Z13, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm8x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -7022,11 +8492,11 @@ TEXT ·gemm8x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -7054,10 +8524,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -7086,12 +8556,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -7117,11 +8587,11 @@ part2:
 	VPXORD  Z14, Z14, Z14
 	VPXORD  Z15, Z15, Z15
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z16
@@ -7338,11 +8808,235 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x20
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z16
+	VMOVUPS      64(DI), Z17
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS (SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS (SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS (SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS (SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS (SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS (SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS (SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      128(DI), Z16
+	VMOVUPS      192(DI), Z17
+	VBROADCASTSS 32(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 32(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 32(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 32(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 32(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 32(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 32(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 32(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      256(DI), Z16
+	VMOVUPS      320(DI), Z17
+	VBROADCASTSS 64(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 64(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 64(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 64(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 64(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 64(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 64(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 64(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      384(DI), Z16
+	VMOVUPS      448(DI), Z17
+	VBROADCASTSS 96(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 96(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 96(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 96(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 96(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 96(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 96(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 96(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z16
+	VMOVUPS      576(DI), Z17
+	VBROADCASTSS 128(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 128(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 128(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 128(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 128(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 128(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 128(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 128(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      640(DI), Z16
+	VMOVUPS      704(DI), Z17
+	VBROADCASTSS 160(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 160(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 160(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 160(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 160(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 160(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 160(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 160(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      768(DI), Z16
+	VMOVUPS      832(DI), Z17
+	VBROADCASTSS 192(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 192(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 192(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 192(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 192(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 192(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 192(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 192(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	VMOVUPS      896(DI), Z16
+	VMOVUPS      960(DI), Z17
+	VBROADCASTSS 224(SI), Z18
+	VFMADD231PS  Z16, Z18, Z0
+	VFMADD231PS  Z17, Z18, Z1
+	VBROADCASTSS 224(SI)(CX*1), Z18
+	VFMADD231PS  Z16, Z18, Z2
+	VFMADD231PS  Z17, Z18, Z3
+	VBROADCASTSS 224(SI)(CX*2), Z18
+	VFMADD231PS  Z16, Z18, Z4
+	VFMADD231PS  Z17, Z18, Z5
+	VBROADCASTSS 224(SI)(R9*1), Z18
+	VFMADD231PS  Z16, Z18, Z6
+	VFMADD231PS  Z17, Z18, Z7
+	VBROADCASTSS 224(SI)(CX*4), Z18
+	VFMADD231PS  Z16, Z18, Z8
+	VFMADD231PS  Z17, Z18, Z9
+	VBROADCASTSS 224(SI)(R10*1), Z18
+	VFMADD231PS  Z16, Z18, Z10
+	VFMADD231PS  Z17, Z18, Z11
+	VBROADCASTSS 224(SI)(R9*2), Z18
+	VFMADD231PS  Z16, Z18, Z12
+	VFMADD231PS  Z17, Z18, Z13
+	VBROADCASTSS 224(SI)(R11*1), Z18
+	VFMADD231PS  Z16, Z18, Z14
+	VFMADD231PS  Z17, Z18, Z15
+	ADDQ         $0x00000100, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z16
@@ -7566,13 +9260,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z16
 	VMOVUPS      64(DI), Z17
 	VBROADCASTSS (SI), Z18
@@ -7602,17 +9296,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -7656,12 +9350,12 @@ done6:
 	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z15, Z15
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z0, Z0
 	VADDPS  Z16, Z2, Z2
@@ -7681,11 +9375,11 @@ first11:
 	VADDPS  Z16, Z13, Z13
 	VADDPS  Z16, Z15, Z15
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z16
 	VADDPS  Z16, Z0, Z0
@@ -7727,7 +9421,7 @@ nobias13:
 	VMOVUPS 64(CX), Z16
 	VADDPS  Z16, Z15, Z15
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -7755,33 +9449,33 @@ more12:
 	VMOVUPS Z14, (CX)
 	VMOVUPS Z15, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000020, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000020, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -7790,7 +9484,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -7834,12 +9528,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z0, Z0
 	VADDPS    Z16, Z2, Z2
@@ -7859,11 +9553,11 @@ first16:
 	VADDPS    Z16, Z13, Z13
 	VADDPS    Z16, Z15, Z15
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z16
 	VADDPS    Z16, Z0, Z0
@@ -7905,7 +9599,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z16
 	VADDPS    Z16, Z15, Z15
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -7932,7 +9626,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z14, K1, (CX)
 	VMOVUPS Z15, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm9x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -7942,11 +9636,11 @@ TEXT ·gemm9x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -7977,10 +9671,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -8012,12 +9706,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -8045,11 +9739,11 @@ part2:
 	VPXORD  Z16, Z16, Z16
 	VPXORD  Z17, Z17, Z17
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z18
@@ -8290,11 +9984,259 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x24
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z18
+	VMOVUPS      64(DI), Z19
+	VBROADCASTSS (SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS (SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS (SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS (SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS (SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS (SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS (SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS (SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS (SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      128(DI), Z18
+	VMOVUPS      192(DI), Z19
+	VBROADCASTSS 36(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 36(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 36(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 36(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 36(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 36(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 36(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 36(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 36(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      256(DI), Z18
+	VMOVUPS      320(DI), Z19
+	VBROADCASTSS 72(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 72(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 72(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 72(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 72(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 72(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 72(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 72(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 72(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      384(DI), Z18
+	VMOVUPS      448(DI), Z19
+	VBROADCASTSS 108(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 108(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 108(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 108(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 108(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 108(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 108(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 108(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 108(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z18
+	VMOVUPS      576(DI), Z19
+	VBROADCASTSS 144(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 144(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 144(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 144(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 144(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 144(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 144(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 144(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 144(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      640(DI), Z18
+	VMOVUPS      704(DI), Z19
+	VBROADCASTSS 180(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 180(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 180(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 180(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 180(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 180(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 180(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 180(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 180(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      768(DI), Z18
+	VMOVUPS      832(DI), Z19
+	VBROADCASTSS 216(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 216(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 216(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 216(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 216(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 216(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 216(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 216(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 216(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	VMOVUPS      896(DI), Z18
+	VMOVUPS      960(DI), Z19
+	VBROADCASTSS 252(SI), Z20
+	VFMADD231PS  Z18, Z20, Z0
+	VFMADD231PS  Z19, Z20, Z1
+	VBROADCASTSS 252(SI)(CX*1), Z20
+	VFMADD231PS  Z18, Z20, Z2
+	VFMADD231PS  Z19, Z20, Z3
+	VBROADCASTSS 252(SI)(CX*2), Z20
+	VFMADD231PS  Z18, Z20, Z4
+	VFMADD231PS  Z19, Z20, Z5
+	VBROADCASTSS 252(SI)(R9*1), Z20
+	VFMADD231PS  Z18, Z20, Z6
+	VFMADD231PS  Z19, Z20, Z7
+	VBROADCASTSS 252(SI)(CX*4), Z20
+	VFMADD231PS  Z18, Z20, Z8
+	VFMADD231PS  Z19, Z20, Z9
+	VBROADCASTSS 252(SI)(R10*1), Z20
+	VFMADD231PS  Z18, Z20, Z10
+	VFMADD231PS  Z19, Z20, Z11
+	VBROADCASTSS 252(SI)(R9*2), Z20
+	VFMADD231PS  Z18, Z20, Z12
+	VFMADD231PS  Z19, Z20, Z13
+	VBROADCASTSS 252(SI)(R11*1), Z20
+	VFMADD231PS  Z18, Z20, Z14
+	VFMADD231PS  Z19, Z20, Z15
+	VBROADCASTSS 252(SI)(CX*8), Z20
+	VFMADD231PS  Z18, Z20, Z16
+	VFMADD231PS  Z19, Z20, Z17
+	ADDQ         $0x00000120, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z18
@@ -8542,13 +10484,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z18
 	VMOVUPS      64(DI), Z19
 	VBROADCASTSS (SI), Z20
@@ -8581,17 +10523,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -8640,12 +10582,12 @@ done6:
 	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z17, Z17
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z0, Z0
 	VADDPS  Z18, Z2, Z2
@@ -8667,11 +10609,11 @@ first11:
 	VADDPS  Z18, Z15, Z15
 	VADDPS  Z18, Z17, Z17
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z18
 	VADDPS  Z18, Z0, Z0
@@ -8718,7 +10660,7 @@ nobias13:
 	VMOVUPS 64(CX), Z18
 	VADDPS  Z18, Z17, Z17
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -8749,33 +10691,33 @@ more12:
 	VMOVUPS Z16, (CX)
 	VMOVUPS Z17, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000024, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000024, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -8784,7 +10726,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -8833,12 +10775,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z0, Z0
 	VADDPS    Z18, Z2, Z2
@@ -8860,11 +10802,11 @@ first16:
 	VADDPS    Z18, Z15, Z15
 	VADDPS    Z18, Z17, Z17
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z18
 	VADDPS    Z18, Z0, Z0
@@ -8911,7 +10853,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z18
 	VADDPS    Z18, Z17, Z17
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -8941,7 +10883,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z16, K1, (CX)
 	VMOVUPS Z17, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm10x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -8951,11 +10893,11 @@ TEXT ·gemm10x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -8989,10 +10931,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -9027,12 +10969,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -9063,11 +11005,11 @@ part2:
 	VPXORD  Z18, Z18, Z18
 	VPXORD  Z19, Z19, Z19
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z20
@@ -9332,11 +11274,283 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x28
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z20
+	VMOVUPS      64(DI), Z21
+	VBROADCASTSS (SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS (SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS (SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS (SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS (SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS (SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS (SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS (SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS (SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS (SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      128(DI), Z20
+	VMOVUPS      192(DI), Z21
+	VBROADCASTSS 40(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 40(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 40(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 40(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 40(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 40(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 40(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 40(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 40(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 40(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      256(DI), Z20
+	VMOVUPS      320(DI), Z21
+	VBROADCASTSS 80(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 80(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 80(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 80(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 80(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 80(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 80(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 80(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 80(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 80(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      384(DI), Z20
+	VMOVUPS      448(DI), Z21
+	VBROADCASTSS 120(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 120(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 120(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 120(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 120(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 120(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 120(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 120(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 120(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 120(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z20
+	VMOVUPS      576(DI), Z21
+	VBROADCASTSS 160(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 160(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 160(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 160(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 160(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 160(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 160(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 160(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 160(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 160(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      640(DI), Z20
+	VMOVUPS      704(DI), Z21
+	VBROADCASTSS 200(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 200(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 200(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 200(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 200(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 200(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 200(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 200(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 200(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 200(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      768(DI), Z20
+	VMOVUPS      832(DI), Z21
+	VBROADCASTSS 240(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 240(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 240(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 240(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 240(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 240(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 240(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 240(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 240(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 240(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	VMOVUPS      896(DI), Z20
+	VMOVUPS      960(DI), Z21
+	VBROADCASTSS 280(SI), Z22
+	VFMADD231PS  Z20, Z22, Z0
+	VFMADD231PS  Z21, Z22, Z1
+	VBROADCASTSS 280(SI)(CX*1), Z22
+	VFMADD231PS  Z20, Z22, Z2
+	VFMADD231PS  Z21, Z22, Z3
+	VBROADCASTSS 280(SI)(CX*2), Z22
+	VFMADD231PS  Z20, Z22, Z4
+	VFMADD231PS  Z21, Z22, Z5
+	VBROADCASTSS 280(SI)(R9*1), Z22
+	VFMADD231PS  Z20, Z22, Z6
+	VFMADD231PS  Z21, Z22, Z7
+	VBROADCASTSS 280(SI)(CX*4), Z22
+	VFMADD231PS  Z20, Z22, Z8
+	VFMADD231PS  Z21, Z22, Z9
+	VBROADCASTSS 280(SI)(R10*1), Z22
+	VFMADD231PS  Z20, Z22, Z10
+	VFMADD231PS  Z21, Z22, Z11
+	VBROADCASTSS 280(SI)(R9*2), Z22
+	VFMADD231PS  Z20, Z22, Z12
+	VFMADD231PS  Z21, Z22, Z13
+	VBROADCASTSS 280(SI)(R11*1), Z22
+	VFMADD231PS  Z20, Z22, Z14
+	VFMADD231PS  Z21, Z22, Z15
+	VBROADCASTSS 280(SI)(CX*8), Z22
+	VFMADD231PS  Z20, Z22, Z16
+	VFMADD231PS  Z21, Z22, Z17
+	VBROADCASTSS 280(SI)(R12*1), Z22
+	VFMADD231PS  Z20, Z22, Z18
+	VFMADD231PS  Z21, Z22, Z19
+	ADDQ         $0x00000140, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z20
@@ -9608,13 +11822,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z20
 	VMOVUPS      64(DI), Z21
 	VBROADCASTSS (SI), Z22
@@ -9650,17 +11864,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -9714,12 +11928,12 @@ done6:
 	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z19, Z19
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z0, Z0
 	VADDPS  Z20, Z2, Z2
@@ -9743,11 +11957,11 @@ first11:
 	VADDPS  Z20, Z17, Z17
 	VADDPS  Z20, Z19, Z19
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z20
 	VADDPS  Z20, Z0, Z0
@@ -9799,7 +12013,7 @@ nobias13:
 	VMOVUPS 64(CX), Z20
 	VADDPS  Z20, Z19, Z19
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -9833,33 +12047,33 @@ more12:
 	VMOVUPS Z18, (CX)
 	VMOVUPS Z19, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000028, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000028, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -9868,7 +12082,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -9922,12 +12136,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z0, Z0
 	VADDPS    Z20, Z2, Z2
@@ -9951,11 +12165,11 @@ first16:
 	VADDPS    Z20, Z17, Z17
 	VADDPS    Z20, Z19, Z19
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z20
 	VADDPS    Z20, Z0, Z0
@@ -10007,7 +12221,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z20
 	VADDPS    Z20, Z19, Z19
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -10040,7 +12254,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z18, K1, (CX)
 	VMOVUPS Z19, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm11x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -10050,11 +12264,11 @@ TEXT ·gemm11x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -10091,10 +12305,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -10132,12 +12346,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -10170,11 +12384,11 @@ part2:
 	VPXORD  Z20, Z20, Z20
 	VPXORD  Z21, Z21, Z21
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z22
@@ -10463,11 +12677,307 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x2c
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z22
+	VMOVUPS      64(DI), Z23
+	VBROADCASTSS (SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS (SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS (SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS (SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS (SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS (SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS (SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS (SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS (SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS (SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS (SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      128(DI), Z22
+	VMOVUPS      192(DI), Z23
+	VBROADCASTSS 44(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 44(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 44(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 44(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 44(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 44(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 44(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 44(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 44(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 44(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 44(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      256(DI), Z22
+	VMOVUPS      320(DI), Z23
+	VBROADCASTSS 88(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 88(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 88(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 88(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 88(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 88(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 88(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 88(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 88(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 88(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 88(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      384(DI), Z22
+	VMOVUPS      448(DI), Z23
+	VBROADCASTSS 132(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 132(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 132(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 132(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 132(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 132(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 132(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 132(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 132(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 132(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 132(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z22
+	VMOVUPS      576(DI), Z23
+	VBROADCASTSS 176(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 176(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 176(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 176(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 176(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 176(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 176(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 176(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 176(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 176(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 176(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      640(DI), Z22
+	VMOVUPS      704(DI), Z23
+	VBROADCASTSS 220(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 220(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 220(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 220(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 220(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 220(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 220(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 220(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 220(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 220(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 220(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      768(DI), Z22
+	VMOVUPS      832(DI), Z23
+	VBROADCASTSS 264(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 264(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 264(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 264(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 264(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 264(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 264(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 264(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 264(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 264(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 264(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	VMOVUPS      896(DI), Z22
+	VMOVUPS      960(DI), Z23
+	VBROADCASTSS 308(SI), Z24
+	VFMADD231PS  Z22, Z24, Z0
+	VFMADD231PS  Z23, Z24, Z1
+	VBROADCASTSS 308(SI)(CX*1), Z24
+	VFMADD231PS  Z22, Z24, Z2
+	VFMADD231PS  Z23, Z24, Z3
+	VBROADCASTSS 308(SI)(CX*2), Z24
+	VFMADD231PS  Z22, Z24, Z4
+	VFMADD231PS  Z23, Z24, Z5
+	VBROADCASTSS 308(SI)(R9*1), Z24
+	VFMADD231PS  Z22, Z24, Z6
+	VFMADD231PS  Z23, Z24, Z7
+	VBROADCASTSS 308(SI)(CX*4), Z24
+	VFMADD231PS  Z22, Z24, Z8
+	VFMADD231PS  Z23, Z24, Z9
+	VBROADCASTSS 308(SI)(R10*1), Z24
+	VFMADD231PS  Z22, Z24, Z10
+	VFMADD231PS  Z23, Z24, Z11
+	VBROADCASTSS 308(SI)(R9*2), Z24
+	VFMADD231PS  Z22, Z24, Z12
+	VFMADD231PS  Z23, Z24, Z13
+	VBROADCASTSS 308(SI)(R11*1), Z24
+	VFMADD231PS  Z22, Z24, Z14
+	VFMADD231PS  Z23, Z24, Z15
+	VBROADCASTSS 308(SI)(CX*8), Z24
+	VFMADD231PS  Z22, Z24, Z16
+	VFMADD231PS  Z23, Z24, Z17
+	VBROADCASTSS 308(SI)(R12*1), Z24
+	VFMADD231PS  Z22, Z24, Z18
+	VFMADD231PS  Z23, Z24, Z19
+	VBROADCASTSS 308(SI)(R10*2), Z24
+	VFMADD231PS  Z22, Z24, Z20
+	VFMADD231PS  Z23, Z24, Z21
+	ADDQ         $0x00000160, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z22
@@ -10763,13 +13273,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z22
 	VMOVUPS      64(DI), Z23
 	VBROADCASTSS (SI), Z24
@@ -10808,17 +13318,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -10877,12 +13387,12 @@ done6:
 	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z21, Z21
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z0, Z0
 	VADDPS  Z22, Z2, Z2
@@ -10908,11 +13418,11 @@ first11:
 	VADDPS  Z22, Z19, Z19
 	VADDPS  Z22, Z21, Z21
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z22
 	VADDPS  Z22, Z0, Z0
@@ -10969,7 +13479,7 @@ nobias13:
 	VMOVUPS 64(CX), Z22
 	VADDPS  Z22, Z21, Z21
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -11006,33 +13516,33 @@ more12:
 	VMOVUPS Z20, (CX)
 	VMOVUPS Z21, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x0000002c, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x0000002c, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -11041,7 +13551,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -11100,12 +13610,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z0, Z0
 	VADDPS    Z22, Z2, Z2
@@ -11131,11 +13641,11 @@ first16:
 	VADDPS    Z22, Z19, Z19
 	VADDPS    Z22, Z21, Z21
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z22
 	VADDPS    Z22, Z0, Z0
@@ -11192,7 +13702,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z22
 	VADDPS    Z22, Z21, Z21
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -11228,7 +13738,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z20, K1, (CX)
 	VMOVUPS Z21, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm12x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -11238,11 +13748,11 @@ TEXT ·gemm12x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -11282,10 +13792,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -11326,12 +13836,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -11367,11 +13877,11 @@ part2:
 	VPXORD  Z22, Z22, Z22
 	VPXORD  Z23, Z23, Z23
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z24
@@ -11684,11 +14194,331 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x30
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z24
+	VMOVUPS      64(DI), Z25
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS (SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS (SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS (SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS (SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS (SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS (SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS (SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS (SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS (SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS (SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS (SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      128(DI), Z24
+	VMOVUPS      192(DI), Z25
+	VBROADCASTSS 48(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 48(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 48(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 48(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 48(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 48(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 48(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 48(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 48(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 48(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 48(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 48(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      256(DI), Z24
+	VMOVUPS      320(DI), Z25
+	VBROADCASTSS 96(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 96(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 96(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 96(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 96(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 96(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 96(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 96(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 96(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 96(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 96(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 96(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      384(DI), Z24
+	VMOVUPS      448(DI), Z25
+	VBROADCASTSS 144(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 144(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 144(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 144(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 144(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 144(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 144(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 144(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 144(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 144(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 144(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 144(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z24
+	VMOVUPS      576(DI), Z25
+	VBROADCASTSS 192(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 192(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 192(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 192(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 192(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 192(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 192(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 192(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 192(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 192(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 192(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 192(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      640(DI), Z24
+	VMOVUPS      704(DI), Z25
+	VBROADCASTSS 240(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 240(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 240(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 240(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 240(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 240(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 240(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 240(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 240(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 240(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 240(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 240(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      768(DI), Z24
+	VMOVUPS      832(DI), Z25
+	VBROADCASTSS 288(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 288(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 288(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 288(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 288(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 288(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 288(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 288(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 288(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 288(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 288(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 288(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	VMOVUPS      896(DI), Z24
+	VMOVUPS      960(DI), Z25
+	VBROADCASTSS 336(SI), Z26
+	VFMADD231PS  Z24, Z26, Z0
+	VFMADD231PS  Z25, Z26, Z1
+	VBROADCASTSS 336(SI)(CX*1), Z26
+	VFMADD231PS  Z24, Z26, Z2
+	VFMADD231PS  Z25, Z26, Z3
+	VBROADCASTSS 336(SI)(CX*2), Z26
+	VFMADD231PS  Z24, Z26, Z4
+	VFMADD231PS  Z25, Z26, Z5
+	VBROADCASTSS 336(SI)(R9*1), Z26
+	VFMADD231PS  Z24, Z26, Z6
+	VFMADD231PS  Z25, Z26, Z7
+	VBROADCASTSS 336(SI)(CX*4), Z26
+	VFMADD231PS  Z24, Z26, Z8
+	VFMADD231PS  Z25, Z26, Z9
+	VBROADCASTSS 336(SI)(R10*1), Z26
+	VFMADD231PS  Z24, Z26, Z10
+	VFMADD231PS  Z25, Z26, Z11
+	VBROADCASTSS 336(SI)(R9*2), Z26
+	VFMADD231PS  Z24, Z26, Z12
+	VFMADD231PS  Z25, Z26, Z13
+	VBROADCASTSS 336(SI)(R11*1), Z26
+	VFMADD231PS  Z24, Z26, Z14
+	VFMADD231PS  Z25, Z26, Z15
+	VBROADCASTSS 336(SI)(CX*8), Z26
+	VFMADD231PS  Z24, Z26, Z16
+	VFMADD231PS  Z25, Z26, Z17
+	VBROADCASTSS 336(SI)(R12*1), Z26
+	VFMADD231PS  Z24, Z26, Z18
+	VFMADD231PS  Z25, Z26, Z19
+	VBROADCASTSS 336(SI)(R10*2), Z26
+	VFMADD231PS  Z24, Z26, Z20
+	VFMADD231PS  Z25, Z26, Z21
+	VBROADCASTSS 336(SI)(R13*1), Z26
+	VFMADD231PS  Z24, Z26, Z22
+	VFMADD231PS  Z25, Z26, Z23
+	ADDQ         $0x00000180, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z24
@@ -12008,13 +14838,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z24
 	VMOVUPS      64(DI), Z25
 	VBROADCASTSS (SI), Z26
@@ -12056,17 +14886,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -12130,12 +14960,12 @@ done6:
 	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z23, Z23
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z0, Z0
 	VADDPS  Z24, Z2, Z2
@@ -12163,11 +14993,11 @@ first11:
 	VADDPS  Z24, Z21, Z21
 	VADDPS  Z24, Z23, Z23
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z24
 	VADDPS  Z24, Z0, Z0
@@ -12229,7 +15059,7 @@ nobias13:
 	VMOVUPS 64(CX), Z24
 	VADDPS  Z24, Z23, Z23
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -12269,33 +15099,33 @@ more12:
 	VMOVUPS Z22, (CX)
 	VMOVUPS Z23, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000030, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000030, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -12304,7 +15134,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -12368,12 +15198,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z0, Z0
 	VADDPS    Z24, Z2, Z2
@@ -12401,11 +15231,11 @@ first16:
 	VADDPS    Z24, Z21, Z21
 	VADDPS    Z24, Z23, Z23
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z24
 	VADDPS    Z24, Z0, Z0
@@ -12467,7 +15297,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z24
 	VADDPS    Z24, Z23, Z23
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -12506,7 +15336,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z22, K1, (CX)
 	VMOVUPS Z23, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm13x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -12516,11 +15346,11 @@ TEXT ·gemm13x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -12563,10 +15393,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -12610,12 +15440,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -12653,11 +15483,11 @@ part2:
 	VPXORD  Z24, Z24, Z24
 	VPXORD  Z25, Z25, Z25
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z26
@@ -12994,11 +15824,355 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x34
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z26
+	VMOVUPS      64(DI), Z27
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS (SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS (SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS (SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS (SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS (SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS (SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS (SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS (SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS (SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS (SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS (SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS (SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      128(DI), Z26
+	VMOVUPS      192(DI), Z27
+	VBROADCASTSS 52(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 52(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 52(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 52(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 52(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 52(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 52(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 52(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 52(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 52(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 52(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 52(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 52(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      256(DI), Z26
+	VMOVUPS      320(DI), Z27
+	VBROADCASTSS 104(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 104(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 104(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 104(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 104(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 104(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 104(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 104(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 104(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 104(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 104(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 104(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 104(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      384(DI), Z26
+	VMOVUPS      448(DI), Z27
+	VBROADCASTSS 156(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 156(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 156(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 156(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 156(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 156(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 156(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 156(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 156(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 156(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 156(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 156(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 156(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z26
+	VMOVUPS      576(DI), Z27
+	VBROADCASTSS 208(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 208(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 208(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 208(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 208(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 208(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 208(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 208(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 208(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 208(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 208(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 208(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 208(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      640(DI), Z26
+	VMOVUPS      704(DI), Z27
+	VBROADCASTSS 260(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 260(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 260(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 260(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 260(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 260(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 260(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 260(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 260(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 260(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 260(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 260(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 260(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      768(DI), Z26
+	VMOVUPS      832(DI), Z27
+	VBROADCASTSS 312(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 312(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 312(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 312(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 312(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 312(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 312(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 312(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 312(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 312(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 312(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 312(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 312(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	VMOVUPS      896(DI), Z26
+	VMOVUPS      960(DI), Z27
+	VBROADCASTSS 364(SI), Z28
+	VFMADD231PS  Z26, Z28, Z0
+	VFMADD231PS  Z27, Z28, Z1
+	VBROADCASTSS 364(SI)(CX*1), Z28
+	VFMADD231PS  Z26, Z28, Z2
+	VFMADD231PS  Z27, Z28, Z3
+	VBROADCASTSS 364(SI)(CX*2), Z28
+	VFMADD231PS  Z26, Z28, Z4
+	VFMADD231PS  Z27, Z28, Z5
+	VBROADCASTSS 364(SI)(R9*1), Z28
+	VFMADD231PS  Z26, Z28, Z6
+	VFMADD231PS  Z27, Z28, Z7
+	VBROADCASTSS 364(SI)(CX*4), Z28
+	VFMADD231PS  Z26, Z28, Z8
+	VFMADD231PS  Z27, Z28, Z9
+	VBROADCASTSS 364(SI)(R10*1), Z28
+	VFMADD231PS  Z26, Z28, Z10
+	VFMADD231PS  Z27, Z28, Z11
+	VBROADCASTSS 364(SI)(R9*2), Z28
+	VFMADD231PS  Z26, Z28, Z12
+	VFMADD231PS  Z27, Z28, Z13
+	VBROADCASTSS 364(SI)(R11*1), Z28
+	VFMADD231PS  Z26, Z28, Z14
+	VFMADD231PS  Z27, Z28, Z15
+	VBROADCASTSS 364(SI)(CX*8), Z28
+	VFMADD231PS  Z26, Z28, Z16
+	VFMADD231PS  Z27, Z28, Z17
+	VBROADCASTSS 364(SI)(R12*1), Z28
+	VFMADD231PS  Z26, Z28, Z18
+	VFMADD231PS  Z27, Z28, Z19
+	VBROADCASTSS 364(SI)(R10*2), Z28
+	VFMADD231PS  Z26, Z28, Z20
+	VFMADD231PS  Z27, Z28, Z21
+	VBROADCASTSS 364(SI)(R13*1), Z28
+	VFMADD231PS  Z26, Z28, Z22
+	VFMADD231PS  Z27, Z28, Z23
+	VBROADCASTSS 364(SI)(R9*4), Z28
+	VFMADD231PS  Z26, Z28, Z24
+	VFMADD231PS  Z27, Z28, Z25
+	ADDQ         $0x000001a0, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z26
@@ -13342,13 +16516,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z26
 	VMOVUPS      64(DI), Z27
 	VBROADCASTSS (SI), Z28
@@ -13393,17 +16567,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -13472,12 +16646,12 @@ done6:
 	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z25, Z25
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z0, Z0
 	VADDPS  Z26, Z2, Z2
@@ -13507,11 +16681,11 @@ first11:
 	VADDPS  Z26, Z23, Z23
 	VADDPS  Z26, Z25, Z25
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z26
 	VADDPS  Z26, Z0, Z0
@@ -13578,7 +16752,7 @@ nobias13:
 	VMOVUPS 64(CX), Z26
 	VADDPS  Z26, Z25, Z25
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -13621,33 +16795,33 @@ more12:
 	VMOVUPS Z24, (CX)
 	VMOVUPS Z25, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000034, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000034, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -13656,7 +16830,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -13725,12 +16899,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z0, Z0
 	VADDPS    Z26, Z2, Z2
@@ -13760,11 +16934,11 @@ first16:
 	VADDPS    Z26, Z23, Z23
 	VADDPS    Z26, Z25, Z25
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z26
 	VADDPS    Z26, Z0, Z0
@@ -13831,7 +17005,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z26
 	VADDPS    Z26, Z25, Z25
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -13873,7 +17047,7 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z24, K1, (CX)
 	VMOVUPS Z25, K2, 64(CX)
-	JMP     next10
+	JMP     next12
 
 // func gemm14x32AVX512(t *gemmTiles)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
@@ -13883,11 +17057,11 @@ TEXT ·gemm14x32AVX512(SB), NOSPLIT, $32-8
 tile1:
 	MOVQ       40(AX), CX
 	MOVQ       CX, (SP)
-	MOVQ       64(AX), CX
+	MOVQ       72(AX), CX
 	MOVQ       CX, 8(SP)
 	MOVQ       16(AX), CX
 	MOVQ       CX, 16(SP)
-	MOVQ       72(AX), CX
+	MOVQ       80(AX), CX
 	MOVQ       CX, 24(SP)
 	MOVQ       24(AX), CX
 	MOVQ       32(AX), DX
@@ -13933,10 +17107,10 @@ tile1:
 	ADDQ       DX, CX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
-	MOVQ       88(AX), CX
+	MOVQ       96(AX), CX
 	TESTQ      CX, CX
 	JEQ        part2
-	MOVQ       96(AX), DX
+	MOVQ       104(AX), DX
 	SHLQ       $0x02, DX
 	PREFETCHT0 (CX)
 	PREFETCHT0 64(CX)
@@ -13983,12 +17157,12 @@ tile1:
 part2:
 	MOVQ    48(AX), CX
 	MOVQ    56(AX), DX
-	MOVQ    104(AX), BX
+	MOVQ    112(AX), BX
 	SHLQ    $0x02, CX
 	SHLQ    $0x02, DX
 	MOVQ    16(SP), SI
 	MOVQ    $+128, R8
-	CMPQ    SI, R8
+	CMPQ    SI, $0x000000a0
 	CMOVQLT SI, R8
 	SUBQ    R8, SI
 	MOVQ    SI, 16(SP)
@@ -14029,11 +17203,11 @@ part2:
 	VPXORD  Z26, Z26, Z26
 	VPXORD  Z27, Z27, Z27
 	SUBQ    $0x00000008, R8
-	JLT     few4
+	JLT     few5
 	CMPQ    DX, $0x04
-	JNE     strided3
+	JNE     packed3
 
-inrow7:
+inrow8:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z28
@@ -14394,11 +17568,379 @@ inrow7:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          inrow7
-	JMP          few4
+	JGE          inrow8
+	JMP          few5
 
-strided3:
-strided8:
+packed3:
+	CMPQ DX, $0x38
+	JNE  strided4
+
+bypackA9:
+	PREFETCHT1   (BX)
+	PREFETCHT1   64(BX)
+	VMOVUPS      (DI), Z28
+	VMOVUPS      64(DI), Z29
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS (SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS (SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS (SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS (SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS (SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS (SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS (SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS (SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS (SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS (SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS (SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS (SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS (SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      128(DI), Z28
+	VMOVUPS      192(DI), Z29
+	VBROADCASTSS 56(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 56(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 56(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 56(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 56(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 56(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 56(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 56(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 56(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 56(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 56(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 56(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 56(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 56(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      256(DI), Z28
+	VMOVUPS      320(DI), Z29
+	VBROADCASTSS 112(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 112(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 112(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 112(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 112(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 112(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 112(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 112(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 112(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 112(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 112(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 112(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 112(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 112(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      384(DI), Z28
+	VMOVUPS      448(DI), Z29
+	VBROADCASTSS 168(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 168(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 168(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 168(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 168(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 168(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 168(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 168(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 168(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 168(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 168(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 168(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 168(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 168(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	PREFETCHT1   128(BX)
+	PREFETCHT1   192(BX)
+	VMOVUPS      512(DI), Z28
+	VMOVUPS      576(DI), Z29
+	VBROADCASTSS 224(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 224(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 224(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 224(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 224(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 224(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 224(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 224(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 224(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 224(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 224(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 224(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 224(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 224(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      640(DI), Z28
+	VMOVUPS      704(DI), Z29
+	VBROADCASTSS 280(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 280(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 280(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 280(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 280(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 280(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 280(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 280(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 280(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 280(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 280(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 280(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 280(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 280(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      768(DI), Z28
+	VMOVUPS      832(DI), Z29
+	VBROADCASTSS 336(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 336(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 336(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 336(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 336(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 336(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 336(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 336(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 336(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 336(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 336(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 336(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 336(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 336(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	VMOVUPS      896(DI), Z28
+	VMOVUPS      960(DI), Z29
+	VBROADCASTSS 392(SI), Z30
+	VFMADD231PS  Z28, Z30, Z0
+	VFMADD231PS  Z29, Z30, Z1
+	VBROADCASTSS 392(SI)(CX*1), Z30
+	VFMADD231PS  Z28, Z30, Z2
+	VFMADD231PS  Z29, Z30, Z3
+	VBROADCASTSS 392(SI)(CX*2), Z30
+	VFMADD231PS  Z28, Z30, Z4
+	VFMADD231PS  Z29, Z30, Z5
+	VBROADCASTSS 392(SI)(R9*1), Z30
+	VFMADD231PS  Z28, Z30, Z6
+	VFMADD231PS  Z29, Z30, Z7
+	VBROADCASTSS 392(SI)(CX*4), Z30
+	VFMADD231PS  Z28, Z30, Z8
+	VFMADD231PS  Z29, Z30, Z9
+	VBROADCASTSS 392(SI)(R10*1), Z30
+	VFMADD231PS  Z28, Z30, Z10
+	VFMADD231PS  Z29, Z30, Z11
+	VBROADCASTSS 392(SI)(R9*2), Z30
+	VFMADD231PS  Z28, Z30, Z12
+	VFMADD231PS  Z29, Z30, Z13
+	VBROADCASTSS 392(SI)(R11*1), Z30
+	VFMADD231PS  Z28, Z30, Z14
+	VFMADD231PS  Z29, Z30, Z15
+	VBROADCASTSS 392(SI)(CX*8), Z30
+	VFMADD231PS  Z28, Z30, Z16
+	VFMADD231PS  Z29, Z30, Z17
+	VBROADCASTSS 392(SI)(R12*1), Z30
+	VFMADD231PS  Z28, Z30, Z18
+	VFMADD231PS  Z29, Z30, Z19
+	VBROADCASTSS 392(SI)(R10*2), Z30
+	VFMADD231PS  Z28, Z30, Z20
+	VFMADD231PS  Z29, Z30, Z21
+	VBROADCASTSS 392(SI)(R13*1), Z30
+	VFMADD231PS  Z28, Z30, Z22
+	VFMADD231PS  Z29, Z30, Z23
+	VBROADCASTSS 392(SI)(R9*4), Z30
+	VFMADD231PS  Z28, Z30, Z24
+	VFMADD231PS  Z29, Z30, Z25
+	VBROADCASTSS 392(SI)(R14*1), Z30
+	VFMADD231PS  Z28, Z30, Z26
+	VFMADD231PS  Z29, Z30, Z27
+	ADDQ         $0x000001c0, SI
+	ADDQ         $0x00000100, BX
+	ADDQ         $0x00000400, DI
+	SUBQ         $0x00000008, R8
+	JGE          bypackA9
+	JMP          few5
+
+strided4:
+strided10:
 	PREFETCHT1   (BX)
 	PREFETCHT1   64(BX)
 	VMOVUPS      (DI), Z28
@@ -14766,13 +18308,13 @@ strided8:
 	ADDQ         $0x00000100, BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
-	JGE          strided8
+	JGE          strided10
 
-few4:
+few5:
 	ADDQ $0x00000008, R8
-	JEQ  done6
+	JEQ  done7
 
-single5:
+single6:
 	VMOVUPS      (DI), Z28
 	VMOVUPS      64(DI), Z29
 	VBROADCASTSS (SI), Z30
@@ -14820,17 +18362,17 @@ single5:
 	ADDQ         DX, SI
 	ADDQ         $0x00000080, DI
 	DECQ         R8
-	JNE          single5
+	JNE          single6
 
-done6:
+done7:
 	MOVQ    SI, (SP)
 	MOVQ    DI, 8(SP)
-	MOVQ    BX, 104(AX)
+	MOVQ    BX, 112(AX)
 	MOVQ    8(AX), CX
 	CMPQ    CX, $0x00000020
-	JNE     edge9
+	JNE     edge11
 	CMPQ    24(SP), $+0
-	JEQ     first11
+	JEQ     first13
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -14904,12 +18446,12 @@ done6:
 	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z27, Z27
 
-first11:
+first13:
 	CMPQ    16(SP), $+0
-	JNE     more12
-	MOVQ    80(AX), CX
+	JNE     more14
+	MOVQ    88(AX), CX
 	TESTQ   CX, CX
-	JEQ     nobias13
+	JEQ     nobias15
 	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z0, Z0
 	VADDPS  Z28, Z2, Z2
@@ -14941,11 +18483,11 @@ first11:
 	VADDPS  Z28, Z25, Z25
 	VADDPS  Z28, Z27, Z27
 
-nobias13:
-	MOVQ    88(AX), CX
+nobias15:
+	MOVQ    96(AX), CX
 	TESTQ   CX, CX
-	JEQ     more12
-	MOVQ    96(AX), DX
+	JEQ     more14
+	MOVQ    104(AX), DX
 	SHLQ    $0x02, DX
 	VMOVUPS (CX), Z28
 	VADDPS  Z28, Z0, Z0
@@ -15017,7 +18559,7 @@ nobias13:
 	VMOVUPS 64(CX), Z28
 	VADDPS  Z28, Z27, Z27
 
-more12:
+more14:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -15063,33 +18605,33 @@ more12:
 	VMOVUPS Z26, (CX)
 	VMOVUPS Z27, 64(CX)
 
-next10:
+next12:
 	CMPQ 16(SP), $+0
-	JEQ  last14
+	JEQ  last16
 	MOVQ $+1, 24(SP)
 	JMP  part2
 
-last14:
+last16:
 	DECQ   (AX)
-	JEQ    end15
+	JEQ    end17
+	MOVQ   64(AX), CX
+	IMUL3Q $0x00000004, CX, CX
+	ADDQ   CX, 40(AX)
 	MOVQ   32(AX), CX
 	IMUL3Q $0x00000038, CX, CX
 	ADDQ   CX, 24(AX)
-	MOVQ   48(AX), CX
-	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, 40(AX)
-	CMPQ   88(AX), $+0
+	CMPQ   96(AX), $+0
 	JEQ    tile1
-	MOVQ   96(AX), CX
+	MOVQ   104(AX), CX
 	IMUL3Q $0x00000038, CX, CX
-	ADDQ   CX, 88(AX)
+	ADDQ   CX, 96(AX)
 	JMP    tile1
 
-end15:
+end17:
 	VZEROUPPER
 	RET
 
-edge9:
+edge11:
 	MOVQ      $-1, DX
 	BZHIQ     CX, DX, DX
 	KMOVW     DX, K1
@@ -15098,7 +18640,7 @@ edge9:
 	SHRQ      $0x10, DX
 	KMOVW     DX, K2
 	CMPQ      24(SP), $+0
-	JEQ       first16
+	JEQ       first18
 	MOVQ      24(AX), CX
 	MOVQ      32(AX), DX
 	SHLQ      $0x02, DX
@@ -15172,12 +18714,12 @@ edge9:
 	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-first16:
+first18:
 	CMPQ      16(SP), $+0
-	JNE       more17
-	MOVQ      80(AX), CX
+	JNE       more19
+	MOVQ      88(AX), CX
 	TESTQ     CX, CX
-	JEQ       nobias18
+	JEQ       nobias20
 	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z0, Z0
 	VADDPS    Z28, Z2, Z2
@@ -15209,11 +18751,11 @@ first16:
 	VADDPS    Z28, Z25, Z25
 	VADDPS    Z28, Z27, Z27
 
-nobias18:
-	MOVQ      88(AX), CX
+nobias20:
+	MOVQ      96(AX), CX
 	TESTQ     CX, CX
-	JEQ       more17
-	MOVQ      96(AX), DX
+	JEQ       more19
+	MOVQ      104(AX), DX
 	SHLQ      $0x02, DX
 	VMOVUPS.Z (CX), K1, Z28
 	VADDPS    Z28, Z0, Z0
@@ -15285,7 +18827,7 @@ nobias18:
 	VMOVUPS.Z 64(CX), K2, Z28
 	VADDPS    Z28, Z27, Z27
 
-more17:
+more19:
 	MOVQ    24(AX), CX
 	MOVQ    32(AX), DX
 	SHLQ    $0x02, DX
@@ -15330,4 +18872,4 @@ more17:
 	ADDQ    DX, CX
 	VMOVUPS Z26, K1, (CX)
 	VMOVUPS Z27, K2, 64(CX)
-	JMP     next10
+	JMP     next12

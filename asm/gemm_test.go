@@ -13,17 +13,18 @@ import (
 type panelCase struct {
 	m, n, k               int
 	ars, acs, ldc         int
+	packed                bool // A is packed from what ars and acs describe
 	bias, add, accumulate bool
 	special               bool // one element of A is NaN or infinite
 	seed                  uint64
 }
 
 // panelMemory holds the operands; each ends at a guard page.
-type panelMemory struct{ c, a, b, bias, add []float32 }
+type panelMemory struct{ c, a, packed, b, bias, add []float32 }
 
 func newPanelMemory(t testing.TB, floats int) *panelMemory {
 	g := func() []float32 { return guarded(t, floats) }
-	return &panelMemory{g(), g(), g(), g(), g()}
+	return &panelMemory{g(), g(), g(), g(), g(), g()}
 }
 
 // end returns the last n floats of s.
@@ -59,6 +60,17 @@ func (c panelCase) check(t *testing.T, mem *panelMemory) {
 		g.LDAdd = c.n + 3
 		g.Add = fill(end(mem.add, (c.m-1)*g.LDAdd+c.n))
 	}
+	a := g.A
+	if c.packed {
+		columns := make([]float32, c.m*c.k)
+		for i := range c.m {
+			for p := range c.k {
+				columns[p*c.m+i] = a[i*c.ars+p*c.acs]
+			}
+		}
+		g.A, g.ARS, g.ACS, g.PackedA = end(mem.packed, c.m*c.k), -1, -1, true
+		PackA(g.A, c.m, c.k, columns, 0, c.k, c.m)
+	}
 	old, given := slices.Clone(g.C), g
 	GemmPanel(&g)
 	if !reflect.DeepEqual(g, given) { // which compares slices by their place before their contents
@@ -74,7 +86,7 @@ func (c panelCase) check(t *testing.T, mem *panelMemory) {
 			var v, abs float64
 			term := func(f float64) { v += f; abs += math.Abs(f) }
 			for p := range c.k {
-				term(float64(g.A[i*c.ars+p*c.acs]) * float64(g.B[p*nr+j]))
+				term(float64(a[i*c.ars+p*c.acs]) * float64(g.B[p*nr+j]))
 			}
 			if c.bias {
 				term(float64(g.Bias[j]))
@@ -85,7 +97,7 @@ func (c panelCase) check(t *testing.T, mem *panelMemory) {
 			if c.accumulate {
 				term(float64(old[i*c.ldc+j]))
 			}
-			want := value{v, float64(min(c.k, sumLength)+c.k/sumLength+4) * u * abs}
+			want := value{v, float64(min(c.k, sumLength+sumTail)+c.k/sumLength+4) * u * abs}
 			if got := float64(g.C[i*c.ldc+j]); !want.ok(got) {
 				t.Fatalf("%+v: element (%d,%d): got %v, want %v within %v", c, i, j, got, v, want.tol)
 			}
@@ -97,13 +109,13 @@ func TestGemmPanel(t *testing.T) {
 	// Where the rows of A lie.
 	type layout func(m, k int) (ars, acs int)
 	rowMajor := func(_, k int) (int, int) { return k + 1, 1 }
-	packed := func(m, _ int) (int, int) { return 1, m } // by PackA
+	columns := func(m, _ int) (int, int) { return 1, m }
 	strided := func(_, k int) (int, int) { return 2*k + 3, 2 }
 	oneRow := func(_, _ int) (int, int) { return 0, 1 }   // for all rows of C
 	pages := func(_, _ int) (int, int) { return 1024, 1 } // a page apart, for which tiles are lower
-	ks := []int{0, 1, 2, 5, 33, sumLength + 1}
+	ks := []int{0, 1, 2, 5, 33, sumLength + 1, sumLength + sumTail, 2*sumLength + sumTail - 1}
 	if testing.Short() {
-		ks = []int{0, 5, sumLength}
+		ks = []int{0, 5, sumLength + sumTail}
 	}
 	for _, v := range []struct {
 		name   string
@@ -114,15 +126,18 @@ func TestGemmPanel(t *testing.T) {
 		single bool // also one tile at every height, with any number of columns
 	}{
 		{"row-major", rowMajor, 0, 0, panelCase{}, true},
-		{"packed, bias", packed, 0, 1, panelCase{bias: true}, true},
+		{"columns, bias", columns, 0, 1, panelCase{bias: true}, true},
+		{"packed", rowMajor, 0, 0, panelCase{packed: true}, true},
 		{"strided, add", strided, 0, 2, panelCase{add: true}, true},
 		{"one row, bias, add", oneRow, 0, 0, panelCase{bias: true, add: true}, true},
 		{"row-major, accumulate", rowMajor, 0, 1, panelCase{accumulate: true}, true},
-		{"packed, bias, accumulate, NaN and Inf", packed, 0, 2, panelCase{bias: true, accumulate: true, special: true}, true},
+		{"packed, bias, accumulate, NaN and Inf", rowMajor, 0, 2, panelCase{packed: true, bias: true, accumulate: true, special: true}, true},
+		{"columns, accumulate, NaN and Inf", columns, 0, 2, panelCase{accumulate: true, special: true}, true},
 		{"strided, add, accumulate", strided, 0, 0, panelCase{add: true, accumulate: true}, true},
 		{"one row, bias, add, accumulate", oneRow, 0, 1, panelCase{bias: true, add: true, accumulate: true}, true},
 		{"pages of A", pages, 0, 2, panelCase{}, false},
-		{"packed, pages of C, bias", packed, 1024, 0, panelCase{bias: true}, false},
+		{"columns, pages of C, bias", columns, 1024, 0, panelCase{bias: true}, false},
+		{"packed, pages of C, add", rowMajor, 1024, 0, panelCase{packed: true, add: true}, false},
 		{"pages of A and C, add", pages, 1024, 0, panelCase{add: true}, false},
 		{"pages of A and C, bias, add", pages, 1024, 0, panelCase{bias: true, add: true}, false},
 	} {
@@ -267,19 +282,49 @@ func TestPackA(t *testing.T) {
 	}
 }
 
+// checkPackA packs a in three parts, the last columns first, and once more with zeros in the middle.
 func checkPackA(t *testing.T, m, k, lda int, a, dst []float32) {
 	t.Helper()
 	for i := range a {
 		a[i] = float32(i + 1)
 	}
-	PackA(dst, a, m, k, lda)
-	for i := range m {
-		for p := range k {
-			if dst[p*m+i] != a[p*lda+i] {
-				t.Fatalf("m=%d k=%d lda=%d: element (%d,%d) is %v, want %v", m, k, lda, i, p, dst[p*m+i], a[p*lda+i])
-			}
+	for i := range dst {
+		dst[i] = magic
+	}
+	from, to := k/3, (k+1)/2
+	for _, part := range [][2]int{{to, k}, {0, from}, {from, to}} {
+		if part[0] < part[1] {
+			PackA(dst, m, k, a[part[0]*lda:], part[0], part[1], lda)
 		}
 	}
+	check := func(want func(i, p int) float32) {
+		t.Helper()
+		count := (m + TileRows() - 1) / TileRows()
+		at := 0
+		for q, row := 0, 0; q < count; q++ {
+			h := m / count
+			if q < m%count {
+				h++
+			}
+			for p := range k {
+				for i := row; i < row+h; i++ {
+					if got := dst[at]; got != want(i, p) {
+						t.Fatalf("m=%d k=%d lda=%d: element (%d,%d) is %v, want %v", m, k, lda, i, p, got, want(i, p))
+					}
+					at++
+				}
+			}
+			row += h
+		}
+	}
+	check(func(i, p int) float32 { return a[p*lda+i] })
+	PackA(dst, m, k, nil, from, to, lda)
+	check(func(i, p int) float32 {
+		if from <= p && p < to {
+			return 0
+		}
+		return a[p*lda+i]
+	})
 }
 
 func FuzzGemmPanel(f *testing.F) {
@@ -295,6 +340,7 @@ func FuzzGemmPanel(f *testing.F) {
 		if pad&2 != 0 {
 			c.ars, c.acs = 1+int(pad%3), c.m*3
 		}
+		c.packed = pad&4 != 0
 		c.check(t, newPanelMemory(t, 1<<16))
 	})
 }
@@ -330,24 +376,27 @@ func TestGemmChecks(t *testing.T) {
 			}
 		}
 		for key, run := range map[string]func(){
-			"GemmPanel N":         panel(func(g *GemmArgs) { g.N++ }),
-			"GemmPanel K":         panel(func(g *GemmArgs) { g.K = -1 }),
-			"GemmPanel LDC":       panel(func(g *GemmArgs) { g.LDC = -1 }),
-			"GemmPanel ARS":       panel(func(g *GemmArgs) { g.ARS = -1 }),
-			"GemmPanel ACS":       panel(func(g *GemmArgs) { g.ACS = -1 }),
-			"GemmPanel LDAdd":     panel(func(g *GemmArgs) { g.LDAdd = -1 }),
-			"GemmPanel len(C)":    panel(func(g *GemmArgs) { g.C = g.C[1:] }),
-			"GemmPanel len(A)":    panel(func(g *GemmArgs) { g.A = g.A[1:] }),
-			"GemmPanel len(B)":    panel(func(g *GemmArgs) { g.B = g.B[1:] }),
-			"GemmPanel len(Bias)": panel(func(g *GemmArgs) { g.Bias = g.Bias[1:] }),
-			"GemmPanel len(Add)":  panel(func(g *GemmArgs) { g.Add = g.Add[1:] }),
-			"PackB row stride":    func() { PackB(s(k*nr), s(k*nr), k, nr, -1, 1) },
-			"PackB column stride": func() { PackB(s(k*nr), s(k*nr), k, nr, nr, -1) },
-			"PackB len(dst)":      func() { PackB(s(k*nr-1), s(k*nr), k, nr, nr, 1) },
-			"PackB len(b)":        func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) },
-			"PackA row stride":    func() { PackA(s(mr*k), s(mr*k), mr, k, -1) },
-			"PackA len(dst)":      func() { PackA(s(mr*k-1), s(mr*k), mr, k, mr) },
-			"PackA len(a)":        func() { PackA(s(mr*k), s(mr*k-1), mr, k, mr) },
+			"GemmPanel N":             panel(func(g *GemmArgs) { g.N++ }),
+			"GemmPanel K":             panel(func(g *GemmArgs) { g.K = -1 }),
+			"GemmPanel LDC":           panel(func(g *GemmArgs) { g.LDC = -1 }),
+			"GemmPanel ARS":           panel(func(g *GemmArgs) { g.ARS = -1 }),
+			"GemmPanel ACS":           panel(func(g *GemmArgs) { g.ACS = -1 }),
+			"GemmPanel LDAdd":         panel(func(g *GemmArgs) { g.LDAdd = -1 }),
+			"GemmPanel len(C)":        panel(func(g *GemmArgs) { g.C = g.C[1:] }),
+			"GemmPanel len(A)":        panel(func(g *GemmArgs) { g.A = g.A[1:] }),
+			"GemmPanel len(packed A)": panel(func(g *GemmArgs) { g.A, g.PackedA = g.A[1:], true }),
+			"GemmPanel len(B)":        panel(func(g *GemmArgs) { g.B = g.B[1:] }),
+			"GemmPanel len(Bias)":     panel(func(g *GemmArgs) { g.Bias = g.Bias[1:] }),
+			"GemmPanel len(Add)":      panel(func(g *GemmArgs) { g.Add = g.Add[1:] }),
+			"PackB row stride":        func() { PackB(s(k*nr), s(k*nr), k, nr, -1, 1) },
+			"PackB column stride":     func() { PackB(s(k*nr), s(k*nr), k, nr, nr, -1) },
+			"PackB len(dst)":          func() { PackB(s(k*nr-1), s(k*nr), k, nr, nr, 1) },
+			"PackB len(b)":            func() { PackB(s(k*nr), s(k*nr-1), k, nr, nr, 1) },
+			"PackA first column":      func() { PackA(s(mr*k), mr, k, s(mr*k), -1, 2, mr) },
+			"PackA k":                 func() { PackA(s(mr*k), mr, k-1, s(mr*k), 0, k, mr) },
+			"PackA row stride":        func() { PackA(s(mr*k), mr, k, s(mr*k), 0, k, -1) },
+			"PackA len(dst)":          func() { PackA(s(mr*k-1), mr, k, s(mr*k), 0, k, mr) },
+			"PackA len(a)":            func() { PackA(s(mr*k), mr, k, s(mr*k-1), 0, k, mr) },
 		} {
 			t.Run(key, func(t *testing.T) { mustPanic(t, key, run) })
 		}
@@ -361,7 +410,7 @@ func TestGemmNoAllocation(t *testing.T) {
 		a, b, c, packed := make([]float32, m*k), make([]float32, k*n), make([]float32, m*n), make([]float32, m*k)
 		for name, run := range map[string]func(){
 			"GemmPanel": func() { GemmPanel(&GemmArgs{M: m, N: n, K: k, C: c, LDC: n, A: a, ARS: k, ACS: 1, B: b}) },
-			"PackA":     func() { PackA(packed, a, m, k, m) },
+			"PackA":     func() { PackA(packed, m, k, a, 0, k, m) },
 			"PackB":     func() { PackB(b, a, k, TileRows(), TileRows(), 1) },
 		} {
 			t.Run(name, func(t *testing.T) {

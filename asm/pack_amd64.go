@@ -7,12 +7,21 @@ package asm
 // packRowsAVX2 computes, for pointers to the first elements:
 //
 //	width = two vectors
-//	for p < k, q <= n/width, j < width where q*width+j < padded {
+//	for p < k, q*width < n, j < width {
 //		dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on
-//	} // padded is at least n and at most the next multiple of width
+//	}
 //
 //go:noescape
-func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
+func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int)
+
+// packTilesAVX2 computes, for pointers to the first elements:
+//
+//	for p < k, q < tiles, j < h <= lanes {
+//		dst[q*step+p*h+j] = src[p*rs+q*h+j]
+//	}
+//
+//go:noescape
+func packTilesAVX2(dst *float32, src *float32, k int, tiles int, h int, rs int, step int)
 
 // packColsAVX2 computes, for pointers to the first elements:
 //
@@ -27,12 +36,21 @@ func packColsAVX2(dst *float32, src *float32, k int, n int, w int, cs int)
 // packRowsAVX512 computes, for pointers to the first elements:
 //
 //	width = two vectors
-//	for p < k, q <= n/width, j < width where q*width+j < padded {
+//	for p < k, q*width < n, j < width {
 //		dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on
-//	} // padded is at least n and at most the next multiple of width
+//	}
 //
 //go:noescape
-func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
+func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int)
+
+// packTilesAVX512 computes, for pointers to the first elements:
+//
+//	for p < k, q < tiles, j < h <= lanes {
+//		dst[q*step+p*h+j] = src[p*rs+q*h+j]
+//	}
+//
+//go:noescape
+func packTilesAVX512(dst *float32, src *float32, k int, tiles int, h int, rs int, step int)
 
 // packColsAVX512 computes, for pointers to the first elements:
 //

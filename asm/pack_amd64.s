@@ -4,69 +4,59 @@
 
 #include "textflag.h"
 
-// func packRowsAVX2(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
+// func packRowsAVX2(dst *float32, src *float32, k int, n int, w int, rs int, step int)
 // Requires: AVX, MMX+
-TEXT ·packRowsAVX2(SB), NOSPLIT, $0-64
+TEXT ·packRowsAVX2(SB), NOSPLIT, $0-56
 	MOVQ    dst+0(FP), AX
 	MOVQ    src+8(FP), CX
 	MOVQ    k+16(FP), DX
-	MOVQ    rs+48(FP), BX
-	MOVQ    w+40(FP), SI
-	MOVQ    step+56(FP), DI
+	MOVQ    rs+40(FP), BX
+	MOVQ    w+32(FP), SI
+	MOVQ    step+48(FP), DI
 	SHLQ    $0x02, BX
 	SHLQ    $0x02, SI
 	SHLQ    $0x02, DI
 	MOVQ    BX, R8
 	SHLQ    $0x04, R8
 	MOVQ    n+24(FP), R9
-	MOVQ    padded+32(FP), R11
 	MOVQ    R9, R10
 	ANDQ    $0x0000000f, R10
 	SUBQ    R10, R9
-	SUBQ    R9, R11
-	LEAQ    mask_table<>+0(SB), R12
-	MOVQ    $+16, R13
-	SUBQ    R10, R13
-	VMOVUPS (R12)(R13*4), Y0
-	LEAQ    mask_table<>+0(SB), R12
-	MOVQ    $+16, R13
-	SUBQ    R10, R13
-	VMOVUPS 32(R12)(R13*4), Y1
-	LEAQ    mask_table<>+0(SB), R10
+	LEAQ    mask_table<>+0(SB), R11
 	MOVQ    $+16, R12
-	SUBQ    R11, R12
-	VMOVUPS (R10)(R12*4), Y2
-	LEAQ    mask_table<>+0(SB), R10
+	SUBQ    R10, R12
+	VMOVUPS (R11)(R12*4), Y0
+	LEAQ    mask_table<>+0(SB), R11
 	MOVQ    $+16, R12
-	SUBQ    R11, R12
-	VMOVUPS 32(R10)(R12*4), Y3
+	SUBQ    R10, R12
+	VMOVUPS 32(R11)(R12*4), Y1
 
 row1:
-	MOVQ CX, R10
+	MOVQ CX, R11
 	MOVQ AX, R12
 	MOVQ R9, R13
 	SUBQ $0x00000010, R13
 	JLT  tail3
 
 piece2:
-	PREFETCHT0 (R10)(R8*1)
-	VMOVUPS    (R10), Y4
-	VMOVUPS    Y4, (R12)
-	VMOVUPS    32(R10), Y4
-	VMOVUPS    Y4, 32(R12)
-	ADDQ       $0x00000040, R10
+	PREFETCHT0 (R11)(R8*1)
+	VMOVUPS    (R11), Y2
+	VMOVUPS    Y2, (R12)
+	VMOVUPS    32(R11), Y2
+	VMOVUPS    Y2, 32(R12)
+	ADDQ       $0x00000040, R11
 	ADDQ       DI, R12
 	SUBQ       $0x00000010, R13
 	JGE        piece2
 
 tail3:
-	TESTQ      R11, R11
+	TESTQ      R10, R10
 	JEQ        next4
-	PREFETCHT0 (R10)(R8*1)
-	VMASKMOVPS (R10), Y0, Y4
-	VMASKMOVPS Y4, Y2, (R12)
-	VMASKMOVPS 32(R10), Y1, Y4
-	VMASKMOVPS Y4, Y3, 32(R12)
+	PREFETCHT0 (R11)(R8*1)
+	VMASKMOVPS (R11), Y0, Y2
+	VMOVUPS    Y2, (R12)
+	VMASKMOVPS 32(R11), Y1, Y2
+	VMOVUPS    Y2, 32(R12)
 
 next4:
 	ADDQ BX, CX
@@ -109,6 +99,65 @@ DATA mask_table<>+116(SB)/4, $0x00000000
 DATA mask_table<>+120(SB)/4, $0x00000000
 DATA mask_table<>+124(SB)/4, $0x00000000
 GLOBL mask_table<>(SB), RODATA|NOPTR, $128
+
+// func packTilesAVX2(dst *float32, src *float32, k int, tiles int, h int, rs int, step int)
+// Requires: AVX, MMX+
+TEXT ·packTilesAVX2(SB), NOSPLIT, $0-56
+	MOVQ    dst+0(FP), AX
+	MOVQ    src+8(FP), CX
+	MOVQ    k+16(FP), DX
+	MOVQ    tiles+24(FP), BX
+	MOVQ    h+32(FP), SI
+	MOVQ    rs+40(FP), DI
+	MOVQ    step+48(FP), R8
+	LEAQ    mask_table<>+0(SB), R9
+	MOVQ    $+16, R10
+	SUBQ    SI, R10
+	VMOVUPS (R9)(R10*4), Y0
+	MOVQ    DX, R9
+	IMULQ   SI, R9
+	MOVQ    SI, R10
+	SHLQ    $0x02, R10
+	SHLQ    $0x02, DI
+	SHLQ    $0x02, R8
+	MOVQ    DI, R11
+	SHLQ    $0x04, R11
+
+row1:
+	MOVQ CX, R12
+	MOVQ AX, R13
+	MOVQ BX, R14
+	CMPQ R9, $0x00000008
+	JLT  exact2
+
+piece4:
+	PREFETCHT0 (R12)(R11*1)
+	VMASKMOVPS (R12), Y0, Y1
+	VMOVUPS    Y1, (R13)
+	ADDQ       R10, R12
+	ADDQ       R8, R13
+	DECQ       R14
+	JNE        piece4
+	JMP        next3
+
+exact2:
+exactpiece5:
+	PREFETCHT0 (R12)(R11*1)
+	VMASKMOVPS (R12), Y0, Y1
+	VMASKMOVPS Y1, Y0, (R13)
+	ADDQ       R10, R12
+	ADDQ       R8, R13
+	DECQ       R14
+	JNE        exactpiece5
+
+next3:
+	ADDQ DI, CX
+	ADDQ R10, AX
+	SUBQ SI, R9
+	DECQ DX
+	JNE  row1
+	VZEROUPPER
+	RET
 
 // func packColsAVX2(dst *float32, src *float32, k int, n int, w int, cs int)
 // Requires: AVX, CMOV
@@ -234,73 +283,122 @@ stored3:
 	VZEROUPPER
 	RET
 
-// func packRowsAVX512(dst *float32, src *float32, k int, n int, padded int, w int, rs int, step int)
+// func packRowsAVX512(dst *float32, src *float32, k int, n int, w int, rs int, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·packRowsAVX512(SB), NOSPLIT, $0-64
+TEXT ·packRowsAVX512(SB), NOSPLIT, $0-56
 	MOVQ  dst+0(FP), AX
 	MOVQ  src+8(FP), CX
 	MOVQ  k+16(FP), DX
-	MOVQ  rs+48(FP), BX
-	MOVQ  w+40(FP), SI
-	MOVQ  step+56(FP), DI
+	MOVQ  rs+40(FP), BX
+	MOVQ  w+32(FP), SI
+	MOVQ  step+48(FP), DI
 	SHLQ  $0x02, BX
 	SHLQ  $0x02, SI
 	SHLQ  $0x02, DI
 	MOVQ  BX, R8
 	SHLQ  $0x04, R8
 	MOVQ  n+24(FP), R9
-	MOVQ  padded+32(FP), R11
 	MOVQ  R9, R10
 	ANDQ  $0x0000001f, R10
 	SUBQ  R10, R9
-	SUBQ  R9, R11
-	MOVQ  $-1, R12
-	BZHIQ R10, R12, R12
-	KMOVW R12, K1
-	MOVQ  $-1, R12
-	BZHIQ R10, R12, R12
-	SHRQ  $0x10, R12
-	KMOVW R12, K2
-	MOVQ  $-1, R10
-	BZHIQ R11, R10, R10
-	KMOVW R10, K3
-	MOVQ  $-1, R10
-	BZHIQ R11, R10, R10
-	SHRQ  $0x10, R10
-	KMOVW R10, K4
+	MOVQ  $-1, R11
+	BZHIQ R10, R11, R11
+	KMOVW R11, K1
+	MOVQ  $-1, R11
+	BZHIQ R10, R11, R11
+	SHRQ  $0x10, R11
+	KMOVW R11, K2
 
 row1:
-	MOVQ CX, R10
+	MOVQ CX, R11
 	MOVQ AX, R12
 	MOVQ R9, R13
 	SUBQ $0x00000020, R13
 	JLT  tail3
 
 piece2:
-	PREFETCHT0 (R10)(R8*1)
-	PREFETCHT0 64(R10)(R8*1)
-	VMOVUPS    (R10), Z0
+	PREFETCHT0 (R11)(R8*1)
+	PREFETCHT0 64(R11)(R8*1)
+	VMOVUPS    (R11), Z0
 	VMOVUPS    Z0, (R12)
-	VMOVUPS    64(R10), Z0
+	VMOVUPS    64(R11), Z0
 	VMOVUPS    Z0, 64(R12)
-	ADDQ       $0x00000080, R10
+	ADDQ       $0x00000080, R11
 	ADDQ       DI, R12
 	SUBQ       $0x00000020, R13
 	JGE        piece2
 
 tail3:
-	TESTQ      R11, R11
+	TESTQ      R10, R10
 	JEQ        next4
-	PREFETCHT0 (R10)(R8*1)
-	PREFETCHT0 64(R10)(R8*1)
-	VMOVUPS.Z  (R10), K1, Z0
-	VMOVUPS    Z0, K3, (R12)
-	VMOVUPS.Z  64(R10), K2, Z0
-	VMOVUPS    Z0, K4, 64(R12)
+	PREFETCHT0 (R11)(R8*1)
+	PREFETCHT0 64(R11)(R8*1)
+	VMOVUPS.Z  (R11), K1, Z0
+	VMOVUPS    Z0, (R12)
+	VMOVUPS.Z  64(R11), K2, Z0
+	VMOVUPS    Z0, 64(R12)
 
 next4:
 	ADDQ BX, CX
 	ADDQ SI, AX
+	DECQ DX
+	JNE  row1
+	VZEROUPPER
+	RET
+
+// func packTilesAVX512(dst *float32, src *float32, k int, tiles int, h int, rs int, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·packTilesAVX512(SB), NOSPLIT, $0-56
+	MOVQ  dst+0(FP), AX
+	MOVQ  src+8(FP), CX
+	MOVQ  k+16(FP), DX
+	MOVQ  tiles+24(FP), BX
+	MOVQ  h+32(FP), SI
+	MOVQ  rs+40(FP), DI
+	MOVQ  step+48(FP), R8
+	MOVQ  $-1, R9
+	BZHIQ SI, R9, R9
+	KMOVW R9, K1
+	MOVQ  DX, R9
+	IMULQ SI, R9
+	MOVQ  SI, R10
+	SHLQ  $0x02, R10
+	SHLQ  $0x02, DI
+	SHLQ  $0x02, R8
+	MOVQ  DI, R11
+	SHLQ  $0x04, R11
+
+row1:
+	MOVQ CX, R12
+	MOVQ AX, R13
+	MOVQ BX, R14
+	CMPQ R9, $0x00000010
+	JLT  exact2
+
+piece4:
+	PREFETCHT0 (R12)(R11*1)
+	VMOVUPS.Z  (R12), K1, Z0
+	VMOVUPS    Z0, (R13)
+	ADDQ       R10, R12
+	ADDQ       R8, R13
+	DECQ       R14
+	JNE        piece4
+	JMP        next3
+
+exact2:
+exactpiece5:
+	PREFETCHT0 (R12)(R11*1)
+	VMOVUPS.Z  (R12), K1, Z0
+	VMOVUPS    Z0, K1, (R13)
+	ADDQ       R10, R12
+	ADDQ       R8, R13
+	DECQ       R14
+	JNE        exactpiece5
+
+next3:
+	ADDQ DI, CX
+	ADDQ R10, AX
+	SUBQ SI, R9
 	DECQ DX
 	JNE  row1
 	VZEROUPPER

@@ -98,7 +98,7 @@ func kernels() []kernel {
 		}},
 		{"add-rows", 9 * 768, 2, func(v [][]float32) { asm.AddRows(v[0][:768], v[1], 9, 768, 768) }},
 		{"slide-rows", 27 * 96, 3, func(v [][]float32) { asm.SlideRows(v[0], 96, v[1], 96, v[2], 96, 21, 7, 96) }},
-		{"pack-a", 112 * 96, 2, func(v [][]float32) { asm.PackA(v[0], v[1], 112, 96, 112) }},
+		{"pack-a", 112 * 96, 2, func(v [][]float32) { asm.PackA(v[0], 112, 96, v[1], 0, 96, 112) }},
 		{"pack-b", 64 * 768, 2, func(v [][]float32) { asm.PackB(v[0], v[1], 768, 64, 1, 768) }},
 	}
 }

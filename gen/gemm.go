@@ -18,9 +18,9 @@ func gemmFamily(s *simd) {
 }
 
 const (
-	// sumLength is the constant of this name in package asm: how many products are summed up before
-	// the sum is added to C.
-	sumLength = 128
+	// sumLength and sumTail are the constants of these names in package asm: how many products are
+	// summed up before the sum is added to C, and fewer than how many join the sum before them.
+	sumLength, sumTail = 128, 32
 	// gemmVecs is how many vectors wide a tile and a panel of B are.
 	gemmVecs = 2
 	// gemmUnroll is how many steps of k one round of the loop takes. A step at a time costs a tenth:
@@ -33,7 +33,7 @@ const (
 )
 
 // gemm emits the kernel for tiles of m rows, one below the other. The accumulators stay in
-// registers for sumLength steps of k. Each step loads one row of the panel of B and broadcasts m
+// registers for sumLength steps of k, or a few more. Each step loads one row of the panel of B and broadcasts m
 // values of A. To broadcast into a register first is faster than a multiply-add that broadcasts its
 // operand.
 func (s *simd) gemm(m int) {
@@ -41,8 +41,8 @@ func (s *simd) gemm(m int) {
 	s.function(fmt.Sprintf("gemm%dx%d", m, width),
 		"(t *gemmTiles)",
 		"c, a, b and so on are the fields of t",
-		fmt.Sprintf("for i < %d*tiles, j < n <= %d {", m, width),
-		fmt.Sprintf("	for each %d of k, the last perhaps shorter {", sumLength),
+		fmt.Sprintf("for i < %d*tiles, j < n <= %d { // a moves on by nexta, instead of %d*ars, after each tile of %d rows", m, width, m, m),
+		fmt.Sprintf("	for each %d of k, the last from 1 to %d {", sumLength, sumLength+sumTail-1),
 		fmt.Sprintf("		c[i*ldc+j] += sum over these p of a[i*ars+p*acs]*b[p*%d+j] // the first sum overwrites c unless acc is 1", width),
 		"	}",
 		"	c[i*ldc+j] += bias[j]         // unless bias is nil",
@@ -82,7 +82,7 @@ func (s *simd) gemm(m int) {
 	a, b, rest, k := s.GP64(), s.GP64(), s.GP64(), s.GP64()
 	s.MOVQ(t.k, rest)
 	s.MOVQ(I32(sumLength), k)
-	s.CMPQ(rest, k)
+	s.CMPQ(rest, U32(sumLength+sumTail))
 	s.CMOVQLT(rest, k)
 	s.SUBQ(k, rest)
 	s.MOVQ(rest, t.k)
@@ -111,9 +111,9 @@ func (s *simd) gemm(m int) {
 			}
 		}
 	}
-	// rounds emits a loop that takes gemmUnroll steps a round. Where the values of a row of A lie side
-	// by side, displacements reach them all.
-	rounds := func(name string, inRow bool) {
+	// rounds emits a loop that takes gemmUnroll steps a round. Where the distance of the values in a
+	// row of A is known here, in floats, displacements reach them all; 0 is for any other one.
+	rounds := func(name string, apart int) {
 		top := s.label(name)
 		s.Label(top)
 		for u := 0; u < gemmUnroll; u++ {
@@ -122,30 +122,36 @@ func (s *simd) gemm(m int) {
 					s.PREFETCHT1(Mem{Base: ahead, Disp: u/gemmAhead*4*width + d})
 				}
 			}
-			if inRow {
-				step(u, u)
-			} else {
-				step(u, 0)
+			step(u, u*apart)
+			if apart == 0 {
 				s.ADDQ(acs, a)
 			}
 		}
-		if inRow {
-			s.ADDQ(U32(4*gemmUnroll), a)
+		if apart > 0 {
+			s.ADDQ(U32(4*gemmUnroll*apart), a)
 		}
 		s.ADDQ(U32(gemmUnroll/gemmAhead*4*width), ahead)
 		s.ADDQ(U32(gemmUnroll*4*width), b)
 		s.SUBQ(U32(gemmUnroll), k)
 		s.JGE(LabelRef(top))
 	}
-	strided, few, single, done := s.label("strided"), s.label("few"), s.label("single"), s.label("done")
+	packed, strided, few := s.label("packed"), s.label("strided"), s.label("few")
+	single, done := s.label("single"), s.label("done")
 	s.SUBQ(U32(gemmUnroll), k)
 	s.JLT(LabelRef(few))
 	s.CMPQ(acs, U8(4))
-	s.JNE(LabelRef(strided))
-	rounds("inrow", true)
+	s.JNE(LabelRef(packed))
+	rounds("inrow", 1)
 	s.JMP(LabelRef(few))
-	s.Label(strided)
-	rounds("strided", false)
+	s.Label(packed)
+	if m > 1 {
+		s.CMPQ(acs, U8(4*m))
+		s.JNE(LabelRef(strided))
+		rounds("bypackA", m)
+		s.JMP(LabelRef(few))
+		s.Label(strided)
+	}
+	rounds("strided", 0)
 	s.Label(few)
 	s.ADDQ(U32(gemmUnroll), k)
 	s.JEQ(LabelRef(done))
@@ -287,14 +293,17 @@ func (t *gemmTile) next() {
 	end := s.label("end")
 	s.DECQ(t.field("tiles"))
 	s.JEQ(LabelRef(end))
-	for _, p := range [][2]string{{"c", "ldc"}, {"a", "ars"}, {"add", "ldadd"}} {
-		if p[0] == "add" {
+	for _, p := range []struct {
+		field, step string
+		bytes       int // in one step
+	}{{"a", "nexta", 4}, {"c", "ldc", 4 * t.m}, {"add", "ldadd", 4 * t.m}} {
+		if p.field == "add" {
 			s.CMPQ(t.field("add"), I8(0))
 			s.JEQ(LabelRef(t.tile))
 		}
-		down := t.load(p[1])
-		s.IMUL3Q(U32(4*t.m), down, down)
-		s.ADDQ(down, t.field(p[0]))
+		down := t.load(p.step)
+		s.IMUL3Q(U32(p.bytes), down, down)
+		s.ADDQ(down, t.field(p.field))
 	}
 	s.JMP(LabelRef(t.tile))
 	s.Label(end)

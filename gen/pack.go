@@ -7,16 +7,17 @@ import (
 
 func packFamily(s *simd) {
 	s.packRows()
+	s.packTiles()
 	s.packCols()
 }
 
 // packRows copies rows in pieces of two vectors.
 func (s *simd) packRows() {
-	s.function("packRows", "(dst, src *float32, k, n, padded, w, rs, step int)",
+	s.function("packRows", "(dst, src *float32, k, n, w, rs, step int)",
 		"width = two vectors",
-		"for p < k, q <= n/width, j < width where q*width+j < padded {",
+		"for p < k, q*width < n, j < width {",
 		"	dst[q*step+p*w+j] = src[p*rs+q*width+j] // 0 from column n on",
-		"} // padded is at least n and at most the next multiple of width")
+		"}")
 	dst, src, k, rs := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("rs")
 	w, step := s.gp("w"), s.gp("step")
 	s.SHLQ(U8(2), rs)
@@ -27,16 +28,14 @@ func (s *simd) packRows() {
 	s.MOVQ(rs, ahead)
 	s.SHLQ(U8(4), ahead)
 
-	pieces, rest, fill := s.gp("n"), s.GP64(), s.gp("padded")
+	pieces, rest := s.gp("n"), s.GP64()
 	s.MOVQ(pieces, rest)
 	s.ANDQ(U32(2*s.lanes-1), rest)
 	s.SUBQ(rest, pieces) // columns of whole pieces
-	s.SUBQ(pieces, fill) // and those to write after them
-	from := []reg.Register{s.tailMask(rest, 0), s.tailMask(rest, 1)}
-	to := []reg.Register{s.tailMask(fill, 0), s.tailMask(fill, 1)}
+	masks := []reg.Register{s.tailMask(rest, 0), s.tailMask(rest, 1)}
 
 	x, y, left := s.GP64(), s.GP64(), s.GP64()
-	piece := func(from, to []reg.Register) {
+	piece := func(from []reg.Register) {
 		for d := 0; d < 8*s.lanes; d += 64 {
 			s.PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1, Disp: d})
 		}
@@ -44,7 +43,7 @@ func (s *simd) packRows() {
 			d := 4 * s.lanes * v
 			r := s.vec()
 			s.loadTo(Mem{Base: x, Disp: d}, from[v], r)
-			s.storeTo(r, to[v], Mem{Base: y, Disp: d})
+			s.VMOVUPS(r, Mem{Base: y, Disp: d})
 		}
 	}
 	row, top, tail, next := s.label("row"), s.label("piece"), s.label("tail"), s.label("next")
@@ -55,18 +54,76 @@ func (s *simd) packRows() {
 	s.SUBQ(U32(2*s.lanes), left)
 	s.JLT(LabelRef(tail))
 	s.Label(top)
-	piece(make([]reg.Register, 2), make([]reg.Register, 2))
+	piece(make([]reg.Register, 2))
 	s.ADDQ(U32(8*s.lanes), x)
 	s.ADDQ(step, y)
 	s.SUBQ(U32(2*s.lanes), left)
 	s.JGE(LabelRef(top))
 	s.Label(tail)
-	s.TESTQ(fill, fill)
+	s.TESTQ(rest, rest)
 	s.JEQ(LabelRef(next))
-	piece(from, to)
+	piece(masks)
 	s.Label(next)
 	s.ADDQ(rs, src)
 	s.ADDQ(w, dst)
+	s.DECQ(k)
+	s.JNE(LabelRef(row))
+	s.ret()
+}
+
+// packTiles copies rows in pieces that are narrower than a vector. What a vector holds beyond the
+// piece is stored too, and overwritten by the next row: a masked store takes many times as long with
+// AVX2. Where there is no next row, it is masked.
+func (s *simd) packTiles() {
+	s.function("packTiles", "(dst, src *float32, k, tiles, h, rs, step int)",
+		"for p < k, q < tiles, j < h <= lanes {",
+		"	dst[q*step+p*h+j] = src[p*rs+q*h+j]",
+		"}")
+	dst, src, k, tiles := s.gp("dst"), s.gp("src"), s.gp("k"), s.gp("tiles")
+	h, rs, step := s.gp("h"), s.gp("rs"), s.gp("step")
+	mask := s.tailMask(h, 0)
+	rest := s.GP64() // floats of a tile from this row on
+	s.MOVQ(k, rest)
+	s.IMULQ(h, rest)
+	bytes := s.GP64() // of a piece
+	s.MOVQ(h, bytes)
+	s.SHLQ(U8(2), bytes)
+	s.SHLQ(U8(2), rs)
+	s.SHLQ(U8(2), step)
+	// Rows may lie pages apart, where hardware does not prefetch.
+	ahead := s.GP64()
+	s.MOVQ(rs, ahead)
+	s.SHLQ(U8(4), ahead)
+
+	x, y, left := s.GP64(), s.GP64(), s.GP64()
+	// pieces emits a loop over the pieces of a row.
+	pieces := func(name string, to reg.Register) {
+		top := s.label(name)
+		s.Label(top)
+		s.PREFETCHT0(Mem{Base: x, Index: ahead, Scale: 1})
+		r := s.vec()
+		s.loadTo(Mem{Base: x}, mask, r)
+		s.storeTo(r, to, Mem{Base: y})
+		s.ADDQ(bytes, x)
+		s.ADDQ(step, y)
+		s.DECQ(left)
+		s.JNE(LabelRef(top))
+	}
+	row, exact, next := s.label("row"), s.label("exact"), s.label("next")
+	s.Label(row)
+	s.MOVQ(src, x)
+	s.MOVQ(dst, y)
+	s.MOVQ(tiles, left)
+	s.CMPQ(rest, U32(s.lanes))
+	s.JLT(LabelRef(exact))
+	pieces("piece", nil)
+	s.JMP(LabelRef(next))
+	s.Label(exact)
+	pieces("exactpiece", mask)
+	s.Label(next)
+	s.ADDQ(rs, src)
+	s.ADDQ(bytes, dst)
+	s.SUBQ(h, rest)
 	s.DECQ(k)
 	s.JNE(LabelRef(row))
 	s.ret()

@@ -108,7 +108,7 @@ func (a *attention) forwardHead(worker, i int) {
 		if a.shift != nil {
 			shift = a.shift[i*a.n+from : i*a.n+to]
 		}
-		scores, rows := matrix{s, a.m, to - from, lds, 1}, out.part(from, to, 0, a.dh)
+		scores, rows := matrix{data: s, rows: a.m, cols: to - from, rs: lds, cs: 1}, out.part(from, to, 0, a.dh)
 		gemmSmall(scores, k, queries[from*a.dh:], false)
 		asm.Softmax(s, lds, a.m, to-from, a.scale, shift, sums)
 		gemmSmall(rows, scores.transposed(), values, false)
@@ -185,7 +185,9 @@ func (a *attention) backwardHead(worker, i int) {
 		query, grad := q.part(from, to, 0, a.dh), do.part(from, to, 0, a.dh)
 		queriesT, gradsT := pack(&s, query.transposed()), pack(&s, grad.transposed())
 		queries, grads := pack(&s, query), pack(&s, grad)
-		p, ds := matrix{s[:a.m*lds], a.m, n, lds, 1}, matrix{s[a.m*lds:][:a.m*lds], a.m, n, lds, 1}
+		p := matrix{data: s[:a.m*lds], rows: a.m, cols: n, rs: lds, cs: 1}
+		ds := p
+		ds.data = s[a.m*lds:][:a.m*lds]
 		gemmSmall(p, k, queriesT, false)
 		gemmSmall(ds, v, gradsT, false)
 		asm.SoftmaxBackward(p.data, ds.data, lds, a.m, n, a.scale, a.shift[i*a.n+from:])

@@ -13,7 +13,7 @@ import "github.com/gomae/gomae/asm"
 // A sum over k is taken in blocks that are added up in order, so its bits depend on k alone:
 // neither on the regions nor on the place in the matrix.
 const (
-	blockK         = 768     // a panel of it is 96 KiB
+	blockK         = 816     // a panel of it is 102 KiB; the 8·99 tokens of a batch are one block
 	regionPanels   = 4       // panels that are packed at once
 	workerProducts = 1 << 18 // of a worker, at least: some microseconds
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
@@ -40,16 +40,22 @@ type epilogue struct {
 	rowsSq     []float64 // [m] or nil: receives the sum of squares of each row of C
 }
 
-// product is one call of gemm.
+// product is one call of gemm after the other.
 type product struct {
-	t             *Tape
-	c             []float32 // [m,n]
-	a             lhs
-	b             rhs
-	m, n, k       int
+	t      *Tape
+	region func(worker, i int) // computes region number i
+	factors
+	epilogue
 	tiles, panels int // of the rows and of the columns of C
 	band          int // tiles of a band, at most
-	epilogue
+	down, across  int // regions
+}
+
+type factors struct {
+	c       []float32 // [m,n]
+	a       lhs
+	b       rhs
+	m, n, k int
 }
 
 // region is a part of C that one worker computes: tiles tile0..tile1 of the rows and panels
@@ -65,36 +71,48 @@ func (t *Tape) gemm(c []float32, a lhs, b rhs, e epilogue) {
 		clear(e.rowsSq)
 		return
 	}
-	p := &product{t: t, c: c, a: a, b: b, m: m, n: n, k: k, epilogue: e}
+	p := t.product
+	p.factors, p.epilogue = factors{c, a, b, m, n, k}, e
 	p.tiles, p.panels = ceilDiv(m, asm.TileRows()), ceilDiv(n, asm.PanelCols())
 	// Few products are not worth a meeting of many workers.
-	down, across := p.share(int(min(int64(t.Workers()), 1+int64(m)*int64(n)*int64(k)/workerProducts)))
-	t.Parallel(down*across, func(worker, i int) {
-		// The row of regions varies fastest: the panels stay in the cache.
-		var r region
-		r.tile0, r.tile1 = split(p.tiles, down, i%down)
-		r.panel0, r.panel1 = split(p.panels, across, i/down)
-		p.compute(worker, r)
-	})
-	if e.rowsSq != nil && across > 1 { // no region has had whole rows
+	p.share(int(min(int64(t.Workers()), 1+int64(m)*int64(n)*int64(k)/workerProducts)))
+	t.Parallel(p.down*p.across, p.region)
+	if e.rowsSq != nil && p.across > 1 { // no region has had whole rows
 		t.each(m, 16, func(_, i0, i1 int) { p.sumSquares(i0, i1) })
 	}
+	p.factors, p.epilogue = factors{}, epilogue{} // whose memory may be large
 }
 
-// share says how many regions C is divided into from top to bottom and from left to right.
-func (p *product) share(workers int) (down, across int) {
+func newProduct(t *Tape) *product {
+	p := &product{t: t}
+	p.region = func(worker, i int) {
+		// The row of regions varies fastest: the panels stay in the cache.
+		var r region
+		r.tile0, r.tile1 = split(p.tiles, p.down, i%p.down)
+		r.panel0, r.panel1 = split(p.panels, p.across, i/p.down)
+		p.compute(worker, r)
+	}
+	return p
+}
+
+// share decides how many regions C is divided into from top to bottom and from left to right.
+func (p *product) share(workers int) {
 	// Of the second-level cache, three eighths are for the panels of a region and a third for the
-	// rows of A of a band: with 1 MiB and AVX-512, 4 panels and 8 tiles of the largest blocks.
+	// rows of A of a band: with 1 MiB and AVX-512, 4 panels and 7 tiles of the largest blocks.
 	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
 	nr, mr := asm.PanelCols(), asm.TileRows()
 	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)))
-	p.band = min(p.tiles, max(1, min(cacheFloats/3/(k*mr), bandFloats/(panels*nr*mr))))
-	tiles := p.band
+	band := min(cacheFloats/3/(k*mr), bandFloats/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
-	switch {
-	case !p.a.inPlace():
+	if !p.a.inPlace() {
+		// All panels, which come from farther away, once for each band. For the gradient of a weight
+		// bands of 70 to 170 rows are the fastest, by up to a tenth, although C does not stay near.
 		panels = p.panels
-	case p.b.panels == nil:
+		band = cacheFloats / 5 / (k * mr)
+	}
+	p.band = min(p.tiles, max(1, band))
+	tiles := p.band
+	if p.a.inPlace() && p.b.panels == nil {
 		tiles = p.tiles
 	}
 	// Less where there would be too few regions.
@@ -105,7 +123,7 @@ func (p *product) share(workers int) (down, across int) {
 			tiles--
 		}
 	}
-	down, across = ceilDiv(p.tiles, tiles), ceilDiv(p.panels, panels)
+	down, across := ceilDiv(p.tiles, tiles), ceilDiv(p.panels, panels)
 	// The same number for each worker: with two workers, one would be idle during the last of 21.
 	if down*across%workers != 0 {
 		if down > 1 {
@@ -114,7 +132,7 @@ func (p *product) share(workers int) (down, across int) {
 			across = min(p.panels, ceilDiv(across, workers)*workers)
 		}
 	}
-	return down, across
+	p.down, p.across = down, across
 }
 
 // row is the first row of a tile.
@@ -163,7 +181,7 @@ func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
 	g := asm.GemmArgs{
 		M: a.rows, K: a.cols,
 		LDC: p.n, LDAdd: p.n,
-		A: a.data, ARS: a.rs, ACS: a.cs,
+		A: a.data, ARS: a.rs, ACS: a.cs, PackedA: a.packed,
 		Accumulate: p.accumulate || k0 > 0,
 	}
 	for q := r.panel0; q < r.panel1; q++ {

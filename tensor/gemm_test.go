@@ -29,7 +29,7 @@ func sumSquares(x []float32) (s float64) {
 
 // chain is how many additions a sum of k products is rounded by: asm.GemmPanel sums up 128 at a
 // time, and a block of k may end with fewer.
-func chain(k int) int { return min(k, 128) + k/128 + k/blockK + 2 }
+func chain(k int) int { return min(k, 160) + k/128 + k/blockK + 2 }
 
 func (p gemmCase) check(t *testing.T, tape *Tape) {
 	t.Helper()
@@ -64,11 +64,12 @@ func (p gemmCase) check(t *testing.T, tape *Tape) {
 		copy(e.gelu, c)
 	}
 	e.rowsSq = make([]float64, p.m)
-	left, right := matrix{a, p.m, p.k, p.ars, p.acs}, rhs{matrix: matrix{b, p.k, p.n, p.brs, p.bcs}}
+	left := matrix{data: a, rows: p.m, cols: p.k, rs: p.ars, cs: p.acs}
+	right := rhs{matrix: matrix{data: b, rows: p.k, cols: p.n, rs: p.brs, cs: p.bcs}}
 	if p.small {
 		panels := make([]float32, asm.PackedLen(p.k, p.n))
 		asm.PackB(panels, b, p.k, p.n, p.brs, p.bcs)
-		gemmSmall(matrix{c, p.m, p.n, p.ldc, 1}, left, panels, p.accumulate)
+		gemmSmall(matrix{data: c, rows: p.m, cols: p.n, rs: p.ldc, cs: 1}, left, panels, p.accumulate)
 	} else {
 		if r.IntN(2) == 0 { // packed ahead, or by each task
 			right = tape.packed(right.matrix)

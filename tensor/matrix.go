@@ -8,16 +8,26 @@ type matrix struct {
 	data       []float32
 	rows, cols int
 	rs, cs     int
+	packed     bool // as asm.PackA leaves it; rs and cs have no meaning
 }
 
 // rowMajor is the view of rows that lie one after the other.
-func rowMajor(data []float32, rows, cols int) matrix { return matrix{data, rows, cols, cols, 1} }
+func rowMajor(data []float32, rows, cols int) matrix {
+	return matrix{data: data, rows: rows, cols: cols, rs: cols, cs: 1}
+}
 
-func (m matrix) transposed() matrix { return matrix{m.data, m.cols, m.rows, m.cs, m.rs} }
+// packedA is a matrix that asm.PackA has written.
+func packedA(data []float32, rows, cols int) matrix {
+	return matrix{data: data, rows: rows, cols: cols, packed: true}
+}
+
+func (m matrix) transposed() matrix {
+	return matrix{data: m.data, rows: m.cols, cols: m.rows, rs: m.cs, cs: m.rs}
+}
 
 // part is the view of rows i0..i1 and columns j0..j1.
 func (m matrix) part(i0, i1, j0, j1 int) matrix {
-	p := matrix{nil, i1 - i0, j1 - j0, m.rs, m.cs}
+	p := matrix{rows: i1 - i0, cols: j1 - j0, rs: m.rs, cs: m.cs}
 	if p.rows > 0 && p.cols > 0 {
 		p.data = m.data[i0*m.rs+j0*m.cs:]
 	}
@@ -53,8 +63,8 @@ func (m matrix) block(dst []float32, i0, i1, k0, k1 int) matrix {
 		return b
 	}
 	mustBe("row stride of a transposed matrix", b.rs, 1)
-	asm.PackA(dst, b.data, b.rows, b.cols, b.cs)
-	return matrix{dst, b.rows, b.cols, 1, b.rows}
+	asm.PackA(dst, b.rows, b.cols, b.data, 0, b.cols, b.cs)
+	return packedA(dst, b.rows, b.cols)
 }
 
 // rhs is the right factor: packed, or to be packed by each task for itself. The latter costs no

@@ -28,6 +28,7 @@ type Tape struct {
 	tensors    arena[Tensor]
 	scratch    [][]float32 // of each worker
 	scratch64s [][]float64
+	product    *product // the matrix product in work: a training step has hundreds
 }
 
 // node is one operation.
@@ -55,6 +56,7 @@ func NewInference(p *Pool) *Tape {
 		shapes:  arena[int]{min: 1 << 8, unit: 1},
 		tensors: arena[Tensor]{min: 1 << 6, unit: 1},
 	}
+	t.product = newProduct(t)
 	t.WorkOn(p)
 	return t
 }

@@ -147,15 +147,18 @@ func (g tapOf) block(dst []float32, i0, i1, k0, k1 int) matrix {
 		if y < 0 || y >= g.h {
 			lo, hi = n, n
 		}
-		o := dst[(p-k0)*m:][:n*m]
-		clear(o[:lo*m])
-		if lo < hi {
-			asm.PackA(o[lo*m:], g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:], m, hi-lo, g.stride*g.c)
+		// pack packs places of this row; a nil x stands for zeros.
+		pack := func(x []float32, from, to int) {
+			asm.PackA(dst, m, k1-k0, x, p-k0+from, p-k0+to, g.stride*g.c)
 		}
-		clear(o[hi*m:])
+		pack(nil, 0, lo)
+		if lo < hi {
+			pack(g.x[((image*g.h+y)*g.w+(x+lo)*g.stride-off)*g.c+i0:], lo, hi)
+		}
+		pack(nil, hi, n)
 		p += n
 	}
-	return rowMajor(dst, k1-k0, m).transposed()
+	return packedA(dst, m, k1-k0)
 }
 
 // imagesOf returns the axes of images.
