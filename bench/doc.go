@@ -8,11 +8,12 @@
 //
 // Besides the time, a benchmark reports GFLOP/s and %peak, the share of the peak of fused
 // multiply-adds with the same number of threads. That peak is measured in the same process right
-// before and after, because processors change their clock. Every result is verified before it is
-// timed.
+// before and after, because processors change their clock. Kernels, products, operations and
+// forward passes are compared with a reference before they are timed. Of a training step, which the
+// tests compare with PyTorch, loss and gradient must be plausible.
 //
-// Benchmarks that need minutes or many gigabytes run only if -bench names them: a batch of 32 and
-// preset large, as in -bench 'TrainStep/model=large/batch=32'.
+// Forward passes and training steps that need minutes or many gigabytes run only if -bench names
+// them: a batch of 32 and preset large, as in -bench 'TrainStep/model=large/batch=32'.
 //
 // The programs in peers, torch_bench.py and onnx_bench.py time other libraries on the same work
 // under the same names. Command compare runs everyone in turn, and command curves fits and draws cost

@@ -33,9 +33,7 @@ func BenchmarkFile(b *testing.B) {
 				}},
 				{"load", func(f *modelFiles, dir string) (string, error) {
 					m, err := multimae.LoadDir(dir)
-					if err == nil {
-						err = f.same(m)
-					}
+					f.read = m
 					return filepath.Join(dir, "model.safetensors"), err
 				}},
 				{"checkpoint-save", func(f *modelFiles, dir string) (string, error) {
@@ -60,9 +58,7 @@ func BenchmarkFile(b *testing.B) {
 					}
 					defer file.Close()
 					m, err := multimae.LoadFrom(f.trainer.Objective.(*train.Pretraining).Model.Config, file)
-					if err == nil {
-						err = f.same(m)
-					}
+					f.read = m
 					return path, err
 				}},
 			} {
@@ -83,6 +79,9 @@ func BenchmarkFile(b *testing.B) {
 						}
 						b.SetBytes(info.Size())
 					})
+					if err := f.same(); err != nil {
+						b.Fatal(err)
+					}
 				})
 			}
 		})
@@ -90,7 +89,10 @@ func BenchmarkFile(b *testing.B) {
 }
 
 // modelFiles is an untrained model with its optimiser.
-type modelFiles struct{ trainer *train.Trainer }
+type modelFiles struct {
+	trainer *train.Trainer
+	read    *multimae.Model // last; nil: none
+}
 
 func newModelFiles(name string) (*modelFiles, error) {
 	c, err := models.Preset(name)
@@ -102,7 +104,7 @@ func newModelFiles(name string) (*modelFiles, error) {
 		return nil, err
 	}
 	tr, err := train.NewTrainer(train.NewPretraining(m), nil)
-	return &modelFiles{tr}, err
+	return &modelFiles{trainer: tr}, err
 }
 
 // write writes all files that benchmarks read.
@@ -117,15 +119,18 @@ func (f *modelFiles) write(dir string) error {
 	return atomicfile.Write(filepath.Join(dir, "model.pth"), func(w io.Writer) error { return weights.WritePth(w, m.Params.Tensors(), nil) })
 }
 
-// same returns an error unless the largest parameter of m is that of the model.
-func (f *modelFiles) same(m *multimae.Model) error {
+// same returns an error unless the largest parameter of the model that was read is that of the model.
+func (f *modelFiles) same() error {
+	if f.read == nil {
+		return nil
+	}
 	var largest *nn.Param
 	for _, p := range f.trainer.Objective.(*train.Pretraining).Model.Params.All() {
 		if largest == nil || len(p.Data) > len(largest.Data) {
 			largest = p
 		}
 	}
-	if got := m.Params.Get(largest.Name); !slices.Equal(got.Data, largest.Data) {
+	if got := f.read.Params.Get(largest.Name); !slices.Equal(got.Data, largest.Data) {
 		return fmt.Errorf("%s differs from what was written", largest.Name)
 	}
 	return nil

@@ -64,6 +64,7 @@ func kernels() []kernel {
 	const keys, queries = 99, 32 // of attention: the scores of a panel of queries
 	shift, sum := make([]float32, queries), make([]float32, queries)
 	step := asm.AdamWStep{LR: 1e-3, Beta1: 0.9, Beta2: 0.95, Eps: 1e-8, WeightDecay: 0.05, Correction1: 0.1, Correction2Sqrt: 0.2, GradScale: 1}
+	// adamw, softmax and softmax-backward also restore what they overwrite, in the same time.
 	return []kernel{
 		{"add", n, 3, func(v [][]float32) { asm.Add(v[0], v[1], v[2]) }},
 		{"axpy", n, 2, func(v [][]float32) { asm.Axpy(v[0], v[1], 0.5) }},

@@ -77,7 +77,10 @@ class Work:
     """A model in evaluation mode with a batch and masks for it."""
 
     def __init__(self, model_name: str, batch: int, tokens: int | None, seed: int):
-        self.config = multimae.load_config(model_name) if os.path.exists(model_name) else multimae.preset(model_name)
+        if os.path.exists(model_name):
+            self.config = multimae.load_config(model_name)
+        else:  # as in package bench/internal/models
+            self.config = multimae.preset(model_name, ROOM_CLASSES if model_name == "tiny" else 133)
         self.batch, self.tokens = batch, tokens or multimae.preset_tokens(self.config)
         torch.manual_seed(seed)
         self.model = multimae.MultiMAE(self.config).eval()

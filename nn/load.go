@@ -77,17 +77,17 @@ func (ps *Params) LoadWith(f weights.File, o LoadOptions) (*LoadReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	ps.Allocate()
 	for _, p := range ps.list {
 		if values[p.Name] != nil || slices.Contains(report.Missing, p.Name) {
 			continue
 		}
-		v := make([]float32, len(p.Data))
+		v := make([]float32, product(p.Shape))
 		if err := f.ReadFloat32(p.Name, v); err != nil {
 			return nil, err
 		}
 		values[p.Name] = v
 	}
+	ps.Allocate()
 	for _, p := range ps.list {
 		copy(p.Data, values[p.Name])
 	}

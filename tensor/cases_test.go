@@ -8,7 +8,7 @@ import (
 
 // cases are all that the tests of operations run. The sizes are chosen to meet each branch: no row,
 // one row, odd numbers of rows and columns, more rows than a block has (112), sums longer than
-// blockK (768), keys and queries beyond attentionQueries (224).
+// blockK, keys and queries beyond attentionQueries (224).
 var cases = sync.OnceValue(func() []*opCase {
 	var all []*opCase
 	add := func(c *opCase) { all = append(all, c) }
@@ -20,10 +20,10 @@ var cases = sync.OnceValue(func() []*opCase {
 	for _, c := range []*opCase{
 		linearCase(130, 40, 33, true, false, true),
 		linearCase(257, 20, 70, true, true, false),
-		linearCase(17, 1601, 45, true, true, false), // k blocks of the result
-		linearCase(900, 7, 10, true, false, false),  // of the weight's gradient
-		linearCase(4, 6, 1000, true, false, false),  // of the input's gradient
-		linearCase(2, 769, 1, false, false, true),
+		linearCase(17, 2*blockK+1, 45, true, true, false), // three k blocks of the result
+		linearCase(blockK+84, 7, 10, true, false, false),  // two of the weight's gradient
+		linearCase(4, 6, blockK+184, true, false, false),  // two of the input's gradient
+		linearCase(2, blockK+1, 1, false, false, true),
 	} {
 		c.big = true
 		add(c)

@@ -39,7 +39,10 @@ func ceilDiv(n, size int) int { return (n + size - 1) / size }
 
 // split divides n into count parts of nearly equal length and returns the bounds of part i: 99 rows
 // are 8 tiles of 12 or 13 rather than 7 of 14 and one of 1.
-func split(n, count, i int) (from, to int) { return n * i / count, n * (i + 1) / count }
+func split(n, count, i int) (from, to int) {
+	at := func(i int) int { return int(int64(n) * int64(i) / int64(count)) } // 32 bits would not do
+	return at(i), at(i + 1)
+}
 
 // lhs is the left factor of a matrix product: a matrix in memory, or one whose values are gathered
 // block by block.

@@ -69,6 +69,7 @@ func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
 	defer func() {
 		off()
 		t.stop = outer
+		t.product.clear()
 		if r := recover(); r != nil {
 			if _, ok := r.(stopped); !ok {
 				panic(r)

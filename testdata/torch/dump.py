@@ -3,8 +3,8 @@
 
     python dump.py tiny /tmp/dump                     # a preset, a config.json or a folder with one
     python dump.py base /tmp/b --batch 1 --device cuda --dtype float32,tf32,bfloat16
-    python dump.py base --head dpt --device cuda --dtype tf32,bfloat16 --results bench/results/gpu   # errors only
-    python dump.py --check testdata/parity/*          # repeat dumps in float64 and float32
+    python dump.py base --head dpt --device cuda --dtype tf32,bfloat16 --results ../../bench/results/gpu   # errors only
+    python dump.py --check ../parity/*                # repeat dumps in float64 and float32
     gomae parity /tmp/dump                            # compare this project with it
 
 A dump folder holds one model, one batch and one set of masks, and what PyTorch computes from them in float64. README.md
