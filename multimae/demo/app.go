@@ -142,6 +142,7 @@ type Detail struct {
 	Name      string  `json:"name"`
 	Kind      string  `json:"kind"`
 	Channels  int     `json:"channels"`
+	Colour    bool    `json:"colour"` // it is read as colour, and has a hue
 	Predicted bool    `json:"predicted"`
 	Side      int     `json:"side"`  // pixels along a side of its pictures
 	Alpha     float64 `json:"alpha"` // of training
@@ -166,7 +167,7 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 	}
 	for k := range c.Inputs {
 		in := &c.Inputs[k]
-		d := Detail{Name: in.Name, Kind: in.Kind, Channels: in.Channels, Side: c.ImageSize / in.Stride, Alpha: o.Alphas[min(k, len(o.Alphas)-1)]}
+		d := Detail{Name: in.Name, Kind: in.Kind, Channels: in.Channels, Colour: in.Normalization() == multimae.NormalizeImageNet, Side: c.ImageSize / in.Stride, Alpha: o.Alphas[min(k, len(o.Alphas)-1)]}
 		for j := range c.Outputs {
 			d.Predicted = d.Predicted || shown(c, &c.Outputs[j]) && c.Outputs[j].Task == in.Name
 		}

@@ -218,6 +218,28 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestUnlabelled wants pixels without a class to be black in the map of errors, and neither right nor wrong.
+func TestUnlabelled(t *testing.T) {
+	ids := image.NewGray(image.Rect(0, 0, 80, 80))
+	for i := range ids.Pix {
+		ids.Pix[i] = 255
+	}
+	scene, err := json.Marshal(Scene{Images: map[string][]byte{"semseg": encoded(t, ids)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := ask[Prediction](t, newApp(t), "predict", `{"scene":`+string(scene)+`,"visible":{"semseg":"1000000000000000"}}`)
+	v := p.Views["semseg"]
+	if v.Score != nil {
+		t.Errorf("the score is %+v", v.Score)
+	}
+	for i, c := range v.Error.RGBA {
+		if want := byte(255 * (i % 4 / 3)); c != want { // opaque black
+			t.Fatalf("byte %d is %d, want %d", i, c, want)
+		}
+	}
+}
+
 // TestPredict compares pictures and scores with the model's own prediction.
 func TestPredict(t *testing.T) {
 	a := newApp(t)

@@ -183,9 +183,10 @@ func (a *App) judge(v *View, in *multimae.Input, out *multimae.Predicted, b *mul
 	}
 	var value func(mean float64) float64
 	if out.Kind == multimae.KindClasses {
+		valid = make([]bool, h*w) // without a class nothing is right or wrong
 		for i, id := range out.IDs(0) {
 			want := b.Classes[in.Name][i]
-			if want < 0 || int(want) >= in.NumClasses {
+			if valid[i] = want >= 0 && int(want) < in.NumClasses; !valid[i] {
 				continue
 			}
 			right := 1.0

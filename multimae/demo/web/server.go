@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime"
 	"sync"
 	"time"
@@ -86,6 +87,12 @@ func guard(h http.Handler) http.Handler {
 // foreign reports whether a page of another site makes the request. It may have a link to this one.
 func foreign(r *http.Request) bool {
 	site, to := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Dest")
+	if origin := r.Header.Get("Origin"); site == "" && origin != "" {
+		// Over plain HTTP from another machine, a browser names the page's site only where the
+		// answer could matter: with POST, and where a script wants to read it.
+		u, err := url.Parse(origin)
+		return err != nil || u.Host != r.Host
+	}
 	link := r.Method != http.MethodPost && r.Header.Get("Sec-Fetch-Mode") == "navigate" && (to == "document" || to == "")
 	return site != "" && site != "same-origin" && site != "none" && !link
 }

@@ -105,6 +105,11 @@ func TestHandler(t *testing.T) {
 			t.Errorf("%s %s from %q: %d, want %d", c.method, c.path, c.site, status, c.status)
 		}
 	}
+	for origin, want := range map[string]int{s.URL: 200, "http://other.example": 403, "null": 403} { // over plain HTTP
+		if status := do("POST", "/api/info", http.Header{"Origin": {origin}}); status != want {
+			t.Errorf("POST from %s: %d, want %d", origin, status, want)
+		}
+	}
 	for method, want := range map[string]int{"GET": 200, "POST": 403} { // a link, and a form
 		link := http.Header{"Sec-Fetch-Site": {"cross-site"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"}}
 		if status := do(method, "/", link); status != want {

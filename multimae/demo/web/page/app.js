@@ -50,7 +50,7 @@ const state = {
 const given = () => info.modalities.map((m) => m.name).filter((m) => truth[m]);
 const digits = (a) => a.map((on) => (on ? '1' : '0')).join('');
 const many = (n, what) => n + ' ' + what + (n === 1 ? '' : (what.endsWith('h') ? 'es' : 's'));
-const colour = () => info.modalities.find((m) => m.channels === 3 && truth[m.name]);
+const colour = () => info.modalities.find((m) => m.colour && truth[m.name]);
 
 function request() {
   const visible = {};
@@ -96,11 +96,11 @@ const predict = latest(async () => {
 });
 
 const look = latest(async () => {
-  const p = state.probe, mine = scenes;
+  const p = state.probe, scene = state.scene;
   gaze = null;
   if (state.tool === 'attention' && p && state.visible[p.modality] && state.visible[p.modality][p.patch]) {
     const a = await backend.call('attention', { ...request(), modality: p.modality, patch: p.patch, block: state.block - 1 });
-    if (mine !== scenes) return; // it may be of other modalities
+    if (scene !== state.scene) return; // it may be of other modalities
     gaze = a;
     say(`Attention of ${place(p.modality, p.patch)}: ` + given().map((m) => `${word(m)} ${Math.round(100 * gaze.weights[m].reduce((a, b) => a + b, 0))} %`).join(', '));
   }
@@ -120,13 +120,14 @@ async function open(scene, keep) {
     truth = {};
     gaze = null; // it may be of other modalities
     if (typeof keep === 'function') keep();
-    if (a.scene.number !== undefined) forgetFiles(); // they are of another scene
+    if (!scene.images || typeof keep === 'function') forgetFiles(); // they are of another scene
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
     $('number').value = a.scene.number ?? '';
     $('note').textContent = a.scene.number === undefined ? '' : `${a.name || 'A rendered room'}: the network was not trained on it.`;
     $('tokens').max = info.grid ** 2 * given().length;
     state.tokens = Math.min(state.tokens, $('tokens').max);
+    refresh();
     if (keep) {
       for (const m of info.modalities) if (!truth[m.name] || !state.visible[m.name]) state.visible[m.name] = none();
       changed();
@@ -139,20 +140,26 @@ async function open(scene, keep) {
   }
 }
 
-async function random() {
-  const alphas = {};
+let edits = 0; // of the patches shown; random patches that come after a later one are dropped
+const mask = latest(async () => {
+  const alphas = {}, mine = edits;
   for (const m of given()) alphas[m] = state.alphas[m];
-  try {
-    const a = await backend.call('mask', { scene: state.scene, tokens: Number(state.tokens), alphas, seed: state.seed });
-    for (const m of info.modalities) state.visible[m.name] = a.visible[m.name] ? [...a.visible[m.name]].map((c) => c === '1') : none();
-    changed();
-  } catch (e) { complain(e); }
+  const a = await backend.call('mask', { scene: state.scene, tokens: Number(state.tokens), alphas, seed: state.seed });
+  if (mine !== edits) return;
+  for (const m of info.modalities) state.visible[m.name] = a.visible[m.name] ? [...a.visible[m.name]].map((c) => c === '1') : none();
+  changed();
+});
+
+function random() {
+  edits++;
+  return mask();
 }
 
 const none = () => new Array(info.grid ** 2).fill(false);
 const all = () => new Array(info.grid ** 2).fill(true);
 
 function changed() {
+  edits++;
   draw();
   predict();
   if (state.tool === 'attention') look();
@@ -275,6 +282,7 @@ function draw() {
     v.tabs.before.hidden = !(a && a.before);
     let third = state.third;
     if (third === 'before' && v.tabs.before.hidden) third = 'truth';
+    v.drawn = third;
     if (third === 'error') a && a.error ? show(v.third, cached(a.error)) : blank(v.third, ['unknown']);
     else if (third === 'before') show(v.third, cached(a.before));
     else truth[m] ? show(v.third, truth[m]) : blank(v.third, ['not given']);
@@ -302,7 +310,7 @@ function drawLegend(m, third) {
       s.append(dot, k.name);
       return s;
     }));
-  } else if (d.channels === 1) v.legend.innerHTML = 'near <span class="ramp"></span> far';
+  } else if (m === 'depth') v.legend.innerHTML = 'near <span class="ramp"></span> far';
   else v.legend.textContent = '';
 }
 
@@ -501,14 +509,14 @@ function controls() {
     input.id = 'alpha-' + m.name;
     $('alphas').append(element('label', { className: 'slider' }, `α of ${word(m.name)} `, output, input));
     alphas[m.name] = slider(input, output, (x) => { state.alphas[m.name] = 10 ** x; random(); }, (x) => (10 ** x).toPrecision(2));
-    const file = element('input', { type: 'file', accept: m.kind === 'image' && m.channels === 3 ? 'image/png,image/jpeg' : 'image/png' });
+    const file = element('input', { type: 'file', accept: m.colour ? 'image/png,image/jpeg' : 'image/png' });
     file.id = 'file-' + m.name;
     file.onchange = () => {
       const files = {};
       for (const o of info.modalities) if ($('file-' + o.name).files[0]) files[o.name] = $('file-' + o.name).files[0];
       if (Object.keys(files).length) load(files);
     };
-    const kind = m.channels === 3 ? 'photo' : m.kind === 'image' ? '16-bit grey PNG' : '8-bit PNG of class ids';
+    const kind = m.colour ? 'photo' : m.kind === 'image' ? '16-bit grey PNG' : '8-bit PNG of class ids';
     $('files').append(element('label', {}, `${title(m.name)} (${kind})`, file));
   }
   refresh = () => {
@@ -520,7 +528,7 @@ function controls() {
   const last = info.scenes - 1, now = () => state.scene.number ?? -1;
   $('number').max = last;
   const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= last) open({ number: n }, true); else complain(new Error(`The scenes have numbers from 0 to ${last}.`)); };
-  $('number').onchange = () => go(Number($('number').value));
+  $('number').onchange = () => go($('number').valueAsNumber); // not a number where the field is empty
   $('back').onclick = () => go(Math.max(0, now() - 1));
   $('forth').onclick = () => go(Math.min(last, now() + 1));
   $('next').onclick = () => { state.hue.patches = none(); go(last < 1000 ? (now() + 1) % info.scenes : Math.floor(Math.random() * Math.min(info.scenes, 1e6))); };
@@ -537,7 +545,7 @@ function controls() {
   addEventListener('drop', (e) => {
     e.preventDefault();
     document.body.classList.toggle('dropping', (over = 0) > 0);
-    const f = e.dataTransfer.files[0], rgb = info.modalities.find((m) => m.channels === 3);
+    const f = e.dataTransfer.files[0], rgb = info.modalities.find((m) => m.colour);
     if (f && f.name.endsWith('.json')) restore(f);
     else if (f && rgb) {
       const one = new DataTransfer();
@@ -560,7 +568,7 @@ function save(blob, name) {
 }
 
 function savePicture() {
-  const gap = 14, top = 44, left = 150, n = info.modalities.length, c = document.createElement('canvas');
+  const gap = 14, top = 44, left = 190, n = info.modalities.length, c = document.createElement('canvas');
   c.width = left + n * (side + gap);
   c.height = top + 3 * (side + gap);
   const g = c.getContext('2d');
@@ -575,7 +583,8 @@ function savePicture() {
     [view[m].sees, view[m].predicts, view[m].third].forEach((p, k) => g.drawImage(p, x, top + k * (side + gap)));
   });
   g.textAlign = 'right';
-  ['seen', 'predicted', { truth: 'truth', error: 'error', before: 'before' }[state.third]].forEach((s, k) => g.fillText(s, left - 14, top + k * (side + gap) + side / 2));
+  const thirds = new Set(info.modalities.map((m) => view[m.name].drawn)); // "before" where there is one, and the truth elsewhere
+  ['seen', 'predicted', [...thirds].sort().join(', ')].forEach((s, k) => g.fillText(s, left - 14, top + k * (side + gap) + side / 2));
   c.toBlob((b) => save(b, 'gomae.png'));
 }
 
