@@ -226,6 +226,21 @@ func TestLoadWith(t *testing.T) {
 	}
 }
 
+// TestLoadWithDeferred wants parameters without values to have none after an error of reading.
+func TestLoadWithDeferred(t *testing.T) {
+	ps := DeferredParams()
+	NewLinear(ps, "fc", 3, 2, true)
+	ps.AddFixed("pos_emb", Ones, 1, 2, 2)
+	if _, err := ps.LoadWith(broken{mustOpen(t, safetensorsOf(t, model("").Tensors()...))}, LoadOptions{}); err == nil {
+		t.Fatal("no error")
+	}
+	for _, p := range ps.All() {
+		if p.Data != nil {
+			t.Errorf("%s has values: %v", p.Name, p.Data)
+		}
+	}
+}
+
 // broken cannot read the position table.
 type broken struct{ weights.File }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"math"
 	"slices"
 	"testing"
 
@@ -173,7 +174,8 @@ func TestIgnored(t *testing.T) {
 }
 
 func TestFit(t *testing.T) {
-	scale, shift := metrics.Fit([]float32{1, 2, 9}, []float32{5, 7, 0}, []bool{true, true, false})
+	inf := float32(math.Inf(1))
+	scale, shift := metrics.Fit([]float32{1, 2, 9, 9, 9, 9}, []float32{5, 7, 8, 0, inf, inf - inf}, []bool{true, true, false, true, true, true})
 	if scale != 2 || shift != 3 {
 		t.Errorf("got %v and %v, want 2 and 3", scale, shift)
 	}

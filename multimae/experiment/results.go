@@ -227,7 +227,11 @@ func dataName(data string) string {
 	return "the folder " + strings.TrimPrefix(data, "./")
 }
 
-// Difference compares two rows: the difference of the means, and its standard error.
+// Difference compares two rows: the difference of the means, and its standard error, which is NaN if
+// a row has fewer than two seeds.
 func Difference(a, b *Row) (mean, se float64) {
+	if min(a.Seeds, b.Seeds) < 2 {
+		return a.Mean - b.Mean, math.NaN()
+	}
 	return a.Mean - b.Mean, math.Sqrt(a.SD*a.SD/float64(a.Seeds) + b.SD*b.SD/float64(b.Seeds))
 }

@@ -49,9 +49,7 @@ func (d *Depth) Add(pred, truth []float32, valid []bool) {
 	if len(pred) != len(truth) || valid != nil && len(valid) != len(truth) {
 		panic(fmt.Sprintf("metrics: Depth.Add, got %d predicted and %d true depths at %d pixels", len(pred), len(truth), len(valid)))
 	}
-	counts := func(i int) bool {
-		return (valid == nil || valid[i]) && truth[i] > 0 && truth[i] <= math.MaxFloat32
-	}
+	counts := counting(truth, valid)
 	scale, shift := 1.0, 0.0
 	switch d.align {
 	case AlignDepth:
@@ -93,10 +91,17 @@ func (d *Depth) Add(pred, truth []float32, valid []bool) {
 	d.log += log
 }
 
+// counting returns which pixels count.
+func counting(truth []float32, valid []bool) func(i int) bool {
+	return func(i int) bool {
+		return (valid == nil || valid[i]) && truth[i] > 0 && truth[i] <= math.MaxFloat32
+	}
+}
+
 // Fit returns the scale and shift of AlignDepth, which bring predictions closest to the truth of one
-// image. valid is that of Depth.Add.
+// image. valid is that of Depth.Add, and the same pixels count.
 func Fit(pred, truth []float32, valid []bool) (scale, shift float64) {
-	return fit(pred, func(i int) bool { return valid == nil || valid[i] }, func(i int) float64 { return float64(truth[i]) })
+	return fit(pred, counting(truth, valid), func(i int) float64 { return float64(truth[i]) })
 }
 
 // fit returns the scale and shift with the least mean square error over the pixels that count.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/gomae/gomae/multimae/metrics"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -138,6 +139,22 @@ func TestVoteByHand(t *testing.T) {
 	labels[20] = 1
 	if scores, err = Vote(context.Background(), of(1, 1), of(x...), labels, 2, nil); err != nil || scores[0] == 0 || scores[1] != 0 {
 		t.Errorf("got %v, %v", scores, err)
+	}
+}
+
+// TestWithoutVote wants a true class that no neighbour has to be wrong, wherever it is in the order.
+func TestWithoutVote(t *testing.T) {
+	for truth, want := range [][2]float64{{0, 0}, {0, 100}, {0, 0}, {100, 100}, {0, 0}, {0, 0}, {0, 0}} {
+		scores := []float32{0, 1, 0, 2, 0, 0, 0}
+		id := []int32{int32(truth)}
+		withoutVote(scores, len(scores), id)
+		var top metrics.TopK
+		if err := top.Add(scores, len(scores), id); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]float64{top.Top1(), top.Top5()}; got != want {
+			t.Errorf("class %d: got %v, want %v", truth, got, want)
+		}
 	}
 }
 

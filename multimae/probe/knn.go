@@ -58,6 +58,17 @@ func normalize(t *tensor.Tape, x *tensor.Tensor) {
 	})
 }
 
+// withoutVote makes the score of a true class NaN if no neighbour has it, so that metrics.TopK ranks
+// it last. Among the classes without a vote, all of which have a score of 0, it would go by their
+// order, and count as one of the five most probable if its name is early in the alphabet.
+func withoutVote(scores []float32, classes int, truth []int32) {
+	for i, id := range truth {
+		if own := &scores[i*classes+int(id)]; *own == 0 {
+			*own = float32(math.NaN())
+		}
+	}
+}
+
 // vote adds up the votes of the nearest.
 func vote(scores, cosines []float32, labels []int32) {
 	nearest := make([]int, 0, Neighbours+1) // descending

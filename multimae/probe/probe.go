@@ -61,6 +61,7 @@ func (e *Extractor) Run(ctx context.Context, train, val data.Listed) (*Result, e
 	if err != nil {
 		return nil, err
 	}
+	withoutVote(scores, n, truth)
 	for _, m := range []struct {
 		logits     []float32
 		top1, top5 *float64

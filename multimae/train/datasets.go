@@ -25,7 +25,8 @@ const (
 	maxLabelled = 100_000_000 // of train.samples
 )
 
-// The numbers of scenes in an epoch of pre-training, which may be any, and held out.
+// The numbers of scenes to train on and held out. Every epoch of pre-training has the same scenes in
+// another order.
 const (
 	epochScenes    = 1 << 16
 	heldScenes     = 256
@@ -74,7 +75,6 @@ func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Datase
 	if err := checkScenes(c.Inputs); err != nil {
 		return nil, nil, fmt.Errorf("inputs.%w", err)
 	}
-	// A scene takes less time to render than to train on, so that none has to be used twice.
 	size, seed := sceneSize(c.ImageSize, &c.Train.Recipe), c.Train.Seed
 	return scenes.New(pretrainScenes, epochScenes, size, seed), scenes.New(scenes.HeldOut, heldScenes, size, seed), nil
 }

@@ -24,8 +24,9 @@ func (e *FolderError) Error() string { return e.Err.Error() }
 func (e *FolderError) Unwrap() error { return e.Err }
 
 // StopError is the error of a run that ended between its first and its last step. Run with Resume
-// goes on from the last checkpoint. If Err is neither a FolderError nor a DivergedError, that
-// checkpoint is of the last step done.
+// goes on from the last checkpoint. If Err is neither a FolderError nor a DivergedError and does not
+// wrap ErrDiffer, that checkpoint is of the last step done. Ranks other than 0 write no checkpoints:
+// theirs is the last one that all ranks agreed on, and rank 0 may have saved a later one.
 type StopError struct {
 	Err        error
 	Step       int    // of the last checkpoint; −1 if there is none

@@ -352,6 +352,42 @@ func TestRankFails(t *testing.T) {
 	}
 }
 
+// TestRanksStop wants no rank to report a checkpoint that rank 0 did not write.
+func TestRanksStop(t *testing.T) {
+	for name, spoil := range map[string]func(dir string){
+		"rank 0 dies":              func(string) { panic("dies") },
+		"no room for a checkpoint": func(dir string) { os.Mkdir(filepath.Join(dir, CheckpointName(10)), 0o777) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			_, errs := together(2, func(ranks Ranks) (_ *Result, err error) {
+				o := options(dir)
+				o.Config.Train.ValEvery, o.Ranks = 0, ranks
+				if ranks.Rank() == 0 {
+					o.OnStep = func(p *Progress) {
+						if p.Step == 7 {
+							spoil(dir)
+						}
+					}
+					defer func() {
+						if x := recover(); x != nil {
+							err = fmt.Errorf("rank 0 %v", x)
+						}
+					}()
+				}
+				return pretrain(context.Background(), o)
+			})
+			var s *StopError
+			if !errors.As(errs[1], &s) || s.Step != 5 || s.Checkpoint != filepath.Join(dir, CheckpointName(5)) {
+				t.Errorf("got %v, want the checkpoint of step 5", errs[1])
+			}
+			if name != "rank 0 dies" && (!errors.As(errs[0], &s) || s.Step != 5) {
+				t.Errorf("rank 0: got %v, want the checkpoint of step 5", errs[0])
+			}
+		})
+	}
+}
+
 // TestRanksSkipBad wants a sample that several ranks could not read to be counted once.
 func TestRanksSkipBad(t *testing.T) {
 	results, errs := together(2, func(ranks Ranks) (*Result, error) {
@@ -445,36 +481,51 @@ func TestTooManyRanks(t *testing.T) {
 	}
 }
 
-// TestRankDiverges wants all ranks to name the input of one that is not a number.
+// TestRankDiverges wants all ranks to name what went bad on one: on the first whose loss did, or else on
+// rank 0.
 func TestRankDiverges(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Batch = 2
-	_, errs := together(2, func(ranks Ranks) (*Result, error) {
-		m, err := multimae.NewModel(c)
-		if err != nil {
-			return nil, err
-		}
-		tr, err := NewTrainer(NewPretraining(m), nil)
-		if err != nil {
-			return nil, err
-		}
-		m.Init(1)
-		first, n, err := tr.Join(context.Background(), ranks)
-		if err != nil {
-			return nil, err
-		}
-		b := someBatch(t, c, 2).Slice(first, first+n)
-		if ranks.Rank() == 1 {
-			b.Images["depth"][3] = float32(math.NaN())
-		}
-		_, err = tr.Step(b)
-		return nil, err
-	})
-	for r, err := range errs {
-		d := new(DivergedError)
-		if !errors.As(err, &d) || !strings.Contains(d.First, "depth") {
-			t.Errorf("rank %d: got %v", r, err)
-		}
+	for _, test := range []struct {
+		name, want string
+		diverge    func(tr *Trainer, b *multimae.Batch) error
+	}{
+		{"a loss", "input depth", func(tr *Trainer, b *multimae.Batch) error {
+			_, err := tr.Step(b)
+			return err
+		}},
+		{"the gradient only", "no tensor", func(tr *Trainer, b *multimae.Batch) error {
+			return tr.divergedTogether(b, "the norm of the gradient is NaN", true)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, errs := together(2, func(ranks Ranks) (*Result, error) {
+				m, err := multimae.NewModel(c)
+				if err != nil {
+					return nil, err
+				}
+				tr, err := NewTrainer(NewPretraining(m), nil)
+				if err != nil {
+					return nil, err
+				}
+				m.Init(1)
+				first, n, err := tr.Join(context.Background(), ranks)
+				if err != nil {
+					return nil, err
+				}
+				b := someBatch(t, c, 2).Slice(first, first+n)
+				if ranks.Rank() == 1 {
+					b.Images["depth"][3] = float32(math.NaN())
+				}
+				return nil, test.diverge(tr, b)
+			})
+			for r, err := range errs {
+				d := new(DivergedError)
+				if !errors.As(err, &d) || !strings.Contains(d.First, test.want) {
+					t.Errorf("rank %d: got %v, want %s", r, err, test.want)
+				}
+			}
+		})
 	}
 }
 

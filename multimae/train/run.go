@@ -24,8 +24,8 @@ import (
 // bits; it is an error if all are damaged.
 //
 // A folder that cannot be used is a *FolderError, and a run that ends between its first and its
-// last step a *StopError. Unless the folder or the numbers are to blame, the steps done are saved
-// first. After an error of saving, or a *DivergedError, the last checkpoint is as it was. A new run
+// last step a *StopError. If the folder, the numbers or a difference between ranks (ErrDiffer) is to
+// blame, the last checkpoint is as it was. After any other error the steps done are saved. A new run
 // that fails before its first step, or diverges before its first checkpoint, leaves no files.
 func Run(ctx context.Context, o Options) (*Result, error) {
 	if o.Keep == 0 {
@@ -401,20 +401,23 @@ func (r *run) saveTogether() error {
 		name: "parameters", value: fmt.Sprintf("the checksum %08x", r.trainer.checksum()),
 		remedy: "a memory or a processor may be faulty; go on from the last checkpoint, with one kind of processor",
 	}
-	if err := r.group.same([]property{state}, nil); err != nil {
+	err := r.group.same([]property{state}, nil)
+	if err != nil {
 		return err
 	}
-	return r.group.agree(r.save())
+	if r.group.lead() {
+		err = r.save()
+	}
+	if err = r.group.agree(err); err == nil {
+		r.folder.saved = r.trainer.Steps() // also on ranks that did not write it
+	}
+	return err
 }
 
 // save writes the checkpoint, from which the run can go on, and then the model folder for others to
-// read.
+// read. Only rank 0 calls it.
 func (r *run) save() error {
 	step := r.trainer.Steps()
-	if !r.group.lead() {
-		r.folder.saved = step
-		return nil
-	}
 	if r.folder.saved != step {
 		// An update may overflow although its gradient did not.
 		if bad := r.trainer.firstBad(); bad != "" {
@@ -456,16 +459,18 @@ func (r *run) saveBest(e *Evaluation) error {
 	return nil
 }
 
-// stop ends the run with an error. It saves the steps done, unless the error is one of saving or
-// the numbers are lost.
+// stop ends the run with an error. It saves the steps done, unless the error is one of saving, the
+// numbers are lost or the ranks differ. Rank 0 does so without the others, which may be out of step.
 func (r *run) stop(err error) error {
 	r.diverged = errors.As(err, new(*DivergedError))
 	if !r.diverged && !errors.As(err, new(*FolderError)) && !errors.Is(err, ErrDiffer) {
 		if r.trainer.Steps() == 0 {
 			return err
 		}
-		if e := r.save(); e != nil {
-			err = fmt.Errorf("%w; and then: %w", err, e)
+		if r.group.lead() {
+			if e := r.save(); e != nil {
+				err = fmt.Errorf("%w; and then: %w", err, e)
+			}
 		}
 	}
 	s := &StopError{Err: err, Step: r.folder.saved}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
@@ -216,20 +217,16 @@ func (tr *Trainer) sumOverRanks(b *multimae.Batch, g *gradients) error {
 // bad, or else of rank 0.
 func (tr *Trainer) divergedTogether(b *multimae.Batch, what string, innocent bool) error {
 	err := tr.diverged(b, what)
-	var own []byte
-	if !innocent {
-		own = []byte(err.First)
+	guilty := byte(1)
+	if innocent {
+		guilty = 0
 	}
-	all, e := tr.group.gather(own)
+	all, e := tr.group.gather(append([]byte{guilty}, err.First...))
 	if e != nil {
 		return e
 	}
-	for _, first := range all {
-		if len(first) > 0 {
-			err.First = string(first)
-			break
-		}
-	}
+	from := max(0, slices.IndexFunc(all, func(finding []byte) bool { return finding[0] > 0 }))
+	err.First = string(all[from][1:])
 	return err
 }
 
