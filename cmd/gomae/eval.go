@@ -204,15 +204,16 @@ func (e *env) testData(c *heads.Config, f *evalFlags) (data.Dataset, error) {
 	part := f.data
 	switch {
 	case f.split == "test":
-		if part = parts.Test; part == "" {
-			return train.TestData(c, f.data, f.split) // which says that there is none
-		}
+		part = parts.Test
 	case f.split != "train" && parts.Val != "":
 		part = parts.Val
-	case parts.Train != "":
+	case parts.Train != "" || parts.Val != "":
 		part = parts.Train // a tenth of it, where there is no val
 	case f.split == "" && dir == c.Train.Data:
 		e.logf("%s is not divided, and the model was trained on nine tenths of it; -split val judges it by the others", quote(f.data))
+	}
+	if part == "" {
+		return train.TestData(c, f.data, f.split) // which says that there is none
 	}
 	for i := range c.Outputs {
 		o := &c.Outputs[i]

@@ -77,7 +77,13 @@ func TestEval(t *testing.T) {
 	if err := os.CopyFS(filepath.Join("trained", "train"), os.DirFS("whole")); err != nil {
 		t.Fatal(err)
 	}
+	for _, part := range []string{"val", "test"} {
+		if err := os.CopyFS(filepath.Join("held", part), os.DirFS("whole")); err != nil {
+			t.Fatal(err)
+		}
+	}
 	semseg, depth := finetuned(t, semsegHead), finetuned(t, depthHead)
+	refuses(t, 1, "held: has val, but no train", "eval", "-model", semseg, "-data", "held", "-split", "train")
 	both := finetuned(t, semsegHead, depthHead)
 
 	code, out, stderr := gomae("eval", "-model", semseg, "-data", "whole", "-out", "grid.png", "-confusion", "confusion.png")
@@ -109,6 +115,7 @@ func TestEval(t *testing.T) {
 	}{
 		{"-data parts", 3}, {"-data parts -split val", 3}, {"-data parts -split train", 3}, {"-data parts -split test", 3},
 		{"-data trained", 1}, {"-data trained -split val", 1}, {"-data trained -split train", 2},
+		{"-data held", 3}, {"-data held -split val", 3}, {"-data held -split test", 3},
 		{"-data whole -samples 2", 2}, {"-data scenes -samples 5", 5}, {"-data whole -size 24", 3}, {"-data whole -size 32 -slide", 3},
 	} {
 		if _, n := evalMetrics(t, append([]string{"-model", semseg}, strings.Fields(x.args)...)...); n != x.n {

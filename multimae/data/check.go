@@ -75,7 +75,7 @@ type ClassCount struct {
 // error is one of reading the folder itself, or that of ctx.
 func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, error) {
 	r := &Report{Problems: []Problem{}}
-	splits, err := FindSplits(dir, inputs)
+	splits, err := trainingSplits(dir, inputs)
 	if p := new(Problem); errors.As(err, &p) {
 		r.Problems = append(r.Problems, *p)
 	} else if err != nil {

@@ -97,7 +97,7 @@ type Skip func(samples int, problems []Problem)
 // if there are both. Otherwise the samples of DIR, or of its training part if only that exists, are
 // divided nine to one by a hash of their names, so that adding samples moves none of the others.
 func OpenSplit(dir string, inputs []multimae.Input, skip ...Skip) (train, val Dataset, err error) {
-	parts, err := FindSplits(dir, inputs)
+	parts, err := trainingSplits(dir, inputs)
 	if err != nil {
 		return nil, nil, err
 	}

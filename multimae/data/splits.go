@@ -14,7 +14,7 @@ import (
 // Splits are the parts of a dataset folder, "" where there is none.
 type Splits struct {
 	Train string   // DIR/train
-	Val   string   // DIR/val, valid or validation, if there is a Train
+	Val   string   // DIR/val, valid or validation, unless DIR has samples of its own and no Train
 	Test  string   // DIR/test, which is left for evaluation: neither OpenSplit nor Check reads it
 	Other []string // further folders whose names look like parts; nothing reads them
 	// Below are folders below that of a modality whose names look like parts, such as DIR/rgb/train.
@@ -25,17 +25,13 @@ type Splits struct {
 }
 
 // FindSplits looks for the parts of a dataset in DIR; the case of letters does not matter. The error
-// is of type *Problem if two folders could be the same part, or if there is a part for validation
-// and nothing to train on.
+// is of type *Problem if two folders could be the same part.
 func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
 	s, whole, err := namedSplits(dir, inputs)
 	if err != nil {
 		return s, err
 	}
-	if s.Val != "" && s.Train == "" {
-		if !whole {
-			return s, problem(dir, "name the folder of the samples for training train", "has %s, but no train", filepath.Base(s.Val))
-		}
+	if s.Val != "" && s.Train == "" && whole {
 		s.Other = append(s.Other, s.Val)
 		s.Val = ""
 	}
@@ -46,6 +42,16 @@ func FindSplits(dir string, inputs []multimae.Input) (Splits, error) {
 		}
 	}
 	return s, nil
+}
+
+// trainingSplits is FindSplits for training: a part for validation and nothing to train on is a
+// *Problem.
+func trainingSplits(dir string, inputs []multimae.Input) (Splits, error) {
+	s, err := FindSplits(dir, inputs)
+	if err == nil && s.Val != "" && s.Train == "" {
+		err = problem(dir, "name the folder of the samples for training train", "has %s, but no train", filepath.Base(s.Val))
+	}
+	return s, err
 }
 
 // namedSplits finds parts by their names. whole says that DIR itself has samples.
@@ -130,15 +136,15 @@ func (s *Splits) Notes() (notes []string) {
 }
 
 // OpenPart opens the part of a dataset folder of that name, such as "val" or "test", as FindSplits
-// names them. What is not divided into train and val is divided as OpenSplit does. "" means val if
-// there is a part to train on, and otherwise all of DIR.
+// names them. A train without a val, or a DIR without either, is divided as OpenSplit does. "" means
+// val if there is a val or a train, and otherwise all of DIR.
 func OpenPart(dir, part string, inputs []multimae.Input) (Dataset, error) {
 	s, err := FindSplits(dir, inputs)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case part == "" && s.Val != "":
+	case (part == "" || part == "val") && s.Val != "":
 		return OpenFolder(s.Val, inputs)
 	case part == "" && s.Train == "":
 		return OpenFolder(dir, inputs)

@@ -29,7 +29,7 @@ func TestFindSplits(t *testing.T) {
 		{"whole and val", []string{".", "val"}, "", "", "", []string{"val"}, false},
 		{"whole", []string{"."}, "", "", "", nil, false},
 		{"whole and train", []string{".", "train"}, "train", "", "", nil, false},
-		{"no train", []string{"val"}, "", "val", "", nil, true},
+		{"no train", []string{"val", "test"}, "", "val", "test", nil, true},
 		{"two to validate", []string{"train", "val", "validation"}, "", "", "", nil, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,7 +45,7 @@ func TestFindSplits(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s, err := FindSplits(dir, all)
+			s, err := trainingSplits(dir, all)
 			train, val, oerr := OpenSplit(dir, all)
 			r, cerr := Check(context.Background(), dir, all)
 			if cerr != nil {
@@ -54,6 +54,14 @@ func TestFindSplits(t *testing.T) {
 			if c.bad {
 				if p := new(Problem); !errors.As(err, &p) || !errors.As(oerr, &p) || len(r.Problems) == 0 || r.Problems[0] != *p {
 					t.Errorf("%v; open: %v; check: %v", err, oerr, r.Problems)
+				}
+				for _, part := range []string{"", "val", "test"} { // what is not for training can be opened
+					if ds, err := OpenPart(dir, part, all); c.test != "" && (err != nil || ds.Len() != 3) {
+						t.Errorf("part %q: %v, %v", part, ds, err)
+					}
+				}
+				if _, err := OpenPart(dir, "train", all); !errors.As(err, new(*Problem)) {
+					t.Errorf("part train: %v", err)
 				}
 				return
 			}
