@@ -224,8 +224,17 @@ func (e *env) convert(ctx context.Context, c conversion) error {
 	}
 	if c.bfloat16 {
 		for i, t := range tensors {
-			if values, ok := t.Data.([]float32); ok {
+			switch values := t.Data.(type) {
+			case []float32:
 				tensors[i].Data = weights.BFloat16(values)
+			case []float64:
+				// Rounding to float32 first decides otherwise only for values within 2⁻²⁵ of the middle
+				// of two neighbours, of which the other is then as near to that relative precision.
+				narrow := make(weights.BFloat16, len(values))
+				for k, v := range values {
+					narrow[k] = float32(v)
+				}
+				tensors[i].Data = narrow
 			}
 		}
 	}
@@ -272,7 +281,7 @@ func (c *conversion) mayWrite(folder bool) error {
 		}
 		return nil
 	}
-	if from, err := os.Stat(c.src); err == nil && os.SameFile(from, at) {
+	if from, err := os.Stat(c.src); builtin(c.src) == nil && err == nil && os.SameFile(from, at) {
 		return usagef("SRC and DST are the same folder, %s", quote(c.dst))
 	}
 	for _, name := range []string{multimae.ConfigFile, multimae.WeightsFile} {

@@ -104,6 +104,30 @@ func TestConvertList(t *testing.T) {
 	}
 }
 
+// TestConvertBFloat16 rounds floating-point values of both widths and no others.
+func TestConvertBFloat16(t *testing.T) {
+	dir := t.TempDir()
+	in, out := filepath.Join(dir, "in.safetensors"), filepath.Join(dir, "out.safetensors")
+	list := []weights.Tensor{
+		{Name: "single", Shape: []int{2}, Data: []float32{1.003, 1.005}},
+		{Name: "double", Shape: []int{2}, Data: []float64{1.003, 1.005}},
+		{Name: "whole", Shape: []int{1}, Data: []int64{257}},
+	}
+	if err := atomicfile.Write(in, func(w io.Writer) error { return weights.WriteSafetensors(w, list, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, "convert", "-bfloat16", in, out)
+	if stdout, _ := ok(t, "convert", "-list", out); strings.Count(stdout, "BF16") != 2 || !strings.Contains(stdout, "I64") {
+		t.Errorf("list %q", stdout)
+	}
+	rounded := []float32{1, 1.0078125}
+	for _, x := range tensorsOf(t, out) {
+		if x.Name != "whole" && !reflect.DeepEqual(x.Data, rounded) {
+			t.Errorf("%s: %v, want %v", x.Name, x.Data, rounded)
+		}
+	}
+}
+
 func TestConvertTimm(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
