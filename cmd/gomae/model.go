@@ -98,13 +98,14 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	case from == "" && m.examples != nil:
 		return m.examples, m.classes, nil
 	case from == "" || from == scenesData:
+		if err := scenes.Check(m.Config.Inputs); err != nil {
+			return nil, nil, fmt.Errorf("-data: inputs.%w", err)
+		}
 		return scenes.Unseen(m.Config.ImageSize, m.Config.Train.Seed), scenes.ClassNames(), nil
 	}
-	own := *m.Config
-	own.Train.Data = from
-	_, val, err := datasets(&own, "")
+	val, err := data.OpenPart(from, "val", m.Config.Inputs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, noFolder(err, from, "")
 	}
 	classes, err := data.ClassNames(from)
 	return val, classes, err

@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/internal/tiny"
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/models/rooms"
 )
 
@@ -25,6 +28,8 @@ func TestBuiltin(t *testing.T) {
 	if err != nil || !bytes.Equal(got, m.Config.JSON()) {
 		t.Errorf("%v; configuration\n%s\nwant\n%s", err, got, m.Config.JSON())
 	}
+	ok(t, "convert", "rooms", "rooms")
+	ok(t, "convert", "-force", "rooms", "rooms")
 	ok(t, "reconstruct", "-model", "rooms", "-scene", "1", "-out", "a.png")
 	ok(t, "reconstruct", "-model", "copy", "-scene", "1", "-out", "b.png")
 	a, err1 := os.ReadFile("a.png")
@@ -39,4 +44,18 @@ func TestBuiltin(t *testing.T) {
 	ok(t, append(fine, "-resume")...)
 	refuses(t, 1, "rooms", "reconstruct", "-model", "./rooms", "-scene", "1")
 	refuses(t, 1, "rooms", "finetune", "-task", "semseg", "-from", "./rooms", "-out", "x")
+}
+
+// TestLookAt wants an error for rendered scenes that lack an input of the model.
+func TestLookAt(t *testing.T) {
+	c := tiny.Config()
+	c.Inputs[0].Name, c.Outputs[0].Name, c.Outputs[0].Task = "photo", "photo", "photo"
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{"", scenesData} {
+		_, _, err := (&model{Model: m}).lookAt(from)
+		testkit.ErrorNames(t, err, "inputs.photo: ", "-data")
+	}
 }

@@ -50,7 +50,7 @@ const maxKept = 16
 func New(m *multimae.Model, o Options) *App {
 	c := m.Config
 	offers := o.Scenes
-	if offers == nil && readsRooms(c) {
+	if offers == nil && scenes.Check(c.Inputs) == nil {
 		offers = scenes.Unseen(c.ImageSize, c.Train.Seed)
 	}
 	if o.Classes == nil && c.Train.Data == "scenes" {
@@ -183,20 +183,6 @@ func (a *App) info(context.Context, *struct{}) (*Info, error) {
 // shown reports whether an output has a picture of its own.
 func shown(c *multimae.Config, o *multimae.Output) bool {
 	return o.Loss != multimae.LossNormMSE && c.Input(o.Task) != nil
-}
-
-// readsRooms reports whether rendered rooms have what a model reads.
-func readsRooms(c *multimae.Config) bool {
-	for _, in := range c.Inputs {
-		switch {
-		case in.Name == "rgb" && in.Kind == multimae.KindImage && in.Channels == 3:
-		case in.Name == "depth" && in.Kind == multimae.KindImage && in.Channels == 1:
-		case in.Name == "semseg" && in.Kind == multimae.KindClasses && in.NumClasses >= len(scenes.Classes):
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // modality returns the input of that name.

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -333,6 +334,14 @@ func TestHue(t *testing.T) {
 	if _, _, err := Hue(context.Background(), m, scenes.New(0, 3, 32, 0), HueOptions{Scenes: 2, Background: all}); !errors.Is(err, ErrNoObjects) {
 		t.Error(err)
 	}
+	c := tiny.Config()
+	c.Inputs[0].Name, c.Outputs[0].Name, c.Outputs[0].Task = "photo", "photo", "photo"
+	other, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = Hue(context.Background(), Model{Model: other}, ds, HueOptions{Scenes: 2, Background: []int32{0, 1, 2}})
+	testkit.ErrorNames(t, err, "scene/000000", "photo")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, _, err := Hue(ctx, m, ds, HueOptions{Scenes: 2, Background: []int32{0, 1, 2}}); !errors.Is(err, context.Canceled) {

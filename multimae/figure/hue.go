@@ -72,6 +72,11 @@ func Hue(ctx context.Context, m Model, ds data.Dataset, o HueOptions) (*HueResul
 		if err != nil {
 			return nil, nil, err
 		}
+		for _, name := range m.Config.Inputs.Names() {
+			if b.Images[name] == nil && b.Classes[name] == nil {
+				return nil, nil, fmt.Errorf("sample %s has no modality %s, which is among the inputs of the model", s.Name, name)
+			}
+		}
 		t := e.target(b, uint64(i))
 		if t == nil {
 			continue

@@ -3,6 +3,7 @@ package scenes
 import (
 	"fmt"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/nn"
 )
@@ -36,6 +37,24 @@ var Classes = []string{
 
 // ClassNames returns Classes by modality, as dataset folders name theirs: see data.ClassNames.
 func ClassNames() map[string][]string { return map[string][]string{"semseg": Classes} }
+
+// Check returns an error for the first modality that rendered scenes do not have. It begins with the
+// name of the modality.
+func Check(inputs []multimae.Input) error {
+	for _, in := range inputs {
+		switch {
+		case in.Name == "rgb" && in.Kind == multimae.KindImage && in.Channels == 3:
+		case in.Name == "depth" && in.Kind == multimae.KindImage && in.Channels == 1:
+		case in.Name == "semseg" && in.Kind == multimae.KindClasses:
+			if in.NumClasses < len(Classes) {
+				return fmt.Errorf("%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, len(Classes))
+			}
+		default:
+			return fmt.Errorf("%s: rendered scenes have rgb of 3 channels, depth of 1, and class maps semseg only; use a dataset folder", in.Name)
+		}
+	}
+	return nil
+}
 
 // DepthUnit is what a stored depth of 1 stands for, in metres.
 const DepthUnit = 16. / 65536

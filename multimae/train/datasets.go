@@ -34,19 +34,6 @@ const (
 	heldForTesting = 512
 )
 
-// checkScenes returns an error for modalities that rendered scenes do not have.
-func checkScenes(inputs []multimae.Input) error {
-	for _, in := range inputs {
-		if !slices.Contains([]string{"rgb", "depth", "semseg"}, in.Name) {
-			return fmt.Errorf("%s: rendered scenes have rgb, depth and semseg only; train on a dataset folder", in.Name)
-		}
-		if n := len(scenes.Classes); in.Kind == multimae.KindClasses && in.NumClasses < n {
-			return fmt.Errorf("%s.num_classes: got %d, but rendered scenes have %d classes", in.Name, in.NumClasses, n)
-		}
-	}
-	return nil
-}
-
 // sceneSize returns the side at which scenes are rendered for a recipe: larger than the model's, so
 // that most crops are not enlarged.
 func sceneSize(size int, r *multimae.Recipe) int {
@@ -72,7 +59,7 @@ func PretrainData(c *multimae.Config, skip ...data.Skip) (train, val data.Datase
 	if dir := c.Train.Data; dir != "" && dir != ScenesData {
 		return data.OpenSplit(dir, c.Inputs, skip...)
 	}
-	if err := checkScenes(c.Inputs); err != nil {
+	if err := scenes.Check(c.Inputs); err != nil {
 		return nil, nil, fmt.Errorf("inputs.%w", err)
 	}
 	size, seed := sceneSize(c.ImageSize, &c.Train.Recipe), c.Train.Seed
@@ -98,7 +85,7 @@ func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, 
 		if labels != nil {
 			return nil, nil, fmt.Errorf("outputs: rendered scenes have no class of their own; train on a dataset folder with CLASS folders")
 		}
-		if err := checkScenes(inputs); err != nil {
+		if err := scenes.Check(inputs); err != nil {
 			return nil, nil, err
 		}
 		n := c.Train.Samples
@@ -119,7 +106,7 @@ func FinetuneData(c *heads.Config, skip ...data.Skip) (train, val data.Dataset, 
 func TestData(c *heads.Config, source, split string) (data.Dataset, error) {
 	inputs, labels := modalities(c)
 	if source == ScenesData {
-		if err := checkScenes(inputs); err != nil {
+		if err := scenes.Check(inputs); err != nil {
 			return nil, err
 		}
 		return scenes.New(testScenes, heldForTesting, c.ImageSize, 0), nil
