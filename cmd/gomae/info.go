@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -104,7 +102,7 @@ Go           %s %s/%s
 	}
 }
 
-// memoryInfo reports how much memory a configuration asks for.
+// memoryInfo reports how much memory training asks for as configured.
 func (e *env) memoryInfo(path, name string, asJSON bool) error {
 	var c *multimae.Config
 	var err error
@@ -112,7 +110,7 @@ func (e *env) memoryInfo(path, name string, asJSON bool) error {
 	case path != "" && name != "":
 		return usagef("-config and -preset: give one of them")
 	case path != "":
-		c, err = multimae.LoadConfig(os.DirFS(filepath.Dir(path)), filepath.Base(path))
+		c, err = readRun(path, multimae.ParseConfig, func(c *multimae.Config) *multimae.Recipe { return &c.Train.Recipe })
 	default:
 		c, err = preset(name, 133) // classes of COCO, as in the paper
 	}

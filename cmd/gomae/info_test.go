@@ -48,12 +48,13 @@ func TestInfoMemory(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, stdout)
 		}
 	}
-	stdout, _ = ok(t, "info", "-json", "-config", "../../testdata/parity/pretrain_tiny/config.json")
+	stdout, _ = ok(t, "info", "-json", "-config", tinyConfig(t, nil))
 	var m map[string]float64
-	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m["parameters"] < 1e4 || m["total_bytes"] < 4*m["parameters"] {
+	if err := json.Unmarshal([]byte(stdout), &m); err != nil || m["parameters"] < 1e4 || m["total_bytes"] <= 4*m["parameters"] {
 		t.Errorf("%v: %s", err, stdout)
 	}
 	refuses(t, 2, `-preset tyni…"tiny"`, "info", "-preset", "tyni")
+	refuses(t, 1, `config.json: has no "train"`, "info", "-config", tinyDump+"/config.json")
 	refuses(t, 1, "none.json", "info", "-config", "none.json")
 	refuses(t, 2, "-config and -preset", "info", "-config", "x", "-preset", "tiny")
 }
