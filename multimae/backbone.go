@@ -15,6 +15,9 @@ import (
 //	pixels, ids ─ input adapters ─▶ visible tokens + global tokens ─ encoder ─▶ tokens
 type Backbone struct {
 	Params *nn.Params // of the whole model, under the keys of the published checkpoints
+	// OutputHeads are the attention heads of the output adapters that have any, by output. Models put
+	// them in with their adapters; Transfer compares them.
+	OutputHeads map[string]int
 
 	config    *BackboneConfig
 	global    *tensor.Tensor // [1, G, D], nil if there are none
@@ -28,7 +31,7 @@ type Backbone struct {
 // heads of the model register their parameters in ps next, and AddEncoder comes last: that is the
 // order of the published checkpoints.
 func NewBackbone(ps *nn.Params, c *BackboneConfig) *Backbone {
-	m := &Backbone{Params: ps, config: c}
+	m := &Backbone{Params: ps, OutputHeads: map[string]int{}, config: c}
 	if c.NumGlobalTokens > 0 {
 		m.global = ps.Add("global_tokens", nn.TruncatedNormal(0.02), 1, c.NumGlobalTokens, c.Encoder.Dim)
 	}

@@ -2,14 +2,18 @@ package multimae
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/nn/weights"
 )
 
-// hfPatch is the projection of patches of a ViT in Hugging Face's transformers, after the prefix
-// "vit." that models with heads and decoders have.
+// hfPatch is the projection of patches of a ViT in Hugging Face's transformers, after one of
+// hfPrefixes.
 const hfPatch = "embeddings.patch_embeddings.projection.weight"
+
+// hfPrefixes are those of a bare encoder, and of the encoder of models with heads and decoders.
+var hfPrefixes = []string{"", "vit.", "deit."}
 
 // hfNames are the parts of the names in transformers that timm calls otherwise. Query, key and
 // value become one matrix: see joinQKV.
@@ -29,7 +33,7 @@ var hfNames = strings.NewReplacer(
 // isHF reports whether names are those of a ViT in transformers, and returns their prefix.
 func isHF(names []string) (prefix string, ok bool) {
 	for _, name := range names {
-		if prefix, ok = strings.CutSuffix(name, hfPatch); ok && (prefix == "" || prefix == "vit.") {
+		if prefix, ok = strings.CutSuffix(name, hfPatch); ok && slices.Contains(hfPrefixes, prefix) {
 			return prefix, true
 		}
 	}
@@ -51,16 +55,21 @@ func vitFamily(names []string) string {
 }
 
 // FromViT is FromTimm for a ViT with the names of timm (also DeiT and MAE) or of Hugging Face's
-// transformers (ViT, DeiT and ViTMAE). grid are the rows and columns of its patches, which only
-// matter where they are not a square; nil if they are not known.
+// transformers (ViT, DeiT and ViTMAE). grid are the rows and columns of its patches; nil if they are
+// not known, which stands for a square.
 func FromViT(in []weights.Tensor, grid []int) (out []weights.Tensor, dropped []string, err error) {
+	return fromViT(in, grid, nil)
+}
+
+// fromViT is FromViT; known and likely are as in gridOf.
+func fromViT(in []weights.Tensor, known, likely []int) (out []weights.Tensor, dropped []string, err error) {
 	names := make([]string, len(in))
 	for i := range in {
 		names[i] = in[i].Name
 	}
 	prefix, ok := isHF(names)
 	if !ok {
-		return fromTimm(in, grid)
+		return fromTimm(in, known, likely)
 	}
 	var list []weights.Tensor
 	given := byName(in)
@@ -86,7 +95,7 @@ func FromViT(in []weights.Tensor, grid []int) (out []weights.Tensor, dropped []s
 			list = append(list, t)
 		}
 	}
-	out, more, err := fromTimm(list, grid)
+	out, more, err := fromTimm(list, known, likely)
 	return out, append(dropped, more...), err
 }
 

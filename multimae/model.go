@@ -37,6 +37,7 @@ func build(c *Config, ps *nn.Params) *Model {
 	m := &Model{Backbone: NewBackbone(ps, &c.BackboneConfig), Config: c}
 	for i := range c.Outputs {
 		m.decoders = append(m.decoders, newDecoder(m, &c.Outputs[i]))
+		m.OutputHeads[c.Outputs[i].Name] = c.Outputs[i].Heads
 	}
 	m.AddEncoder()
 	return m

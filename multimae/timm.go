@@ -40,11 +40,11 @@ func IsTimm(names []string) bool {
 // MAE. Parameters by which a block or an embedding computes something else are an error. Values are
 // float32 or float64, and out shares those that do not change.
 func FromTimm(in []weights.Tensor) (out []weights.Tensor, dropped []string, err error) {
-	return fromTimm(in, nil)
+	return fromTimm(in, nil, nil)
 }
 
-// fromTimm is FromTimm for a ViT whose patches are a grid of rows and columns, or nil for a square.
-func fromTimm(in []weights.Tensor, rect []int) (out []weights.Tensor, dropped []string, err error) {
+// fromTimm is FromTimm for a ViT whose patches may be no square; known and likely are as in gridOf.
+func fromTimm(in []weights.Tensor, known, likely []int) (out []weights.Tensor, dropped []string, err error) {
 	given := byName(in)
 	pos, patch := given[timmPos], given[timmPatch+"weight"]
 	if pos == nil || patch == nil {
@@ -69,13 +69,7 @@ func fromTimm(in []weights.Tensor, rect []int) (out []weights.Tensor, dropped []
 		tokens = append(tokens, v...)
 		double = double || isDouble(t)
 	}
-	// Most tables have rows for the tokens and the patches, some for the patches alone.
-	first := len(tokens) / d
-	h, w := gridOf(rows-first, rect)
-	if h < 1 {
-		first = 0
-		h, w = gridOf(rows, rect)
-	}
+	first, h, w := gridOf(rows, len(tokens)/d, known, likely)
 	if h < 1 {
 		return nil, nil, fmt.Errorf("%s has %d rows, want those of %d tokens and a square of patches; a position_grid in its configuration says how many rows and columns they have",
 			timmPos, rows, len(tokens)/d)
@@ -289,14 +283,29 @@ func timmTensor(name string, shape []int, v []float64, double bool) weights.Tens
 	return weights.Tensor{Name: name, Shape: shape, Data: f}
 }
 
-// gridOf returns the rows and columns of so many patches: those of rect, if that is a grid of them,
-// else those of a square, else 0 and 0.
-func gridOf(patches int, rect []int) (h, w int) {
-	if len(rect) == 2 && rect[0] > 0 && rect[1] == patches/rect[0] && patches%rect[0] == 0 {
-		return rect[0], rect[1]
+// gridOf returns how many rows of a position table come before those of the patches, and the grid of
+// the patches: known if that is one of them, else a square, else likely; 0 and 0 if none is. Most
+// tables have rows for the tokens and the patches, some for the patches alone.
+func gridOf(rows, tokens int, known, likely []int) (first, h, w int) {
+	for _, first := range []int{tokens, 0} {
+		if isGrid(known, rows-first) {
+			return first, known[0], known[1]
+		}
 	}
-	n := root(patches)
-	return n, n
+	for _, first := range []int{tokens, 0} {
+		if n := root(rows - first); n > 0 {
+			return first, n, n
+		}
+		if isGrid(likely, rows-first) {
+			return first, likely[0], likely[1]
+		}
+	}
+	return 0, 0, 0
+}
+
+// isGrid reports whether grid are rows and columns of so many patches.
+func isGrid(grid []int, patches int) bool {
+	return len(grid) == 2 && grid[0] > 0 && grid[1] == patches/grid[0] && patches%grid[0] == 0 && patches > 0
 }
 
 // root returns the n for which x = n², or 0 if there is none.

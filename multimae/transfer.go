@@ -51,7 +51,8 @@ func (r *TransferReport) String() string {
 // call Init first. After an error nothing has changed.
 func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	r := &TransferReport{Family: cmp.Or(vitFamily(f.Names()), "MultiMAE")}
-	if err := m.sameEncoder(f.Metadata()[modelfolder.MetaConfig]); err != nil {
+	otherHeads, err := m.otherHeads(f.Metadata()[modelfolder.MetaConfig])
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Label(), err)
 	}
 	f, dropped, err := asMultiMAE(f, m.config.PositionGrid)
@@ -61,6 +62,11 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	fresh, err := m.misfits(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Label(), err)
+	}
+	for part, why := range otherHeads {
+		if fresh[part] == "" {
+			fresh[part] = why
+		}
 	}
 	lacks := func(name string) bool { return fresh[name] != "" || fresh[partOf(name)] != "" }
 	report, err := m.Params.LoadWith(f, nn.LoadOptions{
@@ -97,9 +103,9 @@ func (m *Backbone) Transfer(f weights.File) (*TransferReport, error) {
 	return r, nil
 }
 
-// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none. grid is
-// that of FromViT.
-func asMultiMAE(f weights.File, grid []int) (_ weights.File, dropped []string, err error) {
+// asMultiMAE returns a file under the names of a MultiMAE, and the keys that have none. The patches
+// of a ViT are a square, or else the likely grid, such as that of the model that starts from it.
+func asMultiMAE(f weights.File, likely []int) (_ weights.File, dropped []string, err error) {
 	if !IsViT(f.Names()) {
 		return f, nil, nil
 	}
@@ -107,7 +113,7 @@ func asMultiMAE(f weights.File, grid []int) (_ weights.File, dropped []string, e
 	if err != nil {
 		return nil, nil, err
 	}
-	if tensors, dropped, err = FromViT(tensors, grid); err != nil {
+	if tensors, dropped, err = fromViT(tensors, nil, likely); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", f.Label(), err)
 	}
 	f, err = weights.FromTensors(f.Label(), tensors)
@@ -201,15 +207,25 @@ func (m *Backbone) misfit(f weights.File, p *nn.Param) string {
 	return fmt.Sprintf("has shape %v in the file and %v in the model", shape, p.Shape)
 }
 
-// sameEncoder returns an error if a configuration that a file carries describes another encoder,
-// also where their weights have the same shapes. An empty one says nothing.
-func (m *Backbone) sameEncoder(config string) error {
-	var c struct{ Encoder vit.Config }
-	if config == "" || json.Unmarshal([]byte(config), &c) != nil || c.Encoder.Heads == 0 {
-		return nil
+// otherHeads compares the numbers of attention heads, which the shapes of weights do not show, with
+// those of the configuration that a file carries. Output adapters with other heads are returned with
+// the reason; other heads in the encoder are an error. An empty configuration says nothing.
+func (m *Backbone) otherHeads(config string) (fresh map[string]string, err error) {
+	var c struct {
+		Encoder vit.Config
+		Outputs map[string]struct{ Heads int }
 	}
-	if a, b := c.Encoder.Heads, m.config.Encoder.Heads; a != b && c.Encoder.Dim == m.config.Encoder.Dim {
-		return fmt.Errorf("encoder.heads: its model has %d and this one %d; use a configuration with the same encoder", a, b)
+	if config == "" || json.Unmarshal([]byte(config), &c) != nil {
+		return nil, nil
 	}
-	return nil
+	if a, b := c.Encoder.Heads, m.config.Encoder.Heads; a > 0 && a != b && c.Encoder.Dim == m.config.Encoder.Dim {
+		return nil, fmt.Errorf("encoder.heads: its model has %d and this one %d; use a configuration with the same encoder", a, b)
+	}
+	fresh = map[string]string{}
+	for name, b := range m.OutputHeads {
+		if a := c.Outputs[name].Heads; a > 0 && a != b {
+			fresh["output_adapters."+name] = fmt.Sprintf("which has %d attention heads in the file and %d in the model", a, b)
+		}
+	}
+	return fresh, nil
 }

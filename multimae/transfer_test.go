@@ -48,7 +48,7 @@ func TestFromViT(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for prefix, dropped := range map[string]int{"": 2, "vit.": 4} {
+		for prefix, dropped := range map[string]int{"": 2, "vit.": 4, "deit.": 4} {
 			t.Run(fmt.Sprint(prefix, tokens), func(t *testing.T) {
 				in := hfViT(prefix, tokens...)
 				if prefix != "" {
@@ -227,6 +227,15 @@ func TestTransferViT(t *testing.T) {
 			}
 		})
 	}
+	// A square stays one where the model has another grid of as many patches.
+	c.PositionGrid = []int{1, 9}
+	r, err := newModel(t, c).Transfer(fileOf(t, timmViT("cls_token")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Adapted) != 1 || !slices.Equal(r.Adapted[0].From, []int{1, 8, 3, 3}) {
+		t.Errorf("%v", r)
+	}
 }
 
 // TestTransferHeads tells encoders apart whose weights have the same shapes.
@@ -248,6 +257,50 @@ func TestTransferHeads(t *testing.T) {
 	c.Encoder.Heads = 4
 	_, err = newModel(t, c).Transfer(f)
 	testkit.ErrorNames(t, err, "encoder.heads: its model has 2 and this one 4")
+	c = smallConfig()
+	c.Outputs[2].Heads = 2
+	other := newModel(t, c)
+	for _, p := range other.Params.All() {
+		p.Data[0] = 3 // tell it from the file
+	}
+	r, err := other.Transfer(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Fresh) != 1 || r.Fresh[0].Part != "output_adapters.semseg" || !strings.Contains(r.Fresh[0].Why, "4 attention heads in the file and 2") {
+		t.Errorf("%v", r)
+	}
+	for _, p := range other.Params.All() {
+		if fresh := partOf(p.Name) == "output_adapters.semseg"; fresh != (p.Data[0] == 3) {
+			t.Errorf("%s: %v", p.Name, p.Data[0])
+		}
+	}
+}
+
+// TestGridOf finds the patches in the rows of a position table.
+func TestGridOf(t *testing.T) {
+	for _, c := range []struct {
+		what          string
+		rows, tokens  int
+		known, likely []int
+		first, h, w   int
+	}{
+		{"a square", 197, 1, nil, nil, 1, 14, 14},
+		{"a square without rows of tokens", 196, 1, nil, nil, 0, 14, 14},
+		{"a square, whatever the model has", 197, 1, nil, []int{7, 28}, 1, 14, 14},
+		{"a square without rows of tokens, whatever the model has", 196, 1, nil, []int{7, 28}, 0, 14, 14},
+		{"the grid of the file", 197, 1, []int{7, 28}, nil, 1, 7, 28},
+		{"the grid of the file without rows of tokens", 37, 1, []int{1, 37}, nil, 0, 1, 37},
+		{"the grid of the model", 100, 1, nil, []int{9, 11}, 1, 9, 11},
+		{"no grid", 11, 1, nil, []int{9, 11}, 0, 0, 0},
+		{"no patches", 1, 1, []int{1, 0}, []int{1, 0}, 0, 1, 1},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			if first, h, w := gridOf(c.rows, c.tokens, c.known, c.likely); first != c.first || h != c.h || w != c.w {
+				t.Errorf("%d rows, then %d×%d patches; want %d, %d×%d", first, h, w, c.first, c.h, c.w)
+			}
+		})
+	}
 }
 
 // TestPositionGrid has position tables that are not square in a folder, in the configuration that

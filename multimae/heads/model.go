@@ -44,6 +44,9 @@ func build(c *Config, ps *nn.Params) *Model {
 	m := &Model{Backbone: multimae.NewBackbone(ps, &c.BackboneConfig), Config: c}
 	for i := range c.Outputs {
 		m.heads = append(m.heads, newHead(ps, c, &c.Outputs[i]))
+		if c.Outputs[i].Head == Segmenter {
+			m.OutputHeads[c.Outputs[i].Name] = c.Outputs[i].Heads
+		}
 	}
 	m.AddEncoder()
 	return m
