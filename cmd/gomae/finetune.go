@@ -22,12 +22,12 @@ import (
 // finetuneFlags are the flags of finetune.
 type finetuneFlags struct {
 	runFlags
-	task, from, head, config, preset string
-	inputs, target                   string
-	classes, size, samples           int
-	unit                             float64
-	invalid, ignore                  *numberList
-	freeze                           bool
+	task, head, config, preset string
+	inputs, target             string
+	classes, size, samples     int
+	unit                       float64
+	invalid, ignore            *numberList
+	freeze                     bool
 }
 
 func finetuneCommand(e *env) *command {
@@ -204,12 +204,7 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 			return err
 		}
 	}
-	if f.from != "" {
-		if path, err := absolute(f.from); err != nil || path != run.Train.From {
-			return f.contradicts("from", f.from, run.Train.From)
-		}
-	}
-	if f.given["config"] {
+	if f.config != "" {
 		asked, err := f.fileConfiguration()
 		if err != nil {
 			return err
@@ -263,11 +258,10 @@ func (f *finetuneFlags) fileConfiguration() (*heads.Config, error) {
 }
 
 // setTrain changes what flags say about training.
-func (f *finetuneFlags) setTrain(c *heads.Config) (err error) {
+func (f *finetuneFlags) setTrain(c *heads.Config) error {
 	t := &c.Train
 	fresh := f.config == ""
-	f.setRecipe(&t.Recipe, fresh)
-	if t.Data, err = dataPath(t.Data); err != nil {
+	if err := f.setRecipe(&t.Recipe, fresh); err != nil {
 		return err
 	}
 	if fresh && f.steps > 0 { // a short run is validated and saved four times, as that of the recipe is
@@ -280,10 +274,7 @@ func (f *finetuneFlags) setTrain(c *heads.Config) (err error) {
 	if f.freeze {
 		c.FreezeEncoder()
 	}
-	if f.from != "" {
-		t.From, err = absolute(f.from)
-	}
-	return err
+	return nil
 }
 
 // taskConfiguration returns what -task, -from and the other flags ask for.

@@ -38,7 +38,7 @@ func TestFinetune(t *testing.T) {
 	if c := m.Config; strings.Join(c.Inputs.Names(), ",") != "rgb,depth" || c.Train.Samples != 4 || c.Outputs[0].NumClasses != 16 || c.Train.From == "" {
 		t.Errorf("configuration %s", c.JSON())
 	}
-	if code, _, stderr := gomae(append(args, "-resume")...); code != 0 || !strings.Contains(stderr, "all 2 steps had been done") {
+	if code, _, stderr := gomae(append(args, "-resume", "-from=", "-config=")...); code != 0 || !strings.Contains(stderr, "all 2 steps had been done") {
 		t.Errorf("-resume: exit %d, %s", code, stderr)
 	}
 	for _, c := range []struct {
@@ -113,6 +113,10 @@ func TestFinetuneConfiguration(t *testing.T) {
 		t.Errorf("%v: data %s", err, m.Train.Data)
 	} else if m.Train.Freeze || m.Encoder.DropPath != 0.1 {
 		t.Errorf("not frozen: freeze %v, drop_path %g", m.Train.Freeze, m.Encoder.DropPath)
+	}
+	// "pre" of the last run was given with -from; the run "again" has it from the file.
+	if m, err := heads.LoadConfig(os.DirFS("again"), "config.json"); err != nil || filepath.Base(m.Train.From) != "pre" {
+		t.Errorf("%v: train.from %q", err, m.Train.From)
 	}
 	for _, resume := range []string{"-resume=false", "-resume"} {
 		if code, _, stderr := gomae("finetune", "-config", "relative.json", "-freeze", "-out", "frozen", resume); code != 0 {

@@ -17,13 +17,13 @@ func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() e
 	return func() error {
 		f, err := openWeights(from, "")
 		if err != nil {
-			return fmt.Errorf("-from %s: %w", quote(from), err)
+			return fmt.Errorf("train.from: %w; give another model with -from", err)
 		}
 		defer f.Close()
 		m.Init(seed)
 		r, err := m.Transfer(f)
 		if err != nil {
-			return fmt.Errorf("-from %s: %w", quote(from), err)
+			return fmt.Errorf("train.from: %w", err)
 		}
 		for _, note := range f.Notes() {
 			e.logf("%s: %s", quote(from), note)

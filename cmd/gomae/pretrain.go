@@ -19,7 +19,7 @@ type pretrainFlags struct {
 	runFlags
 	preset, config string
 	inputs         string
-	from, assumed  string // assumed about the model of from
+	assumed        string // about the model of from
 	classes        int
 	depthInvalid   *numberList
 }

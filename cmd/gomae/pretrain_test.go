@@ -193,6 +193,15 @@ func TestPretrainFlags(t *testing.T) {
 	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
+	for _, x := range []struct{ file, flag, want string }{
+		{"", "", ""}, {"", "a", filepath.Join(here, "a")}, {"rooms", "", "rooms"}, {"weights", "", filepath.Join(here, "weights")}, {"weights", "rooms", "rooms"},
+	} {
+		path := tinyConfig(t, func(c *multimae.Config) { c.Train.From = x.file })
+		c, err := (&pretrainFlags{runFlags: runFlags{from: x.flag, given: given("config")}, config: path}).newConfiguration()
+		if err != nil || c.Train.From != x.want {
+			t.Errorf("train.from %q and -from %q: %v, %q; want %q", x.file, x.flag, err, c.Train.From, x.want)
+		}
+	}
 }
 
 // TestPretrainUsage wants exit code 2 and no folder.
@@ -469,10 +478,10 @@ func TestPretrainResumeFlags(t *testing.T) {
 			"preset", preset,
 			[]string{
 				preset, "", "-steps 20", "-batch 5", "-seed 9", "-data scenes", "-preset tiny", "-classes 16",
-				"-steps 0 -batch 0 -classes 0", "-workers 1 -keep 5 -skip-bad -json",
+				"-steps 0 -batch 0 -classes 0", "-from= -config=", "-workers 1 -keep 5 -skip-bad -json",
 			},
-			[]string{"-steps 21", "-batch 4", "-seed 0", "-data photos", "-preset base", "-classes 133", "-config " + config, "-preset tny"},
-			[]string{"-steps 21…20", "-batch 4…5", "-seed 0…9", "-data …photos…scenes", "-preset base…preset tiny", "-classes 133…16", "-config …encoder.dim 16…encoder.dim 128", `-preset tny…"tiny"`},
+			[]string{"-steps 21", "-batch 4", "-seed 0", "-data photos", "-preset base", "-classes 133", "-config " + config, "-preset tny", "-from rooms"},
+			[]string{"-steps 21…20", "-batch 4…5", "-seed 0…9", "-data …photos…scenes", "-preset base…preset tiny", "-classes 133…16", "-config …encoder.dim 16…encoder.dim 128", `-preset tny…"tiny"`, "-from rooms…has none"},
 		},
 		{
 			"config", ofConfig,

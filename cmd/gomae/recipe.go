@@ -70,16 +70,8 @@ func (f *pretrainFlags) newConfiguration() (c *multimae.Config, err error) {
 	if err := f.depthInvalid.set(c.Inputs); err != nil {
 		return nil, err
 	}
-	t := &c.Train
-	f.setRecipe(&t.Recipe, f.config == "")
-	if t.Data, err = dataPath(t.Data); err != nil {
+	if err := f.setRecipe(&c.Train.Recipe, f.config == ""); err != nil {
 		return nil, err
-	}
-	t.From = ""
-	if f.from != "" {
-		if t.From, err = absolute(f.from); err != nil {
-			return nil, err
-		}
 	}
 	return c, c.Check()
 }
@@ -149,8 +141,9 @@ func readRun[C any](file string, parse func([]byte) (*C, error), recipe func(*C)
 }
 
 // setRecipe changes what flags say about a recipe. fresh says that it is no one's yet, so that the
-// seed is that of the flag even if the flag was not given.
-func (f *runFlags) setRecipe(t *multimae.Recipe, fresh bool) {
+// seed is that of the flag even if the flag was not given. Paths become absolute, because a run may
+// be resumed from another folder; those in a file are relative to the current folder, as flags are.
+func (f *runFlags) setRecipe(t *multimae.Recipe, fresh bool) (err error) {
 	if f.steps > 0 {
 		setSteps(t, f.steps)
 	}
@@ -163,6 +156,13 @@ func (f *runFlags) setRecipe(t *multimae.Recipe, fresh bool) {
 	if f.given["data"] || t.Data == "" {
 		t.Data = f.data
 	}
+	if t.Data, err = dataPath(t.Data); err != nil {
+		return err
+	}
+	if t.From = cmp.Or(f.from, t.From); t.From != "" {
+		t.From, err = absolute(t.From)
+	}
+	return err
 }
 
 // setSteps changes the number of steps. The warm-up keeps its share of the run.
@@ -171,8 +171,7 @@ func setSteps(t *multimae.Recipe, steps int) {
 	t.Steps = steps
 }
 
-// dataPath returns train.data for a value of -data. It is absolute, because a run may be resumed
-// from another folder.
+// dataPath returns train.data for a value of -data.
 func dataPath(data string) (string, error) {
 	if data == scenesData {
 		return data, nil
@@ -194,15 +193,6 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 			return contradicts("inputs", f.inputs, strings.Join(has, ","))
 		}
 	}
-	if f.given["from"] {
-		asked, err := absolute(f.from)
-		if err != nil {
-			return err
-		}
-		if asked != run.Train.From {
-			return contradicts("from", asked, cmp.Or(run.Train.From, "none"))
-		}
-	}
 	if depth := run.Input("depth"); f.given["depth-invalid"] && (depth == nil || !slices.Equal(depth.Invalid, *f.depthInvalid)) {
 		has := "no depth"
 		if depth != nil {
@@ -218,12 +208,11 @@ func (f *pretrainFlags) agree(run *multimae.Config) error {
 		}
 		return contradicts("classes", f.classes, has)
 	}
-	if f.given["config"] {
+	if f.config != "" {
 		asked, err := f.newConfiguration()
 		if err != nil {
 			return err
 		}
-		asked.Train.From = run.Train.From // was compared
 		if key, x, y := strictjson.Difference(asked.JSON(), run.JSON()); key != "" {
 			return contradicts("config", f.config+" with "+key+" "+x, key+" "+y)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,7 +24,7 @@ import (
 
 // runFlags are the flags of all commands that train.
 type runFlags struct {
-	data, out              string
+	data, from, out        string
 	steps, batch           int
 	keep                   int
 	seed                   uint64
@@ -43,7 +44,7 @@ type runFlags struct {
 // defaultKeep is the default of -keep.
 const defaultKeep = 2
 
-// add defines the flags, but for -data, whose meaning differs. out is the default of -out.
+// add defines the flags, but for -data and -from, whose meaning differs. out is the default of -out.
 func (f *runFlags) add(fs *flag.FlagSet, out string) {
 	f.flags = fs
 	fs.StringVar(&f.out, "out", out, "write the run to the folder `DIR`")
@@ -119,6 +120,15 @@ func (f *runFlags) agreeRecipe(t *multimae.Recipe) error {
 		}
 		if asked != t.Data {
 			return f.contradicts("data", asked, t.Data)
+		}
+	}
+	if f.from != "" {
+		asked, err := absolute(f.from)
+		if err != nil {
+			return err
+		}
+		if asked != t.From {
+			return f.contradicts("from", asked, cmp.Or(t.From, "none"))
 		}
 	}
 	return nil
