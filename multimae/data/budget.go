@@ -15,7 +15,7 @@ import (
 const (
 	budgetBase    = 48_000_000
 	budgetPerByte = 20
-	keptPixels    = 1 << 24 // of a map; a larger picture is reduced before its values become floats
+	keptPixels    = 1 << 24 // of a map; a larger picture is reduced, where it can be, before its values become floats
 	maxReduction  = 8
 	maxScans      = 100 // of a JPEG; each costs time for the whole picture, however few its bytes
 )
@@ -49,7 +49,7 @@ func planJPEG(b []byte, h *imagehead.JPEG, m *multimae.Input) plan {
 	}
 	// No code is shorter than a bit, and every block has at least one.
 	p := plan{present: blocks <= 8*int64(len(b)), limit: 2 * limit(b)}
-	p.fit(decoded, turned, pixels, m)
+	p.fit(h.W, h.H, decoded, turned, m)
 	return p
 }
 
@@ -80,7 +80,7 @@ func planPNG(b []byte, w, h, orientation int, m *multimae.Input) plan {
 	if orientation > 1 {
 		turned = size * pixels
 	}
-	p.fit(decoded, turned, pixels, m)
+	p.fit(w, h, decoded, turned, m)
 	return p
 }
 
@@ -90,12 +90,14 @@ func planPixels(limit int64, w, h, orientation int, present bool, size, decoded 
 	if orientation > 1 {
 		turned = size * int64(w) * int64(h)
 	}
-	p.fit(decoded, turned, int64(w)*int64(h), m)
+	p.fit(w, h, decoded, turned, m)
 	return p
 }
 
-// fit chooses the least reduction with which everything fits. Ids have no mean and are not reduced.
-func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
+// fit chooses the least reduction of w×h pixels with which everything fits. Ids have no mean and are
+// not reduced, and no side becomes less than a pixel.
+func (p *plan) fit(w, h int, decoded, turned int64, m *multimae.Input) {
+	pixels := int64(w) * int64(h)
 	values := turned + pixels
 	last := 1
 	if m.Kind != multimae.KindClasses {
@@ -103,7 +105,7 @@ func (p *plan) fit(decoded, turned, pixels int64, m *multimae.Input) {
 		if len(m.Invalid) > 0 {
 			values += pixels
 		}
-		last = maxReduction
+		last = min(maxReduction, w, h)
 	}
 	p.bytes = decoded + values
 	for k := 1; k <= last; k++ {

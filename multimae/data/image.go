@@ -36,8 +36,9 @@ const (
 // A photograph is turned as its EXIF orientation says. Errors are of type *Problem, except those of
 // opening and reading the file. Anything but a regular file is refused before it is opened, and
 // images of more than 64 megapixels before they are decoded. Decoding takes at most 48 MB of memory
-// and 20 times the size of the file, for a JPEG or WebP twice that: an image that would take more is refused
-// or reduced by a whole number, and so is one of more than 16 megapixels.
+// and 20 times the size of the file, for a JPEG or WebP twice that: an image that would take more is
+// reduced by a whole number, or refused where that does not help. One of more than 16 megapixels is
+// reduced, too. Class ids, arrays, and images with a side of one pixel are never reduced.
 func ReadImage(path string, m multimae.Input) (*Map, error) {
 	p, err := readPicture(path, &m)
 	if err != nil {
