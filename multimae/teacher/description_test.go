@@ -47,6 +47,7 @@ func TestDescriptionErrors(t *testing.T) {
 		"label without name":  {`{"output": {"kind": "ids"}, "classes": ["a"], "labels": {"": ["a"]}}`, "name"},
 		"label twice":         {`{"output": {"kind": "ids"}, "classes": ["a"], "labels": {"x": [], "x": [0]}}`, "twice"},
 		"rest":                {`{"output": {"kind": "ids"}, "classes": ["a"], "labels": {"x": []}, "rest": "drop"}`, "rest"},
+		"nothing is left":     {`{"output": {"kind": "ids"}, "classes": ["a"], "labels": {}, "rest": "ignore"}`, "labels"},
 		"rest of nothing":     {`{"output": {"kind": "ids"}, "classes": ["a"], "rest": "keep"}`, "rest"},
 		"too many labels":     {`{"output": {"kind": "ids"}, "classes": [` + strings.Repeat(`"@ade20k", `, 2) + `"x"], "labels": {` + numbers(255) + `}}`, "254"},
 		"too many classes":    {`{"output": {"kind": "ids"}, "classes": [` + strings.Repeat(`"@ade20k", `, 30) + `"x"]}`, "4096"},

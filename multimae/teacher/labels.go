@@ -77,6 +77,9 @@ func (d *Description) table() (*table, error) {
 	if err := strictjson.Object(d.Labels, func(label string, raw []byte) error { return t.add(label, raw, classes) }); err != nil {
 		return nil, fmt.Errorf("labels: %w", err)
 	}
+	if len(t.names) == 0 && d.Rest == "ignore" {
+		return nil, errors.New(`labels: got {} and rest "ignore", which leave no class; add a label, or remove both`)
+	}
 	if d.Rest == "keep" {
 		return t, t.keep(classes)
 	}
