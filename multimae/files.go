@@ -68,7 +68,8 @@ func (c *Config) leastTensors() int {
 }
 
 // Save writes a model folder, creating it if need be. Each file appears under its name only when it
-// is complete, so an earlier model survives any error.
+// is complete, and an error leaves an earlier file as it was. The weights come first: an error after
+// them leaves an earlier config.json beside them.
 func (m *Model) Save(dir string) error {
 	return modelfolder.Save(dir, m.Config.JSON(), m.Params.Tensors())
 }
