@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -182,16 +181,6 @@ func Dir(name string) string {
 	return filepath.Clean(dir)
 }
 
-// holds reports whether a folder has weights of one of the names.
-func holds(fsys fs.FS, dir string) bool {
-	for _, name := range weightsFiles {
-		if present(fsys, path.Join(dir, name)) {
-			return true
-		}
-	}
-	return false
-}
-
 // modelFolders returns up to ten folders with weights below a folder, among its first thousand
 // entries and at most four levels deep: Hugging Face's cache has them in snapshots/COMMIT.
 func modelFolders(fsys fs.FS) (found []string) {
@@ -204,7 +193,7 @@ func modelFolders(fsys fs.FS) (found []string) {
 		if err != nil || !d.IsDir() {
 			return nil
 		}
-		if holds(fsys, name) {
+		if chosen(fsys, name) != "" {
 			found = append(found, name)
 		}
 		if strings.Count(name, "/") >= deepest-1 {

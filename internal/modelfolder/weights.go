@@ -3,6 +3,7 @@
 package modelfolder
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,9 +11,11 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/nn/weights"
 )
 
@@ -64,6 +67,40 @@ func openIn(fsys fs.FS, dir string, o weights.Options) (weights.File, error) {
 	return nil, fmt.Errorf("%w, nor is there %s", missing, strings.Join(weightsFiles[1:], ", "))
 }
 
+// Files returns the files that Load reads: the configuration and the weights, an index before the files
+// that it names.
+func Files(fsys fs.FS) ([]string, error) {
+	name := chosen(fsys, ".")
+	if name == "" {
+		name = WeightsFile // reading it says what is missing
+	}
+	files := []string{ConfigFile, name}
+	if !strings.HasSuffix(name, ".index.json") {
+		return files, nil
+	}
+	b, err := regular.ReadFileFS(fsys, name, 64<<20)
+	if err != nil {
+		return nil, err
+	}
+	var index struct {
+		Files map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(b, &index); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return append(files, slices.Compact(slices.Sorted(maps.Values(index.Files)))...), nil
+}
+
+// chosen returns the name of the weights that count in a folder, "" if there are none.
+func chosen(fsys fs.FS, dir string) string {
+	for _, name := range weightsFiles {
+		if present(fsys, path.Join(dir, name)) {
+			return name
+		}
+	}
+	return ""
+}
+
 func present(fsys fs.FS, name string) bool { _, err := fs.Stat(fsys, name); return err == nil }
 
 // CheckTensors returns an error if a file has fewer tensors than least, a lower bound for what the
@@ -78,7 +115,9 @@ func CheckTensors(f weights.File, least int) error {
 }
 
 // Save writes a model folder, creating it if need be. Each file appears under its name only when it
-// is complete, so an earlier model survives any error. A link in the place of a file is replaced.
+// is complete, and an error leaves an earlier file as it was. The weights come first: an error after
+// them leaves an earlier config.json beside them, and their metadata have the configuration that is
+// theirs. A link in the place of a file is replaced.
 func Save(dir string, config []byte, tensors []weights.Tensor) error {
 	if err := atomicfile.MkdirAll(dir); err != nil {
 		return err

@@ -81,7 +81,14 @@ func (l *layer) openModel() error {
 		}
 	}
 	l.d = d
-	l.sum, err = sum(filepath.Join(l.file, modelfolder.ConfigFile), filepath.Join(l.file, modelfolder.WeightsFile))
+	names, err := modelfolder.Files(os.DirFS(l.file))
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		names[i] = filepath.Join(l.file, name)
+	}
+	l.sum, err = sum(names...)
 	return err
 }
 

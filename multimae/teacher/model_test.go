@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"image"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
@@ -169,31 +172,93 @@ func TestModelNames(t *testing.T) {
 	})
 }
 
-// TestSum wants the sum of a network to cover the weights beside it, and to be that of its file where
-// there are none.
-func TestSum(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "x.onnx")
-	if err := os.WriteFile(file, []byte("network"), 0o666); err != nil {
-		t.Fatal(err)
+// TestPartsONNX lists the files in which a network says that it has weights.
+func TestPartsONNX(t *testing.T) {
+	location := func(name string) string { return "\x6a\x1a\n\x08location\x12" + string(byte(len(name))) + name }
+	fill := strings.Repeat("w", 1<<16-8) // so that an entry lies across the end of a buffer
+	for name, c := range map[string]struct{ network, want string }{
+		"none":       {"network", ""},
+		"one":        {location("x.onnx.data"), "x.onnx.data"},
+		"two":        {fill + location("weights") + fill + location("x.onnx.data") + location("weights"), "weights x.onnx.data"},
+		"below":      {"\n" + location("sub/w.bin"), "sub/w.bin"},
+		"absent":     {location("y") + location("sub") + location("weights"), "weights"},
+		"elsewhere":  {location("../x.onnx") + location("/etc/hostname"), ""},
+		"itself":     {location("x.onnx"), ""},
+		"cut off":    {"network" + location("weights")[:20], ""},
+		"its length": {"network" + location("weights")[:13], ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "x.onnx")
+			for name, content := range map[string]string{"x.onnx": c.network, "x.onnx.data": "a", "weights": "b", "sub/w.bin": "c"} {
+				err := os.MkdirAll(filepath.Join(dir, filepath.Dir(name)), 0o777)
+				if err == nil {
+					err = os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := []string{file}
+			for _, name := range strings.Fields(c.want) {
+				want = append(want, filepath.Join(dir, filepath.FromSlash(name)))
+			}
+			if got, err := partsONNX(file); err != nil || !slices.Equal(got, want) {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		})
 	}
-	if err := os.Mkdir(file+".data", 0o777); err != nil {
-		t.Fatal(err)
-	}
-	seen := map[string]bool{}
-	for _, name := range []string{"", file + "_data", file + "_data"} {
-		if name != "" {
-			if err := os.WriteFile(name, []byte(fmt.Sprint("weights", len(seen))), 0o666); err != nil {
+}
+
+// TestModelSum wants the sum of a folder to cover its configuration and its weights, whatever files
+// these are in.
+func TestModelSum(t *testing.T) {
+	const index = "model.safetensors.index.json"
+	for name, files := range map[string][]string{
+		"safetensors": {"model.safetensors"},
+		"checkpoint":  {"model.pth"},
+		"shards":      {index, "model-00001-of-00001.safetensors"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := edited(t, "vit_dpt", `"unit": 0`)
+			weights := files[len(files)-1] // the content says what it is
+			if err := os.Rename(filepath.Join(dir, "model.safetensors"), filepath.Join(dir, weights)); err != nil {
 				t.Fatal(err)
 			}
-		}
-		s, err := sum(partsONNX(file)...)
-		if err != nil || seen[s] {
-			t.Fatalf("%s again, %v", s, err)
-		}
-		if want := fmt.Sprintf("%x", sha256.Sum256([]byte("network"))); name == "" && s != want {
-			t.Errorf("%s, want %s", s, want)
-		}
-		seen[s] = true
+			if files[0] == index {
+				m, err := heads.Load(os.DirFS(filepath.Join(finetuned, "vit_dpt")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				of := map[string]string{}
+				for _, x := range m.Params.Tensors() {
+					of[x.Name] = weights
+				}
+				b, err := json.Marshal(map[string]any{"weight_map": of})
+				if err == nil {
+					err = os.WriteFile(filepath.Join(dir, index), b, 0o666)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			teach, err := Open([]string{dir}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer teach.Close()
+			h := sha256.New()
+			for _, file := range append([]string{"config.json"}, files...) {
+				b, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.Write(b)
+			}
+			if got, want := teach.Origins()[0].SHA256, fmt.Sprintf("%x", h.Sum(nil)); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+		})
 	}
 }
 

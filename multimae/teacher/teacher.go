@@ -1,8 +1,10 @@
 package teacher
 
 import (
+	"bufio"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -248,20 +250,55 @@ func (l *layer) openONNX(o Options) error {
 		return err
 	}
 	l.net = s
-	l.sum, err = sum(partsONNX(l.file)...)
+	parts, err := partsONNX(l.file)
+	if err == nil {
+		l.sum, err = sum(parts...)
+	}
 	return err
 }
 
-// partsONNX returns the files of a network: the .onnx file and, where exporters have put its weights
-// into one of their own, that.
-func partsONNX(file string) []string {
+// partsONNX returns the files of a network: the .onnx file and, in the order of their names in it,
+// those that it keeps weights in. One that is not in the folder of the network or below it is left out.
+func partsONNX(file string) ([]string, error) {
+	f, err := regular.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// ONNX is a message of protocol buffers. In it a tensor has the name of its file as an entry of
+	// strings: field 1 is "location", field 2 the name, each after its length. Bytes that only look
+	// like one name no file.
+	const entry = "\x08location\x12" // after "\n", which begins field 1
 	parts := []string{file}
-	for _, suffix := range []string{".data", "_data"} {
-		if info, err := os.Stat(file + suffix); err == nil && !info.IsDir() {
-			parts = append(parts, file+suffix)
+	r := bufio.NewReaderSize(f, 1<<16)
+	for {
+		switch _, err := r.ReadSlice('\n'); {
+		case err == bufio.ErrBufferFull:
+			continue
+		case err == io.EOF:
+			return parts, nil
+		case err != nil:
+			return nil, err
+		}
+		if b, _ := r.Peek(len(entry)); string(b) != entry {
+			continue
+		}
+		r.Discard(len(entry))
+		b, _ := r.Peek(binary.MaxVarintLen64)
+		n, k := binary.Uvarint(b)
+		if k < 1 || n > 4096 {
+			continue
+		}
+		b, _ = r.Peek(k + int(n))
+		name := filepath.FromSlash(string(b[min(k, len(b)):]))
+		part := filepath.Join(filepath.Dir(file), name)
+		if !filepath.IsLocal(name) || slices.Contains(parts, part) {
+			continue
+		}
+		if info, err := os.Stat(part); err == nil && info.Mode().IsRegular() {
+			parts = append(parts, part)
 		}
 	}
-	return parts
 }
 
 // sum returns the SHA-256 of files.
