@@ -3,15 +3,13 @@ package train
 import (
 	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 
 	"github.com/gomae/gomae/internal/atomicfile"
-	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/lockfile"
 )
 
 // metricsLog is the open metrics.jsonl of a run. It is locked while it is open, which keeps other
@@ -24,48 +22,9 @@ type metricsLog struct {
 // openMetrics opens or creates the file. busy reports that another process has it; then there is
 // nothing to close.
 func openMetrics(path string) (m *metricsLog, busy bool, err error) {
-	// A process that ends may remove the file between opening and locking. Who then has the lock has
-	// it on a file that nobody else will find, and tries again.
-	for range 10 {
-		m, busy, err = tryMetrics(path)
-		if m != nil || busy || err != nil {
-			return m, busy, err
-		}
-	}
-	return nil, true, nil
-}
-
-// tryMetrics is an attempt of openMetrics. All results are zero if the file at path is not the one
-// that was locked.
-func tryMetrics(path string) (m *metricsLog, busy bool, err error) {
-	info, err := os.Stat(path)
-	if err == nil {
-		err = regular.Check(path, info)
-	} else if at, e := os.Lstat(path); errors.Is(e, fs.ErrNotExist) || e == nil && at.Mode().IsRegular() {
-		err = nil // a new file, and not a link to one
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
-	if err != nil {
-		return nil, false, err
-	}
-	if !lock(f) {
-		f.Close()
-		return nil, true, nil
-	}
-	got, err := f.Stat()
-	if err == nil {
-		err = regular.Check(path, got)
-	}
-	if err != nil {
-		f.Close()
-		return nil, false, err
-	}
-	if info, err = os.Stat(path); err != nil || !os.SameFile(got, info) {
-		f.Close()
-		return nil, false, nil
+	f, busy, err := lockfile.Open(path)
+	if f == nil {
+		return nil, busy, err
 	}
 	return &metricsLog{f, -1}, false, nil
 }

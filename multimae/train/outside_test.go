@@ -5,9 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -264,45 +262,6 @@ func TestMetricsKept(t *testing.T) {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	})
-}
-
-// TestLockRemoved: a process may open the metrics and lock them after another one has removed them.
-// Then a third one must not lock a new file of that name.
-func TestLockRemoved(t *testing.T) {
-	switch runtime.GOOS {
-	case "js", "wasip1", "plan9", "windows":
-		t.Skip("no locks, or no removing of open files, on " + runtime.GOOS)
-	}
-	path := filepath.Join(t.TempDir(), MetricsFile)
-	var holders, most atomic.Int32
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for range 500 {
-				m, _, err := openMetrics(path)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if m == nil {
-					continue
-				}
-				if n := holders.Add(1); n > 1 {
-					most.Store(n)
-				}
-				runtime.Gosched()
-				holders.Add(-1)
-				os.Remove(path)
-				m.Close()
-			}
-		}()
-	}
-	wg.Wait()
-	if n := most.Load(); n > 1 {
-		t.Errorf("%d have the run at once", n)
-	}
 }
 
 // TestDiscardedMetrics: where an open file cannot be removed, that of a run without a checkpoint stays,
