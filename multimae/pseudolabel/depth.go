@@ -114,11 +114,7 @@ func (l *lines) close() error { return l.f.Close() }
 
 // linesOf returns the file of lines of a modality, which it opens at the first call.
 func (r *run) linesOf(part, modality string) (*lines, error) {
-	name := modality + ".jsonl"
-	if r.o.Shards > 1 {
-		name = fmt.Sprintf("%s.shard-%d-of-%d.jsonl", modality, r.o.Shard, r.o.Shards)
-	}
-	file := filepath.Join(r.o.Out, part, name)
+	file := filepath.Join(r.o.Out, part, modality+r.o.shard()+".jsonl")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l := r.lines[file]; l != nil {

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/gomae/gomae/internal/atomicfile"
+	"github.com/gomae/gomae/internal/lockfile"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae/data"
@@ -57,8 +58,10 @@ func (r *run) prepare() error {
 	} else if o.Size > 0 {
 		return &data.Problem{File: o.Data, Message: "the photographs stay where they are, and so keep their size", Remedy: "give another folder for the dataset"}
 	}
-	known, err := r.record(parts)
-	if err != nil {
+	if err := r.claim(); err != nil {
+		return err
+	}
+	if _, err := r.record(parts); err != nil {
 		return err
 	}
 	for _, part := range parts {
@@ -89,10 +92,42 @@ func (r *run) prepare() error {
 	if len(r.todo) == 0 {
 		return nil
 	}
-	if err := r.describe(known); err != nil {
+	if err := r.describe(parts); err != nil {
 		return err
 	}
 	return r.clean()
+}
+
+// claim creates the folder of the dataset and keeps other runs out of it, but for other shards.
+func (r *run) claim() error {
+	for dir := r.root; !isThere(dir); dir = filepath.Dir(dir) {
+		r.created = append(r.created, dir)
+	}
+	if err := atomicfile.MkdirAll(r.root); err != nil {
+		return err
+	}
+	lock, busy, err := lockfile.Open(filepath.Join(r.root, ".pseudolabel"+r.o.shard()+".lock"))
+	if busy {
+		return &data.Problem{File: r.o.Out, Message: "another process writes pseudo-labels there", Remedy: "start this run again when that one has ended, or give another folder for the dataset"}
+	}
+	r.lock = lock
+	return err
+}
+
+// isThere reports whether there is anything at path, even a link to nothing.
+func isThere(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// release lets other runs have the folder. One that was created for nothing is removed.
+func (r *run) release() {
+	if r.lock != nil {
+		lockfile.Remove(r.lock)
+	}
+	for _, dir := range r.created {
+		os.Remove(dir) // if it is empty
+	}
 }
 
 // real returns an absolute path without links, as far as it exists.
@@ -333,8 +368,9 @@ func readObject(file string) (map[string]json.RawMessage, error) {
 }
 
 // describe writes RecordFile and data.ClassesFile.
-func (r *run) describe(known map[string]json.RawMessage) error {
-	if err := atomicfile.MkdirAll(r.o.Out); err != nil {
+func (r *run) describe(parts []string) error {
+	known, err := r.record(parts) // again: other shards may have written to it
+	if err != nil {
 		return err
 	}
 	if err := atomicfile.ReplaceJSON(filepath.Join(r.o.Out, RecordFile), known); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"math"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -89,12 +90,14 @@ func (r *Report) PerSecond() float64 {
 const failuresInARow = 16
 
 // Run labels photographs, as the package comment says. It skips what is complete, so that a run that
-// was interrupted or killed goes on. The report is valid with an error, too.
+// was interrupted or killed goes on. The report is valid with an error, too. While another run writes
+// to the folder, it is refused, unless the two are different shards.
 //
 // When ctx ends, Run completes the photographs that are being written and returns ctx's error. A file
 // that cannot be written ends it, too.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{o: o, inRow: map[string]int{}}
+	defer r.release()
 	err := r.prepare()
 	if err == nil {
 		err = r.label(ctx)
@@ -107,6 +110,8 @@ type run struct {
 	o       Options
 	inPlace bool   // the photographs stay where they are
 	root    string // absolute, of Out
+	lock    *os.File
+	created []string // the folders that were not there: root, and those above it
 	todo    []*photo
 	lines   map[string]*lines // of depth, by file
 
@@ -354,6 +359,14 @@ func (r *run) progress() {
 	if r.o.Progress != nil {
 		r.o.Progress(r.report)
 	}
+}
+
+// shard is what a shard adds to the names of its own files, "" where there is only one.
+func (o *Options) shard() string {
+	if o.Shards <= 1 {
+		return ""
+	}
+	return fmt.Sprintf(".shard-%d-of-%d", o.Shard, o.Shards)
 }
 
 // inShard reports whether a photograph is of this run's part.

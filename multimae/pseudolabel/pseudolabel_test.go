@@ -15,8 +15,10 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -364,6 +366,51 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// TestBusy starts a run while another one writes to the folder. Only another shard may do that.
+func TestBusy(t *testing.T) {
+	if slices.Contains([]string{"js", "wasip1", "plan9"}, runtime.GOOS) {
+		t.Skip("no locks on " + runtime.GOOS)
+	}
+	in, mods := holiday(t, 9), both(t)
+	for name, c := range map[string]struct {
+		first, second Options
+		busy          bool
+	}{
+		"whole":         {Options{}, Options{}, true},
+		"one shard":     {Options{Shard: 1, Shards: 2}, Options{Shard: 1, Shards: 2}, true},
+		"another shard": {Options{Shard: 1, Shards: 2}, Options{Shards: 2}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := t.TempDir()
+			for i, o := range []*Options{&c.first, &c.second} {
+				o.Data, o.Out, o.Modalities = in, out, mods[i:i+1]
+			}
+			var once sync.Once
+			c.first.Progress = func(Report) {
+				once.Do(func() {
+					_, err := Run(context.Background(), c.second)
+					if c.busy {
+						testkit.ErrorNames(t, err, out, "another process", "again")
+					} else if err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			mustRun(t, c.first)
+			mustRun(t, c.second)
+			all := files(t, out)
+			if s := all[RecordFile]; !strings.Contains(s, `"depth"`) || !strings.Contains(s, `"semseg"`) {
+				t.Errorf("%s: %s", RecordFile, s)
+			}
+			for name := range all {
+				if strings.HasSuffix(name, ".lock") {
+					t.Errorf("%s is left", name)
+				}
+			}
+		})
+	}
+}
+
 // TestAnotherPhotograph refuses photographs whose names others have in the dataset, before any map is
 // written, and goes on with the same ones.
 func TestAnotherPhotograph(t *testing.T) {
@@ -435,7 +482,8 @@ func TestLeft(t *testing.T) {
 func TestErrors(t *testing.T) {
 	in := holiday(t, 1)
 	mods := []Modality{{"semseg", open(t, "vit_segmenter")}}
-	made := t.TempDir()
+	made, plain := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(plain, "rgb", "1.png"), shot(t, ".png", 48, 40))
 	mustRun(t, Options{Data: in, Out: made, Modalities: mods})
 	file := filepath.Join(in, "day 1", "turned.jpg")
 	for name, c := range map[string]struct {
@@ -448,7 +496,7 @@ func TestErrors(t *testing.T) {
 		"no out":           {Options{Data: in}, []string{in}},
 		"out inside":       {Options{Data: in, Out: filepath.Join(in, "set")}, []string{"set"}},
 		"out is in":        {Options{Data: in, Out: in}, []string{in}},
-		"size where it is": {Options{Data: filepath.Join(made, "rgb"), Out: made, Size: 9, Modalities: []Modality{{"x", mods[0].Teacher}}}, []string{filepath.Join(made, "rgb"), "another folder"}},
+		"size where it is": {Options{Data: filepath.Join(plain, "rgb"), Out: plain, Size: 9}, []string{filepath.Join(plain, "rgb"), "another folder"}},
 		"size in place":    {Options{Data: made, Size: 9}, []string{made, "another folder"}},
 		"no modality":      {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
 		"rgb":              {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
