@@ -276,12 +276,23 @@ func (r *run) photoFile(p *photo) string {
 }
 
 // record returns what RecordFile says, with the modalities of this run. The error says which modality
-// has files that other networks made, or nobody knows who.
+// has files that other networks made, or nobody knows who, or photographs of another size: those would
+// have other names.
 func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 	file := filepath.Join(r.o.Out, RecordFile)
 	known, err := readObject(file)
 	if err != nil {
 		return nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		var made record
+		if json.Unmarshal(known[name], &made) == nil && made.Size != r.o.Size && !r.inPlace {
+			return nil, &data.Problem{
+				File:    filepath.Join(r.o.Out, name),
+				Message: fmt.Sprintf("its photographs have another size: %s says size %d, now it is %d (0 is as they are)", RecordFile, made.Size, r.o.Size),
+				Remedy:  "give the same size, or another folder for the dataset",
+			}
+		}
 	}
 	for _, m := range r.o.Modalities {
 		now, err := json.Marshal(record{m.Teacher.Origins(), r.o.Size})

@@ -360,9 +360,19 @@ func TestSize(t *testing.T) {
 	if r := mustRun(t, o); r.Made != 0 {
 		t.Errorf("the second run made %d", r.Made)
 	}
-	o.Size = 0
-	if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), "semseg…size 20, now it is 0") {
-		t.Errorf("another size: %v", err)
+	for _, modality := range []string{"semseg", "other"} {
+		o.Size, o.Modalities[0].Name = 0, modality
+		if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), "semseg…size 20, now it is 0…another folder") {
+			t.Errorf("another size for %s: %v", modality, err)
+		}
+	}
+	o.Data = out // where the photographs stay what they are
+	mustRun(t, o)
+	o.Data, o.Out, o.Modalities[0].Name = in, t.TempDir(), "semseg"
+	mustRun(t, o)
+	o.Size, o.Modalities[0].Name = 20, "other"
+	if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), "semseg…size 0, now it is 20") {
+		t.Errorf("shrunk after whole: %v", err)
 	}
 }
 
