@@ -135,8 +135,7 @@ func (s *simd) gemm(m int) {
 		s.SUBQ(U32(gemmUnroll), k)
 		s.JGE(LabelRef(top))
 	}
-	packed, strided, few := s.label("packed"), s.label("strided"), s.label("few")
-	single, done := s.label("single"), s.label("done")
+	packed, strided, few, single, done := s.label("packed"), s.label("strided"), s.label("few"), s.label("single"), s.label("done")
 	s.SUBQ(U32(gemmUnroll), k)
 	s.JLT(LabelRef(few))
 	s.CMPQ(acs, U8(4))
