@@ -206,7 +206,11 @@ func (c *Config) CheckMemory(workers int) error {
 func (c *Config) checkMemory(need float64) error {
 	if err := sysmem.Check(need); err != nil {
 		key, value := c.largestKey()
-		return fmt.Errorf("%s: %d makes a model that %w; use a smaller one", key, value, err)
+		other := "smaller"
+		if key == "patch_size" {
+			other = "larger"
+		}
+		return fmt.Errorf("%s: %d makes a model that %w; use a %s one", key, value, err, other)
 	}
 	return nil
 }
@@ -220,10 +224,19 @@ func (c *Config) largestKey() (key string, value int) {
 			largest, key, value = r, k, v
 		}
 	}
+	defer func() {
+		if key == "patch_size" {
+			value = c.PatchSize
+		}
+	}()
 	compare("encoder.dim", c.Encoder.Dim, 768)
 	compare("encoder.depth", c.Encoder.Depth, 12)
 	compare("encoder.mlp_ratio", c.Encoder.MLPRatio, 4)
 	compare("image_size", c.ImageSize, 224)
+	compare("patch_size", 16, c.PatchSize) // the smaller, the more patches
+	for _, n := range c.PositionGrid {
+		compare("position_grid", n, 14)
+	}
 	compare("num_global_tokens", c.NumGlobalTokens, 1)
 	compare("train.batch", c.Train.Batch, 2048)
 	compare("train.num_encoded_tokens", c.Train.NumEncodedTokens, 98)

@@ -45,8 +45,10 @@ func TestCheckMemory(t *testing.T) {
 		"inputs.rgb.channels": func(c *Config) {
 			c.Inputs[0].Channels, c.Outputs[0].Channels, c.Outputs[3].Channels, c.PatchSize, c.ImageSize, c.Encoder.Dim, c.Train.NumEncodedTokens = 16384, 16384, 16384, 1024, 1024, 1024, 1
 		},
-		"train.batch":     func(c *Config) { c.Train.Batch = 1 << 16 },
+		"train.batch":     func(c *Config) { c.Train.Batch = 1 << 30 },
 		"image_size":      func(c *Config) { c.ImageSize, c.Train.Batch = 16384, 1024 },
+		"patch_size":      func(c *Config) { c.PatchSize, c.ImageSize, c.Train.Batch = 1, 1024, 256 },
+		"position_grid":   func(c *Config) { c.PositionGrid = []int{1 << 14, 1 << 14} },
 		"outputs.rgb.dim": func(c *Config) { c.Outputs[0].Dim, c.Outputs[0].Depth = 1<<15, 64 },
 	} {
 		t.Run(key, func(t *testing.T) {

@@ -101,7 +101,7 @@ func newProduct(t *Tape) *product {
 // share decides how many regions C is divided into from top to bottom and from left to right.
 func (p *product) share(workers int) {
 	// Of the second-level cache, three eighths are for the panels of a region and a third for the
-	// rows of A of a band: with 1 MiB and AVX-512, 4 panels and 7 tiles of the largest blocks.
+	// rows of A of a band: with 1 MiB and AVX-512, 3 panels and 7 tiles of the largest blocks.
 	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
 	nr, mr := asm.PanelCols(), asm.TileRows()
 	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)))

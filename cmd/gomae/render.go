@@ -28,7 +28,9 @@ func renderCommand(e *env) *command {
 		about: `Ray-traces furnished rooms and writes DIR/rgb/scene/NUMBER.png (8-bit colour),
 DIR/depth/scene/NUMBER.png (16-bit, value = metres·65536/16) and
 DIR/semseg/scene/NUMBER.png (8-bit ids of the 16 classes in DIR/classes.json). The
-room depends on NUMBER and SEED only; S changes the sampling.`,
+room depends on NUMBER and SEED only; S changes the sampling. Without -data,
+pretrain trains on the rooms of its own -seed, and the built-in model rooms has
+seen those of seed 0: give another SEED for rooms that they do not know.`,
 		examples: []string{
 			"gomae render -out scenes",
 			"gomae render -out small -n 200 -size 64 -seed 7 -split 0.1",

@@ -333,7 +333,7 @@ func (s *short) Unwrap() error { return s.err }
 // in an object, and its values, "none" for a missing one. All are "" where there is no difference.
 // The order of keys counts, as it does for modalities.
 func Difference(a, b []byte) (key, x, y string) {
-	as, bs := leaves("", a), leaves("", b)
+	as, bs := leaves("", a, nested), leaves("", b, nested)
 	ofA, ofB := values(as), values(bs)
 	for _, e := range as {
 		if y := cmp.Or(ofB[e.key], "none"); y != e.value {
@@ -361,13 +361,17 @@ func values(list []leaf) map[string]string {
 
 type leaf struct{ key, value string }
 
+// nested is how deep in objects and lists values are compared one by one. What lies deeper is one
+// value: each level holds a copy of its text, and a hostile file has thousands.
+const nested = 16
+
 // spelled returns a value in one spelling: 1e-6 and 0.000001 are the same.
-func spelled(raw []byte) string {
+func spelled(raw []byte, depth int) string {
 	var list []json.RawMessage
-	if raw[0] == '[' && json.Unmarshal(raw, &list) == nil {
+	if raw[0] == '[' && depth > 0 && json.Unmarshal(raw, &list) == nil {
 		values := make([]string, len(list))
 		for i, v := range list {
-			values[i] = spelled(v)
+			values[i] = spelled(v, depth-1)
 		}
 		return "[" + strings.Join(values, ",") + "]"
 	}
@@ -382,13 +386,16 @@ func spelled(raw []byte) string {
 }
 
 // leaves lists the values of an object in order, with those of objects in it in their place.
-func leaves(prefix string, object []byte) (list []leaf) {
+func leaves(prefix string, object []byte, depth int) (list []leaf) {
+	if depth == 0 {
+		return nil
+	}
 	Object(object, func(name string, raw []byte) error {
-		if inner := leaves(prefix+name+".", raw); inner != nil {
+		if inner := leaves(prefix+name+".", raw, depth-1); inner != nil {
 			list = append(list, inner...)
 			return nil
 		}
-		list = append(list, leaf{prefix + name, spelled(raw)})
+		list = append(list, leaf{prefix + name, spelled(raw, depth-1)})
 		return nil
 	})
 	return list

@@ -3,6 +3,7 @@ package strictjson
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -119,6 +120,18 @@ func TestDifference(t *testing.T) {
 				t.Errorf("got %s|%s|%s", key, x, y)
 			}
 		})
+	}
+	// Thousands of levels, as only a hostile file has them: each must not hold a copy of the rest.
+	for _, level := range []string{`{"a":`, `[`} {
+		closed := map[string]string{`{"a":`: "}", `[`: "]"}[level]
+		deep := `{"x":` + strings.Repeat(level, 5000) + `"` + strings.Repeat("t", 1<<16) + `"` + strings.Repeat(closed, 5000) + `}`
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		key, _, _ := Difference([]byte(deep), []byte(`{"x":1}`))
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 64<<20 || !strings.HasPrefix(key, "x") {
+			t.Errorf("%s: the difference is %.40s, for %d bytes", level, key, got)
+		}
 	}
 }
 

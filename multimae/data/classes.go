@@ -9,6 +9,7 @@ import (
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/regular"
+	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -38,7 +39,11 @@ func readClassNames(file string, b []byte, err error) (map[string][]string, erro
 // ParseClassNames reads the content of a ClassesFile, which errors call by the given name.
 func ParseClassNames(file string, b []byte) (map[string][]string, error) {
 	var names map[string][]string
-	if err := json.Unmarshal(b, &names); err != nil {
+	b, err := strictjson.Text(b)
+	if err == nil {
+		err = json.Unmarshal(b, &names)
+	}
+	if err != nil {
 		return nil, problem(file, "write an object such as {\"semseg\": [\"sky\", \"tree\"]}, or remove the file", "does not list names of classes: %v", err)
 	}
 	for modality, list := range names {

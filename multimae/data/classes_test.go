@@ -18,6 +18,7 @@ import (
 func TestClassNames(t *testing.T) {
 	for _, c := range []struct{ what, text, want, err string }{
 		{"two modalities", `{"semseg": ["sky", "tree"], "parts": ["arm"]}`, "map[parts:[arm] semseg:[sky tree]]", ""},
+		{"with a byte order mark", "\xef\xbb\xbf" + `{"semseg": ["sky"]}`, "map[semseg:[sky]]", ""},
 		{"no file", "", "map[]", ""},
 		{"a list", `["sky"]`, "", ClassesFile + "…names of classes"},
 		{"numbers", `{"semseg": [1]}`, "", ClassesFile + "…names of classes"},

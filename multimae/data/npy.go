@@ -154,7 +154,7 @@ func decodeNPY(b []byte, m *multimae.Input) (*picture, *Problem) {
 			return true
 		}
 		for _, x := range m.Invalid {
-			if v == x {
+			if v == x || a.kind == 'f' && a.size == 4 && float32(v) == float32(x) { // 1e20 is no float32
 				return true
 			}
 		}

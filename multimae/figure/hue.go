@@ -63,6 +63,12 @@ func Hue(ctx context.Context, m Model, ds data.Dataset, o HueOptions) (*HueResul
 	var inside, outside, difference []float64
 	var rows [][]image.Image
 	for i := 0; i < ds.Len() && r.Scenes < o.Scenes; i++ {
+		if err := ctx.Err(); err != nil {
+			return nil, nil, err
+		}
+		if r.Looked > 200*(r.Scenes+1) {
+			break // such scenes are too rare
+		}
 		s, err := ds.Sample(i)
 		if err != nil {
 			return nil, nil, err

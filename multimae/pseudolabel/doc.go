@@ -7,7 +7,8 @@
 //	OUT/semseg/NAME.png       8-bit ids; 255 where no teacher is sure
 //	OUT/classes.json          the names of the classes, by modality
 //	OUT/pseudolabel.json      the networks that made each modality, with their SHA-256
-//	OUT/.pseudolabel.lock     keeps other runs out; one that was killed leaves it, which does no harm
+//	OUT/.pseudolabel.lock     keeps other runs out; one that was killed leaves it, which does no harm.
+//	                          Shards have locks of their own
 //
 // NAME has the folders of the photograph. Where the photographs are in train, val and test, so are
 // the results. Maps have the size of the photograph as it is seen: its EXIF orientation counts.

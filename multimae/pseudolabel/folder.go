@@ -58,6 +58,7 @@ func (r *run) prepare() error {
 	} else if o.Size > 0 {
 		return &data.Problem{File: o.Data, Message: "the photographs stay where they are, and so keep their size", Remedy: "give another folder for the dataset"}
 	}
+	r.own = r.inPlace || sameFolder(from, filepath.Join(r.root, "rgb"))
 	if err := r.claim(); err != nil {
 		return err
 	}
@@ -284,9 +285,15 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
+	size := r.o.Size
 	for _, name := range slices.Sorted(maps.Keys(known)) {
 		var made record
-		if json.Unmarshal(known[name], &made) == nil && made.Size != r.o.Size && !r.inPlace {
+		if json.Unmarshal(known[name], &made) != nil || made.Size == size {
+			continue
+		}
+		if r.own { // the size that they were given before
+			size = max(size, made.Size)
+		} else {
 			return nil, &data.Problem{
 				File:    filepath.Join(r.o.Out, name),
 				Message: fmt.Sprintf("its photographs have another size: %s says size %d, now it is %d (0 is as they are)", RecordFile, made.Size, r.o.Size),
@@ -295,7 +302,7 @@ func (r *run) record(parts []string) (map[string]json.RawMessage, error) {
 		}
 	}
 	for _, m := range r.o.Modalities {
-		now, err := json.Marshal(record{m.Teacher.Origins(), r.o.Size})
+		now, err := json.Marshal(record{m.Teacher.Origins(), size})
 		if err != nil {
 			return nil, err
 		}

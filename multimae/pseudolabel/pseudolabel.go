@@ -91,7 +91,8 @@ const failuresInARow = 16
 
 // Run labels photographs, as the package comment says. It skips what is complete, so that a run that
 // was interrupted or killed goes on. The report is valid with an error, too. While another run writes
-// to the folder, it is refused, unless the two are different shards.
+// to the folder, it is refused, unless one of the two is a shard. Runs are not kept apart that label
+// the same photographs as shards of another number, or as a shard and a whole.
 //
 // When ctx ends, Run completes the photographs that are being written and returns ctx's error. A file
 // that cannot be written ends it, too.
@@ -109,6 +110,7 @@ func Run(ctx context.Context, o Options) (Report, error) {
 type run struct {
 	o       Options
 	inPlace bool   // the photographs stay where they are
+	own     bool   // they are those of the dataset, in place or named as a folder
 	root    string // absolute, of Out
 	lock    *os.File
 	created []string // the folders that were not there: root, and those above it

@@ -366,9 +366,13 @@ func TestSize(t *testing.T) {
 			t.Errorf("another size for %s: %v", modality, err)
 		}
 	}
-	o.Data = out // where the photographs stay what they are
+	for i, data := range []string{out, filepath.Join(out, "rgb")} { // where the photographs stay what they are
+		o.Data, o.Modalities[0].Name = data, fmt.Sprint("own", i)
+		mustRun(t, o)
+	}
+	o.Data, o.Size, o.Modalities[0].Name = in, 20, "semseg" // goes on as before
 	mustRun(t, o)
-	o.Data, o.Out, o.Modalities[0].Name = in, t.TempDir(), "semseg"
+	o.Size, o.Out = 0, t.TempDir()
 	mustRun(t, o)
 	o.Size, o.Modalities[0].Name = 20, "other"
 	if _, err := Run(context.Background(), o); err == nil || !testkit.Mentions(err.Error(), "semseg…size 0, now it is 20") {

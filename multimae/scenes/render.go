@@ -134,7 +134,7 @@ func (s *scene) quantise(size int) *data.Sample {
 	for i, c := range s.color {
 		for k, v := range [3]float32{c.x, c.y, c.z} {
 			v *= gain
-			v *= (1 + v*0.25) / (1 + v) // rolls off highlights; 1.25 → white
+			v *= (1 + v*0.25) / (1 + v) // rolls off highlights; 1.15 → white
 			rgb.Pix[k*n+i] = float32(int(min(sqrt(1.45*v), 1)*255+0.5)) / 255
 		}
 		depth.Pix[i] = float32(int(min(s.depth[i]*(65536/far)+0.5, 65535))) * 0x1p-16

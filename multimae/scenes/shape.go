@@ -34,7 +34,7 @@ func (p *primitive) radius() float32 {
 }
 
 // hit returns where the ray o+t·d, in the primitive's own axes, enters the shape, and whether it
-// does. A ray that starts inside does not.
+// does. A ray that starts inside does not, except in a frustum, where t is where it leaves.
 func (p *primitive) hit(o, d vec) (t float32, ok bool) {
 	switch p.shape {
 	case shapeSphere:

@@ -15,7 +15,8 @@ import (
 const ScenesData = "scenes"
 
 // Numbers of rendered scenes. No number is used for two purposes, whatever the seed. Pre-training is
-// validated with the first of scenes.HeldOut.
+// validated with the first of scenes.HeldOut. The folders that gomae render writes begin with number
+// 0, too.
 const (
 	pretrainScenes = 0 // and up
 	labelledScenes = scenes.HeldOut + scenes.HeldOutLen

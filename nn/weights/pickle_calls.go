@@ -202,11 +202,18 @@ func (u *unpickler) call(callee any, args []any) error {
 	return u.object(&pyObject{class: string(name), args: args})
 }
 
-// callDict makes a dictionary. Its arguments are none; for a defaultdict its factory; in Python 2 a
-// list of pairs.
+// callDict makes a dictionary. Its arguments are none; for a defaultdict its factory; for a Counter a
+// dictionary; in Python 2 a list of pairs.
 func (u *unpickler) callDict(args []any) error {
 	d := &pyDict{}
 	if len(args) > 0 {
+		if from := asDict(args[0]); from != nil {
+			for i, key := range from.keys {
+				if err := u.setItems(d, []any{key, from.values[i]}); err != nil {
+					return err
+				}
+			}
+		}
 		for _, item := range sequence(args[0]) {
 			pair := sequence(item)
 			if len(pair) != 2 {

@@ -25,7 +25,7 @@ type view struct {
 	stride  []int // in elements; nil if they lie in row-major order without gaps
 	count   int   // elements: the product of shape
 
-	negative bool  // the tensor has the opposite signs: see pthReader.flags
+	negative bool  // the tensor has the opposite signs: see view.flag
 	unread   int64 // bytes in a safetensors file, of a dtype whose elements have no known size; then width is 0
 }
 

@@ -22,6 +22,7 @@ var pthObjects = []struct{ name, pickle, want string }{
 	{"record of a class", "cmy.module\nConfig\n)\x81}(S'lr'\nI1\nub", "Config, 1 entries"},
 	{"dictionary of a class", "ceasydict\nEasyDict\n)\x81S'lr'\nI1\nsS'x'\nI2\ns", "EasyDict, 2 entries"},
 	{"list of a class", "ccollections\ndeque\n)RI1\na(I2\nI3\ne", "deque, 3 entries"},
+	{"counter", callOf("collections", "Counter", "}(I30\nI1\nI60\nI2\nu"), "dict, 2 entries"},
 	{"set of a class", "cmy\nSet\n)R(I2\nI3\n\x90", "Set, 2 entries"},
 	{"enumeration", callOf("my", "Colour", "I1\n"), "Colour"},
 	{"date", callOf("datetime", "datetime", "C\x0a\x07\xe8\x01\x02\x00\x00\x00\x00\x00\x00"), "datetime"},

@@ -140,9 +140,10 @@ async function open(scene, keep) {
   }
 }
 
-let edits = 0; // of the patches shown; random patches that come after a later one are dropped
+let edits = 0, wanted = 0; // of the patches shown: random ones that come after a later edit are dropped
 const mask = latest(async () => {
-  const alphas = {}, mine = edits;
+  const alphas = {}, mine = wanted;
+  if (mine !== edits) return;
   for (const m of given()) alphas[m] = state.alphas[m];
   const a = await backend.call('mask', { scene: state.scene, tokens: Number(state.tokens), alphas, seed: state.seed });
   if (mine !== edits) return;
@@ -151,7 +152,7 @@ const mask = latest(async () => {
 });
 
 function random() {
-  edits++;
+  wanted = ++edits;
   return mask();
 }
 
