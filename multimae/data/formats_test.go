@@ -405,3 +405,22 @@ func TestCheckNumbers(t *testing.T) {
 		t.Errorf("stored values %+v, want 1 to 7 and 3 of 8 no numbers", raw)
 	}
 }
+
+// TestInvalidFloat leaves out a value that float32 rounds, as the user writes it.
+func TestInvalidFloat(t *testing.T) {
+	depth := [12]float32{3: 1e20, 7: 2.5, 9: 0.1}
+	in := depthIn
+	in.Invalid = []float64{1e20, 0.1}
+	p, prob := decode(npyBytes("<f4", "(3, 4)", false, depth[:]), &in)
+	if prob != nil {
+		t.Fatal(prob)
+	}
+	for i, valid := range p.m.Valid {
+		if want := i != 3 && i != 9; valid != want {
+			t.Errorf("value %d, %v: valid %v, want %v", i, depth[i], valid, want)
+		}
+	}
+	if p.m.Valid == nil {
+		t.Error("all are valid")
+	}
+}
