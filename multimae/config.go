@@ -65,6 +65,9 @@ type Input struct {
 	// channel: 0 and 65535 for many depth cameras. See Batch.Valid. Of KindClasses they are ids that
 	// are no class, and are read as IDIgnored.
 	Invalid []float64 `json:"invalid,omitempty"`
+	// HasUnit says that pixels of KindImage with one channel are measurements in a unit, as truth is
+	// that package heads reads.
+	HasUnit bool `json:"-"`
 }
 
 // How pixels are normalised for a model, and its predictions.
@@ -85,6 +88,12 @@ func (in *Input) Normalization() string {
 		return NormalizeImageNet
 	}
 	return NormalizeStandardize
+}
+
+// Needs16Bits reports whether an image of 8 bits is refused, which would quantise depth too coarsely
+// and says nothing about its unit: for one channel that is standardised or HasUnit.
+func (in *Input) Needs16Bits() bool {
+	return in.Kind == KindImage && in.Channels == 1 && (in.HasUnit || in.Normalization() == NormalizeStandardize)
 }
 
 // Output is one predicted task with its decoder.

@@ -669,6 +669,8 @@ func TestReadImage(t *testing.T) {
 	outOfRange.Pix[0], outOfRange.Pix[1] = 254, 255
 	raw := depthIn
 	raw.Normalize = "none"
+	metres := raw
+	metres.HasUnit = true
 	rgba := rgbIn
 	rgba.Channels = 4
 	five := rgbIn
@@ -695,6 +697,9 @@ func TestReadImage(t *testing.T) {
 
 		{"8-bit depth", pngBytes(t, grey8), depthIn, "8-bit png, expected 16-bit PNG", 0, 0},
 		{"jpeg depth", jpg.Bytes(), depthIn, "expected 16-bit PNG", 0, 0},
+		{"depth in a unit", pngBytes(t, grey16), metres, "", 11, 55000. / 65536},
+		{"8-bit depth in a unit", pngBytes(t, grey8), metres, "8-bit png, expected 16-bit PNG", 0, 0},
+		{"jpeg depth in a unit", jpg.Bytes(), metres, "8-bit jpeg, expected 16-bit PNG", 0, 0},
 		{"colour depth", pngBytes(t, nrgba), depthIn, "colour image", 0, 0},
 		{"id out of range", pngBytes(t, outOfRange), semsegIn, "pixel (2,1) has class id 77, outside 0..15 (and at 1 more pixels)", 0, 0},
 		{"16-bit ids", pngBytes(t, grey16), semsegIn, "16 bits a pixel, expected 8", 0, 0},

@@ -170,6 +170,8 @@ func formats(t testing.TB) []formatCase {
 	}
 	raw := depthIn
 	raw.Normalize = multimae.NormalizeNone
+	metres := raw
+	metres.HasUnit = true
 	deflate := &tiff.Options{Compression: tiff.Deflate, Predictor: true}
 	webp := func(s string) []byte { return []byte(s) }
 	// One pixel of alpha for all of the picture.
@@ -210,6 +212,8 @@ func formats(t testing.TB) []formatCase {
 
 		{"ids in WebP", webp(webpLossless), semsegIn, "webp", 0, 0},
 		{"depth in WebP", webp(webpLossless), depthIn, "webp", 0, 0},
+		{"depth in a unit in WebP", webp(webpLossless), metres, "webp", 0, 0},
+		{"depth in a unit in float32", npyBytes("<f4", "(3, 4)", false, f32[:]), metres, "", 4, 1. / 65536},
 		{"ids in tiles that reach beyond the picture", tiledTIFF(4, 8), semsegIn, "tiles", 0, 0},
 		{"8-bit depth in TIFF", tiffBytes(t, grey8, nil), depthIn, "8-bit", 0, 0},
 		{"16-bit ids in TIFF", tiffBytes(t, grey16, nil), semsegIn, "16 bits", 0, 0},

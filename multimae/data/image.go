@@ -196,10 +196,9 @@ func (h *head) check(size int, m *multimae.Input) *Problem {
 			return problem("", remedy, "a class map in colour, expected grey ids")
 		}
 	} else if m.Channels == 1 {
-		standardize := m.Normalization() == "standardize"
 		switch {
-		case standardize && (h.format == "jpeg" || h.format == "webp" || h.bits != 16 && h.grey):
-			return problem("", "store it as a 16-bit grey PNG, value = depth·65536/range", "%d-bit %s, expected 16-bit PNG", h.bits, h.format)
+		case m.Needs16Bits() && (h.format == "jpeg" || h.format == "webp" || h.bits != 16 && h.grey):
+			return problem("", "store it as a 16-bit grey PNG, value = depth·65536/range, or depth/unit for depth in a unit", "%d-bit %s, expected 16-bit PNG", h.bits, h.format)
 		case !h.grey:
 			return problem("", "store it as a grey PNG", "a colour image, expected one channel")
 		}

@@ -30,6 +30,7 @@ func (c *Config) targetInput(o *Output) multimae.Input {
 		in.Kind, in.NumClasses, in.Invalid = multimae.KindClasses, o.NumClasses, o.Invalid
 	default:
 		in.Kind, in.Channels, in.Normalize, in.Invalid = multimae.KindImage, o.NumClasses, multimae.NormalizeNone, o.Invalid
+		in.HasUnit = o.Unit > 0
 		if o.Unit == 0 && o.NumClasses == 1 {
 			in.Normalize = multimae.NormalizeStandardize
 		}
@@ -105,6 +106,9 @@ func (c *Config) checkTarget(o *Output) error {
 	}
 	if !(o.Unit >= 0 && o.Unit < 1e6) || o.Unit > 0 && o.Loss == LossCrossEntropy {
 		return fmt.Errorf("unit: got %g, want what a stored value of a regression stands for, such as 0.001", o.Unit)
+	}
+	if o.Unit > 0 && o.NumClasses != 1 {
+		return fmt.Errorf("unit: got %g with num_classes %d, but only a regression of one channel has a unit; leave it out", o.Unit, o.NumClasses)
 	}
 	if len(o.Invalid) > 0 && (o.Head == Linear || o.Loss != LossCrossEntropy && o.NumClasses != 1) {
 		return fmt.Errorf("invalid: got %v, but only maps of classes and regressions of one channel have values without truth", o.Invalid)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/gomae/gomae/internal/testkit"
 )
 
 // TestInvalid wants the stored values without truth to reach the modality of the target, and outputs
@@ -25,6 +27,25 @@ func TestInvalid(t *testing.T) {
 			}
 			if in := c.TargetInputs(); len(in) != 1 || fmt.Sprint(in[0].Invalid) != "[0 7]" {
 				t.Errorf("%+v", in)
+			}
+		})
+	}
+}
+
+// TestUnit wants a unit for regressions of one channel only, which needs more than 8 bits.
+func TestUnit(t *testing.T) {
+	for _, o := range allOutputs() {
+		t.Run(o.Name, func(t *testing.T) {
+			c := oneOutput(o.Name)
+			if c.TargetInputs()[0].HasUnit {
+				t.Error("a unit that is not given")
+			}
+			c.Outputs[0].Unit = 0.001
+			err := c.Check()
+			if o.Loss == LossCrossEntropy || o.NumClasses > 1 {
+				testkit.ErrorNames(t, err, "outputs."+o.Name+".unit: got 0.001")
+			} else if in := c.TargetInputs(); err != nil || !in[0].HasUnit || !in[0].Needs16Bits() {
+				t.Errorf("%v, %+v", err, in)
 			}
 		})
 	}

@@ -78,10 +78,10 @@ func (p *Problem) Error() string {
 //
 // For 3 channels it may be any kind of image: alpha is dropped, and grey is repeated. Values are
 // v/255, or v/65535 where the image has more than 8 bits. For 4 channels alpha is the last. For one
-// channel it is an image.Gray16 (v/65536) or, unless the modality is standardised per sample, an
-// image.Gray (v/255): 8 bits would quantise depth too coarsely. A class map is an image.Gray or
-// image.Paletted whose values are ids below NumClasses, multimae.IDPadding or multimae.IDIgnored.
-// Pixels of one channel that hold one of Invalid are not valid; such ids become IDIgnored.
+// channel it is an image.Gray16 (v/65536) or, unless Input.Needs16Bits, an image.Gray (v/255). A class
+// map is an image.Gray or image.Paletted whose values are ids below NumClasses, multimae.IDPadding or
+// multimae.IDIgnored. Pixels of one channel that hold one of Invalid are not valid; such ids become
+// IDIgnored.
 //
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
@@ -130,8 +130,8 @@ func From(img image.Image, in *multimae.Input) (*Map, error) {
 				}
 			}
 		case *image.Gray:
-			if in.Normalization() == "standardize" {
-				return bad("store it as a 16-bit grey PNG, value = depth·65536/range", "8-bit grey as *image.Gray, expected *image.Gray16")
+			if in.Needs16Bits() {
+				return bad("store it as a 16-bit grey PNG, value = depth·65536/range, or depth/unit for depth in a unit", "8-bit grey as *image.Gray, expected *image.Gray16")
 			}
 			for y := range h {
 				for x, v := range img.Pix[y*img.Stride:][:w] {

@@ -146,6 +146,8 @@ func TestFromErrors(t *testing.T) {
 	wrong.Pix[6], wrong.Pix[9], wrong.Pix[0], wrong.Pix[1] = 77, 78, multimae.IDPadding, multimae.IDIgnored
 	five := rgbIn
 	five.Channels = 5
+	metres := greyIn
+	metres.HasUnit = true
 	for _, c := range []struct {
 		img  image.Image
 		in   *multimae.Input
@@ -156,6 +158,7 @@ func TestFromErrors(t *testing.T) {
 		{image.NewGray16(r), &semsegIn, "*image.Gray16"},
 		{wrong, &semsegIn, "pixel (2,1) has class id 77"},
 		{image.NewGray(r), &depthIn, "8-bit grey"},
+		{image.NewGray(r), &metres, "8-bit grey"},
 		{image.NewNRGBA(r), &depthIn, "*image.NRGBA"},
 		{image.NewNRGBA(r), &five, "modality rgb has 5 channels"},
 	} {
