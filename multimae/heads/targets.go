@@ -96,9 +96,28 @@ func (c *Config) checkTarget(o *Output) error {
 	if in := c.Input(name); in != nil && c.Train.Steps > 0 {
 		return fmt.Errorf("target: %q is also an input, so there is nothing to learn; put the truth into another folder, or leave the input out", name)
 	}
-	for i := range c.Outputs {
-		if other := &c.Outputs[i]; other.TargetName() == name && c.targetInput(other).Kind != c.targetInput(o).Kind {
-			return fmt.Errorf("target: %q is of another kind for output %s", name, other.Name)
+	for i := range c.Outputs { // a target is read once, for all outputs that are compared with it
+		other := &c.Outputs[i]
+		if other.TargetName() != name {
+			continue
+		}
+		a, b := c.targetInput(o), c.targetInput(other)
+		for _, x := range []struct {
+			key       string
+			same      bool
+			got, have any
+		}{
+			{"head", a.Stride == b.Stride, o.Head, other.Head},
+			{"loss", a.Kind == b.Kind, o.Loss, other.Loss},
+			// The class of an image is read as it is, whatever the number of classes.
+			{"num_classes", o.Head == Linear || a.NumClasses == b.NumClasses && a.Channels == b.Channels, o.NumClasses, other.NumClasses},
+			{"unit", a.Normalize == b.Normalize, o.Unit, other.Unit},
+			{"invalid", slices.Equal(a.Invalid, b.Invalid), o.Invalid, other.Invalid},
+		} {
+			if !x.same {
+				return fmt.Errorf("target: %q is also the truth of output %s, which reads it with %s %v, not %v; give both the same %s, or put a copy of the truth into another folder",
+					name, other.Name, x.key, x.have, x.got, x.key)
+			}
 		}
 	}
 	if n := len(o.Classes); n != 0 && n != o.NumClasses {

@@ -50,3 +50,39 @@ func TestUnit(t *testing.T) {
 		})
 	}
 }
+
+// TestSharedTarget wants outputs with the same truth to read it alike.
+func TestSharedTarget(t *testing.T) {
+	for _, x := range []struct {
+		name, output string
+		change       func(o *Output)
+		want         string // "" for no error
+	}{
+		{"alike", "convdepth", func(o *Output) { o.Loss = LossL1 }, ""},
+		{"other units", "convdepth", func(o *Output) { o.Unit = 0.5 }, ""},
+		{"no unit", "convdepth", func(o *Output) { o.Unit = 0 }, "unit"},
+		{"values without truth", "convdepth", func(o *Output) { o.Invalid = nil }, "invalid"},
+		{"channels", "convdepth", func(o *Output) { o.NumClasses, o.Unit, o.Invalid = 3, 0, nil }, "num_classes"},
+		{"classes", "convdepth", func(o *Output) { o.Loss, o.Unit = LossCrossEntropy, 0 }, "loss"},
+		{"classes of maps", "parts", func(o *Output) { o.NumClasses = 4 }, "num_classes"},
+		{"ids to ignore", "parts", func(o *Output) { o.Invalid = []float64{1} }, "invalid"},
+		{"classes of images", "token", func(o *Output) { o.NumClasses = 5 }, ""},
+		{"map and image", "mean", func(o *Output) { *o = oneOutput("parts").Outputs[0] }, "head"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := oneOutput(x.output)
+			if o := &c.Outputs[0]; o.Loss != LossCrossEntropy {
+				o.Unit, o.Invalid = 0.001, []float64{0}
+			}
+			other := c.Outputs[0]
+			x.change(&other)
+			c.Outputs[0].Target, other.Name, other.Target = "truth", "other", "truth"
+			c.Outputs = append(c.Outputs, other)
+			if err := c.Check(); x.want != "" {
+				testkit.ErrorNames(t, err, "outputs."+x.output+".target", `"truth"`, "output other", x.want)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
