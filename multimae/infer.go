@@ -86,15 +86,20 @@ func configFrom(f weights.File, classes int) (c *Config, assumed string, err err
 	if c.ImageSize, ok = sizes.Product(min(table[2], table[3]), c.PatchSize); !ok {
 		return nil, "", fmt.Errorf("%spos_emb has shape %v, too many patches of %d pixels", rgbAdapter, table, c.PatchSize)
 	}
-	if c.PatchSize%4 != 0 { // of semantic maps
-		for i := range c.Inputs {
-			c.Inputs[i].Stride = 1
-		}
-		for i := range c.Outputs {
-			c.Outputs[i].Stride = 1
-		}
+	c.Input("semseg").Stride = SemanticStride(c.PatchSize)
+	for i := range c.Outputs {
+		c.Outputs[i].Stride = c.Input(c.Outputs[i].Task).Stride
 	}
 	return c, fmt.Sprintf("%d attention heads in the encoder", c.Encoder.Heads), nil
+}
+
+// SemanticStride is the stride of semantic maps for square patches with a side of so many pixels: that
+// of the paper, which makes them 4×4, or 1 where 4 does not divide the side.
+func SemanticStride(patchSize int) int {
+	if patchSize%4 != 0 {
+		return 1
+	}
+	return patchSize / 4
 }
 
 // DefaultDecoderHeads is the number of attention heads of the paper's decoders.

@@ -119,7 +119,7 @@ func SetInputs(b *multimae.BackboneConfig, names []string, classes int) error {
 				return fmt.Errorf("inputs: the model has no %q, and nothing is known about it; it has %v", name, b.Inputs.Names())
 			}
 			if in.Kind == multimae.KindClasses {
-				in.Stride = max(1, b.PatchSize/4)
+				in.Stride = multimae.SemanticStride(b.PatchSize)
 			}
 		}
 		if slices.ContainsFunc(inputs, func(x multimae.Input) bool { return x.Name == name }) {

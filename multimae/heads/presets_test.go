@@ -78,3 +78,17 @@ func TestRecipe(t *testing.T) {
 		})
 	}
 }
+
+// TestSetInputs adds semantic maps to encoders with patches of any size.
+func TestSetInputs(t *testing.T) {
+	for patch, stride := range map[int]int{16: 4, 8: 2, 14: 1, 6: 1} {
+		b := smallConfig().BackboneConfig
+		b.PatchSize, b.ImageSize, b.Inputs = patch, 2*patch, b.Inputs[:1]
+		if err := SetInputs(&b, []string{"rgb", "semseg"}, 5); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Check(); err != nil || b.Inputs[1].Stride != stride {
+			t.Errorf("patches of %d: stride %d, want %d; %v", patch, b.Inputs[1].Stride, stride, err)
+		}
+	}
+}
