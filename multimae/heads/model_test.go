@@ -2,6 +2,7 @@ package heads
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
+	"github.com/gomae/gomae/nn/weights"
 	"github.com/gomae/gomae/tensor"
 )
 
@@ -473,4 +475,33 @@ func TestNewModelMemory(t *testing.T) {
 	c.Outputs = slices.DeleteFunc(c.Outputs, func(o Output) bool { return o.Head == DPT })
 	_, err := NewModel(c)
 	testkit.ErrorNames(t, err, "encoder.0.mlp.fc1.weight", "memory")
+}
+
+// TestTransferHeads wants a head with other attention heads to stay fresh, which the shapes of its weights
+// do not show.
+func TestTransferHeads(t *testing.T) {
+	dir := t.TempDir()
+	if err := newModel(t, oneOutput("parts")).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	f, err := weights.Open(filepath.Join(dir, multimae.WeightsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for heads, want := range map[int]string{3: "", 2: "output_adapters.parts"} {
+		c := oneOutput("parts")
+		c.Outputs[0].Heads = heads
+		r, err := newModel(t, c).Transfer(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fresh := ""
+		for _, x := range r.Fresh {
+			fresh += x.Part
+		}
+		if fresh != want {
+			t.Errorf("%d heads: fresh %q, want %q", heads, fresh, want)
+		}
+	}
 }
