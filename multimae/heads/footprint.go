@@ -53,7 +53,8 @@ func (c *Config) headActivations(o *Output) float64 {
 		return read + tokens*wide*(3+12*float64(o.Depth)) + 8*tokens*wide + full
 	case Segmenter:
 		r := 2 * float64(c.Encoder.MLPRatio)
-		return read + tokens*wide*(8+r)*float64(o.Depth+1) + 2*tokens*classes + full
+		rows := tokens + classes // of its blocks: a token for each class stands beside the patches
+		return read + rows*wide*(8+r)*float64(o.Depth+1) + 2*tokens*classes + full
 	case DPT:
 		// Maps of a quarter, an eighth, a 16th and a 32nd of the side, in two residual units of two
 		// convolutions and what is around them; then half and all of the side.

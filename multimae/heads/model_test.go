@@ -505,3 +505,17 @@ func TestTransferHeads(t *testing.T) {
 		}
 	}
 }
+
+// TestSegmenterFootprint wants each block of a Segmenter to cost more with more classes, whose tokens it sees.
+func TestSegmenterFootprint(t *testing.T) {
+	block := func(classes int) float64 {
+		o := oneOutput("parts").Outputs[0]
+		o.NumClasses = classes
+		one := oneOutput("parts").headActivations(&o)
+		o.Depth++
+		return oneOutput("parts").headActivations(&o) - one
+	}
+	if few, many := block(5), block(150); many < 10*few { // beside 4 patches
+		t.Errorf("%g values with 5 classes, %g with 150", few, many)
+	}
+}
