@@ -369,8 +369,12 @@ func (f *finetuneFlags) depthInvalid(b *multimae.BackboneConfig) []float64 {
 
 // backbone returns the configuration of the model of -from, or of -preset.
 func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
+	classes, err := train.SemanticClasses(f.data)
+	if err != nil {
+		return nil, err
+	}
 	if f.from == "" || f.given["preset"] {
-		c, err := preset(f.preset, len(scenes.Classes))
+		c, err := preset(f.preset, classes)
 		if err != nil {
 			return nil, err
 		}
@@ -379,7 +383,7 @@ func (f *finetuneFlags) backbone(e *env) (*multimae.BackboneConfig, error) {
 	if fine, err := heads.LoadConfig(folder(f.from), multimae.ConfigFile); err == nil {
 		return &fine.BackboneConfig, nil
 	}
-	c, assumed, err := modelOf(f.from, len(scenes.Classes))
+	c, assumed, err := modelOf(f.from, classes)
 	if err != nil {
 		return nil, err
 	}
@@ -406,7 +410,11 @@ func (f *finetuneFlags) setInputs(b *multimae.BackboneConfig, target string) err
 			return fmt.Errorf("%s has no folder of a modality that the model can be shown: %s", quote(f.data), strings.Join(b.Inputs.Names(), ", "))
 		}
 	}
-	if err := heads.SetInputs(b, names, len(scenes.Classes)); err != nil {
+	classes, err := train.SemanticClasses(f.data)
+	if err != nil {
+		return err
+	}
+	if err := heads.SetInputs(b, names, classes); err != nil {
 		return usagef("-%w", err)
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 )
 
@@ -124,6 +126,30 @@ func TestFinetuneConfiguration(t *testing.T) {
 		}
 		if m, err := heads.LoadConfig(os.DirFS("frozen"), "config.json"); err != nil || !m.Train.Freeze || m.Encoder.DropPath != 0 {
 			t.Errorf("%v: freeze %v, drop_path %g", err, m.Train.Freeze, m.Encoder.DropPath)
+		}
+	}
+}
+
+// TestFinetuneSemanticInput wants semantic maps that are an input to have the classes of the data, from a
+// preset and as a further input.
+func TestFinetuneSemanticInput(t *testing.T) {
+	listed := t.TempDir()
+	if err := data.WriteClassNames(listed, map[string][]string{"semseg": {"sky", "tree"}}); err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]int{scenesData: 16, t.TempDir(): 133, listed: 2} {
+		f := &finetuneFlags{preset: "tiny", inputs: "rgb,semseg"}
+		f.data = source
+		b, err := f.backbone(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := b.Input("semseg").NumClasses; n != want {
+			t.Errorf("%s: a preset has %d classes, want %d", source, n, want)
+		}
+		b.Inputs = multimae.Inputs{*b.Input("rgb")}
+		if err := f.setInputs(b, "depth"); err != nil || b.Input("semseg").NumClasses != want {
+			t.Errorf("%s: %v, a further input %+v, want %d classes", source, err, b.Inputs, want)
 		}
 	}
 }
