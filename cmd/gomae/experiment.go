@@ -50,7 +50,7 @@ func experimentTable(e *env, name string) *command {
 	fs.Var(ignore, "ignore", "ids in `LIST`, such as 0,11, stand for no class in -labelled; 255 always does")
 	fs.Float64Var(&o.DepthUnit, "unit", 0, "depth in -labelled is true and in steps of `M` metres, such as 0.001; 0 means that it has none")
 	depthInvalid := depthInvalidFlag(fs)
-	fs.StringVar(&o.Models, "models", "", "keep the pre-trained models in the folder `DIR`, which other experiments on the same data may share; empty means pretrain in -out")
+	fs.StringVar(&o.Models, "models", "", "keep the pre-trained models in the folder `DIR`, which other experiments on the same data, with the same steps, may share; empty means pretrain in -out")
 	fs.IntVar(&o.PretrainSteps, "pretrain-steps", o.PretrainSteps, "pre-train for `N` steps")
 	fs.IntVar(&o.Steps, "steps", o.Steps, "fine-tune for `N` steps")
 	fs.IntVar(&o.Samples, "samples", o.Samples, "fine-tune on `N` labelled samples; 0 means all of a folder")
