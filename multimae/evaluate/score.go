@@ -40,8 +40,8 @@ func newScorer(o *heads.Output) scorer {
 	return d
 }
 
-// nearest returns the depth to which nearer predictions are raised: a millimetre, or in relative
-// depth the least that is stored.
+// nearest returns the depth to which nearer predictions are raised: a thousandth of the unit, a
+// millimetre for metres, or in relative depth the least that is stored.
 func nearest(o *heads.Output) float64 {
 	if o.Unit > 0 {
 		return 1e-3
