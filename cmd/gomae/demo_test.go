@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomae/gomae/internal/lockfile"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -183,5 +184,20 @@ func TestWatch(t *testing.T) {
 		if err != nil || !bytes.Contains(b, []byte("train/loss.rgb")) || !bytes.Contains(b, []byte("val/loss.rgb")) {
 			t.Errorf("%q, %v", b, err)
 		}
+	}
+
+	// Another process trains there: its event file stays.
+	f, busy, err := lockfile.Open(filepath.Join(dir, "out", train.MetricsFile))
+	if busy || err != nil {
+		t.Fatal(busy, err)
+	}
+	defer f.Close()
+	events := filepath.Join(dir, "logs", "events.out.tfevents.0000000001.gomae")
+	if err := os.WriteFile(events, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, 1, "another process is training there", "pretrain", "-out", filepath.Join(dir, "out"), "-tensorboard", filepath.Join(dir, "logs"), "-resume")
+	if _, err := os.Stat(events); err != nil {
+		t.Error(err)
 	}
 }

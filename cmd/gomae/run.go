@@ -142,7 +142,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	if err != nil {
 		return nil, err
 	}
-	unwatch, err := e.watch(f.watch, f.out, o.Val)
+	watch, unwatch, err := e.watch(f.watch, f.out, o.Val)
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,10 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 		e.logf("the data changed since the run was saved (%s; now %s): it goes on, but not to the same bits as without the change", was, now)
 	}
 	o.OnStart = func(done int) {
-		first = done
+		watch()
+		if first = done; done == recipe.Steps {
+			return
+		}
 		e.logf("training from step %d to %d: %s a step of %d, %d held out for validation", done+1, recipe.Steps,
 			count(recipe.Batch, "sample"), o.Train.Len(), o.Val.Len())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"image"
+	"net"
 	"sync"
 
 	"github.com/gomae/gomae/multimae/data"
@@ -21,13 +22,19 @@ func (f *watchFlags) add(fs *flag.FlagSet) {
 	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`, in the place of those that gomae wrote there before")
 }
 
-// watch starts what the flags ask for, for the run in dir, which validates with val. Call stop when
-// the run has ended: it waits until the last metrics are written.
-func (e *env) watch(f watchFlags, dir string, val data.Dataset) (stop func(), err error) {
+// watch prepares what the flags ask for, for the run in dir, which validates with val. Call start when
+// no other process trains there, whose event files it would remove, and stop when the run has ended:
+// it waits until the last metrics are written.
+func (e *env) watch(f watchFlags, dir string, val data.Dataset) (start, stop func(), err error) {
+	var l net.Listener
+	if f.serve != "" {
+		if l, err = listen(f.serve); err != nil {
+			return nil, nil, err
+		}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	stop = func() { cancel(); running.Wait() }
-	start := func(what string, f func() error) {
+	run := func(what string, f func() error) {
 		running.Add(1)
 		go func() {
 			defer running.Done()
@@ -36,19 +43,23 @@ func (e *env) watch(f watchFlags, dir string, val data.Dataset) (stop func(), er
 			}
 		}()
 	}
-	if f.serve != "" {
-		l, err := listen(f.serve)
-		if err != nil {
-			cancel()
-			return nil, err
+	start = func() {
+		if l != nil {
+			e.invite(l, " to watch the run")
+			run("-serve", func() error { return web.Serve(ctx, l, web.Live(dir, drawRun(dir, val))) })
 		}
-		e.invite(l, " to watch the run")
-		start("-serve", func() error { return web.Serve(ctx, l, web.Live(dir, drawRun(dir, val))) })
+		if f.tensorboard != "" {
+			run("-tensorboard", func() error { return tensorboard.Follow(ctx, dir, f.tensorboard) })
+		}
 	}
-	if f.tensorboard != "" {
-		start("-tensorboard", func() error { return tensorboard.Follow(ctx, dir, f.tensorboard) })
+	stop = func() {
+		cancel()
+		running.Wait()
+		if l != nil { // also if nothing was started
+			l.Close()
+		}
 	}
-	return stop, nil
+	return start, stop, nil
 }
 
 // drawRun returns a function that draws what the model in the folder of a run makes of a few samples.

@@ -39,8 +39,10 @@ type Options struct {
 	// OnData is called before OnStart if Resume goes on with other samples than the checkpoint had, so
 	// not to the bits of a run that was never interrupted. was and now are as in data.Fingerprint.
 	OnData func(was, now string)
-	// OnStart is called before the first step with the number of steps done by earlier calls,
-	// OnStep after each step, OnEvaluate after each validation. All may be nil.
+	// OnStart is called with the number of steps done by earlier calls, which may be all. From then on
+	// the folder is that of this run: no other process trains there, and the metrics of steps that will
+	// be done again are cut off. OnStep is called after each step, OnEvaluate after each validation. All
+	// may be nil.
 	OnStart    func(done int)
 	OnStep     func(*Progress)
 	OnEvaluate func(step int, e *Evaluation)

@@ -66,6 +66,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	r.result.Resumed = r.trainer.Steps()
+	if r.OnStart != nil {
+		r.OnStart(r.result.Resumed)
+	}
 	if err := r.train(ctx); err != nil {
 		return nil, r.stop(err)
 	}
@@ -308,9 +311,6 @@ func (r *run) steps(ctx context.Context) error {
 	c := r.plan.Recipe
 	if r.trainer.Steps() >= c.Steps {
 		return nil
-	}
-	if r.OnStart != nil {
-		r.OnStart(r.trainer.Steps())
 	}
 	loader := data.NewLoader(ctx, r.Train, data.LoaderConfig{
 		Inputs: r.plan.Inputs, Size: r.plan.Size, Batch: c.Batch, Seed: c.Seed, Augment: r.plan.Augment,
