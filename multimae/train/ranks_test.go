@@ -443,12 +443,14 @@ func TestRanksDiffer(t *testing.T) {
 		"bad samples":   {func(o *runOptions) { o.SkipBad = true }, "skipping true"},
 		"data":          {func(o *runOptions) { o.Train = data.Subset(o.Train, []int{5, 4, 3, 2, 1, 0}) }, "6 samples"},
 		"validation":    {func(o *runOptions) { o.Val = o.Train }, "data to validate"},
+		"names":         {func(o *runOptions) { o.Train = named{o.Train, "other"} }, "names of the samples"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "run")
 			_, errs := together(2, func(ranks Ranks) (*Result, error) {
 				o := options(dir)
 				o.Ranks = ranks
+				o.Train, o.Val = named{o.Train, "train"}, named{o.Val, "val"}
 				if ranks.Rank() == 1 {
 					test.change(&o)
 				}
@@ -465,6 +467,14 @@ func TestRanksDiffer(t *testing.T) {
 		})
 	}
 }
+
+// named gives the samples of a dataset names.
+type named struct {
+	data.Dataset
+	name string
+}
+
+func (n named) Name(i int) string { return fmt.Sprint(n.name, "/", i) }
 
 // TestTooManyRanks wants a batch that is too small to be refused.
 func TestTooManyRanks(t *testing.T) {

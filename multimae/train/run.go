@@ -226,6 +226,7 @@ func (r *run) sameEverywhere() error {
 		{"architecture", runtime.GOARCH, "start all on hosts of one architecture"},
 		{"data to train on", fingerprint(r.Train), "give all hosts the same files"},
 		{"data to validate with", fingerprint(r.Val), "give all hosts the same files"},
+		{"names of the samples", r.data, "give all hosts the same files"},
 	}, func(a, b string) string {
 		key, was, is := strictjson.Difference([]byte(a), []byte(b))
 		return fmt.Sprintf("%s %s, and rank 0 has %s", key, is, was)
