@@ -9,6 +9,8 @@ import (
 	"math"
 	"os"
 	"strings"
+
+	"github.com/gomae/gomae/multimae/data"
 )
 
 // Ranks are processes that train together, each on its part of every batch. Package mpi has them for
@@ -255,7 +257,7 @@ func (g *group) agree(err error) error {
 	}
 	var failed, stopped float32
 	switch {
-	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+	case data.Interrupted(err):
 		stopped = 1
 	case err != nil:
 		failed = 1

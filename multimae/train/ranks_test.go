@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gomae/gomae/internal/bfloat16"
 	"github.com/gomae/gomae/internal/testkit"
@@ -327,7 +328,15 @@ func TestRanksResume(t *testing.T) {
 
 // TestRankFails wants all ranks to end with the error of one.
 func TestRankFails(t *testing.T) {
-	bad := errors.New("bad sample")
+	for name, bad := range map[string]error{
+		"sample":     errors.New("bad sample"),
+		"time limit": fmt.Errorf("reading a sample: %w", context.DeadlineExceeded), // of the dataset, and no interrupt
+	} {
+		t.Run(name, func(t *testing.T) { rankFails(t, bad) })
+	}
+}
+
+func rankFails(t *testing.T, bad error) {
 	dir := t.TempDir()
 	_, errs := together(3, func(ranks Ranks) (*Result, error) {
 		o := options(dir)
@@ -349,6 +358,25 @@ func TestRankFails(t *testing.T) {
 	steps := saved(t, dir)
 	if len(steps) == 0 {
 		t.Fatal("nothing was saved")
+	}
+}
+
+// TestRanksDeadline wants a context that ends by its deadline to interrupt all ranks.
+func TestRanksDeadline(t *testing.T) {
+	ctx, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	results, errs := together(2, func(ranks Ranks) (*Result, error) {
+		o := options(filepath.Join(t.TempDir(), "run"))
+		o.Ranks = ranks
+		if ranks.Rank() == 0 {
+			return pretrain(context.Background(), o)
+		}
+		return pretrain(ctx, o)
+	})
+	for r, err := range errs {
+		if err != nil || !results[r].Interrupted {
+			t.Errorf("rank %d: %+v, %v", r, results[r], err)
+		}
 	}
 }
 

@@ -267,8 +267,8 @@ func (r *run) agree(err error) error {
 	if r.group == nil {
 		return err
 	}
-	if err == nil {
-		err = r.group.outer.Err()
+	if err == nil && r.group.outer.Err() != nil {
+		err = context.Canceled // however outer ended, it is an interrupt
 	}
 	err = r.group.agree(err)
 	if errors.Is(err, context.Canceled) {
