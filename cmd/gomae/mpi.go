@@ -59,9 +59,10 @@ func (e *env) together(f *runFlags, do func() error) error {
 		f.watch, f.cpuProfile, f.memProfile = watchFlags{}, "", "" // one rank shows the run, and ranks may share a folder
 	}
 	err = do()
+	// Close waits for the other ranks. A rank that left it to end would end them, while rank 0 saves.
 	switch {
 	case err == nil:
-		return w.Close()
+		return e.save(w.Close)
 	case w.Size() == 1:
 		w.Close()
 		return err
@@ -69,7 +70,7 @@ func (e *env) together(f *runFlags, do func() error) error {
 		if rank == 0 && !errors.Is(err, errReported) {
 			fmt.Fprintf(stderr, "gomae: %v\n", err)
 		}
-		w.Close()
+		e.save(w.Close)
 		return errReported
 	}
 	if rank > 0 { // often all have the same error, and one message is enough
