@@ -1,13 +1,15 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"runtime"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,8 +49,9 @@ func (e *env) together(f *runFlags, do func() error) error {
 	} else {
 		// Launchers say how a process died, and know it by its number only.
 		e.logf("rank %d of %d: process %d on %s", rank, w.Size(), os.Getpid(), w.Host(rank))
-		if f.workers == 0 {
-			f.workers = shareOfCores(w)
+		var share int // asked for also by a rank that has -workers, because the others wait for it
+		if share, err = shareOfCores(w, w.Host(rank)+" "+allowedCores()); f.workers == 0 {
+			f.workers = share
 		}
 	}
 	if rank == 0 && w.Size() > 1 {
@@ -58,7 +61,9 @@ func (e *env) together(f *runFlags, do func() error) error {
 		e.stdout, e.stderr = io.Discard, io.Discard
 		f.watch, f.cpuProfile, f.memProfile = watchFlags{}, "", "" // one rank shows the run, and ranks may share a folder
 	}
-	err = do()
+	if err == nil {
+		err = do()
+	}
 	// Close waits for the other ranks. A rank that left it to end would end them, while rank 0 saves.
 	switch {
 	case err == nil:
@@ -91,38 +96,37 @@ func everywhere(err error) bool {
 		errors.As(err, new(*train.RankError)) || errors.As(err, new(*train.DivergedError))
 }
 
-// shareOfCores returns how many cores a rank takes that shares its host with others. A launcher may
-// have bound it to some cores already.
-func shareOfCores(w *mpi.World) int {
-	own, local := w.Host(w.Rank()), 0
-	for r := range w.Size() {
-		if w.Host(r) == own {
-			local++
+// shareOfCores returns how many cores this rank takes: an equal share of those that it may use, if
+// other ranks may use the same ones. A launcher may also have bound each rank to cores of its own.
+// place names the host and these cores. All ranks call it.
+func shareOfCores(ranks train.Ranks, place string) (int, error) {
+	sum := crc32.ChecksumIEEE([]byte(place))
+	all := make([]float32, 2*ranks.Size()) // two numbers a rank, for float32 has all integers to 2^24 only
+	own := all[2*ranks.Rank():][:2]
+	own[0], own[1] = float32(sum>>16), float32(sum&0xffff)
+	if err := ranks.Sum(context.Background(), all); err != nil {
+		return 0, err
+	}
+	sharers := 0
+	for pair := range slices.Chunk(all, 2) {
+		if slices.Equal(pair, own) {
+			sharers++
 		}
 	}
-	return max(1, min(runtime.GOMAXPROCS(0), cores()/local))
+	// Go lowers GOMAXPROCS to the limit of a container, which its ranks share. Who sets it means each rank.
+	n := runtime.GOMAXPROCS(0) / sharers
+	if os.Getenv("GOMAXPROCS") != "" {
+		n = min(runtime.GOMAXPROCS(0), runtime.NumCPU()/sharers)
+	}
+	return max(1, n), nil
 }
 
-// cores returns the number of cores of the machine, whatever this process may use of them.
-func cores() int {
-	b, err := os.ReadFile("/sys/devices/system/cpu/online") // such as 0-3,8-11
-	if err != nil {
-		return runtime.NumCPU()
-	}
-	n := 0
-	for _, span := range strings.Split(strings.TrimSpace(string(b)), ",") {
-		from, to, found := strings.Cut(span, "-")
-		if !found {
-			to = from
-		}
-		a, err1 := strconv.Atoi(from)
-		b, err2 := strconv.Atoi(to)
-		if err1 != nil || err2 != nil || b < a {
-			return runtime.NumCPU()
-		}
-		n += b - a + 1
-	}
-	return n
+// allowedCores lists the cores that this process may use, such as 0-3,8-11; "" if the system does not say.
+func allowedCores() string {
+	b, _ := os.ReadFile("/proc/self/status")
+	_, after, _ := strings.Cut(string(b), "\nCpus_allowed_list:")
+	list, _, _ := strings.Cut(after, "\n")
+	return strings.TrimSpace(list)
 }
 
 // build tells programs apart, also those that were built from changed files.

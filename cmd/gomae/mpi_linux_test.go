@@ -6,11 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -219,6 +221,56 @@ func checkpoints(dir string) (names []string) {
 		names = append(names, filepath.Base(path))
 	}
 	return names
+}
+
+// likeRanks are ranks as rank 0 sees them: those that are true exchange what it does.
+type likeRanks []bool
+
+func (likeRanks) Rank() int   { return 0 }
+func (l likeRanks) Size() int { return len(l) }
+
+func (l likeRanks) Sum(_ context.Context, x []float32) error {
+	n := len(x) / len(l)
+	for r, alike := range l {
+		for i := range n {
+			if alike {
+				x[r*n+i] = x[i]
+			} else {
+				x[r*n+i] = -1
+			}
+		}
+	}
+	return nil
+}
+
+// TestShareOfCores divides cores among the ranks that may use the same ones.
+func TestShareOfCores(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(8)) // fewer than the machine has, or more
+	t.Setenv("GOMAXPROCS", "")
+	for _, c := range []struct {
+		ranks likeRanks
+		want  int
+	}{
+		{likeRanks{true, true, true, true}, 2},
+		{likeRanks{true, false, false, false}, 8}, // bound, or on other hosts
+		{likeRanks{true, false, true, false}, 4},
+		{likeRanks{true, true, true, true, true, true, true, true, true}, 1},
+	} {
+		t.Run(fmt.Sprint(c.ranks), func(t *testing.T) {
+			if got, err := shareOfCores(c.ranks, "host 0-7"); err != nil || got != c.want {
+				t.Errorf("%d cores, %v; want %d", got, err, c.want)
+			}
+		})
+	}
+	t.Run("GOMAXPROCS", func(t *testing.T) {
+		t.Setenv("GOMAXPROCS", "8")
+		if got, err := shareOfCores(likeRanks{true, true}, ""); err != nil || got != max(1, min(8, runtime.NumCPU()/2)) {
+			t.Errorf("%d cores, %v", got, err)
+		}
+	})
+	if allowedCores() == "" {
+		t.Error("no cores are allowed")
+	}
 }
 
 // TestMPIAlone is one rank without a launcher.
