@@ -52,7 +52,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	fs.BoolVar(&o.BFloat16, "bfloat16", false, "gradients travel in bfloat16, with half of the bytes")
 	fs.Float64Var(&o.LoadMillis, "load", 0, "loading an image takes one core `MS`; with -measure the default is the time to render one")
 	fs.IntVar(&o.SaveEvery, "save-every", 0, "write a checkpoint every `N` steps; 0 means as often as the preset")
-	fs.Float64Var(&o.Disk, "disk", 500, "a checkpoint is written at `MB/S`")
+	fs.Float64Var(&o.Disk, "disk", 500, "checkpoints and weights are written at `MB/S`")
 	fs.StringVar(&o.ranks, "ranks", "", "take what sums cost, and the step time, from `FILE` of bench/ranks.py (default bench/results/ranks-2-cores.json)")
 	fs.StringVar(&o.results, "results", "", "take the step time from `FILE` of bench/compare instead")
 	fs.BoolVar(&o.measure, "measure", false, "measure the step time on this machine instead")

@@ -129,8 +129,8 @@ func TestPredict(t *testing.T) {
 		{"wait", p.Wait, 8e-3}, // the last bucket is never hidden
 		{"step", p.Step, (0.6+10*0.02)/2 + 8e-3},
 		{"checkpoints", float64(p.Checkpoints), 2},
-		{"a checkpoint", p.Checkpoint, 0.12},
-		{"total", p.Total, 75*0.408 + 0.24},
+		{"a checkpoint and weights", p.Checkpoint, 0.16},
+		{"total", p.Total, 75*0.408 + 0.32},
 		{"memory", p.Memory, 5.4e7},
 		{"network", p.Traffic, 4 * 75 * 6e6},
 		{"bytes of bfloat16", predict(half, 1_000_000, m, &transport{ValueBytes: 2}).Bytes, 3e6},

@@ -51,9 +51,9 @@ type prediction struct {
 	Sum           float64 `json:"sum_seconds_per_step"`     // in sums, most of it during Compute
 	Wait          float64 `json:"wait_seconds_per_step"`    // of Sum, with nothing to compute meanwhile
 	Bytes         float64 `json:"sent_bytes_per_step"`      // by each machine, which receives as many
-	Checkpoint    float64 `json:"checkpoint_seconds"`       // for one checkpoint
+	Checkpoint    float64 `json:"checkpoint_seconds"`       // for one checkpoint and the weights saved with it
 	Checkpoints   int64   `json:"checkpoints"`
-	CheckpointLen float64 `json:"checkpoint_bytes"`
+	CheckpointLen float64 `json:"checkpoint_bytes"` // of both
 
 	Total   float64 `json:"total_seconds"`
 	Memory  float64 `json:"memory_bytes_per_machine"`
@@ -77,7 +77,7 @@ func predict(w workload, params int, m *measurement, t *transport) *prediction {
 	p.Steps = int64(w.Images/(w.Batch*w.Machines)) * int64(w.Epochs)
 	p.Step, p.Sum, p.Wait, p.Bytes = step.Step, step.Sum, step.Wait, step.Bytes
 	p.Compute = max(0, step.Step-step.Wait)
-	p.CheckpointLen = 3 * 4 * float64(params)
+	p.CheckpointLen = (3 + 1) * 4 * float64(params) // parameters and two moments, and the weights by themselves
 	p.Checkpoint = p.CheckpointLen / (w.Disk * 1e6)
 	p.Checkpoints = (p.Steps + int64(w.SaveEvery) - 1) / int64(w.SaveEvery)
 	p.Total = float64(p.Steps)*p.Step + float64(p.Checkpoints)*p.Checkpoint

@@ -11,7 +11,7 @@ func (p *prediction) text(w io.Writer) error {
 	_, err := fmt.Fprintf(w, `time      %s
 steps     %d of %d images on %d machines
 a step    %.4g s: %.4g computing and loading, %.4g waiting for sums, which take %.4g
-saving    %d checkpoints of %s, %s each
+saving    %d times %s, %s each
 memory    %s on each machine
 network   %s per step from each machine, %s in total
 
@@ -38,7 +38,7 @@ func (p *prediction) assumptions() []string {
 		fmt.Sprintf("A step of %d images takes %.4g s on each machine by itself, and all machines are alike: %s.", p.Batch, m.Step, m.From),
 		loading,
 		"An epoch leaves out its last batch if that is not full.",
-		fmt.Sprintf("One machine writes a checkpoint of 12 bytes per parameter every %d steps at %.4g MB/s while the others wait. Validation is not counted.", p.SaveEvery, p.Disk),
+		fmt.Sprintf("One machine saves 16 bytes per parameter, 12 in a checkpoint and 4 in a file of weights, every %d steps at %.4g MB/s while the others wait. Validation is not counted.", p.SaveEvery, p.Disk),
 		"Memory is that of the measured process. With several machines each needs 4 more bytes per parameter for the gradients that it sends.",
 	}
 	if t := p.Transport; t != nil {
