@@ -44,7 +44,7 @@ function plot(key, title, series, format = (v) => v.toPrecision(3)) {
   const raw = series.flatMap((s) => s.points.map((p) => p[1])).sort((a, b) => a - b);
   let lo = raw[0], hi = raw[Math.min(raw.length - 1, Math.ceil(raw.length * 0.99))]; // a first peak does not flatten the rest
   if (!(hi > lo)) { hi = lo + Math.abs(lo || 1); }
-  const last = Math.max(...series.flatMap((s) => s.points.map((p) => p[0])), 1);
+  const last = series.reduce((most, s) => Math.max(most, s.points.at(-1)[0]), 1);
   const x = (s) => left + (s / last) * (W - left - right), y = (v) => top + (1 - (Math.min(v, hi) - lo) / (hi - lo)) * (H - top - bottom);
   g.clearRect(0, 0, W, H);
   g.font = '20px system-ui, sans-serif';
