@@ -905,8 +905,8 @@ func FuzzDecode(f *testing.F) {
 		for _, in := range append(all, rgbaIn) {
 			var p *picture
 			var prob *Problem
-			if got, bound := allocated(func() { p, prob = decode(b, &in) }), int64(2*(50_000_000+20*len(b))); got > bound {
-				t.Fatalf("%d bytes allocate %d, more than %d", len(b), got, bound)
+			if got, want := allocated(func() { p, prob = decode(b, &in) }), bound(b); got > want {
+				t.Fatalf("%d bytes allocate %d, more than %d", len(b), got, want)
 			}
 			if prob != nil {
 				if p != nil || prob.Message == "" || prob.Remedy == "" {
