@@ -2,11 +2,13 @@ package data
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"image"
 	"image/png"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -44,6 +46,32 @@ func TestClassNames(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzClassNames reads any bytes. What is accepted has as many names as there are ids, and can be written.
+func FuzzClassNames(f *testing.F) {
+	for _, text := range []string{`{"semseg": ["sky", "tree"], "parts": ["arm"]}`, `["sky"]`, `{"semseg": []}`, `{"semseg": null}`, "null", "{"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		names, err := ParseClassNames(ClassesFile, b)
+		if err != nil {
+			testkit.ErrorNames(t, err, ClassesFile)
+			return
+		}
+		for modality, list := range names {
+			if len(list) < 1 || len(list) > multimae.IDPadding {
+				t.Fatalf("%d classes of %q", len(list), modality)
+			}
+		}
+		again, err := json.Marshal(names)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ParseClassNames(ClassesFile, again); err != nil || !reflect.DeepEqual(got, names) {
+			t.Fatalf("%s is %v, %v, want %v", again, got, err, names)
+		}
+	})
 }
 
 func TestSemanticClasses(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -80,13 +81,13 @@ func TestDumps(t *testing.T) {
 
 // dump is a copy of a committed dump in memory, to be damaged.
 type dump struct {
-	t *testing.T
+	t testing.TB
 	fstest.MapFS
 }
 
-func tiny(t *testing.T) dump { return dumpOf(t, "pretrain_tiny") }
+func tiny(t testing.TB) dump { return dumpOf(t, "pretrain_tiny") }
 
-func dumpOf(t *testing.T, folder string) dump {
+func dumpOf(t testing.TB, folder string) dump {
 	t.Helper()
 	d := dump{t, fstest.MapFS{}}
 	for _, name := range []string{"config.json", "model.safetensors", "inputs.safetensors", "expected.safetensors"} {
@@ -160,6 +161,29 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s: %+v", folder, r)
 		}
 	}
+}
+
+// FuzzRun puts any bytes in the place of the configuration and the inputs of a dump, which is refused or
+// judged.
+func FuzzRun(f *testing.F) {
+	honest := tiny(f)
+	config, inputs := honest.MapFS["config.json"].Data, honest.MapFS["inputs.safetensors"].Data
+	f.Add(config, inputs)
+	f.Add(config, inputs[:len(inputs)/2])
+	for _, batch := range []string{"-1", "1", "1000000000000", "null"} {
+		f.Add(bytes.Replace(config, []byte(`"batch": 2`), []byte(`"batch": `+batch), 1), inputs)
+	}
+	f.Add([]byte(`{"model": "multimae", "case": {}}`), inputs)
+	f.Fuzz(func(t *testing.T, config, inputs []byte) {
+		d := dump{t, maps.Clone(honest.MapFS)}
+		d.MapFS["config.json"], d.MapFS["inputs.safetensors"] = &fstest.MapFile{Data: config}, &fstest.MapFile{Data: inputs}
+		r, err := d.run()
+		if err != nil {
+			testkit.ErrorNames(t, err, "dump x: ")
+		} else if len(r.Groups) == 0 {
+			t.Error("nothing is compared")
+		}
+	})
 }
 
 // TestUndamaged checks the tools of the tests below: a dump that fails must fail because of its
