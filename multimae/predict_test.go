@@ -294,7 +294,7 @@ func (c endsSoon) AfterFunc(f func()) (stop func() bool) {
 
 // TestPredictEnds ends contexts at the beginning and in the middle of large calls, the first of
 // which pack the weights, and then checks that the model still predicts. The calls would take
-// minutes in all if they did not end with their contexts.
+// minutes in all if they did not end with their contexts, and must take much less.
 func TestPredictEnds(t *testing.T) {
 	c, err := Preset("base", 16)
 	if err != nil {
@@ -321,7 +321,10 @@ func TestPredictEnds(t *testing.T) {
 	defer pool.Close()
 	goroutines := runtime.NumGoroutine()
 
+	var took time.Duration
 	call := func(ctx context.Context, i int) error {
+		begin := time.Now()
+		defer func() { took += time.Since(begin) }()
 		pool := []*tensor.Pool{pool, nil}[i%2]
 		if i%3 < 2 {
 			_, err := m.Predict(ctx, b, &PredictOptions{Pool: pool})
@@ -339,6 +342,16 @@ func TestPredictEnds(t *testing.T) {
 			t.Errorf("a context that ends later: error %v, want context.DeadlineExceeded", err)
 		}
 		cancel()
+	}
+	if !testing.Short() { // whole calls of the short test take no longer than the contexts
+		// One sample with all workers says how long whole calls would have taken, or less: half of them had one worker.
+		begin := time.Now()
+		if _, err := m.Predict(context.Background(), newBatch(c, 1, 224, 224, 1, c.Inputs.Names()...), &PredictOptions{Pool: pool}); err != nil {
+			t.Fatal(err)
+		}
+		if full := time.Duration(2*rounds*size) * time.Since(begin); took > full/4 {
+			t.Errorf("calls that ended took %v in all, whole ones about %v", took, full)
+		}
 	}
 	for runtime.NumGoroutine() > goroutines { // they end soon, unless the test runs into its limit
 		time.Sleep(time.Millisecond)
