@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -259,6 +260,7 @@ func TestClassify(t *testing.T) {
 
 // TestSame wants the same bits from any number of workers.
 func TestSame(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
 	m := model(t, "semseg", "depth")
 	all := random(20, 20, 20)
 	var want string

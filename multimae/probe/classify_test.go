@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -160,6 +161,7 @@ func TestWithoutVote(t *testing.T) {
 
 // TestWorkers wants the same bits from any number of workers.
 func TestWorkers(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(5)) // no pool is larger
 	s, train, val := reference(t)
 	type result struct{ weight, logits, votes []float32 }
 	var want result
