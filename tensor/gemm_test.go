@@ -126,8 +126,8 @@ func TestGemm(t *testing.T) {
 			t.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], s[2]), func(t *testing.T) {
 				for how := range 48 {
 					p := gemmCase{m: s[0], n: s[1], k: s[2], ldc: s[1], seed: fmt.Sprint(s, how)}
-					p.ars, p.acs = p.k+how%2, 1
-					p.brs, p.bcs = p.n+how%4, 1
+					p.ars, p.acs = p.k+how%3, 1
+					p.brs, p.bcs = p.n+how%3, 1
 					if how&1 != 0 {
 						p.ars, p.acs = 1, p.m+how%3 // transposed, as of a gradient
 					}
@@ -224,6 +224,8 @@ func FuzzLinear(f *testing.F) {
 	f.Add(uint8(14), uint8(70), uint8(33), uint8(0), uint8(0))
 	f.Add(uint8(113), uint8(3), uint8(65), uint8(1), uint8(0x85))
 	f.Add(uint8(0), uint8(9), uint8(5), uint8(2), uint8(0x0a))
+	f.Add(uint8(29), uint8(40), uint8(18), uint8(4), uint8(0x84)) // with GELU
+	f.Add(uint8(7), uint8(130), uint8(34), uint8(5), uint8(0x05))
 	f.Fuzz(func(t *testing.T, m, k, n, kind, how uint8) {
 		fuzzCase(t, linearCase(int(m), int(k), int(n), kind&1 != 0, kind&2 != 0, kind&6 == 4), how)
 	})
@@ -232,7 +234,8 @@ func FuzzLinear(f *testing.F) {
 func FuzzAttention(f *testing.F) {
 	f.Add(uint8(2), uint16(17), uint16(20), uint8(3), uint8(8), uint8(0))
 	f.Add(uint8(1), uint16(230), uint16(9), uint8(1), uint8(5), uint8(0x85))
-	f.Add(uint8(3), uint16(0), uint16(4), uint8(2), uint8(1), uint8(0x4a))
+	f.Add(uint8(3), uint16(0), uint16(4), uint8(2), uint8(1), uint8(0x4a)) // of no queries
+	f.Add(uint8(2), uint16(19), uint16(37), uint8(1), uint8(15), uint8(0xc4))
 	f.Fuzz(func(t *testing.T, batch uint8, n, m uint16, heads, dh, how uint8) {
 		b, h, d := int(batch%4), 1+int(heads%4), 1+int(dh%70)
 		cross := how&64 != 0
