@@ -23,10 +23,7 @@ func (s *simd) packRows() {
 	s.SHLQ(U8(2), rs)
 	s.SHLQ(U8(2), w)
 	s.SHLQ(U8(2), step)
-	// Rows may lie pages apart, where hardware does not prefetch.
-	ahead := s.GP64()
-	s.MOVQ(rs, ahead)
-	s.SHLQ(U8(4), ahead)
+	ahead := s.rowsAhead(rs)
 
 	pieces, rest := s.gp("n"), s.GP64()
 	s.MOVQ(pieces, rest)
@@ -71,6 +68,15 @@ func (s *simd) packRows() {
 	s.ret()
 }
 
+// rowsAhead returns how far ahead rows are prefetched, in bytes like their stride: they may lie pages
+// apart, where hardware does not prefetch.
+func (s *simd) rowsAhead(stride reg.GPVirtual) reg.GPVirtual {
+	ahead := s.GP64()
+	s.MOVQ(stride, ahead)
+	s.SHLQ(U8(4), ahead)
+	return ahead
+}
+
 // packTiles copies rows in pieces that are narrower than a vector. What a vector holds beyond the
 // piece is stored too, and overwritten by the next row: a masked store takes many times as long with
 // AVX2. Where there is no next row, it is masked.
@@ -90,10 +96,7 @@ func (s *simd) packTiles() {
 	s.SHLQ(U8(2), bytes)
 	s.SHLQ(U8(2), rs)
 	s.SHLQ(U8(2), step)
-	// Rows may lie pages apart, where hardware does not prefetch.
-	ahead := s.GP64()
-	s.MOVQ(rs, ahead)
-	s.SHLQ(U8(4), ahead)
+	ahead := s.rowsAhead(rs)
 
 	x, y, left := s.GP64(), s.GP64(), s.GP64()
 	// pieces emits a loop over the pieces of a row.

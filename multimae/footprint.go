@@ -208,7 +208,7 @@ func (c *Config) checkMemory(need float64) error {
 		key, value := c.largestKey()
 		other := "smaller"
 		if key == "patch_size" {
-			other = "larger"
+			value, other = c.PatchSize, "larger"
 		}
 		return fmt.Errorf("%s: %d makes a model that %w; use a %s one", key, value, err, other)
 	}
@@ -216,7 +216,7 @@ func (c *Config) checkMemory(need float64) error {
 }
 
 // largestKey returns the key of the configuration whose value is the largest multiple of that of
-// the paper's model.
+// the paper's model. patch_size counts inversely, and its value is that of the paper.
 func (c *Config) largestKey() (key string, value int) {
 	largest := 0.0
 	compare := func(k string, v, paper int) {
@@ -224,11 +224,6 @@ func (c *Config) largestKey() (key string, value int) {
 			largest, key, value = r, k, v
 		}
 	}
-	defer func() {
-		if key == "patch_size" {
-			value = c.PatchSize
-		}
-	}()
 	compare("encoder.dim", c.Encoder.Dim, 768)
 	compare("encoder.depth", c.Encoder.Depth, 12)
 	compare("encoder.mlp_ratio", c.Encoder.MLPRatio, 4)

@@ -3,7 +3,6 @@
 package modelfolder
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +10,9 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
-	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/nn/weights"
 )
 
@@ -78,17 +75,8 @@ func Files(fsys fs.FS) ([]string, error) {
 	if !strings.HasSuffix(name, ".index.json") {
 		return files, nil
 	}
-	b, err := regular.ReadFileFS(fsys, name, 64<<20)
-	if err != nil {
-		return nil, err
-	}
-	var index struct {
-		Files map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(b, &index); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return append(files, slices.Compact(slices.Sorted(maps.Values(index.Files)))...), nil
+	shards, err := weights.IndexFiles(fsys, name)
+	return append(files, shards...), err
 }
 
 // chosen returns the name of the weights that count in a folder, "" if there are none.

@@ -78,8 +78,9 @@ func Hue(ctx context.Context, m Model, ds data.Dataset, o HueOptions) (*HueResul
 		if err != nil {
 			return nil, nil, err
 		}
+		present := m.Present(b)
 		for _, name := range m.Config.Inputs.Names() {
-			if b.Images[name] == nil && b.Classes[name] == nil {
+			if !slices.Contains(present, name) {
 				return nil, nil, fmt.Errorf("sample %s has no modality %s, which is among the inputs of the model", s.Name, name)
 			}
 		}

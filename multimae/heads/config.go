@@ -79,8 +79,8 @@ type Output struct {
 	// Linear it is ClassTarget.
 	Target  string   `json:"target,omitempty"`
 	Classes []string `json:"classes,omitempty"` // names of the classes
-	// Unit, of a regression of one channel, is what a stored value of 1 stands for, such as 0.001 for depth in
-	// metres stored in millimetres. 0 means that truth is relative: each image of one channel is
+	// Unit, of a regression of one channel, is what a stored value of 1 stands for, such as 0.001 for
+	// depth in metres stored in millimetres. 0 means that truth is relative: each image of one channel is
 	// standardised as an input is, and others are taken as they are, in 0..1.
 	Unit float64 `json:"unit,omitempty"`
 	// Invalid are the stored values that mark a pixel without truth: of a regression of one channel

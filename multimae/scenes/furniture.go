@@ -37,7 +37,8 @@ func (b *builder) small(at vec, size float32) {
 }
 
 // solid adds an object of a single shape that stands at at, about as wide as size on each side of
-// the vertical line through it; a cylinder that lies may reach a quarter farther. It returns the height of its top.
+// the vertical line through it; a cylinder that lies may reach a quarter farther. It returns the
+// height of its top.
 func (b *builder) solid(class uint8, at vec, size float32) (top float32) {
 	f := b.r.Float32
 	mat := b.material(1.7 / size)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/gomae/gomae/internal/regular"
 )
 
 // The weights of a large model are often stored in several files, with an index beside them: a JSON
@@ -38,6 +40,20 @@ func isIndex(r io.ReaderAt, size int64) bool {
 // isSmallLength reports whether a file begins with the length of a header of safetensors.
 func isSmallLength(start []byte) bool {
 	return len(start) >= 8 && !slices.ContainsFunc(start[4:8], func(c byte) bool { return c != 0 })
+}
+
+// IndexFiles returns the names of the files beside an index that it names, in alphabetical order.
+func IndexFiles(fsys fs.FS, index string) ([]string, error) {
+	b, err := regular.ReadFileFS(fsys, index, maxIndex)
+	if err != nil {
+		return nil, err
+	}
+	files, _, err := readIndex(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", index, err)
+	}
+	slices.Sort(files)
+	return files, nil
 }
 
 // readIndex returns the names of the files, in their order, and for each tensor which of them has
