@@ -25,28 +25,28 @@ loop1:
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y4
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPSUBD       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (AX)(BX*4)
 	VADDPS       Y4, Y2, Y2
 	VMOVUPS      32(CX)(BX*4), Y4
@@ -55,28 +55,28 @@ loop1:
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y4
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPSUBD       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
 	VMOVUPS      Y4, 32(AX)(BX*4)
 	VADDPS       Y4, Y3, Y3
 	ADDQ         $0x00000010, BX
@@ -95,28 +95,28 @@ loop3:
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y4
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y6
+	VMULPS       Y4, Y4, Y7
+	VFMADD213PS  Y4, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y6
+	VPSUBD       Y6, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (AX)(BX*4)
 	VADDPS       Y4, Y2, Y2
 	ADDQ         $0x00000008, BX
@@ -137,28 +137,28 @@ after4:
 	VMAXPS       Y5, Y0, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y0
 	VMINPS       Y5, Y0, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFMADD231PS  const_bf318000<>+0(SB), Y1, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y1, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y6
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y6
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y6
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y6
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y6
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y6
-	VMULPS       Y5, Y5, Y0
-	VFMADD213PS  Y5, Y0, Y6
-	VADDPS       const_3f800000<>+0(SB), Y6, Y5
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y0
-	VPSUBD       Y0, Y1, Y1
-	VPADDD       const_0000007f<>+0(SB), Y0, Y0
-	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y0, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFMADD231PS  const_bf318000<>+0(SB), Y0, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y0, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y1
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y1
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y1
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y1
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y1
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y1
+	VMULPS       Y5, Y5, Y6
+	VFMADD213PS  Y5, Y6, Y1
+	VADDPS       const_3f800000<>+0(SB), Y1, Y5
+	VCVTPS2DQ    Y0, Y0
+	VPSRAD       $0x01, Y0, Y1
+	VPSUBD       Y1, Y0, Y0
 	VPADDD       const_0000007f<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
 	VMULPS       Y1, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y0, Y5, Y5
 	VMASKMOVPS   Y5, Y4, (AX)(BX*4)
 	VANDPS       Y5, Y4, Y5
 	VADDPS       Y5, Y2, Y2
@@ -414,28 +414,28 @@ rows7:
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y4
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y5
-	VPSUBD       Y5, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y7
+	VPSUBD       Y7, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
 	VMULPS       Y7, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (R9)
 	VMOVUPS      (R9)(CX*1), Y5
 	VFMSUB213PS  Y1, Y0, Y5
@@ -443,28 +443,28 @@ rows7:
 	VMAXPS       Y5, Y7, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y5, Y7, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y5
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y5
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
 	VMULPS       Y8, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
 	VMOVUPS      Y5, (R9)(CX*1)
 	VADDPS       Y5, Y4, Y4
 	VMOVUPS      (R9)(CX*2), Y5
@@ -473,28 +473,28 @@ rows7:
 	VMAXPS       Y5, Y7, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y5, Y7, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y5
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y5
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
 	VMULPS       Y8, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
 	VMOVUPS      Y5, (R9)(CX*2)
 	VADDPS       Y5, Y4, Y4
 	VMOVUPS      (R9)(R10*1), Y5
@@ -503,28 +503,28 @@ rows7:
 	VMAXPS       Y5, Y7, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y5, Y7, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y5
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y5
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
 	VMULPS       Y8, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
 	VMOVUPS      Y5, (R9)(R10*1)
 	VADDPS       Y5, Y4, Y4
 	VEXTRACTF128 $0x01, Y4, X5
@@ -548,28 +548,28 @@ rows9:
 	VMAXPS       Y4, Y5, Y4
 	VMOVUPS      const_42b30000<>+0(SB), Y5
 	VMINPS       Y4, Y5, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
-	VMULPS       Y4, Y4, Y5
-	VFMADD213PS  Y4, Y5, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y4
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y5
-	VPSUBD       Y5, Y7, Y7
-	VPADDD       const_0000007f<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
-	VMULPS       Y5, Y4, Y4
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y4
+	VCVTPS2DQ    Y5, Y5
+	VPSRAD       $0x01, Y5, Y7
+	VPSUBD       Y7, Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
 	VMULPS       Y7, Y4, Y4
+	VPADDD       const_0000007f<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y5, Y4, Y4
 	VMOVUPS      Y4, (R9)
 	VEXTRACTF128 $0x01, Y4, X5
 	VCVTPS2PD    X4, Y4
@@ -655,28 +655,28 @@ rows16:
 	VMAXPS       Y5, Y7, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y5, Y7, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y5
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y5
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
 	VMULPS       Y8, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
 	VMASKMOVPS   Y5, Y1, (AX)
 	VMASKMOVPS   (AX)(CX*1), Y1, Y7
 	VFMSUB213PS  Y2, Y0, Y7
@@ -684,28 +684,28 @@ rows16:
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      const_42b30000<>+0(SB), Y8
 	VMINPS       Y7, Y8, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y7
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y9
+	VPSUBD       Y9, Y8, Y8
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
 	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
 	VMASKMOVPS   Y7, Y1, (AX)(CX*1)
 	VADDPS       Y7, Y5, Y5
 	VMASKMOVPS   (AX)(CX*2), Y1, Y7
@@ -714,28 +714,28 @@ rows16:
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      const_42b30000<>+0(SB), Y8
 	VMINPS       Y7, Y8, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y7
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y9
+	VPSUBD       Y9, Y8, Y8
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
 	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
 	VMASKMOVPS   Y7, Y1, (AX)(CX*2)
 	VADDPS       Y7, Y5, Y5
 	VMASKMOVPS   (AX)(SI*1), Y1, Y7
@@ -744,28 +744,28 @@ rows16:
 	VMAXPS       Y7, Y8, Y7
 	VMOVUPS      const_42b30000<>+0(SB), Y8
 	VMINPS       Y7, Y8, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
-	VMULPS       Y7, Y7, Y8
-	VFMADD213PS  Y7, Y8, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y7
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y8
-	VPSUBD       Y8, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y8, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y9
+	VMULPS       Y7, Y7, Y10
+	VFMADD213PS  Y7, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y7
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y9
+	VPSUBD       Y9, Y8, Y8
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
 	VMULPS       Y9, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y8, Y7, Y7
 	VMASKMOVPS   Y7, Y1, (AX)(SI*1)
 	VADDPS       Y7, Y5, Y5
 	VEXTRACTF128 $0x01, Y5, X6
@@ -789,28 +789,28 @@ rows18:
 	VMAXPS       Y5, Y7, Y5
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y5, Y7, Y5
-	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFMADD231PS  const_bf318000<>+0(SB), Y8, Y5
-	VFMADD231PS  const_395e8083<>+0(SB), Y8, Y5
-	VBROADCASTSS const_39506967<>+0(SB), Y9
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y9
-	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y9
-	VMULPS       Y5, Y5, Y7
-	VFMADD213PS  Y5, Y7, Y9
-	VADDPS       const_3f800000<>+0(SB), Y9, Y5
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y7
-	VPSUBD       Y7, Y8, Y8
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y5, Y5
+	VMULPS       const_3fb8aa3b<>+0(SB), Y5, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y5
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y5
+	VBROADCASTSS const_39506967<>+0(SB), Y8
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3c088908<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y5, Y8
+	VFMADD213PS  const_3f000000<>+0(SB), Y5, Y8
+	VMULPS       Y5, Y5, Y9
+	VFMADD213PS  Y5, Y9, Y8
+	VADDPS       const_3f800000<>+0(SB), Y8, Y5
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y8
+	VPSUBD       Y8, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
 	VMULPS       Y8, Y5, Y5
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y5, Y5
 	VMASKMOVPS   Y5, Y1, (AX)
 	VEXTRACTF128 $0x01, Y5, X6
 	VCVTPS2PD    X5, Y5
@@ -877,28 +877,28 @@ rows3:
 	VMAXPS       Y6, Y7, Y6
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y10
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y6
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y7
-	VPSUBD       Y7, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y9
+	VMULPS       Y6, Y6, Y10
+	VFMADD213PS  Y6, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
 	VMULPS       Y9, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
 	VMOVUPS      Y6, (R9)
 	VMOVUPS      (R11), Y7
 	VMULPS       Y6, Y7, Y7
@@ -908,28 +908,28 @@ rows3:
 	VMAXPS       Y9, Y10, Y9
 	VMOVUPS      const_42b30000<>+0(SB), Y10
 	VMINPS       Y9, Y10, Y9
-	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
-	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
-	VBROADCASTSS const_39506967<>+0(SB), Y12
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y12
-	VADDPS       const_3f800000<>+0(SB), Y12, Y9
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y10
-	VPSUBD       Y10, Y11, Y11
-	VPADDD       const_0000007f<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
-	VMULPS       Y10, Y9, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y10
+	VROUNDPS     $0x08, Y10, Y10
+	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y11
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VADDPS       const_3f800000<>+0(SB), Y11, Y9
+	VCVTPS2DQ    Y10, Y10
+	VPSRAD       $0x01, Y10, Y11
+	VPSUBD       Y11, Y10, Y10
 	VPADDD       const_0000007f<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
 	VMULPS       Y11, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
 	VMOVUPS      Y9, (R9)(DX*1)
 	VMOVUPS      (R11)(DX*1), Y10
 	VFMADD231PS  Y10, Y9, Y7
@@ -940,28 +940,28 @@ rows3:
 	VMAXPS       Y9, Y10, Y9
 	VMOVUPS      const_42b30000<>+0(SB), Y10
 	VMINPS       Y9, Y10, Y9
-	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
-	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
-	VBROADCASTSS const_39506967<>+0(SB), Y12
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y12
-	VADDPS       const_3f800000<>+0(SB), Y12, Y9
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y10
-	VPSUBD       Y10, Y11, Y11
-	VPADDD       const_0000007f<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
-	VMULPS       Y10, Y9, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y10
+	VROUNDPS     $0x08, Y10, Y10
+	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y11
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VADDPS       const_3f800000<>+0(SB), Y11, Y9
+	VCVTPS2DQ    Y10, Y10
+	VPSRAD       $0x01, Y10, Y11
+	VPSUBD       Y11, Y10, Y10
 	VPADDD       const_0000007f<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
 	VMULPS       Y11, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
 	VMOVUPS      Y9, (R9)(DX*2)
 	VMOVUPS      (R11)(DX*2), Y10
 	VFMADD231PS  Y10, Y9, Y7
@@ -972,28 +972,28 @@ rows3:
 	VMAXPS       Y9, Y10, Y9
 	VMOVUPS      const_42b30000<>+0(SB), Y10
 	VMINPS       Y9, Y10, Y9
-	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y9
-	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y9
-	VBROADCASTSS const_39506967<>+0(SB), Y12
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y12
-	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y12
-	VMULPS       Y9, Y9, Y10
-	VFMADD213PS  Y9, Y10, Y12
-	VADDPS       const_3f800000<>+0(SB), Y12, Y9
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y10
-	VPSUBD       Y10, Y11, Y11
-	VPADDD       const_0000007f<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
-	VMULPS       Y10, Y9, Y9
+	VMULPS       const_3fb8aa3b<>+0(SB), Y9, Y10
+	VROUNDPS     $0x08, Y10, Y10
+	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y9
+	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y9
+	VBROADCASTSS const_39506967<>+0(SB), Y11
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3c088908<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y9, Y11
+	VFMADD213PS  const_3f000000<>+0(SB), Y9, Y11
+	VMULPS       Y9, Y9, Y12
+	VFMADD213PS  Y9, Y12, Y11
+	VADDPS       const_3f800000<>+0(SB), Y11, Y9
+	VCVTPS2DQ    Y10, Y10
+	VPSRAD       $0x01, Y10, Y11
+	VPSUBD       Y11, Y10, Y10
 	VPADDD       const_0000007f<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
 	VMULPS       Y11, Y9, Y9
+	VPADDD       const_0000007f<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y10, Y9, Y9
 	VMOVUPS      Y9, (R9)(R10*1)
 	VMOVUPS      (R11)(R12*1), Y10
 	VFMADD231PS  Y10, Y9, Y7
@@ -1025,28 +1025,28 @@ rows5:
 	VMAXPS       Y6, Y7, Y6
 	VMOVUPS      const_42b30000<>+0(SB), Y7
 	VMINPS       Y6, Y7, Y6
-	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y9
-	VROUNDPS     $0x08, Y9, Y9
-	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y6
-	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y6
-	VBROADCASTSS const_39506967<>+0(SB), Y10
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y10
-	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y10
-	VMULPS       Y6, Y6, Y7
-	VFMADD213PS  Y6, Y7, Y10
-	VADDPS       const_3f800000<>+0(SB), Y10, Y6
-	VCVTPS2DQ    Y9, Y9
-	VPSRAD       $0x01, Y9, Y7
-	VPSUBD       Y7, Y9, Y9
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y6, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y6
+	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y6
+	VBROADCASTSS const_39506967<>+0(SB), Y9
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3c088908<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y6, Y9
+	VFMADD213PS  const_3f000000<>+0(SB), Y6, Y9
+	VMULPS       Y6, Y6, Y10
+	VFMADD213PS  Y6, Y10, Y9
+	VADDPS       const_3f800000<>+0(SB), Y9, Y6
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
 	VPADDD       const_0000007f<>+0(SB), Y9, Y9
 	VPSLLD       $0x17, Y9, Y9
 	VMULPS       Y9, Y6, Y6
+	VPADDD       const_0000007f<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y7, Y6, Y6
 	VMOVUPS      Y6, (R9)
 	VMOVUPS      (R11), Y7
 	VMULPS       Y6, Y7, Y7
@@ -1180,28 +1180,28 @@ rows12:
 	VMAXPS       Y7, Y9, Y7
 	VMOVUPS      const_42b30000<>+0(SB), Y9
 	VMINPS       Y7, Y9, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y10
-	VROUNDPS     $0x08, Y10, Y10
-	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y11
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y11
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y11
-	VADDPS       const_3f800000<>+0(SB), Y11, Y7
-	VCVTPS2DQ    Y10, Y10
-	VPSRAD       $0x01, Y10, Y9
-	VPSUBD       Y9, Y10, Y10
-	VPADDD       const_0000007f<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y10
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y10
+	VPSUBD       Y10, Y9, Y9
 	VPADDD       const_0000007f<>+0(SB), Y10, Y10
 	VPSLLD       $0x17, Y10, Y10
 	VMULPS       Y10, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
 	VMASKMOVPS   Y7, Y1, (SI)
 	VMASKMOVPS   (R9), Y1, Y9
 	VMULPS       Y7, Y9, Y9
@@ -1211,28 +1211,28 @@ rows12:
 	VMAXPS       Y10, Y11, Y10
 	VMOVUPS      const_42b30000<>+0(SB), Y11
 	VMINPS       Y10, Y11, Y10
-	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
-	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
-	VBROADCASTSS const_39506967<>+0(SB), Y13
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y13
-	VADDPS       const_3f800000<>+0(SB), Y13, Y10
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y11
-	VPSUBD       Y11, Y12, Y12
-	VPADDD       const_0000007f<>+0(SB), Y11, Y11
-	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y11, Y10, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y10
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y12
+	VPSUBD       Y12, Y11, Y11
 	VPADDD       const_0000007f<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
 	VMULPS       Y12, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y1, (SI)(DX*1)
 	VMASKMOVPS   (R9)(DX*1), Y1, Y11
 	VFMADD231PS  Y11, Y10, Y9
@@ -1243,28 +1243,28 @@ rows12:
 	VMAXPS       Y10, Y11, Y10
 	VMOVUPS      const_42b30000<>+0(SB), Y11
 	VMINPS       Y10, Y11, Y10
-	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
-	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
-	VBROADCASTSS const_39506967<>+0(SB), Y13
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y13
-	VADDPS       const_3f800000<>+0(SB), Y13, Y10
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y11
-	VPSUBD       Y11, Y12, Y12
-	VPADDD       const_0000007f<>+0(SB), Y11, Y11
-	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y11, Y10, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y10
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y12
+	VPSUBD       Y12, Y11, Y11
 	VPADDD       const_0000007f<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
 	VMULPS       Y12, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y1, (SI)(DX*2)
 	VMASKMOVPS   (R9)(DX*2), Y1, Y11
 	VFMADD231PS  Y11, Y10, Y9
@@ -1275,28 +1275,28 @@ rows12:
 	VMAXPS       Y10, Y11, Y10
 	VMOVUPS      const_42b30000<>+0(SB), Y11
 	VMINPS       Y10, Y11, Y10
-	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFMADD231PS  const_bf318000<>+0(SB), Y12, Y10
-	VFMADD231PS  const_395e8083<>+0(SB), Y12, Y10
-	VBROADCASTSS const_39506967<>+0(SB), Y13
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y13
-	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y13
-	VMULPS       Y10, Y10, Y11
-	VFMADD213PS  Y10, Y11, Y13
-	VADDPS       const_3f800000<>+0(SB), Y13, Y10
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y11
-	VPSUBD       Y11, Y12, Y12
-	VPADDD       const_0000007f<>+0(SB), Y11, Y11
-	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y11, Y10, Y10
+	VMULPS       const_3fb8aa3b<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFMADD231PS  const_bf318000<>+0(SB), Y11, Y10
+	VFMADD231PS  const_395e8083<>+0(SB), Y11, Y10
+	VBROADCASTSS const_39506967<>+0(SB), Y12
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3c088908<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y10, Y12
+	VFMADD213PS  const_3f000000<>+0(SB), Y10, Y12
+	VMULPS       Y10, Y10, Y13
+	VFMADD213PS  Y10, Y13, Y12
+	VADDPS       const_3f800000<>+0(SB), Y12, Y10
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y12
+	VPSUBD       Y12, Y11, Y11
 	VPADDD       const_0000007f<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
 	VMULPS       Y12, Y10, Y10
+	VPADDD       const_0000007f<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y11, Y10, Y10
 	VMASKMOVPS   Y10, Y1, (SI)(R8*1)
 	VMASKMOVPS   (R9)(R10*1), Y1, Y11
 	VFMADD231PS  Y11, Y10, Y9
@@ -1328,28 +1328,28 @@ rows14:
 	VMAXPS       Y7, Y9, Y7
 	VMOVUPS      const_42b30000<>+0(SB), Y9
 	VMINPS       Y7, Y9, Y7
-	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y10
-	VROUNDPS     $0x08, Y10, Y10
-	VFMADD231PS  const_bf318000<>+0(SB), Y10, Y7
-	VFMADD231PS  const_395e8083<>+0(SB), Y10, Y7
-	VBROADCASTSS const_39506967<>+0(SB), Y11
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y11
-	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y11
-	VMULPS       Y7, Y7, Y9
-	VFMADD213PS  Y7, Y9, Y11
-	VADDPS       const_3f800000<>+0(SB), Y11, Y7
-	VCVTPS2DQ    Y10, Y10
-	VPSRAD       $0x01, Y10, Y9
-	VPSUBD       Y9, Y10, Y10
-	VPADDD       const_0000007f<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
-	VMULPS       Y9, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y7, Y9
+	VROUNDPS     $0x08, Y9, Y9
+	VFMADD231PS  const_bf318000<>+0(SB), Y9, Y7
+	VFMADD231PS  const_395e8083<>+0(SB), Y9, Y7
+	VBROADCASTSS const_39506967<>+0(SB), Y10
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3c088908<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y7, Y10
+	VFMADD213PS  const_3f000000<>+0(SB), Y7, Y10
+	VMULPS       Y7, Y7, Y11
+	VFMADD213PS  Y7, Y11, Y10
+	VADDPS       const_3f800000<>+0(SB), Y10, Y7
+	VCVTPS2DQ    Y9, Y9
+	VPSRAD       $0x01, Y9, Y10
+	VPSUBD       Y10, Y9, Y9
 	VPADDD       const_0000007f<>+0(SB), Y10, Y10
 	VPSLLD       $0x17, Y10, Y10
 	VMULPS       Y10, Y7, Y7
+	VPADDD       const_0000007f<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y9, Y7, Y7
 	VMASKMOVPS   Y7, Y1, (SI)
 	VMASKMOVPS   (R9), Y1, Y9
 	VMULPS       Y7, Y9, Y9
@@ -1490,32 +1490,24 @@ loop1:
 	VMULPS       Y3, Y4, Y4
 	VMULPS       Y2, Y2, Y3
 	VMULPS       const_bf000000<>+0(SB), Y3, Y3
-	VMOVUPS      const_c2d10000<>+0(SB), Y5
-	VMAXPS       Y3, Y5, Y3
-	VMOVUPS      const_42b30000<>+0(SB), Y5
-	VMINPS       Y3, Y5, Y3
-	VMULPS       const_3fb8aa3b<>+0(SB), Y3, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y3
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y3
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y3, Y7
-	VMULPS       Y3, Y3, Y5
-	VFMADD213PS  Y3, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y3
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y3
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y3
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y3
+	VCVTPS2DQ    Y5, Y5
+	VPMAXSD      const_ffffff81<>+0(SB), Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y3, Y3
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y3, Y3
 	VMULPS       Y3, Y4, Y4
 	VMAXPS       Y1, Y0, Y1
 	VFNMADD231PS Y4, Y2, Y1
@@ -1554,32 +1546,24 @@ after2:
 	VMULPS       Y4, Y5, Y5
 	VMULPS       Y3, Y3, Y4
 	VMULPS       const_bf000000<>+0(SB), Y4, Y4
-	VMOVUPS      const_c2d10000<>+0(SB), Y6
-	VMAXPS       Y4, Y6, Y4
-	VMOVUPS      const_42b30000<>+0(SB), Y6
-	VMINPS       Y4, Y6, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
-	VMULPS       Y4, Y4, Y6
-	VFMADD213PS  Y4, Y6, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y4
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y6
-	VPSUBD       Y6, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y4
+	VCVTPS2DQ    Y6, Y6
+	VPMAXSD      const_ffffff81<>+0(SB), Y6, Y6
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y4, Y4
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VMAXPS       Y2, Y0, Y2
 	VFNMADD231PS Y5, Y3, Y2
@@ -1739,6 +1723,16 @@ DATA const_bf000000<>+24(SB)/4, $0xbf000000
 DATA const_bf000000<>+28(SB)/4, $0xbf000000
 GLOBL const_bf000000<>(SB), RODATA|NOPTR, $32
 
+DATA const_ffffff81<>+0(SB)/4, $0xffffff81
+DATA const_ffffff81<>+4(SB)/4, $0xffffff81
+DATA const_ffffff81<>+8(SB)/4, $0xffffff81
+DATA const_ffffff81<>+12(SB)/4, $0xffffff81
+DATA const_ffffff81<>+16(SB)/4, $0xffffff81
+DATA const_ffffff81<>+20(SB)/4, $0xffffff81
+DATA const_ffffff81<>+24(SB)/4, $0xffffff81
+DATA const_ffffff81<>+28(SB)/4, $0xffffff81
+GLOBL const_ffffff81<>(SB), RODATA|NOPTR, $32
+
 // func geluSlopeAVX2(slope *float32, dst *float32, x *float32, n int)
 // Requires: AVX, AVX2, FMA3
 TEXT ·geluSlopeAVX2(SB), NOSPLIT, $0-32
@@ -1774,32 +1768,24 @@ loop1:
 	VMULPS       Y3, Y4, Y4
 	VMULPS       Y2, Y2, Y3
 	VMULPS       const_bf000000<>+0(SB), Y3, Y3
-	VMOVUPS      const_c2d10000<>+0(SB), Y5
-	VMAXPS       Y3, Y5, Y3
-	VMOVUPS      const_42b30000<>+0(SB), Y5
-	VMINPS       Y3, Y5, Y3
-	VMULPS       const_3fb8aa3b<>+0(SB), Y3, Y6
-	VROUNDPS     $0x08, Y6, Y6
-	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y3
-	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y3
-	VBROADCASTSS const_39506967<>+0(SB), Y7
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3c088908<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y3, Y7
-	VFMADD213PS  const_3f000000<>+0(SB), Y3, Y7
-	VMULPS       Y3, Y3, Y5
-	VFMADD213PS  Y3, Y5, Y7
-	VADDPS       const_3f800000<>+0(SB), Y7, Y3
-	VCVTPS2DQ    Y6, Y6
-	VPSRAD       $0x01, Y6, Y5
-	VPSUBD       Y5, Y6, Y6
+	VMULPS       const_3fb8aa3b<>+0(SB), Y3, Y5
+	VROUNDPS     $0x08, Y5, Y5
+	VFMADD231PS  const_bf318000<>+0(SB), Y5, Y3
+	VFMADD231PS  const_395e8083<>+0(SB), Y5, Y3
+	VBROADCASTSS const_39506967<>+0(SB), Y6
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3c088908<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y3, Y6
+	VFMADD213PS  const_3f000000<>+0(SB), Y3, Y6
+	VMULPS       Y3, Y3, Y7
+	VFMADD213PS  Y3, Y7, Y6
+	VADDPS       const_3f800000<>+0(SB), Y6, Y3
+	VCVTPS2DQ    Y5, Y5
+	VPMAXSD      const_ffffff81<>+0(SB), Y5, Y5
 	VPADDD       const_0000007f<>+0(SB), Y5, Y5
 	VPSLLD       $0x17, Y5, Y5
 	VMULPS       Y5, Y3, Y3
-	VPADDD       const_0000007f<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
-	VMULPS       Y6, Y3, Y3
 	VMULPS       Y3, Y4, Y4
 	VMOVAPS      Y4, Y5
 	VMULPS       const_3ecc422a<>+0(SB), Y3, Y3
@@ -1845,32 +1831,24 @@ after2:
 	VMULPS       Y4, Y5, Y5
 	VMULPS       Y3, Y3, Y4
 	VMULPS       const_bf000000<>+0(SB), Y4, Y4
-	VMOVUPS      const_c2d10000<>+0(SB), Y6
-	VMAXPS       Y4, Y6, Y4
-	VMOVUPS      const_42b30000<>+0(SB), Y6
-	VMINPS       Y4, Y6, Y4
-	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFMADD231PS  const_bf318000<>+0(SB), Y7, Y4
-	VFMADD231PS  const_395e8083<>+0(SB), Y7, Y4
-	VBROADCASTSS const_39506967<>+0(SB), Y8
-	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y8
-	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y8
-	VMULPS       Y4, Y4, Y6
-	VFMADD213PS  Y4, Y6, Y8
-	VADDPS       const_3f800000<>+0(SB), Y8, Y4
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y6
-	VPSUBD       Y6, Y7, Y7
+	VMULPS       const_3fb8aa3b<>+0(SB), Y4, Y6
+	VROUNDPS     $0x08, Y6, Y6
+	VFMADD231PS  const_bf318000<>+0(SB), Y6, Y4
+	VFMADD231PS  const_395e8083<>+0(SB), Y6, Y4
+	VBROADCASTSS const_39506967<>+0(SB), Y7
+	VFMADD213PS  const_3ab743ce<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3c088908<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3d2aa9c1<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3e2aaaaa<>+0(SB), Y4, Y7
+	VFMADD213PS  const_3f000000<>+0(SB), Y4, Y7
+	VMULPS       Y4, Y4, Y8
+	VFMADD213PS  Y4, Y8, Y7
+	VADDPS       const_3f800000<>+0(SB), Y7, Y4
+	VCVTPS2DQ    Y6, Y6
+	VPMAXSD      const_ffffff81<>+0(SB), Y6, Y6
 	VPADDD       const_0000007f<>+0(SB), Y6, Y6
 	VPSLLD       $0x17, Y6, Y6
 	VMULPS       Y6, Y4, Y4
-	VPADDD       const_0000007f<>+0(SB), Y7, Y7
-	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y7, Y4, Y4
 	VMULPS       Y4, Y5, Y5
 	VMOVAPS      Y5, Y6
 	VMULPS       const_3ecc422a<>+0(SB), Y4, Y4
@@ -1930,12 +1908,12 @@ loop1:
 	VSUBPS      Z8, Z14, Z15
 	VFMADD231PS Z3, Z15, Z13
 	VFMADD231PS Z4, Z15, Z13
-	VPERMPS     Z7, Z14, Z16
+	VPERMPS     Z7, Z14, Z14
 	VMOVAPS     Z10, Z17
 	VFMADD213PS Z9, Z13, Z17
-	VMULPS      Z13, Z13, Z14
-	VFMADD213PS Z13, Z14, Z17
-	VFMADD213PS Z16, Z16, Z17
+	VMULPS      Z13, Z13, Z16
+	VFMADD213PS Z13, Z16, Z17
+	VFMADD213PS Z14, Z14, Z17
 	VSCALEFPS   Z15, Z17, Z13
 	VMOVUPS     Z13, (AX)(BX*4)
 	VADDPS      Z13, Z11, Z11
@@ -1948,12 +1926,12 @@ loop1:
 	VSUBPS      Z8, Z14, Z15
 	VFMADD231PS Z3, Z15, Z13
 	VFMADD231PS Z4, Z15, Z13
-	VPERMPS     Z7, Z14, Z16
+	VPERMPS     Z7, Z14, Z14
 	VMOVAPS     Z10, Z17
 	VFMADD213PS Z9, Z13, Z17
-	VMULPS      Z13, Z13, Z14
-	VFMADD213PS Z13, Z14, Z17
-	VFMADD213PS Z16, Z16, Z17
+	VMULPS      Z13, Z13, Z16
+	VFMADD213PS Z13, Z16, Z17
+	VFMADD213PS Z14, Z14, Z17
 	VSCALEFPS   Z15, Z17, Z13
 	VMOVUPS     Z13, 64(AX)(BX*4)
 	VADDPS      Z13, Z12, Z12
@@ -1976,12 +1954,12 @@ loop3:
 	VSUBPS      Z8, Z14, Z15
 	VFMADD231PS Z3, Z15, Z13
 	VFMADD231PS Z4, Z15, Z13
-	VPERMPS     Z7, Z14, Z16
+	VPERMPS     Z7, Z14, Z14
 	VMOVAPS     Z10, Z17
 	VFMADD213PS Z9, Z13, Z17
-	VMULPS      Z13, Z13, Z14
-	VFMADD213PS Z13, Z14, Z17
-	VFMADD213PS Z16, Z16, Z17
+	VMULPS      Z13, Z13, Z16
+	VFMADD213PS Z13, Z16, Z17
+	VFMADD213PS Z14, Z14, Z17
 	VSCALEFPS   Z15, Z17, Z13
 	VMOVUPS     Z13, (AX)(BX*4)
 	VADDPS      Z13, Z11, Z11
@@ -2165,12 +2143,12 @@ rows7:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z20
 	VFMADD213PS   Z8, Z11, Z20
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z20
-	VFMADD213PS   Z14, Z14, Z20
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z20
+	VFMADD213PS   Z12, Z12, Z20
 	VSCALEFPS     Z13, Z20, Z11
 	VMOVUPS       Z11, (R9)
 	VMOVUPS       (R9)(CX*1), Z12
@@ -2182,12 +2160,12 @@ rows7:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z20
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z21
 	VFMADD213PS   Z8, Z12, Z21
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z21
-	VFMADD213PS   Z20, Z20, Z21
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z21
+	VFMADD213PS   Z13, Z13, Z21
 	VSCALEFPS     Z14, Z21, Z12
 	VMOVUPS       Z12, (R9)(CX*1)
 	VADDPS        Z12, Z11, Z11
@@ -2200,12 +2178,12 @@ rows7:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z20
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z21
 	VFMADD213PS   Z8, Z12, Z21
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z21
-	VFMADD213PS   Z20, Z20, Z21
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z21
+	VFMADD213PS   Z13, Z13, Z21
 	VSCALEFPS     Z14, Z21, Z12
 	VMOVUPS       Z12, (R9)(CX*2)
 	VADDPS        Z12, Z11, Z11
@@ -2218,12 +2196,12 @@ rows7:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z20
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z21
 	VFMADD213PS   Z8, Z12, Z21
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z21
-	VFMADD213PS   Z20, Z20, Z21
+	VMULPS        Z12, Z12, Z20
+	VFMADD213PS   Z12, Z20, Z21
+	VFMADD213PS   Z13, Z13, Z21
 	VSCALEFPS     Z14, Z21, Z12
 	VMOVUPS       Z12, (R9)(R10*1)
 	VADDPS        Z12, Z11, Z11
@@ -2251,12 +2229,12 @@ rows9:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z20
 	VFMADD213PS   Z8, Z11, Z20
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z20
-	VFMADD213PS   Z14, Z14, Z20
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z20
+	VFMADD213PS   Z12, Z12, Z20
 	VSCALEFPS     Z13, Z20, Z11
 	VMOVUPS       Z11, (R9)
 	VEXTRACTF32X8 $0x01, Z11, Y12
@@ -2345,12 +2323,12 @@ rows16:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z15
 	VFMADD213PS   Z8, Z11, Z15
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z15
-	VFMADD213PS   Z14, Z14, Z15
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z15
+	VFMADD213PS   Z12, Z12, Z15
 	VSCALEFPS     Z13, Z15, Z11
 	VMOVUPS       Z11, K1, (AX)
 	VMOVUPS.Z     (AX)(CX*1), K1, Z12
@@ -2362,12 +2340,12 @@ rows16:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z15
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z16
 	VFMADD213PS   Z8, Z12, Z16
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z16
-	VFMADD213PS   Z15, Z15, Z16
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z16
+	VFMADD213PS   Z13, Z13, Z16
 	VSCALEFPS     Z14, Z16, Z12
 	VMOVUPS       Z12, K1, (AX)(CX*1)
 	VADDPS        Z12, Z11, Z11
@@ -2380,12 +2358,12 @@ rows16:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z15
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z16
 	VFMADD213PS   Z8, Z12, Z16
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z16
-	VFMADD213PS   Z15, Z15, Z16
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z16
+	VFMADD213PS   Z13, Z13, Z16
 	VSCALEFPS     Z14, Z16, Z12
 	VMOVUPS       Z12, K1, (AX)(CX*2)
 	VADDPS        Z12, Z11, Z11
@@ -2398,12 +2376,12 @@ rows16:
 	VSUBPS        Z7, Z13, Z14
 	VFMADD231PS   Z2, Z14, Z12
 	VFMADD231PS   Z3, Z14, Z12
-	VPERMPS       Z6, Z13, Z15
+	VPERMPS       Z6, Z13, Z13
 	VMOVAPS       Z9, Z16
 	VFMADD213PS   Z8, Z12, Z16
-	VMULPS        Z12, Z12, Z13
-	VFMADD213PS   Z12, Z13, Z16
-	VFMADD213PS   Z15, Z15, Z16
+	VMULPS        Z12, Z12, Z15
+	VFMADD213PS   Z12, Z15, Z16
+	VFMADD213PS   Z13, Z13, Z16
 	VSCALEFPS     Z14, Z16, Z12
 	VMOVUPS       Z12, K1, (AX)(SI*1)
 	VADDPS        Z12, Z11, Z11
@@ -2431,12 +2409,12 @@ rows18:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z15
 	VFMADD213PS   Z8, Z11, Z15
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z15
-	VFMADD213PS   Z14, Z14, Z15
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z15
+	VFMADD213PS   Z12, Z12, Z15
 	VSCALEFPS     Z13, Z15, Z11
 	VMOVUPS       Z11, K1, (AX)
 	VEXTRACTF32X8 $0x01, Z11, Y12
@@ -2506,13 +2484,13 @@ rows3:
 	VSUBPS        Z7, Z16, Z17
 	VFMADD231PS   Z2, Z17, Z15
 	VFMADD231PS   Z3, Z17, Z15
-	VPERMPS       Z6, Z16, Z18
-	VMOVAPS       Z9, Z19
-	VFMADD213PS   Z8, Z15, Z19
-	VMULPS        Z15, Z15, Z16
-	VFMADD213PS   Z15, Z16, Z19
-	VFMADD213PS   Z18, Z18, Z19
-	VSCALEFPS     Z17, Z19, Z15
+	VPERMPS       Z6, Z16, Z16
+	VMOVAPS       Z9, Z24
+	VFMADD213PS   Z8, Z15, Z24
+	VMULPS        Z15, Z15, Z23
+	VFMADD213PS   Z15, Z23, Z24
+	VFMADD213PS   Z16, Z16, Z24
+	VSCALEFPS     Z17, Z24, Z15
 	VMOVUPS       Z15, (R9)
 	VMOVUPS       (R11), Z16
 	VMULPS        Z15, Z16, Z16
@@ -2520,61 +2498,61 @@ rows3:
 	VFMSUB213PS   Z10, Z0, Z17
 	VMAXPS        Z17, Z4, Z17
 	VMINPS        Z17, Z5, Z17
-	VMOVAPS       Z7, Z18
-	VFMADD231PS   Z1, Z17, Z18
-	VSUBPS        Z7, Z18, Z19
-	VFMADD231PS   Z2, Z19, Z17
-	VFMADD231PS   Z3, Z19, Z17
-	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z7, Z23
+	VFMADD231PS   Z1, Z17, Z23
+	VSUBPS        Z7, Z23, Z24
+	VFMADD231PS   Z2, Z24, Z17
+	VFMADD231PS   Z3, Z24, Z17
+	VPERMPS       Z6, Z23, Z23
 	VMOVAPS       Z9, Z26
 	VFMADD213PS   Z8, Z17, Z26
-	VMULPS        Z17, Z17, Z18
-	VFMADD213PS   Z17, Z18, Z26
-	VFMADD213PS   Z25, Z25, Z26
-	VSCALEFPS     Z19, Z26, Z17
+	VMULPS        Z17, Z17, Z25
+	VFMADD213PS   Z17, Z25, Z26
+	VFMADD213PS   Z23, Z23, Z26
+	VSCALEFPS     Z24, Z26, Z17
 	VMOVUPS       Z17, (R9)(DX*1)
-	VMOVUPS       (R11)(DX*1), Z18
-	VFMADD231PS   Z18, Z17, Z16
+	VMOVUPS       (R11)(DX*1), Z23
+	VFMADD231PS   Z23, Z17, Z16
 	VADDPS        Z17, Z15, Z15
 	VMOVUPS       (R9)(DX*2), Z17
 	VFMSUB213PS   Z10, Z0, Z17
 	VMAXPS        Z17, Z4, Z17
 	VMINPS        Z17, Z5, Z17
-	VMOVAPS       Z7, Z18
-	VFMADD231PS   Z1, Z17, Z18
-	VSUBPS        Z7, Z18, Z19
-	VFMADD231PS   Z2, Z19, Z17
-	VFMADD231PS   Z3, Z19, Z17
-	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z7, Z23
+	VFMADD231PS   Z1, Z17, Z23
+	VSUBPS        Z7, Z23, Z24
+	VFMADD231PS   Z2, Z24, Z17
+	VFMADD231PS   Z3, Z24, Z17
+	VPERMPS       Z6, Z23, Z23
 	VMOVAPS       Z9, Z26
 	VFMADD213PS   Z8, Z17, Z26
-	VMULPS        Z17, Z17, Z18
-	VFMADD213PS   Z17, Z18, Z26
-	VFMADD213PS   Z25, Z25, Z26
-	VSCALEFPS     Z19, Z26, Z17
+	VMULPS        Z17, Z17, Z25
+	VFMADD213PS   Z17, Z25, Z26
+	VFMADD213PS   Z23, Z23, Z26
+	VSCALEFPS     Z24, Z26, Z17
 	VMOVUPS       Z17, (R9)(DX*2)
-	VMOVUPS       (R11)(DX*2), Z18
-	VFMADD231PS   Z18, Z17, Z16
+	VMOVUPS       (R11)(DX*2), Z23
+	VFMADD231PS   Z23, Z17, Z16
 	VADDPS        Z17, Z15, Z15
 	VMOVUPS       (R9)(R10*1), Z17
 	VFMSUB213PS   Z10, Z0, Z17
 	VMAXPS        Z17, Z4, Z17
 	VMINPS        Z17, Z5, Z17
-	VMOVAPS       Z7, Z18
-	VFMADD231PS   Z1, Z17, Z18
-	VSUBPS        Z7, Z18, Z19
-	VFMADD231PS   Z2, Z19, Z17
-	VFMADD231PS   Z3, Z19, Z17
-	VPERMPS       Z6, Z18, Z25
+	VMOVAPS       Z7, Z23
+	VFMADD231PS   Z1, Z17, Z23
+	VSUBPS        Z7, Z23, Z24
+	VFMADD231PS   Z2, Z24, Z17
+	VFMADD231PS   Z3, Z24, Z17
+	VPERMPS       Z6, Z23, Z23
 	VMOVAPS       Z9, Z26
 	VFMADD213PS   Z8, Z17, Z26
-	VMULPS        Z17, Z17, Z18
-	VFMADD213PS   Z17, Z18, Z26
-	VFMADD213PS   Z25, Z25, Z26
-	VSCALEFPS     Z19, Z26, Z17
+	VMULPS        Z17, Z17, Z25
+	VFMADD213PS   Z17, Z25, Z26
+	VFMADD213PS   Z23, Z23, Z26
+	VSCALEFPS     Z24, Z26, Z17
 	VMOVUPS       Z17, (R9)(R10*1)
-	VMOVUPS       (R11)(R12*1), Z18
-	VFMADD231PS   Z18, Z17, Z16
+	VMOVUPS       (R11)(R12*1), Z23
+	VFMADD231PS   Z23, Z17, Z16
 	VADDPS        Z17, Z15, Z15
 	VEXTRACTF32X8 $0x01, Z15, Y17
 	VCVTPS2PD     Y15, Z15
@@ -2606,13 +2584,13 @@ rows5:
 	VSUBPS        Z7, Z16, Z17
 	VFMADD231PS   Z2, Z17, Z15
 	VFMADD231PS   Z3, Z17, Z15
-	VPERMPS       Z6, Z16, Z18
-	VMOVAPS       Z9, Z19
-	VFMADD213PS   Z8, Z15, Z19
-	VMULPS        Z15, Z15, Z16
-	VFMADD213PS   Z15, Z16, Z19
-	VFMADD213PS   Z18, Z18, Z19
-	VSCALEFPS     Z17, Z19, Z15
+	VPERMPS       Z6, Z16, Z16
+	VMOVAPS       Z9, Z24
+	VFMADD213PS   Z8, Z15, Z24
+	VMULPS        Z15, Z15, Z23
+	VFMADD213PS   Z15, Z23, Z24
+	VFMADD213PS   Z16, Z16, Z24
+	VSCALEFPS     Z17, Z24, Z15
 	VMOVUPS       Z15, (R9)
 	VMOVUPS       (R11), Z16
 	VMULPS        Z15, Z16, Z16
@@ -2641,12 +2619,12 @@ after6:
 	VMULPD        Z11, Z13, Z13
 	VDIVPD        Z12, Z15, Z12
 	VMULPD        Z12, Z14, Z14
-	VCVTPD2PS     Z11, Y20
+	VCVTPD2PS     Z11, Y18
 	VCVTPD2PS     Z12, Y10
-	VINSERTF32X8  $0x01, Y10, Z20, Z10
-	VCVTPD2PS     Z13, Y20
+	VINSERTF32X8  $0x01, Y10, Z18, Z10
+	VCVTPD2PS     Z13, Y18
 	VCVTPD2PS     Z14, Y15
-	VINSERTF32X8  $0x01, Y15, Z20, Z15
+	VINSERTF32X8  $0x01, Y15, Z18, Z15
 	MOVQ          rows+24(FP), R8
 	LEAQ          (AX)(DI*4), R9
 	LEAQ          (DX)(DX*2), R10
@@ -2726,10 +2704,10 @@ after2:
 	BZHIQ     SI, R8, R8
 	KMOVW     R8, K1
 	VMOVUPS.Z (BX)(DI*4), K1, Z10
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
 	VPXORD    Z21, Z21, Z21
 	VPXORD    Z22, Z22, Z22
-	VPXORD    Z23, Z23, Z23
-	VPXORD    Z24, Z24, Z24
 	MOVQ      rows+24(FP), BX
 	LEAQ      (AX)(DI*4), SI
 	LEAQ      (DX)(DX*2), R8
@@ -2748,12 +2726,12 @@ rows12:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z15
 	VFMADD213PS   Z8, Z11, Z15
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z15
-	VFMADD213PS   Z14, Z14, Z15
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z15
+	VFMADD213PS   Z12, Z12, Z15
 	VSCALEFPS     Z13, Z15, Z11
 	VMOVUPS       Z11, K1, (SI)
 	VMOVUPS.Z     (R9), K1, Z12
@@ -2767,12 +2745,12 @@ rows12:
 	VSUBPS        Z7, Z14, Z15
 	VFMADD231PS   Z2, Z15, Z13
 	VFMADD231PS   Z3, Z15, Z13
-	VPERMPS       Z6, Z14, Z16
+	VPERMPS       Z6, Z14, Z14
 	VMOVAPS       Z9, Z17
 	VFMADD213PS   Z8, Z13, Z17
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z17
-	VFMADD213PS   Z16, Z16, Z17
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z17
+	VFMADD213PS   Z14, Z14, Z17
 	VSCALEFPS     Z15, Z17, Z13
 	VMOVUPS       Z13, K1, (SI)(DX*1)
 	VMOVUPS.Z     (R9)(DX*1), K1, Z14
@@ -2787,12 +2765,12 @@ rows12:
 	VSUBPS        Z7, Z14, Z15
 	VFMADD231PS   Z2, Z15, Z13
 	VFMADD231PS   Z3, Z15, Z13
-	VPERMPS       Z6, Z14, Z16
+	VPERMPS       Z6, Z14, Z14
 	VMOVAPS       Z9, Z17
 	VFMADD213PS   Z8, Z13, Z17
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z17
-	VFMADD213PS   Z16, Z16, Z17
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z17
+	VFMADD213PS   Z14, Z14, Z17
 	VSCALEFPS     Z15, Z17, Z13
 	VMOVUPS       Z13, K1, (SI)(DX*2)
 	VMOVUPS.Z     (R9)(DX*2), K1, Z14
@@ -2807,12 +2785,12 @@ rows12:
 	VSUBPS        Z7, Z14, Z15
 	VFMADD231PS   Z2, Z15, Z13
 	VFMADD231PS   Z3, Z15, Z13
-	VPERMPS       Z6, Z14, Z16
+	VPERMPS       Z6, Z14, Z14
 	VMOVAPS       Z9, Z17
 	VFMADD213PS   Z8, Z13, Z17
-	VMULPS        Z13, Z13, Z14
-	VFMADD213PS   Z13, Z14, Z17
-	VFMADD213PS   Z16, Z16, Z17
+	VMULPS        Z13, Z13, Z16
+	VFMADD213PS   Z13, Z16, Z17
+	VFMADD213PS   Z14, Z14, Z17
 	VSCALEFPS     Z15, Z17, Z13
 	VMOVUPS       Z13, K1, (SI)(R8*1)
 	VMOVUPS.Z     (R9)(R10*1), K1, Z14
@@ -2821,13 +2799,13 @@ rows12:
 	VEXTRACTF32X8 $0x01, Z11, Y13
 	VCVTPS2PD     Y11, Z11
 	VCVTPS2PD     Y13, Z13
-	VADDPD        Z11, Z21, Z21
-	VADDPD        Z13, Z22, Z22
+	VADDPD        Z11, Z19, Z19
+	VADDPD        Z13, Z20, Z20
 	VEXTRACTF32X8 $0x01, Z12, Y13
 	VCVTPS2PD     Y12, Z11
 	VCVTPS2PD     Y13, Z12
-	VADDPD        Z11, Z23, Z23
-	VADDPD        Z12, Z24, Z24
+	VADDPD        Z11, Z21, Z21
+	VADDPD        Z12, Z22, Z22
 	LEAQ          (SI)(DX*4), SI
 	LEAQ          (R9)(DX*4), R9
 	SUBQ          $0x00000004, BX
@@ -2848,12 +2826,12 @@ rows14:
 	VSUBPS        Z7, Z12, Z13
 	VFMADD231PS   Z2, Z13, Z11
 	VFMADD231PS   Z3, Z13, Z11
-	VPERMPS       Z6, Z12, Z14
+	VPERMPS       Z6, Z12, Z12
 	VMOVAPS       Z9, Z15
 	VFMADD213PS   Z8, Z11, Z15
-	VMULPS        Z11, Z11, Z12
-	VFMADD213PS   Z11, Z12, Z15
-	VFMADD213PS   Z14, Z14, Z15
+	VMULPS        Z11, Z11, Z14
+	VFMADD213PS   Z11, Z14, Z15
+	VFMADD213PS   Z12, Z12, Z15
 	VSCALEFPS     Z13, Z15, Z11
 	VMOVUPS       Z11, K1, (SI)
 	VMOVUPS.Z     (R9), K1, Z12
@@ -2861,13 +2839,13 @@ rows14:
 	VEXTRACTF32X8 $0x01, Z11, Y13
 	VCVTPS2PD     Y11, Z11
 	VCVTPS2PD     Y13, Z13
-	VADDPD        Z11, Z21, Z21
-	VADDPD        Z13, Z22, Z22
+	VADDPD        Z11, Z19, Z19
+	VADDPD        Z13, Z20, Z20
 	VEXTRACTF32X8 $0x01, Z12, Y13
 	VCVTPS2PD     Y12, Z11
 	VCVTPS2PD     Y13, Z12
-	VADDPD        Z11, Z23, Z23
-	VADDPD        Z12, Z24, Z24
+	VADDPD        Z11, Z21, Z21
+	VADDPD        Z12, Z22, Z22
 	LEAQ          (SI)(DX*1), SI
 	LEAQ          (R9)(DX*1), R9
 	SUBQ          $0x00000001, BX
@@ -2879,16 +2857,16 @@ after15:
 	VEXTRACTF32X8 $0x01, Z1, Y2
 	VCVTPS2PD     Y1, Z1
 	VCVTPS2PD     Y2, Z2
-	VDIVPD        Z21, Z1, Z21
-	VMULPD        Z21, Z23, Z23
-	VDIVPD        Z22, Z2, Z22
-	VMULPD        Z22, Z24, Z24
-	VCVTPD2PS     Z21, Y20
-	VCVTPD2PS     Z22, Y1
-	VINSERTF32X8  $0x01, Y1, Z20, Z1
-	VCVTPD2PS     Z23, Y20
-	VCVTPD2PS     Z24, Y2
-	VINSERTF32X8  $0x01, Y2, Z20, Z2
+	VDIVPD        Z19, Z1, Z19
+	VMULPD        Z19, Z21, Z21
+	VDIVPD        Z20, Z2, Z20
+	VMULPD        Z20, Z22, Z22
+	VCVTPD2PS     Z19, Y18
+	VCVTPD2PS     Z20, Y1
+	VINSERTF32X8  $0x01, Y1, Z18, Z1
+	VCVTPD2PS     Z21, Y18
+	VCVTPD2PS     Z22, Y2
+	VINSERTF32X8  $0x01, Y2, Z18, Z2
 	MOVQ          rows+24(FP), BX
 	LEAQ          (AX)(DI*4), AX
 	LEAQ          (DX)(DX*2), SI

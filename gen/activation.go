@@ -78,13 +78,12 @@ func (s *simd) operandReg(o Op) reg.VecVirtual {
 func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 	s.VMAXPS(t, s.operandReg(c.lowest), t)
 	s.VMINPS(t, s.operandReg(c.highest), t)
-	square := s.vec()
 	if s.avx512 {
 		// n is a multiple of 1/16, so r is small and a short polynomial suffices.
 		n, sixteenths := s.nearest(t, c.log2e, c.round)
 		s.VFMADD231PS(c.negLn2Hi, n, t)
 		s.VFMADD231PS(c.negLn2Lo, n, t)
-		power := s.vec()
+		power, square := s.vec(), s.vec()
 		s.VPERMPS(c.powers, sixteenths, power)
 		p := s.copyOf(c.sixth)
 		s.VFMADD213PS(c.half, t, p)
@@ -94,25 +93,42 @@ func (s *simd) exp(t reg.VecVirtual, c expConstants) {
 		s.VSCALEFPS(n, p, t) // which rounds n down: the sixteenths are in power
 		return
 	}
-	n := s.vec()
+	n, half := s.reduced(t, c), s.vec()
+	s.VPSRAD(U8(1), n, half)
+	s.VPSUBD(half, n, n)
+	s.timesPower(t, half)
+	s.timesPower(t, n)
+}
+
+// normalExp is exp with AVX2 for t from -1000 to 0, where what is below the smallest normal number
+// may become 0.
+func (s *simd) normalExp(t reg.VecVirtual) {
+	n, least := s.reduced(t, s.expConstants()), int32(-127)
+	s.VPMAXSD(s.bits(uint32(least)), n, n)
+	s.timesPower(t, n)
+}
+
+// reduced replaces t by exp(t)/2^n, which is between 0.7 and 1.5, and returns the integers n.
+func (s *simd) reduced(t reg.VecVirtual, c expConstants) (n reg.VecVirtual) {
+	n = s.vec()
 	s.VMULPS(c.log2e, t, n)
 	const nearest = U8(8)
 	s.VROUNDPS(nearest, n, n)
 	s.VFMADD231PS(c.negLn2Hi, n, t)
 	s.VFMADD231PS(c.negLn2Lo, n, t)
-	p := s.polynomial(expPolynomial, t)
+	p, square := s.polynomial(expPolynomial, t), s.vec()
 	s.VMULPS(t, t, square)
 	s.VFMADD213PS(t, square, p)
 	s.VADDPS(s.constant(1), p, t)
-	half := s.vec()
 	s.VCVTPS2DQ(n, n)
-	s.VPSRAD(U8(1), n, half)
-	s.VPSUBD(half, n, n)
-	for _, e := range []reg.VecVirtual{half, n} {
-		s.VPADDD(s.bits(127), e, e)
-		s.VPSLLD(U8(23), e, e)
-		s.VMULPS(e, t, t)
-	}
+	return n
+}
+
+// timesPower multiplies t by 2^n, by 0 for n = -127, and overwrites n.
+func (s *simd) timesPower(t, n reg.VecVirtual) {
+	s.VPADDD(s.bits(127), n, n)
+	s.VPSLLD(U8(23), n, n)
+	s.VMULPS(n, t, t)
 }
 
 // nearest returns scale*x rounded to a multiple of the spacing of float32 numbers near round, and a
@@ -303,7 +319,7 @@ func (s *simd) normal(x reg.VecVirtual) (z, e, q reg.VecVirtual) {
 	s.VMULPS(t, q, q)
 	s.VMULPS(z, z, e)
 	s.VMULPS(s.constant(-0.5), e, e)
-	s.exp(e, s.expConstants())
+	s.normalExp(e)
 	s.VMULPS(e, q, q)
 	return z, e, q
 }

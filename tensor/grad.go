@@ -178,9 +178,10 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 func (x *Tensor) LendGrad() { x.lent = true }
 
 // MoveGrad adds the gradient of x, a leaf of LendGrad that this tape has gone back to, to that of
-// to, and takes its memory back. If x has none it does nothing. Other tapes may go on with other
-// leaves meanwhile.
-func (t *Tape) MoveGrad(to, x *Tensor) {
+// to, and takes its memory back. If x has none it does nothing. With the last that is added, the
+// squares that GradSumSq(to) asks for are summed, while the values are in the cache. Other tapes may
+// go on with other leaves meanwhile.
+func (t *Tape) MoveGrad(to, x *Tensor, last bool) {
 	if x.Grad == nil {
 		return
 	}
@@ -189,7 +190,16 @@ func (t *Tape) MoveGrad(to, x *Tensor) {
 		to.fresh = false
 	}
 	to.fused.rowsSq = to.fused.rowsSq[:0]
-	t.each(len(x.Grad), span, func(_, i, j int) { put(to.Grad[i:j], x.Grad[i:j], fresh) })
+	var sums []float64
+	if last {
+		sums = to.rowsSq(ceilDiv(len(x.Grad), sumSpan))
+	}
+	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
+		put(to.Grad[i:j], x.Grad[i:j], fresh)
+		if last {
+			sums[i/sumSpan] = asm.SumSq(to.Grad[i:j])
+		}
+	})
 	t.buffers.give(x.Grad)
 	x.Grad = nil
 }

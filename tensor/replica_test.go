@@ -104,7 +104,7 @@ func TestMoveGrad(t *testing.T) {
 					}
 					memory = &r.Grad[0]
 				}
-				own.MoveGrad(w, r)
+				own.MoveGrad(w, r, i == 2)
 				if r.HasGrad() {
 					t.Error("the gradient was not taken away")
 				}

@@ -89,7 +89,7 @@ func (r *relay) add(t *tensor.Tape, l *lane, k int) bool {
 		return false
 	}
 	if l.number > 0 {
-		t.MoveGrad(r.sums[k].Tensor, l.params[k].Tensor)
+		t.MoveGrad(r.sums[k].Tensor, l.params[k].Tensor, l.number == len(r.ended)-1)
 	}
 	r.turn[k].Add(1)
 	return true
