@@ -39,6 +39,7 @@ func ConfigFrom(f weights.File, classes int) (c *Config, assumed string, err err
 		var other struct{ Encoder vit.Config } // a fine-tuned model's
 		if json.Unmarshal([]byte(f.Metadata()[modelfolder.MetaConfig]), &other) == nil && other.Encoder.Dim == own.Encoder.Dim {
 			own.Encoder, assumed = other.Encoder, ""
+			own.Encoder.DropPath = 0 // is of its recipe
 		}
 	}
 	recipe, err := Preset("base", classes)

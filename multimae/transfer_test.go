@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gomae/gomae/internal/modelfolder"
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
@@ -403,6 +404,9 @@ func TestConfigFrom(t *testing.T) {
 		{"shapes", fileOf(t, m.Params.Tensors()), "1 attention heads in the encoder and 8", func(got *Config) bool {
 			return got.Encoder.Depth == 2 && got.Encoder.Dim == 16 && len(got.Outputs) == 4 && got.Train.Steps > 9 && got.Train.NumEncodedTokens == 2
 		}},
+		{"fine-tuned", describedFile{fileOf(t, m.Params.Tensors()), `{"model": "multivit", "encoder": {"dim": 16, "depth": 2, "heads": 2, "mlp_ratio": 4, "layer_norm_eps": 1e-6, "drop_path": 0.1}}`}, "", func(got *Config) bool {
+			return got.Encoder.Heads == 2 && got.Encoder.DropPath == 0
+		}},
 		{"a ViT", fileOf(t, vit), "1 attention heads in the encoder", func(got *Config) bool {
 			return got.Encoder.Dim == 8 && got.PatchSize == 2 && got.ImageSize == 6 && got.Input("semseg").NumClasses == 5 && got.Input("semseg").Stride == 1
 		}},
@@ -419,6 +423,16 @@ func TestConfigFrom(t *testing.T) {
 	}
 	_, _, err = ConfigFrom(fileOf(t, []weights.Tensor{{Name: "x.y", Shape: []int{1}, Data: []float32{1}}}), 5)
 	testkit.ErrorNames(t, err, "encoder.0.mlp.fc1.weight")
+}
+
+// describedFile is a file of weights with a configuration.
+type describedFile struct {
+	weights.File
+	config string
+}
+
+func (f describedFile) Metadata() map[string]string {
+	return map[string]string{modelfolder.MetaConfig: f.config}
 }
 
 // TestPositionCopies bounds what a table keeps by its size.

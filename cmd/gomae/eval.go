@@ -32,7 +32,7 @@ func evalCommand(e *env) *command {
 	f := new(evalFlags)
 	fs := newFlags()
 	fs.StringVar(&f.model, "model", "", "evaluate the fine-tuned model in the folder `DIR`, such as the -out of finetune (required)")
-	fs.StringVar(&f.data, "data", "", "evaluate on the dataset folder `DIR`, or on rendered scenes (\"scenes\") that no run trains on (required)")
+	fs.StringVar(&f.data, "data", "", "evaluate on the dataset folder `DIR`, or on rendered "+scenesUsage+", that no run trains on (required)")
 	fs.StringVar(&f.split, "split", "", "use the part `NAME` of DIR: train, val or test; none means val, or all of a folder without parts")
 	fs.IntVar(&f.size, "size", 0, "resize the shorter side of images to `N` pixels; 0 means the size that the model was trained on")
 	fs.BoolVar(&f.slide, "slide", false, "slide a window of the model's size over each image, instead of showing it whole")

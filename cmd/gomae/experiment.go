@@ -42,7 +42,7 @@ func experimentTable(e *env, name string) *command {
 	fs.StringVar(&o.Dir, "out", name, "keep all runs and results in the folder `DIR`")
 	fs.IntVar(&o.Seeds, "seeds", o.Seeds, "repeat every run with `N` seeds")
 	fs.StringVar(&o.Preset, "preset", o.Preset, "train the architecture `NAME`: "+strings.Join(multimae.PresetNames, ", "))
-	fs.StringVar(&o.Data, "data", o.Data, "pre-train on the dataset folder `DIR`, or on rendered scenes")
+	fs.StringVar(&o.Data, "data", o.Data, "pre-train on the dataset folder `DIR`, or on rendered "+scenesUsage)
 	labelled := fs.String("labelled", "", "fine-tune and test on the dataset folder `DIR`, with train and test parts; none means that of -data")
 	fs.StringVar(&o.Target, "target", "", "take the truth of segmentation from the modality `NAME` of -labelled; none means semseg")
 	fs.IntVar(&o.Classes, "classes", 0, "the truth of segmentation in -labelled has ids below `N`; 0 means that it has none")

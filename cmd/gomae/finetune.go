@@ -37,7 +37,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.from, "from", "", "start from the pre-trained model `DIR`, or a file of weights; without it, from scratch; "+builtinUsage)
 	fs.StringVar(&f.inputs, "inputs", "", "show the model the modalities of `LIST`, such as rgb,depth; none means all that both model and data have")
 	fs.StringVar(&f.head, "head", "", "put the head `NAME` on the encoder: "+strings.Join(heads.Heads, ", ")+"; none means that of the paper for the task")
-	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
+	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered "+scenesUsage)
 	f.add(fs, "finetuned")
 	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, instead of -task")
 	fs.StringVar(&f.preset, "preset", "tiny", "train the encoder of `NAME`, which takes from -from what fits: "+strings.Join(multimae.PresetNames, ", ")+"; with -from, left out means the encoder of that model")
@@ -184,6 +184,10 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 	case heads.TaskSemseg:
 		ignore = o.Invalid
 	}
+	var noUnit any // relative depth, but of rendered scenes it is not given
+	if run.Train.Data == scenesData {
+		noUnit = 0.0
+	}
 	for _, x := range []struct {
 		flag       string
 		asked, has any
@@ -191,9 +195,9 @@ func (f *finetuneFlags) agree(run *heads.Config) error {
 	}{
 		{"task", f.task, taskOf(run), ""}, {"inputs", strings.ReplaceAll(f.inputs, " ", ""), strings.Join(run.Inputs.Names(), ","), ""},
 		{"head", f.head, o.Head, ""}, {"target", f.target, o.TargetName(), ""}, {"classes", f.classes, o.NumClasses, 0},
-		{"size", f.size, run.ImageSize, 0}, {"ignore", f.ignore.String(), ignore.String(), nil}, {"unit", f.unit, o.Unit, nil},
+		{"size", f.size, run.ImageSize, 0}, {"ignore", f.ignore.String(), ignore.String(), nil}, {"unit", f.unit, o.Unit, noUnit},
 		{"depth-invalid", f.invalid.String(), invalid.String(), nil},
-		{"samples", f.samples, run.Train.Samples, nil}, {"freeze", f.freeze, run.Train.Freeze, nil},
+		{"samples", f.samples, run.Train.Samples, 0}, {"freeze", f.freeze, run.Train.Freeze, nil},
 	} {
 		if f.given[x.flag] && x.asked != x.has && x.asked != x.unset {
 			return f.contradicts(x.flag, x.asked, cmp.Or(fmt.Sprint(x.has), "none"))

@@ -77,6 +77,7 @@ func TestFinetuneConfiguration(t *testing.T) {
 		{"-task semseg -inputs rgb,depth", "0,65535", "", "rgb,depth"},
 		{"-task semseg -inputs rgb,depth -depth-invalid 3 -ignore 4", "3", "4", "rgb,depth"},
 		{"-task depth -inputs rgb", "", "0,65535", "rgb"},
+		{"-task depth -inputs rgb -data scenes -unit 0 -samples 0", "", "0,65535", "rgb"}, // zeros for what is not set
 		{"-task depth -inputs rgb -depth-invalid 3", "", "3", "rgb"},
 	} {
 		args := append([]string{"finetune", "-from", "pre", "-data", "set", "-steps", "1", "-batch", "2", "-out", "fine"}, strings.Fields(c.args)...)

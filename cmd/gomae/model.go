@@ -26,7 +26,7 @@ func modelFlag(flags *flag.FlagSet) *string {
 
 // dataFlag adds -data, whose value model.lookAt takes.
 func dataFlag(flags *flag.FlagSet) *string {
-	return flags.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered ones with scenes; none means the photographs that the built-in model photos has, and rendered ones for other models")
+	return flags.String("data", "", "take scenes from the dataset folder `DIR`, of a split its val, or rendered "+scenesUsage+"; none means the photographs that the built-in model photos has, and rendered ones for other models")
 }
 
 // model is a model with what belongs to it.

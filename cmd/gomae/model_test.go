@@ -10,6 +10,7 @@ import (
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/models/photos"
 	"github.com/gomae/gomae/multimae/models/rooms"
 )
 
@@ -19,19 +20,21 @@ func TestBuiltin(t *testing.T) {
 	files, dir := t.TempDir(), t.TempDir()
 	classFolders(t, files, []string{"train", "val"}, map[string]color.RGBA{"red": {200, 0, 0, 255}, "blue": {0, 0, 200, 255}})
 	t.Chdir(dir)
-	ok(t, "convert", "-bfloat16", "rooms", "copy")
-	got, err := os.ReadFile(filepath.Join("copy", "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := rooms.Load()
-	if err != nil || !bytes.Equal(got, m.Config.JSON()) {
-		t.Errorf("%v; configuration\n%s\nwant\n%s", err, got, m.Config.JSON())
+	for name, load := range map[string]func() (*multimae.Model, error){"rooms": rooms.Load, "photos": photos.Load} {
+		ok(t, "convert", "-bfloat16", name, "copy of "+name) // with the configuration in the weights
+		got, err := os.ReadFile(filepath.Join("copy of "+name, "config.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := load()
+		if err != nil || !bytes.Equal(got, m.Config.JSON()) {
+			t.Errorf("%v; configuration\n%s\nwant\n%s", err, got, m.Config.JSON())
+		}
 	}
 	ok(t, "convert", "rooms", "rooms")
 	ok(t, "convert", "-force", "rooms", "rooms")
 	ok(t, "reconstruct", "-model", "rooms", "-scene", "1", "-out", "a.png")
-	ok(t, "reconstruct", "-model", "copy", "-scene", "1", "-out", "b.png")
+	ok(t, "reconstruct", "-model", "copy of rooms", "-scene", "1", "-out", "b.png")
 	a, err1 := os.ReadFile("a.png")
 	b, err2 := os.ReadFile("b.png")
 	if err1 != nil || err2 != nil || !bytes.Equal(a, b) {

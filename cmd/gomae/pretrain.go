@@ -30,7 +30,7 @@ func pretrainCommand(e *env) *command {
 	fs.StringVar(&f.preset, "preset", "tiny", "train the model and recipe `NAME`: "+strings.Join(multimae.PresetNames, ", "))
 	fs.StringVar(&f.config, "config", "", "take model and recipe from `FILE`, a config.json, instead of a preset")
 	fs.StringVar(&f.from, "from", "", "start from the weights of `MODEL`: a folder or file of a MultiMAE, MAE or ViT; without -preset and -config, train such a model; "+builtinUsage)
-	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered scenes")
+	fs.StringVar(&f.data, "data", scenesData, "train on the dataset folder `DIR`, or on rendered "+scenesUsage)
 	f.add(fs, "out")
 	fs.IntVar(&f.classes, "classes", 0, "semantic maps have ids below `N`; 0 means as many as those of a MultiMAE in -from, or with -preset as classes.json of -data names; without it, 16 for scenes and 133 (COCO) for other data")
 	fs.StringVar(&f.inputs, "inputs", "", "train only on the modalities in `LIST`, separated by commas, such as rgb,depth; empty means all")

@@ -445,6 +445,10 @@ func TestGoOn(t *testing.T) {
 	}{
 		{runFlags{out: "a b", keep: defaultKeep}, "gomae finetune -out " + quote("a b") + " -resume"},
 		{runFlags{out: "out", keep: 1, skipBad: true}, "gomae finetune -out out -resume -keep 1 -skip-bad"},
+		{
+			runFlags{out: "out", keep: defaultKeep, workers: 1, json: true, watch: watchFlags{serve: "127.0.0.1:8080", tensorboard: "logs"}},
+			"gomae finetune -out out -resume -workers 1 -serve 127.0.0.1:8080 -tensorboard logs -json",
+		},
 		{runFlags{out: "out", keep: 9, mpi: true, ranks: someRanks(4)}, "mpirun -n 4 gomae finetune -mpi -out out -resume -keep 9"},
 		{
 			runFlags{out: "out", keep: defaultKeep, mpi: true, ranks: someRanks(2), mpiLib: "x.so", mpiBFloat16: true},

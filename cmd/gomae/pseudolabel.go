@@ -86,7 +86,8 @@ needs ONNX Runtime: pip install onnxruntime. Several teachers of classes are
 separated by commas: each pixel is that of the first which is sure.
 
 Depth becomes a 16-bit PNG, larger = farther, stretched for each photograph; its
-scale is a line of OUT/MODALITY.jsonl. Class maps are 8-bit PNG of ids, 255 = not
+scale is a line of MODALITY.jsonl, or MODALITY.shard-I-of-N.jsonl, in OUT or its
+train, val or test. Class maps are 8-bit PNG of ids, 255 = not
 sure; OUT/classes.json names the classes.`,
 		examples: []string{
 			"gomae pseudolabel -data originals -out set -size 160 -teacher depth=tcmonodepth.onnx",

@@ -20,6 +20,9 @@ import (
 // scenesData is the value of -data for rendered scenes.
 const scenesData = train.ScenesData
 
+// scenesUsage says so in the usage of a flag.
+const scenesUsage = "scenes (\"scenes\"; ./scenes for a folder of that name)"
+
 // configuration returns the configuration of the run, and whether it is one to resume: with -resume
 // that of the run in -out, if there is one, otherwise what the flags ask for.
 func (f *pretrainFlags) configuration() (c *multimae.Config, resumed bool, err error) {

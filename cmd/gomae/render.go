@@ -32,7 +32,7 @@ room depends on NUMBER and SEED only; S changes the sampling. Without -data,
 pretrain trains on the rooms of its own -seed, and the built-in model rooms has
 seen those of seed 0: give another SEED for rooms that they do not know.`,
 		examples: []string{
-			"gomae render -out scenes",
+			"gomae render -out set",
 			"gomae render -out small -n 200 -size 64 -seed 7 -split 0.1",
 		},
 		flags: fs,

@@ -236,6 +236,18 @@ func (f *runFlags) goOn(command string) string {
 	if f.skipBad {
 		words = append(words, "-skip-bad")
 	}
+	if f.workers > 0 {
+		words = append(words, "-workers", strconv.Itoa(f.workers))
+	}
+	if f.watch.serve != "" {
+		words = append(words, "-serve", quote(f.watch.serve))
+	}
+	if f.watch.tensorboard != "" {
+		words = append(words, "-tensorboard", quote(f.watch.tensorboard))
+	}
+	if f.json {
+		words = append(words, "-json")
+	}
 	return strings.Join(words, " ")
 }
 

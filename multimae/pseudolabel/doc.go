@@ -3,7 +3,7 @@
 //
 //	OUT/rgb/NAME.jpg          the photograph, linked or copied
 //	OUT/depth/NAME.png        16 bits, larger is farther, stretched for each photograph
-//	OUT/depth.jsonl           a line of JSON for each: see [Depth]
+//	OUT/depth.jsonl           a line of JSON for each: see [Depth]; depth.shard-I-of-N.jsonl of a shard
 //	OUT/semseg/NAME.png       8-bit ids; 255 where no teacher is sure
 //	OUT/classes.json          the names of the classes, by modality
 //	OUT/pseudolabel.json      the networks that made each modality, with their SHA-256
