@@ -118,31 +118,31 @@ func newReport(all []*measurement, prices map[string]float64) *report {
 }
 
 // tablesOf returns a table for each SIMD level of a machine. Peers that kept to a level are in its
-// table, others in the first, or in one of their own if we have no results.
+// table. Others are in that of our best level, unless it is below the CPU's: then they are in one of
+// their own, as if we have no results.
 func tablesOf(machine string, ms []*measurement) (tables []*table) {
+	unlimited := ""
+	if i := slices.IndexFunc(simdOrder, func(level string) bool {
+		return slices.ContainsFunc(ms, func(m *measurement) bool {
+			return m.peer == own && m.GetConfig("simd") == level && cmp.Or(m.GetConfig("best-simd"), level) == level
+		})
+	}); i >= 0 {
+		unlimited = simdOrder[i]
+	}
 	levels := groupBy(ms, func(m *measurement) string {
 		if simd := m.GetConfig("simd"); m.peer == own || simd != "" {
 			return simd
 		}
-		return "peers"
+		return unlimited
 	})
-	peers := levels.of["peers"]
 	slices.SortStableFunc(levels.keys, func(a, b string) int {
 		return slices.Index(simdOrder, a) - slices.Index(simdOrder, b)
 	})
 	for _, level := range levels.keys {
-		if level == "peers" && len(levels.keys) > 1 {
-			continue
-		}
 		t := &table{Machine: machine, CPU: ms[0].GetConfig("cpu"), SIMD: level}
 		rows := levels.of[level]
 		for _, m := range rows {
 			t.Best = cmp.Or(t.Best, m.GetConfig("best-simd"))
-		}
-		if level == "peers" {
-			t.SIMD = ""
-		} else if len(tables) == 0 {
-			rows = slices.Concat(rows, peers)
 		}
 		names := groupBy(rows, func(m *measurement) string { return m.name })
 		for _, name := range names.keys {
@@ -186,10 +186,16 @@ func newRow(name string, ms []*measurement) *row {
 	return r
 }
 
-// latestSession returns the session with the latest date and its measurements.
+// latestSession returns the session with the latest date and its measurements. Sessions without our
+// results count only if there are no others: in a table of our best level, peers that keep to no level
+// may come from a session at a lower one.
 func latestSession(ms []*measurement) (session, []*measurement) {
 	sessions := groupBy(ms, (*measurement).session)
-	latest := slices.MaxFunc(sessions.keys, func(a, b session) int { return cmp.Compare(a.date, b.date) })
+	candidates := groupBy(slices.DeleteFunc(slices.Clone(ms), func(m *measurement) bool { return m.peer != own }), (*measurement).session).keys
+	if len(candidates) == 0 {
+		candidates = sessions.keys
+	}
+	latest := slices.MaxFunc(candidates, func(a, b session) int { return cmp.Compare(a.date, b.date) })
 	return latest, sessions.of[latest]
 }
 

@@ -106,13 +106,14 @@ func TestFew(t *testing.T) {
 	}
 }
 
-// TestSessions has two sessions on a machine. The latest counts, and figures of different sessions
-// are not compared.
+// TestSessions has three sessions on a machine. The latest at a level counts, and figures of different
+// sessions are not compared: not those of a peer that keeps to no level with ours at another one.
 func TestSessions(t *testing.T) {
 	ms := read(t, "session.txt")
 	var b strings.Builder
 	fmt.Fprint(&b, "machine: lab\nsimd: avx512\ndate: 2026-02-01T00:00Z\nBenchmarkForward/model=base/batch=8/threads=1 1 1000 ns/op\n",
-		"simd: avx2\nBenchmarkForward/model=base/batch=8/threads=1 1 3000 ns/op\n")
+		"simd: avx2\ndate: 2026-03-01T00:00Z\nBenchmarkForward/model=base/batch=8/threads=1 1 3000 ns/op\n",
+		"simd:\npeer: onnxruntime\nBenchmarkForward/model=base/batch=8/threads=1 1 2000 ns/op\n")
 	later, broken, err := parse(strings.NewReader(b.String()), "", "", own)
 	if err != nil || broken != nil {
 		t.Fatal(broken, err)
