@@ -16,6 +16,8 @@
 // them: a batch of 32 and preset large, as in -bench 'TrainStep/model=large/batch=32'.
 //
 // The programs in peers, torch_bench.py and onnx_bench.py time other libraries on the same work
-// under the same names. Command compare runs everyone in turn, and command curves fits and draws cost
-// curves.
+// under the same names. PyTorch does slightly more of it, as published: in a training step the last
+// layers of decoders compute all patches, ours masked ones only, and in the dpt head 1×1 convolutions
+// come after interpolations, ours before them. Command compare runs everyone in turn, and command
+// curves fits and draws cost curves.
 package bench

@@ -12,8 +12,11 @@ computes all predictions without gradients; train is the forward pass, the losse
 is such a step of testdata/torch/multivit.py: dpt predicts depth, the other heads classes of pixels. It is without
 drop-path, whose random numbers PyTorch is spared.
 
-PyTorch is measured at its best: only visible patches are projected, and a short trial chooses the fastest way to compute
-attention and AdamW, and the layout of images in a model with convolutions. Every variant is first compared with plain float32 and is not timed if it differs by too much.
+PyTorch is measured at its best: only visible patches are projected, and a short trial chooses the fastest AdamW, the layout
+of images in a model with convolutions, and, in variants that are not compiled, the fastest attention; compiled ones use the
+fused operator where there is one. Every variant is first compared with plain float32 and is not timed if it differs by too much.
+As published, a training step computes all patches in the last layers of the decoders, of which gomae computes the masked ones
+only, and the dpt head interpolates before its 1×1 convolutions, where gomae does so after them.
 Compiled code is cached in the folder gomae-inductor-THREADS of the temporary folder.
 
 Variants (--compile):
