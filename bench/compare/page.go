@@ -46,7 +46,7 @@ li.bad{color:var(--bad)}
 </head>
 <body>
 <h1>gomae: benchmarks</h1>
-<p>Medians with confidence intervals at 95 %. A peer's ratio is its time over ours; above 1 we are faster. p is the p-value of Mann-Whitney's U test; below 0.05 the difference is hardly due to chance. Peers run alternately with us, each by its fastest variant. Every result is verified before it is timed.</p>
+<p>Medians with confidence intervals at 95 %. A peer's ratio is its time over ours; above 1 we are faster. p is the p-value of Mann-Whitney's U test; below 0.05 the difference is hardly due to chance. Peers run alternately with us, each by the fastest of its variants that ran. We compare kernels, products and forward passes with a reference before we time them, and look whether the loss and the gradient of a training step are plausible, which tests compare with PyTorch. Peers compare all of it.</p>
 {{range .Tables}}
 <h2>{{title .}}</h2>
 <p class="faint">{{sessions .}}</p>
