@@ -134,6 +134,8 @@ func TestPredict(t *testing.T) {
 		{"memory", p.Memory, 5.4e7},
 		{"network", p.Traffic, 4 * 75 * 6e6},
 		{"bytes of bfloat16", predict(half, 1_000_000, m, &transport{ValueBytes: 2}).Bytes, 3e6},
+		// One small sum beside the two exchanges of ¼ of 2 MB, which take 4 ms.
+		{"step of bfloat16", predict(half, 1_000_000, m, &transport{ValueBytes: 2, float32s: &transport{ValueBytes: 4, Exchange: 1e-3}}).Step, 0.4 + 4e-3 + 1e-3},
 		{"sum on one machine", predict(alone, 1_000_000, m, nil).Sum, 0},
 		{"network of one machine", predict(alone, 1_000_000, m, nil).Traffic, 0},
 		// Two exchanges of three messages each: 10 ms of latency, then 2·(1+3·2)+6 ms of work, which
@@ -253,6 +255,9 @@ func TestTransport(t *testing.T) {
 		if !(math.Abs(c.got-c.want) <= 1e-6*c.want) {
 			t.Errorf("%s: got %g, want %g", c.name, c.got, c.want)
 		}
+	}
+	if half, err := x.transport(true, true); err != nil || *half.float32s != *got {
+		t.Errorf("small sums beside those in bfloat16 cost %+v, %v; want %+v", half, err, got)
 	}
 	if _, err := x.transport(false, false); err == nil {
 		t.Error("there are no sums in memory, and no error")

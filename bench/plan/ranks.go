@@ -135,7 +135,11 @@ const (
 func (x *measuredRanks) transport(hosts, half bool) (*transport, error) {
 	t, by := &transport{ValueBytes: 4}, "Sum"
 	if half {
-		t, by = &transport{ValueBytes: 2}, "SumBFloat16"
+		full, err := x.transport(hosts, false)
+		if err != nil {
+			return nil, err
+		}
+		t, by = &transport{ValueBytes: 2, float32s: full}, "SumBFloat16"
 	}
 	var work, idle [][3]float64
 	var polls []float64

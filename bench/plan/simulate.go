@@ -1,6 +1,9 @@
 package main
 
-import "math"
+import (
+	"cmp"
+	"math"
+)
 
 // A step on one of several ranks, which all do the same at the same time. Three activities share the
 // cores of the rank: it computes, loads the next batch, and its thread of MPI sums one bucket after
@@ -23,6 +26,8 @@ type transport struct {
 	Latency    float64 `json:"latency_seconds"`      // of an exchange
 	Idle       float64 `json:"byte_idle_seconds"`    // waited for a byte, with nothing to do, even without a network
 	Poll       float64 `json:"waiting_cores"`        // cores that a thread takes which waits for messages
+
+	float32s *transport // what sums of anything but gradients cost, if these are in bfloat16
 }
 
 // smallSum is up to how many values package mpi sums in one exchange.
@@ -183,7 +188,7 @@ func (s *rankStep) simulate() stepTime {
 		}
 	}
 	if s.Ranks > 1 {
-		_, c, l := s.Transport.cost(8*s.Ranks, s.Ranks)
+		_, c, l := cmp.Or(s.Transport.float32s, s.Transport).cost(8*s.Ranks, s.Ranks)
 		x.Step += float64(m.SmallSums+agreements) * (l + c/min(1, s.Cores))
 	}
 	if x.Sum > 0 {

@@ -157,7 +157,8 @@ func (x *measuredRanks) section() (string, error) {
 	}
 	return fmt.Sprintf(`
 Days for ImageNet-1k × %d epochs of preset base with a batch of %d on all machines together, and the share of a step that
-waits for sums. Machines of another size than the measured one are assumed to compute in proportion to their cores.
+waits for sums. Machines of another size than the measured one are assumed to compute in proportion to their cores, and loading
+is assumed to take no time.
 
 %s
 Training that was measured, and what the plan says of it: preset tiny with a batch of %d, and one worker for each rank
