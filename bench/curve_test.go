@@ -78,6 +78,17 @@ func (p curvePoint) config() (*multimae.Config, error) {
 	return c, c.Check()
 }
 
+// TestCurveFlops wants the training steps of curves to count all patches, as their losses do.
+func TestCurveFlops(t *testing.T) {
+	c, err := curvePoint{98, 1, 224, 3}.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := modelFlops(c, 98, maskedPatches), modelFlops(c, 98, allPatches); got != want {
+		t.Errorf("got %g operations, want %g", got, want)
+	}
+}
+
 // make returns a model with random images. Points that differ only in the batch or in the number of
 // visible patches share a model.
 func (p curvePoint) make(b *testing.B, pass string) *modelCase {

@@ -23,7 +23,7 @@ func headsFlops(c *heads.Config) float64 {
 	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
 	n := float64(nh * nw)
 	encoder := multimae.Config{BackboneConfig: c.BackboneConfig}
-	sum := modelFlops(&encoder, len(c.Inputs)*nh*nw, 0)
+	sum := modelFlops(&encoder, len(c.Inputs)*nh*nw, nil)
 	for i := range c.Outputs {
 		o := &c.Outputs[i]
 		seen, e, classes := float64(c.Encoder.Dim*len(o.MainTasks)), float64(o.EmbedDim), float64(o.NumClasses)

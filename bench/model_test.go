@@ -19,9 +19,9 @@ import (
 )
 
 // modelFlops counts the multiplications and additions of the matrix products in the forward pass of
-// one image with that many visible patches, where so many patches of each output are predicted. The
+// one image with that many visible patches, where so many patches of an output are predicted. The
 // last layers of a decoder compute no others.
-func modelFlops(c *multimae.Config, visible int, predicted float64) float64 {
+func modelFlops(c *multimae.Config, visible int, predictedOf func(*multimae.Config, multimae.Output) float64) float64 {
 	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
 	patches, d := float64(nh*nw), float64(c.Encoder.Dim)
 	tokens := float64(visible + c.NumGlobalTokens)
@@ -33,6 +33,7 @@ func modelFlops(c *multimae.Config, visible int, predicted float64) float64 {
 	}
 	for _, o := range c.Outputs {
 		e, p, ratio := float64(o.Dim), float64(c.PatchSize/o.Stride), float64(c.Encoder.MLPRatio)
+		predicted := predictedOf(c, o)
 		sum += 2 * tokens * e * (d + 2*e)                     // context, keys and values
 		sum += 2*patches*e*e*(2+2*ratio) + 4*patches*tokens*e // queries, cross-attention, MLP
 		sum += float64(o.Depth) * block(e, patches, ratio)    // self-attention
@@ -44,10 +45,19 @@ func modelFlops(c *multimae.Config, visible int, predicted float64) float64 {
 	return sum
 }
 
-// maskedPatches is how many patches of an output a training step predicts, in the mean.
-func maskedPatches(c *multimae.Config) float64 {
+// allPatches is how many patches an output has.
+func allPatches(c *multimae.Config, _ multimae.Output) float64 {
 	nh, nw := c.Grid(c.ImageSize, c.ImageSize)
-	return float64(nh*nw) - float64(c.Train.NumEncodedTokens)/float64(len(c.Inputs))
+	return float64(nh * nw)
+}
+
+// maskedPatches is how many patches of an output a training step predicts, in the mean.
+func maskedPatches(c *multimae.Config, o multimae.Output) float64 {
+	n := allPatches(c, o)
+	if !o.LossOnUnmasked {
+		n -= float64(c.Train.NumEncodedTokens) / float64(len(c.Inputs))
+	}
+	return n
 }
 
 // modelCase is a model with a batch and its masks.
@@ -143,7 +153,7 @@ func eachModel(b *testing.B, f func(b *testing.B, preset string, batch int)) {
 // forward times the forward pass of a case.
 func (x *modelCase) forward(b *testing.B, threads int, pool *tensor.Pool) {
 	t := tensor.NewInference(pool)
-	flops := float64(x.batch.Size) * modelFlops(x.model.Config, x.masks.Visible, float64(x.masks.Patches))
+	flops := float64(x.batch.Size) * modelFlops(x.model.Config, x.masks.Visible, allPatches)
 	measure(b, work{flops: flops, threads: threads, images: x.batch.Size}, func() {
 		t.Reset()
 		if _, err := x.model.Forward(t, x.batch, x.masks, nil); err != nil {
@@ -183,7 +193,7 @@ func (x *modelCase) train(b *testing.B, threads int, pool *tensor.Pool) {
 	debug.FreeOSMemory()
 	resetPeakMemory()
 	c := x.model.Config
-	flops := 3 * float64(x.batch.Size) * modelFlops(c, c.Train.NumEncodedTokens, maskedPatches(c))
+	flops := 3 * float64(x.batch.Size) * modelFlops(c, c.Train.NumEncodedTokens, maskedPatches)
 	measure(b, work{flops: flops, threads: threads, images: x.batch.Size}, x.step(b, pool))
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
@@ -213,9 +223,9 @@ func training(b *testing.B, name string, batch int) *modelCase {
 }
 
 // BenchmarkTrainStep is a whole training step: masks, forward pass, losses, backward pass, norm of the
-// gradient, AdamW. It counts three times the operations of its forward pass, which predicts masked
-// patches only. peak-RSS-bytes is the peak of the process's memory, MiB-sys the memory that Go holds at
-// the end.
+// gradient, AdamW. It counts three times the operations of its forward pass, which predicts only
+// patches that the losses look at. peak-RSS-bytes is the peak of the process's memory, MiB-sys the
+// memory that Go holds at the end.
 func BenchmarkTrainStep(b *testing.B) {
 	eachModel(b, func(b *testing.B, preset string, batch int) {
 		withPool(b, func(b *testing.B, threads int, pool *tensor.Pool) {

@@ -72,8 +72,8 @@ func (x *modelCase) parts(b *testing.B, pool *tensor.Pool) []part {
 	norms := []rows{{batch * tokens, c.Encoder.Dim, 2 * c.Encoder.Depth}}
 	hidden := []rows{{batch * tokens, c.Encoder.Dim * c.Encoder.MLPRatio, c.Encoder.Depth}}
 	scores := []rows{{batch * c.Encoder.Heads * tokens, tokens, c.Encoder.Depth}}
-	masked := int(float64(batch) * maskedPatches(c)) // all that the last block's MLP computes
 	for _, o := range c.Outputs {
+		masked := int(float64(batch) * maskedPatches(c, o)) // all that the last block's MLP computes
 		norms = append(norms, rows{batch * tokens, o.Dim, 1}, rows{batch * patches, o.Dim, 1 + 2*o.Depth}, rows{masked, o.Dim, 1})
 		hidden = append(hidden, rows{batch * patches, o.Dim * c.Encoder.MLPRatio, o.Depth}, rows{masked, o.Dim * c.Encoder.MLPRatio, 1})
 		scores = append(scores, rows{batch * o.Heads * patches, tokens, 1}, rows{batch * o.Heads * patches, patches, o.Depth})
