@@ -433,6 +433,9 @@ var headerAttacks = []attack{
 			return fmt.Sprintf(`"%s%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}`, name, i)
 		})
 	}},
+	{"a name of wrappers", func(t testing.TB, size int) []byte {
+		return safetensorsOf(`{"` + repeat("net.", size) + `w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`)
+	}},
 	{"a header of escapes", func(t testing.TB, size int) []byte {
 		return safetensorsOf(`{"__metadata__":{"x":"` + repeat(`\n`, size) + `"}}`)
 	}},

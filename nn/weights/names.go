@@ -15,19 +15,23 @@ func trimWrappers(tensors []*view) (prefix string) {
 	if len(tensors) == 0 {
 		return ""
 	}
+	n := 0
 	for {
-		wrapper, _, ok := strings.Cut(tensors[0].name[len(prefix):], ".")
+		wrapper, _, ok := strings.Cut(tensors[0].name[n:], ".")
 		if !ok || !slices.Contains(wrappers, wrapper) {
 			break
 		}
-		longer := prefix + wrapper + "."
-		if slices.ContainsFunc(tensors, func(v *view) bool { return !strings.HasPrefix(v.name, longer) || len(v.name) == len(longer) }) {
+		wrapper += "."
+		// What stands before n is the same in all names, and comparing it again would take a time that
+		// grows with the square of a name's length.
+		if slices.ContainsFunc(tensors, func(v *view) bool { return !strings.HasPrefix(v.name[n:], wrapper) || len(v.name) == n+len(wrapper) }) {
 			break
 		}
-		prefix = longer
+		n += len(wrapper)
 	}
+	prefix = tensors[0].name[:n]
 	for _, v := range tensors {
-		v.name = v.name[len(prefix):]
+		v.name = v.name[n:]
 	}
 	return prefix
 }
