@@ -152,6 +152,9 @@ func readShards(name string, r io.ReaderAt, size int64, sibling func(name string
 		if err != nil {
 			return nil, err
 		}
+		for _, note := range f.notes {
+			all.notes = append(all.notes, Quote(names[i])+": "+note)
+		}
 		for _, v := range f.tensors {
 			n, listed := of[v.name]
 			if listed && n != i {

@@ -303,12 +303,13 @@ func TestShards(t *testing.T) {
 		key   string
 		want  string
 		kind  error
-		names string // in the error
+		names string // in the error, or in the only note
 	}{
 		{"two files", index("b", "2.st", "a", "1.st", "c", "2.st"), "", "a b c", nil, ""},
 		{"of PyTorch", index("w", "1.bin", "a", "1.st"), "", "w a", nil, ""},
 		{"one of two places", index("a", "3.st", "d", "3.st", "b", "2.st"), "", "b c a d", nil, ""},
-		{"with a prefix", index("model.x", "4.st", "model.y", "4.st"), "", "x y", nil, ""},
+		{"with an object among them", index("w", "2.bin", "a", "1.st"), "", "a w", nil, `"2.bin": `},
+		{"with a prefix", index("model.x", "4.st", "model.y", "4.st"), "", "x y", nil, "model."},
 		{"by key", index("model.x", "4.st", "a", "1.st"), "model", "x y", nil, ""},
 		{"a file missing", index("a", "9.st"), "", "", fs.ErrNotExist, "9.st"},
 		{"a tensor missing", index("a", "1.st", "z", "1.st"), "", "", ErrDamaged, `"z"`},
@@ -327,6 +328,7 @@ func TestShards(t *testing.T) {
 			files := fstest.MapFS{
 				"m/index": {Data: c.index}, "m/1.st": {Data: safe("a")}, "m/2.st": {Data: safe("b", "c")}, "m/3.st": {Data: safe("a", "d")},
 				"m/4.st": {Data: safe("model.x", "model.y")}, "m/5.st": {Data: safe("e", "c")}, "m/1.bin": {Data: zipOf(t, zip.Store, dictOf("w", goodTensor)+".", two)},
+				"m/2.bin": {Data: zipOf(t, zip.Store, dictOf("w", goodTensor, "q", callOf("gguf", "Packed"))+".", two)},
 			}
 			open := 0
 			defer func() {
@@ -347,6 +349,9 @@ func TestShards(t *testing.T) {
 			}
 			if got := strings.Join(f.Names(), " "); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
+			}
+			if notes := f.Notes(); (len(notes) == 1) != (c.names != "") || !strings.Contains(strings.Join(notes, ""), c.names) {
+				t.Errorf("got the notes %q, want %s", notes, c.names)
 			}
 			mustReadAll(t, f)
 			if err := f.Close(); err != nil {
