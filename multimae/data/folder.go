@@ -68,8 +68,8 @@ type folder struct {
 // extensions and the way in which accents are stored may differ. Samples are in the order of their
 // names. Symbolic links are followed; hidden files and files of other types are left out.
 //
-// Where there is a folder DIR/mask_valid, it has a picture for each sample that is 0 where nothing
-// was measured. Such pixels of depth, and of all other images but photographs, are not Map.Valid.
+// Where there is a folder DIR/mask_valid, it has a picture for each sample, no JPEG or WebP, that is 0
+// where nothing was measured. Such pixels of depth, and of all other images but photographs, are not Map.Valid.
 //
 // The error lists what is wrong with the folder: files that lack a partner, a folder that is missing.
 // With skip, samples that lack a file are left out instead, unless none is left. The contents of

@@ -172,6 +172,12 @@ func formats(t testing.TB) []formatCase {
 	raw.Normalize = multimae.NormalizeNone
 	metres := raw
 	metres.HasUnit = true
+	mask := withEXIF(t, image.NewGray(r), 1)
+	grey := multimae.Input{Name: "grey", Kind: multimae.KindImage, Channels: 1, Stride: 1, Normalize: multimae.NormalizeNone}
+	maskIn, holed := grey, grey
+	maskIn.Name, holed.Invalid = maskFolder, []float64{0}
+	longHead := append([]byte(npyMagic), 2, 0, 1, 0, 1, 0)
+	longHead = append(append(longHead, npyBytes("<u2", "(3, 4)", false, u16[:])[10:]...), make([]byte, 1<<16)...)
 	deflate := &tiff.Options{Compression: tiff.Deflate, Predictor: true}
 	webp := func(s string) []byte { return []byte(s) }
 	// One pixel of alpha for all of the picture.
@@ -226,6 +232,12 @@ func formats(t testing.TB) []formatCase {
 		{"records", npyBytes("|V8", "(3, 4)", false, i64[:]), depthIn, "", 0, -1},
 		{"short array", npyBytes("<f8", "(3, 4)", false, f64[:11]), depthIn, "truncated", 0, 0},
 		{"large array", npyBytes("<u2", "(999999999, 999999999)", false, u16[:]), depthIn, "million", 0, 0},
+		{"array of a long head", longHead, depthIn, "65537", 0, 0},
+		{"mask in JPEG", mask, maskIn, "jpeg", 0, 0},
+		{"mask in WebP", webp(webpLossy), maskIn, "webp", 0, 0},
+		{"mask in PNG", pngBytes(t, grey8), maskIn, "", 4, 4. / 255},
+		{"values that mark holes, in JPEG", mask, holed, "jpeg", 0, 0},
+		{"values without holes, in JPEG", mask, grey, "", 0, 0},
 		{"WebP with little alpha", webp(smallCanvas), rgbaIn, "alpha", 0, 0},
 		{"WebP with little alpha, in colour", webp(smallCanvas), rgbIn, "alpha", 0, 0},
 		{"short WebP", webp(webpLossy[:40]), rgbIn, "truncated", 0, 0},
@@ -236,6 +248,7 @@ func formats(t testing.TB) []formatCase {
 		{"value above the largest", []byte("P2 2 1 9 3 12 "), semsegIn, "12", 0, 0},
 		{"strip beyond the end", retag(tiffBytes(t, rgb, nil), tiffStripOffsets, 1<<30), rgbIn, "truncated", 0, 0},
 		{"TIFF of JPEG", retag(tiffBytes(t, rgb, nil), tiffCompression, 7), rgbIn, "not read", 0, 0},
+		{"TIFF of reversed bits", retag(addTag(tiffBytes(t, grey16, nil), tiffFillOrder), tiffFillOrder, 2), depthIn, "lowest bit", 0, 0},
 		{"animation", []byte("RIFF\x14\x00\x00\x00WEBPANIM\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), rgbIn, "animation", 0, 0},
 
 		{"JPEG with arithmetic coding", emptyJPEG(16, 16, 0xc9, 0x11), rgbIn, "arithmetic", 0, 0},

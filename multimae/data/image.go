@@ -199,6 +199,8 @@ func (h *head) check(size int, m *multimae.Input) *Problem {
 		switch {
 		case m.Needs16Bits() && (h.format == "jpeg" || h.format == "webp" || h.bits != 16 && h.grey):
 			return problem("", "store it as a 16-bit grey PNG, value = depth·65536/range, or depth/unit for depth in a unit", "%d-bit %s, expected 16-bit PNG", h.bits, h.format)
+		case len(holesOf(m).values) > 0 && (h.format == "jpeg" || h.format == "webp"):
+			return problem("", "store it as a grey PNG", "values that mark holes as %s, whose compression changes them", h.format)
 		case !h.grey:
 			return problem("", "store it as a grey PNG", "a colour image, expected one channel")
 		}

@@ -12,7 +12,10 @@ import (
 	"github.com/gomae/gomae/multimae/images"
 )
 
-const npyMagic = "\x93NUMPY"
+const (
+	npyMagic = "\x93NUMPY"
+	maxHead  = 1 << 16 // bytes of an array's head; that of a map has about a hundred
+)
 
 // npy is an array as numpy.save writes it: see numpy.lib.format.
 type npy struct {
@@ -40,7 +43,12 @@ func parseNPY(b []byte) (*npy, *Problem) {
 	}
 	from, n := 10, int(binary.LittleEndian.Uint16(b[8:]))
 	if b[6] > 1 {
-		from, n = 12, int(min(binary.LittleEndian.Uint32(b[8:]), 1<<16))
+		from = 12
+		long := binary.LittleEndian.Uint32(b[8:])
+		if long > maxHead {
+			return nil, problem("", "save the array again with numpy.save, by itself", "an .npy file with a head of %d bytes, at most %d are read", long, maxHead)
+		}
+		n = int(long)
 	}
 	if n > len(b)-from {
 		return damaged("it is too short")

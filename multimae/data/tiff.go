@@ -8,6 +8,7 @@ import (
 	"image"
 	"io"
 	"math"
+	"slices"
 
 	"golang.org/x/image/tiff"
 
@@ -201,6 +202,9 @@ func headTIFF(b []byte, m *multimae.Input) (*head, *Problem) {
 		return nil, undecodable(b, tiff.UnsupportedError("planes of colour that are stored one after the other"))
 	case d.first(tiffPhotometric, 0) == 0 && m.Channels != 3 && m.Channels != 4:
 		return nil, undecodable(b, tiff.UnsupportedError("values that grow from white to black"))
+	case d.first(tiffFillOrder, 1) != 1 && !slices.Contains([]int64{2, 3, 4}, d.first(tiffCompression, 1)):
+		// The decoder follows this order in the compressions of fax alone.
+		return nil, undecodable(b, tiff.UnsupportedError("bytes whose lowest bit comes first"))
 	case d.padded() && !(h.bits == 16 && samples < 2 || h.bits == 8 && samples > 2):
 		return nil, undecodable(b, tiff.UnsupportedError("tiles that reach over its right side, in anything but grey of 16 bits or colour of 8"))
 	case h.bits != 1 && h.bits != 8 && h.bits != 16, h.palette && h.bits > 8, samples > 4:
