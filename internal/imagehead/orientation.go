@@ -13,17 +13,8 @@ func Orientation(b []byte) int {
 		h, _ := ParseJPEG(b)
 		return h.Orientation
 	case bytes.HasPrefix(b, []byte("\x89PNG\r\n\x1a\n")):
-		// Length, name, body and checksum of each chunk.
-		for b = b[8:]; len(b) >= 12; {
-			n := uint64(binary.BigEndian.Uint32(b))
-			if n+12 > uint64(len(b)) {
-				return 1
-			}
-			if string(b[4:8]) == "eXIf" {
-				return orientation(b[8:][:n])
-			}
-			b = b[n+12:]
-		}
+		exif, _ := PNGChunk(b, "eXIf")
+		return orientation(exif)
 	case bytes.HasPrefix(b, []byte("RIFF")) && len(b) >= 12 && string(b[8:12]) == "WEBP":
 		// Name, length and body of each chunk, which has an even length.
 		for b = b[12:]; len(b) >= 8; {

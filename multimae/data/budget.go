@@ -1,7 +1,6 @@
 package data
 
 import (
-	"bytes"
 	"image"
 	"slices"
 
@@ -61,9 +60,8 @@ func planPNG(b []byte, w, h, orientation int, m *multimae.Input) plan {
 		samples = 1
 	}
 	row := 1 + (int64(w)*bits*samples+7)/8
-	before, _, _ := bytes.Cut(b, []byte("IDAT"))
 	size := int64(1)
-	if samples > 1 || bytes.Contains(before, []byte("tRNS")) && head.color != pngPalette {
+	if _, transparent := imagehead.PNGChunk(b, "tRNS"); samples > 1 || transparent && head.color != pngPalette {
 		size = 4
 	}
 	if bits == 16 {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"image"
 	"image/color"
 	"math"
@@ -334,9 +333,7 @@ func TestOrientations(t *testing.T) {
 	rgb := image.NewNRGBA(image.Rect(0, 0, 4, 3))
 	exif := []byte("MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00")
 	png := pngBytes(t, rgb)
-	chunk := binary.BigEndian.AppendUint32(nil, uint32(len(exif)))
-	chunk = append(append(chunk, "eXIf"...), exif...)
-	chunk = binary.BigEndian.AppendUint32(chunk, crc32.ChecksumIEEE(chunk[4:]))
+	chunk := appendChunk(nil, "eXIf", exif)
 	for _, c := range []struct {
 		name string
 		file []byte

@@ -27,12 +27,6 @@ import (
 // flatPNG is a complete PNG of zeros.
 func flatPNG(t testing.TB, w, h int, bits, kind byte, interlaced byte) []byte {
 	t.Helper()
-	chunk := func(b []byte, name string, body []byte) []byte {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
-		at := len(b)
-		b = append(append(b, name...), body...)
-		return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[at:]))
-	}
 	samples := map[byte]int{0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
 	row := int64(1 + (w*int(bits)*samples+7)/8)
 	var z bytes.Buffer
@@ -42,11 +36,28 @@ func flatPNG(t testing.TB, w, h int, bits, kind byte, interlaced byte) []byte {
 	b := []byte("\x89PNG\r\n\x1a\n")
 	ihdr := binary.BigEndian.AppendUint32(nil, uint32(w))
 	ihdr = binary.BigEndian.AppendUint32(ihdr, uint32(h))
-	b = chunk(b, "IHDR", append(ihdr, bits, kind, 0, 0, interlaced))
+	b = appendChunk(b, "IHDR", append(ihdr, bits, kind, 0, 0, interlaced))
 	if kind == 3 {
-		b = chunk(b, "PLTE", make([]byte, 3*256))
+		b = appendChunk(b, "PLTE", make([]byte, 3*256))
 	}
-	return chunk(chunk(b, "IDAT", z.Bytes()), "IEND", nil)
+	return appendChunk(appendChunk(b, "IDAT", z.Bytes()), "IEND", nil)
+}
+
+// appendChunk appends a chunk to the beginning of a PNG.
+func appendChunk(b []byte, name string, body []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+	at := len(b)
+	b = append(append(b, name...), body...)
+	return binary.BigEndian.AppendUint32(b, crc32.ChecksumIEEE(b[at:]))
+}
+
+// transparentPNG is a complete PNG of zeros, grey and transparent, with a text before that looks like
+// the beginning of the pixels.
+func transparentPNG(t testing.TB, w, h int) []byte {
+	b := flatPNG(t, w, h, 8, 0, 0)
+	const end = 8 + 25 // of IHDR
+	before := appendChunk(appendChunk(bytes.Clone(b[:end]), "tEXt", []byte("a\x00IDAT")), "tRNS", []byte{0, 0})
+	return append(before, b[end:]...)
 }
 
 type zeros struct{}
@@ -107,6 +118,7 @@ func TestMemory(t *testing.T) {
 		{"one wide row", func() []byte { return flatPNG(t, 60_000_000, 1, 8, 6, 0) }, rgbaIn, false},
 		{"interlaced", func() []byte { return flatPNG(t, 3500, 3500, 8, 2, 1) }, rgbIn, false},
 		{"interlaced 16-bit alpha", func() []byte { return flatPNG(t, 2600, 2600, 16, 6, 1) }, rgbaIn, false},
+		{"grey and transparent", func() []byte { return transparentPNG(t, 6000, 6000) }, rgbIn, false},
 		{"palette", func() []byte { return flatPNG(t, 8000, 8000, 8, 3, 0) }, rgbIn, false},
 		{"grey of one bit", func() []byte { return flatPNG(t, 8000, 8000, 1, 0, 0) }, raw, false},
 		{"ids", func() []byte { return flatPNG(t, 8000, 8000, 8, 0, 0) }, semsegIn, false},
