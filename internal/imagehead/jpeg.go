@@ -14,6 +14,7 @@ type JPEG struct {
 	W, H        int
 	Uncommon    string   // what image/jpeg does not read, "" if it may read all
 	Components  [][2]int // horizontal and vertical sampling factors
+	RGB         bool     // by the names of the components
 }
 
 // ParseJPEG reads the head of a JPEG file. It reports false for bytes that have no head with a frame
@@ -51,15 +52,17 @@ func ParseJPEG(b []byte) (JPEG, bool) {
 	}
 }
 
-// Scans returns the number of scans of a JPEG file. Bytes behind its end do not count, such as the
-// film that a phone appends.
-func Scans(b []byte) int {
-	n := 0
+// Scans returns the number of scans of a JPEG file, and whether a segment of Adobe's, which may stand
+// behind them, says that three components are RGB. Bytes behind its end do not count, such as the film
+// that a phone appends.
+func Scans(b []byte) (n int, rgb bool) {
 	for b = bytes.TrimPrefix(b, []byte{0xff, 0xd8}); ; {
-		marker, _, rest := segment(b)
+		marker, body, rest := segment(b)
 		switch marker {
 		case 0:
-			return n
+			return n, rgb
+		case 0xee:
+			rgb = rgb || len(body) >= 12 && bytes.HasPrefix(body, []byte("Adobe")) && body[11] == 0
 		case 0xda:
 			n++
 		}
@@ -109,6 +112,7 @@ func (h *JPEG) frame(body []byte) bool {
 		}
 		h.Components = append(h.Components, [2]int{across, down})
 	}
+	h.RGB = len(h.Components) == 3 && body[6] == 'R' && body[9] == 'G' && body[12] == 'B'
 	return len(h.Components) > 0
 }
 

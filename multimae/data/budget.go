@@ -39,7 +39,7 @@ func planJPEG(b []byte, h *imagehead.JPEG, m *multimae.Input) plan {
 		decoded += blocks * 64 * 4
 	}
 	pixels := int64(h.W) * int64(h.H)
-	if len(h.Components) == 4 || h.Components[0] != [2]int{1, 1} && h.Components[0] == h.Components[len(h.Components)-1] {
+	if len(h.Components) == 4 || h.RGB || h.Components[0] != [2]int{1, 1} && h.Components[0] == h.Components[len(h.Components)-1] {
 		decoded += 4 * pixels // converted as a whole
 	}
 	turned := int64(0)

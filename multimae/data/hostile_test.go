@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"testing"
 
 	"golang.org/x/image/tiff"
@@ -81,6 +82,22 @@ func emptyJPEG(w, h uint16, sof byte, sampling ...byte) []byte {
 	return append(b, 0, 0, 0, 0, 0xff, 0xd9)
 }
 
+// These segments of a JPEG say that three components are RGB and four are YCbCrK, and that the picture
+// is to be turned.
+const (
+	adobeRGB    = "\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+	adobeYCbCrK = "\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x02"
+	turned      = "\xff\xe1\x00\x22Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00"
+)
+
+// flatJPEG is a complete progressive JPEG of zeros, with segments before its frame and behind its scan.
+func flatJPEG(w, h uint16, before, behind string, sampling ...byte) []byte {
+	b := emptyJPEG(w, h, 0xc2, sampling...)
+	frame, _ := imagehead.ParseJPEG(b)
+	end := len(b) - 2
+	return slices.Concat(b[:2], []byte(before), b[2:end], make([]byte, frame.Blocks()/8+1), []byte(behind), b[end:])
+}
+
 // allocated returns the bytes that f allocates, freed or not.
 func allocated(f func()) int64 {
 	var before, after runtime.MemStats
@@ -135,6 +152,12 @@ func TestMemory(t *testing.T) {
 			return append(emptyJPEG(8000, 8000, 0xc2, 0x22, 0x11, 0x11), make([]byte, 200_000)...)
 		}, rgbIn, false},
 
+		{"jpeg of RGB", func() []byte { return flatJPEG(3400, 3200, adobeRGB, "", 0x22, 0x11, 0x11) }, rgbIn, false},
+		{"jpeg of RGB, as its end says", func() []byte { return flatJPEG(3400, 3200, "", adobeRGB, 0x22, 0x11, 0x11) }, rgbIn, false},
+		{"jpeg of R, G and B", func() []byte { return named(flatJPEG(3400, 3200, "", "", 0x22, 0x11, 0x11), "RGB") }, rgbIn, false},
+		{"jpeg of YCbCr", func() []byte { return flatJPEG(3400, 3200, "", "", 0x22, 0x11, 0x11) }, rgbIn, true},
+		{"turned black", func() []byte { return flatJPEG(1380, 1380, adobeYCbCrK+turned, "", 0x22, 0x11, 0x11, 0x22) }, rgbIn, true},
+
 		{"webp of trees", manyTrees, rgbIn, false},
 		{"lossless webp header", func() []byte { return riff("VP8L", []byte("\x2f\xff\xff\xff\x0f\x00\x00")) }, rgbIn, false},
 		{"lossy webp header", func() []byte {
@@ -174,6 +197,25 @@ func TestMemory(t *testing.T) {
 			}
 		})
 	}
+}
+
+// named changes the names of the components of a JPEG that emptyJPEG began.
+func named(b []byte, names string) []byte {
+	for i := range names {
+		n := byte(i + 1)
+		for _, segment := range []struct {
+			mark string
+			at   int // of the first component
+			step int
+		}{{"\xff\xc2\x00", 10, 3}, {"\xff\xda\x00", 5, 2}} {
+			at := bytes.Index(b, []byte(segment.mark)) + segment.at + i*segment.step
+			if b[at] != n {
+				panic("another name")
+			}
+			b[at] = names[i]
+		}
+	}
+	return b
 }
 
 // riff is a WebP of these chunks, by name and body.
@@ -472,7 +514,7 @@ func TestScans(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := bytes.Join(c.file, nil)
-			if n := imagehead.Scans(file); n != c.scans {
+			if n, _ := imagehead.Scans(file); n != c.scans {
 				t.Errorf("%d scans, want %d", n, c.scans)
 			}
 			if _, prob := decode(file, &rgbIn); c.ok != (prob == nil) {

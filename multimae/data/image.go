@@ -239,12 +239,14 @@ func headJPEG(b []byte, m *multimae.Input) (*head, *Problem) {
 		return nil, undecodable(b, err)
 	}
 	frame, ok := imagehead.ParseJPEG(b)
-	switch scans := imagehead.Scans(b); {
+	scans, rgb := imagehead.Scans(b)
+	switch {
 	case !ok || frame.W != c.Width || frame.H != c.Height:
 		return nil, undecodable(b, errors.New("no frame before its first scan"))
 	case scans > maxScans:
 		return nil, problem("", "write the file again", "a JPEG of %d scans, at most %d are read", scans, maxScans)
 	}
+	frame.RGB = frame.RGB || rgb && len(frame.Components) == 3
 	h := &head{
 		format: "jpeg", w: c.Width, h: c.Height, bits: 8, grey: c.ColorModel == color.GrayModel, orientation: frame.Orientation,
 		decode: func() (image.Image, error) { return jpeg.Decode(bytes.NewReader(b)) },

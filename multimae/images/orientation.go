@@ -80,6 +80,10 @@ func Upright(img image.Image, orientation int) image.Image {
 		out := image.NewRGBA(r)
 		move(out.Pix, out.Stride, img.Pix, img.Stride, 4)
 		return out
+	case *image.CMYK:
+		out := image.NewCMYK(r)
+		move(out.Pix, out.Stride, img.Pix, img.Stride, 4)
+		return out
 	case *image.YCbCr:
 		out := image.NewNRGBA(r)
 		each(func(x, y, sx, sy int) {

@@ -82,7 +82,7 @@ func TestUpright(t *testing.T) {
 	for i := range ycc.Cb {
 		ycc.Cb[i], ycc.Cr[i] = 128, 128
 	}
-	list := []image.Image{image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewRGBA(r), image.NewNRGBA64(r), image.NewPaletted(r, palette), ycc}
+	list := []image.Image{image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewRGBA(r), image.NewNRGBA64(r), image.NewCMYK(r), image.NewPaletted(r, palette), ycc}
 	for _, img := range list {
 		for i := range 6 {
 			x, y, v := 10+i%3, 20+i/3, color.Gray{uint8(i + 1)}
