@@ -76,7 +76,8 @@ type Settings struct {
 	// Ignore are the ids that stand for no class.
 	Ignore []float64 `json:"ignore"`
 	// DepthUnit is what a step of the folder's true depth stands for in metres; 0 if it has none.
-	// DepthInvalid are the stored values of its depth, as truth and as input, that stand for no measurement.
+	// DepthInvalid are the stored values of its depth, as truth and as input, that stand for no measurement;
+	// if Data is the same folder, models are pre-trained without them, too.
 	DepthUnit     float64   `json:"depth_unit"`
 	DepthInvalid  []float64 `json:"depth_invalid"`
 	Seeds         int       `json:"seeds"`          // from 0 on
@@ -365,6 +366,10 @@ func (r *run) pretrainConfig(p *Pretraining, seed int) (*multimae.Config, error)
 	t.Steps, t.Batch, t.Seed, t.Data, t.ValEvery, t.SaveEvery = r.PretrainSteps, r.PretrainBatch, uint64(seed), r.Data, 0, 500
 	if p.Change != nil {
 		p.Change(c)
+	}
+	// Only of the labelled folder it is known which values of depth are no measurements.
+	if depth := c.Input("depth"); depth != nil && r.Data == r.Labelled && r.Data != train.ScenesData {
+		depth.Invalid = r.DepthInvalid
 	}
 	return c, c.Check()
 }

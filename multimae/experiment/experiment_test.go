@@ -264,6 +264,23 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// TestDepthInvalid wants holes in the depth of the labelled folder to be left out of pre-training on it,
+// and values of another folder to be left alone.
+func TestDepthInvalid(t *testing.T) {
+	photos := folder(t)
+	for other, want := range map[string][]float64{photos: {0}, photos + "-labelled": nil, train.ScenesData: nil} {
+		o := smallOptions(t.TempDir(), photos)
+		o.Labelled, o.DepthInvalid = other, []float64{0}
+		c, err := (&run{o, small()}).pretrainConfig(&small().Pretrainings[1], 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Input("depth").Invalid; !slices.Equal(got, want) {
+			t.Errorf("labelled %s: invalid %v, want %v", other, got, want)
+		}
+	}
+}
+
 // TestRows wants each row to be pre-trained as its name says: tiny sees 32 of 192 tokens, of which a
 // modality has 64.
 func TestRows(t *testing.T) {
