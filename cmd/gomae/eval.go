@@ -35,7 +35,7 @@ func evalCommand(e *env) *command {
 	fs.StringVar(&f.data, "data", "", "evaluate on the dataset folder `DIR`, or on rendered "+scenesUsage+", that no run trains on (required)")
 	fs.StringVar(&f.split, "split", "", "use the part `NAME` of DIR: train, val or test; none means val, or all of a folder without parts")
 	fs.IntVar(&f.size, "size", 0, "resize the shorter side of images to `N` pixels; 0 means the size that the model was trained on")
-	fs.BoolVar(&f.slide, "slide", false, "slide a window of the model's size over each image, instead of showing it whole")
+	fs.BoolVar(&f.slide, "slide", false, "slide a window of the model's size over each image, instead of showing it whole; not for relative depth")
 	fs.IntVar(&f.samples, "samples", 0, "use `N` samples, spread over the data; 0 means all")
 	fs.StringVar(&f.out, "out", "", "draw input, prediction, truth and error of some samples to `FILE`, a PNG or JPEG; none draws nothing")
 	fs.StringVar(&f.confusion, "confusion", "", "draw the confusion matrix of the classes to `FILE`, a PNG or JPEG; none draws nothing")

@@ -20,7 +20,8 @@ type Options struct {
 	// whole patches. 0 means the model's image size.
 	Size int
 	// Slide shows the model one square of its image size after another, each two thirds of it
-	// further, in whole patches, and takes the mean of the predictions where squares overlap.
+	// further, in whole patches, and takes the mean of the predictions where squares overlap. No output
+	// may be a regression of one channel without a unit: each square would have a scale of its own.
 	Slide   bool
 	Samples int  // to use at most, spread over the dataset; 0 means all
 	SkipBad bool // leave out samples that cannot be read

@@ -162,7 +162,11 @@ func TestEvaluate(t *testing.T) {
 		{"one window", 16, 16, Options{Slide: true}, 16, 16},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := model(t, "semseg", "depth", "relative", "normals")
+			names, mains := []string{"semseg", "depth", "normals", "relative"}, []string{MIoU, Delta1, L1, Delta1 + Aligned}
+			if c.o.Slide { // which relative values are not for
+				names = names[:3]
+			}
+			m := model(t, names...)
 			all := random(3, c.h, c.w)
 			ref := &reference{t: t, m: m, h: c.seenH, w: c.seenW, o: c.o}
 			want := ref.metrics(all)
@@ -186,9 +190,10 @@ func TestEvaluate(t *testing.T) {
 					t.Errorf("%s: got %v, want %v", k, got[k], v)
 				}
 			}
-			if main := r.Outputs[0].Metrics[0]; main.Name != MIoU || !main.More || r.Outputs[1].Metrics[0].Name != Delta1 ||
-				r.Outputs[2].Metrics[0].Name != Delta1+Aligned || r.Outputs[3].Metrics[0].Name != L1 || r.Outputs[3].Metrics[0].More {
-				t.Errorf("the main metrics are not first: %+v", r.Metrics())
+			for i, o := range r.Outputs {
+				if main := o.Metrics[0]; main.Name != mains[i] || main.More != (main.Name != L1) {
+					t.Errorf("%s: the main metric %s is not first: %+v", o.Name, mains[i], o.Metrics)
+				}
 			}
 			if r.Outputs[0].Confusion.Counted() != r.Outputs[0].Pixels || r.Outputs[1].Confusion != nil {
 				t.Error("confusion matrices")
@@ -383,6 +388,7 @@ func TestRefused(t *testing.T) {
 		{"negative size", model(t, "semseg"), random(2, 16, 16), Options{Size: -8}, "size: got -8"},
 		{"huge size", model(t, "semseg"), random(2, 16, 16), Options{Size: 1 << 20}, "size: got 1048576"},
 		{"a window larger than the image", model(t, "semseg"), random(2, 16, 16), Options{Slide: true, Size: 8}, "size: got 8…at least 16"},
+		{"windows of relative depth", model(t, "semseg", "relative"), random(2, 16, 16), Options{Slide: true}, "slide: output relative has no unit…leave slide out"},
 		{"windows of classes", model(t, "class"), random(2, 16, 16), Options{Slide: true}, "slide…whole images"},
 		{"a long image", model(t, "semseg"), random(1, 4, 40), Options{}, "x/0 has 40×4 pixels…more than 8 times"},
 		{"an unreadable sample", model(t, "semseg"), broken{random(3, 16, 16)}, Options{}, "broken"},
