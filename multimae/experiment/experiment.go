@@ -230,6 +230,8 @@ func (r *run) checkData() error {
 			return fmt.Errorf("samples: got %d labelled samples, want at most %d: %s has no more to train on", r.Samples, n, r.Labelled)
 		case r.Samples == 0 && r.Labelled == train.ScenesData:
 			return fmt.Errorf("samples: got 0, which is all of a folder; say how many rendered scenes to train on")
+		case n < r.Batch:
+			return fmt.Errorf("samples: got %d labelled samples of %s to fine-tune on, want at least %d, which is one batch; take more, or another folder", n, r.Labelled, r.Batch)
 		}
 		test, err := r.testData(f)
 		if err != nil {
@@ -255,7 +257,10 @@ func (r *run) checkPretraining(p *Pretraining) error {
 		if done, err := finished(r.pretrained(p, seed), c); err != nil {
 			return err
 		} else if !done {
-			_, _, err := r.openPretraining(p, seed)
+			ds, _, err := r.openPretraining(p, seed)
+			if err == nil && ds.Len() < r.PretrainBatch {
+				err = fmt.Errorf("data: %s has %d samples to pre-train on, want at least %d, which is one batch; give another folder, or add samples", r.Data, ds.Len(), r.PretrainBatch)
+			}
 			return err
 		}
 	}

@@ -166,6 +166,14 @@ func TestRun(t *testing.T) {
 	})
 	for name, change := range map[string]func(dir string, o *Options) (want string){
 		"misspelt target": func(_ string, o *Options) string { o.Target = "lables"; return "lables" },
+		"fewer labelled samples than a batch": func(dir string, o *Options) string {
+			o.Batch = 4
+			return "samples: got 3…" + dir + "…at least 4"
+		},
+		"fewer samples to pre-train on than a batch": func(dir string, o *Options) string {
+			o.PretrainBatch = 5
+			return "data: " + dir + " has 4 samples…at least 5"
+		},
 		"no test part": func(dir string, _ *Options) string {
 			if err := os.RemoveAll(filepath.Join(dir, "test")); err != nil {
 				t.Fatal(err)
