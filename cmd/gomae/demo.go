@@ -51,7 +51,7 @@ WebAssembly, and the folder can be put on any web host.`,
 			if err != nil {
 				return err
 			}
-			o := demo.Options{Name: m.name}
+			o := demo.Options{Name: m.name, Classes: m.classNames()}
 			if *from != "" || m.examples != nil { // else rendered rooms, where the model reads what they have
 				if o.Scenes, o.Classes, err = m.lookAt(*from); err != nil {
 					return err

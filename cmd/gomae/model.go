@@ -98,10 +98,11 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	case from == "" && m.examples != nil:
 		return m.examples, m.classes, nil
 	case from == "" || from == scenesData:
-		if err := scenes.Check(m.Config.Inputs); err != nil {
-			return nil, nil, fmt.Errorf("-data: inputs.%w", err)
+		ds, err := m.rendered()
+		if err != nil {
+			return nil, nil, fmt.Errorf("-data: %w", err)
 		}
-		return scenes.Unseen(m.Config.ImageSize, m.Config.Train.Seed), scenes.ClassNames(), nil
+		return ds, scenes.ClassNames(), nil
 	}
 	val, err := data.OpenPart(from, "val", m.Config.Inputs)
 	if err != nil {
@@ -109,6 +110,14 @@ func (m *model) lookAt(from string) (data.Dataset, map[string][]string, error) {
 	}
 	classes, err := data.ClassNames(from)
 	return val, classes, err
+}
+
+// rendered returns rendered scenes that the model was not trained on.
+func (m *model) rendered() (data.Dataset, error) {
+	if err := scenes.CheckModel(m.Config, m.classNames()); err != nil {
+		return nil, fmt.Errorf("inputs.%w", err)
+	}
+	return scenes.Unseen(m.Config.ImageSize, m.Config.Train.Seed), nil
 }
 
 // classNames returns the names of the model's classes by modality, nil if they are not known: those

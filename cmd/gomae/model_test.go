@@ -2,16 +2,23 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"image/color"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/demo"
 	"github.com/gomae/gomae/multimae/models/photos"
 	"github.com/gomae/gomae/multimae/models/rooms"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // TestBuiltin wants the name of a built-in model to do wherever a model folder does, also for a run
@@ -60,5 +67,52 @@ func TestLookAt(t *testing.T) {
 	for _, from := range []string{"", scenesData} {
 		_, _, err := (&model{Model: m}).lookAt(from)
 		testkit.ErrorNames(t, err, "inputs.photo: ", "-data")
+	}
+}
+
+// TestOtherClasses wants rendered scenes for a model that was trained on a folder only where its class ids
+// are theirs.
+func TestOtherClasses(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		classes []string // of the folder
+		inputs  int
+		want    bool
+	}{
+		{"classes of photographs", []string{"sky", "tree"}, 3, false},
+		{"unnamed classes", nil, 3, false},
+		{"classes of scenes", scenes.Classes, 3, true},
+		{"no classes", nil, 2, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := tiny.Config()
+			config.Train.Data = t.TempDir()
+			config.Inputs, config.Outputs = config.Inputs[:c.inputs], config.Outputs[:c.inputs]
+			if c.classes != nil {
+				if err := atomicfile.ReplaceJSON(filepath.Join(config.Train.Data, data.ClassesFile), map[string][]string{"semseg": c.classes}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			net, err := multimae.NewModel(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &model{Model: net}
+			_, _, lookErr := m.lookAt("")
+			_, sceneErr := m.sampleOf(nil, 0)
+			for flag, err := range map[string]error{"-data": lookErr, "-scene": sceneErr} {
+				if c.want && err != nil {
+					t.Error(err)
+				} else if !c.want {
+					testkit.ErrorNames(t, err, flag, "inputs.semseg: ", config.Train.Data)
+				}
+			}
+			a := demo.New(net, demo.Options{Classes: m.classNames()})
+			b, err := a.Call(context.Background(), "info", []byte("{}"))
+			var i demo.Info
+			if err := errors.Join(err, json.Unmarshal(b, &i)); err != nil || i.Scenes > 0 != c.want {
+				t.Errorf("the demo offers %d scenes, %v", i.Scenes, err)
+			}
+		})
 	}
 }

@@ -165,10 +165,11 @@ func (m *model) sampleOf(files []imageFile, scene int) (*data.Sample, error) {
 	}
 	if scene >= 0 {
 		if m.examples == nil {
-			if err := scenes.Check(c.Inputs); err != nil {
-				return nil, fmt.Errorf("-scene: inputs.%w", err)
+			ds, err := m.rendered()
+			if err != nil {
+				return nil, fmt.Errorf("-scene: %w", err)
 			}
-			return scenes.Unseen(c.ImageSize, c.Train.Seed).Sample(scene)
+			return ds.Sample(scene)
 		}
 		if err := within("scene", scene, 0, m.examples.Len()-1); err != nil {
 			return nil, err

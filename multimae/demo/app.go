@@ -34,7 +34,8 @@ type Options struct {
 	// Name is what the page calls the model.
 	Name string
 	// Scenes are offered to look at. Nil stands for rendered rooms that no model was trained on, if
-	// this one reads what they have, and otherwise for none: the page asks for pictures.
+	// this one reads what they have and knows their classes, and otherwise for none: the page asks
+	// for pictures.
 	Scenes data.Dataset
 	// Classes names the classes by modality. Nil stands for those of rendered rooms, if the model
 	// was trained on them, and otherwise for numbers.
@@ -49,12 +50,12 @@ const maxKept = 16
 // New returns an App for a model, which must be frozen.
 func New(m *multimae.Model, o Options) *App {
 	c := m.Config
-	offers := o.Scenes
-	if offers == nil && scenes.Check(c.Inputs) == nil {
-		offers = scenes.Unseen(c.ImageSize, c.Train.Seed)
-	}
 	if o.Classes == nil && c.Train.Data == "scenes" {
 		o.Classes = scenes.ClassNames()
+	}
+	offers := o.Scenes
+	if offers == nil && scenes.CheckModel(c, o.Classes) == nil {
+		offers = scenes.Unseen(c.ImageSize, c.Train.Seed)
 	}
 	return &App{model: m, Options: o, offers: offers, kept: map[uint64]*data.Sample{}}
 }

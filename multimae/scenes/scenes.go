@@ -2,6 +2,7 @@ package scenes
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -52,6 +53,19 @@ func Check(inputs []multimae.Input) error {
 		default:
 			return fmt.Errorf("%s: rendered scenes have rgb of 3 channels, depth of 1, and class maps semseg only; use a dataset folder", in.Name)
 		}
+	}
+	return nil
+}
+
+// CheckModel is Check for looking at rendered scenes with a model. It also returns an error if the ids of
+// the model's class maps stand for classes of the folder that it was trained on, whose names by modality are
+// given, and not for Classes.
+func CheckModel(c *multimae.Config, names map[string][]string) error {
+	if err := Check(c.Inputs); err != nil {
+		return err
+	}
+	if from := c.Train.Data; from != "" && from != "scenes" && c.Input("semseg") != nil && !slices.Equal(names["semseg"], Classes) {
+		return fmt.Errorf("semseg: rendered scenes have other classes than %s, which the model was trained on; use pictures or a dataset folder like that", from)
 	}
 	return nil
 }
