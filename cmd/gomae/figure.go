@@ -153,15 +153,13 @@ inside the object and elsewhere, over many scenes, with 95 % confidence interval
 				return err
 			}
 			defer m.Pool.Close()
-			o := figure.HueOptions{Scenes: *n, Degrees: *degrees, Seed: *f.seed, Examples: *examples}
-			for id, name := range m.Classes["semseg"] {
-				if slices.Contains([]string{"floor", "wall", "ceiling", "sky"}, name) {
-					o.Background = append(o.Background, int32(id))
-				}
-			}
+			o := figure.HueOptions{Scenes: *n, Degrees: *degrees, Seed: *f.seed, Examples: *examples, Background: figure.Background(m)}
 			r, d, err := figure.Hue(ctx, m, ds, o)
 			if err != nil {
 				return err
+			}
+			if len(o.Background) == 0 {
+				e.logf("%s of the data names no class floor, wall, ceiling or sky, so that every class counts as an object", data.ClassesFile)
 			}
 			if err := e.writeFigure(*f.out, d); err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -303,6 +304,26 @@ func TestHueTarget(t *testing.T) {
 		y, x := i%1024/32, i%32
 		if in := y >= 8 && y < 16 && x >= 8 && x < 16; !in && math.Abs(float64(v-scene(1).Images["rgb"][i])) > 1e-5 {
 			t.Fatalf("pixel %d,%d has changed", x, y)
+		}
+	}
+}
+
+// TestBackground wants the background of the class map that objects are taken from, by the names of rooms
+// and of COCO.
+func TestBackground(t *testing.T) {
+	m := newModel(t, 1)
+	m.Config.Inputs[2].Name = "labels"
+	for _, c := range []struct {
+		names []string
+		want  []int32
+	}{
+		{scenes.Classes, []int32{0, 1, 2}},
+		{[]string{"person", "floor-wood", "sky-other-merged", "skyscraper", "wall-brick", "ceiling-merged"}, []int32{1, 2, 4, 5}},
+		{nil, nil},
+	} {
+		m.Classes = map[string][]string{"labels": c.names, "semseg": {"wall"}}
+		if got := Background(m); !slices.Equal(got, c.want) {
+			t.Errorf("%q: got %v, want %v", c.names, got, c.want)
 		}
 	}
 }

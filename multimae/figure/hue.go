@@ -8,6 +8,7 @@ import (
 	"image/color"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -20,7 +21,7 @@ import (
 type HueOptions struct {
 	Scenes     int     // to measure
 	Degrees    float64 // by which the hue is turned
-	Background []int32 // classes that are no objects
+	Background []int32 // classes that are no objects, such as those of the function Background
 	Seed       uint64  // of the second patch, and of the confidence intervals
 	Examples   int     // scenes to draw
 }
@@ -43,6 +44,32 @@ type HueResult struct {
 	Difference Interval `json:"difference"`
 	// Follows is the share of scenes in which the object changes more than its surroundings.
 	Follows float64 `json:"follows"`
+}
+
+// Background returns the classes of a model's first class map, with which Hue finds objects, that are no
+// objects: those that are named floor, wall, ceiling or sky, or so before a hyphen, such as COCO's
+// sky-other-merged.
+func Background(m Model) []int32 {
+	var ids []int32
+	if in := classMap(m.Config); in != nil {
+		for id, name := range m.Classes[in.Name] {
+			name, _, _ = strings.Cut(name, "-")
+			if slices.Contains([]string{"floor", "wall", "ceiling", "sky"}, name) {
+				ids = append(ids, int32(id))
+			}
+		}
+	}
+	return ids
+}
+
+// classMap returns the first input that is a class map, nil if there is none.
+func classMap(c *multimae.Config) *multimae.Input {
+	for i := range c.Inputs {
+		if in := &c.Inputs[i]; in.Kind == multimae.KindClasses {
+			return in
+		}
+	}
+	return nil
 }
 
 // ErrNoObjects is wrapped by Hue's error where a dataset has too few scenes for the experiment.
@@ -143,11 +170,11 @@ type hueExperiment struct {
 
 // prepare finds the modalities that take part.
 func (e *hueExperiment) prepare() error {
+	e.classes = classMap(e.m.Config)
 	for i := range e.m.Config.Inputs {
 		in := &e.m.Config.Inputs[i]
 		switch {
-		case in.Kind == multimae.KindClasses && e.classes == nil:
-			e.classes = in
+		case in == e.classes:
 		case in.Kind == multimae.KindImage && in.Normalization() == multimae.NormalizeImageNet && e.colour == nil:
 			e.colour = in
 		default:
