@@ -62,7 +62,7 @@ func pseudolabelCommand(e *env) *command {
 		teachers teacherFlags
 		out      = fs.String("out", "", "write the dataset to the folder `DIR`; none means beside the rgb of -data")
 		copies   = fs.Bool("copy", false, "copy the photographs to -out; otherwise they are linked")
-		size     = fs.Int("size", 0, "copy photographs to -out shrunk, so that their shorter side has at most `N` pixels, with maps of that size; training reads them faster. 0 keeps sizes")
+		size     = fs.Int("size", 0, "copy photographs to -out shrunk, so that their shorter side has at most `N` pixels, with maps of that size; training reads them faster. 0 keeps sizes. A photograph of the same name in -out must look the same: those that lack a map are compared, and a few complete ones")
 		shard    shardFlag
 		workers  = fs.Int("workers", 0, "run networks on `N` photographs at a time, each with one thread; 0 means one for each processor")
 		library  = fs.String("ort", "", "load ONNX Runtime from the shared library or folder `PATH`; none looks where "+teacher.LibraryVariable+" says, then in Python's packages and the system's")

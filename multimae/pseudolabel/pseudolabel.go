@@ -40,7 +40,8 @@ type Options struct {
 	Copy bool
 	// Size, if not 0, copies photographs shrunk, as PNG, so that the shorter side of none has more
 	// pixels than that; their maps are as large. Networks see them as they are. Training then need not
-	// decode twelve megapixels for a crop of a hundred pixels.
+	// decode twelve megapixels for a crop of a hundred pixels. Where Out has a photograph of that name, it
+	// must look the same: those that lack a map are compared, and a few that are complete.
 	Size int
 	// Shard of Shards, counted from 0, is the part of the photographs that this run labels: those
 	// with a hash of their names that leaves the remainder Shard. The other parts may run at the same
