@@ -14,7 +14,9 @@
 // the results. Maps have the size of the photograph as it is seen: its EXIF orientation counts.
 //
 // A file appears under its name only when it is complete, and the photograph is the last one of its
-// sample. So a run that was killed leaves a dataset that is good as far as it goes, and the next one
-// makes what is missing; where nothing is, it does nothing. Results do not depend on the number of
-// workers, on the shards, or on interruptions.
+// sample. So a run that was killed leaves a new dataset good as far as it goes. Where the photographs
+// were there before, in place or for a further modality, those that the run did not come to lack a map
+// until the next one is done; training refuses them unless it skips bad samples. The next run makes what
+// is missing; where nothing is, it does nothing. Results do not depend on the number of workers, on the
+// shards, or on interruptions.
 package pseudolabel

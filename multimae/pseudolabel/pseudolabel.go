@@ -269,8 +269,8 @@ func (r *run) teach(ctx context.Context, p *photo) bool {
 	return true
 }
 
-// write resizes the results and writes them, and last the photograph, so that a photograph which is
-// there has all that belongs to it.
+// write resizes the results and writes them, and last the photograph, so that one which was not there
+// before has all that belongs to it.
 func (r *run) write(p *photo) bool {
 	defer p.close()
 	maps := make([]*images.Map, len(p.jobs))
