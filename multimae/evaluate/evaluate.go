@@ -91,8 +91,8 @@ func (r *Result) Metrics() (all []Metric) {
 
 // Evaluate measures every output of a model on a dataset whose samples have the modalities of
 // Config.Inputs and Config.TargetInputs: package data reads them, and data.Labelled adds the classes
-// of images. It is an error if an output has no truth in any sample, or if a prediction is not
-// finite. When ctx ends, Evaluate returns its error.
+// of images. It is an error if an output has no truth in any sample, or, one that wraps
+// ErrDiverged, if a prediction is not finite. When ctx ends, Evaluate returns its error.
 func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, pool *tensor.Pool) (*Result, error) {
 	f, err := newFrame(m.Config, &o)
 	if err != nil {
@@ -136,7 +136,7 @@ func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, p
 			return nil, fmt.Errorf("output %s: %w", out.Name, noTruth(out, r.Samples))
 		}
 		if v := losses.sums[i]; math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, fmt.Errorf("output %s: %w", out.Name, errDiverged)
+			return nil, fmt.Errorf("output %s: %w", out.Name, errNotFinite)
 		}
 		r.Loss += losses.mean(i)
 		result.Name, result.Classes = out.Name, out.Classes
@@ -148,7 +148,10 @@ func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, p
 	return r, nil
 }
 
-var errDiverged = errors.New("predictions are not finite: the model has diverged; train it with a lower optim.lr")
+// ErrDiverged is wrapped by the error of a model whose predictions or losses are not finite.
+var ErrDiverged = errors.New("the model has diverged; train it with a lower optim.lr")
+
+var errNotFinite = fmt.Errorf("predictions are not finite: %w", ErrDiverged)
 
 // noTruth is the error of an output that no sample says the truth of.
 func noTruth(o *heads.Output, samples int) error {

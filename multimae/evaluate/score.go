@@ -130,7 +130,7 @@ func (d *depthScorer) result() (Output, error) {
 		}
 		e := part.d.Errors()
 		if out.Pixels > 0 && !finite(e.RMSE) {
-			return out, errDiverged
+			return out, errNotFinite
 		}
 		for _, m := range []Metric{
 			{Name: Delta1, Value: e.Delta[0], More: true}, {Name: Delta2, Value: e.Delta[1], More: true}, {Name: Delta3, Value: e.Delta[2], More: true},
@@ -160,7 +160,7 @@ func (v *valueScorer) result() (Output, error) {
 		Pixels:  v.values.Count() / int64(v.output.NumClasses),
 	}
 	if out.Pixels > 0 && !finite(v.values.RMSE()) {
-		return out, errDiverged
+		return out, errNotFinite
 	}
 	return out, nil
 }

@@ -42,11 +42,12 @@ func (e *StopError) Error() string {
 
 func (e *StopError) Unwrap() error { return e.Err }
 
-// DivergedError says where a training step lost its numbers.
+// DivergedError says where a training step lost its numbers, or after which step validation found
+// them lost.
 type DivergedError struct {
 	Step  int    // counted from 1
 	What  string // "the loss is NaN"
-	First string // the first tensor that went bad, in the order of computation
+	First string // the first tensor that went bad, in the order of computation; "" if validation found it
 }
 
 // badInput begins First if the data are to blame.
@@ -56,6 +57,9 @@ const badInput = "input "
 func (e *DivergedError) inData() bool { return strings.HasPrefix(e.First, badInput) }
 
 func (e *DivergedError) Error() string {
+	if e.First == "" { // What has the remedy
+		return fmt.Sprintf("step %d: %s", e.Step, e.What)
+	}
 	remedy := "start another run with a lower optim.lr, or limit train.clip_grad"
 	if e.inData() {
 		remedy = "look for the sample with this value"

@@ -137,7 +137,8 @@ const evalBatch = 16
 
 // Evaluate scores a model on samples of ds. The masks depend only on the seed, and leave as many
 // tokens visible as in training. An output has no score if the samples have no target for it, or
-// none in the patches that its loss is taken of. When ctx ends, Evaluate returns its error.
+// none in the patches that its loss is taken of. If a loss is not finite, the error wraps
+// evaluate.ErrDiverged. When ctx ends, Evaluate returns its error.
 func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *Trivial, o EvaluateOptions, pool *tensor.Pool) (*Evaluation, error) {
 	c := m.Config
 	t := tensor.NewInference(pool)
@@ -183,7 +184,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 			Loss: own[i].loss / own[i].samples, TrivialLoss: base[i].loss / base[i].samples,
 		}
 		if !finite(s.Loss) {
-			return nil, fmt.Errorf("evaluate: the loss of %s is %g: the model has diverged; train it with a lower optim.lr", s.Output, s.Loss)
+			return nil, fmt.Errorf("evaluate: the loss of %s is %g: %w", s.Output, s.Loss, evaluate.ErrDiverged)
 		}
 		s.Value, s.Trivial = own[i].value(s.Figure), base[i].value(s.Figure)
 		e.Loss += s.Loss

@@ -363,21 +363,21 @@ func (r *run) steps(ctx context.Context) error {
 	return nil
 }
 
-// between saves and validates if either is due.
+// between validates and saves if either is due. If validation finds that the run has diverged, the
+// last checkpoint stays as it was.
 func (r *run) between(ctx context.Context) error {
 	c, step := r.plan.Recipe, r.trainer.Steps()
 	if step == 0 {
 		return nil
 	}
-	if c.SaveEvery > 0 && step%c.SaveEvery == 0 && r.folder.saved != step {
-		if err := r.saveTogether(); err != nil {
-			return err
-		}
-	}
+	save := c.SaveEvery > 0 && step%c.SaveEvery == 0 && r.folder.saved != step
 	if c.ValEvery > 0 && step%c.ValEvery == 0 && r.folder.metrics.evaluated != step {
 		if _, err := r.evaluate(ctx); err != nil && ctx.Err() == nil {
 			return err
 		}
+	}
+	if save { // asked before, because rank 0 may have saved with the best model
+		return r.saveTogether()
 	}
 	return nil
 }
@@ -393,16 +393,20 @@ func (r *run) log(line []field) error {
 	return nil
 }
 
-// saveTogether is save for all ranks, if they have the same to save.
-func (r *run) saveTogether() error {
+// compare returns an error unless all ranks have the same to save.
+func (r *run) compare() error {
 	if r.group == nil {
-		return r.save()
+		return nil
 	}
-	state := property{
+	return r.group.same([]property{{
 		name: "parameters", value: fmt.Sprintf("the checksum %08x", r.trainer.checksum()),
 		remedy: "a memory or a processor may be faulty; go on from the last checkpoint, with one kind of processor",
-	}
-	err := r.group.same([]property{state}, nil)
+	}}, nil)
+}
+
+// saveTogether is save for all ranks, if they have the same to save.
+func (r *run) saveTogether() error {
+	err := r.compare()
 	if err != nil {
 		return err
 	}

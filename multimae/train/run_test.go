@@ -759,6 +759,34 @@ func TestDivergedRun(t *testing.T) {
 	}
 }
 
+// TestDivergedValidation wants the last good checkpoint to stay where only validation finds that the
+// run has diverged, also at a step to save.
+func TestDivergedValidation(t *testing.T) {
+	o := options(filepath.Join(t.TempDir(), "run"))
+	o.Config.Train.SaveEvery = 2
+	m, err := multimae.NewModel(o.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Objective = NewPretraining(m)
+	checkpoint := ""
+	o.OnStep = func(p *Progress) {
+		if p.Step == 4 {
+			checkpoint = readFile(t, o.Dir, CheckpointName(2))
+			fill(parameter(t, m.Params, "output_adapters.rgb.out_proj.bias"), 1e30) // finite, but not its square
+		}
+	}
+	_, err = Run(context.Background(), o.Options)
+	var s *StopError
+	var d *DivergedError
+	if !errors.As(err, &s) || s.Step != 2 || !errors.As(err, &d) || d.Step != 4 || !testkit.Mentions(err.Error(), "step 4: validation…loss of rgb…optim.lr…"+CheckpointName(2)) {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dir, CheckpointName(4))); err == nil || readFile(t, o.Dir, CheckpointName(2)) != checkpoint {
+		t.Errorf("the last checkpoint is not that of step 2 as it was, %v", err)
+	}
+}
+
 // TestUpdateOverflows wants no parameters to be saved that are not finite.
 func TestUpdateOverflows(t *testing.T) {
 	o := options(t.TempDir())

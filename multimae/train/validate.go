@@ -2,12 +2,14 @@ package train
 
 import (
 	"context"
+	"errors"
 	"image"
 	"image/png"
 	"io"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/evaluate"
 )
 
 // pictureSamples is the number of samples that a run draws.
@@ -17,17 +19,23 @@ const pictureSamples = 4
 // model is complete.
 func (r *run) evaluate(ctx context.Context) (*Evaluation, error) {
 	var e *Evaluation
+	step := r.trainer.Steps()
 	err := r.trainer.average.during(func() (err error) {
 		e, err = r.Objective.Evaluate(ctx, r.Train, r.Val, r.SkipBad, r.pool)
 		return err
 	})
+	if errors.Is(err, evaluate.ErrDiverged) {
+		err = &DivergedError{Step: step, What: "validation: " + err.Error()}
+	}
 	if err = r.agree(err); err != nil {
+		return nil, err
+	}
+	if err := r.compare(); err != nil {
 		return nil, err
 	}
 	if r.group.lead() {
 		err = r.saveBest(e)
 	}
-	step := r.trainer.Steps()
 	if err == nil && r.folder.metrics.evaluated != step {
 		err = r.log(evaluationLine(step, e))
 	}
