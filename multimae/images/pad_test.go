@@ -67,7 +67,7 @@ func TestColor(t *testing.T) {
 	near := func(a, b float32) bool { return a-b < 1e-6 && b-a < 1e-6 }
 	apply := func(c Color) []float32 {
 		out := append([]float32(nil), pix...)
-		c.apply(out)
+		c.apply(out, nil)
 		return out
 	}
 	for i, v := range apply(Color{Brightness: 0.5, Contrast: 1, Saturation: 1}) {
@@ -81,6 +81,11 @@ func TestColor(t *testing.T) {
 		if !near(v, mean) {
 			t.Errorf("no contrast: value %d is %g, want the mean grey %g", i, v, mean)
 		}
+	}
+	padded := slices.Clone(pix)
+	Color{Brightness: 1, Saturation: 1}.apply(padded, []bool{false, true})
+	if !near(padded[1], grey(pix, 1)) {
+		t.Errorf("no contrast: the valid pixel is %g, want the mean grey %g of valid pixels", padded[1], grey(pix, 1))
 	}
 	for i, v := range apply(Color{Brightness: 1, Contrast: 1}) {
 		if !near(v, grey(pix, i%2)) {
@@ -121,7 +126,7 @@ func TestPlaceColor(t *testing.T) {
 	factors := Color{Brightness: 0.8, Contrast: 1.2, Saturation: 0.7}
 	got, plain := place(factors), place(Color{})
 	want := slices.Clone(maps["rgb"].Pix)
-	factors.apply(want)
+	factors.apply(want, nil)
 	NormalizeRGB(want)
 	for i, v := range got["rgb"] {
 		if d := v - want[i]; d > 1e-5 || d < -1e-5 {

@@ -20,22 +20,26 @@ type Crop struct {
 // Color changes RGB: each value is a factor, and Color{} changes nothing.
 type Color struct{ Brightness, Contrast, Saturation float32 }
 
-// apply changes pixels [3, n] in 0..1, in the order of the fields. Contrast is about the mean grey.
-func (f Color) apply(pix []float32) {
+// apply changes pixels [3, n] in 0..1, in the order of the fields. Contrast is about the mean grey of
+// the valid pixels; nil means all.
+func (f Color) apply(pix []float32, valid []bool) {
 	if f == (Color{}) {
 		return
 	}
 	n := len(pix) / 3
 	grey := func(i int) float32 { return 0.299*pix[i] + 0.587*pix[n+i] + 0.114*pix[2*n+i] }
 	clamp := func(v float32) float32 { return min(max(v, 0), 1) }
-	mean := 0.0
+	mean, count := 0.0, 0
 	for i, v := range pix {
 		pix[i] = clamp(v * f.Brightness)
 	}
 	for i := range n {
-		mean += float64(grey(i))
+		if valid == nil || valid[i] {
+			mean += float64(grey(i))
+			count++
+		}
 	}
-	mean /= float64(n)
+	mean /= float64(max(1, count))
 	for i, v := range pix {
 		pix[i] = clamp(float32(mean) + f.Contrast*(v-float32(mean)))
 	}
@@ -284,7 +288,7 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 		}
 		switch m.Normalization() {
 		case "imagenet":
-			c.Color.apply(dst)
+			c.Color.apply(dst, valid)
 			NormalizeRGB(dst)
 		case "standardize":
 			if slices.Contains(valid, false) {
