@@ -166,6 +166,13 @@ func (c *Config) checkTrain() error {
 	if len(t.Scale) > 0 && len(t.CropScale) > 0 {
 		return fmt.Errorf("train.scale, train.crop_scale: got both; keep one of them")
 	}
+	if t.Mixup > 0 && t.CutMix == 0 {
+		for i := range c.Inputs {
+			if in := &c.Inputs[i]; in.Kind == multimae.KindClasses {
+				return fmt.Errorf("train.mixup: got %g, but the input %s has class maps, which cannot be added; leave it out, or set train.cutmix", t.Mixup, in.Name)
+			}
+		}
+	}
 	if t.Mixup+t.CutMix > 0 {
 		for i := range c.Outputs {
 			if o := &c.Outputs[i]; o.Head != Linear {

@@ -594,6 +594,10 @@ func TestFinetuneBadInput(t *testing.T) {
 		{"unit", func(c *heads.Config) { c.Outputs[1].Unit = -1 }, "outputs.depth.unit"},
 		{"smoothing", func(c *heads.Config) { c.Outputs[1].LabelSmoothing = 0.1 }, "outputs.depth.label_smoothing"},
 		{"blended maps", func(c *heads.Config) { c.Train.Mixup = 1 }, "train.mixup…semseg"},
+		{"added maps", func(c *heads.Config) {
+			c.Inputs = append(c.Inputs, multimae.Input{Name: "parts", Kind: multimae.KindClasses, NumClasses: 4, Stride: 1, ClassEmbDim: 4})
+			c.Train.Mixup = 1
+		}, "train.mixup…parts…train.cutmix"},
 		{"scale", func(c *heads.Config) { c.Train.Scale = []float64{2, 1} }, "train.scale"},
 		{"scale and crop", func(c *heads.Config) { c.Train.CropScale = []float64{0.5, 1} }, "train.scale…train.crop_scale"},
 		{"average", func(c *heads.Config) { c.Train.EMA = 1 }, "train.ema"},
