@@ -247,6 +247,9 @@ func (t *Recipe) Check(o *Optim) error {
 	if r := t.CropRatio; len(r) != 0 && (len(r) != 2 || !(r[0] > 0 && r[0] <= r[1] && r[1] <= math.MaxFloat64)) {
 		return fmt.Errorf("train.crop_ratio: got %v, want two ascending aspect ratios, such as [0.75, 1.3333]", r)
 	}
+	if r := t.CropRatio; len(r) > 0 && len(t.CropScale) == 0 {
+		return fmt.Errorf("train.crop_ratio: got %v, but without train.crop_scale there is no crop; set that, such as [0.2, 1], or leave this out", r)
+	}
 	return nil
 }
 

@@ -131,14 +131,16 @@ type Optim struct {
 
 // Recipe is what every run of package train needs, whatever it trains.
 type Recipe struct {
-	Steps       int     `json:"steps"`
-	WarmupSteps int     `json:"warmup_steps"`
-	Batch       int     `json:"batch"`
-	Seed        uint64  `json:"seed"`
-	Data        string  `json:"data,omitempty"`      // dataset folder, or "scenes"
-	From        string  `json:"from,omitempty"`      // the weights that the run began with
-	ClipGrad    float64 `json:"clip_grad,omitempty"` // largest global gradient norm; 0 means no limit
-	SkipGrad    float64 `json:"skip_grad,omitempty"` // skip the update above this norm; 0 means never
+	Steps       int    `json:"steps"`
+	WarmupSteps int    `json:"warmup_steps"`
+	Batch       int    `json:"batch"`
+	Seed        uint64 `json:"seed"`
+	Data        string `json:"data,omitempty"` // dataset folder, or "scenes"
+	From        string `json:"from,omitempty"` // the weights that the run began with
+	// ClipGrad is the largest norm of the gradient of the model's parameters; 0 means no limit. The
+	// weights of the losses do not count in the norm, but are scaled by the same factor.
+	ClipGrad float64 `json:"clip_grad,omitempty"`
+	SkipGrad float64 `json:"skip_grad,omitempty"` // skip the update above this norm; 0 means never
 	// CropScale and CropRatio are the ranges of the random resized crop's share of the area and of
 	// its aspect ratio, which all modalities share; empty means no crop.
 	CropScale []float64 `json:"crop_scale,omitempty"`

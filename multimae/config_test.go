@@ -266,6 +266,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Train.CropRatio = []float64{1, 2, 3} }, "train.crop_ratio"},
 		{func(c *Config) { c.Train.CropRatio = []float64{-1, 2} }, "train.crop_ratio"},
 		{func(c *Config) { c.Train.CropRatio = []float64{2, 1} }, "train.crop_ratio"},
+		{func(c *Config) { c.Train.CropScale = nil }, "train.crop_ratio"},
 		{func(c *Config) { c.Optim.LR = 0 }, "optim.lr"},
 		{func(c *Config) { c.Optim.Betas[0] = 1 }, "optim.betas"},
 		{func(c *Config) { c.Optim.Betas[1] = -0.1 }, "optim.betas"},
