@@ -63,11 +63,14 @@ func Follow(ctx context.Context, dir, logs string) error {
 	if err := begin(); err != nil {
 		return err
 	}
+	cut := false // the metrics, and nothing has been written to them since
 	return train.Follow(ctx, dir, time.Second, func(lines [][]byte, again bool) error {
-		if again {
+		// A run that leaves no files cuts its metrics too. Its events stay.
+		if cut = cut || again; cut && len(lines) > 0 {
 			if err := begin(); err != nil {
 				return err
 			}
+			cut = false
 		}
 		for _, line := range lines {
 			if e := scalars(time.Now(), line); e != nil {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gomae/gomae/multimae/train"
 )
@@ -97,6 +98,37 @@ func TestAgain(t *testing.T) {
 		if _, err := os.Stat(file); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestRemoved wants the events to stay where the metrics go, as a run that diverges early removes them.
+func TestRemoved(t *testing.T) {
+	run, logs := t.TempDir(), t.TempDir()
+	file := filepath.Join(run, train.MetricsFile)
+	if err := os.WriteFile(file, []byte(metrics), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- Follow(ctx, run, logs) }()
+	events := func() (b []byte) {
+		files, _ := filepath.Glob(filepath.Join(logs, prefix+"*"))
+		for _, f := range files {
+			more, _ := os.ReadFile(f)
+			b = append(b, more...)
+		}
+		return b
+	}
+	for !strings.Contains(string(events()), "val/loss.rgb") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	want := string(events())
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err != nil || string(events()) != want {
+		t.Errorf("%v, %q, want %q", err, events(), want)
 	}
 }
 
