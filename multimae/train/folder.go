@@ -247,12 +247,15 @@ func (f *folder) save(step int, write func(path string) error) error {
 		return f.refuse("%w", err)
 	}
 	f.saved = step
-	for _, damaged := range f.damaged {
-		if damaged != path && !isFolder(damaged) {
+	f.damaged = slices.DeleteFunc(f.damaged, func(damaged string) bool {
+		if isFolder(damaged) { // stays until it is in the way
+			return false
+		}
+		if damaged != path {
 			os.Remove(damaged)
 		}
-	}
-	f.damaged = nil
+		return true
+	})
 	f.prune()
 	return nil
 }

@@ -105,6 +105,22 @@ func TestNoFile(t *testing.T) {
 			t.Errorf("resumed at %d", r.Resumed)
 		}
 	})
+	t.Run("folder, and a checkpoint before it", func(t *testing.T) {
+		dir := copied(t, stopped)
+		path := filepath.Join(dir, CheckpointName(12))
+		if err := errors.Join(os.Remove(filepath.Join(dir, CheckpointName(10))), os.Mkdir(path, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		o := options(dir)
+		o.Resume = true
+		if r := finish(t, context.Background(), o); r.Resumed != 8 {
+			t.Errorf("resumed at %d", r.Resumed)
+		}
+		same(t, "folder", results(t, dir), want)
+		if !isFolder(path + ".damaged-1") {
+			t.Error("the folder is gone")
+		}
+	})
 	// They are no checkpoints that could take the place of one.
 	t.Run("after the last step", func(t *testing.T) {
 		dir := copied(t, stopped)
