@@ -35,12 +35,16 @@ func (l *labelled) Name(i int) string {
 	return ""
 }
 
-// Fingerprint tells datasets of files apart from others by the number of their samples and a hash of
-// the names, such as "350 samples with names 5b1c92f3, 100 with names …". It is "" unless all know
-// their names.
+// Fingerprint tells datasets apart from others. One that has a method Fingerprint, such as rendered
+// scenes, says itself what it is; any other is told by the number of its samples and a hash of their
+// names, such as "350 samples with names 5b1c92f3". It is "" unless all can be told.
 func Fingerprint(sets ...Dataset) string {
 	var parts []string
 	for _, ds := range sets {
+		if own, ok := ds.(interface{ Fingerprint() string }); ok {
+			parts = append(parts, own.Fingerprint())
+			continue
+		}
 		named, ok := ds.(Named)
 		if !ok {
 			return ""

@@ -104,6 +104,11 @@ type scenes struct {
 
 func (d *scenes) Len() int { return d.n }
 
+// Fingerprint tells the scenes apart from other data: see data.Fingerprint.
+func (d *scenes) Fingerprint() string {
+	return fmt.Sprintf("rendered scenes %d to %d of seed %d", d.first, d.first+d.n-1, d.seed)
+}
+
 func (d *scenes) Sample(i int) (*data.Sample, error) {
 	if i < 0 || i >= d.n {
 		return nil, fmt.Errorf("scenes: got scene %d, want 0..%d", i, d.n-1)

@@ -363,7 +363,8 @@ func TestOtherData(t *testing.T) {
 	}{
 		"the same":    {data.Subset(train, append(few[:30:30], 30, 31, 32, 33, 34, 35, 36, 37, 38, 39)), nil},
 		"fewer":       {data.Subset(train, few), [][2]string{{data.Fingerprint(train, val), data.Fingerprint(data.Subset(train, few), val)}}},
-		"not to tell": {scenes.New(0, 40, 20, 1), [][2]string{{data.Fingerprint(train, val), ""}}},
+		"scenes":      {scenes.New(0, 40, 20, 1), [][2]string{{data.Fingerprint(train, val), "rendered scenes 0 to 39 of seed 1, " + data.Fingerprint(val)}}},
+		"not to tell": {struct{ data.Dataset }{train}, [][2]string{{data.Fingerprint(train, val), ""}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(copied(t, stopped))
