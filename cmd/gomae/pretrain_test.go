@@ -150,6 +150,19 @@ func TestPretrain(t *testing.T) {
 			t.Errorf("%+v is not in\n%s", s, again)
 		}
 	}
+
+	// One that has done more steps than its configuration now says trains no more.
+	c, err := train.LoadRun(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Train.Steps = 3
+	if err := os.WriteFile(filepath.Join(out, multimae.ConfigFile), c.JSON(), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := gomae("pretrain", "-out", out, "-resume"); code != 0 || strings.Contains(stderr, "training from") || !strings.Contains(stderr, "all 6 steps had been done") {
+		t.Errorf("steps lowered: exit %d, stderr %q", code, stderr)
+	}
 }
 
 // TestPretrainFlags checks what flags make of a preset or of a file.

@@ -157,7 +157,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	}
 	o.OnStart = func(done int) {
 		watch()
-		if first = done; done == recipe.Steps {
+		if first = done; done >= recipe.Steps {
 			return
 		}
 		e.logf("training from step %d to %d: %s a step of %d, %d held out for validation", done+1, recipe.Steps,
