@@ -195,6 +195,10 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	if perr := stop(); err == nil {
 		err = perr
 	}
+	if data.Interrupted(err) { // while the ranks compared their data
+		e.logf("interrupted before the first step; %s is as it was", quote(f.out))
+		return nil, errReported
+	}
 	if err != nil {
 		return nil, f.remedy(err, o.Resume)
 	}

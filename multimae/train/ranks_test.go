@@ -380,6 +380,28 @@ func TestRanksDeadline(t *testing.T) {
 	}
 }
 
+// TestRanksInterruptedEarly interrupts a rank that waits for a sample while the ranks compare their data,
+// which is no difference between them.
+func TestRanksInterruptedEarly(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	_, errs := together(2, func(ranks Ranks) (*Result, error) {
+		o := options(dir)
+		o.Ranks = ranks
+		if ranks.Rank() == 1 {
+			o.Val = &failing{Dataset: o.Val, err: context.Canceled}
+		}
+		return pretrain(context.Background(), o)
+	})
+	for r, err := range errs {
+		if !data.Interrupted(err) || errors.Is(err, ErrDiffer) {
+			t.Errorf("rank %d: got %v", r, err)
+		}
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the folder was made")
+	}
+}
+
 // TestRanksStop wants no rank to report a checkpoint that rank 0 did not write.
 func TestRanksStop(t *testing.T) {
 	for name, spoil := range map[string]func(dir string){

@@ -217,6 +217,16 @@ func (r *run) sameEverywhere() error {
 		return nil
 	}
 	level, _, _ := machine.SIMD()
+	var prints [2]string
+	var err error
+	for i, ds := range []data.Dataset{r.Train, r.Val} {
+		if err == nil {
+			prints[i], err = fingerprint(ds)
+		}
+	}
+	if err := r.group.agree(err); err != nil {
+		return err
+	}
 	return r.group.same([]property{
 		{"configuration", string(r.Objective.JSON()), "start all with the same settings"},
 		{"treatment of bad samples", fmt.Sprintf("skipping %v", r.SkipBad), "start all with the same settings"},
@@ -224,8 +234,8 @@ func (r *run) sameEverywhere() error {
 		{"build of gomae", r.Build, "copy one program to all hosts"},
 		{"SIMD level", level, "set GOMAE_SIMD to the lowest of them everywhere"},
 		{"architecture", runtime.GOARCH, "start all on hosts of one architecture"},
-		{"data to train on", fingerprint(r.Train), "give all hosts the same files"},
-		{"data to validate with", fingerprint(r.Val), "give all hosts the same files"},
+		{"data to train on", prints[0], "give all hosts the same files"},
+		{"data to validate with", prints[1], "give all hosts the same files"},
 		{"names of the samples", r.data, "give all hosts the same files"},
 	}, func(a, b string) string {
 		key, was, is := strictjson.Difference([]byte(a), []byte(b))
@@ -233,11 +243,14 @@ func (r *run) sameEverywhere() error {
 	})
 }
 
-// fingerprint describes a dataset by its size and a few samples.
-func fingerprint(ds data.Dataset) string {
+// fingerprint describes a dataset by its size and a few samples. The only error is an interruption.
+func fingerprint(ds data.Dataset) (string, error) {
 	var b []byte
 	for _, i := range data.Spread(4, ds.Len()) {
 		s, err := ds.Sample(i)
+		if data.Interrupted(err) {
+			return "", err
+		}
 		if err != nil {
 			continue
 		}
@@ -245,7 +258,7 @@ func fingerprint(ds data.Dataset) string {
 			b = fmt.Appendf(b, "%s %v", name, *s.Maps[name])
 		}
 	}
-	return fmt.Sprintf("%d samples, checksum %08x", ds.Len(), checksum(b))
+	return fmt.Sprintf("%d samples, checksum %08x", ds.Len(), checksum(b)), nil
 }
 
 // follow gives the other ranks the state that rank 0 has read or made.
