@@ -108,7 +108,7 @@ func (e *env) finetune(ctx context.Context, f *finetuneFlags) error {
 			o.TargetName(), m.Params.Count())
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "finetune", train.Options{
-		Objective: train.NewFinetuning(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed), Train: trainSet, Val: val, Resume: resumed,
+		Objective: train.NewFinetuning(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed, configFile), Train: trainSet, Val: val, Resume: resumed,
 	})
 	if err != nil {
 		return err

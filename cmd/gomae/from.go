@@ -9,15 +9,19 @@ import (
 
 // startFrom returns train.Options.Init for a model that starts from the weights at a path: new
 // parameters by the seed, and in their place what the weights have. Without a path it is nil, which
-// stands for new parameters.
-func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64) func() error {
+// stands for new parameters. configFile is that of the run if it is resumed, otherwise "".
+func (e *env) startFrom(m *multimae.Backbone, from string, seed uint64, configFile string) func() error {
 	if from == "" {
 		return nil
 	}
 	return func() error {
 		f, err := openWeights(from, "")
 		if err != nil {
-			return fmt.Errorf("train.from: %w; give another model with -from", err)
+			remedy := "give another model with -from"
+			if configFile != "" {
+				remedy = "put the right path into " + quote(configFile)
+			}
+			return fmt.Errorf("train.from: %w; %s", err, remedy)
 		}
 		defer f.Close()
 		m.Init(seed)

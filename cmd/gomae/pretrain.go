@@ -113,7 +113,7 @@ func (e *env) pretrain(ctx context.Context, f *pretrainFlags) error {
 		return err
 	}
 	r, err := e.runTraining(ctx, &f.runFlags, "pretrain", train.Options{
-		Objective: train.NewPretraining(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed), Train: trainSet, Val: val, Resume: resumed,
+		Objective: train.NewPretraining(m), Init: e.startFrom(m.Backbone, c.Train.From, c.Train.Seed, configFile), Train: trainSet, Val: val, Resume: resumed,
 	})
 	if err != nil {
 		return err

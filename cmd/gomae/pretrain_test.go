@@ -745,6 +745,22 @@ func TestPretrainFrom(t *testing.T) {
 			}
 		})
 	}
+	// A run that was stopped before its first checkpoint begins again, from weights that must be there.
+	if err := os.Remove(lastCheckpoint(at("run0"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{multimae.WeightsFile, train.BestDir} {
+		if err := os.RemoveAll(filepath.Join(at("run0"), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(at("model"), at("moved")); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, 1, filepath.Join(at("run0"), multimae.ConfigFile), "pretrain", "-out", at("run0"), "-resume")
+	if err := os.Rename(at("moved"), at("model")); err != nil {
+		t.Fatal(err)
+	}
 	refuses(t, 1, "encoder.depth: ", "pretrain", "-preset", "tiny", "-from", at("model"), "-steps", "1", "-out", at("none"))
 	refuses(t, 1, "missing", "pretrain", "-from", at("missing"), "-out", at("none"))
 	if _, err := os.Stat(at("none")); !errors.Is(err, fs.ErrNotExist) {
