@@ -243,7 +243,7 @@ func TestFinetuneBest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := fineConfig()
 			c.Outputs = c.Outputs[i : i+1]
-			c.Optim.LR, c.Train.EMA, c.Train.Steps, c.Train.ValEvery = 0.1, 0, 12, 1
+			c.Optim.LR, c.Train.EMA, c.Train.Steps, c.Train.ValEvery = 0.1, 0, 11, 1
 			o := fineOptions(t, t.TempDir(), c)
 			var values []float64
 			best, at := math.Inf(-1), 0
