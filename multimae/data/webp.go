@@ -13,6 +13,7 @@ import (
 
 	"github.com/gomae/gomae/internal/imagehead"
 	"github.com/gomae/gomae/multimae"
+	"github.com/gomae/gomae/multimae/images"
 )
 
 var (
@@ -98,42 +99,25 @@ func headWebP(b []byte, m *multimae.Input) (*head, *Problem) {
 	return h, nil
 }
 
-// decodeWebP decodes a picture for modality m. A lossy one holds luma of 16 to 235 and chroma of 16
-// to 240, which golang.org/x/image leaves as they are, while image.YCbCr stands for 0 to 255.
+// decodeWebP decodes a picture for modality m, as one of the types that reduce takes.
 func decodeWebP(b []byte, m *multimae.Input) (image.Image, error) {
 	img, err := webp.Decode(bytes.NewReader(b))
 	if err != nil {
 		return nil, err
 	}
-	var lossy *image.YCbCr
-	var alpha *image.NYCbCrA
-	switch x := img.(type) {
-	case *image.YCbCr:
-		lossy = x
-	case *image.NYCbCrA:
-		lossy, alpha = &x.YCbCr, x
-	default:
+	images.WidenWebP(img)
+	alpha, ok := img.(*image.NYCbCrA)
+	if !ok {
 		return img, nil
 	}
-	var luma, chroma [256]uint8
-	for i := range 256 {
-		luma[i] = uint8(min(max((float64(i)-16)*255/219+0.5, 0), 255))
-		chroma[i] = uint8(min(max((float64(i)-128)*255/224+128.5, 0), 255))
-	}
-	for i, v := range lossy.Y {
-		lossy.Y[i] = luma[v]
-	}
-	for i := range lossy.Cb {
-		lossy.Cb[i], lossy.Cr[i] = chroma[lossy.Cb[i]], chroma[lossy.Cr[i]]
-	}
-	if alpha == nil || m.Channels != 4 {
-		return lossy, nil
+	if m.Channels != 4 {
+		return &alpha.YCbCr, nil
 	}
 	out := image.NewNRGBA(alpha.Rect)
 	for y := range alpha.Rect.Dy() {
 		for x := range alpha.Rect.Dx() {
-			i, j := lossy.YOffset(x, y), lossy.COffset(x, y)
-			red, green, blue := color.YCbCrToRGB(lossy.Y[i], lossy.Cb[j], lossy.Cr[j])
+			i, j := alpha.YOffset(x, y), alpha.COffset(x, y)
+			red, green, blue := color.YCbCrToRGB(alpha.Y[i], alpha.Cb[j], alpha.Cr[j])
 			out.SetNRGBA(x, y, color.NRGBA{R: red, G: green, B: blue, A: alpha.A[alpha.AOffset(x, y)]})
 		}
 	}

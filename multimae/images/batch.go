@@ -22,7 +22,8 @@ type Model interface {
 // the same ratio of sides. Of each, the largest centred square is resized to the model's image size
 // and normalised. Errors name the modality and the remedy.
 //
-// image.Decode drops how a camera was held. Pass photographs through Upright first.
+// image.Decode drops how a camera was held. Pass photographs through Upright first, and WebP files
+// through WidenWebP.
 func Batch(m Model, imgs map[string]image.Image) (*multimae.Batch, error) {
 	return BatchAt(m, imgs, m.BackboneConfig().ImageSize)
 }

@@ -5,7 +5,8 @@
 // scales of their own use the parts that these two are made of.
 //
 // image.Decode drops the EXIF orientation of a file, so that photographs may lie on their side: pass
-// them through [Upright], with their [Orientation], before [Batch].
+// them through [Upright], with their [Orientation], before [Batch]. Of a lossy WebP file it returns too
+// little contrast, which [WidenWebP] restores.
 //
 // Pixels are flat row-major slices. A slice of the wrong length is a mistake of the caller and
 // panics. NaN values are drawn in magenta, which no colour map contains, so that a diverged model

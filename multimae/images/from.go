@@ -77,11 +77,11 @@ func (p *Problem) Error() string {
 // From takes the values of one modality from an image of any size.
 //
 // For 3 channels it may be any kind of image: alpha is dropped, and grey is repeated. Values are
-// v/255, or v/65535 where the image has more than 8 bits. For 4 channels alpha is the last. For one
-// channel it is an image.Gray16 (v/65536) or, unless Input.Needs16Bits, an image.Gray (v/255). A class
-// map is an image.Gray or image.Paletted whose values are ids below NumClasses, multimae.IDPadding or
-// multimae.IDIgnored. Pixels of one channel that hold one of Invalid are not valid; such ids become
-// IDIgnored.
+// v/255, or v/65535 where the image has more than 8 bits. A lossy WebP needs WidenWebP first. For 4
+// channels alpha is the last. For one channel it is an image.Gray16 (v/65536) or, unless
+// Input.Needs16Bits, an image.Gray (v/255). A class map is an image.Gray or image.Paletted whose
+// values are ids below NumClasses, multimae.IDPadding or multimae.IDIgnored. Pixels of one channel
+// that hold one of Invalid are not valid; such ids become IDIgnored.
 //
 // Errors are of type *Problem.
 func From(img image.Image, in *multimae.Input) (*Map, error) {
@@ -236,9 +236,13 @@ func fillColour(out *Map, img image.Image) {
 	case *image.YCbCr:
 		for y := range h {
 			for x := range w {
-				i, j := img.YOffset(b.Min.X+x, b.Min.Y+y), img.COffset(b.Min.X+x, b.Min.Y+y)
-				r, g, bl := color.YCbCrToRGB(img.Y[i], img.Cb[j], img.Cr[j])
-				set(y*w+x, color.NRGBA{r, g, bl, 255})
+				set(y*w+x, colourYCC(img, b.Min.X+x, b.Min.Y+y, 255))
+			}
+		}
+	case *image.NYCbCrA:
+		for y := range h {
+			for x := range w {
+				set(y*w+x, colourYCC(&img.YCbCr, b.Min.X+x, b.Min.Y+y, img.A[img.AOffset(b.Min.X+x, b.Min.Y+y)]))
 			}
 		}
 	case *image.Paletted:
@@ -262,6 +266,40 @@ func fillColour(out *Map, img image.Image) {
 				}
 			}
 		}
+	}
+}
+
+// colourYCC returns pixel (x, y) in RGB, which alpha does not multiply.
+func colourYCC(img *image.YCbCr, x, y int, alpha uint8) color.NRGBA {
+	i, j := img.YOffset(x, y), img.COffset(x, y)
+	r, g, b := color.YCbCrToRGB(img.Y[i], img.Cb[j], img.Cr[j])
+	return color.NRGBA{r, g, b, alpha}
+}
+
+// WidenWebP gives a lossy WebP, as golang.org/x/image/webp decodes it, its full contrast, in the memory
+// of img. The file holds luma of 16 to 235 and chroma of 16 to 240, which that package leaves as they
+// are, while image.YCbCr stands for 0 to 255. Call it once, for what image.Decode says is "webp"; a
+// lossless one stays as it is.
+func WidenWebP(img image.Image) {
+	var ycc *image.YCbCr
+	switch img := img.(type) {
+	case *image.YCbCr:
+		ycc = img
+	case *image.NYCbCrA:
+		ycc = &img.YCbCr
+	default:
+		return
+	}
+	var luma, chroma [256]uint8
+	for i := range 256 {
+		luma[i] = uint8(min(max((float64(i)-16)*255/219+0.5, 0), 255))
+		chroma[i] = uint8(min(max((float64(i)-128)*255/224+128.5, 0), 255))
+	}
+	for i, v := range ycc.Y {
+		ycc.Y[i] = luma[v]
+	}
+	for i := range ycc.Cb {
+		ycc.Cb[i], ycc.Cr[i] = chroma[ycc.Cb[i]], chroma[ycc.Cr[i]]
 	}
 }
 

@@ -38,7 +38,12 @@ func TestFromColour(t *testing.T) {
 			pix[i] = uint8(r.Intn(256))
 		}
 	}
-	all := map[string]image.Image{"YCbCr": ycc.SubImage(part)}
+	nycca := image.NewNYCbCrA(full, ycc.SubsampleRatio)
+	nycca.YCbCr = *ycc
+	for i := range nycca.A {
+		nycca.A[i] = uint8(i % 4 * 85)
+	}
+	all := map[string]image.Image{"YCbCr": ycc.SubImage(part), "NYCbCrA": nycca.SubImage(part)}
 	for name, img := range map[string]settable{
 		"NRGBA": image.NewNRGBA(full), "RGBA": image.NewRGBA(full), "NRGBA64": image.NewNRGBA64(full), "RGBA64": image.NewRGBA64(full),
 		"Gray": image.NewGray(full), "Gray16": image.NewGray16(full), "CMYK": image.NewCMYK(full), "Paletted": image.NewPaletted(full, palette),
@@ -61,7 +66,8 @@ func TestFromColour(t *testing.T) {
 	}
 	for name, img := range all {
 		within := float32(1e-4) // what is multiplied by alpha and divided again loses digits
-		if name == "YCbCr" {
+		withAlpha, _ := img.(*image.NYCbCrA)
+		if name == "YCbCr" || withAlpha != nil {
 			within = 1. / 255 // color.YCbCr keeps more than the 8 bits that its conversion is defined by
 		}
 		for _, in := range []*multimae.Input{&rgbIn, &rgbaIn} {
@@ -73,7 +79,12 @@ func TestFromColour(t *testing.T) {
 				t.Fatalf("%s: [%d,%d,%d]", name, m.C, m.H, m.W)
 			}
 			for i := range 30 {
-				c := color.NRGBA64Model.Convert(img.At(part.Min.X+i%6, part.Min.Y+i/6)).(color.NRGBA64)
+				x, y := part.Min.X+i%6, part.Min.Y+i/6
+				c := color.NRGBA64Model.Convert(img.At(x, y)).(color.NRGBA64)
+				if withAlpha != nil { // its At loses the colours where alpha is 0
+					c = color.NRGBA64Model.Convert(withAlpha.YCbCrAt(x, y)).(color.NRGBA64)
+					c.A = 257 * uint16(withAlpha.NYCbCrAAt(x, y).A)
+				}
 				for k, v := range []uint16{c.R, c.G, c.B, c.A}[:m.C] {
 					if got, want := m.Pix[k*30+i], float32(v)/65535; abs(got-want) > within {
 						t.Fatalf("%s: channel %d of pixel %d is %v, want %v", name, k, i, got, want)
@@ -81,6 +92,31 @@ func TestFromColour(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestWidenWebP wants the ends and the middle of a lossy WebP at the ends and the middle of 8 bits.
+func TestWidenWebP(t *testing.T) {
+	r := image.Rect(0, 0, 4, 1)
+	ycc := func() *image.YCbCr {
+		img := image.NewYCbCr(r, image.YCbCrSubsampleRatio444)
+		copy(img.Y, []uint8{16, 235, 126, 3})
+		copy(img.Cb, []uint8{16, 240, 128, 255})
+		copy(img.Cr, []uint8{240, 16, 128, 0})
+		return img
+	}
+	opaque, alpha := ycc(), &image.NYCbCrA{YCbCr: *ycc(), A: []uint8{0, 1, 2, 3}, AStride: 4}
+	WidenWebP(opaque)
+	WidenWebP(alpha)
+	for _, img := range []*image.YCbCr{opaque, &alpha.YCbCr} {
+		got := slices.Concat(img.Y, img.Cb, img.Cr)
+		if want := []uint8{0, 255, 128, 0, 1, 255, 128, 255, 255, 1, 128, 0}; !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	lossless := image.NewNRGBA(r)
+	if WidenWebP(lossless); !slices.Equal(alpha.A, []uint8{0, 1, 2, 3}) || !slices.Equal(lossless.Pix, make([]uint8, 16)) {
+		t.Errorf("alpha %v, lossless %v", alpha.A, lossless.Pix)
 	}
 }
 

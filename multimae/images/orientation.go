@@ -2,7 +2,6 @@ package images
 
 import (
 	"image"
-	"image/color"
 
 	"github.com/gomae/gomae/internal/imagehead"
 )
@@ -10,7 +9,7 @@ import (
 // Orientation returns the EXIF orientation of a JPEG, PNG, WebP or TIFF file, 1 to 8, and 1 for bytes
 // that have none.
 // Cameras store a picture as the sensor lies and note here how it was held; image.Decode drops the
-// note. Pass it to Upright.
+// note. Pass it to Upright. A lossy WebP also needs WidenWebP.
 func Orientation(file []byte) int {
 	return imagehead.Orientation(file)
 }
@@ -87,9 +86,14 @@ func Upright(img image.Image, orientation int) image.Image {
 	case *image.YCbCr:
 		out := image.NewNRGBA(r)
 		each(func(x, y, sx, sy int) {
-			i, j := img.YOffset(b.Min.X+sx, b.Min.Y+sy), img.COffset(b.Min.X+sx, b.Min.Y+sy)
-			red, green, blue := color.YCbCrToRGB(img.Y[i], img.Cb[j], img.Cr[j])
-			out.SetNRGBA(x, y, color.NRGBA{red, green, blue, 255})
+			out.SetNRGBA(x, y, colourYCC(img, b.Min.X+sx, b.Min.Y+sy, 255))
+		})
+		return out
+	case *image.NYCbCrA:
+		out := image.NewNRGBA(r)
+		each(func(x, y, sx, sy int) {
+			alpha := img.A[img.AOffset(b.Min.X+sx, b.Min.Y+sy)]
+			out.SetNRGBA(x, y, colourYCC(&img.YCbCr, b.Min.X+sx, b.Min.Y+sy, alpha))
 		})
 		return out
 	}

@@ -82,15 +82,16 @@ func TestUpright(t *testing.T) {
 	for i := range ycc.Cb {
 		ycc.Cb[i], ycc.Cr[i] = 128, 128
 	}
-	list := []image.Image{image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewRGBA(r), image.NewNRGBA64(r), image.NewCMYK(r), image.NewPaletted(r, palette), ycc}
+	transparent := image.NewNYCbCrA(r, ycc.SubsampleRatio)
+	transparent.YCbCr = *ycc
+	list := []image.Image{image.NewGray(r), image.NewGray16(r), image.NewNRGBA(r), image.NewRGBA(r), image.NewNRGBA64(r), image.NewCMYK(r), image.NewPaletted(r, palette), ycc, transparent}
 	for _, img := range list {
 		for i := range 6 {
 			x, y, v := 10+i%3, 20+i/3, color.Gray{uint8(i + 1)}
-			if img == image.Image(ycc) {
-				ycc.Y[ycc.YOffset(x, y)] = v.Y
-				continue
+			ycc.Y[ycc.YOffset(x, y)] = v.Y
+			if img, ok := img.(interface{ Set(x, y int, c color.Color) }); ok {
+				img.Set(x, y, v)
 			}
-			img.(interface{ Set(x, y int, c color.Color) }).Set(x, y, v)
 		}
 		for o, rows := range want {
 			t.Run(fmt.Sprintf("%T/%d", img, o), func(t *testing.T) {
@@ -99,10 +100,18 @@ func TestUpright(t *testing.T) {
 				if b.Dx() != len(rows[0]) || b.Dy() != len(rows) {
 					t.Fatalf("%d×%d", b.Dx(), b.Dy())
 				}
+				m, err := From(out, &rgbaIn)
+				if err != nil {
+					t.Fatal(err)
+				}
 				for y, row := range rows {
 					for x, v := range row {
-						if red, _, _, _ := out.At(b.Min.X+x, b.Min.Y+y).RGBA(); uint8(red>>8) != v {
-							t.Errorf("(%d,%d) is %d, want %d", x, y, red>>8, v)
+						i := y*m.W + x
+						if red := uint8(m.Pix[i]*255 + 0.5); red != v {
+							t.Errorf("(%d,%d) is %d, want %d", x, y, red, v)
+						}
+						if opaque := m.Pix[3*m.W*m.H+i] == 1; opaque == (img == image.Image(transparent)) {
+							t.Errorf("(%d,%d) is opaque: %v", x, y, opaque)
 						}
 					}
 				}
