@@ -176,7 +176,8 @@ func (m *Model) checkBatch(b *multimae.Batch) error {
 
 // Predict runs the model on a batch, as multimae.Model.Predict does, and returns every output. A
 // nil o lets the calling goroutine compute alone. A fine-tuned model always sees the whole batch,
-// so Masks and Visible are errors. Values of a regression are in the units of its targets.
+// so Masks and Visible are errors. Values of a regression are in the units of its targets; those of
+// one channel without a Unit are standardised, up to the scale and shift of each image.
 func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.PredictOptions) (*multimae.Prediction, error) {
 	if o == nil {
 		o = new(multimae.PredictOptions)
@@ -209,7 +210,8 @@ func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.Pred
 func (m *Model) predicted(t *tensor.Tape, o *Output, pred *tensor.Tensor) multimae.Predicted {
 	p := multimae.Predicted{Name: o.Name, Channels: o.NumClasses, H: 1, W: 1, Pix: channelsFirst(t, pred), Kind: multimae.KindClasses}
 	if o.Loss != LossCrossEntropy {
-		p.Kind, p.Normalization = multimae.KindImage, multimae.NormalizeNone
+		in := m.Config.targetInput(o)
+		p.Kind, p.Normalization = multimae.KindImage, in.Normalization()
 	}
 	if len(pred.Shape) == 4 {
 		p.H, p.W = pred.Shape[1], pred.Shape[2]

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -307,13 +308,24 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 	}
 }
 
-// Reshape makes b a batch of n samples of these inputs, of h×w pixels. It reuses the buffers of b
-// where they are large enough. The values are undefined, and all pixels are valid.
+// Reshape makes b a batch of n samples of these inputs and no others, of h×w pixels. It reuses the
+// buffers of b where they are large enough. The values are undefined, and all pixels are valid.
 func Reshape(b *multimae.Batch, n, h, w int, inputs []multimae.Input) {
 	b.Size, b.H, b.W = n, h, w
 	if b.Images == nil {
-		b.Images, b.Classes = map[string][]float32{}, map[string][]int32{}
+		b.Images = map[string][]float32{}
 	}
+	if b.Classes == nil {
+		b.Classes = map[string][]int32{}
+	}
+	has := func(name string, classes bool) bool {
+		return slices.ContainsFunc(inputs, func(m multimae.Input) bool {
+			return m.Name == name && (m.Kind == multimae.KindClasses) == classes
+		})
+	}
+	maps.DeleteFunc(b.Images, func(name string, _ []float32) bool { return !has(name, false) })
+	maps.DeleteFunc(b.Classes, func(name string, _ []int32) bool { return !has(name, true) })
+	maps.DeleteFunc(b.Valid, func(name string, _ []bool) bool { return !has(name, false) })
 	for i := range inputs {
 		m := &inputs[i]
 		values := n * (h / m.Stride) * (w / m.Stride)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/nn"
 )
 
@@ -156,5 +157,33 @@ func BenchmarkStandardize(b *testing.B) {
 				Standardize(pix)
 			}
 		})
+	}
+}
+
+// TestReshape makes one batch into others: it has what they ask for and nothing of the batch before.
+func TestReshape(t *testing.T) {
+	depthIDs := multimae.Input{Name: "depth", Kind: multimae.KindClasses, NumClasses: 4, Stride: 1, ClassEmbDim: 1}
+	b := &multimae.Batch{Images: map[string][]float32{"rgb": nil}}
+	for _, inputs := range [][]multimae.Input{{rgbIn, depthIn, semsegIn}, {depthIn}, {depthIDs}, {rgbIn, depthIDs}, {depthIn, semsegIn}} {
+		Reshape(b, 1, 4, 4, inputs)
+		images, classes := 0, 0
+		for _, in := range inputs {
+			_, image := b.Images[in.Name]
+			if _, ids := b.Classes[in.Name]; image == ids || ids != (in.Kind == multimae.KindClasses) {
+				t.Errorf("%s is among the images: %v, among the class maps: %v", in.Name, image, ids)
+			}
+			if image {
+				images++
+			} else {
+				classes++
+			}
+		}
+		_, valid := b.Valid["depth"]
+		if len(b.Images) != images || len(b.Classes) != classes || valid && b.Images["depth"] == nil {
+			t.Errorf("%d images, %d class maps and valid %v for %v", len(b.Images), len(b.Classes), b.Valid, inputs)
+		}
+		if b.Images["depth"] != nil {
+			b.Valid = map[string][]bool{"depth": make([]bool, 16)}
+		}
 	}
 }
