@@ -176,8 +176,8 @@ func (m *Model) checkBatch(b *multimae.Batch) error {
 
 // Predict runs the model on a batch, as multimae.Model.Predict does, and returns every output. A
 // nil o lets the calling goroutine compute alone. A fine-tuned model always sees the whole batch,
-// so Masks and Visible are errors. Values of a regression are in the units of its targets; those of
-// one channel without a Unit are standardised, up to the scale and shift of each image.
+// so Masks and Visible are errors. Values of a regression are normalised as its targets are: with a
+// Unit they are in that unit, and one channel without it is standardised by image.
 func (m *Model) Predict(ctx context.Context, b *multimae.Batch, o *multimae.PredictOptions) (*multimae.Prediction, error) {
 	if o == nil {
 		o = new(multimae.PredictOptions)

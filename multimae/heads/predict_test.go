@@ -1,6 +1,7 @@
 package heads
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 // TestPredict compares every output with that of Forward.
 func TestPredict(t *testing.T) {
 	c := smallConfig()
+	c.Outputs[3].Unit = 0.001
 	m := newModel(t, c)
 	ctx := context.Background()
 	b := newBatch(c, 2, 64, 32, "rgb", "semseg")
@@ -33,13 +35,12 @@ func TestPredict(t *testing.T) {
 		}
 		for i, o := range c.Outputs {
 			got := p.Output(o.Name)
-			h, w, kind := 64, 32, "classes "
+			h, w := 64, 32
 			if o.Head == Linear {
 				h, w = 1, 1
 			}
-			if o.Loss != LossCrossEntropy {
-				kind = "image none"
-			}
+			kind := map[string]string{"normals": "image none", "convdepth": "image none", "depth": "image standardize"}[o.Name]
+			kind = cmp.Or(kind, "classes ")
 			if got.Name != o.Name || got.Channels != o.NumClasses || got.H != h || got.W != w || got.Kind+" "+got.Normalization != kind || got.Task != "" {
 				t.Errorf("%s: %d × %d × %d of kind %s, normalised by %q", got.Name, got.Channels, got.H, got.W, got.Kind, got.Normalization)
 			}
