@@ -24,6 +24,7 @@ type Backbone struct {
 	adapters  []*inputAdapter
 	encoder   *vit.Encoder
 	positions []*positionTable // of the adapters and of the decoders
+	of        *Backbone        // of a Replica: whose copies of the positions it shares
 	tapes     sync.Pool        // of *tensor.Tape, idle between calls of Predict and Features
 }
 
@@ -41,9 +42,22 @@ func NewBackbone(ps *nn.Params, c *BackboneConfig) *Backbone {
 	return m
 }
 
+// Replica returns a backbone as NewBackbone does, for a model that shares the parameters of m but not
+// their gradients: see nn.Params.Replica.
+func (m *Backbone) Replica() *Backbone {
+	r := NewBackbone(m.Params.Replica(), m.config)
+	r.of = m
+	return r
+}
+
 // AddEncoder registers the encoder, without which a backbone is not complete.
 func (m *Backbone) AddEncoder() {
 	m.encoder = vit.NewEncoder(m.Params, "encoder", m.config.Encoder)
+	if m.of != nil { // all tables of positions are registered now
+		for i, p := range m.positions {
+			p.positionCopies = m.of.positions[i].positionCopies
+		}
+	}
 }
 
 // BackboneConfig returns the configuration of the backbone, which must not be changed.
@@ -56,7 +70,8 @@ func (m *Backbone) Init(seed uint64) {
 }
 
 // PositionsChanged must be called after a position table in Params was written to, because the
-// model keeps copies of the tables in token order. Init and LoadWeights call it themselves.
+// model and its replicas keep copies of the tables in token order. Init and LoadWeights call it
+// themselves.
 func (m *Backbone) PositionsChanged() {
 	for _, p := range m.positions {
 		p.forget()

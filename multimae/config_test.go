@@ -312,7 +312,7 @@ func TestPresets(t *testing.T) {
 		if err := c.Check(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		m := build(c, nn.DeferredParams())
+		m := build(c, NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
 		n := 0
 		for _, p := range m.Params.All() {
 			size := 1

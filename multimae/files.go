@@ -50,7 +50,7 @@ func LoadFrom(c *Config, f weights.File) (*Model, error) {
 	if err := modelfolder.CheckTensors(f, c.leastTensors()); err != nil {
 		return nil, err
 	}
-	m := build(c, nn.DeferredParams())
+	m := build(c, NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
 	if err := m.Params.Load(f); err != nil {
 		return nil, err
 	}

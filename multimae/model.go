@@ -30,11 +30,11 @@ func NewModel(c *Config) (*Model, error) {
 	if err := c.checkMemory(c.Footprint(0).Parameters); err != nil {
 		return nil, err
 	}
-	return build(c, nn.NewParams()), nil
+	return build(c, NewBackbone(nn.NewParams(), &c.BackboneConfig)), nil
 }
 
-func build(c *Config, ps *nn.Params) *Model {
-	m := &Model{Backbone: NewBackbone(ps, &c.BackboneConfig), Config: c}
+func build(c *Config, backbone *Backbone) *Model {
+	m := &Model{Backbone: backbone, Config: c}
 	for i := range c.Outputs {
 		m.decoders = append(m.decoders, newDecoder(m, &c.Outputs[i]))
 		m.OutputHeads[c.Outputs[i].Name] = c.Outputs[i].Heads
@@ -45,7 +45,7 @@ func build(c *Config, ps *nn.Params) *Model {
 
 // Replica returns a model that shares the parameters of m but not their gradients. Models that share
 // them can go forward and back at the same time, each on a tape of its own: see nn.Params.Replica.
-func (m *Model) Replica() *Model { return build(m.Config, m.Params.Replica()) }
+func (m *Model) Replica() *Model { return build(m.Config, m.Backbone.Replica()) }
 
 // Forward returns the prediction of every output in the order of Config.Outputs, in patches: [B,
 // nh·nw, C·p·p] with features in the order channel, row, column; see Unpatch. The batch must have

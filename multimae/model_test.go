@@ -521,16 +521,19 @@ func TestDropPath(t *testing.T) {
 }
 
 // TestPositions checks that tables written from outside are used once the model is told, at the
-// default and at another size.
+// default and at another size, by the model and its replicas.
 func TestPositions(t *testing.T) {
 	c := smallConfig()
 	m := newModel(t, c)
+	replica := m.Replica()
 	for _, size := range []int{16, 32} {
 		b := newBatch(c, 1, size, size, 14, "rgb")
 		masks := newMasks(t, c, b, 3, 15, "rgb")
 		tape := tensor.NewTape(nil)
-		if _, err := m.Forward(tape, b, masks, nil); err != nil { // the tables are kept now
-			t.Fatal(err)
+		for _, m := range []*Model{m, replica} {
+			if _, err := m.Forward(tape, b, masks, nil); err != nil { // the tables are kept now
+				t.Fatal(err)
+			}
 		}
 		for _, p := range m.Params.All() {
 			if p.Fixed {
@@ -548,6 +551,13 @@ func TestPositions(t *testing.T) {
 		_, want := newRef(m).forward(b, masks)
 		for i := range preds {
 			near(t, c.Outputs[i].Name, preds[i].Data, want[i])
+		}
+		again, err := replica.Forward(tape, b, masks, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range preds {
+			testkit.SameBits(t, c.Outputs[i].Name+" of a replica", again[i].Data, preds[i].Data)
 		}
 	}
 	m.Init(1) // writes the tables anew

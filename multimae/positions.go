@@ -8,11 +8,16 @@ import (
 	"github.com/gomae/gomae/vit"
 )
 
-// positionTable is a stored position table, which is not trained, with copies in token order, one
-// for each grid that was asked for.
+// positionTable is a stored position table, which is not trained. A model and its replicas share the
+// copies.
 type positionTable struct {
-	table  *tensor.Tensor // [1, dim, h, w]
-	how    vit.Resampling // for other grids than h×w
+	table *tensor.Tensor // [1, dim, h, w]
+	how   vit.Resampling // for other grids than h×w
+	*positionCopies
+}
+
+// positionCopies are copies of a table in token order, one for each grid that was asked for.
+type positionCopies struct {
 	mu     sync.Mutex
 	copies map[[2]int]*tensor.Tensor // by grid
 	values int                       // in copies
@@ -22,7 +27,7 @@ type positionTable struct {
 func (m *Backbone) newPositions(prefix string, dim int, how vit.Resampling) *positionTable {
 	h, w := m.config.positionGrid()
 	init := func(_ *nn.RNG, x []float32) { vit.SinCos(x, dim, h, w) }
-	p := &positionTable{table: m.Params.AddFixed(prefix+".pos_emb", init, 1, dim, h, w), how: how}
+	p := &positionTable{table: m.Params.AddFixed(prefix+".pos_emb", init, 1, dim, h, w), how: how, positionCopies: new(positionCopies)}
 	m.positions = append(m.positions, p)
 	return p
 }
@@ -56,13 +61,13 @@ func (p *positionTable) rows(t *tensor.Tape, nh, nw int) *tensor.Tensor {
 }
 
 // kept returns the copy for a grid, nil if there is none yet.
-func (p *positionTable) kept(grid [2]int) *tensor.Tensor {
+func (p *positionCopies) kept(grid [2]int) *tensor.Tensor {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.copies[grid]
 }
 
-func (p *positionTable) forget() {
+func (p *positionCopies) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.copies, p.values = nil, 0

@@ -71,7 +71,7 @@ func (c *Config) headActivations(o *Output) float64 {
 // parameterCount returns the number of values of all parameters, and describes the largest one.
 func (c *Config) parameterCount() (n float64, largest string) {
 	most := 0.0
-	for _, p := range build(c, nn.DeferredParams()).Params.All() {
+	for _, p := range build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig)).Params.All() {
 		size := 1.0
 		for _, d := range p.Shape {
 			size *= float64(d)

@@ -35,15 +35,15 @@ func NewModel(c *Config) (*Model, error) {
 	if err := sysmem.Check(4 * count); err != nil {
 		return nil, fmt.Errorf("the model %w; its largest parameter is %s: use a smaller one", err, largest)
 	}
-	m := build(c, nn.DeferredParams())
+	m := build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
 	m.Params.Allocate()
 	return m, nil
 }
 
-func build(c *Config, ps *nn.Params) *Model {
-	m := &Model{Backbone: multimae.NewBackbone(ps, &c.BackboneConfig), Config: c}
+func build(c *Config, backbone *multimae.Backbone) *Model {
+	m := &Model{Backbone: backbone, Config: c}
 	for i := range c.Outputs {
-		m.heads = append(m.heads, newHead(ps, c, &c.Outputs[i]))
+		m.heads = append(m.heads, newHead(m.Params, c, &c.Outputs[i]))
 		if c.Outputs[i].Head == Segmenter {
 			m.OutputHeads[c.Outputs[i].Name] = c.Outputs[i].Heads
 		}
@@ -54,7 +54,7 @@ func build(c *Config, ps *nn.Params) *Model {
 
 // Replica returns a model that shares the parameters of m but not their gradients: see
 // multimae.Model.Replica.
-func (m *Model) Replica() *Model { return build(m.Config, m.Params.Replica()) }
+func (m *Model) Replica() *Model { return build(m.Config, m.Backbone.Replica()) }
 
 // head computes an output from the encoder's tokens: logits [B, C], or a map [B, H, W, C] at the
 // size of the image.

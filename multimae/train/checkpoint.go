@@ -184,7 +184,6 @@ func (tr *Trainer) Restore(path string) error {
 	}
 	tr.Objective.Backbone().PositionsChanged()
 	tr.restored = f.Metadata()[metaData]
-	tr.lanes = nil // their copies of the positions are old
 	return nil
 }
 
@@ -298,7 +297,6 @@ func (tr *Trainer) broadcast() error {
 		}
 	}
 	tr.Objective.Backbone().PositionsChanged()
-	tr.lanes = nil
 	return nil
 }
 
