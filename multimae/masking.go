@@ -20,7 +20,7 @@ type Masks struct {
 }
 
 // MaskOptions says how masks are drawn. For Model.DrawMasks, zero values mean what the configuration
-// says.
+// says; false does so only where Alphas is nil.
 type MaskOptions struct {
 	Visible int       // visible tokens T of each sample, 1..M·Patches (num_encoded_tokens)
 	Alphas  []float64 // Dirichlet concentration, in (0, 1e9]: one number, or one for each input present
@@ -48,8 +48,8 @@ func DrawMasks(rng *nn.RNG, size int, inputs []string, patches int, o MaskOption
 
 // DrawMasks draws masks for what the batch has of the model's inputs, as training does, into masks,
 // whose memory it reuses: a training loop then allocates nothing that grows with the batch. Without
-// o.Alphas it follows alphas and uniform_tasks of the configuration. After an error masks is
-// unchanged.
+// o.Alphas it follows alphas and uniform_tasks of the configuration; o.UniformTasks holds in any case.
+// After an error masks is unchanged.
 //
 // A patch without a valid pixel (see Batch.Valid) is not drawn. Where a sample has fewer other
 // patches than o.Visible, so many are visible in every sample; of a batch whose parts are drawn apart,
@@ -66,7 +66,7 @@ func (m *Model) DrawMasks(masks *Masks, rng *nn.RNG, b *Batch, o MaskOptions) er
 		o.Visible = c.Visible
 	}
 	if o.Alphas == nil {
-		o.Alphas, o.UniformTasks = c.Alphas, c.UniformTasks
+		o.Alphas, o.UniformTasks = c.Alphas, o.UniformTasks || c.UniformTasks
 	}
 	return masks.draw(rng, b.Size, present, nh*nw, o, m.blanks(b, present))
 }

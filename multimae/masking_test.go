@@ -526,6 +526,38 @@ func TestUniformTasks(t *testing.T) {
 	}
 }
 
+// TestUniformTasksChosen compares the masks of a model with those that are drawn without one.
+func TestUniformTasksChosen(t *testing.T) {
+	alphas := []float64{1000}
+	for _, x := range []struct {
+		config bool
+		o      MaskOptions
+		want   bool
+	}{
+		{false, MaskOptions{}, false},
+		{true, MaskOptions{}, true},
+		{false, MaskOptions{UniformTasks: true}, true},
+		{false, MaskOptions{Alphas: alphas, UniformTasks: true}, true},
+		{true, MaskOptions{Alphas: alphas}, false},
+	} {
+		t.Run(fmt.Sprintf("%+v", x), func(t *testing.T) {
+			c := smallConfig()
+			m := newModel(t, c)
+			c.Train.NumEncodedTokens, c.Train.Alphas, c.Train.UniformTasks = 4, alphas, x.config
+			b := newBatch(c, 30, 16, 16, 1, c.Inputs.Names()...)
+			r, same := nn.NewRNG(1), nn.NewRNG(1)
+			got := new(Masks)
+			if err := m.DrawMasks(got, &r, b, x.o); err != nil {
+				t.Fatal(err)
+			}
+			want, err := DrawMasks(&same, 30, c.Inputs.Names(), 4, MaskOptions{Visible: 4, Alphas: alphas, UniformTasks: x.want})
+			if err != nil || !slices.Equal(got.Keep, want.Keep) {
+				t.Errorf("%v, uniform tasks are not %v", err, x.want)
+			}
+		})
+	}
+}
+
 func TestMasksReproducible(t *testing.T) {
 	o := MaskOptions{Visible: 5, Alphas: []float64{1}}
 	a, b, c := nn.NewRNG(8, 1), nn.NewRNG(8, 1), nn.NewRNG(8, 2)
