@@ -26,14 +26,12 @@ func (m *Backbone) Attention(ctx context.Context, b *Batch, masks *Masks, block 
 	if b.Size != 1 {
 		return nil, fmt.Errorf("batch: got %d samples, want 1", b.Size)
 	}
-	if masks == nil {
-		var err error
-		if masks, err = m.allVisible(b); err != nil {
-			return nil, err
-		}
+	masks, err := m.shown(b, masks)
+	if err != nil {
+		return nil, err
 	}
 	a := &AttentionMap{Masks: masks}
-	err := m.Infer(ctx, pool, func(t *tensor.Tape) error {
+	err = m.Infer(ctx, pool, func(t *tensor.Tape) error {
 		l, err := m.layout(t, b, masks)
 		if err != nil {
 			return err

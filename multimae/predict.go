@@ -27,7 +27,7 @@ type PredictOptions struct {
 
 // Prediction is what a model predicts for a batch.
 type Prediction struct {
-	Masks   *Masks // what the model saw
+	Masks   *Masks // what the model saw, in memory of its own
 	Outputs []Predicted
 }
 
@@ -114,10 +114,8 @@ func (m *Model) predictMasks(b *Batch, o *PredictOptions) (*Masks, error) {
 	switch {
 	case o.Masks != nil && o.Visible != 0:
 		return nil, errors.New("predict: got Masks and Visible, want one or the other")
-	case o.Masks != nil:
-		return o.Masks, nil
 	case o.Visible == 0:
-		return m.allVisible(b)
+		return m.shown(b, o.Masks)
 	}
 	rng := nn.NewRNG(o.Seed, nn.Hash("predict"))
 	masks := new(Masks)
@@ -198,17 +196,15 @@ func (m *Backbone) Features(ctx context.Context, b *Batch, o *FeatureOptions) (*
 	if o == nil {
 		o = new(FeatureOptions)
 	}
-	f := &Features{Masks: o.Masks, Global: m.config.NumGlobalTokens, Dim: m.config.Encoder.Dim, Blocks: slices.Clone(o.Blocks)}
+	masks, err := m.shown(b, o.Masks)
+	if err != nil {
+		return nil, err
+	}
+	f := &Features{Masks: masks, Global: m.config.NumGlobalTokens, Dim: m.config.Encoder.Dim, Blocks: slices.Clone(o.Blocks)}
 	if len(f.Blocks) == 0 {
 		f.Blocks = []int{len(m.encoder.Blocks) - 1}
 	}
-	if f.Masks == nil {
-		var err error
-		if f.Masks, err = m.allVisible(b); err != nil {
-			return nil, err
-		}
-	}
-	err := m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
+	err = m.Infer(ctx, o.Pool, func(t *tensor.Tape) error {
 		tokens, err := m.EncodeBlocks(t, b, f.Masks, nil, f.Blocks)
 		for _, x := range tokens {
 			f.Tokens = append(f.Tokens, copied(t, x.Data))
@@ -232,8 +228,14 @@ func copied(t *tensor.Tape, from []float32) []float32 {
 	return to
 }
 
-// allVisible returns the masks that hide nothing of a batch, which it checks.
-func (m *Backbone) allVisible(b *Batch) (*Masks, error) {
+// shown returns a copy of masks, whose memory DrawMasks may reuse. For nil it returns masks that hide
+// nothing of a batch, which it checks.
+func (m *Backbone) shown(b *Batch, masks *Masks) (*Masks, error) {
+	if masks != nil {
+		c := *masks
+		c.Inputs, c.Keep, c.Masked = slices.Clone(c.Inputs), slices.Clone(c.Keep), slices.Clone(c.Masked)
+		return &c, nil
+	}
 	if err := m.Check(b); err != nil {
 		return nil, err
 	}
