@@ -159,7 +159,7 @@ func (m *Backbone) checkMasks(b *Batch, masks *Masks) error {
 	if err := m.checkMaskSize(masks, b.Size, b.H, b.W); err != nil {
 		return err
 	}
-	// The fields of masks can be set by hand.
+	// The fields of masks can be set by hand; layout compares Keep with Masked.
 	tokens, keep := b.Size*masks.Tokens(), b.Size*masks.Visible
 	if len(masks.Keep) != keep || len(masks.Masked) != tokens || masks.Visible < 1 || masks.Visible > masks.Tokens() {
 		return fmt.Errorf("masks: %d tokens are visible of %d, want %d of %d; make them by DrawMasks, NewMasks or AllVisible", len(masks.Keep), len(masks.Masked), keep, tokens)

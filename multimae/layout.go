@@ -2,6 +2,7 @@ package multimae
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/gomae/gomae/tensor"
 )
@@ -61,7 +62,19 @@ func (m *Backbone) layout(t *tensor.Tape, b *Batch, masks *Masks) (*layout, erro
 			token = int(masks.visible(s)[k])
 		}
 		l.modality[r], l.index[r] = int32(token/(nh*nw)), int32(token%(nh*nw))
-		l.row[s*len(l.inputs)*nh*nw+token] = int32(r)
+		at := s*len(l.inputs)*nh*nw + token
+		if l.row[at] != none {
+			return nil, fmt.Errorf("masks: sample %d has token %d twice; make them by DrawMasks, NewMasks or AllVisible", s, token)
+		}
+		l.row[at] = int32(r)
+	}
+	if masks != nil {
+		for i, row := range l.row {
+			if hidden := masks.Masked[i]; hidden != (row == none) {
+				s, token := i/masks.Tokens(), i%masks.Tokens()
+				return nil, fmt.Errorf("masks: Masked of sample %d and token %d is %v, want %v as Keep says; make them by DrawMasks, NewMasks or AllVisible", s, token, hidden, !hidden)
+			}
+		}
 	}
 	return l, nil
 }

@@ -730,23 +730,29 @@ func TestCheckMasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for what, set := range map[string]func(m *Masks){
-		"short":            func(m *Masks) { m.Keep = m.Keep[:3] },
-		"no tokens":        func(m *Masks) { m.Keep, m.Visible = nil, 0 },
-		"negative":         func(m *Masks) { m.Visible = -m.Visible },
-		"wraps around":     func(m *Masks) { m.Keep, m.Visible = nil, math.MaxInt/2+1 },
-		"nothing masked":   func(m *Masks) { m.Masked = nil },
-		"a token too many": func(m *Masks) { m.Keep[1] = 4 },
-		"no token":         func(m *Masks) { m.Keep[1] = -1 },
+	for what, test := range map[string]struct {
+		set  func(m *Masks)
+		want string
+	}{
+		"short":            {func(m *Masks) { m.Keep = m.Keep[:5] }, ""},
+		"no tokens":        {func(m *Masks) { m.Keep, m.Visible = nil, 0 }, ""},
+		"negative":         {func(m *Masks) { m.Visible = -m.Visible }, ""},
+		"wraps around":     {func(m *Masks) { m.Keep, m.Visible = nil, math.MaxInt/2+1 }, ""},
+		"nothing masked":   {func(m *Masks) { m.Masked = nil }, ""},
+		"a token too many": {func(m *Masks) { m.Keep[1] = 4 }, ""},
+		"no token":         {func(m *Masks) { m.Keep[1] = -1 }, ""},
+		"twice":            {func(m *Masks) { m.Keep[4], m.Masked[5] = 2, true }, "sample 1 has token 2 twice"},
+		"kept and masked":  {func(m *Masks) { m.Masked[5] = true }, "sample 1 and token 1 is true"},
+		"not masked":       {func(m *Masks) { m.Masked[3] = false }, "sample 0 and token 3 is false"},
 	} {
 		t.Run(what, func(t *testing.T) {
-			masks, err := AllVisible(2, []string{"rgb"}, 4)
+			masks, err := NewMasks(2, []string{"rgb"}, 4, []int32{0, 1, 2, 3, 1, 2})
 			if err != nil {
 				t.Fatal(err)
 			}
-			set(masks)
+			test.set(masks)
 			_, err = m.Forward(tape, b, masks, nil)
-			testkit.ErrorNames(t, err, "masks: ")
+			testkit.ErrorNames(t, err, "masks: ", test.want)
 		})
 	}
 	preds, err := m.Forward(tape, b, masks, nil)
