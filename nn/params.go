@@ -183,8 +183,9 @@ func (ps *Params) EndStep() {
 	}
 }
 
-// Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights.
-// See tensor.Tensor.Freeze.
+// Freeze ends training: gradients are dropped, and inference keeps packed copies of the weights. It
+// must return before other goroutines use the model; any number may afterwards. See
+// tensor.Tensor.Freeze.
 func (ps *Params) Freeze() {
 	for _, p := range ps.list {
 		p.Freeze()

@@ -54,8 +54,8 @@ func (x *Tensor) WithGrad() *Tensor {
 }
 
 // Freeze drops the gradient; Data must not change any more. Linear then keeps a copy of the weight
-// that is packed for the machine, so that inference need not pack it at each call. Other goroutines
-// may use x at the same time.
+// that is packed for the machine, so that inference need not pack it at each call. Freeze must return
+// before other goroutines use x; any number may afterwards.
 func (x *Tensor) Freeze() {
 	if !x.frozen {
 		x.packed = new(packed)
