@@ -261,6 +261,22 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 			t.Error("the upload gives more than colour")
 		}
 		b.screenshot(prefix + "-upload")
+		b.js(`window.dropOn = (selector, ...names) => {
+				const dataTransfer = new DataTransfer();
+				for (const name of names) dataTransfer.items.add(new File(['no image'], name));
+				const e = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+				document.querySelector(selector).dispatchEvent(e);
+				return e.defaultPrevented;
+			}`)
+		if b.js("return dropOn('#file-depth', 'depth.png')") == "true" || b.js("return $('file-rgb').files[0].name") != "photo.jpg" {
+			t.Error("what is dropped on the field of depth is read as colour")
+		}
+		if b.js("return document.elementFromPoint(innerWidth / 2, innerHeight / 2) === (document.body.classList.add('dropping'), document.elementFromPoint(innerWidth / 2, innerHeight / 2))") == "false" {
+			t.Error("the fields cannot be reached while a file is dragged")
+		}
+		b.js("document.body.classList.remove('dropping'); dropOn('body', 'a.png', 'b.png')")
+		b.wait("document.getElementById('alert').innerText.includes('2 files were dropped')")
+		b.click("#alert button")
 		b.send("#file-rgb", bad)
 		b.wait("!document.getElementById('alert').hidden")
 		if text := b.js("return document.getElementById('alert').innerText"); !strings.Contains(text, "neither a PNG nor a JPEG") {

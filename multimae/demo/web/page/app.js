@@ -540,21 +540,26 @@ function controls() {
   $('open').onchange = () => { if ($('open').files[0]) restore($('open').files[0]); $('open').value = ''; };
   $('openlabel').onkeydown = (e) => { if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); $('open').click(); } };
   let over = 0;
-  addEventListener('dragenter', () => document.body.classList.toggle('dropping', ++over > 0));
-  addEventListener('dragleave', () => document.body.classList.toggle('dropping', --over > 0));
-  addEventListener('dragover', (e) => e.preventDefault());
+  const dropping = (on) => document.body.classList.toggle('dropping', on);
+  const onField = (e) => e.target.closest && e.target.closest('input[type=file]'); // which takes the file itself
+  addEventListener('dragenter', () => over++);
+  addEventListener('dragleave', () => { if (--over <= 0) dropping(false); });
+  addEventListener('dragover', (e) => { dropping(!onField(e)); if (!onField(e)) e.preventDefault(); });
   addEventListener('drop', (e) => {
+    over = 0;
+    dropping(false);
+    if (onField(e)) return;
     e.preventDefault();
-    document.body.classList.toggle('dropping', (over = 0) > 0);
-    const f = e.dataTransfer.files[0], rgb = info.modalities.find((m) => m.colour);
-    if (f && f.name.endsWith('.json')) restore(f);
-    else if (f && rgb) {
-      const one = new DataTransfer();
-      one.items.add(f);
-      forgetFiles(); // they are of another photo
-      $('file-' + rgb.name).files = one.files;
-      $('file-' + rgb.name).onchange();
-    }
+    const { files } = e.dataTransfer, f = files[0], rgb = info.modalities.find((m) => m.colour);
+    if (!f) return; // text
+    if (files.length > 1) return complain(new Error(`${files.length} files were dropped. Drop one, or drop each on its field under “Your own pictures”.`));
+    if (f.name.endsWith('.json')) return restore(f);
+    if (!rgb) return complain(new Error(`${f.name}: the model reads no colour. Drop the file on its field under “Your own pictures”.`));
+    const one = new DataTransfer();
+    one.items.add(f);
+    forgetFiles(); // they are of another photo
+    $('file-' + rgb.name).files = one.files;
+    $('file-' + rgb.name).onchange();
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 }
