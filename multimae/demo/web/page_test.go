@@ -369,7 +369,7 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	}
 }
 
-// TestPageScenes looks through a few scenes with names.
+// TestPageScenes looks through a few scenes with names, with a server that is lost for a moment.
 func TestPageScenes(t *testing.T) {
 	m := testModel(t)
 	var list data.Samples
@@ -399,6 +399,17 @@ func TestPageScenes(t *testing.T) {
 	}{{"#forth", 1, "dog"}, {"#forth", 1, "dog"}, {"#next", 0, "cat"}, {"#next", 1, "dog"}, {"#back", 0, "cat"}, {"#back", 0, "cat"}} {
 		b.click(click.button)
 		shows(click.number, click.name)
+	}
+
+	b.wait("asking === 0")
+	b.js(`window.prompt = fetch; window.fetch = async () => new Response('{"views": {')`)
+	b.click("[data-recipe=all]")
+	b.wait("asking === 0 && document.getElementById('alert').innerText.includes('cut off')")
+	b.js("window.fetch = window.prompt; complain(null)")
+	b.click("[data-recipe=left]")
+	b.wait("asking === 0 && answer.views")
+	if text := b.js("return document.getElementById('alert').innerText"); text != "" {
+		t.Errorf("after an answer that was cut off, the page says %q", text)
 	}
 }
 

@@ -17,8 +17,8 @@ const server = {
     } catch (e) {
       throw new Error('The server does not answer. Is gomae demo still running?');
     }
-    const answer = await response.json().catch(() => ({ error: response.status + ' ' + response.statusText }));
-    if (!response.ok) throw new Error(answer.error);
+    const answer = await response.json().catch(() => ({ error: response.ok ? 'The answer of the server was cut off. Is gomae demo still running?' : response.status + ' ' + response.statusText }));
+    if (!response.ok || answer.error) throw new Error(answer.error);
     return answer;
   },
 };
