@@ -260,6 +260,9 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		if got := b.js("return Object.keys(truth).join()"); got != "rgb" || strings.Contains(seen("depth"), "1") {
 			t.Error("the upload gives more than colour")
 		}
+		if label := b.js("return view.depth.count.textContent + view.depth.sees.getAttribute('aria-label')"); label != "Depth: not given, predicted from the others." {
+			t.Errorf("depth, which is not given, has the label %q", label)
+		}
 		b.screenshot(prefix + "-upload")
 		b.js(`window.dropOn = (selector, ...names) => {
 				const dataTransfer = new DataTransfer();

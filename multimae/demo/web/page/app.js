@@ -202,7 +202,11 @@ function blank(canvas, lines) {
 
 function drawSeen(m) {
   const v = view[m], on = state.visible[m];
-  if (!truth[m]) return blank(v.sees, ['not given:', 'predicted', 'from the others']);
+  if (!truth[m]) {
+    v.count.textContent = '';
+    v.sees.setAttribute('aria-label', `${title(m)}: not given, predicted from the others.`);
+    return blank(v.sees, ['not given:', 'predicted', 'from the others']);
+  }
   const shifted = answer && answer.views[m] && answer.views[m].input;
   const picture = state.tool === 'hue' && shifted ? cached(shifted) : truth[m];
   const g = show(v.sees, picture), c = cell(), hidden = css('--hidden');
