@@ -132,12 +132,25 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 
 	t.Run("random patches that come late", func(t *testing.T) {
 		b.js(`window.prompt = backend.call;
-			backend.call = async (name, r) => { const a = await prompt(name, r); if (name === 'mask') await new Promise((f) => setTimeout(f, 300)); return a; }`)
+			window.slow = () => { backend.call = async (name, r) => { const a = await prompt(name, r); if (name === 'mask') await new Promise((f) => setTimeout(f, 300)); return a; }; };
+			slow()`)
 		predicted(func() { b.click("[data-recipe=random]"); b.click("[data-recipe=random]"); b.click("[data-recipe=all]") })
 		b.js("backend.call = window.prompt")
 		if all := seen("rgb") + seen("depth") + seen("semseg"); strings.Contains(all, "0") {
 			t.Errorf("the patches shown last are lost: %s", all)
 		}
+		b.js("slow()")
+		for _, click := range []string{"input[value=attention] + span", "#forth", "#back"} { // which show and hide no patch
+			predicted(func() { b.js("recipe('all')") })
+			b.click("[data-recipe=random]")
+			b.click(click)
+			b.wait("asking === 0 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+			if all := seen("rgb") + seen("depth") + seen("semseg"); !strings.Contains(all, "0") {
+				t.Errorf("a click on %s has thrown away random patches", click)
+			}
+		}
+		b.js("backend.call = window.prompt")
+		b.click("input[value=show] + span")
 	})
 
 	t.Run("hue", func(t *testing.T) {

@@ -128,10 +128,9 @@ async function open(scene, keep) {
     $('tokens').max = info.grid ** 2 * given().length;
     state.tokens = Math.min(state.tokens, $('tokens').max);
     refresh();
-    if (keep) {
-      for (const m of info.modalities) if (!truth[m.name] || !state.visible[m.name]) state.visible[m.name] = none();
-      changed();
-    } else await random();
+    if (keep) for (const m of info.modalities) if (!truth[m.name] || !state.visible[m.name]) state.visible[m.name] = none();
+    const late = wanted === edits; // random patches were asked for and have not come
+    if (!keep || (keep === true && late)) await random(); else changed();
     return true;
   } catch (e) {
     complain(e);
@@ -161,6 +160,11 @@ const all = () => new Array(info.grid ** 2).fill(true);
 
 function changed() {
   edits++;
+  renew();
+}
+
+// renew is for changes of the state that are none of the patches shown.
+function renew() {
   draw();
   predict();
   if (state.tool === 'attention') look();
@@ -375,10 +379,12 @@ function act(m, i, paint) {
     const on = paint === undefined ? !(state.hue.patches[i] && state.visible[m][i]) : paint;
     if (state.hue.patches[i] !== on || (on && !state.visible[m][i])) {
       state.hue.patches[i] = on;
-      if (on) state.visible[m][i] = true; // what is not shown has no colour to change
       state.third = 'before';
       say(`${place(m, i)}: hue ${on ? 'turned' : 'as it was'}`);
-      changed();
+      if (on && !state.visible[m][i]) {
+        state.visible[m][i] = true; // what is not shown has no colour to change
+        changed();
+      } else renew();
     }
     return on;
   }
@@ -460,7 +466,7 @@ function chooseTool(tool) {
     const m = given().find((x) => state.visible[x].some(Boolean));
     if (m) state.probe = { modality: m, patch: state.visible[m].indexOf(true) };
   }
-  changed();
+  renew();
 }
 
 function recipe(r, only) {
