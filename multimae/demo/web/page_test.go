@@ -418,6 +418,27 @@ func TestPageScenes(t *testing.T) {
 	}
 
 	b.wait("asking === 0")
+	b.click("#json")
+	state := b.js("return JSON.stringify(state)")
+	for _, c := range []struct{ change, want string }{
+		{"s.scenes = 3", "3 scenes"},
+		{"s.sceneName = 'cow'", "is cow, and here it is cat"},
+		{"s.sceneName = ''", "is a rendered room, and here it is cat"},
+		{"", ""},
+		{"delete s.scenes; delete s.sceneName", ""}, // of the page before it saved them
+	} {
+		b.js("const s = JSON.parse(" + strconv.Quote(string(b.downloaded("gomae-state.json"))) + "); s.seed = 77; " + c.change +
+			"; $('alert').lastElementChild.onclick(); window.opened = 0; restore(new File([JSON.stringify(s)], 's.json')).then(() => { window.opened = 1; })")
+		b.wait("window.opened && asking === 0")
+		if text := b.js("return document.getElementById('alert').firstElementChild.textContent"); !strings.Contains(text, c.want) || (text == "") != (c.want == "") {
+			t.Errorf("a state with %s: %q, want %q", c.change, text, c.want)
+		}
+		if after := b.js("return JSON.stringify(state)"); c.want != "" && after != state {
+			t.Errorf("a state that was refused (%s) changed the page from %.200s to %.200s", c.change, state, after)
+		}
+	}
+
+	b.js("complain(null)")
 	b.js(`window.prompt = fetch; window.fetch = async () => new Response('{"views": {')`)
 	b.click("[data-recipe=all]")
 	b.wait("asking === 0 && document.getElementById('alert').innerText.includes('cut off')")

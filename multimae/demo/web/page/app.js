@@ -39,6 +39,7 @@ const backend = document.body.dataset.backend === 'worker' ? worker() : server;
 
 let info; // what the model is
 let truth = {}; // pictures of the scene by modality
+let sceneName = ''; // '' if it has none
 let answer = null; // of predict
 let gaze = null; // of attention
 const view = {}; // elements of each modality
@@ -108,8 +109,8 @@ const look = latest(async () => {
 });
 
 let scenes = 0; // that were asked for
-// open shows a scene, with new patches unless keep is true or a function that sets the state. It
-// returns whether the scene could be opened.
+// open shows a scene, with new patches unless keep is true or a function that takes the server's answer
+// and sets the state, or throws. It returns whether the scene could be opened.
 async function open(scene, keep) {
   const mine = ++scenes;
   $('board').setAttribute('aria-busy', 'true');
@@ -117,14 +118,15 @@ async function open(scene, keep) {
     const a = await backend.call('scene', { scene });
     if (mine !== scenes) return; // another one was chosen meanwhile
     complain(null);
+    if (typeof keep === 'function') keep(a);
     truth = {};
     gaze = null; // it may be of other modalities
-    if (typeof keep === 'function') keep();
     if (!scene.images || typeof keep === 'function') forgetFiles(); // they are of another scene
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
+    sceneName = a.name || '';
     $('number').value = a.scene.number ?? '';
-    $('note').textContent = a.scene.number === undefined ? '' : `${a.name || 'A rendered room'}: the network was not trained on it.`;
+    $('note').textContent = a.scene.number === undefined ? '' : `${sceneName || 'A rendered room'}: the network was not trained on it.`;
     $('tokens').max = info.grid ** 2 * given().length;
     state.tokens = Math.min(state.tokens, $('tokens').max);
     refresh();
@@ -546,7 +548,7 @@ function controls() {
   $('draw').onclick = () => { state.seed = Math.floor(Math.random() * 1e9); random(); };
   $('alert').lastElementChild.onclick = () => complain(null);
   $('png').onclick = savePicture;
-  $('json').onclick = () => save(new Blob([JSON.stringify({ gomae: 1, model: info.model, ...state }, null, 1)], { type: 'application/json' }), 'gomae-state.json');
+  $('json').onclick = () => save(new Blob([JSON.stringify({ gomae: 1, model: info.model, scenes: info.scenes, sceneName, ...state }, null, 1)], { type: 'application/json' }), 'gomae-state.json');
   $('open').onchange = () => { if ($('open').files[0]) restore($('open').files[0]); $('open').value = ''; };
   $('openlabel').onkeydown = (e) => { if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); $('open').click(); } };
   let over = 0;
@@ -611,6 +613,8 @@ async function restore(file) {
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
     if (s.gomae !== 1 || typeof s.scene !== 'object' || typeof s.visible !== 'object' || !s.hue) throw new Error('it is no state that this page has saved');
     if (s.model !== undefined && s.model !== info.model) throw new Error(`it is of the model ${s.model}, and this is ${info.model}`);
+    const numbered = s.scene && s.scene.number !== undefined; // and not of images, which it has itself
+    if (numbered && s.scenes !== undefined && s.scenes !== info.scenes) throw new Error(`it is of a page with ${s.scenes} scenes, and this one has ${info.scenes}; open it there`);
     for (const m of info.modalities) if (!flags(s.visible[m.name])) throw new Error(`it has no ${patches} patches of ${m.name}; it is of another model`);
     const alpha = (m) => (s.alphas && Number(s.alphas[m]) > 0 ? Number(s.alphas[m]) : 1);
     const next = {
@@ -623,7 +627,12 @@ async function restore(file) {
       probe: s.probe && s.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null,
       third: ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth',
     };
-    if (!(await open(s.scene, () => Object.assign(state, next)))) return;
+    const take = (a) => {
+      const was = s.sceneName ?? a.name ?? '', is = a.name || '';
+      if (numbered && was !== is) throw new Error(`${file.name}: its scene ${s.scene.number} is ${was || 'a rendered room'}, and here it is ${is || 'a rendered room'}; open it on a page with the same scenes`);
+      Object.assign(state, next);
+    };
+    if (!(await open(s.scene, take))) return;
     chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
     refresh();
   } catch (e) {
