@@ -70,6 +70,8 @@ func TestPage(t *testing.T) {
 		if err != nil || size > 12_000_000 {
 			t.Errorf("the page has %d bytes, %v", size, err)
 		}
+		b.open("file://" + filepath.ToSlash(filepath.Join(dir, "index.html")))
+		b.wait("document.getElementById('alert').innerText.includes('only from a web server')")
 		s := httptest.NewServer(http.FileServer(http.Dir(dir)))
 		defer s.Close()
 		visit(t, b, s.URL, m, "static")
@@ -290,6 +292,8 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		if b.js("return document.elementFromPoint(innerWidth / 2, innerHeight / 2) === (document.body.classList.add('dropping'), document.elementFromPoint(innerWidth / 2, innerHeight / 2))") == "false" {
 			t.Error("the fields cannot be reached while a file is dragged")
 		}
+		b.js("const f = new File([], 'gone.png'); f.arrayBuffer = async () => { throw new Error('not found'); }; load({ rgb: f })")
+		b.wait("document.getElementById('alert').innerText.includes('gone.png cannot be read')")
 		b.js("document.body.classList.remove('dropping'); dropOn('body', 'a.png', 'b.png')")
 		b.wait("document.getElementById('alert').innerText.includes('2 files were dropped')")
 		b.click("#alert button")

@@ -24,6 +24,7 @@ const server = {
 };
 
 function worker() {
+  if (location.protocol === 'file:') throw new Error('This page works only from a web server, which may be on this machine. In its folder, run for example python3 -m http.server, and open http://localhost:8000.');
   const w = new Worker('worker.js');
   const waiting = new Map();
   let last = 0;
@@ -33,7 +34,7 @@ function worker() {
   return { call: (name, request) => new Promise((resolve, reject) => { waiting.set(++last, { resolve, reject }); w.postMessage({ id: last, name, body: JSON.stringify(request) }); }) };
 }
 
-const backend = document.body.dataset.backend === 'worker' ? worker() : server;
+let backend; // server or a worker
 
 // --- state ----------------------------------------------------------------------------------
 
@@ -499,8 +500,12 @@ async function load(files) {
   const images = {};
   for (const [m, f] of Object.entries(files)) {
     if (f.size > 8 << 20) return complain(new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`));
-    const b = new Uint8Array(await f.arrayBuffer());
-    let s = '';
+    let b, s = '';
+    try {
+      b = new Uint8Array(await f.arrayBuffer());
+    } catch (e) {
+      return complain(new Error(`${f.name} cannot be read (${e.message}). Choose it again; it must be a file, and no folder.`));
+    }
     for (let i = 0; i < b.length; i += 32768) s += String.fromCharCode(...b.subarray(i, i + 32768));
     images[m] = btoa(s);
   }
@@ -644,6 +649,7 @@ async function restore(file) {
 
 (async () => {
   try {
+    backend = document.body.dataset.backend === 'worker' ? worker() : server;
     if (backend !== server) $('speed').textContent = 'Loading the network into this page…';
     info = await backend.call('info', {});
   } catch (e) {
