@@ -474,6 +474,21 @@ func TestLivePage(t *testing.T) {
 	if list := b.problems(); len(list) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(list, "\n"))
 	}
+	if os.Getenv("GOMAE_RUN") == "" { // another run follows: it has no checkpoint, no validation and, at first, no step
+		for _, change := range []error{os.Remove(filepath.Join(dir, multimae.WeightsFile)), os.Truncate(filepath.Join(dir, train.MetricsFile), 0)} {
+			if change != nil {
+				t.Fatal(change)
+			}
+		}
+		b.wait("document.title === 'gomae: training' && document.getElementById('lead').innerText.startsWith('Waiting')")
+		if err := os.WriteFile(filepath.Join(dir, train.MetricsFile), []byte(`{"step": 1, "epoch": 0, "loss": 3, "images_per_s": 5}`+"\n"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		b.wait("document.title === 'gomae: step 1'")
+		if b.js("return document.getElementById('picture').hidden && !document.getElementById('chart-miou-semseg')") != "true" {
+			t.Error("curves or the picture of the run before are left")
+		}
+	}
 	b.open("about:blank") // Close waits for the connection of the events
 }
 

@@ -115,13 +115,15 @@ function redraw() {
 }
 
 async function refreshPicture() {
-  const step = steps.length ? steps.at(-1).step : 0;
+  const run = steps, step = steps.length ? steps.at(-1).step : 0;
   if (step === shownPicture || document.hidden) return;
   try {
     const r = await fetch('reconstructions.png');
     if (!r.ok) return;
+    const blob = await r.blob();
+    if (run !== steps) return; // it is of what came before
     const img = $('picture'), old = img.src;
-    img.src = URL.createObjectURL(await r.blob());
+    img.src = URL.createObjectURL(blob);
     img.hidden = false;
     if (old.startsWith('blob:')) URL.revokeObjectURL(old);
     shownPicture = step;
@@ -141,7 +143,15 @@ function follow() {
     $('link').textContent = 'too many pages follow this run; this one waits for a place';
     setTimeout(follow, 10000);
   };
-  source.addEventListener('again', () => { steps = []; validations = []; });
+  source.addEventListener('again', () => { // what came before may be of another run
+    steps = []; validations = []; shownPicture = -1;
+    $('charts').replaceChildren();
+    $('head').textContent = 'Training';
+    $('lead').textContent = 'Waiting for the first step.';
+    document.title = 'gomae: training';
+    $('picture').hidden = true;
+    $('when').textContent = '';
+  });
   source.addEventListener('lines', ({ data }) => {
     for (const l of JSON.parse(data)) ('val.samples' in l ? validations : steps).push(l);
     if (!due) due = setTimeout(() => { due = 0; redraw(); if (shownPicture < 0) refreshPicture(); }, 100);
