@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/internal/lockfile"
+	"github.com/gomae/gomae/multimae/data"
+	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/multimae/train"
 )
 
@@ -168,6 +171,16 @@ func TestFigure(t *testing.T) {
 	}
 }
 
+// spoilt is a dataset whose first sample cannot be read.
+type spoilt struct{ data.Dataset }
+
+func (s spoilt) Sample(i int) (*data.Sample, error) {
+	if i == 0 {
+		return nil, errors.New("spoilt")
+	}
+	return s.Dataset.Sample(i)
+}
+
 // TestWatch trains with a page and an event file, and wants both to follow a resumed run.
 func TestWatch(t *testing.T) {
 	dir := t.TempDir()
@@ -183,6 +196,12 @@ func TestWatch(t *testing.T) {
 		b, err := os.ReadFile(files[0])
 		if err != nil || !bytes.Contains(b, []byte("train/loss.rgb")) || !bytes.Contains(b, []byte("val/loss.rgb")) {
 			t.Errorf("%q, %v", b, err)
+		}
+	}
+
+	for _, skipBad := range []bool{false, true} {
+		if _, err := drawRun(filepath.Join(dir, "out"), spoilt{scenes.Unseen(32, 0)}, skipBad)(context.Background()); (err == nil) != skipBad {
+			t.Errorf("a picture with a bad sample, -skip-bad %v: %v", skipBad, err)
 		}
 	}
 

@@ -70,15 +70,21 @@ func (f figureFlags) open() (m figure.Model, ds data.Dataset, err error) {
 	return m, ds, nil
 }
 
-// first returns the first n scenes.
-func first(ds data.Dataset, n int) ([]*data.Sample, error) {
-	var list []*data.Sample
-	for i := range min(n, ds.Len()) {
+// first returns the first n scenes, with skipBad the first that can be read: an error if there is none.
+func first(ds data.Dataset, n int, skipBad bool) (list []*data.Sample, bad error) {
+	for i := 0; i < ds.Len() && len(list) < n; i++ {
 		s, err := ds.Sample(i)
-		if err != nil {
+		switch {
+		case err == nil:
+			list = append(list, s)
+		case !skipBad || data.Interrupted(err):
 			return nil, err
+		default:
+			bad = err
 		}
-		list = append(list, s)
+	}
+	if len(list) == 0 {
+		return nil, bad
 	}
 	return list, nil
 }
@@ -112,7 +118,7 @@ for each modality that it predicts from it; then the truth.`,
 				return err
 			}
 			defer m.Pool.Close()
-			list, err := first(ds, *n)
+			list, err := first(ds, *n, false)
 			if err != nil {
 				return err
 			}
@@ -261,7 +267,7 @@ training. A run keeps as many checkpoints as pretrain's -keep says.`,
 			if err != nil {
 				return err
 			}
-			list, err := first(ds, *n)
+			list, err := first(ds, *n, false)
 			if err != nil {
 				return err
 			}

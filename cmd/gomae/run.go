@@ -142,7 +142,7 @@ func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o tr
 	if err != nil {
 		return nil, err
 	}
-	watch, unwatch, err := e.watch(f.watch, f.out, o.Val)
+	watch, unwatch, err := e.watch(f, o.Val)
 	if err != nil {
 		return nil, err
 	}

@@ -22,13 +22,13 @@ func (f *watchFlags) add(fs *flag.FlagSet) {
 	fs.StringVar(&f.tensorboard, "tensorboard", "", "write the metrics as event files for TensorBoard to the folder `DIR`, in the place of those that gomae wrote there before")
 }
 
-// watch prepares what the flags ask for, for the run in dir, which validates with val. Call start when
-// no other process trains there, whose event files it would remove, and stop when the run has ended:
-// it waits until the last metrics are written.
-func (e *env) watch(f watchFlags, dir string, val data.Dataset) (start, stop func(), err error) {
+// watch prepares what the flags of a run ask for, which validates with val. Call start when no other
+// process trains there, whose event files it would remove, and stop when the run has ended: it waits
+// until the last metrics are written.
+func (e *env) watch(f *runFlags, val data.Dataset) (start, stop func(), err error) {
 	var l net.Listener
-	if f.serve != "" {
-		if l, err = listen(f.serve); err != nil {
+	if f.watch.serve != "" {
+		if l, err = listen(f.watch.serve); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -46,10 +46,10 @@ func (e *env) watch(f watchFlags, dir string, val data.Dataset) (start, stop fun
 	start = func() {
 		if l != nil {
 			e.invite(l, " to watch the run")
-			run("-serve", func() error { return web.Serve(ctx, l, web.Live(dir, drawRun(dir, val))) })
+			run("-serve", func() error { return web.Serve(ctx, l, web.Live(f.out, drawRun(f.out, val, f.skipBad))) })
 		}
-		if f.tensorboard != "" {
-			run("-tensorboard", func() error { return tensorboard.Follow(ctx, dir, f.tensorboard) })
+		if f.watch.tensorboard != "" {
+			run("-tensorboard", func() error { return tensorboard.Follow(ctx, f.out, f.watch.tensorboard) })
 		}
 	}
 	stop = func() {
@@ -63,9 +63,9 @@ func (e *env) watch(f watchFlags, dir string, val data.Dataset) (start, stop fun
 }
 
 // drawRun returns a function that draws what the model in the folder of a run makes of a few samples.
-func drawRun(dir string, val data.Dataset) func(context.Context) (image.Image, error) {
+func drawRun(dir string, val data.Dataset, skipBad bool) func(context.Context) (image.Image, error) {
 	return func(context.Context) (image.Image, error) {
-		samples, err := first(val, 4)
+		samples, err := first(val, 4, skipBad)
 		if err != nil {
 			return nil, err
 		}
