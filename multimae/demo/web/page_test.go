@@ -449,7 +449,7 @@ func TestPageScenes(t *testing.T) {
 	b.js("window.fetch = window.prompt; complain(null)")
 	b.click("[data-recipe=left]")
 	b.wait("asking === 0 && answer.views")
-	if text := b.js("return document.getElementById('alert').innerText"); text != "" {
+	if text := b.js("return document.getElementById('alert').firstElementChild.textContent"); text != "" {
 		t.Errorf("after an answer that was cut off, the page says %q", text)
 	}
 

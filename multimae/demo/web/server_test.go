@@ -489,7 +489,8 @@ func TestLivePage(t *testing.T) {
 			t.Error("curves or the picture of the run before are left")
 		}
 	}
-	b.open("about:blank") // Close waits for the connection of the events
+	b.open("about:blank")
+	s.CloseClientConnections() // the browser may keep that of the events for a minute, and Close waits for it
 }
 
 // TestWriteStaticNoGo wants an error that says what is missing.
