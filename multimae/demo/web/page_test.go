@@ -452,13 +452,6 @@ func TestPageScenes(t *testing.T) {
 	if text := b.js("return document.getElementById('alert').firstElementChild.textContent"); text != "" {
 		t.Errorf("after an answer that was cut off, the page says %q", text)
 	}
-
-	b.click("input[value=hue] + span")
-	b.call("POST", "/refresh", map[string]any{})
-	b.wait("document.body.dataset.predictions > 0 && asking === 0")
-	if tools := b.js("return document.querySelector('input[name=tool]:checked').value + ' ' + state.tool"); tools != "show show" {
-		t.Errorf("after a reload, the tools chosen and used are %s", tools)
-	}
 }
 
 // TestPageTour draws the frames of the README's animation, frame-00.png and so on, into the folder
