@@ -474,6 +474,8 @@ type failing struct {
 	err   error
 }
 
+func (f *failing) Fingerprint() string { return data.Fingerprint(f.Dataset) }
+
 func (f *failing) Sample(i int) (*data.Sample, error) {
 	if f.read.Add(1) > f.after {
 		return nil, f.err

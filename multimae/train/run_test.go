@@ -243,6 +243,9 @@ type hooked struct {
 	hook func(i int)
 }
 
+// Fingerprint is that of the dataset without the hook: it is the same data.
+func (h *hooked) Fingerprint() string { return data.Fingerprint(h.Dataset) }
+
 func (h *hooked) Sample(i int) (*data.Sample, error) {
 	h.hook(i)
 	return h.Dataset.Sample(i)
