@@ -141,7 +141,7 @@ func (e *env) evalPictures(ctx context.Context, m *heads.Model, ds data.Dataset,
 			s, err := ds.Sample(i)
 			if err == nil {
 				samples = append(samples, s)
-			} else if !f.skipBad {
+			} else if !f.skipBad || data.Interrupted(err) {
 				return err
 			}
 		}

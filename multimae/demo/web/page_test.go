@@ -425,6 +425,7 @@ func TestPageScenes(t *testing.T) {
 	b.click("#json")
 	state := b.js("return JSON.stringify(state)")
 	for _, c := range []struct{ change, want string }{
+		{"s.scene = null", "no state"},
 		{"s.scenes = 3", "3 scenes"},
 		{"s.sceneName = 'cow'", "is cow, and here it is cat"},
 		{"s.sceneName = ''", "is a rendered room, and here it is cat"},

@@ -614,11 +614,11 @@ function savePicture() {
 async function restore(file) {
   try {
     if (file.size > 16 << 20) throw new Error('it is larger than any state');
-    const s = JSON.parse(await file.text()), patches = info.grid ** 2;
+    const s = JSON.parse(await file.text()) || {}, patches = info.grid ** 2;
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
-    if (s.gomae !== 1 || typeof s.scene !== 'object' || typeof s.visible !== 'object' || !s.hue) throw new Error('it is no state that this page has saved');
+    if (s.gomae !== 1 || ![s.scene, s.visible, s.hue].every((x) => x && typeof x === 'object')) throw new Error('it is no state that this page has saved');
     if (s.model !== undefined && s.model !== info.model) throw new Error(`it is of the model ${s.model}, and this is ${info.model}`);
-    const numbered = s.scene && s.scene.number !== undefined; // and not of images, which it has itself
+    const numbered = s.scene.number !== undefined; // and not of images, which it has itself
     if (numbered && s.scenes !== undefined && s.scenes !== info.scenes) throw new Error(`it is of a page with ${s.scenes} scenes, and this one has ${info.scenes}; open it there`);
     for (const m of info.modalities) if (!flags(s.visible[m.name])) throw new Error(`it has no ${patches} patches of ${m.name}; it is of another model`);
     const alpha = (m) => (s.alphas && Number(s.alphas[m]) > 0 ? Number(s.alphas[m]) : 1);
