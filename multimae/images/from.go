@@ -211,6 +211,13 @@ func fillColour(out *Map, img image.Image) {
 			out.Pix[3*plane+i] = unit[c.A]
 		}
 	}
+	set16 := func(i int, c color.NRGBA64) {
+		for k, v := range [4]uint16{c.R, c.G, c.B, c.A} {
+			if k < out.C {
+				out.Pix[k*plane+i] = float32(v) / 65535
+			}
+		}
+	}
 	b := img.Bounds()
 	bytes4 := func(pix []uint8, stride int) {
 		for y := range h {
@@ -255,15 +262,23 @@ func fillColour(out *Map, img image.Image) {
 				set(y*w+x, table[v])
 			}
 		}
+	case *image.CMYK: // as below, but At would take memory for each pixel
+		for y := range h {
+			for x := range w {
+				r, g, bl, a := img.CMYKAt(b.Min.X+x, b.Min.Y+y).RGBA()
+				set16(y*w+x, color.NRGBA64{R: uint16(r), G: uint16(g), B: uint16(bl), A: uint16(a)})
+			}
+		}
+	case *image.NRGBA64:
+		for y := range h {
+			for x := range w {
+				set16(y*w+x, img.NRGBA64At(b.Min.X+x, b.Min.Y+y))
+			}
+		}
 	default:
 		for y := range h {
 			for x := range w {
-				c := color.NRGBA64Model.Convert(img.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA64)
-				for k, v := range [4]uint16{c.R, c.G, c.B, c.A} {
-					if k < out.C {
-						out.Pix[k*plane+y*w+x] = float32(v) / 65535
-					}
-				}
+				set16(y*w+x, color.NRGBA64Model.Convert(img.At(b.Min.X+x, b.Min.Y+y)).(color.NRGBA64))
 			}
 		}
 	}
