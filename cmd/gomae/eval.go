@@ -136,14 +136,9 @@ const pictured = 8
 // evalPictures writes the pictures that flags ask for.
 func (e *env) evalPictures(ctx context.Context, m *heads.Model, ds data.Dataset, r *evaluate.Result, f *evalFlags, o evaluate.Options, pool *tensor.Pool) error {
 	if f.out != "" {
-		var samples []*data.Sample
-		for _, i := range data.Spread(pictured, ds.Len()) {
-			s, err := ds.Sample(i)
-			if err == nil {
-				samples = append(samples, s)
-			} else if !f.skipBad || data.Interrupted(err) {
-				return err
-			}
+		samples, err := first(data.Subset(ds, data.Spread(pictured, ds.Len())), pictured, f.skipBad)
+		if err != nil {
+			return err
 		}
 		img, err := evaluate.Picture(ctx, m, samples, o, pool)
 		if err != nil {

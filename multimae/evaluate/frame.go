@@ -37,7 +37,7 @@ func newFrame(c *heads.Config, o *Options) (*frame, error) {
 		if out.Head == heads.Linear {
 			continue
 		}
-		if f.slide && out.Loss != heads.LossCrossEntropy && out.NumClasses == 1 && out.Unit == 0 {
+		if f.slide && out.Relative() {
 			return nil, fmt.Errorf("slide: output %s has no unit, so that its values are relative to the window and those of two windows have no mean; leave slide out to show whole images", out.Name)
 		}
 		f.square = false

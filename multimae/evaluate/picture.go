@@ -146,7 +146,7 @@ func (p *painter) classes(t *tensor.Tape, o *heads.Output, pred *tensor.Tensor, 
 // values draws a regression.
 func values(t *tensor.Tape, o *heads.Output, pred *tensor.Tensor, m *images.Map) []image.Image {
 	given, truth := valuesAt(t, pred, 0, m.H, m.W), trueValues(o, m)
-	if o.NumClasses == 1 && o.Unit == 0 {
+	if o.Relative() {
 		scale, shift := metrics.Fit(given, truth, m.Valid)
 		for i, v := range given {
 			given[i] = float32(scale*float64(v) + shift)

@@ -6,8 +6,6 @@ import (
 	"os"
 
 	"github.com/gomae/gomae/internal/modelfolder"
-	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
 	"github.com/gomae/gomae/nn/weights"
 )
 
@@ -41,7 +39,7 @@ func LoadFrom(c *Config, f weights.File) (*Model, error) {
 	if err := modelfolder.CheckTensors(f, c.leastTensors()); err != nil {
 		return nil, err
 	}
-	m := build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
+	m := deferred(c)
 	if err := m.Params.Load(f); err != nil {
 		return nil, err
 	}

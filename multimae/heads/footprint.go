@@ -6,7 +6,6 @@ import (
 
 	"github.com/gomae/gomae/internal/sysmem"
 	"github.com/gomae/gomae/multimae"
-	"github.com/gomae/gomae/nn"
 )
 
 // Footprint estimates the memory of training as configured: see multimae.Config.Footprint. The
@@ -71,7 +70,7 @@ func (c *Config) headActivations(o *Output) float64 {
 // parameterCount returns the number of values of all parameters, and describes the largest one.
 func (c *Config) parameterCount() (n float64, largest string) {
 	most := 0.0
-	for _, p := range build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig)).Params.All() {
+	for _, p := range deferred(c).Params.All() {
 		size := 1.0
 		for _, d := range p.Shape {
 			size *= float64(d)

@@ -35,9 +35,14 @@ func NewModel(c *Config) (*Model, error) {
 	if err := sysmem.Check(4 * count); err != nil {
 		return nil, fmt.Errorf("the model %w; its largest parameter is %s: use a smaller one", err, largest)
 	}
-	m := build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
+	m := deferred(c)
 	m.Params.Allocate()
 	return m, nil
+}
+
+// deferred returns a model whose parameters have no memory yet: see nn.DeferredParams.
+func deferred(c *Config) *Model {
+	return build(c, multimae.NewBackbone(nn.DeferredParams(), &c.BackboneConfig))
 }
 
 func build(c *Config, backbone *multimae.Backbone) *Model {

@@ -31,11 +31,17 @@ func (c *Config) targetInput(o *Output) multimae.Input {
 	default:
 		in.Kind, in.Channels, in.Normalize, in.Invalid = multimae.KindImage, o.NumClasses, multimae.NormalizeNone, o.Invalid
 		in.HasUnit = o.Unit > 0
-		if o.Unit == 0 && o.NumClasses == 1 {
+		if o.Relative() {
 			in.Normalize = multimae.NormalizeStandardize
 		}
 	}
 	return in
+}
+
+// Relative reports whether the output is a regression of one channel without a Unit, such as relative
+// depth, whose truth is standardised image by image.
+func (o *Output) Relative() bool {
+	return o.Loss != LossCrossEntropy && o.NumClasses == 1 && o.Unit == 0
 }
 
 // TargetName returns Target, or where that is empty ClassTarget for Linear and Name for others.
