@@ -70,24 +70,33 @@ func TestLookAt(t *testing.T) {
 	}
 }
 
-// TestOtherClasses wants rendered scenes for a model that was trained on a folder only where its class ids
-// are theirs.
+// TestOtherClasses wants rendered scenes for a model that was not trained on them only where its class ids
+// are, or may be, theirs.
 func TestOtherClasses(t *testing.T) {
+	folder := t.TempDir()
 	for _, c := range []struct {
 		name    string
+		data    string
 		classes []string // of the folder
+		number  int
 		inputs  int
 		want    bool
 	}{
-		{"classes of photographs", []string{"sky", "tree"}, 3, false},
-		{"unnamed classes", nil, 3, false},
-		{"classes of scenes", scenes.Classes, 3, true},
-		{"no classes", nil, 2, true},
+		{"classes of photographs", folder, []string{"sky", "tree"}, 16, 3, false},
+		{"unnamed classes", folder, nil, 16, 3, false},
+		{"classes of scenes", folder, scenes.Classes, 16, 3, true},
+		{"no classes", folder, nil, 0, 2, true},
+		{"as many classes of unknown data", "", nil, 16, 3, true},
+		{"more classes of unknown data", "", nil, 133, 3, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config := tiny.Config()
-			config.Train.Data = t.TempDir()
+			config.Train.Data = c.data
+			if c.inputs == 3 {
+				config.Inputs[2].NumClasses, config.Outputs[2].Channels = c.number, c.number
+			}
 			config.Inputs, config.Outputs = config.Inputs[:c.inputs], config.Outputs[:c.inputs]
+			os.Remove(filepath.Join(folder, data.ClassesFile))
 			if c.classes != nil {
 				if err := atomicfile.ReplaceJSON(filepath.Join(config.Train.Data, data.ClassesFile), map[string][]string{"semseg": c.classes}); err != nil {
 					t.Fatal(err)

@@ -199,8 +199,9 @@ func TestPretrainFlags(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	// The values of a file stay unless a flag is given.
-	path := tinyConfig(t, func(c *multimae.Config) { c.Train.Seed, c.Train.Data = 77, "/photos" })
-	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", given: given("config")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 77 || c.Train.Data != "/photos" || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
+	photos := filepath.Join(t.TempDir(), "photos")
+	path := tinyConfig(t, func(c *multimae.Config) { c.Train.Seed, c.Train.Data = 77, photos })
+	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", given: given("config")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 77 || c.Train.Data != photos || c.Train.Steps != 6 || c.Train.WarmupSteps != 2 {
 		t.Errorf("%v, %+v", err, c.Train)
 	}
 	if c, err = (&pretrainFlags{runFlags: runFlags{data: "scenes", steps: 3, given: given("config", "data", "seed", "steps")}, config: path}).newConfiguration(); err != nil || c.Train.Seed != 0 || c.Train.Data != "scenes" || c.Train.WarmupSteps != 1 {
@@ -556,7 +557,7 @@ func TestPretrainDamaged(t *testing.T) {
 	straight, out := filepath.Join(dir, "straight"), filepath.Join(dir, "out")
 	for _, out := range []string{straight, out} {
 		code, _, stderr := gomae("pretrain", "-config", config, "-out", out)
-		if code != 0 || !regexp.MustCompile(`the best validation was that of step [24]; that model is in `+filepath.Join(out, "best")+"\n").MatchString(stderr) {
+		if code != 0 || !regexp.MustCompile(`the best validation was that of step [24]; that model is in `+regexp.QuoteMeta(filepath.Join(out, "best"))+"\n").MatchString(stderr) {
 			t.Fatal(code, stderr)
 		}
 	}

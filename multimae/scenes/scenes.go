@@ -58,16 +58,23 @@ func Check(inputs []multimae.Input) error {
 }
 
 // CheckModel is Check for looking at rendered scenes with a model. It also returns an error if the ids of
-// the model's class maps stand for classes of the folder that it was trained on, whose names by modality are
-// given, and not for Classes.
+// the model's class maps do not stand for Classes. The names of its classes by modality are given, those of
+// the folder that it was trained on; where neither names nor folder are known, their number decides.
 func CheckModel(c *multimae.Config, names map[string][]string) error {
 	if err := Check(c.Inputs); err != nil {
 		return err
 	}
-	if from := c.Train.Data; from != "" && from != "scenes" && c.Input("semseg") != nil && !slices.Equal(names["semseg"], Classes) {
-		return fmt.Errorf("semseg: rendered scenes have other classes than %s, which the model was trained on; use pictures or a dataset folder like that", from)
+	in, from := c.Input("semseg"), c.Train.Data
+	if in == nil || from == "scenes" || slices.Equal(names["semseg"], Classes) {
+		return nil
 	}
-	return nil
+	if from == "" {
+		if names["semseg"] == nil && in.NumClasses == len(Classes) {
+			return nil
+		}
+		from = fmt.Sprintf("the data with %d classes", in.NumClasses)
+	}
+	return fmt.Errorf("semseg: rendered scenes have other classes than %s, which the model was trained on; use pictures or a dataset folder like that", from)
 }
 
 // DepthUnit is what a stored depth of 1 stands for, in metres.
