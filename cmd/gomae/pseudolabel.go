@@ -61,7 +61,7 @@ func pseudolabelCommand(e *env) *command {
 		dir      = fs.String("data", "", "label the photographs in the folder `DIR`: in DIR/rgb, in DIR/train/rgb and so on, or else all pictures in it (required)")
 		teachers teacherFlags
 		out      = fs.String("out", "", "write the dataset to the folder `DIR`; none means beside the rgb of -data")
-		copies   = fs.Bool("copy", false, "copy the photographs to -out; otherwise they are linked")
+		copies   = fs.Bool("copy", false, "copy the photographs to -out; otherwise they are linked where that is possible")
 		size     = fs.Int("size", 0, "copy photographs to -out shrunk, so that their shorter side has at most `N` pixels, with maps of that size; training reads them faster. 0 keeps sizes. A photograph of the same name in -out must look the same: those that lack a map are compared, and a few complete ones")
 		shard    shardFlag
 		workers  = fs.Int("workers", 0, "run networks on `N` photographs at a time, each with one thread; 0 means one for each processor")

@@ -470,15 +470,7 @@ func (r *run) place(p *photo) error {
 		return data.WriteImage(to, p.shrunk)
 	}
 	if r.o.Copy {
-		f, err := regular.Open(p.file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return atomicfile.WriteNoSync(to, func(w io.Writer) error {
-			_, err := io.Copy(w, f)
-			return err
-		})
+		return copyFile(to, p.file)
 	}
 	target, err := regular.Real(p.file)
 	if err == nil {
@@ -494,10 +486,24 @@ func (r *run) place(p *photo) error {
 	if rel, err := filepath.Rel(dir, target); err == nil {
 		target = rel // stays valid when both folders move
 	}
-	if err := os.Symlink(target, to); err != nil {
-		return &data.Problem{File: to, Message: err.Error(), Remedy: "copy the photographs where links are not allowed"}
+	if symlink(target, to) != nil { // Windows allows few users links, and memory cards have none
+		return copyFile(to, p.file)
 	}
 	return nil
+}
+
+var symlink = os.Symlink // tests replace it
+
+func copyFile(to, file string) error {
+	f, err := regular.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return atomicfile.WriteNoSync(to, func(w io.Writer) error {
+		_, err := io.Copy(w, f)
+		return err
+	})
 }
 
 // writeMap writes a map; of depth a line of JSON first.

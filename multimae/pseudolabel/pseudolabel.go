@@ -36,7 +36,8 @@ type Options struct {
 	// Out is the dataset folder to write. "" is Data itself, which must be a dataset then.
 	Out        string
 	Modalities []Modality
-	// Copy copies photographs to Out; otherwise they are linked by symbolic links.
+	// Copy copies photographs to Out; otherwise they are linked by symbolic links, where the system and
+	// the disk allow it.
 	Copy bool
 	// Size, if not 0, copies photographs shrunk, as PNG, so that the shorter side of none has more
 	// pixels than that; their maps are as large. Networks see them as they are. Training then need not

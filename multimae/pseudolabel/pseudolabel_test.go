@@ -301,19 +301,28 @@ func TestSkipped(t *testing.T) {
 	}
 }
 
-// TestCopy copies photographs; otherwise they are links.
+// TestCopy copies photographs on demand and where there are no links; otherwise they are links.
 func TestCopy(t *testing.T) {
 	in := holiday(t, 1)
-	for _, copied := range []bool{false, true} {
+	links := os.Symlink(in, filepath.Join(t.TempDir(), "link")) == nil
+	for _, c := range []struct{ demanded, refused, copied bool }{{false, false, !links}, {true, false, true}, {false, true, true}} {
+		if c.refused {
+			symlink = func(string, string) error { return errors.ErrUnsupported }
+		}
 		out := t.TempDir()
-		mustRun(t, Options{Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}, Copy: copied})
+		mustRun(t, Options{Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}, Copy: c.demanded})
+		symlink = os.Symlink
 		file := filepath.Join(out, "rgb", "day 1", "turned.jpg")
 		info, err := os.Lstat(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if copied != info.Mode().IsRegular() {
-			t.Errorf("copy %v: %v", copied, info.Mode())
+		if c.copied != info.Mode().IsRegular() {
+			t.Errorf("%+v: %v", c, info.Mode())
+		}
+		want, err := os.ReadFile(filepath.Join(in, "day 1", "turned.jpg"))
+		if got, err2 := os.ReadFile(file); err != nil || err2 != nil || !bytes.Equal(got, want) {
+			t.Errorf("%+v: the photograph differs, %v", c, errors.Join(err, err2))
 		}
 	}
 
