@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/gomae/gomae/bench/internal/models"
@@ -42,7 +43,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	o := &options{}
 	fs := flag.NewFlagSet("plan", flag.ContinueOnError)
 	fs.SetOutput(stderr)
-	fs.StringVar(&o.model, "model", "base", "preset: tiny, small, base or large")
+	fs.StringVar(&o.model, "model", "base", "preset: "+strings.Join(multimae.PresetNames, ", "))
 	fs.IntVar(&o.Images, "images", 1281167, "the data set has `N` images")
 	fs.IntVar(&o.Epochs, "epochs", 1600, "train for `N` passes over the data set")
 	fs.IntVar(&o.Machines, "machines", 1, "train on `N` machines, each with the whole model")
