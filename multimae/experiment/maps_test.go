@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
@@ -139,7 +140,7 @@ func refuseTeachers(t *testing.T, e *Experiment, o Options) {
 		want   string // in the error; "" for none
 	}{
 		{"the same", func(*Options) {}, ""},
-		{"other labelled data", func(o *Options) { o.Labelled = folder(t) }, "teacher-semseg-seed0…train.data " + `"` + o.Labelled + `"`},
+		{"other labelled data", func(o *Options) { o.Labelled = folder(t) }, "teacher-semseg-seed0…train.data " + strconv.Quote(o.Labelled)},
 		{"other ignored ids", func(o *Options) { o.Ignore = []float64{3} }, "teacher-semseg-seed0…outputs.semseg.invalid none…[3]"},
 		{"another unit", func(o *Options) { o.DepthUnit = 1 }, "teacher-depth-seed0…outputs.depth.unit"},
 		{"other steps", func(o *Options) { o.Steps++ }, "teacher-semseg-seed0…train.steps 2 and not 3…another folder"},
