@@ -101,7 +101,7 @@ func (r *run) prepare() error {
 
 // claim creates the folder of the dataset and keeps other runs out of it, but for other shards.
 func (r *run) claim() error {
-	for dir := r.root; !isThere(dir); dir = filepath.Dir(dir) {
+	for dir := r.root; !isThere(dir) && dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
 		r.created = append(r.created, dir)
 	}
 	if err := atomicfile.MkdirAll(r.root); err != nil {
