@@ -13,6 +13,9 @@
 // NAME has the folders of the photograph. Where the photographs are in train, val and test, so are
 // the results. Maps have the size of the photograph as it is seen: its EXIF orientation counts.
 //
+// Where the disk of OUT ignores the case of letters, photographs whose names differ only in case would
+// share their maps: the first is labelled, and [Options].Skipped hears of the others.
+//
 // A file appears under its name only when it is complete, and the photograph is the last one of its
 // sample. So a run that was killed leaves a new dataset good as far as it goes. Where the photographs
 // were there before, in place or for a further modality, those that the run did not come to lack a map

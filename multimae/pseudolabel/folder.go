@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/lockfile"
@@ -160,8 +161,14 @@ func apart(from, to string, parts []string, dataset bool) error {
 	return nil
 }
 
-// sameFolder reports whether two paths lead to one folder. Their texts may differ nevertheless, where
-// a system ignores the case of letters.
+// ignoresCase reports whether the disk finds a file, whose name has small letters, by capitals too, as
+// those of Windows and macOS do. Tests replace it.
+var ignoresCase = func(file string) bool {
+	return sameFolder(file, filepath.Join(filepath.Dir(file), strings.ToUpper(filepath.Base(file))))
+}
+
+// sameFolder reports whether two paths lead to one folder or file. Their texts may differ nevertheless,
+// where a system ignores the case of letters.
 func sameFolder(a, b string) bool {
 	is, err := os.Stat(a)
 	if err != nil {
@@ -195,9 +202,24 @@ func (r *run) list(part, dir string) error {
 			r.skipLocked(&problems[i])
 		}
 	}
-	var shrunk []*photo // that are complete
+	ignores := ignoresCase(r.lock.Name())
+	first := map[string]string{} // files by their names in small letters
+	var shrunk []*photo          // that are complete
 	for i, name := range names {
+		other, taken := first[strings.ToLower(name)]
+		if taken = taken && ignores; !taken {
+			first[strings.ToLower(name)] = files[i]
+		}
 		if !r.o.inShard(path.Join(part, name)) {
+			continue
+		}
+		if taken {
+			r.report.Unfit++
+			r.skipLocked(&data.Problem{
+				File:    filepath.Join(dir, files[i]),
+				Message: fmt.Sprintf("differs from %s only in the case of letters, which %s ignores: both would have the same maps", other, r.root),
+				Remedy:  "rename one of them",
+			})
 			continue
 		}
 		r.report.Photos++

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ type Report struct {
 	Photos  int // of this shard
 	Before  int // of these, complete when the run began
 	Made    int // completed by it
-	Skipped int // that cannot be labelled, and files that cannot be photographs
+	Skipped int // that cannot be labelled, and files that cannot be photographs of the dataset
 	Unfit   int // of these, the files, which are not among Photos
 	Elapsed time.Duration
 	Busy    float64 // the share of its time that a worker has a network running
@@ -385,11 +386,11 @@ func (o *Options) check() error {
 	}
 	var names []string
 	for _, m := range o.Modalities {
-		if m.Name == "" || m.Name == "rgb" || m.Name[0] == '.' || filepath.Base(m.Name) != m.Name {
+		if m.Name == "" || strings.EqualFold(m.Name, "rgb") || m.Name[0] == '.' || filepath.Base(m.Name) != m.Name {
 			return fmt.Errorf("the modality %q cannot be made; its name must be that of a folder, and not rgb", m.Name)
 		}
-		if slices.Contains(names, m.Name) {
-			return fmt.Errorf("the modality %s is given twice", m.Name)
+		if slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, m.Name) }) {
+			return fmt.Errorf("the modality %s is given twice, or differs only in the case of letters; give one of them another name", m.Name)
 		}
 		names = append(names, m.Name)
 	}

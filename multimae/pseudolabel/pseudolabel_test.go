@@ -301,6 +301,45 @@ func TestSkipped(t *testing.T) {
 	}
 }
 
+// TestCase labels photographs whose names differ only in case: all of them, or the first where the disk
+// would give them the same maps, whatever the shards.
+func TestCase(t *testing.T) {
+	in := t.TempDir()
+	for i, name := range []string{"day/IMG_1.jpg", "day/img_1.png", "day/img_2.png", "other/img_1.png"} {
+		write(t, filepath.Join(in, filepath.FromSlash(name)), shot(t, filepath.Ext(name), 40+i, 40))
+	}
+	defer func(f func(string) bool) { ignoresCase = f }(ignoresCase)
+	for _, c := range []struct {
+		ignores bool
+		shards  int
+	}{{false, 1}, {true, 1}, {true, 3}} {
+		ignoresCase = func(string) bool { return c.ignores }
+		var made int
+		var said []string
+		out := t.TempDir()
+		for shard := range c.shards {
+			r := mustRun(t, Options{
+				Data: in, Out: out, Modalities: []Modality{{"semseg", open(t, "vit_segmenter")}}, Shard: shard, Shards: c.shards,
+				Skipped: func(err error) { said = append(said, err.Error()) },
+			})
+			made += r.Made
+			if r.Photos != r.Made || r.Skipped != r.Unfit {
+				t.Errorf("%+v: %+v", c, r)
+			}
+		}
+		want := 4
+		if c.ignores {
+			want = 3
+			if len(said) != 1 || !strings.Contains(said[0], "img_1.png") || !strings.Contains(said[0], "IMG_1.jpg") {
+				t.Errorf("%+v: said %q", c, said)
+			}
+		}
+		if made != want {
+			t.Errorf("%+v: labelled %d, want %d", c, made, want)
+		}
+	}
+}
+
 // TestCopy copies photographs on demand and where there are no links; otherwise they are links.
 func TestCopy(t *testing.T) {
 	in := holiday(t, 1)
@@ -522,8 +561,10 @@ func TestErrors(t *testing.T) {
 		"size in place":    {Options{Data: made, Size: 9}, []string{made, "another folder"}},
 		"no modality":      {Options{Data: in, Out: "x", Modalities: []Modality{}}, []string{"modality"}},
 		"rgb":              {Options{Data: in, Out: "x", Modalities: []Modality{{"rgb", mods[0].Teacher}}}, []string{"rgb"}},
+		"RGB":              {Options{Data: in, Out: "x", Modalities: []Modality{{"RGB", mods[0].Teacher}}}, []string{"RGB"}},
 		"path":             {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
 		"twice":            {Options{Data: in, Out: "x", Modalities: append(mods, mods...)}, []string{"semseg", "twice"}},
+		"twice but case":   {Options{Data: in, Out: "x", Modalities: append(mods, Modality{"SemSeg", mods[0].Teacher})}, []string{"SemSeg", "twice"}},
 		"shard":            {Options{Data: in, Out: "x", Shard: 2, Shards: 2}, []string{"shard 2 of 2"}},
 		"another teacher":  {Options{Data: in, Out: made, Modalities: []Modality{{"semseg", open(t, "vit_convnext")}}}, []string{"semseg", "vit_convnext", "vit_segmenter"}},
 	} {
