@@ -1,5 +1,6 @@
 // Package pseudolabel turns a folder of photographs into a multi-modal dataset: package teacher makes
-// depth and class maps, and [Run] writes them beside the photographs as package data reads them.
+// depth and class maps, and [Run] writes them beside the photographs as package data reads them. The
+// teachers are those that [teacher.Open] returns.
 //
 //	OUT/rgb/NAME.jpg          the photograph, linked or copied
 //	OUT/depth/NAME.png        16 bits, larger is farther, stretched for each photograph

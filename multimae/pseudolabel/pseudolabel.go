@@ -25,8 +25,8 @@ import (
 
 // Modality is a modality to be made.
 type Modality struct {
-	Name    string // of its folder
-	Teacher *teacher.Teacher
+	Name    string           // of its folder
+	Teacher *teacher.Teacher // from teacher.Open
 }
 
 // Options says what Run does.
@@ -393,6 +393,9 @@ func (o *Options) check() error {
 			return fmt.Errorf("the modality %s is given twice, or differs only in the case of letters; give one of them another name", m.Name)
 		}
 		names = append(names, m.Name)
+		if m.Teacher == nil || len(m.Teacher.Origins()) == 0 {
+			return fmt.Errorf("the modality %s has no open teacher; open one with teacher.Open", m.Name)
+		}
 	}
 	if o.Size < 0 {
 		return fmt.Errorf("a shorter side of %d pixels: want 1 or more, or 0 to keep sizes", o.Size)

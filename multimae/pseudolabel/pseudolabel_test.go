@@ -565,6 +565,8 @@ func TestErrors(t *testing.T) {
 		"path":             {Options{Data: in, Out: "x", Modalities: []Modality{{"../x", mods[0].Teacher}}}, []string{"../x"}},
 		"twice":            {Options{Data: in, Out: "x", Modalities: append(mods, mods...)}, []string{"semseg", "twice"}},
 		"twice but case":   {Options{Data: in, Out: "x", Modalities: append(mods, Modality{"SemSeg", mods[0].Teacher})}, []string{"SemSeg", "twice"}},
+		"no teacher":       {Options{Data: in, Out: "x", Modalities: []Modality{{"semseg", nil}}}, []string{"semseg", "teacher.Open"}},
+		"no network":       {Options{Data: in, Out: "x", Modalities: []Modality{{"semseg", new(teacher.Teacher)}}}, []string{"semseg", "teacher.Open"}},
 		"shard":            {Options{Data: in, Out: "x", Shard: 2, Shards: 2}, []string{"shard 2 of 2"}},
 		"another teacher":  {Options{Data: in, Out: made, Modalities: []Modality{{"semseg", open(t, "vit_convnext")}}}, []string{"semseg", "vit_convnext", "vit_segmenter"}},
 	} {
