@@ -25,9 +25,12 @@ const finetuned = "../../testdata/parity"
 // TestModel compares fine-tuned models as teachers with the models themselves, at the size where
 // nothing needs to be resized.
 func TestModel(t *testing.T) {
-	for _, name := range []string{"vit_segmenter", "vit_convnext", "vit_dpt"} {
-		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(finetuned, name)
+	for _, c := range [][]string{{"vit_segmenter"}, {"vit_convnext"}, {"vit_dpt"}, {"vit_dpt", "standardize"}, {"vit_dpt", "none"}} {
+		t.Run(strings.Join(c, " "), func(t *testing.T) {
+			dir := filepath.Join(finetuned, c[0])
+			if len(c) > 1 {
+				dir = edited(t, c[0], `"channels":`, `"normalize": "`+c[1]+`"`)
+			}
 			m, err := heads.Load(os.DirFS(dir))
 			if err != nil {
 				t.Fatal(err)
@@ -105,8 +108,8 @@ func TestModelDescribed(t *testing.T) {
 	}
 }
 
-// edited copies the folder of a fine-tuned model, with a key more in the configuration of its output.
-func edited(t *testing.T, name, key string) string {
+// edited copies the folder of a fine-tuned model, with a key more in its configuration before another.
+func edited(t *testing.T, name, before, key string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(finetuned, name))); err != nil {
@@ -117,7 +120,7 @@ func edited(t *testing.T, name, key string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, bytes.Replace(b, []byte(`"head":`), []byte(key+`, "head":`), 1), 0o666); err != nil {
+	if err := os.WriteFile(file, bytes.Replace(b, []byte(before), []byte(key+`, `+before), 1), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -139,7 +142,7 @@ func TestModelNames(t *testing.T) {
 		{"no unit", "vit_dpt", `"unit": 0`, KindDepth, "[]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			teach, err := Open([]string{edited(t, c.model, c.key)}, Options{})
+			teach, err := Open([]string{edited(t, c.model, `"head":`, c.key)}, Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -154,7 +157,7 @@ func TestModelNames(t *testing.T) {
 		if err := os.WriteFile(file, []byte(`{"output": {"kind": "logits"}, "confidence": 0.5}`), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		teach, err := Open([]string{edited(t, "vit_segmenter", names) + "@" + file}, Options{})
+		teach, err := Open([]string{edited(t, "vit_segmenter", `"head":`, names) + "@" + file}, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +168,7 @@ func TestModelNames(t *testing.T) {
 	})
 	t.Run("names over numbers", func(t *testing.T) {
 		folder := filepath.Join(finetuned, "vit_segmenter")
-		for _, specs := range [][]string{{edited(t, "vit_segmenter", names), folder}, {folder, edited(t, "vit_segmenter", names)}} {
+		for _, specs := range [][]string{{edited(t, "vit_segmenter", `"head":`, names), folder}, {folder, edited(t, "vit_segmenter", `"head":`, names)}} {
 			_, err := Open(specs, Options{})
 			testkit.ErrorNames(t, err, folder, "classes", "description")
 		}
@@ -220,7 +223,7 @@ func TestModelSum(t *testing.T) {
 		"shards":      {index, "model-00001-of-00001.safetensors"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := edited(t, "vit_dpt", `"unit": 0`)
+			dir := edited(t, "vit_dpt", `"head":`, `"unit": 0`)
 			weights := files[len(files)-1] // the content says what it is
 			if err := os.Rename(filepath.Join(dir, "model.safetensors"), filepath.Join(dir, weights)); err != nil {
 				t.Fatal(err)
