@@ -157,7 +157,8 @@ func stored(img image.Image, x, y int) float64 {
 }
 
 // Image is the inverse of From, up to the rounding of colour to 8 bits. Values are clamped to what
-// the image holds. A map of other than 1, 3 or 4 channels is an error.
+// the image holds. It shares no memory with the map. A map of other than 1, 3 or 4 channels is an
+// error.
 func (m *Map) Image() (image.Image, error) {
 	r := image.Rect(0, 0, m.W, m.H)
 	n := m.W * m.H
@@ -169,7 +170,7 @@ func (m *Map) Image() (image.Image, error) {
 	}
 	switch {
 	case m.IDs != nil && len(m.IDs) == n:
-		return &image.Gray{Pix: m.IDs, Stride: m.W, Rect: r}, nil
+		return &image.Gray{Pix: slices.Clone(m.IDs), Stride: m.W, Rect: r}, nil
 	case m.IDs != nil || len(m.Pix) != m.C*n:
 	case m.C == 1:
 		img := image.NewGray16(r)

@@ -160,12 +160,15 @@ func TestFromGrey(t *testing.T) {
 					t.Errorf("value %d is %v, want %v", i, got, want)
 				}
 			}
-			// And back.
+			// And back, in memory of its own.
 			back, err := m.Image()
 			if err != nil {
 				t.Fatal(err)
 			}
 			again, err := From(back, c.in)
+			if g, ok := back.(*image.Gray); ok && &g.Pix[0] == &m.IDs[0] {
+				t.Error("the image shares the ids of the map")
+			}
 			if err != nil || !slices.Equal(again.IDs, m.IDs) || c.what != "grey" && !slices.Equal(again.Pix, m.Pix) { // v/255 is no v/65536
 				t.Errorf("%s: there and back: %v, %v, want %v", c.what, again, err, m)
 			}

@@ -62,8 +62,8 @@ func Measured(pix []float32, valid []bool) []float32 {
 	return values
 }
 
-// StandardizeValid is Standardize for the valid pixels of pix [C, n], by valid [n]. The others
-// become 0.
+// StandardizeValid is Standardize for the valid pixels of pix [C, n], by valid [n]; a nil valid means
+// all. The others become 0.
 func StandardizeValid(pix []float32, valid []bool) {
 	var m, inv float32
 	if measured := Measured(pix, valid); len(measured) > 0 {
@@ -71,7 +71,7 @@ func StandardizeValid(pix []float32, valid []bool) {
 	}
 	for i, v := range pix {
 		pix[i] = 0
-		if valid[i%len(valid)] {
+		if valid == nil || valid[i%len(valid)] {
 			pix[i] = (v - m) * inv
 		}
 	}

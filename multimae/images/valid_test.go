@@ -52,12 +52,13 @@ func TestStandardizeValid(t *testing.T) {
 		{"some", []bool{true, false, true, true, false, true}},
 		{"one", []bool{false, false, false, true, false, false}},
 		{"none", make([]bool, 6)},
+		{"nil", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pix := []float32{3, 9, -1, 4, 100, 0, 2, 8, -6, 5, 7, 1}
 			var want []float32
 			for i, v := range pix {
-				if c.valid[i%6] {
+				if c.valid == nil || c.valid[i%6] {
 					want = append(want, v)
 				}
 			}
@@ -65,7 +66,7 @@ func TestStandardizeValid(t *testing.T) {
 			StandardizeValid(pix, c.valid)
 			var got []float32
 			for i, v := range pix {
-				if c.valid[i%6] {
+				if c.valid == nil || c.valid[i%6] {
 					got = append(got, v)
 				} else if v != 0 {
 					t.Errorf("value %d is %v, want 0", i, v)
