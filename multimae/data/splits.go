@@ -62,7 +62,7 @@ func namedSplits(dir string, inputs []multimae.Input) (s Splits, whole bool, err
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return m.Name == e.Name() }) {
+		if slices.ContainsFunc(inputs, func(m multimae.Input) bool { return isEntry(dir, e.Name(), m.Name) }) {
 			whole = true
 			if len(s.Below) == 0 { // one modality shows it
 				s.Below = splitsBelow(path)
@@ -91,6 +91,20 @@ func namedSplits(dir string, inputs []multimae.Input) (s Splits, whole bool, err
 		}
 	}
 	return s, whole, nil
+}
+
+// isEntry reports whether the file system finds an entry of dir, which ReadDir calls entry, by name: some
+// ignore the case of letters.
+func isEntry(dir, entry, name string) bool {
+	if entry == name {
+		return true
+	}
+	if !strings.EqualFold(entry, name) {
+		return false
+	}
+	a, err := os.Stat(filepath.Join(dir, entry))
+	b, err2 := os.Stat(filepath.Join(dir, name))
+	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // splitsBelow returns the folders in the folder of a modality that look like parts, if there are two:

@@ -12,6 +12,17 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
+// TestCapitals wants a folder in capitals to be a modality where the file system finds it by its name.
+func TestCapitals(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "RGB"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, whole, err := namedSplits(dir, []multimae.Input{rgbIn}); err != nil || whole != isDir(filepath.Join(dir, "rgb")) {
+		t.Errorf("has samples of its own: %v, %v", whole, err)
+	}
+}
+
 // TestFindSplits opens and checks folders with parts of any name: both agree on what is read.
 func TestFindSplits(t *testing.T) {
 	for _, c := range []struct {
