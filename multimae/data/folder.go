@@ -49,8 +49,9 @@ func hide(read []*picture, inputs []multimae.Input, mask *picture) {
 // end of those. Both are given by their length and that of their map, since each may have been reduced.
 func under(i, full, reduced, maskFull, maskReduced int) (first, end int) {
 	k, maskK := full/reduced, maskFull/maskReduced
-	first = i * k * maskFull / full / maskK
-	last := ((i+1)*k*maskFull - 1) / full / maskK
+	at := func(n int) int64 { return int64(n) * int64(k) * int64(maskFull) } // products are beyond 32 bits
+	first = int(at(i) / int64(full) / int64(maskK))
+	last := int((at(i+1) - 1) / int64(full) / int64(maskK))
 	return min(first, maskReduced-1), min(last+1, maskReduced)
 }
 

@@ -202,6 +202,7 @@ func formats(t testing.TB) []formatCase {
 		{"PPM in text", []byte("P3 4 3 5 " + strings.Repeat("0 1\n5 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
 		{"grey PGM", []byte("P2 4 3 5 " + strings.Repeat("1 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
 		{"wide grey PGM", []byte("P2 4 3 1000 " + strings.Repeat("200 ", 12)), rgbIn, "", 12 + 4, 51. / 255},
+		{"white wide PPM in text", []byte("P3 4 3 65535 " + strings.Repeat("65535 ", 3*12)), rgbIn, "", 12 + 4, 1},
 		{"depth in PGM", p16, depthIn, "", 4, 20000. / 65536},
 		{"depth in PGM, in text", []byte("P2 4 3 60000 " + strings.Repeat("20000 ", 12)), depthIn, "", 4, 20000. / 65536},
 		{"ids in PGM", append([]byte("P5 4 3 255 "), u8[:]...), semsegIn, "", 4, 4},

@@ -174,7 +174,7 @@ func (p *pnm) decode() (image.Image, error) {
 			at := i*size + c
 			switch {
 			case p.shares && wide:
-				v = v * 65535 / p.largest
+				v = int(uint32(v) * 65535 / uint32(p.largest)) // int may have 32 bits, one of them the sign
 			case p.shares:
 				v = v * 255 / p.largest
 			}

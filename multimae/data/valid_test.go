@@ -131,6 +131,15 @@ func TestMaskOfOnePart(t *testing.T) {
 	}
 }
 
+// TestUnder has pixels of a wide map and of a mask that is half as wide.
+func TestUnder(t *testing.T) {
+	for _, c := range []struct{ i, full, mask, first, end int }{{0, 100000, 100000, 0, 1}, {99999, 100000, 100000, 99999, 100000}, {99998, 100000, 50000, 49999, 50000}} {
+		if first, end := under(c.i, c.full, c.full, c.mask, c.mask); first != c.first || end != c.end {
+			t.Errorf("%+v: %d to %d", c, first, end)
+		}
+	}
+}
+
 // TestMaskOfReduced reads depth that is reduced to a third, and its mask to a half. Three columns of depth
 // of which one is a hole must not become a measurement.
 func TestMaskOfReduced(t *testing.T) {
