@@ -65,7 +65,7 @@ func pseudolabelCommand(e *env) *command {
 		size     = fs.Int("size", 0, "copy photographs to -out shrunk, so that their shorter side has at most `N` pixels, with maps of that size; training reads them faster. 0 keeps sizes. A photograph of the same name in -out must look the same: those that lack a map are compared, and a few complete ones")
 		shard    shardFlag
 		workers  = fs.Int("workers", 0, "run networks on `N` photographs at a time, each with one thread; 0 means one for each processor")
-		library  = fs.String("ort", "", "load ONNX Runtime from the shared library or folder `PATH`; none looks where "+teacher.LibraryVariable+" says, then in Python's packages and the system's")
+		library  = fs.String("ort", "", "load ONNX Runtime from the shared library or folder `PATH`; none looks where "+teacher.LibraryVariable+" says, then in the active environment of Python, in the system's folders, and in other Pythons")
 		asJSON   = fs.Bool("json", false, "print what was done as JSON")
 		show     = fs.String("show", "", "only print the known description `NAME`, to start from: "+strings.Join(teacher.Known(), ", "))
 	)
