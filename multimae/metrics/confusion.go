@@ -30,15 +30,22 @@ func NewConfusion(classes int, ignore ...int32) *Confusion {
 	return &Confusion{Classes: classes, Counts: make([]int64, classes*classes), ignore: ignore}
 }
 
-// Add counts pixels by their true and predicted ids. A true id that is neither a class nor ignored
-// is an error, and then nothing is counted.
+// Add counts pixels by their true and predicted ids. A true id that is neither a class nor ignored is
+// an error, as is a predicted one that is no class where the truth is not ignored. Then nothing is
+// counted.
 func (c *Confusion) Add(truth, pred []int32) error {
 	if len(truth) != len(pred) {
 		panic(fmt.Sprintf("metrics: Confusion.Add, got %d true and %d predicted ids, want as many", len(truth), len(pred)))
 	}
 	for i, id := range truth {
-		if (id < 0 || int(id) >= c.Classes) && !slices.Contains(c.ignore, id) {
+		if slices.Contains(c.ignore, id) {
+			continue
+		}
+		if id < 0 || int(id) >= c.Classes {
 			return fmt.Errorf("class id %d at index %d, want 0..%d%s", id, i, c.Classes-1, orIgnored(c.ignore))
+		}
+		if p := pred[i]; p < 0 || int(p) >= c.Classes {
+			return fmt.Errorf("predicted class id %d at index %d, want 0..%d", p, i, c.Classes-1)
 		}
 	}
 	for i, id := range truth {

@@ -133,8 +133,9 @@ func fit(pred []float32, counts func(i int) bool, target func(i int) float64) (s
 	return scale, meanT - scale*meanP
 }
 
-// DepthErrors are the figures of a Depth. They are NaN without any valid pixel, or if a prediction
-// at one is NaN.
+// DepthErrors are the figures of a Depth. They are NaN without any valid pixel. If a prediction at one
+// is NaN, so are RMSE, AbsRel and Log10; Delta counts it as outside of every bound, and with an alignment
+// the other predictions of its image, too.
 type DepthErrors struct {
 	RMSE   float64 // root of the mean squared error, in the unit of the truth
 	AbsRel float64 // mean of |p − t|/t

@@ -143,6 +143,12 @@ func TestOutsideClasses(t *testing.T) {
 		if err := m.Add([]int32{0, id}, []int32{0, 0}); err == nil || m.Counted() != 0 {
 			t.Errorf("true id %d: %v, %d pixels counted", id, err, m.Counted())
 		}
+		if err := m.Add([]int32{0, 0}, []int32{0, id}); err == nil || m.Counted() != 0 {
+			t.Errorf("predicted id %d: %v, %d pixels counted", id, err, m.Counted())
+		}
+		if err := m.Add([]int32{0, 255}, []int32{0, id}); err != nil || m.Counted() != 1 {
+			t.Errorf("predicted id %d where the truth is ignored: %v, %d pixels counted", id, err, m.Counted())
+		}
 		var k TopK
 		if err := k.Add(make([]float32, 6), 3, []int32{0, id}); err == nil || k.Images != 0 {
 			t.Errorf("true class %d: %v, %d images counted", id, err, k.Images)
