@@ -24,7 +24,9 @@ type Augment struct {
 	// part of it is taken, and what is missing is padded. This is the large-scale jitter of Ghiasi
 	// et al., "Simple Copy-Paste is a Strong Data Augmentation Method" (2021).
 	Scale [2]float64
-	Color float64 // range of random factors of brightness, contrast and saturation: 1−Color..1+Color
+	// Color is the range of random factors of brightness, contrast and saturation, 1−Color..1+Color, for
+	// the inputs that images.Color changes.
+	Color float64
 }
 
 // draw draws the crop of a w×h image.

@@ -47,8 +47,10 @@ type Train struct {
 	// Scale is the range by which images are enlarged before a square of the model's size is cut
 	// out and what is missing is padded: large-scale jitter, Ghiasi et al. (2021). It excludes
 	// CropScale.
-	Scale       []float64 `json:"scale,omitempty"`
-	ColorJitter float64   `json:"color_jitter,omitempty"` // strength of random brightness, contrast and saturation of RGB
+	Scale []float64 `json:"scale,omitempty"`
+	// ColorJitter is the strength of random brightness, contrast and saturation of the inputs that are
+	// multimae.NormalizeImageNet, such as rgb by default. Without one it does nothing.
+	ColorJitter float64 `json:"color_jitter,omitempty"`
 	// Mixup and CutMix are the α of two ways to blend pairs of images and their classes: Zhang et
 	// al. (2018), Yun et al. (2019). Where both are set, each is drawn half of the time.
 	Mixup  float64 `json:"mixup,omitempty"`

@@ -18,7 +18,8 @@ type Crop struct {
 	Color        Color
 }
 
-// Color changes RGB: each value is a factor, and Color{} changes nothing.
+// Color changes the inputs that are multimae.NormalizeImageNet, and no others: each value is a factor,
+// and Color{} changes nothing.
 type Color struct{ Brightness, Contrast, Saturation float32 }
 
 // apply changes pixels [3, n] in 0..1, in the order of the fields. Contrast is about the mean grey of
