@@ -11,7 +11,7 @@
 //	err = job.Run(ctx)
 //	ids, err := job.Map(w, h)    // at the photograph's size
 //
-// Only [Open] makes a [Teacher]: the zero one has no network, as one that is closed.
+// Only [Open] makes a [Teacher]: the zero one has no network, nor does one that is closed.
 //
 // A [Description] beside a network says how it is fed and what comes out. Those of well-known networks
 // are part of the package: see [Known].
