@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -103,27 +104,29 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
+// protect makes a folder read-only. Permissions do not stop root.
+func protect(t *testing.T, dir string) (undo func()) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		undo = mount(t, dir, dir, "", syscall.MS_BIND, "")
+		if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
+			t.Fatal(err)
+		}
+		return undo
+	}
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	undo = func() { os.Chmod(dir, 0o755) }
+	t.Cleanup(undo)
+	return undo
+}
+
 // TestReadOnly takes away the right to write.
 func TestReadOnly(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "run")
-	// protect makes a folder read-only. Permissions do not stop root.
-	protect := func(dir string) (undo func()) {
-		if os.Geteuid() == 0 {
-			undo = mount(t, dir, dir, "", syscall.MS_BIND, "")
-			if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
-				t.Fatal(err)
-			}
-			return undo
-		}
-		if err := os.Chmod(dir, 0o555); err != nil {
-			t.Fatal(err)
-		}
-		undo = func() { os.Chmod(dir, 0o755) }
-		t.Cleanup(undo)
-		return undo
-	}
-	undo := protect(parent)
+	undo := protect(t, parent)
 	if _, err := pretrain(context.Background(), options(dir)); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), dir+": ") {
 		t.Errorf("a folder in it: %v", err)
 	}
@@ -135,7 +138,7 @@ func TestReadOnly(t *testing.T) {
 	o := options(dir)
 	o.OnStep = func(p *Progress) {
 		if p.Step == 6 {
-			undo = protect(dir)
+			undo = protect(t, dir)
 		}
 	}
 	if err := stopped(t, o, 5); !errors.As(err, new(*FolderError)) || !strings.Contains(err.Error(), filepath.Join(dir, CheckpointName(8))+": ") {
@@ -154,4 +157,40 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("resumed at %d, want 5", r.Resumed)
 	}
 	same(t, "read-only", results(t, dir), straightRun(t))
+}
+
+// TestNotRemoved wants a damaged checkpoint that cannot be removed when the next one is saved to take
+// the place of no good one later, and to go when it can.
+func TestNotRemoved(t *testing.T) {
+	f := &folder{dir: filepath.Join(t.TempDir(), "run"), keep: 2}
+	if err := f.claim(); err != nil {
+		t.Fatal(err)
+	}
+	defer f.release(false)
+	write := func(path string) error { return os.WriteFile(path, nil, 0o666) }
+	for _, step := range []int{3, 5, 9} {
+		if err := write(f.path(CheckpointName(step))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.damaged = []string{f.path(CheckpointName(9))}
+	undo := func() {}
+	for _, c := range []struct {
+		step  int
+		write func(path string) error
+		want  []int
+	}{
+		{6, func(path string) error {
+			err := write(path)
+			undo = protect(t, f.dir)
+			return err
+		}, []int{3, 5, 6, 9}},
+		{7, write, []int{6, 7}},
+	} {
+		err := f.save(c.step, c.write)
+		undo()
+		if got := saved(t, f.dir); err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("after step %d the checkpoints are %v, want %v; error %v", c.step, got, c.want, err)
+		}
+	}
 }

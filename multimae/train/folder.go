@@ -248,13 +248,15 @@ func (f *folder) save(step int, write func(path string) error) error {
 	}
 	f.saved = step
 	f.damaged = slices.DeleteFunc(f.damaged, func(damaged string) bool {
+		if damaged == path {
+			return true
+		}
 		if isFolder(damaged) { // stays until it is in the way
 			return false
 		}
-		if damaged != path {
-			os.Remove(damaged)
-		}
-		return true
+		// One that cannot be removed now may be the next time. Until then it must not count as good.
+		err := os.Remove(damaged)
+		return err == nil || errors.Is(err, fs.ErrNotExist)
 	})
 	f.prune()
 	return nil
