@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/color"
 	"image/png"
 	"math"
 	"reflect"
@@ -212,6 +213,36 @@ func TestUpload(t *testing.T) {
 					if d := int(v) - int(again.Pictures[name].RGBA[i]); d < -2 || d > 2 {
 						t.Fatalf("%s: byte %d was %d and is %d", name, i, v, again.Pictures[name].RGBA[i])
 					}
+				}
+			}
+		})
+	}
+}
+
+// TestFlatDepth wants depth of any variance to have the same values when its scene comes back, up to
+// the rounding to 16 bits.
+func TestFlatDepth(t *testing.T) {
+	a := newApp(t)
+	for _, c := range []struct{ slope, outlier int }{{0, 0}, {0, 2000}, {1, 0}, {4, 0}, {4, 2000}, {40, 0}, {1000, 0}, {1, 60000}} {
+		t.Run(fmt.Sprintf("slope %d, outlier %d", c.slope, c.outlier), func(t *testing.T) {
+			img := image.NewGray16(image.Rect(0, 0, 48, 48))
+			for i := range 48 * 48 {
+				img.SetGray16(i%48, i/48, color.Gray16{Y: uint16(3000 + c.slope*(i%48) + i/48%2)})
+			}
+			img.SetGray16(24, 24, color.Gray16{Y: uint16(3000 + c.outlier)})
+			scene := Scene{Images: map[string][]byte{"depth": encoded(t, img)}}
+			want, err := a.batch(&scene)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := ask[SceneAnswer](t, a, "scene", jsonOf(t, SceneRequest{scene}))
+			got, err := a.batch(&answer.Scene)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, w := range want.Images["depth"] {
+				if v := got.Images["depth"][i]; math.Abs(float64(v-w)) > 1e-2 {
+					t.Fatalf("value %d is %v, want %v", i, v, w)
 				}
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"image"
 	"image/png"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -194,10 +195,10 @@ func (a *App) small(b *multimae.Batch) (Scene, error) {
 			switch in.Normalization() {
 			case multimae.NormalizeImageNet:
 				images.DenormalizeRGB(m.Pix)
-			case multimae.NormalizeStandardize: // which undoes any scale and shift
-				lo, hi := images.Range(images.Measured(m.Pix, valid), 0)
+			case multimae.NormalizeStandardize:
+				lo, scale := storable(images.Measured(m.Pix, valid), in.Channels)
 				for i, v := range m.Pix {
-					m.Pix[i] = (v - lo) / max(hi-lo, 1e-12)
+					m.Pix[i] = (v - lo) * scale
 				}
 			}
 		}
@@ -222,4 +223,28 @@ func (a *App) small(b *multimae.Batch) (Scene, error) {
 		}
 	}
 	return s, nil
+}
+
+// storable returns lo and scale such that (v − lo)·scale is in 0..1 for the standardised values v of
+// pix, and images.Standardize makes v of it again. A shift is undone by that; a scale is only as long
+// as the variance stays far above the 1e-6 that is added to it. So the scale is the number that the
+// values were divided by, which restores the variance, or the largest one that fits where that is
+// less. The former is at least 1e-3: rounded to 16 bits, no value changes by more than 2^−16/1e-3 <
+// 0.016, even if the variance is tiny. In the 8 bits of colour that would be 4, so there the scale is
+// always the largest one.
+func storable(pix []float32, channels int) (lo, scale float32) {
+	lo, hi := images.Range(pix, 0)
+	if hi == lo {
+		return lo, 1
+	}
+	largest := 1 / float64(hi-lo)
+	if channels != 1 {
+		return lo, float32(largest)
+	}
+	again := slices.Clone(pix)
+	images.Standardize(again)
+	from, to := images.Range(again, 0)
+	d := float64(hi-lo) / float64(to-from) // √(t + 1e-6) for the variance t of pix
+	t := d*d - 1e-6                        // v/(v + 1e-6) for the variance v before
+	return lo, float32(min(largest, math.Sqrt(1e-6/max(1-t, 1e-9))))
 }
