@@ -30,7 +30,7 @@ type Backbone struct {
 
 // NewBackbone registers the global tokens and the input adapters of a checked configuration. The
 // heads of the model register their parameters in ps next, and AddEncoder comes last: that is the
-// order of the published checkpoints.
+// order of the published checkpoints. The backbone keeps c: do not change it afterwards.
 func NewBackbone(ps *nn.Params, c *BackboneConfig) *Backbone {
 	m := &Backbone{Params: ps, OutputHeads: map[string]int{}, config: c}
 	if c.NumGlobalTokens > 0 {

@@ -31,7 +31,8 @@ func LoadDir(dir string) (*Model, error) {
 }
 
 // LoadFrom returns the model of a configuration with the weights of a file, which stays open. It is
-// as strict as Load, but the model may be trained: freeze its Params to predict alone.
+// as strict as Load, but the model may be trained: freeze its Params to predict alone. The model keeps
+// c: do not change it afterwards.
 func LoadFrom(c *Config, f weights.File) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ type Model struct {
 }
 
 // NewModel returns the model of a configuration, with all parameters zero: call Init or LoadWeights
-// next. Load returns a model that is ready to predict.
+// next. Load returns one that is ready to predict. The model keeps c: do not change it afterwards.
 func NewModel(c *Config) (*Model, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
