@@ -11,8 +11,7 @@ import (
 // Map is one modality of one sample.
 type Map = images.Map
 
-// Sample is one scene before normalisation: colour in 0..1, depth as the 16-bit value / 2^16 (also
-// in 0..1), class maps with ids.
+// Sample is one scene before normalisation, with values as images.Map describes them.
 //
 // All maps show the same field of view. They usually have the same size; the map of a modality with
 // a stride may be smaller by that factor.
