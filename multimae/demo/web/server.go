@@ -35,9 +35,9 @@ const (
 	writeTime      = 60 * time.Second
 )
 
-// Handler serves the page and, under api/, the methods of an App. Requests are computed by as many
-// goroutines as there are cores; others wait for their turn, first come, first served. A client
-// that goes away ends its computation.
+// Handler serves the page and, under api/, the methods of an App. Requests are computed by GOMAXPROCS
+// goroutines, at least two; others wait for their turn, first come, first served. A client that goes
+// away ends its computation.
 func Handler(a *demo.App) http.Handler {
 	s := &service{app: a, turns: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), uploads: make(chan struct{}, maxUploads)}
 	mux := http.NewServeMux()
