@@ -6,24 +6,47 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// grace is how long a command may go on after an interrupt before it is left alone.
+// grace is how long a command may go on after an interrupt, or after what it saves then, before it is
+// left alone.
 const grace = 2 * time.Second
 
 var errBlocked = errors.New("interrupted while it waited or computed; run the command again")
 
 // saver tells a command that has something to save after an interrupt, and so is waited for however
 // long it takes, from one that may be left alone, because all it could do is wait.
-type saver struct{ saving atomic.Bool }
+type saver struct {
+	mu     sync.Mutex // guards what follows
+	saving bool
+	since  time.Time // when saving last changed
+}
 
 // save calls f and lets it end.
 func (s *saver) save(f func() error) error {
-	s.saving.Store(true)
-	defer s.saving.Store(false)
+	s.set(true)
+	defer s.set(false)
 	return f()
+}
+
+func (s *saver) set(saving bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saving, s.since = saving, time.Now()
+}
+
+// idle returns for how long nothing has been saved, at most since start.
+func (s *saver) idle(start time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.saving {
+		return 0
+	}
+	if s.since.After(start) {
+		start = s.since
+	}
+	return time.Since(start)
 }
 
 // await returns what f returns, or errBlocked if ctx has ended and f does not end: opening, reading or
@@ -36,12 +59,12 @@ func (s *saver) await(ctx context.Context, f func() error) error {
 		return err
 	case <-ctx.Done():
 	}
-	for {
+	for interrupted := time.Now(); ; {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(grace):
-			if !s.saving.Load() {
+		case <-time.After(grace - s.idle(interrupted)):
+			if s.idle(interrupted) >= grace {
 				return errBlocked
 			}
 		}
