@@ -105,6 +105,10 @@ func TestDemoErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	profile := filepath.Join(t.TempDir(), "cpu")
+	if err := os.WriteFile(profile, []byte("of the run before"), 0o666); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		code       int
 		args, want string
@@ -114,9 +118,12 @@ func TestDemoErrors(t *testing.T) {
 		{1, "demo -model none", "none…config.json"},
 		{2, "demo -addr 127.0.0.1:0 -static x", "-addr and -static"},
 		{2, "demo x", `unexpected argument "x"`},
-		{1, "pretrain -out " + filepath.Join(t.TempDir(), "out") + " -steps 1 -serve " + l.Addr().String(), "cannot serve at"},
+		{1, "pretrain -out " + filepath.Join(t.TempDir(), "out") + " -steps 1 -cpuprofile " + profile + " -serve " + l.Addr().String(), "cannot serve at"},
 	} {
 		t.Run(c.args, func(t *testing.T) { refuses(t, c.code, c.want, strings.Fields(c.args)...) })
+	}
+	if b, err := os.ReadFile(profile); err != nil || len(b) == 0 {
+		t.Errorf("a command that was refused changed the profile: %q, %v", b, err)
 	}
 }
 

@@ -138,15 +138,15 @@ func (f *runFlags) agreeRecipe(t *multimae.Recipe) error {
 // word that goes on with the run.
 func (e *env) runTraining(ctx context.Context, f *runFlags, command string, o train.Options) (*train.Result, error) {
 	recipe := o.Objective.Plan().Recipe
-	stop, err := profile(f.cpuProfile, f.memProfile)
-	if err != nil {
-		return nil, err
-	}
 	watch, unwatch, err := e.watch(f, o.Val)
 	if err != nil {
 		return nil, err
 	}
 	defer unwatch()
+	stop, err := profile(f.cpuProfile, f.memProfile)
+	if err != nil {
+		return nil, err
+	}
 	bar := e.bar(recipe.Steps, "steps")
 	began := time.Now()
 	told, first, loss := began, 0, math.NaN()
