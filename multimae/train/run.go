@@ -312,12 +312,17 @@ func (r *run) train(ctx context.Context) error {
 	switch {
 	case err == nil:
 		r.result.Evaluation = e
-	case ctx.Err() != nil:
+	case interrupted(ctx, err):
 		r.result.Interrupted = true
 	default:
 		return err
 	}
 	return nil
+}
+
+// interrupted reports whether an error says no more than that ctx has ended.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (data.Interrupted(err) || errors.Is(err, ctx.Err()))
 }
 
 // steps trains until the last step or the end of ctx.
@@ -385,7 +390,7 @@ func (r *run) between(ctx context.Context) error {
 	}
 	save := c.SaveEvery > 0 && step%c.SaveEvery == 0 && r.folder.saved != step
 	if c.ValEvery > 0 && step%c.ValEvery == 0 && r.folder.metrics.evaluated != step {
-		if _, err := r.evaluate(ctx); err != nil && ctx.Err() == nil {
+		if _, err := r.evaluate(ctx); err != nil && !interrupted(ctx, err) {
 			return err
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/nn/weights"
+	"github.com/gomae/gomae/tensor"
 )
 
 // options returns the options of a run of 12 steps: validations at 4, 8 and 12, checkpoints at 5,
@@ -792,6 +793,44 @@ func TestDivergedValidation(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(o.Dir, CheckpointName(4))); err == nil || readFile(t, o.Dir, CheckpointName(2)) != checkpoint {
 		t.Errorf("the last checkpoint is not that of step 2 as it was, %v", err)
+	}
+}
+
+// endsValidating interrupts a run at the end of a validation.
+type endsValidating struct {
+	Objective
+	interrupt func()
+}
+
+func (o *endsValidating) Evaluate(ctx context.Context, train, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
+	defer o.interrupt()
+	return o.Objective.Evaluate(ctx, train, val, skipBad, pool)
+}
+
+// TestInterruptedValidation wants an interrupt not to hide what else a validation has found.
+func TestInterruptedValidation(t *testing.T) {
+	for _, c := range []struct{ step, kept int }{{4, 2}, {12, 12}} { // between two steps, and after the last
+		t.Run(fmt.Sprintf("step %d", c.step), func(t *testing.T) {
+			o := options(filepath.Join(t.TempDir(), "run"))
+			o.Config.Train.SaveEvery, o.Config.Train.ValEvery = 2, c.step
+			m, err := multimae.NewModel(o.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			o.Objective = &endsValidating{NewPretraining(m), cancel}
+			o.OnStep = func(p *Progress) {
+				if p.Step == c.step {
+					fill(parameter(t, m.Params, "output_adapters.rgb.out_proj.bias"), 1e30)
+				}
+			}
+			_, err = Run(ctx, o.Options)
+			var s *StopError
+			if !errors.As(err, &s) || s.Step != c.kept || !errors.As(err, new(*DivergedError)) || ctx.Err() == nil {
+				t.Errorf("got %v, want a DivergedError and the checkpoint of step %d", err, c.kept)
+			}
+		})
 	}
 }
 
