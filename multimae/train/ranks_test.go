@@ -21,6 +21,7 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
 	"github.com/gomae/gomae/multimae/scenes"
+	"github.com/gomae/gomae/tensor"
 )
 
 // meeting is where ranks in one process sum.
@@ -540,6 +541,26 @@ func TestTooManyRanks(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "train.batch") {
 			t.Errorf("rank %d: got %v", r, err)
 		}
+	}
+}
+
+// lossless is an objective whose losses cannot be computed.
+type lossless struct{ Objective }
+
+func (lossless) Losses(*tensor.Tape, int, int) (*tensor.Tensor, []*tensor.Tensor, error) {
+	return nil, nil, errors.New("no losses")
+}
+
+// TestRanksWithoutLosses wants no goroutine to be left that waits for gradients.
+func TestRanksWithoutLosses(t *testing.T) {
+	c := tinyConfig()
+	tr := newTrainer(t, c, nil)
+	if _, _, err := tr.Join(t.Context(), newRanks(2)[0]); err != nil {
+		t.Fatal(err)
+	}
+	tr.Objective = lossless{tr.Objective}
+	if _, err := tr.sharedByOperations(someBatch(t, c, 2)); err == nil || tr.exchange.queue != nil {
+		t.Errorf("got error %v, and the exchange has begun: %v", err, tr.exchange.queue != nil)
 	}
 }
 

@@ -161,7 +161,6 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 		ps.ZeroGrad(tr.tape)
 	}
 	if tr.exchange != nil {
-		tr.exchange.begin()
 		tr.tape.OnComplete(tr.exchange.complete)
 	}
 	total, losses, err := tr.Objective.Losses(tr.tape, 0, b.Size)
@@ -177,6 +176,7 @@ func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error
 		g.losses = append(g.losses, v)
 	}
 	if tr.group != nil {
+		tr.exchange.begin()
 		tr.tape.Backward(total)
 		return g, tr.sumOverRanks(b, &g)
 	}
