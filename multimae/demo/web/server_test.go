@@ -504,11 +504,15 @@ func TestWriteStaticNoGo(t *testing.T) {
 // TestWriteStaticOver writes to a folder with a file of the same name, and to an earlier page. The
 // context has ended, so that nothing is compiled: and then nothing may be written.
 func TestWriteStaticOver(t *testing.T) {
-	if _, err := exec.LookPath("go"); err != nil {
+	goTool, err := exec.LookPath("go")
+	if err != nil {
 		t.Skip(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
+	if _, err := (&toolchain{ctx, goTool}).compile(); !errors.Is(err, context.Canceled) {
+		t.Errorf("compile: got %v, want %v", err, context.Canceled)
+	}
 	for _, c := range []struct {
 		name  string
 		files []string

@@ -192,6 +192,9 @@ func (g *toolchain) compile() ([]byte, error) {
 		}
 		return os.ReadFile(file)
 	}
+	if err := g.ctx.Err(); err != nil { // which ended "list"
+		return nil, err
+	}
 	info, ok := debug.ReadBuildInfo()
 	version := ""
 	if ok {
