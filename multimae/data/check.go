@@ -129,7 +129,9 @@ func Check(ctx context.Context, dir string, inputs []multimae.Input) (*Report, e
 
 // check reads all files and adds them to total.
 func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
+	n := len(f.inputs)
 	found := make([][]Problem, f.Len())
+	sums := make([]float64, f.Len()*n) // of values, kept apart so that they meet in the order of samples
 	var (
 		mu    sync.Mutex // guards next, total and first
 		next  int
@@ -140,7 +142,7 @@ func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			own := newTally(len(f.inputs))
+			own := newTally(n)
 			for {
 				mu.Lock()
 				if first == nil {
@@ -156,15 +158,20 @@ func (f *folder) check(ctx context.Context, total []tally) ([]Problem, error) {
 					return
 				}
 				mu.Unlock()
-				found[i] = f.checkSample(i, own)
+				found[i] = f.checkSample(i, own, sums[i*n:][:n])
 			}
 		}()
 	}
 	wg.Wait()
+	for i, sum := range sums {
+		total[i%n].sum += sum
+	}
 	return slices.Concat(found...), first
 }
 
-func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
+// checkSample reads the files of a sample. It adds them to own, but puts the sums of their values into
+// sums.
+func (f *folder) checkSample(i int, own []tally, sums []float64) (problems []Problem) {
 	read := make([]*picture, len(f.inputs))
 	for k, m := range f.inputs {
 		if f.files[k][i] == "" {
@@ -186,7 +193,7 @@ func (f *folder) checkSample(i int, own []tally) (problems []Problem) {
 	}
 	for k, m := range f.inputs {
 		if read[k] != nil {
-			own[k].count(read[k], &m)
+			sums[k] = own[k].count(read[k], &m)
 		}
 	}
 	if p := f.sizes(i, read); p != nil {
@@ -222,7 +229,8 @@ func newTally(n int) []tally {
 	return t
 }
 
-func (t *tally) count(p *picture, in *multimae.Input) {
+// count adds a file, but for the sum of its values, which it returns.
+func (t *tally) count(p *picture, in *multimae.Input) (sum float64) {
 	m := p.m
 	t.files++
 	if p.turned {
@@ -232,7 +240,7 @@ func (t *tally) count(p *picture, in *multimae.Input) {
 	for i, v := range m.Pix {
 		if m.Valid == nil || m.Valid[i%len(m.Valid)] {
 			t.min, t.max = min(t.min, v), max(t.max, v)
-			t.sum += float64(v)
+			sum += float64(v)
 			t.values++
 		}
 	}
@@ -248,8 +256,10 @@ func (t *tally) count(p *picture, in *multimae.Input) {
 	for _, id := range m.IDs {
 		t.classes[id]++
 	}
+	return sum
 }
 
+// add adds all of o but the sum.
 func (t *tally) add(o *tally) {
 	t.files += o.files
 	t.turned += o.turned
@@ -262,7 +272,6 @@ func (t *tally) add(o *tally) {
 		t.sizes[s] += n
 	}
 	t.min, t.max = min(t.min, o.min), max(t.max, o.max)
-	t.sum += o.sum
 	t.values += o.values
 	t.pixels += o.pixels
 	t.invalid += o.invalid

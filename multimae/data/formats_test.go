@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -418,6 +419,30 @@ func TestCheckNumbers(t *testing.T) {
 	}
 	if raw := r.Modalities[0].Raw; raw == nil || raw.Min != 1 || raw.Max != 7 || raw.NaNPart != 3./8 {
 		t.Errorf("stored values %+v, want 1 to 7 and 3 of 8 no numbers", raw)
+	}
+}
+
+// TestCheckMean wants the values of a file to be added up before those of files meet, so that the mean
+// does not depend on who reads which file. On one core no other order is possible.
+func TestCheckMean(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "depth"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	const large = 1 << 53 // to which 1 adds nothing
+	for i, values := range [][]float32{{large, 0, 0, 0}, {1, 1, 1, 1}, {1, 1, 1, 1}} {
+		path := filepath.Join(dir, "depth", fmt.Sprintf("%d.npy", i))
+		if err := os.WriteFile(path, npyBytes("<f4", "(2, 2)", false, values), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := Check(context.Background(), dir, []multimae.Input{depthIn})
+	if err != nil || len(r.Problems) > 0 {
+		t.Fatal(r, err)
+	}
+	if got, want := r.Modalities[0].Mean, (large+8.)/12; got != want {
+		t.Errorf("mean %v, want %v", got, want)
 	}
 }
 
