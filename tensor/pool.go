@@ -95,7 +95,7 @@ func newPool(workers int) *Pool {
 	return p
 }
 
-// Workers returns the number of workers, at least 1. A nil pool has one.
+// Workers returns the number of workers that the pool was made with, at least 1. A nil pool has one.
 func (p *Pool) Workers() int {
 	if p == nil {
 		return 1
@@ -112,8 +112,7 @@ func (p *Pool) Close() {
 	for _, h := range p.helpers {
 		h.unpark()
 	}
-	p.wait.Wait()
-	p.helpers = nil
+	p.wait.Wait() // and who runs something later does all of it
 }
 
 // run calls f(worker, i) once for each 0 ≤ i < n and returns when all calls have returned. At any

@@ -235,8 +235,8 @@ func TestPoolCloseBusy(t *testing.T) {
 			for loop := range 200 {
 				var sum atomic.Int64
 				tape.Parallel(20, func(_, i int) { sum.Add(int64(i)) })
-				if sum.Load() != 190 {
-					t.Errorf("loop %d: sum %d", loop, sum.Load())
+				if sum.Load() != 190 || p.Workers() != 3 {
+					t.Errorf("loop %d: sum %d, %d workers", loop, sum.Load(), p.Workers())
 				}
 				if loop == 20 {
 					close(started)
