@@ -236,7 +236,8 @@ func blankSample(t *testing.T) *data.Sample {
 	return s
 }
 
-// TestTables checks that every table can be made: configurations that hold, names that differ.
+// TestTables checks that every table can be made: configurations that hold, with the seed of the run, and
+// names that differ.
 func TestTables(t *testing.T) {
 	for _, name := range Names {
 		t.Run(name, func(t *testing.T) {
@@ -244,19 +245,27 @@ func TestTables(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := &run{Options{Settings: DefaultSettings(name)}, e}
+			r := &run{Options{Settings: DefaultSettings(name), Models: "models"}, e}
 			seen := map[string]bool{}
 			for i := range e.Pretrainings {
 				p := &e.Pretrainings[i]
 				if p.Change != nil {
-					if _, err := r.pretrainConfig(p, 1); err != nil {
+					if c, err := r.pretrainConfig(p, 1); err != nil {
 						t.Errorf("%s: %v", p.Name, err)
+					} else if c.Train.Seed != 1 {
+						t.Errorf("%s: seed %d, want 1", p.Name, c.Train.Seed)
 					}
 				}
 				for k := range e.Columns {
 					c := &e.Columns[k]
-					if _, err := r.finetuneConfig(p, c, 1); err != nil {
+					from := ""
+					if p.Change != nil {
+						from = filepath.Join("models", p.Model+"-seed1")
+					}
+					if f, err := r.finetuneConfig(p, c, 1); err != nil {
 						t.Errorf("%s: %v", p.Name, err)
+					} else if f.Train.Seed != 1 || f.Train.From != from {
+						t.Errorf("%s: seed %d from %q, want 1 from %q", p.Name, f.Train.Seed, f.Train.From, from)
 					}
 					if path := r.resultPath(p, c, 1); seen[path] {
 						t.Errorf("%s is written twice", path)
@@ -272,8 +281,8 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// TestDepthInvalid wants holes in the depth of the labelled folder to be left out of pre-training on it,
-// and values of another folder to be left alone.
+// TestDepthInvalid wants holes in the depth of the labelled folder to be left out of pre-training on it and
+// of fine-tuning, as input and as truth, and values of another folder to be left alone.
 func TestDepthInvalid(t *testing.T) {
 	photos := folder(t)
 	for other, want := range map[string][]float64{photos: {0}, photos + "-labelled": nil, train.ScenesData: nil} {
@@ -285,6 +294,23 @@ func TestDepthInvalid(t *testing.T) {
 		}
 		if got := c.Input("depth").Invalid; !slices.Equal(got, want) {
 			t.Errorf("labelled %s: invalid %v, want %v", other, got, want)
+		}
+		want = o.DepthInvalid
+		if other == train.ScenesData {
+			want = nil
+		}
+		for _, column := range small().Columns {
+			f, err := (&run{o, small()}).finetuneConfig(new(Pretraining), &column, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := f.Outputs[0].Invalid
+			if in := f.Input("depth"); in != nil {
+				got = in.Invalid
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("labelled %s: %s from %v: depth without %v, want %v", other, column.Task, column.Inputs, got, want)
+			}
 		}
 	}
 }
