@@ -243,9 +243,10 @@ func TestUnmeasured(t *testing.T) {
 	}
 }
 
-// TestHueTarget wants the patch that an object covers, and one off it.
+// TestHueTarget wants the patch that an object covers, and one off it, and changes to count on their side of
+// the object's edge.
 func TestHueTarget(t *testing.T) {
-	e := &hueExperiment{m: newModel(t, 1), o: HueOptions{Background: []int32{0}}}
+	e := &hueExperiment{m: newModel(t, 1), o: HueOptions{Background: []int32{0}, Degrees: 120}}
 	if err := e.prepare(); err != nil {
 		t.Fatal(err)
 	}
@@ -306,6 +307,13 @@ func TestHueTarget(t *testing.T) {
 			t.Fatalf("pixel %d,%d has changed", x, y)
 		}
 	}
+	for _, everywhere := range []bool{true, false} {
+		target.region = slices.Repeat([]bool{everywhere}, 256)
+		inside, outside, err := e.measure(context.Background(), scene(1), target)
+		if err != nil || inside > 0 != everywhere || outside > 0 == everywhere {
+			t.Errorf("object everywhere %v: change of %g inside, %g outside, %v", everywhere, inside, outside, err)
+		}
+	}
 }
 
 // TestBackground wants the background of the class map that objects are taken from, by the names of rooms
@@ -331,7 +339,8 @@ func TestBackground(t *testing.T) {
 func TestHue(t *testing.T) {
 	m := newModel(t, 1)
 	ds := scenes.New(0, 300, 32, 0)
-	r, d, err := Hue(context.Background(), m, ds, HueOptions{Scenes: 6, Degrees: 120, Background: []int32{0, 1, 2}, Examples: 2})
+	o := HueOptions{Scenes: 6, Degrees: 120, Background: []int32{0, 1, 2}, Examples: 2}
+	r, d, err := Hue(context.Background(), m, ds, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,6 +350,36 @@ func TestHue(t *testing.T) {
 	}
 	if n := elements(t, d)["image"]; n != 2*8 {
 		t.Errorf("%d pictures", n)
+	}
+	e := &hueExperiment{m: m, o: o}
+	if err := e.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	var inside, outside, follows float64
+	for i := range r.Looked {
+		s, err := ds.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := m.batch(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := e.target(b, uint64(i))
+		if target == nil {
+			continue
+		}
+		in, out, err := e.measure(context.Background(), b, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside, outside = inside+in/6, outside+out/6
+		if in > out {
+			follows += 1. / 6
+		}
+	}
+	if math.Abs(r.Inside.Mean-inside) > 1e-9 || math.Abs(r.Outside.Mean-outside) > 1e-9 || math.Abs(r.Follows-follows) > 1e-9 {
+		t.Errorf("got %+v, want %g inside, %g outside, %g of the scenes follow", r, inside, outside, follows)
 	}
 	if again, _, err := Hue(context.Background(), m, ds, HueOptions{Scenes: 6, Degrees: 120, Background: []int32{0, 1, 2}}); err != nil || *again != *r {
 		t.Errorf("the second time %+v, %v", again, err)
