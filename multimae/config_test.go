@@ -300,6 +300,38 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// TestPresetRecipes wants the training of each preset to be the paper's, or what it says it is.
+func TestPresetRecipes(t *testing.T) {
+	paper := Recipe{
+		Steps: 100_000, WarmupSteps: 2_500, Batch: 32, CropScale: []float64{0.2, 1}, CropRatio: []float64{0.75, 4. / 3}, Flip: true,
+		ValEvery: 1000, SaveEvery: 500, LogEvery: 10,
+	}
+	for _, want := range []struct {
+		name   string
+		lr     float64
+		tokens int
+		recipe Recipe
+	}{
+		{"tiny", 2e-3, 32, Recipe{Steps: 5000, WarmupSteps: 150, Batch: 16, ClipGrad: 1, Flip: true, SaveEvery: 500, LogEvery: 20}},
+		{"photos", 2e-3, 32, Recipe{
+			Steps: 20_000, WarmupSteps: 600, Batch: 16, ClipGrad: 1, CropScale: []float64{0.3, 1}, CropRatio: []float64{0.75, 4. / 3}, Flip: true,
+			SaveEvery: 500, LogEvery: 20,
+		}},
+		{"small", 1e-4, 98, paper}, {"base", 1e-4, 98, paper}, {"large", 1e-4, 98, paper},
+	} {
+		c, err := Preset(want.name, 40)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o := (Optim{LR: want.lr, Betas: [2]float64{0.9, 0.95}, Eps: 1e-8, WeightDecay: 0.05}); !reflect.DeepEqual(c.Optim, o) {
+			t.Errorf("%s: optimiser %+v, want %+v", want.name, c.Optim, o)
+		}
+		if r := (Train{Recipe: want.recipe, NumEncodedTokens: want.tokens, Alphas: Alphas{1}}); !reflect.DeepEqual(c.Train, r) {
+			t.Errorf("%s: training %+v, want %+v", want.name, c.Train, r)
+		}
+	}
+}
+
 // TestPresets checks the presets against the published model: the very keys, shapes and trained
 // parameters of MultiMAE-B, in the order of its checkpoint.
 func TestPresets(t *testing.T) {
