@@ -1,6 +1,9 @@
 package asm
 
 import (
+	"bytes"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -77,5 +80,26 @@ func TestSupported(t *testing.T) {
 	}
 	if Why() == "" {
 		t.Error("no reason for the level")
+	}
+	if wish := os.Getenv(envName); wish != "" && (Err() != nil || Current().String() != wish) {
+		t.Errorf("%s=%s: the level is %v, %v", envName, wish, Current(), Err())
+	}
+}
+
+// TestDispatch wants each branch on a level to call a kernel of that level: the results of another one
+// would be right, too.
+func TestDispatch(t *testing.T) {
+	source, err := os.ReadFile("dispatch_amd64.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	branches := regexp.MustCompile(`(?:case|if) .*(AVX2|AVX512)(?::| {)\s+(?:return )?(\w+)\(`).FindAllSubmatch(source, -1)
+	if len(branches) < 40 {
+		t.Fatalf("%d branches on a level", len(branches))
+	}
+	for _, b := range branches {
+		if !bytes.HasSuffix(b[2], b[1]) {
+			t.Errorf("at level %s, %s is called", b[1], b[2])
+		}
 	}
 }
