@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"image/png"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,25 +48,57 @@ func tree(t *testing.T, dir string) map[string]string {
 	return all
 }
 
+// rgbFiles returns the photographs of a dataset that pseudolabel has made of rendered scenes.
+func rgbFiles(t *testing.T, set string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(set, "rgb", "scene", "*.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 func TestPseudolabel(t *testing.T) {
-	in, out := photographs(t, "3"), filepath.Join(t.TempDir(), "set")
+	in, out := photographs(t, "4"), filepath.Join(t.TempDir(), "set")
 	args := []string{"pseudolabel", "-data", in, "-out", out, "-teacher", "depth=" + depthModel, "-teacher", "semseg=" + semsegModel, "-json"}
 	code, stdout, stderr := gomae(args...)
 	var r struct{ Photos, Made, Before, Skipped int }
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Photos != 3 || r.Made != 3 || !strings.Contains(stderr, "3 photographs") {
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Photos != 4 || r.Made != 4 || !strings.Contains(stderr, "4 photographs") {
 		t.Errorf("exit %d, %+v, %v, stderr %q", code, r, err, stderr)
 	}
 	if code, _, stderr := gomae("data", "check", "-classes", "7", out); code != 0 {
 		t.Errorf("the dataset: %s", stderr)
 	}
 	code, stdout, stderr = gomae(args...)
-	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Made != 0 || r.Before != 3 || !strings.Contains(stderr, "nothing to do") {
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Made != 0 || r.Before != 4 || !strings.Contains(stderr, "nothing to do") {
 		t.Errorf("again: exit %d, %+v, %v, stderr %q", code, r, err, stderr)
 	}
 	// It trains on what it has made.
 	run := filepath.Join(t.TempDir(), "run")
 	if code, _, stderr := gomae("pretrain", "-data", out, "-out", run, "-steps", "1", "-batch", "2"); code != 0 {
 		t.Errorf("pretrain: %s", stderr)
+	}
+	// Two parts of shrunk photographs.
+	parts, made := filepath.Join(t.TempDir(), "set"), 0
+	for _, shard := range []string{"0/2", "1/2"} {
+		code, stdout, stderr := gomae("pseudolabel", "-data", in, "-out", parts, "-size", "32", "-shard", shard, "-teacher", "depth="+depthModel, "-json")
+		if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != 0 || r.Made == 0 || r.Made == 4 {
+			t.Errorf("-shard %s: exit %d, %+v, %v, stderr %q", shard, code, r, err, stderr)
+		}
+		made += r.Made
+	}
+	photos := rgbFiles(t, parts)
+	if made != 4 || len(photos) != 4 {
+		t.Errorf("two parts labelled %d photographs and wrote %q", made, photos)
+	}
+	for _, file := range photos {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := png.DecodeConfig(bytes.NewReader(b)); err != nil || min(c.Width, c.Height) != 32 {
+			t.Errorf("%s: %d×%d pixels, %v", file, c.Width, c.Height, err)
+		}
 	}
 	code, stdout, _ = gomae("pseudolabel", "-show", "midas")
 	if code != 0 || !json.Valid([]byte(stdout)) {
@@ -181,6 +215,15 @@ func TestPseudolabelKilled(t *testing.T) {
 	}
 	if code, _, stderr := gomae(args(killed)...); code != 0 {
 		t.Fatal(stderr)
+	}
+	photos := rgbFiles(t, killed)
+	if len(photos) != 24 {
+		t.Errorf("%d photographs", len(photos))
+	}
+	for _, file := range photos { // -copy
+		if info, err := os.Lstat(file); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s is no copy: %v", file, err)
+		}
 	}
 	got := tree(t, killed)
 	for name := range got {
