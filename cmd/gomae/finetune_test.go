@@ -15,6 +15,7 @@ import (
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
+	"github.com/gomae/gomae/multimae/scenes"
 )
 
 // TestFinetune goes from a pre-trained model to one that is evaluated, and takes up a run again.
@@ -73,12 +74,13 @@ func TestFinetuneConfiguration(t *testing.T) {
 	for _, c := range []struct {
 		args              string
 		input, output, in string // invalid values of the depth input and of the output; names of the inputs
+		unit              float64
 	}{
-		{"-task semseg -inputs rgb,depth", "0,65535", "", "rgb,depth"},
-		{"-task semseg -inputs rgb,depth -depth-invalid 3 -ignore 4", "3", "4", "rgb,depth"},
-		{"-task depth -inputs rgb", "", "0,65535", "rgb"},
-		{"-task depth -inputs rgb -data scenes -unit 0 -samples 0", "", "0,65535", "rgb"}, // zeros for what is not set
-		{"-task depth -inputs rgb -depth-invalid 3", "", "3", "rgb"},
+		{"-task semseg -inputs rgb,depth", "0,65535", "", "rgb,depth", 0},
+		{"-task semseg -inputs rgb,depth -depth-invalid 3 -ignore 4", "3", "4", "rgb,depth", 0},
+		{"-task depth -inputs rgb", "", "0,65535", "rgb", 0},
+		{"-task depth -inputs rgb -data scenes -unit 0 -samples 0", "", "0,65535", "rgb", scenes.DepthUnit}, // zeros for what is not set
+		{"-task depth -inputs rgb -depth-invalid 3 -unit 0.5", "", "3", "rgb", 0.5},
 	} {
 		args := append([]string{"finetune", "-from", "pre", "-data", "set", "-steps", "1", "-batch", "2", "-out", "fine"}, strings.Fields(c.args)...)
 		if err := os.RemoveAll("fine"); err != nil {
@@ -98,8 +100,8 @@ func TestFinetuneConfiguration(t *testing.T) {
 			input = (*numberList)(&in.Invalid).String()
 		}
 		output := (*numberList)(&m.Outputs[0].Invalid).String()
-		if in := strings.Join(m.Inputs.Names(), ","); input != c.input || output != c.output || in != c.in {
-			t.Errorf("%s: depth without %q, truth without %q, inputs %s", c.args, input, output, in)
+		if in, unit := strings.Join(m.Inputs.Names(), ","), m.Outputs[0].Unit; input != c.input || output != c.output || in != c.in || unit != c.unit {
+			t.Errorf("%s: depth without %q, truth without %q, inputs %s, unit %g", c.args, input, output, in, unit)
 		}
 	}
 	if data, err := filepath.Abs("set"); err != nil {
