@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,6 +41,14 @@ func TestRender(t *testing.T) {
 	}
 	if n := files(t, a); fmt.Sprint(n) != "map[depth:5 rgb:5 semseg:5]" {
 		t.Errorf("files: %v", n)
+	}
+
+	want := filepath.Join(dir, "want")
+	if err := data.WriteFolder(context.Background(), want, scenes.New(0, 5, 16, 3), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(tree(t, filepath.Join(a, "rgb")), tree(t, filepath.Join(want, "rgb"))) {
+		t.Error("the scenes are not those of seed 3")
 	}
 
 	refuses(t, 1, a+"…not empty", "render", "-out", a)
