@@ -77,7 +77,7 @@ func TestConvertFormats(t *testing.T) {
 		}
 	}
 	// The folder is ready for use.
-	ok(t, "reconstruct", "-model", at("given"), "-rgb", "../../testdata/reconstructions.png", "-out", at("grid.png"))
+	ok(t, "reconstruct", "-model", at("given"), "-rgb", "../../testdata/hue.png", "-out", at("grid.png"))
 }
 
 func TestConvertList(t *testing.T) {
