@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -156,17 +158,28 @@ func TestDataCheckInputs(t *testing.T) {
 	refuses(t, 1, config+": modell: ", "data", "check", dir, "-config", config)
 }
 
+// absence is how the system says that there is nothing at path.
+func absence(t *testing.T, path string) string {
+	t.Helper()
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return errors.Unwrap(err).Error()
+}
+
 // TestDataCheckFailures asks for reports that cannot be made.
 func TestDataCheckFailures(t *testing.T) {
 	dir := rendered(t)
 	file := filepath.Join(dir, "rgb", "scene", "000000.png")
+	absent := absence(t, dir+"x")
 	for _, c := range []struct {
 		args []string
 		want string
 	}{
-		{[]string{dir + "x"}, dir + "x: "},
+		{[]string{dir + "x"}, dir + "x: " + absent},
 		{[]string{file}, file + "…not a folder…rgb"},
-		{[]string{dir, "-config", dir + "x"}, dir + "x: "},
+		{[]string{dir, "-config", dir + "x"}, dir + "x: " + absent},
 	} {
 		refuses(t, 1, c.want, append([]string{"data", "check"}, c.args...)...)
 	}

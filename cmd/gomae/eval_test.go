@@ -208,7 +208,7 @@ func TestEvalErrors(t *testing.T) {
 		{"-model SEMSEG -data whole -size -8", 2, "-size -8"},
 		{"-model SEMSEG -data whole -slide -size 8", 1, "size: got 8 pixels, want at least 16"},
 		{"-model DEPTH -data whole -confusion c.png", 2, "-confusion: the model predicts no classes"},
-		{"-model SEMSEG -data whole -out none/grid.png", 1, "none…grid.png"},
+		{"-model SEMSEG -data whole -out none/grid.png", 1, "none/grid.png"},
 		{"-model none -data none -out grid.gif", 2, "-out grid.gif: pictures are written as PNG or JPEG"},
 		{"-model none -data none -confusion c.gif", 2, "-confusion c.gif: pictures are written as PNG or JPEG"},
 		{"-model SEMSEG -data whole x", 2, `unexpected argument "x"`},

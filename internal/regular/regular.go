@@ -58,6 +58,17 @@ func Real(path string) (string, error) {
 	return to, err
 }
 
+// Same reports whether two paths lead to one file or folder. Their texts may differ nevertheless, where a
+// system ignores the case of letters.
+func Same(a, b string) bool {
+	is, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(is, other)
+}
+
 // Open opens the file at path for reading. A link is followed.
 func Open(path string) (*os.File, error) {
 	return open(path, func() (fs.FileInfo, error) { return os.Stat(path) }, func() (*os.File, error) { return os.Open(path) })

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -96,15 +97,7 @@ func namedSplits(dir string, inputs []multimae.Input) (s Splits, whole bool, err
 // isEntry reports whether the file system finds an entry of dir, which ReadDir calls entry, by name: some
 // ignore the case of letters.
 func isEntry(dir, entry, name string) bool {
-	if entry == name {
-		return true
-	}
-	if !strings.EqualFold(entry, name) {
-		return false
-	}
-	a, err := os.Stat(filepath.Join(dir, entry))
-	b, err2 := os.Stat(filepath.Join(dir, name))
-	return err == nil && err2 == nil && os.SameFile(a, b)
+	return entry == name || strings.EqualFold(entry, name) && regular.Same(filepath.Join(dir, entry), filepath.Join(dir, name))
 }
 
 // splitsBelow returns the folders in the folder of a modality that look like parts, if there are two:

@@ -231,22 +231,33 @@ func TestFlatDepth(t *testing.T) {
 			}
 			img.SetGray16(24, 24, color.Gray16{Y: uint16(3000 + c.outlier)})
 			scene := Scene{Images: map[string][]byte{"depth": encoded(t, img)}}
-			want, err := a.batch(&scene)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer := ask[SceneAnswer](t, a, "scene", jsonOf(t, SceneRequest{scene}))
-			got, err := a.batch(&answer.Scene)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, w := range want.Images["depth"] {
-				if v := got.Images["depth"][i]; math.Abs(float64(v-w)) > 1e-2 {
-					t.Fatalf("value %d is %v, want %v", i, v, w)
-				}
-			}
+			comesBack(t, a, scene)
 		})
 	}
+}
+
+// comesBack wants a scene that comes back from the page to have the same depth and holes as when it was
+// sent, up to the rounding to 16 bits. It returns the answer that has it, and its batch.
+func comesBack(t *testing.T, a *App, scene Scene) (*SceneAnswer, *multimae.Batch) {
+	t.Helper()
+	want, err := a.batch(&scene)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := ask[SceneAnswer](t, a, "scene", jsonOf(t, SceneRequest{scene}))
+	got, err := a.batch(&answer.Scene)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got.Valid["depth"], want.Valid["depth"]) {
+		t.Error("the scene that came back has other holes")
+	}
+	for i, v := range got.Images["depth"] {
+		if math.Abs(float64(v-want.Images["depth"][i])) > 1e-2 {
+			t.Fatalf("value %d of the scene that came back is %v, want %v", i, v, want.Images["depth"][i])
+		}
+	}
+	return answer, got
 }
 
 // TestUnlabelled wants pixels without a class to be black in the map of errors, and neither right nor wrong.

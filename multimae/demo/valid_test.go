@@ -81,25 +81,7 @@ func TestHoles(t *testing.T) {
 	for _, normalize := range []string{multimae.NormalizeStandardize, multimae.NormalizeNone} {
 		t.Run(normalize, func(t *testing.T) {
 			a := newHoledApp(t, normalize)
-			scene := camera(t)
-			want, err := a.batch(&scene)
-			if err != nil {
-				t.Fatal(err)
-			}
-			answer := ask[SceneAnswer](t, a, "scene", jsonOf(t, SceneRequest{scene}))
-			got, err := a.batch(&answer.Scene)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !slices.Equal(got.Valid["depth"], want.Valid["depth"]) {
-				t.Error("the scene that came back has other holes")
-			}
-			for i, v := range got.Images["depth"] {
-				if math.Abs(float64(v-want.Images["depth"][i])) > 1e-2 {
-					t.Fatalf("value %d of the scene that came back is %v, want %v", i, v, want.Images["depth"][i])
-				}
-			}
-
+			answer, got := comesBack(t, a, camera(t))
 			p := ask[Prediction](t, a, "predict", jsonOf(t, State{Scene: answer.Scene, Visible: map[string]string{"depth": "0" + on[1:]}}))
 			keep := make([]int32, 15)
 			for i := range keep {

@@ -52,14 +52,14 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
-	if r.inPlace = dataset && sameFolder(r.root, from); !r.inPlace {
+	if r.inPlace = dataset && regular.Same(r.root, from); !r.inPlace {
 		if err := apart(from, r.root, parts, dataset); err != nil {
 			return err
 		}
 	} else if o.Size > 0 {
 		return &data.Problem{File: o.Data, Message: "the photographs stay where they are, and so keep their size", Remedy: "give another folder for the dataset"}
 	}
-	r.own = r.inPlace || sameFolder(from, filepath.Join(r.root, "rgb"))
+	r.own = r.inPlace || regular.Same(from, filepath.Join(r.root, "rgb"))
 	if err := r.claim(); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (r *run) prepare() error {
 			if err != nil {
 				return err
 			}
-			if sameFolder(to, from) {
+			if regular.Same(to, from) {
 				return &data.Problem{File: dir, Message: "the photographs are those of the dataset, and so keep their size", Remedy: "give another folder for the dataset"}
 			}
 		}
@@ -164,23 +164,12 @@ func apart(from, to string, parts []string, dataset bool) error {
 // ignoresCase reports whether the disk finds a file, whose name has small letters, by capitals too, as
 // those of Windows and macOS do. Tests replace it.
 var ignoresCase = func(file string) bool {
-	return sameFolder(file, filepath.Join(filepath.Dir(file), strings.ToUpper(filepath.Base(file))))
-}
-
-// sameFolder reports whether two paths lead to one folder or file. Their texts may differ nevertheless,
-// where a system ignores the case of letters.
-func sameFolder(a, b string) bool {
-	is, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	other, err := os.Stat(b)
-	return err == nil && os.SameFile(is, other)
+	return regular.Same(file, filepath.Join(filepath.Dir(file), strings.ToUpper(filepath.Base(file))))
 }
 
 // within reports whether a folder, which need not exist yet, is another one or below it.
 func within(to, dir string) bool {
-	for !sameFolder(to, dir) {
+	for !regular.Same(to, dir) {
 		above := filepath.Dir(to)
 		if above == to {
 			return false

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -606,7 +607,7 @@ func TestOtherName(t *testing.T) {
 	if err := apart(photos, other+"2", []string{""}, false); err != nil {
 		t.Error(err)
 	}
-	if !sameFolder(photos, other) || sameFolder(photos, filepath.Dir(other)) || sameFolder(photos, filepath.Join(photos, "absent")) {
+	if !regular.Same(photos, other) || regular.Same(photos, filepath.Dir(other)) || regular.Same(photos, filepath.Join(photos, "absent")) {
 		t.Error("folders are compared by their names")
 	}
 }
