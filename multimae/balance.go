@@ -8,13 +8,18 @@ import (
 )
 
 // Total returns the sum [1] of the losses that are not nil, each [1], such as those of Model.Losses. It
-// is 0 if all are nil.
-func Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
+// is 0 if all are nil. weights, if there are any, has one for each loss, as Outputs.LossWeights does: what
+// it is multiplied by, where 0 means 1.
+func Total(t *tensor.Tape, losses []*tensor.Tensor, weights ...float64) *tensor.Tensor {
 	var terms []*tensor.Tensor
-	for _, l := range losses {
-		if l != nil {
-			terms = append(terms, l)
+	for i, l := range losses {
+		if l == nil {
+			continue
 		}
+		if len(weights) > 0 && weights[i] != 0 && weights[i] != 1 {
+			l = tensor.Mul(t, l, []float32{float32(weights[i])})
+		}
+		terms = append(terms, l)
 	}
 	return tensor.Sum(t, terms...)
 }

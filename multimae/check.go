@@ -175,6 +175,12 @@ func (c *Config) checkOutput(o *Output) error {
 	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing != 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, and 0 unless the loss is %q", o.LabelSmoothing, LossCrossEntropy)
 	}
+	if !(o.LossWeight >= 0 && o.LossWeight < 1e6) {
+		return fmt.Errorf("loss_weight: got %g, want more than 0 and below 1e6, or 0 for 1", o.LossWeight)
+	}
+	if o.LossWeight != 0 && c.Train.Weighting != "" {
+		return fmt.Errorf("loss_weight: got %g with train.weighting %q, which learns the weights; leave one of them out", o.LossWeight, c.Train.Weighting)
+	}
 	blocks := c.decoderBlocks(o)
 	if err := blocks.Check(); err != nil {
 		return err

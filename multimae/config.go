@@ -111,6 +111,9 @@ type Output struct {
 	UseTaskQueries bool    `json:"use_task_queries"`
 	LabelSmoothing float64 `json:"label_smoothing,omitempty"` // LossCrossEntropy only
 	LossOnUnmasked bool    `json:"loss_on_unmasked,omitempty"`
+	// LossWeight is what the loss is multiplied by in the sum that is trained; 0 means 1. Validations
+	// and the figures of each output do not count it.
+	LossWeight float64 `json:"loss_weight,omitempty"`
 }
 
 // The losses of an Output.
@@ -137,8 +140,8 @@ type Recipe struct {
 	Seed        uint64 `json:"seed"`
 	Data        string `json:"data,omitempty"` // dataset folder, or "scenes"
 	From        string `json:"from,omitempty"` // the weights that the run began with
-	// ClipGrad is the largest norm of the gradient of the model's parameters; 0 means no limit. The
-	// weights of the losses do not count in the norm, but are scaled by the same factor.
+	// ClipGrad is the largest norm of the gradient of the model's parameters; 0 means no limit. Learned
+	// weights of losses do not count in the norm, but are scaled by the same factor.
 	ClipGrad float64 `json:"clip_grad,omitempty"`
 	SkipGrad float64 `json:"skip_grad,omitempty"` // skip the update above this norm; 0 means never
 	// CropScale and CropRatio are the ranges of the random resized crop's share of the area and of
@@ -196,6 +199,15 @@ func (in *Inputs) UnmarshalJSON(b []byte) (err error) {
 // MarshalJSON writes an object in order.
 func (in Inputs) MarshalJSON() ([]byte, error) {
 	return strictjson.MarshalList(in, func(x *Input) *string { return &x.Name })
+}
+
+// LossWeights returns those of the outputs, as Total takes them.
+func (out Outputs) LossWeights() []float64 {
+	weights := make([]float64, len(out))
+	for i := range out {
+		weights[i] = out[i].LossWeight
+	}
+	return weights
 }
 
 // UnmarshalJSON reads an object in its order.

@@ -416,6 +416,13 @@ func TestTotal(t *testing.T) {
 	if y.Data[0] != 4.5 || a.Grad[0] != 2 || b.Grad[0] != 1 {
 		t.Errorf("total %v, gradients %v %v", y.Data[0], a.Grad, b.Grad)
 	}
+	clear(a.Grad)
+	clear(b.Grad)
+	y = Total(tape, []*tensor.Tensor{nil, a, b, nil, a}, 5, 3, 0, 7, 1)
+	tape.Backward(y)
+	if y.Data[0] != 3*2+0.5+2 || a.Grad[0] != 4 || b.Grad[0] != 1 {
+		t.Errorf("weighted total %v, gradients %v %v", y.Data[0], a.Grad, b.Grad)
+	}
 	y = Total(tape, []*tensor.Tensor{nil, nil})
 	if y.Data[0] != 0 {
 		t.Errorf("total of nothing: %v", y.Data[0])

@@ -90,6 +90,7 @@ type Output struct {
 	// multimae.IDIgnored.
 	Invalid        []float64 `json:"invalid,omitempty"`
 	LabelSmoothing float64   `json:"label_smoothing,omitempty"` // of LossCrossEntropy
+	LossWeight     float64   `json:"loss_weight,omitempty"`     // as that of multimae.Output
 
 	// MeanPooling, of Linear, takes the mean of all tokens rather than the last token.
 	MeanPooling bool `json:"mean_pooling,omitempty"`
@@ -115,6 +116,15 @@ const (
 
 // Outputs is a JSON object whose order is the order of predictions.
 type Outputs []Output
+
+// LossWeights returns those of the outputs, as multimae.Total takes them.
+func (out Outputs) LossWeights() []float64 {
+	weights := make([]float64, len(out))
+	for i := range out {
+		weights[i] = out[i].LossWeight
+	}
+	return weights
+}
 
 // UnmarshalJSON reads an object in its order.
 func (out *Outputs) UnmarshalJSON(b []byte) (err error) {

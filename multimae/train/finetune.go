@@ -165,7 +165,7 @@ func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor,
 			losses[i] = tensor.Sum(t, tensor.Mul(t, losses[i], own), tensor.Mul(t, second[i], other))
 		}
 	}
-	return multimae.Total(t, losses), losses, nil
+	return multimae.Total(t, losses, m.Config.Outputs.LossWeights()...), losses, nil
 }
 
 // Replica shares the model's values and the batch.

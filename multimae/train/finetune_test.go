@@ -593,6 +593,7 @@ func TestFinetuneBadInput(t *testing.T) {
 		{"classes", func(c *heads.Config) { c.Outputs[0].Classes = []string{"a"} }, "outputs.semseg.classes…1…16"},
 		{"unit", func(c *heads.Config) { c.Outputs[1].Unit = -1 }, "outputs.depth.unit"},
 		{"smoothing", func(c *heads.Config) { c.Outputs[1].LabelSmoothing = 0.1 }, "outputs.depth.label_smoothing"},
+		{"weight of a loss", func(c *heads.Config) { c.Outputs[1].LossWeight = -0.1 }, "outputs.depth.loss_weight"},
 		{"blended maps", func(c *heads.Config) { c.Train.Mixup = 1 }, "train.mixup…semseg"},
 		{"added maps", func(c *heads.Config) {
 			c.Inputs = append(c.Inputs, multimae.Input{Name: "parts", Kind: multimae.KindClasses, NumClasses: 4, Stride: 1, ClassEmbDim: 4})

@@ -131,7 +131,7 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	if p.balancer != nil {
 		return p.balancer.Total(t, losses), losses, nil
 	}
-	return multimae.Total(t, losses), losses, nil
+	return multimae.Total(t, losses, m.Config.Outputs.LossWeights()...), losses, nil
 }
 
 // Replica shares the model's values and the batch. Learned weights of losses are not supported.

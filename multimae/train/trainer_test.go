@@ -322,6 +322,32 @@ func TestUncertainty(t *testing.T) {
 	}
 }
 
+// TestLossWeights compares what is trained with the sum of weighted losses, for both objectives.
+func TestLossWeights(t *testing.T) {
+	pre, fine := tinyConfig(), fineConfig()
+	pre.Outputs[1].LossWeight, fine.Outputs[1].LossWeight = 3, 3
+	f := newFinetuning(t, fine)
+	for _, x := range []struct {
+		objective Objective
+		batch     *multimae.Batch
+	}{{newTrainer(t, pre, nil).Objective, someBatch(t, pre, 4)}, {f, fineBatch(t, f, 4)}} {
+		if err := x.objective.Begin(x.batch, 0); err != nil {
+			t.Fatal(err)
+		}
+		total, losses, err := x.objective.Losses(tensor.NewTape(nil), 0, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := 2 * losses[1].Data[0]
+		for _, l := range losses {
+			want += l.Data[0]
+		}
+		if got := total.Data[0]; math.Abs(float64(got-want)) > 1e-5*float64(want) {
+			t.Errorf("%T: total %g, want %g", x.objective, got, want)
+		}
+	}
+}
+
 func TestUniformTasks(t *testing.T) {
 	c := tinyConfig()
 	c.Train.Steps, c.Train.UniformTasks = 20, true
