@@ -7,6 +7,7 @@ Results have the names of those benchmarks; the lines before them name the peer 
 testdata/torch/multimae.py with random weights, for one batch size and with the pixels and the masks as inputs, to a
 temporary folder that it removes afterwards. ONNX Runtime's predictions are compared with PyTorch's before they are timed.
 Attention is exported both spelled out and as PyTorch's fused operator, and the faster of the two is reported.
+Where GOMAE_SIMD is avx2, ONNX Runtime keeps to AVX2 too: onnx_avx2.py says how.
 """
 from __future__ import annotations
 
@@ -19,6 +20,10 @@ import tempfile
 import warnings
 
 sys.dont_write_bytecode = True  # leave no __pycache__ in the checkout
+AVX2 = os.environ.get("GOMAE_SIMD") == "avx2"
+if AVX2:
+    import onnx_avx2
+    onnx_avx2.find()
 try:
     import torch
     import onnxruntime
@@ -96,7 +101,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    torch_bench.header(peer="onnxruntime", version=onnxruntime.__version__, torch=torch.__version__, device="cpu")
+    settings = {"variant": "avx2"} if AVX2 else {}
+    torch_bench.header(peer="onnxruntime", version=onnxruntime.__version__, torch=torch.__version__, device="cpu", **settings)
     failed = False
     for batch in args.batch:
         names = {n: torch_bench.bench_name("forward", torch_bench.model_name(args.model), batch, "threads=%d" % n) for n in args.threads}

@@ -12,12 +12,11 @@ import (
 // under the names of our benchmarks, with its name and version as the configuration lines "peer" and
 // "version", and "variant" if it has several. If the library is not installed, the adapter exits
 // with a code other than 0 and the last line on stderr is
-// "peer NAME is absent; install it with: COMMAND".
+// "peer NAME is absent; install it with: COMMAND". Where GOMAE_SIMD=avx2, it computes with AVX2 at most.
 type adapter struct {
 	name  string
 	title string         // in prose
 	does  *regexp.Regexp // matches the benchmarks that it knows
-	avx2  bool           // computes with AVX2 at most where GOMAE_SIMD=avx2
 	build string         // folder of a Go program below the root; empty for a script
 	// variants, separated by commas, are those that a peer with several is asked for.
 	variants string
@@ -36,12 +35,12 @@ var (
 
 // adapters are the peers. To add one, write such a program and add a line for it.
 var adapters = []adapter{
-	{"onednn", "oneDNN", products, true, "bench/peers/blas", "", goPeer("-lib", "onednn")},
-	{"openblas", "OpenBLAS", products, true, "bench/peers/blas", "", goPeer("-lib", "openblas")},
-	{"gonum", "gonum", products, true, "bench/peers/gonum", "", goPeer()},
-	{"gomlx", "gomlx", products, true, "bench/peers/gomlx", "", goPeer()},
-	{"torch", "PyTorch", steps, true, "", "eager,onednn,compile,freeze", script("bench/torch_bench.py", true, "--dtype", "float32")},
-	{"onnxruntime", "ONNX Runtime", inference, false, "", "", script("bench/onnx_bench.py", false)},
+	{"onednn", "oneDNN", products, "bench/peers/blas", "", goPeer("-lib", "onednn")},
+	{"openblas", "OpenBLAS", products, "bench/peers/blas", "", goPeer("-lib", "openblas")},
+	{"gonum", "gonum", products, "bench/peers/gonum", "", goPeer()},
+	{"gomlx", "gomlx", products, "bench/peers/gomlx", "", goPeer()},
+	{"torch", "PyTorch", steps, "", "eager,onednn,compile,freeze", script("bench/torch_bench.py", true, "--dtype", "float32")},
+	{"onnxruntime", "ONNX Runtime", inference, "", "", script("bench/onnx_bench.py", false)},
 }
 
 // goPeer returns the command line of a program that is built on package peers.

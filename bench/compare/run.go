@@ -87,7 +87,7 @@ func (r *runner) run(ctx context.Context) (all []*measurement, notes []error, er
 			start := time.Now()
 			ms, err := s.measure(ctx, r, wanted)
 			after := r.peaks()
-			r.label(ms, s.adapter, before, after)
+			r.label(ms, before, after)
 			before = after
 			all = append(all, ms...)
 			if len(ms) > 0 && r.store != nil {
@@ -173,7 +173,7 @@ func (r *runner) disturb(ctx context.Context) (stop func(), err error) {
 // label adds to results what they do not say themselves: the peak around the run, the machine, the
 // commit and the date, the level that a peer kept to, and the number of busy processes, which makes it
 // another benchmark.
-func (r *runner) label(ms []*measurement, a *adapter, before, after map[int]float64) {
+func (r *runner) label(ms []*measurement, before, after map[int]float64) {
 	for _, m := range ms {
 		if t := part(m.name, "threads"); t > 0 && before[t] > 0 {
 			m.Values = append(m.Values, benchfmt.Value{Value: math.Round((before[t]+after[t])/2*10) / 10, Unit: peakUnit})
@@ -181,7 +181,7 @@ func (r *runner) label(ms []*measurement, a *adapter, before, after map[int]floa
 		for _, c := range r.config {
 			setConfig(m.Result, c[0], c[1])
 		}
-		if m.GetConfig("simd") == "" && a.avx2 && r.simd == "avx2" {
+		if m.GetConfig("simd") == "" && r.simd == "avx2" {
 			setConfig(m.Result, "simd", r.simd)
 		}
 		if r.busy > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,12 +31,10 @@ func fake(kind string, args []string) int {
 	const name = "BenchmarkGemm/shape=99x768x768/weights=packed/threads=1"
 	switch kind {
 	case "ours":
-		fmt.Println("simd: avx2\ngoos: linux")
+		fmt.Printf("simd: %s\ngoos: linux\n", cmp.Or(os.Getenv("GOMAE_SIMD"), "avx2"))
 		fmt.Printf("%s-2 100 1000 ns/op 90.0 %%peak 100 GFLOP/s\nPASS\n", name)
 	case "peer":
 		fmt.Printf("peer: fast\nversion: 1.2\n%s 100 2000 ns/op\nBenchmarkGemm/shape=1x1x1/threads=1 1 1 ns/op\n", name)
-	case "unlimited":
-		fmt.Printf("peer: unlimited\n%s 100 1500 ns/op\n", name)
 	case "absent":
 		fmt.Fprintln(os.Stderr, "looking for it\npeer absent is absent; install it with: apt install it")
 		return 3
@@ -59,9 +58,8 @@ func fake(kind string, args []string) int {
 }
 
 // fakeAdapter returns an adapter that runs this binary as a program of that kind.
-// One of the kind "peer" keeps to AVX2.
 func fakeAdapter(kind string, args ...string) adapter {
-	return adapter{name: kind, does: products, avx2: kind == "peer", commands: func(_ *adapter, program string, _ []string, _ float64) [][]string {
+	return adapter{name: kind, does: products, commands: func(_ *adapter, program string, _ []string, _ float64) [][]string {
 		return [][]string{append([]string{program, kind}, args...)}
 	}}
 }
@@ -145,25 +143,33 @@ func TestRunner(t *testing.T) {
 }
 
 // TestBusy: other processes run while everyone is measured, and no longer. The results are those of
-// other benchmarks, at the level that peers keep to. A peer that cannot is in another table.
+// other benchmarks, at the level that peers keep to. At a level that they know nothing of, peers are in
+// another table.
 func TestBusy(t *testing.T) {
-	r := fakeRunner(t, 1, fakeAdapter("peer"), fakeAdapter("unlimited"))
+	r := fakeRunner(t, 1, fakeAdapter("peer"))
 	r.config = append(r.config, [2]string{"best-simd", "avx512"})
 	mark := filepath.Join(t.TempDir(), "spins")
-	r.busy, r.spin, r.simd = 2, []string{r.python, "spin", mark}, "avx2"
-	ms, notes, err := r.run(context.Background()) // which waits for the processes that it kills
-	if err != nil || notes != nil || len(ms) != 3 {
-		t.Fatal(ms, notes, err)
-	}
-	level := map[string]string{own: "avx2", "fast": "avx2"}
-	for _, m := range ms {
-		if m.name != "Gemm/shape=99x768x768/weights=packed/threads=1/busy=2" || m.GetConfig("simd") != level[m.peer] {
-			t.Errorf("%s by %s at %q", m.name, m.peer, m.GetConfig("simd"))
+	r.busy, r.spin = 2, []string{r.python, "spin", mark}
+	for _, x := range []struct {
+		simd, peers string
+		tables      int
+	}{{"avx2", "avx2", 1}, {"generic", "", 2}} {
+		r.simd = x.simd
+		t.Setenv("GOMAE_SIMD", x.simd)
+		ms, notes, err := r.run(context.Background()) // which waits for the processes that it kills
+		if err != nil || notes != nil || len(ms) != 2 {
+			t.Fatal(ms, notes, err)
 		}
-	}
-	report := newReport(ms, nil)
-	if len(report.Tables) != 2 || len(report.Tables[0].Rows) != 1 || len(report.Tables[0].Rows[0].Peers) != 1 || report.Tables[1].Rows[0].Ours != nil {
-		t.Errorf("%d tables, want one with ours and a peer in a row, and one of the other peer", len(report.Tables))
+		level := map[string]string{own: x.simd, "fast": x.peers}
+		for _, m := range ms {
+			if m.name != "Gemm/shape=99x768x768/weights=packed/threads=1/busy=2" || m.GetConfig("simd") != level[m.peer] {
+				t.Errorf("%s by %s at %q", m.name, m.peer, m.GetConfig("simd"))
+			}
+		}
+		report := newReport(ms, nil)
+		if len(report.Tables) != x.tables || len(report.Tables[0].Rows) != 1 || len(report.Tables[0].Rows[0].Peers) != 2-x.tables {
+			t.Errorf("%s: %d tables, want %d, a peer in ours only if there is one", x.simd, len(report.Tables), x.tables)
+		}
 	}
 	r.spin = []string{mark + ".exe"}
 	if _, _, err := r.run(context.Background()); !errors.Is(err, fs.ErrNotExist) {
