@@ -711,7 +711,7 @@ func TestReadImage(t *testing.T) {
 		{"truncated header", pngBytes(t, nrgba)[:20], rgbIn, "truncated image", 0, 0},
 		{"empty", nil, rgbIn, "empty file", 0, 0},
 		{"text", []byte("not an image, but long enough"), rgbIn, "neither a PNG nor a JPEG", 0, 0},
-		{"bomb", header(60000, 60000, 8, 2), rgbIn, "60000×60000 pixels", 0, 0},
+		{"bomb", header(16000, 16000, 8, 2), rgbIn, "16000×16000 pixels", 0, 0},
 		{"overflow", header(1<<31-1, 1<<31-1, 8, 2), rgbIn, "", 0, -1},
 		{"one pixel", pngBytes(t, image.NewNRGBA(image.Rect(0, 0, 1, 1))), rgbIn, "one pixel", 0, 0},
 		{"5 channels", pngBytes(t, nrgba), five, "5 channels", 0, 0},
