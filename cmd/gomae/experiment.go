@@ -20,7 +20,7 @@ func experimentCommand(e *env) *command {
 		name:  "gomae experiment",
 		usage: "gomae experiment NAME [flags]",
 		short: "repeat a table of the paper in miniature",
-		about: `Pre-trains models in several ways on equal budgets, fine-tunes each on few labels
+		about: `Pre-trains models in several ways for as many steps each, fine-tunes each on few labels
 with several seeds, and tests them on samples that none of them saw.`,
 		flags: newFlags(),
 	}

@@ -1,5 +1,5 @@
 // Package experiment repeats the tables of the MultiMAE paper in miniature: models are pre-trained
-// in several ways on equal budgets, fine-tuned on few labels, and judged on samples that neither
+// in several ways for as many steps each, fine-tuned on few labels, and judged on samples that neither
 // saw, with several seeds.
 //
 // [Run] does an [Experiment], and takes up one that was stopped. Its folder holds
