@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -74,11 +76,40 @@ func TestFollow(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Run("long line", func(t *testing.T) {
-		write(string(bytes.Repeat([]byte("x"), maxLine+1))+"\n8\n", os.O_APPEND)
-		lines, next, again, err := linesFrom(path, 2)
-		if err != nil || again || len(lines) != 1 || string(lines[0]) != "8" || next != 2+maxLine+2+2 {
-			t.Errorf("%d lines, next %d, again %v, %v", len(lines), next, again, err)
+	t.Run("blocks", func(t *testing.T) { // of a file of several, with lines across their borders and one that is longer
+		var text bytes.Buffer
+		var want [][]byte
+		for i := range 30_000 {
+			line := fmt.Appendf(nil, "%d %0*d", i, i%200, 0)
+			want = append(want, line)
+			text.Write(append(line, '\n'))
+			if i == 20_000 {
+				text.Write(append(bytes.Repeat([]byte("x"), maxLine), '\n'))
+			}
+		}
+		text.WriteString("incomplete")
+		write(text.String(), os.O_TRUNC)
+		for _, at := range []int64{0, 1 << 40} { // at first, and after a cut
+			var got [][]byte
+			next, calls := at, 0
+			for left := true; left; calls++ {
+				lines, to, again, err := linesFrom(path, next)
+				if size := len(bytes.Join(lines, []byte{'\n'})); err != nil || again != (at > 0 && calls == 0) || size > maxLine {
+					t.Fatalf("call %d: %d bytes, again %v, %v", calls, size, again, err)
+				}
+				got, left, next = append(got, lines...), to != next, to
+			}
+			if !slices.EqualFunc(got, want, bytes.Equal) || next != int64(text.Len()-len("incomplete")) || calls < 4 {
+				t.Errorf("%d lines to byte %d of %d in %d calls, want %d lines", len(got), next, text.Len(), calls, len(want))
+			}
+		}
+		calls, lines := 0, 0
+		err := Follow(ctx, dir, time.Hour, func(l [][]byte, again bool) error {
+			calls, lines = calls+1, lines+len(l)
+			return nil
+		})
+		if err != nil || lines != len(want) || calls < 3 {
+			t.Errorf("Follow: %d lines in %d calls, want %d lines; %v", lines, calls, len(want), err)
 		}
 	})
 	t.Run("folder in its place", func(t *testing.T) {
