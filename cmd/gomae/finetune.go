@@ -43,7 +43,7 @@ func finetuneCommand(e *env) *command {
 	fs.StringVar(&f.preset, "preset", "tiny", "train the encoder of `NAME`, which takes from -from what fits: "+strings.Join(multimae.PresetNames, ", ")+"; with -from, left out means the encoder of that model")
 	fs.IntVar(&f.size, "size", 0, "train on images of `N`×N pixels; 0 means as the encoder was trained")
 	fs.StringVar(&f.target, "target", "", "take the truth from the modality `NAME` of the data; none means semseg or depth, as the task")
-	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the maps have, those for validation too")
+	fs.IntVar(&f.classes, "classes", 0, "with -task semseg, the truth in a dataset folder has ids below `N`, at most 254; 0 means as many as the maps have, those for validation too, which are all read for that")
 	fs.Float64Var(&f.unit, "unit", 0, "a stored depth of 1 stands for `X` units, such as 0.001 for metres stored in mm; 0 means that depth is relative")
 	f.invalid = depthInvalidFlag(fs)
 	f.ignore = new(numberList)
@@ -297,6 +297,8 @@ func (f *finetuneFlags) taskConfiguration(e *env) (*heads.Config, error) {
 		return nil, usagef("-target %s: -task classify learns the folders CLASS; leave the flag out", f.target)
 	case f.classes > 0 && f.task != heads.TaskSemseg:
 		return nil, usagef("-classes %d: only -task semseg has ids", f.classes)
+	case f.classes == 1:
+		return nil, usagef("-classes 1: segmentation needs two or more")
 	case f.classes > 0 && f.data == scenesData && f.classes != len(scenes.Classes):
 		return nil, usagef("-classes %d: rendered scenes have %d; leave the flag out", f.classes, len(scenes.Classes))
 	}
@@ -449,6 +451,8 @@ func (f *finetuneFlags) classNames(e *env, b *multimae.BackboneConfig, target st
 			err = fmt.Errorf("%s has %d folder CLASS; a classifier needs two or more", quote(f.data), len(names))
 		}
 		return len(names), names, err
+	case f.classes > 0 && !f.skipBad: // then a sample with another id is an error when it is read, and not left out
+		return f.classes, nil, nil
 	}
 	e.logf("looking for the classes of %s", target)
 	if n, err = data.CountClasses(f.data, target, *f.ignore, f.skipSilently()...); err != nil {

@@ -207,7 +207,10 @@ func TestFinetuneWrong(t *testing.T) {
 		{"no truth", "-task semseg -data " + set, 1, "semseg…-target"},
 		{"nothing measured", "-task depth -depth-invalid 7 -batch 2 -data " + set, 1, "depth…valid pixel"},
 		{"nothing labelled", "-task semseg -target void -batch 2 -data " + set, 1, "void…0 class"},
-		{"class ids outside the head", "-task semseg -target ids -classes 3 -data " + set, 1, "-classes 3…ids up to 4…5…-ignore"},
+		{"nothing labelled of the classes given", "-task semseg -target void -classes 3 -batch 2 -data " + set, 1, "void…labels below 3"},
+		{"one class", "-task semseg -target ids -classes 1 -data " + set, 2, "-classes 1…two"},
+		{"class ids outside the head", "-task semseg -target ids -classes 3 -batch 2 -data " + set, 1, filepath.Join(set, "ids", "x") + "….png…class id 4…num_classes"},
+		{"class ids outside the head that would be left out", "-task semseg -target ids -classes 3 -skip-bad -data " + set, 1, "-classes 3…ids up to 4…5…-ignore"},
 		{"another encoder", "-task semseg -preset small -target ids -batch 2 -data " + set + " -from " + trained(t), 1, "encoder…dim 16…depth 1"},
 		{"no pictures", "-task classify -data " + labels, 1, "rgb"},
 	} {

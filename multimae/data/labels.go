@@ -1,7 +1,9 @@
 package data
 
 import (
+	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -91,19 +93,21 @@ func CountClasses(dir, modality string, invalid []float64, skip ...Skip) (int, e
 	if err != nil {
 		return 0, err
 	}
-	n, bad := 0, error(nil)
+	n, bad, cores := 0, error(nil), runtime.GOMAXPROCS(0)
 	for _, part := range []Dataset{train, val} {
-		for i := range part.Len() {
-			s, err := part.Sample(i)
-			if err != nil && (len(skip) == 0 || Interrupted(err)) {
-				return 0, err
-			} else if err != nil {
-				bad = err
-				continue
-			}
-			for _, id := range s.Maps[modality].IDs {
-				if int(id) >= n && id < multimae.IDPadding {
-					n = int(id) + 1
+		for indices := range slices.Chunk(Spread(part.Len(), part.Len()), 4*cores) { // that many maps are in memory at a time
+			samples, errs := Read(context.Background(), part, indices, cores)
+			for k, err := range errs {
+				if err != nil && (len(skip) == 0 || Interrupted(err)) {
+					return 0, err
+				} else if err != nil {
+					bad = err
+					continue
+				}
+				for _, id := range samples[k].Maps[modality].IDs {
+					if int(id) >= n && id < multimae.IDPadding {
+						n = int(id) + 1
+					}
 				}
 			}
 		}
