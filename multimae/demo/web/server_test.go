@@ -466,13 +466,22 @@ func TestLivePage(t *testing.T) {
 	b.screenshot("live")
 	b.media("dark")
 	b.window(390, 844)
-	b.js("redraw()")
+	b.js("draw()")
 	if w := b.js("return document.documentElement.scrollWidth"); w != "390" {
 		t.Errorf("the page is %s pixels wide in a window of 390", w)
 	}
 	b.screenshot("live-phone-dark")
 	if list := b.problems(); len(list) > 0 {
 		t.Errorf("the browser complains: %s", strings.Join(list, "\n"))
+	}
+	// A long run becomes as many points of as many lines each, whose mean is that of the lines.
+	got := b.js(`curves = new Map();
+		for (let step = 1; step <= 100000; step++) take(step % 4 ? { step, loss: step % 2 ? 3 : 1 } : { step });
+		draw();
+		const { each, points } = curves.get('loss'), n = points.reduce((sum, p) => sum + p[2], 0);
+		return [each, points.length, n, (points.reduce((sum, p) => sum + p[1] * p[2], 0) / n).toFixed(6), points.at(-1)[0]].join(' ')`)
+	if want := "8 9375 75000 2.333333 99999"; got != want {
+		t.Errorf("the curve of a long run is %q, want %q", got, want)
 	}
 	if os.Getenv("GOMAE_RUN") == "" { // another run follows: it has no checkpoint, no validation and, at first, no step
 		for _, change := range []error{os.Remove(filepath.Join(dir, multimae.WeightsFile)), os.Truncate(filepath.Join(dir, train.MetricsFile), 0)} {

@@ -2,7 +2,39 @@
 // Curves of a run, from the lines of its metrics.jsonl that the server sends as they are written.
 
 const $ = (id) => document.getElementById(id);
-let steps = [], validations = [], shownPicture = -1;
+const mostPoints = 10000;
+let curves = new Map(); // by key of the lines: {each, points: [[step, mean, lines]]}
+let lines = 0, latest = null, shownPicture = -1;
+
+// add adds a value to the curve of a key. When a curve has too many points, neighbours become one with
+// their mean, and from then on each new point is of as many lines.
+function add(key, step, value) {
+  let c = curves.get(key);
+  if (!c) curves.set(key, c = { each: 1, points: [] });
+  const last = c.points.at(-1);
+  if (last && last[2] < c.each) {
+    last[0] = step;
+    last[1] += (value - last[1]) / ++last[2];
+    return;
+  }
+  if (c.points.length === mostPoints) {
+    const half = [];
+    for (let k = 0; k < mostPoints; k += 2) {
+      const [a, b] = [c.points[k], c.points[k + 1]];
+      half.push([b[0], (a[1] + b[1]) / 2, a[2] + b[2]]);
+    }
+    c.points = half;
+    c.each *= 2;
+  }
+  c.points.push([step, value, 1]);
+}
+
+// take adds a line of the metrics. What it leaves out, such as a loss that is not finite, is in no curve.
+function take(line) {
+  for (const [key, value] of Object.entries(line)) if (key !== 'step' && Number.isFinite(value)) add(key, line.step, value);
+  if (!('val.samples' in line)) latest = line;
+  lines++;
+}
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const words = { rgb: 'colour', depth: 'depth', semseg: 'objects', norm_rgb: 'standardised colour' };
@@ -41,7 +73,7 @@ function plot(key, title, series, format = (v) => v.toPrecision(3)) {
   if (!series.length) return;
   const c = chart(key, title), canvas = c.querySelector('canvas'), g = canvas.getContext('2d');
   const W = canvas.width, H = canvas.height, left = 74, bottom = 34, top = 12, right = 12;
-  const raw = series.flatMap((s) => s.points.map((p) => p[1])).sort((a, b) => a - b);
+  const raw = Float64Array.from(series.flatMap((s) => s.points.map((p) => p[1]))).sort();
   let lo = raw[0], hi = raw[Math.min(raw.length - 1, Math.ceil(raw.length * 0.99))]; // a first peak does not flatten the rest
   if (!(hi > lo)) { hi = lo + Math.abs(lo || 1); }
   const last = series.reduce((most, s) => Math.max(most, s.points.at(-1)[0]), 1);
@@ -79,49 +111,58 @@ function plot(key, title, series, format = (v) => v.toPrecision(3)) {
   c.querySelector('small').textContent = c.at ? `step ${Math.round(at)}` : '';
 }
 
-const of = (list, key) => list.filter((l) => Number.isFinite(l[key])).map((l) => [l.step, l[key]]);
+const of = (key) => curves.get(key)?.points || [];
 
+let frame = 0; // asked for
 function redraw() {
-  if (!steps.length && !validations.length) return;
+  frame ||= requestAnimationFrame(() => { frame = 0; draw(); });
+}
+
+function draw() {
+  if (!lines) return;
   const blue = css('--accent'), orange = css('--mark'), soft = css('--soft');
-  plot('loss', 'Loss', [{ name: 'training', color: blue, points: of(steps, 'loss') }, { name: 'validation', color: orange, dots: true, points: of(validations, 'val.loss') }]);
-  const outputs = [...new Set([...steps, ...validations].flatMap((l) => Object.keys(l)).map((k) => (k.match(/^(?:val\.)?loss\.(.+)$/) || [])[1]).filter(Boolean))];
+  plot('loss', 'Loss', [{ name: 'training', color: blue, points: of('loss') }, { name: 'validation', color: orange, dots: true, points: of('val.loss') }]);
+  const keys = [...curves.keys()];
+  const outputs = new Set(keys.map((k) => (k.match(/^(?:val\.)?loss\.(.+)$/) || [])[1]).filter(Boolean));
   for (const o of outputs) {
     plot('loss-' + o, `Loss of ${words[o] || o}`, [
-      { name: 'training', color: blue, points: of(steps, 'loss.' + o) },
-      { name: 'validation', color: orange, dots: true, points: of(validations, 'val.loss.' + o) },
-      { name: 'averages only', color: soft, dash: true, points: of(validations, 'val.trivial_loss.' + o) },
+      { name: 'training', color: blue, points: of('loss.' + o) },
+      { name: 'validation', color: orange, dots: true, points: of('val.loss.' + o) },
+      { name: 'averages only', color: soft, dash: true, points: of('val.trivial_loss.' + o) },
     ]);
   }
   const figures = { miou: 'Mean IoU', delta1: 'δ1', accuracy: 'Accuracy', top1: 'Top 1', psnr: 'PSNR' };
-  for (const key of new Set(validations.flatMap((l) => Object.keys(l)))) {
+  for (const key of keys) {
     const [, figure, o] = key.match(/^val\.([a-z0-9]+)\.(.+)$/) || [];
     if (!figures[figure]) continue;
     plot(`${figure}-${o}`, `${figures[figure]} of ${words[o] || o}`, [
-      { name: 'validation', color: orange, dots: true, points: of(validations, key) },
-      { name: 'averages only', color: soft, dash: true, points: of(validations, `val.trivial_${figure}.${o}`) },
+      { name: 'validation', color: orange, dots: true, points: of(key) },
+      { name: 'averages only', color: soft, dash: true, points: of(`val.trivial_${figure}.${o}`) },
     ]);
   }
-  plot('lr', 'Learning rate', [{ name: '', color: blue, points: of(steps, 'lr') }], (v) => v.toExponential(1));
-  plot('grad', 'Gradient norm', [{ name: '', color: blue, faint: true, points: of(steps, 'grad_norm') }]);
-  plot('speed', 'Images a second', [{ name: '', color: blue, faint: true, points: of(steps, 'images_per_s') }], (v) => v.toFixed(0));
-  const l = steps.at(-1);
-  if (l) {
-    $('head').textContent = `Step ${l.step}`;
-    $('lead').textContent = `Loss ${l.loss.toFixed(3)}, ${l.images_per_s} images a second, epoch ${l.epoch}.`;
-    document.title = `gomae: step ${l.step}`;
-  }
-  document.body.dataset.lines = steps.length + validations.length; // for tests
+  plot('lr', 'Learning rate', [{ name: '', color: blue, points: of('lr') }], (v) => v.toExponential(1));
+  plot('grad', 'Gradient norm', [{ name: '', color: blue, faint: true, points: of('grad_norm') }]);
+  plot('speed', 'Images a second', [{ name: '', color: blue, faint: true, points: of('images_per_s') }], (v) => v.toFixed(0));
+  document.body.dataset.lines = lines; // for tests
+}
+
+// describe says in words where the run is, also while the page is hidden and nothing is drawn.
+function describe() {
+  if (!latest) return;
+  const loss = Number.isFinite(latest.loss) ? latest.loss.toFixed(3) : 'not finite';
+  $('head').textContent = `Step ${latest.step}`;
+  $('lead').textContent = `Loss ${loss}, ${latest.images_per_s} images a second, epoch ${latest.epoch}.`;
+  document.title = `gomae: step ${latest.step}`;
 }
 
 async function refreshPicture() {
-  const run = steps, step = steps.length ? steps.at(-1).step : 0;
+  const run = curves, step = latest ? latest.step : 0;
   if (step === shownPicture || document.hidden) return;
   try {
     const r = await fetch('reconstructions.png');
     if (!r.ok) return;
     const blob = await r.blob();
-    if (run !== steps) return; // it is of what came before
+    if (run !== curves) return; // it is of what came before
     const img = $('picture'), old = img.src;
     img.src = URL.createObjectURL(blob);
     img.hidden = false;
@@ -144,7 +185,7 @@ function follow() {
     setTimeout(follow, 10000);
   };
   source.addEventListener('again', () => { // what came before may be of another run
-    steps = []; validations = []; shownPicture = -1;
+    curves = new Map(); lines = 0; latest = null; shownPicture = -1;
     $('charts').replaceChildren();
     $('head').textContent = 'Training';
     $('lead').textContent = 'Waiting for the first step.';
@@ -153,8 +194,8 @@ function follow() {
     $('when').textContent = '';
   });
   source.addEventListener('lines', ({ data }) => {
-    for (const l of JSON.parse(data)) ('val.samples' in l ? validations : steps).push(l);
-    if (!due) due = setTimeout(() => { due = 0; redraw(); if (shownPicture < 0) refreshPicture(); }, 100);
+    for (const line of JSON.parse(data)) take(line);
+    if (!due) due = setTimeout(() => { due = 0; describe(); redraw(); if (shownPicture < 0) refreshPicture(); }, 100);
   });
 }
 follow();
