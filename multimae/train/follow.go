@@ -15,11 +15,11 @@ import (
 
 // Follow reads the metrics of the run in dir as they are written, by this process or another. It
 // calls f with the complete lines that have come since the last call, first with all that there are,
-// about a megabyte at a time. again says that the file was cut, as a run that resumes does, and that lines begins anew. A cut
-// is not noticed if the file is as long again at the next look: to be sure, follow a run of this
-// process from OnStart on, when the file has been cut. Follow looks every interval, also for a file
-// that is not there yet, and returns nil when ctx has ended and f has got the last lines, or the error
-// of f or of reading.
+// about a megabyte at a time. again says that the file was cut, as a run that resumes does, and that
+// lines begins anew. A cut is not noticed if the file is as long again at the next look: to be sure,
+// follow a run of this process from OnStart on, when the file has been cut. Follow looks every
+// interval, also for a file that is not there yet, and returns nil when ctx has ended and f has got
+// the last lines, or the error of f or of reading.
 func Follow(ctx context.Context, dir string, interval time.Duration, f func(lines [][]byte, again bool) error) error {
 	var at int64 // bytes passed on
 	tick := time.NewTicker(interval)
