@@ -521,6 +521,41 @@ func TestRanksDiffer(t *testing.T) {
 	}
 }
 
+// TestFingerprint wants the check of the data to see all of a sample, and to take no memory that grows
+// with it.
+func TestFingerprint(t *testing.T) {
+	const side = 512
+	sample := func() data.Samples {
+		return data.Samples{{Maps: map[string]*data.Map{
+			"rgb":    {C: 3, H: side, W: side, Pix: make([]float32, 3*side*side), Valid: make([]bool, side*side)},
+			"semseg": {H: side, W: side, IDs: make([]uint8, side*side)},
+		}}}
+	}
+	seen := map[string]string{}
+	for name, change := range map[string]func(m map[string]*data.Map){
+		"nothing":    func(map[string]*data.Map) {},
+		"last value": func(m map[string]*data.Map) { m["rgb"].Pix[3*side*side-1] = 1 },
+		"last id":    func(m map[string]*data.Map) { m["semseg"].IDs[side*side-1] = 1 },
+		"last valid": func(m map[string]*data.Map) { m["rgb"].Valid[side*side-1] = true },
+		"all valid":  func(m map[string]*data.Map) { m["rgb"].Valid = nil },
+		"size":       func(m map[string]*data.Map) { m["rgb"].H, m["rgb"].W = side/2, 2*side },
+		"class":      func(m map[string]*data.Map) { m["rgb"].Label = 1 },
+		"modality":   func(m map[string]*data.Map) { m["depth"] = m["rgb"]; delete(m, "rgb") },
+	} {
+		ds := sample()
+		change(ds[0].Maps)
+		var got string
+		var err error
+		if n := testkit.Allocated(func() { got, err = fingerprint(ds) }); n > side*side {
+			t.Errorf("%s: took %d bytes", name, n)
+		}
+		if err != nil || seen[got] != "" {
+			t.Errorf("%s: %q, %v, as for %s", name, got, err, seen[got])
+		}
+		seen[got] = name
+	}
+}
+
 // named gives the samples of a dataset names.
 type named struct {
 	data.Dataset

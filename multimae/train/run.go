@@ -2,8 +2,10 @@ package train
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"math"
 	"runtime"
@@ -245,7 +247,8 @@ func (r *run) sameEverywhere() error {
 
 // fingerprint describes a dataset by its size and a few samples. The only error is an interruption.
 func fingerprint(ds data.Dataset) (string, error) {
-	var b []byte
+	hash := crc32.New(castagnoli)
+	var part []byte // photographs are large
 	for _, i := range data.Spread(4, ds.Len()) {
 		s, err := ds.Sample(i)
 		if data.Interrupted(err) {
@@ -255,10 +258,20 @@ func fingerprint(ds data.Dataset) (string, error) {
 			continue
 		}
 		for _, name := range slices.Sorted(maps.Keys(s.Maps)) {
-			b = fmt.Appendf(b, "%s %v", name, *s.Maps[name])
+			m := s.Maps[name]
+			fmt.Fprintf(hash, "%s %d %d %d %d", name, m.C, m.H, m.W, m.Label)
+			for pix := range slices.Chunk(m.Pix, 1<<12) {
+				part, _ = binary.Append(part[:0], binary.LittleEndian, pix)
+				hash.Write(part)
+			}
+			hash.Write(m.IDs)
+			for valid := range slices.Chunk(m.Valid, 1<<14) {
+				part, _ = binary.Append(part[:0], binary.LittleEndian, valid)
+				hash.Write(part)
+			}
 		}
 	}
-	return fmt.Sprintf("%d samples, checksum %08x", ds.Len(), checksum(b)), nil
+	return fmt.Sprintf("%d samples, checksum %08x", ds.Len(), hash.Sum32()), nil
 }
 
 // follow gives the other ranks the state that rank 0 has read or made.
