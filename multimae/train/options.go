@@ -22,7 +22,7 @@ type Options struct {
 	Dir        string // of the run; created
 	Resume     bool   // go on from the last checkpoint in Dir
 	Workers    int    // goroutines that compute; 0 means GOMAXPROCS. The number does not change the results
-	SkipBad    bool   // leave out samples that cannot be read
+	SkipBad    bool   // leave out samples that cannot be read; one that once could not is not tried again by this call
 	Keep       int    // checkpoints to keep; 0 means 2: the last, and one before it in case that is damaged
 	// Ranks are processes that take part in the run, each of which calls Run with the same options;
 	// nil means that this one trains alone. Only rank 0 reads and writes Dir. An error that all ranks

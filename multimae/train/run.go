@@ -79,8 +79,8 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		if err := r.group.share(c); err != nil {
 			return nil, r.stop(err)
 		}
-		n, first := c.skipped()
-		if r.result.SkippedData += n; r.result.FirstSkipped == nil {
+		bad, first := c.skipped()
+		if r.result.SkippedData += len(bad); r.result.FirstSkipped == nil {
 			r.result.FirstSkipped = first
 		}
 	}

@@ -730,6 +730,28 @@ func TestSkipBad(t *testing.T) {
 	}
 }
 
+// TestCounted wants a bad sample to be read once, and an interruption to say nothing about a sample.
+func TestCounted(t *testing.T) {
+	for err, reads := range map[error]int{os.ErrInvalid: 1, context.Canceled: 3} {
+		t.Run(err.Error(), func(t *testing.T) {
+			tried := 0
+			c := &counted{Dataset: &broken{Dataset: scenes.New(0, 4, 16, 1), err: err, bad: func(int) bool {
+				tried++
+				return true
+			}}}
+			for range 3 {
+				if _, got := c.Sample(2); !errors.Is(got, err) {
+					t.Errorf("got %v", got)
+				}
+			}
+			bad, first := c.skipped()
+			if counts := reads == 1; tried != reads || (len(bad) == 1 && errors.Is(first, err)) != counts {
+				t.Errorf("read %d times, want %d; %v counted, the first because of %v", tried, reads, bad, first)
+			}
+		})
+	}
+}
+
 // TestDivergedRun wants the last good checkpoint to stay as it was.
 func TestDivergedRun(t *testing.T) {
 	for _, first := range []int{2, 7} {

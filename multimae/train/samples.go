@@ -13,37 +13,48 @@ import (
 	"github.com/gomae/gomae/multimae/data"
 )
 
-// counted is a dataset that remembers which samples could not be read: a bad file counts once, in
-// however many epochs.
+// counted is a dataset that remembers which samples could not be read, and does not read them again: a
+// loader comes to a bad file once for each bad one before it. A sample that could not be read for a
+// passing reason counts too, and stays out until the run is resumed.
 type counted struct {
 	data.Dataset
-	mu    sync.Mutex // guards what follows
-	bad   map[int]bool
-	first int // the lowest bad index
-	err   error
+	mu  sync.Mutex    // guards bad
+	bad map[int]error // by index
 }
 
 func (c *counted) Sample(i int) (*data.Sample, error) {
-	s, err := c.Dataset.Sample(i)
+	c.mu.Lock()
+	err := c.bad[i]
+	c.mu.Unlock()
 	if err != nil {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.bad == nil {
-			c.bad = map[int]bool{}
-		}
-		c.bad[i] = true
-		if c.err == nil || i < c.first {
-			c.first, c.err = i, err
-		}
+		return nil, err
+	}
+	s, err := c.Dataset.Sample(i)
+	if err != nil && !data.Interrupted(err) {
+		c.remember(i, err)
 	}
 	return s, err
 }
 
-// skipped returns the number of bad samples so far, and the error of the one with the lowest index.
-func (c *counted) skipped() (n int, first error) {
+func (c *counted) remember(i int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.bad), c.err
+	if c.bad == nil {
+		c.bad = map[int]error{}
+	}
+	if c.bad[i] == nil {
+		c.bad[i] = err
+	}
+}
+
+// skipped returns the indices of the bad samples so far, ascending, and the error of the first.
+func (c *counted) skipped() (indices []int, first error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if indices = slices.Sorted(maps.Keys(c.bad)); len(indices) > 0 {
+		first = c.bad[indices[0]]
+	}
+	return indices, first
 }
 
 // share adds what other ranks could not read.
@@ -52,16 +63,14 @@ func (g *group) share(c *counted) error {
 		return nil
 	}
 	type found struct {
-		Bad   []int
-		First int
-		Text  string
+		Bad  []int
+		Text string // of the first, for no other is ever told
 	}
-	c.mu.Lock()
-	own := found{Bad: slices.Sorted(maps.Keys(c.bad)), First: c.first}
-	if c.err != nil {
-		own.Text = c.err.Error()
+	var own found
+	var first error
+	if own.Bad, first = c.skipped(); first != nil {
+		own.Text = first.Error()
 	}
-	c.mu.Unlock()
 	b, err := json.Marshal(own)
 	if err != nil {
 		return err
@@ -70,21 +79,13 @@ func (g *group) share(c *counted) error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, b := range all {
 		var x found
 		if err := json.Unmarshal(b, &x); err != nil {
 			return err
 		}
 		for _, i := range x.Bad {
-			if c.bad == nil {
-				c.bad = map[int]bool{}
-			}
-			c.bad[i] = true
-		}
-		if x.Text != "" && (c.err == nil || x.First < c.first) {
-			c.first, c.err = x.First, errors.New(x.Text)
+			c.remember(i, errors.New(x.Text))
 		}
 	}
 	return nil
