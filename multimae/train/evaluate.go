@@ -66,7 +66,7 @@ type EvaluateOptions struct {
 func NewTrivial(ctx context.Context, c *multimae.Config, ds data.Dataset, o EvaluateOptions, workers int) (*Trivial, error) {
 	tv := &Trivial{map[string][]float64{}, map[string][]float64{}}
 	values := map[string]float64{} // number of values of all channels
-	_, err := batches(ctx, ds, o.Samples, workers, o.SkipBad, func(_ int, samples []*data.Sample) error {
+	_, err := batches(ctx, shrink(ds, c), o.Samples, workers, o.SkipBad, func(_ int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
 			return err
@@ -143,7 +143,7 @@ func Evaluate(ctx context.Context, m *multimae.Model, ds data.Dataset, trivial *
 	c := m.Config
 	t := tensor.NewInference(pool)
 	own, base := make([]tally, len(c.Outputs)), make([]tally, len(c.Outputs))
-	n, err := o.group.batches(ctx, ds, o.Samples, pool.Workers(), o.SkipBad, func(from int, samples []*data.Sample) error {
+	n, err := o.group.batches(ctx, shrink(ds, c), o.Samples, pool.Workers(), o.SkipBad, func(from int, samples []*data.Sample) error {
 		b, err := data.Collate(samples, c.Inputs, c.ImageSize)
 		if err != nil {
 			return err

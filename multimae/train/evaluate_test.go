@@ -361,6 +361,66 @@ func TestEvaluateValid(t *testing.T) {
 	}
 }
 
+// TestShrunk wants batches of small samples to have the bits of those of the whole.
+func TestShrunk(t *testing.T) {
+	c := tinyConfig()
+	rng := nn.NewRNG(1, 2)
+	var whole data.Samples
+	for k, size := range [][2]int{{50, 31}, {16, 16}, {9, 40}, {37, 64}} {
+		h, w := size[0], size[1]
+		s := &data.Sample{Name: fmt.Sprint(k), Maps: map[string]*data.Map{}}
+		for i := range c.Inputs {
+			in := &c.Inputs[i]
+			m := &data.Map{H: h, W: w}
+			if in.Kind == multimae.KindClasses {
+				for range h * w {
+					m.IDs = append(m.IDs, []uint8{0, 1, 2, multimae.IDPadding, multimae.IDIgnored}[rng.Intn(5)])
+				}
+			} else {
+				m.C = in.Channels
+				for range m.C * h * w {
+					m.Pix = append(m.Pix, rng.Float32(0, 1))
+				}
+				if k > 1 {
+					m.Hide(func(int) bool { return rng.Intn(3) == 0 })
+				}
+			}
+			s.Maps[in.Name] = m
+		}
+		if k == 0 {
+			s.Maps["semseg"] = images.Label(1)
+		}
+		whole = append(whole, s)
+	}
+	small := shrink(whole, c)
+	var samples []*data.Sample
+	for i := range whole {
+		s, err := small.Sample(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w, h := images.Size(s.Maps); s.Name != whole[i].Name || w > c.ImageSize || h > c.ImageSize {
+			t.Errorf("sample %s has %d×%d pixels", s.Name, w, h)
+		}
+		samples = append(samples, s)
+	}
+	got, err := data.Collate(samples, c.Inputs, c.ImageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := data.Collate(whole, c.Inputs, c.ImageSize); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("another batch, %v", err)
+	}
+	delete(whole[1].Maps, "depth")
+	whole[2].Maps["rgb"].C = 1
+	if s, err := small.Sample(1); err != nil || s.Maps["depth"] != nil || s.Maps["rgb"] == nil {
+		t.Errorf("without depth: %v, %v", s, err)
+	}
+	if s, err := small.Sample(2); err != nil || s.Check(&c.Inputs[0]) == nil {
+		t.Errorf("a sample that does not fit: %v, %v", s, err)
+	}
+}
+
 // holed is a dataset in which the left half of depth was not measured.
 type holed struct {
 	data.Dataset

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 )
 
@@ -123,6 +124,52 @@ func (d interruptible) Sample(i int) (*data.Sample, error) {
 	case <-time.After(abandon):
 		return nil, context.Canceled
 	}
+}
+
+// shrunk is a dataset whose samples are of the size that a model sees, so that many of them take little
+// memory. data.Collate makes the same bits of them.
+type shrunk struct {
+	data.Dataset
+	inputs []multimae.Input
+	size   int
+}
+
+// shrink returns the samples of ds as shrunk, with the inputs of a model.
+func shrink(ds data.Dataset, c *multimae.Config) shrunk {
+	d := shrunk{ds, slices.Clone(c.Inputs), c.ImageSize}
+	for i := range d.inputs {
+		d.inputs[i].Normalize = multimae.NormalizeNone // Collate will do that
+	}
+	return d
+}
+
+func (d shrunk) Sample(i int) (*data.Sample, error) {
+	s, err := d.Dataset.Sample(i)
+	if err != nil {
+		return nil, err
+	}
+	b, err := data.Collate([]*data.Sample{s}, d.inputs, d.size)
+	if err != nil {
+		return s, nil // Collate will say so again
+	}
+	small := &data.Sample{Name: s.Name, Maps: map[string]*data.Map{}}
+	for i := range d.inputs {
+		in := &d.inputs[i]
+		m := &data.Map{H: d.size / in.Stride, W: d.size / in.Stride}
+		if pix, ok := b.Images[in.Name]; ok {
+			m.C, m.Pix, m.Valid = in.Channels, pix, b.Valid[in.Name]
+		} else if ids, ok := b.Classes[in.Name]; !ok {
+			continue
+		} else if was := s.Maps[in.Name]; was.IsLabel() {
+			m = was
+		} else {
+			for _, id := range ids {
+				m.IDs = append(m.IDs, uint8(id))
+			}
+		}
+		small.Maps[in.Name] = m
+	}
+	return small, nil
 }
 
 // batches calls f with up to n samples that are spread over ds, a batch at a time; from is the
