@@ -94,29 +94,49 @@ func (r *Result) Metrics() (all []Metric) {
 // of images. It is an error if an output has no truth in any sample, or, one that wraps
 // ErrDiverged, if a prediction is not finite. When ctx ends, Evaluate returns its error.
 func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, pool *tensor.Pool) (*Result, error) {
+	s, err := Measure(ctx, m, ds, o, 0, 1, pool)
+	if err != nil {
+		return nil, err
+	}
+	return s.Result()
+}
+
+// Sums are what a Result is computed from. Those of the parts of a dataset add up to those of all.
+type Sums struct {
+	config           *heads.Config
+	samples, skipped int
+	bad              error // of the last sample that was skipped
+	parts, atATime   int   // into which the samples were divided
+	losses           lossSum
+	scores           []scorer
+}
+
+// Measure is what Evaluate does first, for one part of the dataset, 0 ≤ part < parts, which may have no
+// samples: several processes can each measure a part, Reduce, and have the same Result. The model sees
+// the same groups of images in any number of parts if all have the size of the first.
+func Measure(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, part, parts int, pool *tensor.Pool) (*Sums, error) {
 	f, err := newFrame(m.Config, &o)
 	if err != nil {
 		return nil, err
 	}
-	scores := make([]scorer, len(m.Config.Outputs))
-	for i := range scores {
-		scores[i] = newScorer(&m.Config.Outputs[i])
+	n := len(m.Config.Outputs)
+	s := &Sums{config: m.Config, bad: errNoSamples, parts: parts, losses: lossSum{make([]float64, n), make([]int, n)}, scores: make([]scorer, n)}
+	for i := range s.scores {
+		s.scores[i] = newScorer(&m.Config.Outputs[i])
 	}
-	var losses lossSum
-	r := &Result{}
-	r.Samples, r.Skipped, err = eachGroup(ctx, ds, f, &o, pool, func(g *group) error {
+	err = eachGroup(ctx, ds, f, &o, part, parts, pool, s, func(g *group) error {
 		return m.Infer(ctx, pool, func(t *tensor.Tape) error {
 			preds, err := g.predict(t, m, &o)
 			if err != nil {
 				return err
 			}
-			if err := losses.add(t, m, preds, g); err != nil {
+			if err := s.losses.add(t, m, preds, g); err != nil {
 				return err
 			}
-			for i := range scores {
-				for k, s := range g.samples {
-					if err := scores[i].add(t, preds[i], k, s.Maps[m.Config.Outputs[i].TargetName()]); err != nil {
-						return fmt.Errorf("sample %s: output %s: %w", s.Name, m.Config.Outputs[i].Name, err)
+			for i := range s.scores {
+				for k, x := range g.samples {
+					if err := s.scores[i].add(t, preds[i], k, x.Maps[m.Config.Outputs[i].TargetName()]); err != nil {
+						return fmt.Errorf("sample %s: output %s: %w", x.Name, m.Config.Outputs[i].Name, err)
 					}
 				}
 			}
@@ -126,19 +146,58 @@ func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, p
 	if err != nil {
 		return nil, err
 	}
-	for i := range scores {
-		out := &m.Config.Outputs[i]
-		result, err := scores[i].result()
+	return s, nil
+}
+
+// Reduce makes the sums of this process those of all. sum replaces x by its sum over the processes;
+// Reduce calls it equally often in each. In some of them it is an error if the first sample could be
+// read only by some.
+func (s *Sums) Reduce(sum func(x []float64) error) error {
+	x := []float64{float64(s.samples), float64(s.skipped), float64(s.atATime)}
+	for i, n := range s.losses.pixels {
+		x = append(x, s.losses.sums[i], float64(n))
+	}
+	if err := sum(x); err != nil {
+		return err
+	}
+	divided := int(x[2]) == s.parts*s.atATime
+	s.samples, s.skipped = int(x[0]), int(x[1])
+	for i := range s.losses.pixels {
+		s.losses.sums[i], s.losses.pixels[i] = x[3+2*i], int(x[4+2*i])
+	}
+	for _, score := range s.scores {
+		if err := score.reduce(sum); err != nil {
+			return err
+		}
+	}
+	if !divided {
+		return errors.New("the first sample could be read by some of the processes only, which then had different parts; make its files readable for all")
+	}
+	return nil
+}
+
+// Result returns that of Evaluate.
+func (s *Sums) Result() (*Result, error) {
+	switch {
+	case s.samples == 0 && s.skipped == 0:
+		return nil, errNoSamples
+	case s.samples == 0:
+		return nil, fmt.Errorf("none of %d samples can be used: %w", s.skipped, s.bad)
+	}
+	r := &Result{Samples: s.samples, Skipped: s.skipped}
+	for i := range s.scores {
+		out := &s.config.Outputs[i]
+		result, err := s.scores[i].result()
 		if err != nil {
 			return nil, fmt.Errorf("output %s: %w", out.Name, err)
 		}
 		if result.Pixels == 0 {
 			return nil, fmt.Errorf("output %s: %w", out.Name, noTruth(out, r.Samples))
 		}
-		if v := losses.sums[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+		if v := s.losses.sums[i]; math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, fmt.Errorf("output %s: %w", out.Name, errNotFinite)
 		}
-		r.Loss += losses.mean(i)
+		r.Loss += s.losses.mean(i)
 		result.Name, result.Classes = out.Name, out.Classes
 		for k := range result.Metrics {
 			result.Metrics[k].Output = out.Name
@@ -150,6 +209,8 @@ func Evaluate(ctx context.Context, m *heads.Model, ds data.Dataset, o Options, p
 
 // ErrDiverged is wrapped by the error of a model whose predictions or losses are not finite.
 var ErrDiverged = errors.New("the model has diverged; train it with a lower optim.lr")
+
+var errNoSamples = errors.New("the dataset has no samples")
 
 var errNotFinite = fmt.Errorf("predictions are not finite: %w", ErrDiverged)
 
@@ -213,9 +274,6 @@ func (l *lossSum) add(t *tensor.Tape, m *heads.Model, preds []*tensor.Tensor, g 
 	losses, err := m.Losses(t, preds, g.targets)
 	if err != nil {
 		return err
-	}
-	if l.sums == nil {
-		l.sums, l.pixels = make([]float64, len(losses)), make([]int, len(losses))
 	}
 	for i, n := range m.Config.LossPixels(g.targets) {
 		if losses[i] != nil && n > 0 {

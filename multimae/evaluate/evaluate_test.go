@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"regexp"
 	"runtime"
 	"slices"
@@ -418,6 +419,64 @@ func TestRefused(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestParts wants four processes, two of which have no samples, to measure what one does.
+func TestParts(t *testing.T) {
+	alone, err := Measure(t.Context(), model(t, "semseg"), random(2, 16, 16), Options{}, 0, 2, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alone.Reduce(func([]float64) error { return nil }); err == nil {
+		t.Error("processes that divide the samples in different ways are not refused")
+	}
+	for _, names := range [][]string{{"semseg", "depth", "relative", "normals"}, {"class"}} {
+		t.Run(names[0], func(t *testing.T) {
+			m, ds := model(t, names...), broken{random(9, 24, 16)}
+			o := Options{SkipBad: true}
+			want, err := Evaluate(t.Context(), m, ds, o, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var others [][]float64
+			var whole *Sums
+			for part := range 4 { // the first has one sample, the second the others
+				if whole, err = Measure(t.Context(), m, ds, o, part, 4, nil); err != nil {
+					t.Fatal(err)
+				}
+				call := 0
+				if err := whole.Reduce(func(x []float64) error {
+					if call++; call > len(others) {
+						others = append(others, make([]float64, len(x)))
+					}
+					for i, v := range others[call-1] {
+						x[i] += v
+					}
+					copy(others[call-1], x)
+					return nil
+				}); part == 3 && err != nil || call != len(others) { // before, the sums are not of all
+					t.Fatal(call, err)
+				}
+			}
+			got, err := whole.Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Samples != want.Samples || got.Skipped != want.Skipped || math.Abs(got.Loss-want.Loss) > 1e-6 {
+				t.Errorf("%d samples, %d skipped, loss %g, want %d, %d and %g", got.Samples, got.Skipped, got.Loss, want.Samples, want.Skipped, want.Loss)
+			}
+			for i, w := range want.Metrics() {
+				if g := got.Metrics()[i]; g.Name != w.Name || math.Abs(g.Value-w.Value) > 1e-9*max(1, math.Abs(w.Value)) {
+					t.Errorf("%+v, want %+v", g, w)
+				}
+			}
+			for i := range want.Outputs {
+				if g, w := &got.Outputs[i], &want.Outputs[i]; g.Pixels != w.Pixels || !reflect.DeepEqual(g.Confusion, w.Confusion) {
+					t.Errorf("%s: %d pixels and %+v, want %d and %+v", g.Name, g.Pixels, g.Confusion, w.Pixels, w.Confusion)
+				}
+			}
+		})
+	}
 }
 
 // TestDPT has images whose shape rounds to an odd number of patches.

@@ -165,23 +165,25 @@ const (
 	groupValues  = 1 << 25
 )
 
-// eachGroup reads the samples and calls f with groups of neighbours that have the same size.
-func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool *tensor.Pool, f func(g *group) error) (used, skipped int, err error) {
+// eachGroup reads the samples and calls f with groups of neighbours that have the same size, those of
+// one of several parts. It counts them in sums.
+func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, part, parts int, pool *tensor.Pool, sums *Sums, f func(g *group) error) error {
 	n := ds.Len()
 	if o.Samples > 0 {
 		n = min(n, o.Samples)
 	}
-	if n == 0 {
-		return 0, 0, errors.New("the dataset has no samples")
-	}
 	indices := data.Spread(n, ds.Len())
 	atATime := 1 // the first sample shows how large they are
-	var bad error
-	for from := 0; from < n; {
+	for from, turn := 0, 0; from < n; turn++ {
 		to := min(n, from+atATime)
+		own := turn%parts == part
+		if !own && turn > 0 {
+			from = to
+			continue
+		}
 		samples, errs := data.Read(ctx, ds, indices[from:to], pool.Workers())
 		if err := ctx.Err(); err != nil {
-			return used, skipped, err
+			return err
 		}
 		var now []*data.Sample
 		var crops []images.Crop
@@ -201,39 +203,44 @@ func eachGroup(ctx context.Context, ds data.Dataset, fr *frame, o *Options, pool
 			}
 			if errs[k] != nil {
 				if !o.SkipBad || data.Interrupted(errs[k]) {
-					return used, skipped, errs[k]
+					return errs[k]
 				}
-				bad = errs[k]
-				skipped++
+				if own {
+					sums.bad = errs[k]
+					sums.skipped++
+				}
+				continue
+			}
+			for _, m := range s.Maps {
+				values = max(values, len(m.Pix), len(m.IDs))
+			}
+			if !own {
 				continue
 			}
 			sh, sw, crop, err := fr.fit(s)
 			if err != nil {
-				return used, skipped, err
+				return err
 			}
 			if sh != h || sw != w || (len(now)+1)*h*w > groupPixels {
 				if err := flush(); err != nil {
-					return used, skipped, err
+					return err
 				}
 				h, w = sh, sw
 			}
 			now, crops = append(now, s), append(crops, crop)
-			used++
-			for _, m := range s.Maps {
-				values = max(values, len(m.Pix), len(m.IDs))
-			}
+			sums.samples++
 		}
 		if err := flush(); err != nil {
-			return used, skipped, err
+			return err
 		}
 		from = to
-		atATime = min(max(1, groupValues/values), groupSamples)
+		if turn == 0 || parts == 1 { // the first sample is all that each part sees
+			atATime = min(max(1, groupValues/values), groupSamples)
+			sums.atATime = atATime
+		}
 		if o.Progress != nil {
 			o.Progress(from)
 		}
 	}
-	if used == 0 {
-		return 0, skipped, fmt.Errorf("none of %d samples can be used: %w", n, bad)
-	}
-	return used, skipped, nil
+	return nil
 }

@@ -14,6 +14,8 @@ import (
 type scorer interface {
 	// add compares the prediction for sample k of a group with its truth.
 	add(t *tensor.Tape, pred *tensor.Tensor, k int, truth *images.Map) error
+	// reduce is the Reduce of package metrics.
+	reduce(sum func(x []float64) error) error
 	// result returns the figures, or an error if a prediction was not finite.
 	result() (Output, error)
 }
@@ -64,6 +66,13 @@ func (l *labelScorer) add(_ *tensor.Tape, pred *tensor.Tensor, k int, truth *ima
 	return l.confusion.Add(label, []int32{best(logits)})
 }
 
+func (l *labelScorer) reduce(sum func(x []float64) error) error {
+	if err := l.top.Reduce(sum); err != nil {
+		return err
+	}
+	return l.confusion.Reduce(sum)
+}
+
 func (l *labelScorer) result() (Output, error) {
 	return Output{
 		Metrics: []Metric{
@@ -80,6 +89,8 @@ type mapScorer struct{ confusion *metrics.Confusion }
 func (m *mapScorer) add(t *tensor.Tape, pred *tensor.Tensor, k int, truth *images.Map) error {
 	return m.confusion.Add(widen(truth.IDs), classesAt(t, pred, k, truth.H, truth.W))
 }
+
+func (m *mapScorer) reduce(sum func(x []float64) error) error { return m.confusion.Reduce(sum) }
 
 func (m *mapScorer) result() (Output, error) {
 	c := m.confusion
@@ -119,6 +130,17 @@ func (d *depthScorer) add(t *tensor.Tape, pred *tensor.Tensor, k int, truth *ima
 	return nil
 }
 
+func (d *depthScorer) reduce(sum func(x []float64) error) error {
+	for _, m := range []*metrics.Depth{d.plain, d.aligned, d.disparity} {
+		if m != nil {
+			if err := m.Reduce(sum); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (d *depthScorer) result() (Output, error) {
 	out := Output{Pixels: d.aligned.Errors().Pixels}
 	for _, part := range []struct {
@@ -153,6 +175,8 @@ func (v *valueScorer) add(t *tensor.Tape, pred *tensor.Tensor, k int, truth *ima
 	v.values.Add(valuesAt(t, pred, k, truth.H, truth.W), trueValues(v.output, truth), truth.Valid)
 	return nil
 }
+
+func (v *valueScorer) reduce(sum func(x []float64) error) error { return v.values.Reduce(sum) }
 
 func (v *valueScorer) result() (Output, error) {
 	out := Output{

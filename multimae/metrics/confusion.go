@@ -65,6 +65,15 @@ func orIgnored(ids []int32) string {
 	return fmt.Sprintf(", or one of %v for a pixel to ignore", ids)
 }
 
+// Reduce is described in the package.
+func (c *Confusion) Reduce(sum func(x []float64) error) error {
+	counts := []*int64{&c.Ignored}
+	for i := range c.Counts {
+		counts = append(counts, &c.Counts[i])
+	}
+	return reduce(sum, counts)
+}
+
 // ClassCounts are the pixels of one class.
 type ClassCounts struct {
 	Truth     int64 `json:"truth"`     // have the class

@@ -147,6 +147,12 @@ type DepthErrors struct {
 	Near   int64 // those of them whose prediction was raised to the nearest depth
 }
 
+// Reduce is described in the package.
+func (d *Depth) Reduce(sum func(x []float64) error) error {
+	counts := []*int64{&d.images, &d.pixels, &d.within[0], &d.within[1], &d.within[2], &d.nearPixels}
+	return reduce(sum, counts, &d.sqr, &d.rel, &d.log)
+}
+
 // Errors returns the figures of all that has been added.
 func (d *Depth) Errors() DepthErrors {
 	n := float64(d.pixels)

@@ -32,6 +32,11 @@ func (k *TopK) Add(logits []float32, classes int, truth []int32) error {
 	return nil
 }
 
+// Reduce is described in the package.
+func (k *TopK) Reduce(sum func(x []float64) error) error {
+	return reduce(sum, []*int64{&k.Images, &k.First, &k.FirstFive})
+}
+
 // rank returns how many classes are more probable than id. NaN is never beaten, so that a model
 // that has diverged is wrong.
 func rank(logits []float32, id int) (n int) {

@@ -32,6 +32,11 @@ func (v *Values) Add(pred, truth []float32, valid []bool) {
 	v.sqr += sqr
 }
 
+// Reduce is described in the package.
+func (v *Values) Reduce(sum func(x []float64) error) error {
+	return reduce(sum, []*int64{&v.count}, &v.abs, &v.sqr)
+}
+
 // Count returns the number of values.
 func (v *Values) Count() int64 { return v.count }
 

@@ -181,9 +181,21 @@ func few(ds data.Dataset, n int) data.Dataset {
 	return data.Subset(ds, data.Spread(n, ds.Len()))
 }
 
-// Evaluate measures the model on all samples held out: see evaluate.Evaluate.
+// Evaluate measures the model on all samples held out, a part on each of the ranks: see
+// evaluate.Evaluate.
 func (f *Finetuning) Evaluate(ctx context.Context, _, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
-	r, err := evaluate.Evaluate(ctx, f.Model, val, evaluate.Options{SkipBad: skipBad}, pool)
+	part, parts := 0, 1
+	if f.group != nil {
+		part, parts = f.group.ranks.Rank(), f.group.ranks.Size()
+	}
+	s, err := evaluate.Measure(ctx, f.Model, val, evaluate.Options{SkipBad: skipBad}, part, parts, pool)
+	if err = f.group.agree(err); err != nil {
+		return nil, err
+	}
+	if err := f.group.agree(s.Reduce(f.group.sumFloats)); err != nil {
+		return nil, err
+	}
+	r, err := s.Result()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gomae/gomae/multimae/data"
@@ -170,6 +171,16 @@ func (g *group) sumFloats(x []float64) error {
 	if g == nil {
 		return nil
 	}
+	// In parts, because gather takes memory for what all ranks have.
+	for part := range slices.Chunk(x, 1<<14) {
+		if err := g.sumPart(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) sumPart(x []float64) error {
 	var own []byte
 	for _, v := range x {
 		own = binary.LittleEndian.AppendUint64(own, math.Float64bits(v))

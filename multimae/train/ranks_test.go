@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -705,6 +706,36 @@ func TestRanksFinetune(t *testing.T) {
 			}
 			sameMetrics(t, metricLines(t, dir), metricLines(t, alone))
 		})
+	}
+}
+
+// TestRanksFinetuneParts wants ranks to share the samples of a validation out, more of them than there
+// are samples too, and an error of one to be that of all.
+func TestRanksFinetuneParts(t *testing.T) {
+	for _, bad := range []int{-1, 1} {
+		var reads atomic.Int32
+		results, errs := together(3, func(ranks Ranks) (*Result, error) {
+			f := newFinetuning(t, fineConfig())
+			f.group = newGroup(t.Context(), ranks)
+			val := &broken{Dataset: scenes.New(100, 2, 16, 1), err: os.ErrInvalid, bad: func(i int) bool {
+				reads.Add(1)
+				return i == bad
+			}}
+			e, err := f.Evaluate(t.Context(), nil, val, false, nil)
+			return &Result{Evaluation: e}, err
+		})
+		for r, err := range errs {
+			var from *RankError
+			switch e := results[r].Evaluation; {
+			case bad >= 0 && (!errors.As(err, &from) || from.Rank != bad):
+				t.Errorf("rank %d: got %v, want the error of rank %d", r, err, bad)
+			case bad < 0 && (err != nil || e.Samples != 2 || !reflect.DeepEqual(e, results[0].Evaluation)):
+				t.Errorf("rank %d: %+v, %v", r, e, err)
+			}
+		}
+		if n := reads.Load(); n != 2+2 { // all look at the size of the first
+			t.Errorf("2 samples were read %d times", n)
+		}
 	}
 }
 
