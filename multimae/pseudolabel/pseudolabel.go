@@ -167,7 +167,8 @@ func (r *run) label(ctx context.Context) error {
 	prepared := stage(n, feed, func(p *photo) bool { return ctx.Err() == nil && r.read(p) })
 	labelled := stage(n, prepared, func(p *photo) bool { return r.teach(ctx, p) })
 	written := stage(n, labelled, r.write)
-	for range written {
+	for p := range written {
+		p.close()
 	}
 	for _, l := range r.lines {
 		if err := l.close(); err != nil {
@@ -183,7 +184,7 @@ func (r *run) label(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// stage runs f on what comes in by n goroutines and passes on what f says is good.
+// stage runs f on what comes in by n goroutines and passes on what f says is good. It closes the others.
 func stage(n int, in <-chan *photo, f func(*photo) bool) <-chan *photo {
 	out := make(chan *photo, n)
 	var wg sync.WaitGroup
@@ -194,6 +195,8 @@ func stage(n int, in <-chan *photo, f func(*photo) bool) <-chan *photo {
 			for p := range in {
 				if f(p) {
 					out <- p
+				} else {
+					p.close()
 				}
 			}
 		}()
@@ -224,13 +227,11 @@ func (r *run) read(p *photo) bool {
 	if r.o.Size > 0 {
 		if p.shrunk, err = shrink(m, r.o.Size); err != nil {
 			r.skip(fmt.Errorf("%s: %w", p.file, err))
-			p.close()
 			return false
 		}
 		p.w, p.h = p.shrunk.W, p.shrunk.H
 		if to := r.photoFile(p); there(to) && !sameShrunk(to, p.shrunk) {
 			r.fail(another(to, p.file))
-			p.close()
 			return false
 		}
 	}
@@ -258,7 +259,6 @@ func (r *run) teach(ctx context.Context, p *photo) bool {
 	start := time.Now()
 	for i, j := range p.jobs {
 		if err := j.Run(ctx); err != nil {
-			p.close()
 			if ctx.Err() == nil {
 				r.failed(p, p.lacks[i], err)
 			}
@@ -274,7 +274,6 @@ func (r *run) teach(ctx context.Context, p *photo) bool {
 // write resizes the results and writes them, and last the photograph, so that one which was not there
 // before has all that belongs to it.
 func (r *run) write(p *photo) bool {
-	defer p.close()
 	maps := make([]*images.Map, len(p.jobs))
 	for i, j := range p.jobs {
 		var err error
@@ -307,10 +306,12 @@ func (r *run) write(p *photo) bool {
 	return true
 }
 
+// close frees what a photograph holds: the list of photographs lives until the run ends.
 func (p *photo) close() {
 	for _, j := range p.jobs {
 		j.Close()
 	}
+	p.jobs, p.shrunk = nil, nil
 }
 
 // skip counts a photograph that cannot be labelled.

@@ -302,6 +302,26 @@ func TestSkipped(t *testing.T) {
 	}
 }
 
+// TestFreed wants no photograph to hold anything after a run, whether it was labelled or skipped.
+func TestFreed(t *testing.T) {
+	in := holiday(t, 2)
+	write(t, filepath.Join(in, "long.png"), shot(t, ".png", 30000, 2))
+	r := &run{o: Options{Data: in, Out: t.TempDir(), Modalities: both(t), Size: 20}, inRow: map[string]int{}}
+	defer r.release()
+	err := r.prepare()
+	if err == nil {
+		err = r.label(context.Background())
+	}
+	if err != nil || r.report.Made != 2 || r.report.Skipped != 1 {
+		t.Fatalf("%+v, %v", r.report, err)
+	}
+	for _, p := range r.todo {
+		if p.jobs != nil || p.shrunk != nil {
+			t.Errorf("%s holds %d jobs and the photograph %v", p.file, len(p.jobs), p.shrunk != nil)
+		}
+	}
+}
+
 // TestCase labels photographs whose names differ only in case: all of them, or the first where the disk
 // would give them the same maps, whatever the shards.
 func TestCase(t *testing.T) {
