@@ -152,6 +152,9 @@ func (e *env) pseudolabel(ctx context.Context, o pseudolabel.Options, asJSON boo
 	r, err := pseudolabel.Run(ctx, o)
 	bar.Clear()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		if r.Elapsed == 0 {
+			return errors.New("interrupted while looking for what is to be done; the same command goes on")
+		}
 		return fmt.Errorf("interrupted; %d of %s are complete; the same command goes on", r.Before+r.Made, count(r.Photos, "photograph"))
 	}
 	if err != nil {

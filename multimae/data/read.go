@@ -3,8 +3,8 @@ package data
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
+
+	"github.com/gomae/gomae/internal/parallel"
 )
 
 // Spread returns n indices below length, evenly spread, because the samples of a folder are sorted
@@ -26,21 +26,8 @@ func Interrupted(err error) bool { return errors.Is(err, context.Canceled) }
 // error of an index is set, unless ctx has ended.
 func Read(ctx context.Context, ds Dataset, indices []int, workers int) ([]*Sample, []error) {
 	samples, errs := make([]*Sample, len(indices)), make([]error, len(indices))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(max(workers, 1), len(indices)) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for {
-				k := int(next.Add(1) - 1)
-				if k >= len(indices) || ctx.Err() != nil {
-					return
-				}
-				samples[k], errs[k] = ds.Sample(indices[k])
-			}
-		}()
-	}
-	wg.Wait()
+	parallel.Do(ctx, workers, len(indices), func(k int) {
+		samples[k], errs[k] = ds.Sample(indices[k])
+	})
 	return samples, errs
 }

@@ -1,6 +1,8 @@
 package pseudolabel
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/gomae/gomae/internal/atomicfile"
 	"github.com/gomae/gomae/internal/lockfile"
+	"github.com/gomae/gomae/internal/parallel"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/internal/strictjson"
 	"github.com/gomae/gomae/multimae/data"
@@ -26,7 +29,7 @@ import (
 const RecordFile = "pseudolabel.json"
 
 // prepare looks at the folders, and lists what is to be done.
-func (r *run) prepare() error {
+func (r *run) prepare(ctx context.Context) error {
 	o := &r.o
 	if err := o.check(); err != nil {
 		return err
@@ -84,7 +87,7 @@ func (r *run) prepare() error {
 				return &data.Problem{File: dir, Message: "the photographs are those of the dataset, and so keep their size", Remedy: "give another folder for the dataset"}
 			}
 		}
-		if err := r.list(part, dir); err != nil {
+		if err := r.list(ctx, part, dir); err != nil {
 			return err
 		}
 	}
@@ -180,7 +183,7 @@ func within(to, dir string) bool {
 }
 
 // list adds the photographs below dir that lack something.
-func (r *run) list(part, dir string) error {
+func (r *run) list(ctx context.Context, part, dir string) error {
 	names, files, problems, err := data.Photos(dir)
 	if err != nil {
 		return err
@@ -193,7 +196,7 @@ func (r *run) list(part, dir string) error {
 	}
 	ignores := ignoresCase(r.lock.Name())
 	first := map[string]string{} // files by their names in small letters
-	var shrunk []*photo          // that are complete
+	var photos []*photo
 	for i, name := range names {
 		other, taken := first[strings.ToLower(name)]
 		if taken = taken && ignores; !taken {
@@ -211,29 +214,24 @@ func (r *run) list(part, dir string) error {
 			})
 			continue
 		}
-		r.report.Photos++
-		p := &photo{part: part, name: name, rel: files[i], file: filepath.Join(dir, files[i])}
-		for k, m := range r.o.Modalities {
-			if !there(r.mapFile(p, m.Name)) {
-				p.lacks = append(p.lacks, k)
-			}
-		}
-		placed := r.inPlace
-		if to := r.photoFile(p); !placed && there(to) {
-			if r.o.Size == 0 && !sameFile(to, p.file) {
-				return another(to, p.file)
-			}
-			placed = true
-		}
-		if len(p.lacks) == 0 && placed {
-			r.report.Before++
-			if r.o.Size > 0 {
-				shrunk = append(shrunk, p)
-			}
-			continue
-		}
-		r.todo = append(r.todo, p)
+		photos = append(photos, &photo{part: part, name: name, rel: files[i], file: filepath.Join(dir, files[i])})
 	}
+	complete, errs := make([]bool, len(photos)), make([]error, len(photos))
+	parallel.Do(ctx, parallel.Files, len(photos), func(i int) { complete[i], errs[i] = r.look(photos[i]) })
+	if err := cmp.Or(ctx.Err(), cmp.Or(errs...)); err != nil {
+		return err
+	}
+	var shrunk []*photo // that are complete
+	for i, p := range photos {
+		switch {
+		case !complete[i]:
+			r.todo = append(r.todo, p)
+		case r.o.Size > 0:
+			shrunk = append(shrunk, p)
+		}
+	}
+	r.report.Photos += len(photos)
+	r.report.Before = r.report.Photos - len(r.todo)
 	// A few do: if the dataset was made from another folder, none is the same.
 	for _, i := range data.Spread(comparedShrunk, len(shrunk)) {
 		if m, _, _, err := data.ReadPhoto(shrunk[i].file); err == nil {
@@ -245,8 +243,26 @@ func (r *run) list(part, dir string) error {
 	return nil
 }
 
+// look notes which maps a photograph lacks, and reports whether it is complete. The error says that
+// the dataset has another photograph of its name.
+func (r *run) look(p *photo) (complete bool, err error) {
+	for k, m := range r.o.Modalities {
+		if !there(r.mapFile(p, m.Name)) {
+			p.lacks = append(p.lacks, k)
+		}
+	}
+	placed := r.inPlace
+	if to := r.photoFile(p); !placed && there(to) {
+		if r.o.Size == 0 && !sameFile(to, p.file) {
+			return false, another(to, p.file)
+		}
+		placed = true
+	}
+	return len(p.lacks) == 0 && placed, nil
+}
+
 // comparedShrunk is how many complete photographs of a part are compared with the shrunk ones of the
-// dataset, so that a run which has nothing to do takes seconds.
+// dataset. To compare all of them, a run that has nothing to do would have to decode them all.
 const comparedShrunk = 8
 
 // there reports whether a file exists and has content: after a power cut it may have none.

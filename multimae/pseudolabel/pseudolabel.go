@@ -62,13 +62,13 @@ type Options struct {
 
 // Report is what a run has done so far.
 type Report struct {
-	Photos  int // of this shard
-	Before  int // of these, complete when the run began
-	Made    int // completed by it
-	Skipped int // that cannot be labelled, and files that cannot be photographs of the dataset
-	Unfit   int // of these, the files, which are not among Photos
-	Elapsed time.Duration
-	Busy    float64 // the share of its time that a worker has a network running
+	Photos  int           // of this shard
+	Before  int           // of these, complete when the run began
+	Made    int           // completed by it
+	Skipped int           // that cannot be labelled, and files that cannot be photographs of the dataset
+	Unfit   int           // of these, the files, which are not among Photos
+	Elapsed time.Duration // since it began to label; 0 before
+	Busy    float64       // the share of its time that a worker has a network running
 }
 
 // Done returns how many photographs the run has completed or skipped.
@@ -97,12 +97,12 @@ const failuresInARow = 16
 // to the folder, it is refused, unless one of the two is a shard. Runs are not kept apart that label
 // the same photographs as shards of another number, or as a shard and a whole.
 //
-// When ctx ends, Run completes the photographs that are being written and returns ctx's error. A file
-// that cannot be written ends it, too.
+// When ctx ends, Run completes the photographs that are being written and returns ctx's error; if it
+// still looks for what is to be done, it has written nothing. A file that cannot be written ends it, too.
 func Run(ctx context.Context, o Options) (Report, error) {
 	r := &run{o: o, inRow: map[string]int{}}
 	defer r.release()
-	err := r.prepare()
+	err := r.prepare(ctx)
 	if err == nil {
 		err = r.label(ctx)
 	}

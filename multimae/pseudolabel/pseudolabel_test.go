@@ -308,7 +308,7 @@ func TestFreed(t *testing.T) {
 	write(t, filepath.Join(in, "long.png"), shot(t, ".png", 30000, 2))
 	r := &run{o: Options{Data: in, Out: t.TempDir(), Modalities: both(t), Size: 20}, inRow: map[string]int{}}
 	defer r.release()
-	err := r.prepare()
+	err := r.prepare(context.Background())
 	if err == nil {
 		err = r.label(context.Background())
 	}
@@ -717,6 +717,10 @@ func TestInterrupted(t *testing.T) {
 	}
 	if again := mustRun(t, Options{Data: in, Out: out, Modalities: mods}); again.Before != r.Made || again.Made != 8-r.Made {
 		t.Errorf("again: %+v after %+v", again, r)
+	}
+	out = filepath.Join(t.TempDir(), "new") // ctx has ended before what is to be done is known
+	if r, err := Run(ctx, Options{Data: in, Out: out, Modalities: mods}); !errors.Is(err, context.Canceled) || r.Elapsed != 0 || isThere(out) {
+		t.Errorf("%+v, %v, or a folder", r, err)
 	}
 }
 
