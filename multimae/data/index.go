@@ -1,6 +1,7 @@
 package data
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/gomae/gomae/internal/parallel"
 	"github.com/gomae/gomae/internal/regular"
 	"github.com/gomae/gomae/multimae"
 )
@@ -143,10 +145,11 @@ func (w *walker) walk(rel, real string, depth int) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || slices.Contains(systemFolders, e.Name()) {
-			continue
-		}
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		return strings.HasPrefix(e.Name(), ".") || slices.Contains(systemFolders, e.Name())
+	})
+	to := targets(here, entries)
+	for i, e := range entries {
 		name, file := path.Join(rel, e.Name()), filepath.Join(here, e.Name())
 		if e.IsDir() {
 			if below := filepath.Join(real, e.Name()); !w.walked[below] {
@@ -156,19 +159,43 @@ func (w *walker) walk(rel, real string, depth int) error {
 			}
 			continue
 		}
-		if err := w.add(name, file, e.Type()); err != nil {
+		if err := w.add(name, file, e.Type(), to[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// add lists a file, or notes a link to a folder. mode is that of a link itself.
-func (w *walker) add(name, file string, mode fs.FileMode) error {
-	if mode&(fs.ModeSymlink|fs.ModeIrregular) != 0 {
-		info, err := os.Stat(file)
+// target is what a link leads to, or why that cannot be told.
+type target struct {
+	info fs.FileInfo
+	err  error
+}
+
+// targets returns the targets of the links among entries of dir. A dataset may have a million links.
+func targets(dir string, entries []fs.DirEntry) []target {
+	found := make([]target, len(entries))
+	var links []int
+	for i, e := range entries {
+		if isLink(e.Type()) {
+			links = append(links, i)
+		}
+	}
+	parallel.Do(context.Background(), parallel.Files, len(links), func(k int) {
+		to := &found[links[k]]
+		to.info, to.err = os.Stat(filepath.Join(dir, entries[links[k]].Name()))
+	})
+	return found
+}
+
+func isLink(mode fs.FileMode) bool { return mode&(fs.ModeSymlink|fs.ModeIrregular) != 0 }
+
+// add lists a file, or notes a link to a folder. mode is that of a link itself, and to its target.
+func (w *walker) add(name, file string, mode fs.FileMode, to target) error {
+	if isLink(mode) {
+		info := to.info
 		switch {
-		case err != nil:
+		case to.err != nil:
 			w.problems = append(w.problems, *problem(file, "remove it, or restore its target", "a link to nothing"))
 			return nil
 		case info.IsDir() && mode&fs.ModeIrregular != 0:
