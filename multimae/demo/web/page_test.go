@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gomae/gomae/internal/tiny"
@@ -389,7 +390,8 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 	}
 }
 
-// TestPageScenes looks through a few scenes with names, with a server that is lost for a moment.
+// TestPageScenes looks through a few scenes with names, with a server that is lost for a moment and
+// then restarted with another model.
 func TestPageScenes(t *testing.T) {
 	m := testModel(t)
 	var list data.Samples
@@ -401,7 +403,9 @@ func TestPageScenes(t *testing.T) {
 		list = append(list, &data.Sample{Name: name, Maps: s.Maps})
 	}
 	b := newBrowser(t, 1360, 1000)
-	s := httptest.NewServer(Handler(demo.New(m, demo.Options{Name: "test", Scenes: list})))
+	var running atomic.Value
+	running.Store(Handler(demo.New(m, demo.Options{Name: "test", Scenes: list})))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { running.Load().(http.Handler).ServeHTTP(w, r) }))
 	defer s.Close()
 	b.open(s.URL)
 	shows := func(number int, name string) {
@@ -452,6 +456,14 @@ func TestPageScenes(t *testing.T) {
 	b.wait("asking === 0 && answer.views")
 	if text := b.js("return document.getElementById('alert').firstElementChild.textContent"); text != "" {
 		t.Errorf("after an answer that was cut off, the page says %q", text)
+	}
+
+	running.Store(Handler(demo.New(m, demo.Options{Name: "other"})))
+	before := b.js("return JSON.stringify(answer)")
+	b.click("[data-recipe=all]")
+	b.wait("asking === 0 && document.getElementById('alert').innerText.includes('was restarted')")
+	if b.js("return JSON.stringify(answer)") != before {
+		t.Error("a prediction of another model stands under the name of the first one")
 	}
 }
 

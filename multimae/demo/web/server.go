@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,7 @@ const (
 // goroutines, at least two; others wait for their turn, first come, first served. A client that goes
 // away ends its computation.
 func Handler(a *demo.App) http.Handler {
-	s := &service{app: a, turns: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), uploads: make(chan struct{}, maxUploads)}
+	s := &service{app: a, start: rand.Text(), turns: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), uploads: make(chan struct{}, maxUploads)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /api/{method}", s.answer)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
@@ -100,11 +101,13 @@ func foreign(r *http.Request) bool {
 // service is what the requests share.
 type service struct {
 	app     *demo.App
+	start   string        // an id that no other server has, by which the page knows when another one answers
 	turns   chan struct{} // one for each request that is computed
 	uploads chan struct{} // one for each scene that is received
 }
 
 func (s *service) answer(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Gomae-Start", s.start)
 	ctx, limit := r.Context(), maxRequest+imageBytes(s.app.Model().Config)
 	c := http.NewResponseController(w) // what cannot have a deadline needs no other one
 	if r.PathValue("method") == "scene" {

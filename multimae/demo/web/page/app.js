@@ -10,6 +10,7 @@ const word = (m) => (names[m] || [m, m])[1];
 // --- backends -------------------------------------------------------------------------------
 
 const server = {
+  start: null, // an id: from its start to its end, a server has one model and one set of scenes
   async call(name, request) {
     let response;
     try {
@@ -17,6 +18,9 @@ const server = {
     } catch (e) {
       throw new Error('The server does not answer. Is gomae demo still running?');
     }
+    const start = response.headers.get('Gomae-Start'); // which what stands between may lack
+    server.start ??= start;
+    if (start && start !== server.start) throw new Error('The server was restarted, and may have another model or other scenes. Reload the page. To go on with these patches, first save them with “State (JSON)”.');
     const answer = await response.json().catch(() => ({ error: response.ok ? 'The answer of the server was cut off. Is gomae demo still running?' : response.status + ' ' + response.statusText }));
     if (!response.ok || answer.error) throw new Error(answer.error);
     return answer;
