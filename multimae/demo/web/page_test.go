@@ -447,7 +447,24 @@ func TestPageScenes(t *testing.T) {
 		}
 	}
 
-	b.js("complain(null)")
+	for _, c := range []struct{ name, choose string }{
+		{"a picture", "load({ rgb: slow })"},
+		{"a file that cannot be read", "slow.text = slow.arrayBuffer = async () => { await later; throw new Error('gone'); }; load({ rgb: slow })"},
+		{"a state", "restore(slow)"},
+	} {
+		b.js(`let late; const later = new Promise((f) => { late = f; }), saved = JSON.stringify({ gomae: 1, ...state, scene: { number: 1 } });
+			const slow = new File([], 'slow.json');
+			slow.arrayBuffer = async () => { await later; return new ArrayBuffer(8); };
+			slow.text = async () => { await later; return saved; };
+			window.opened = 0;
+			const chosen = ` + c.choose + `;
+			open({ number: 0 }, true).then(late).then(() => chosen).then(() => { window.opened = 1; })`)
+		b.wait("window.opened && asking === 0")
+		if text := b.js("return state.scene.number + $('alert').firstElementChild.textContent"); text != "0" {
+			t.Errorf("%s that was given up for scene 0 comes late: %q", c.name, text)
+		}
+	}
+
 	b.js(`window.prompt = fetch; window.fetch = async () => new Response('{"views": {')`)
 	b.click("[data-recipe=all]")
 	b.wait("asking === 0 && document.getElementById('alert').innerText.includes('cut off')")

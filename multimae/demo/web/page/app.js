@@ -114,12 +114,15 @@ const look = latest(async () => {
 });
 
 let scenes = 0; // that were asked for
-// open shows a scene, with new patches unless keep is true or a function that takes the server's answer
-// and sets the state, or throws. It returns whether the scene could be opened.
+// open shows a scene, or that of a promise, with new patches unless keep is true or a function that takes
+// the server's answer and sets the state, or throws. It returns whether the scene could be opened, and
+// undefined if another one was chosen meanwhile.
 async function open(scene, keep) {
   const mine = ++scenes;
   $('board').setAttribute('aria-busy', 'true');
   try {
+    scene = await scene;
+    if (mine !== scenes) return;
     const a = await backend.call('scene', { scene });
     if (mine !== scenes) return; // another one was chosen meanwhile
     complain(null);
@@ -140,7 +143,9 @@ async function open(scene, keep) {
     if (!keep || (keep === true && late)) await random(); else changed();
     return true;
   } catch (e) {
+    if (mine !== scenes) return;
     complain(e);
+    return false;
   } finally {
     if (mine === scenes) $('board').setAttribute('aria-busy', 'false');
   }
@@ -499,21 +504,24 @@ function forgetFiles() {
 }
 
 async function load(files) {
-  const total = Object.values(files).reduce((n, f) => n + f.size, 0);
-  if (backend === server && total > 9e6) return complain(new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`));
-  const images = {};
-  for (const [m, f] of Object.entries(files)) {
-    if (f.size > 8 << 20) return complain(new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`));
-    let b, s = '';
-    try {
-      b = new Uint8Array(await f.arrayBuffer());
-    } catch (e) {
-      return complain(new Error(`${f.name} cannot be read (${e.message}). Choose it again; it must be a file, and no folder.`));
+  const read = async () => {
+    const total = Object.values(files).reduce((n, f) => n + f.size, 0);
+    if (backend === server && total > 9e6) throw new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`);
+    const images = {};
+    for (const [m, f] of Object.entries(files)) {
+      if (f.size > 8 << 20) throw new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`);
+      let b, s = '';
+      try {
+        b = new Uint8Array(await f.arrayBuffer());
+      } catch (e) {
+        throw new Error(`${f.name} cannot be read (${e.message}). Choose it again; it must be a file, and no folder.`);
+      }
+      for (let i = 0; i < b.length; i += 32768) s += String.fromCharCode(...b.subarray(i, i + 32768));
+      images[m] = btoa(s);
     }
-    for (let i = 0; i < b.length; i += 32768) s += String.fromCharCode(...b.subarray(i, i + 32768));
-    images[m] = btoa(s);
-  }
-  await open({ images });
+    return { images };
+  };
+  await open(read());
 }
 
 function controls() {
@@ -616,17 +624,20 @@ function savePicture() {
 }
 
 async function restore(file) {
-  try {
-    if (file.size > 16 << 20) throw new Error('it is larger than any state');
-    const s = JSON.parse(await file.text()) || {}, patches = info.grid ** 2;
+  const refuse = (text) => { throw new Error(`${file.name}: ${text}`); };
+  let s, next, numbered;
+  const read = async () => {
+    if (file.size > 16 << 20) refuse('it is larger than any state');
+    try { s = JSON.parse(await file.text()) || {}; } catch (e) { refuse(e.message); }
+    const patches = info.grid ** 2;
     const flags = (a) => Array.isArray(a) && a.length === patches && a.every((x) => typeof x === 'boolean');
-    if (s.gomae !== 1 || ![s.scene, s.visible, s.hue].every((x) => x && typeof x === 'object')) throw new Error('it is no state that this page has saved');
-    if (s.model !== undefined && s.model !== info.model) throw new Error(`it is of the model ${s.model}, and this is ${info.model}`);
-    const numbered = s.scene.number !== undefined; // and not of images, which it has itself
-    if (numbered && s.scenes !== undefined && s.scenes !== info.scenes) throw new Error(`it is of a page with ${s.scenes} scenes, and this one has ${info.scenes}; open it there`);
-    for (const m of info.modalities) if (!flags(s.visible[m.name])) throw new Error(`it has no ${patches} patches of ${m.name}; it is of another model`);
+    if (s.gomae !== 1 || ![s.scene, s.visible, s.hue].every((x) => x && typeof x === 'object')) refuse('it is no state that this page has saved');
+    if (s.model !== undefined && s.model !== info.model) refuse(`it is of the model ${s.model}, and this is ${info.model}`);
+    numbered = s.scene.number !== undefined; // and not of images, which it has itself
+    if (numbered && s.scenes !== undefined && s.scenes !== info.scenes) refuse(`it is of a page with ${s.scenes} scenes, and this one has ${info.scenes}; open it there`);
+    for (const m of info.modalities) if (!flags(s.visible[m.name])) refuse(`it has no ${patches} patches of ${m.name}; it is of another model`);
     const alpha = (m) => (s.alphas && Number(s.alphas[m]) > 0 ? Number(s.alphas[m]) : 1);
-    const next = {
+    next = {
       alphas: Object.fromEntries(info.modalities.map((m) => [m.name, alpha(m.name)])),
       visible: Object.fromEntries(info.modalities.map((m) => [m.name, s.visible[m.name]])),
       hue: { patches: flags(s.hue.patches) ? s.hue.patches : none(), degrees: Math.max(-180, Math.min(180, Number(s.hue.degrees) || 0)) },
@@ -636,17 +647,16 @@ async function restore(file) {
       probe: s.probe && s.visible[s.probe.modality] ? { modality: String(s.probe.modality), patch: Number(s.probe.patch) } : null,
       third: ['truth', 'error', 'before'].includes(s.third) ? s.third : 'truth',
     };
-    const take = (a) => {
-      const was = s.sceneName ?? a.name ?? '', is = a.name || '';
-      if (numbered && was !== is) throw new Error(`${file.name}: its scene ${s.scene.number} is ${was || 'a rendered room'}, and here it is ${is || 'a rendered room'}; open it on a page with the same scenes`);
-      Object.assign(state, next);
-    };
-    if (!(await open(s.scene, take))) return;
-    chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
-    refresh();
-  } catch (e) {
-    complain(new Error(`${file.name}: ${e.message}`));
-  }
+    return s.scene;
+  };
+  const take = (a) => {
+    const was = s.sceneName ?? a.name ?? '', is = a.name || '';
+    if (numbered && was !== is) refuse(`its scene ${s.scene.number} is ${was || 'a rendered room'}, and here it is ${is || 'a rendered room'}; open it on a page with the same scenes`);
+    Object.assign(state, next);
+  };
+  if (!(await open(read(), take))) return;
+  chooseTool(['show', 'hue', 'attention'].includes(s.tool) ? s.tool : 'show');
+  refresh();
 }
 
 // --- start ----------------------------------------------------------------------------------
