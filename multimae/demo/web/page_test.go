@@ -293,8 +293,8 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		if b.js("return document.elementFromPoint(innerWidth / 2, innerHeight / 2) === (document.body.classList.add('dropping'), document.elementFromPoint(innerWidth / 2, innerHeight / 2))") == "false" {
 			t.Error("the fields cannot be reached while a file is dragged")
 		}
-		b.js("const f = new File([], 'gone.png'); f.arrayBuffer = async () => { throw new Error('not found'); }; load({ rgb: f })")
-		b.wait("document.getElementById('alert').innerText.includes('gone.png cannot be read')")
+		b.js("const f = new File([], 'gone.png'); f.arrayBuffer = async () => { throw new Error('not found'); }; load({ depth: f })")
+		b.wait("document.getElementById('alert').innerText.includes('gone.png cannot be read') && $('file-rgb').files.length === 1")
 		b.js("document.body.classList.remove('dropping'); dropOn('body', 'a.png', 'b.png')")
 		b.wait("document.getElementById('alert').innerText.includes('2 files were dropped')")
 		b.click("#alert button")
@@ -314,14 +314,14 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		if err := os.WriteFile(bad, file.Bytes(), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		b.js("document.getElementById('file-rgb').value = ''")
+		b.wait("$('file-rgb').files.length === 0") // so that the mended file is a change
 		b.send("#file-semseg", bad)
 		b.wait("!document.getElementById('alert').hidden")
 		if text := b.js("return document.getElementById('alert').innerText"); !strings.Contains(text, "class id 99") {
 			t.Errorf("a class that the model lacks: %q", text)
 		}
 		b.click("#alert button")
-		b.js("document.getElementById('file-semseg').value = ''")
+		b.wait("$('file-semseg').files.length === 0")
 		if prefix == "server" { // which takes less than it takes of each
 			b.js("load({ rgb: new File([new Uint8Array(5e6)], 'a.png'), depth: new File([new Uint8Array(5e6)], 'b.png') })")
 			b.wait("document.getElementById('alert').innerText.includes('10.0 MB together')")

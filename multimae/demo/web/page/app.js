@@ -504,11 +504,13 @@ function forgetFiles() {
 }
 
 async function load(files) {
+  let at; // the modality whose file is read
   const read = async () => {
     const total = Object.values(files).reduce((n, f) => n + f.size, 0);
     if (backend === server && total > 9e6) throw new Error(`The images have ${(total / 1e6).toFixed(1)} MB together; at most 9 MB are sent. Store smaller images.`);
     const images = {};
     for (const [m, f] of Object.entries(files)) {
+      at = m;
       if (f.size > 8 << 20) throw new Error(`${f.name} has ${(f.size / 1048576).toFixed(1)} MB; at most 8 MB are read. Store a smaller image.`);
       let b, s = '';
       try {
@@ -519,9 +521,12 @@ async function load(files) {
       for (let i = 0; i < b.length; i += 32768) s += String.fromCharCode(...b.subarray(i, i + 32768));
       images[m] = btoa(s);
     }
+    at = undefined;
     return { images };
   };
-  await open(read());
+  if ((await open(read())) !== false) return;
+  // A field that keeps its file says nothing when that is mended and chosen again.
+  if (at) $('file-' + at).value = ''; else forgetFiles();
 }
 
 function controls() {
