@@ -465,7 +465,27 @@ func TestPageScenes(t *testing.T) {
 		}
 	}
 
-	b.js(`window.prompt = fetch; window.fetch = async () => new Response('{"views": {')`)
+	// Another scene is chosen while a prediction is computed, and then that of the new scene fails.
+	b.wait("answer")
+	b.js(`window.prompt = backend.call; window.held = [];
+		backend.call = async (name, r) => {
+			const a = await prompt(name, r);
+			if (name === 'predict') await new Promise((pass, fail) => held.push({ pass, fail: () => fail(new Error('failed')) }));
+			return a;
+		}`)
+	b.click("[data-recipe=left]")
+	b.wait("held.length === 1")
+	b.click("#forth")
+	b.wait("state.scene.number === 1 && document.getElementById('board').getAttribute('aria-busy') === 'false'")
+	b.js("window.answers = [answer]; held[0].pass()")
+	b.wait("held.length === 2")
+	b.js("answers.push(answer); held[1].fail(); backend.call = prompt")
+	b.wait("asking === 0")
+	if got := b.js("return [...answers, answer].map(String) + view.depth.score.textContent + $('alert').firstElementChild.textContent"); got != "null,null,nullfailed" {
+		t.Errorf("a prediction of the former scene stands as that of the new one: %q", got)
+	}
+
+	b.js(`complain(null); window.prompt = fetch; window.fetch = async () => new Response('{"views": {')`)
 	b.click("[data-recipe=all]")
 	b.wait("asking === 0 && document.getElementById('alert').innerText.includes('cut off')")
 	b.js("window.fetch = window.prompt; complain(null)")

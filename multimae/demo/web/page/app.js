@@ -94,8 +94,10 @@ const predict = latest(async () => {
     $('speed').textContent = 'Nothing is shown. Show the network at least one patch.';
     return draw();
   }
-  const began = performance.now();
-  answer = await backend.call('predict', request());
+  const began = performance.now(), scene = state.scene;
+  const a = await backend.call('predict', request());
+  if (scene !== state.scene) return; // it is of the former scene
+  answer = a;
   document.body.dataset.predictions = 1 + Number(document.body.dataset.predictions || 0); // for tests
   $('speed').textContent = `Predicted in ${answer.ms.toFixed(0)} ms, ${(performance.now() - began).toFixed(0)} ms with the way here and back.`;
   draw();
@@ -128,7 +130,7 @@ async function open(scene, keep) {
     complain(null);
     if (typeof keep === 'function') keep(a);
     truth = {};
-    gaze = null; // it may be of other modalities
+    answer = gaze = null; // they are of the former scene
     if (!scene.images || typeof keep === 'function') forgetFiles(); // they are of another scene
     for (const [m, p] of Object.entries(a.pictures)) truth[m] = bitmap(p);
     state.scene = a.scene;
@@ -140,7 +142,7 @@ async function open(scene, keep) {
     refresh();
     if (keep) for (const m of info.modalities) if (!truth[m.name] || !state.visible[m.name]) state.visible[m.name] = none();
     const late = wanted === edits; // random patches were asked for and have not come
-    if (!keep || (keep === true && late)) await random(); else changed();
+    if (!keep || (keep === true && late)) { draw(); await random(); } else changed();
     return true;
   } catch (e) {
     if (mine !== scenes) return;
@@ -304,7 +306,7 @@ function draw() {
     let third = state.third;
     if (third === 'before' && v.tabs.before.hidden) third = 'truth';
     v.drawn = third;
-    if (third === 'error') a && a.error ? show(v.third, cached(a.error)) : blank(v.third, ['unknown']);
+    if (third === 'error') a && a.error ? show(v.third, cached(a.error)) : blank(v.third, [answer ? 'unknown' : '…']);
     else if (third === 'before') show(v.third, cached(a.before));
     else truth[m] ? show(v.third, truth[m]) : blank(v.third, ['not given']);
     for (const [k, b] of Object.entries(v.tabs)) b.setAttribute('aria-pressed', String(k === third));
