@@ -12,16 +12,22 @@ const word = (m) => (names[m] || [m, m])[1];
 const server = {
   start: null, // an id: from its start to its end, a server has one model and one set of scenes
   async call(name, request) {
-    let response;
+    const lost = (text) => Object.assign(new Error(text), { lost: true });
+    let response, answer;
     try {
       response = await fetch('api/' + name, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(request) });
     } catch (e) {
-      throw new Error('The server does not answer. Is gomae demo still running?');
+      throw lost('The server does not answer. Is gomae demo still running?');
     }
     const start = response.headers.get('Gomae-Start'); // which what stands between may lack
     server.start ??= start;
     if (start && start !== server.start) throw new Error('The server was restarted, and may have another model or other scenes. Reload the page. To go on with these patches, first save them with “State (JSON)”.');
-    const answer = await response.json().catch(() => ({ error: response.ok ? 'The answer of the server was cut off. Is gomae demo still running?' : response.status + ' ' + response.statusText }));
+    try {
+      answer = await response.json();
+    } catch (e) {
+      throw lost(response.ok ? 'The answer of the server was cut off. Is gomae demo still running?' : response.status + ' ' + response.statusText);
+    }
+    if (complaint && complaint.lost) complain(null); // it answers again
     if (!response.ok || answer.error) throw new Error(answer.error);
     return answer;
   },
@@ -458,7 +464,9 @@ function touch(m, canvas) {
 
 function say(s) { $('live').textContent = s; }
 
+let complaint = null; // that is shown
 function complain(e) {
+  complaint = e;
   $('alert').hidden = !e;
   $('alert').firstElementChild.textContent = e ? e.message : '';
 }
