@@ -425,6 +425,15 @@ func TestPageScenes(t *testing.T) {
 		shows(click.number, click.name)
 	}
 
+	b.js("$('next').click(); $('next').click()") // before the first answer
+	shows(0, "cat")
+	b.js("open({ number: 9 }, true)") // there is none
+	b.wait("!$('alert').hidden")
+	b.click("#next")
+	shows(1, "dog")
+	b.click("#back")
+	shows(0, "cat")
+
 	b.wait("asking === 0")
 	b.click("#json")
 	state := b.js("return JSON.stringify(state)")

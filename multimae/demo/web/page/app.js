@@ -122,11 +122,13 @@ const look = latest(async () => {
 });
 
 let scenes = 0; // that were asked for
+let asked; // number of the scene that is on its way, if it has one
 // open shows a scene, or that of a promise, with new patches unless keep is true or a function that takes
 // the server's answer and sets the state, or throws. It returns whether the scene could be opened, and
 // undefined if another one was chosen meanwhile.
 async function open(scene, keep) {
   const mine = ++scenes;
+  asked = scene.number;
   $('board').setAttribute('aria-busy', 'true');
   try {
     scene = await scene;
@@ -155,7 +157,10 @@ async function open(scene, keep) {
     complain(e);
     return false;
   } finally {
-    if (mine === scenes) $('board').setAttribute('aria-busy', 'false');
+    if (mine === scenes) {
+      asked = undefined;
+      $('board').setAttribute('aria-busy', 'false');
+    }
   }
 }
 
@@ -570,7 +575,7 @@ function controls() {
   };
   refresh();
   $('offered').hidden = $('note').hidden = $('next').hidden = !info.scenes;
-  const last = info.scenes - 1, now = () => state.scene.number ?? -1;
+  const last = info.scenes - 1, now = () => asked ?? state.scene.number ?? -1;
   $('number').max = last;
   const go = (n) => { if (Number.isInteger(n) && n >= 0 && n <= last) open({ number: n }, true); else complain(new Error(`The scenes have numbers from 0 to ${last}.`)); };
   $('number').onchange = () => go($('number').valueAsNumber); // not a number where the field is empty
