@@ -209,6 +209,14 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		if strings.Contains(seen("rgb"), "1") {
 			t.Error("the key n hides nothing")
 		}
+		for _, c := range []struct{ key, code, want string }{
+			{"A", "KeyA", "1"}, {"т", "KeyN", "0"}, {"ф", "KeyA", "1"}, {"q", "KeyA", "1"}, {"N", "KeyN", "0"}, {"a", "KeyQ", "1"}, {"n", "KeyL", "0"},
+		} {
+			b.js(fmt.Sprintf("$('sees-rgb').dispatchEvent(new KeyboardEvent('keydown', { key: '%s', code: '%s' }))", c.key, c.code))
+			if got := seen("rgb"); got != strings.Repeat(c.want, grid*grid) {
+				t.Errorf("after the key %s, at the place of %s: %s", c.key, c.code, got)
+			}
+		}
 	})
 
 	t.Run("errors map", func(t *testing.T) {

@@ -448,6 +448,8 @@ function touch(m, canvas) {
   canvas.addEventListener('keydown', (e) => {
     if (e.ctrlKey || e.metaKey || e.altKey) return;
     const v = view[m], n = info.grid, i = v.cursor ?? 0;
+    // Where the layout has other letters, that of the key's place.
+    const letter = /^\p{Script=Latin}$/u.test(e.key) ? e.key.toLowerCase() : { KeyA: 'a', KeyN: 'n' }[e.code];
     const to = { ArrowLeft: i % n ? i - 1 : i, ArrowRight: (i + 1) % n ? i + 1 : i, ArrowUp: i >= n ? i - n : i, ArrowDown: i < n * (n - 1) ? i + n : i }[e.key];
     if (to !== undefined) {
       const was = state.visible[m][i];
@@ -456,8 +458,8 @@ function touch(m, canvas) {
     } else if (e.key === ' ' || e.key === 'Enter') {
       v.cursor = i;
       act(m, i, undefined);
-    } else if ((e.key === 'a' || e.key === 'n') && truth[m]) {
-      state.visible[m] = e.key === 'a' ? all() : none();
+    } else if ((letter === 'a' || letter === 'n') && truth[m]) {
+      state.visible[m] = letter === 'a' ? all() : none();
       changed();
     } else return;
     e.preventDefault();
