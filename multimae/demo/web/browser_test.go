@@ -225,11 +225,11 @@ func (b *browser) screenshot(name string) {
 	}
 }
 
-// media makes the page see a device that prefers a colour scheme.
-func (b *browser) media(scheme string) {
+// media makes the page see a device of which a media feature has a value.
+func (b *browser) media(feature, value string) {
 	b.t.Helper()
 	b.call("POST", "/goog/cdp/execute", map[string]any{"cmd": "Emulation.setEmulatedMedia",
-		"params": map[string]any{"features": []any{map[string]string{"name": "prefers-color-scheme", "value": scheme}}}})
+		"params": map[string]any{"features": []any{map[string]string{"name": feature, "value": value}}}})
 }
 
 // window changes what the page takes for its width and height.

@@ -370,7 +370,7 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		b.click("input[value=show] + span")
 	})
 
-	t.Run("narrow and dark", func(t *testing.T) {
+	t.Run("narrow, dark and forced colours", func(t *testing.T) {
 		predicted(func() { b.click("#next") })
 		b.window(390, 844)
 		b.js("scrollTo(0, 0)")
@@ -381,13 +381,17 @@ func visit(t *testing.T, b *browser, url string, m *multimae.Model, prefix strin
 		b.js("document.querySelector('.card').scrollIntoView()")
 		b.screenshot(prefix + "-phone-board")
 		b.window(1360, 1000)
-		b.media("dark")
+		b.media("prefers-color-scheme", "dark")
 		if b.js("return getComputedStyle(document.body).backgroundColor") == "rgb(246, 246, 249)" {
 			t.Error("a dark device gets a bright page")
 		}
 		b.js("scrollTo(0, 0); draw()")
 		b.screenshot(prefix + "-dark")
-		b.media("light")
+		b.media("forced-colors", "active")
+		if b.js("const dot = document.querySelector('.legend i'); return matchMedia('(forced-colors: active)').matches && getComputedStyle(dot).backgroundColor === dot.style.backgroundColor") != "true" {
+			t.Error("the legend has no colours where those of a page are forced")
+		}
+		b.media("forced-colors", "none")
 	})
 
 	if list := b.problems(); len(list) > 0 {

@@ -464,7 +464,7 @@ func TestLivePage(t *testing.T) {
 		t.Error("no chart of the mean IoU")
 	}
 	b.screenshot("live")
-	b.media("dark")
+	b.media("prefers-color-scheme", "dark")
 	b.window(390, 844)
 	b.js("draw()")
 	if w := b.js("return document.documentElement.scrollWidth"); w != "390" {
