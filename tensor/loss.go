@@ -205,10 +205,12 @@ func (c *crossEntropy) read(pixel []float32, i int) {
 func (c *crossEntropy) pixel(pixel []float32, i int) float64 {
 	c.read(pixel, i)
 	mean := 0.0
-	for _, v := range pixel {
-		mean += float64(v)
+	if c.smoothing != 0 { // or 0 times a logit of −Inf, which rules a class out, would be NaN
+		for _, v := range pixel {
+			mean += float64(v)
+		}
+		mean /= float64(c.classes)
 	}
-	mean /= float64(c.classes)
 	own := float64(pixel[c.targets[i]])
 	top := asm.Max(pixel)
 	lse := float64(top) + math.Log(float64(asm.ExpSum(pixel, pixel, 1, top)))

@@ -424,3 +424,18 @@ func TestAttentionOfEqualValues(t *testing.T) {
 		}
 	})
 }
+
+// TestCrossEntropyWithoutClass: a logit of −Inf rules a class out and leaves the loss of the others.
+func TestCrossEntropyWithoutClass(t *testing.T) {
+	testkit.EachLevel(t, func(t *testing.T) {
+		tape := NewTape(nil)
+		x := From([]float32{1, float32(math.Inf(-1)), 1}, 1, 3).WithGrad()
+		loss := CrossEntropy(tape, x, 3, []int32{0}, ones(1), 0)
+		tape.Backward(loss)
+		for i, want := range []float64{math.Ln2, -0.5, 0, 0.5} {
+			if got := float64(append(loss.Data[:1:1], x.Grad...)[i]); !(math.Abs(got-want) < 1e-6) {
+				t.Errorf("loss and gradients: number %d is %v, want %v", i, got, want)
+			}
+		}
+	})
+}
