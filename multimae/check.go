@@ -175,8 +175,8 @@ func (c *Config) checkOutput(o *Output) error {
 	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing != 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, and 0 unless the loss is %q", o.LabelSmoothing, LossCrossEntropy)
 	}
-	if !(o.LossWeight >= 0 && o.LossWeight < 1e6) {
-		return fmt.Errorf("loss_weight: got %g, want more than 0 and below 1e6, or 0 for 1", o.LossWeight)
+	if w := o.LossWeight; w != 0 && !(float32(w) > 0 && w < 1e6) {
+		return fmt.Errorf("loss_weight: got %g, want more than 0 as a float32 and below 1e6, or 0 for 1", w)
 	}
 	if o.LossWeight != 0 && c.Train.Weighting != "" {
 		return fmt.Errorf("loss_weight: got %g with train.weighting %q, which learns the weights; leave one of them out", o.LossWeight, c.Train.Weighting)
@@ -239,7 +239,7 @@ func (t *Recipe) Check(o *Optim) error {
 	}
 	if err := firstWrong([]number{
 		{"optim.lr", o.LR, o.LR > 0, "more than 0"},
-		{"optim.eps", o.Eps, o.Eps > 0, "more than 0"},
+		{"optim.eps", o.Eps, float32(o.Eps) > 0, "more than 0 as a float32, such as 1e-8"},
 		n("train.steps", t.Steps, 1), n("train.batch", t.Batch, 1), n("train.log_every", t.LogEvery, 1),
 		n("train.warmup_steps", t.WarmupSteps, 0), n("train.val_every", t.ValEvery, 0), n("train.save_every", t.SaveEvery, 0),
 		{"train.clip_grad", t.ClipGrad, t.ClipGrad >= 0, "0 or more"},

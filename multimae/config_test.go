@@ -237,6 +237,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Outputs[0].LabelSmoothing = 0.1 }, "outputs.rgb.label_smoothing"},
 		{func(c *Config) { c.Outputs[0].LossWeight = -1 }, "outputs.rgb.loss_weight"},
 		{func(c *Config) { c.Outputs[0].LossWeight = 1e6 }, "outputs.rgb.loss_weight"},
+		{func(c *Config) { c.Outputs[0].LossWeight = 1e-46 }, "outputs.rgb.loss_weight"}, // 0 as a float32
 		{func(c *Config) { c.Outputs[0].LossWeight = nan }, "outputs.rgb.loss_weight"},
 		{func(c *Config) { c.Outputs[0].LossWeight, c.Train.Weighting = 2, "uncertainty" }, "outputs.rgb.loss_weight"},
 		{func(c *Config) { c.Outputs[0].Dim = 0 }, "outputs.rgb.dim"},
@@ -275,6 +276,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Optim.Betas[0] = 1 }, "optim.betas"},
 		{func(c *Config) { c.Optim.Betas[1] = -0.1 }, "optim.betas"},
 		{func(c *Config) { c.Optim.Eps = 0 }, "optim.eps"},
+		{func(c *Config) { c.Optim.Eps = 1e-50 }, "optim.eps"}, // 0 as a float32
 		{func(c *Config) { c.Optim.WeightDecay = -1 }, "optim.weight_decay"},
 	} {
 		t.Run(test.key, func(t *testing.T) {

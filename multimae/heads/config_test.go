@@ -140,6 +140,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Optim.Betas[1] = math.Inf(-1) }, "optim.betas"},
 		{func(c *Config) { c.Optim.Eps = math.NaN() }, "optim.eps"},
 		{func(c *Config) { c.Optim.WeightDecay = math.NaN() }, "optim.weight_decay"},
+		{set("depth", func(o *Output) { o.LossWeight = 1e-46 }), "outputs.depth.loss_weight"}, // 0 as a float32
 		{func(c *Config) { c.Outputs = nil }, "outputs"},
 		{func(c *Config) { c.Outputs = many(257) }, "outputs"},
 		{func(c *Config) { c.Outputs[1].Name = "mean" }, "outputs"},

@@ -141,8 +141,8 @@ func (c *Config) checkTarget(o *Output) error {
 	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) || o.LabelSmoothing > 0 && o.Loss != LossCrossEntropy {
 		return fmt.Errorf("label_smoothing: got %g, want 0 or more and below 1, for loss %q", o.LabelSmoothing, LossCrossEntropy)
 	}
-	if !(o.LossWeight >= 0 && o.LossWeight < 1e6) {
-		return fmt.Errorf("loss_weight: got %g, want more than 0 and below 1e6, or 0 for 1", o.LossWeight)
+	if w := o.LossWeight; w != 0 && !(float32(w) > 0 && w < 1e6) {
+		return fmt.Errorf("loss_weight: got %g, want more than 0 as a float32 and below 1e6, or 0 for 1", w)
 	}
 	return nil
 }
