@@ -8,13 +8,18 @@ import "math"
 //	y[i] = (x[i]-mean)*rstd*w[i] + b[i]
 //
 // where mean is the mean of the row and rstd = 1/sqrt(variance+eps), with the biased variance. It
-// returns both for the backward pass. All slices have the same length, at least 1; y may be x.
+// returns both for the backward pass. All slices have the same length, at least 1; y must not overlap
+// x.
 func LayerNorm(y, x, w, b []float32, eps float32) (mean, rstd float32) {
 	mustHold("LayerNorm len(x)", len(x), 1)
 	mustLen("LayerNorm len(y)", len(y), len(x))
 	mustLen("LayerNorm len(w)", len(w), len(x))
 	mustLen("LayerNorm len(b)", len(b), len(x))
-	return layerNorm(y, x, w, b, eps)
+	mean, rstd = layerNorm(y, x, w, b, eps)
+	if !(rstd > 0) { // the assembly sums in float32, which the squares of large numbers overflow
+		return layerNormGeneric(y, x, w, b, eps)
+	}
+	return mean, rstd
 }
 
 func layerNormGeneric(y, x, w, b []float32, eps float32) (mean, rstd float32) {

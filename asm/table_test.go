@@ -236,12 +236,18 @@ var kernels = []kernel{{
 		return [][]value{slope, dst}, nil
 	},
 }, {
-	name: "LayerNorm", operands: []operand{out("y"), in("x"), in("w"), in("b")}, dstMayBe: []int{1}, min: 1, onlyNaN: true,
-	run: func(s [][]float32) [2]float64 {
-		mean, rstd := LayerNorm(s[0], s[1], s[2], s[3], testEps)
-		return [2]float64{float64(mean), float64(rstd)}
-	},
+	name: "LayerNorm", operands: []operand{out("y"), in("x"), in("w"), in("b")}, min: 1, onlyNaN: true,
+	run:  runLayerNorm,
 	want: wantLayerNorm,
+}, {
+	name: "LayerNorm/squares overflow", operands: []operand{out("y"), in("x").drawn(scaled(1e20)), in("w"), in("b")}, min: 1, onlyNaN: true,
+	run:  runLayerNorm,
+	want: wantLayerNorm,
+}, {
+	name: "LayerNorm/sums overflow", min: 1, onlyNaN: true,
+	operands: []operand{out("y"), in("x").drawn(func(r *rand.Rand) float64 { return 2e38 + 1e37*r.NormFloat64() }), in("w"), in("b")},
+	run:      runLayerNorm,
+	want:     wantLayerNorm,
 }, {
 	name:     "LayerNormBackward",
 	operands: []operand{out("dx"), update("dw"), update("db"), in("dy"), in("x"), in("w")}, dstMayBe: []int{3}, min: 1, onlyNaN: true,
@@ -263,6 +269,11 @@ var kernels = []kernel{{
 	run:  func(s [][]float32) (r [2]float64) { AdamW(s[0], s[1], s[2], s[3], &testStep); return },
 	want: wantAdamW,
 }}
+
+func runLayerNorm(s [][]float32) [2]float64 {
+	mean, rstd := LayerNorm(s[0], s[1], s[2], s[3], testEps)
+	return [2]float64{float64(mean), float64(rstd)}
+}
 
 func wantLayerNorm(s [][]float64) ([][]value, []value) {
 	x, w, b := s[1], s[2], s[3]

@@ -29,8 +29,9 @@ var cases = sync.OnceValue(func() []*opCase {
 		add(c)
 	}
 	for _, s := range [][2]int{{0, 5}, {1, 1}, {1, 8}, {3, 7}, {64, 4}, {65, 19}, {5, 768}} {
-		add(layerNormCase(s[0], s[1]))
+		add(layerNormCase(s[0], s[1], 2))
 	}
+	add(layerNormCase(3, 40, 1e20)) // squares overflow a float32
 	for _, s := range [][4]int{{1, 1, 1, 1}, {2, 5, 3, 1}, {2, 17, 2, 8}, {3, 14, 1, 32}, {1, 30, 2, 64}, {2, 0, 2, 4}, {0, 3, 2, 4}} {
 		add(attentionCase(s[0], s[1], s[1], s[2], s[3], false))
 	}
@@ -104,10 +105,10 @@ func linearCase(m, k, n int, bias, res, gelu bool) *opCase {
 	return c
 }
 
-func layerNormCase(rows, d int) *opCase {
+func layerNormCase(rows, d int, scale float64) *opCase {
 	return &opCase{
-		name:  fmt.Sprintf("layer norm/%dx%d", rows, d),
-		in:    []input{in(rows, d).around(0.5, 2), in(d).around(1, 0.5), in(d)},
+		name:  fmt.Sprintf("layer norm/%dx%d scale %g", rows, d, scale),
+		in:    []input{in(rows, d).around(0.5, scale), in(d).around(1, 0.5), in(d)},
 		loose: d == 1, // the result is the bias, and gradients are 0
 		lib:   func(t *Tape, x []*Tensor) *Tensor { return LayerNorm(t, x[0], x[1], x[2], 1e-6) },
 		ref:   func(g *graph, x []*array) *array { return g.layerNorm(x[0], x[1], x[2], 1e-6) },
