@@ -37,29 +37,19 @@ func NewBalancer(n int) *Balancer {
 	return &Balancer{ps, ps.Add("log_vars", nn.Zeros, n)}
 }
 
-// Total returns Σ_t exp(−σ_t)·L_t + σ_t, [1], over the losses that are not nil. losses has one for each
-// output, [1], in the order of Config.Outputs. A loss of exactly 0, that of a task with nothing to
-// predict, is left out.
-func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor) *tensor.Tensor {
-	counts := func(i int) bool { return losses[i] != nil && losses[i].Data[0] != 0 }
-	return u.total(t, losses, counts, 1)
-}
-
-// PartTotal is Total for a part of a batch: what it returns for all parts, [1], adds up to that of the
-// whole. losses and samples have one for each output: a loss [1], and how many samples of the whole it
-// is the mean of, by Model.LossSamples of the whole. A loss with 0 samples is left out. first is set for
-// exactly one of the parts, which adds the σ_t.
-func (u *Balancer) PartTotal(t *tensor.Tape, losses []*tensor.Tensor, samples []int, first bool) *tensor.Tensor {
+// Total returns Σ_t exp(−σ_t)·L_t + σ_t, [1]. losses and samples have one for each output, in the order
+// of Config.Outputs: a loss L_t, [1], or nil, and how many samples it is the mean of, by
+// Model.LossSamples. An output without a loss or samples is left out.
+//
+// For a part of a batch, samples is that of the whole: what Total returns for all parts adds up to that
+// of the whole. first is set for exactly one of the parts, which adds the σ_t; the whole is its own
+// first part.
+func (u *Balancer) Total(t *tensor.Tape, losses []*tensor.Tensor, samples []int, first bool) *tensor.Tensor {
 	counts := func(i int) bool { return losses[i] != nil && samples[i] > 0 }
 	share := 0.0
 	if first {
 		share = 1
 	}
-	return u.total(t, losses, counts, share)
-}
-
-// total returns the sum over the losses that count, with a share of the σ_t.
-func (u *Balancer) total(t *tensor.Tape, losses []*tensor.Tensor, counts func(i int) bool, share float64) *tensor.Tensor {
 	y := t.New(1)
 	inputs := []*tensor.Tensor{u.sigma}
 	sum := 0.0

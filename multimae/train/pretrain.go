@@ -29,7 +29,7 @@ type maskedBatch struct {
 	step    int
 	batch   *multimae.Batch
 	masks   multimae.Masks
-	samples []int // as multimae.Model.LossSamples returns it; nil if the batch is not shared out
+	samples []int // as multimae.Model.LossSamples returns it; nil if nothing asks for it
 }
 
 // NewPretraining returns the objective of a model whose configuration has optim and train.
@@ -89,7 +89,7 @@ func (p *Pretraining) Begin(b *multimae.Batch, step int) error {
 		return fmt.Errorf("batch: none of its modalities %v is one that the model predicts", present)
 	}
 	now.step, now.batch, now.samples = step, b, nil
-	if lanes, _ := c.Lanes(); lanes > 0 || p.group != nil {
+	if lanes, _ := c.Lanes(); lanes > 0 || p.group != nil || p.balancer != nil {
 		now.samples = m.LossSamples(b, &now.masks)
 	}
 	return p.group.sumInts(now.samples)
@@ -125,11 +125,8 @@ func (p *Pretraining) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor
 	if losses, err = m.ForwardLosses(t, b, masks, &drop, samples); err != nil {
 		return nil, nil, err
 	}
-	if p.balancer != nil && p.group != nil {
-		return p.balancer.PartTotal(t, losses, samples, p.group.lead()), losses, nil
-	}
 	if p.balancer != nil {
-		return p.balancer.Total(t, losses), losses, nil
+		return p.balancer.Total(t, losses, now.samples, p.group.lead()), losses, nil
 	}
 	return multimae.Total(t, losses, m.Config.Outputs.LossWeights()...), losses, nil
 }
