@@ -18,7 +18,7 @@ import (
 	"github.com/gomae/gomae/tensor"
 )
 
-// Finetuning is the objective of downstream tasks: the sum of the losses of all heads.
+// Finetuning is the objective of downstream tasks: the weighted sum of the losses of all heads.
 type Finetuning struct {
 	Model *heads.Model
 
@@ -135,7 +135,7 @@ func (f *Finetuning) Begin(b *multimae.Batch, step int) error {
 	return nil
 }
 
-// Losses returns those of heads.Model.Losses, and their sum.
+// Losses returns those of heads.Model.Losses, and their weighted sum.
 func (f *Finetuning) Losses(t *tensor.Tape, from, to int) (total *tensor.Tensor, losses []*tensor.Tensor, err error) {
 	m, now := f.Model, f.current
 	b, targets, size := now.inputs, now.targets, now.inputs.Size
