@@ -56,14 +56,17 @@ func grown[T any](s *[]T, n int) []T {
 // other one an atomic load for each piece of an operation. In f, another Until looks at its own
 // context only, which may be made from the outer one.
 func (t *Tape) Until(ctx context.Context, f func() error) (err error) {
+	outer := t.stop
 	if ctx.Done() == nil {
+		defer func() { t.stop = outer }()
+		t.stop = nil
 		return f()
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	// A flag for each call: one that is set late must not stop the next.
-	stop, outer := new(atomic.Bool), t.stop
+	stop := new(atomic.Bool)
 	t.stop = stop
 	off := context.AfterFunc(ctx, func() { stop.Store(true) })
 	defer func() {

@@ -97,6 +97,26 @@ func TestUntil(t *testing.T) {
 			}
 			cancel()
 			testkit.SameBits(t, "outside", run(tape), want)
+
+			// In the function, another context counts alone, and the outer one again after it.
+			other, cancelOther := context.WithCancel(context.Background())
+			defer cancelOther()
+			for _, inner := range []context.Context{other, context.Background()} {
+				ctx, cancel = context.WithCancel(context.Background())
+				var got []float32
+				if err := tape.Until(ctx, func() error {
+					end()
+					if err := tape.Until(inner, func() error { got = run(tape); return nil }); err != nil {
+						t.Error(err)
+					}
+					run(tape)
+					t.Error("an operation after the end returns")
+					return nil
+				}); err != context.Canceled {
+					t.Errorf("error %v", err)
+				}
+				testkit.SameBits(t, "inside", got, want)
+			}
 		})
 	}
 }
