@@ -172,7 +172,7 @@ func Classes(ids []int32, h, w int) *image.RGBA {
 
 // ClassName returns what a legend calls a class: its name, or its number where there is none.
 func ClassName(names []string, id int) string {
-	if id < len(names) {
+	if id >= 0 && id < len(names) {
 		return names[id]
 	}
 	return fmt.Sprint("class ", id)

@@ -82,6 +82,11 @@ func TestClasses(t *testing.T) {
 	if at(img, 0, 1) != at(img, 3, 1) {
 		t.Error("id 300 does not repeat the colour of 45")
 	}
+	for id, want := range map[int]string{-1: "class -1", 0: "sky", 1: "class 1"} {
+		if got := ClassName([]string{"sky"}, id); got != want {
+			t.Errorf("id %d is called %q, want %q", id, got, want)
+		}
+	}
 	// Close ids occur together, so they must differ most; no two may be alike, nor like black or
 	// magenta.
 	distance := func(a, b color.RGBA) float64 {

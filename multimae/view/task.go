@@ -62,7 +62,7 @@ type Pixels map[int32]int
 // Add counts those of a map. What has no class is in no legend.
 func (p Pixels) Add(ids []int32) {
 	for _, id := range ids {
-		if id != multimae.IDIgnored && id != multimae.IDPadding {
+		if id >= 0 && id != multimae.IDIgnored && id != multimae.IDPadding {
 			p[id]++
 		}
 	}

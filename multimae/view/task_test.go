@@ -69,7 +69,7 @@ func TestLegend(t *testing.T) {
 // TestPixels wants the most frequent classes first, and no pixel without a class.
 func TestPixels(t *testing.T) {
 	p := Pixels{3: 1}
-	p.Add([]int32{3, multimae.IDIgnored, multimae.IDIgnored, 7, 7, 7, 5, multimae.IDPadding, 5})
+	p.Add([]int32{3, multimae.IDIgnored, multimae.IDIgnored, 7, 7, 7, 5, multimae.IDPadding, 5, -1, -1})
 	if ids := p.Frequent(); !slices.Equal(ids, []int32{7, 3, 5}) {
 		t.Errorf("classes in the order %v", ids)
 	}
