@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
+	"github.com/gomae/gomae/internal/tiny"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
 	"github.com/gomae/gomae/multimae/heads"
@@ -97,6 +98,28 @@ func TestSections(t *testing.T) {
 	for i, valid := range truth.Valid {
 		if !valid != (at(1, 2, i) == hole) || !valid != (at(1, 3, i) == hole) || at(1, 1, i) == hole {
 			t.Fatalf("pixel %d is valid: %v; truth %v, error %v, hole %v", i, valid, at(1, 2, i), at(1, 3, i), hole)
+		}
+	}
+}
+
+// TestInputHoles wants pixels of an input without a measurement black.
+func TestInputHoles(t *testing.T) {
+	c := &heads.Config{BackboneConfig: tiny.Config().BackboneConfig}
+	o := outputs["semseg"]
+	o.Name, o.MainTasks = "semseg", []string{"rgb"}
+	c.Model, c.Outputs = "multivit", heads.Outputs{o}
+	c.Inputs = slices.DeleteFunc(c.Inputs, func(in multimae.Input) bool { return in.Kind == multimae.KindClasses })
+	m, err := heads.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(5)
+	all := random(1, 16, 16)
+	s, _ := section(t, m, all)
+	tile := s.Rows[0].Tiles[slices.Index(s.Columns, "depth")].(*image.RGBA)
+	for i, valid := range all[0].Maps["depth"].Valid {
+		if got := tile.RGBAAt(i%16, i/16); !valid != (got == color.RGBA{0, 0, 0, 255}) {
+			t.Fatalf("pixel %d is valid: %v, and drawn as %v", i, valid, got)
 		}
 	}
 }

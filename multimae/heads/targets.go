@@ -62,13 +62,16 @@ const stored = 1 << 16
 // Split divides a batch that has both the model's inputs and TargetInputs. The parts share its
 // memory, but for the values of regressions with a Unit.
 func (c *Config) Split(b *multimae.Batch) (inputs *multimae.Batch, targets *Targets) {
-	inputs = &multimae.Batch{Size: b.Size, H: b.H, W: b.W, Images: map[string][]float32{}, Classes: map[string][]int32{}}
+	inputs = &multimae.Batch{Size: b.Size, H: b.H, W: b.W, Images: map[string][]float32{}, Classes: map[string][]int32{}, Valid: map[string][]bool{}}
 	for _, name := range c.Inputs.Names() {
 		if x, ok := b.Images[name]; ok {
 			inputs.Images[name] = x
 		}
 		if x, ok := b.Classes[name]; ok {
 			inputs.Classes[name] = x
+		}
+		if valid, ok := b.Valid[name]; ok {
+			inputs.Valid[name] = valid
 		}
 	}
 	targets = &Targets{Classes: map[string][]int32{}, Values: map[string][]float32{}, Valid: map[string][]bool{}}

@@ -27,6 +27,7 @@ func blend(b *multimae.Batch, c *heads.Train, rng *nn.RNG) *blending {
 	if mixup == 0 && cut == 0 || b.Size < 2 {
 		return nil
 	}
+	b.Valid = nil // it is that of the images before, and no head looks at it
 	if mixup > 0 && cut > 0 {
 		if rng.Chance(0.5) {
 			mixup = 0
