@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -84,6 +86,52 @@ func TestSemanticClasses(t *testing.T) {
 	}
 	if n, names, err := SemanticClasses(dir); n != 2 || fmt.Sprint(names) != "[sky tree]" || err != nil {
 		t.Errorf("two classes: %d, %v, %v", n, names, err)
+	}
+}
+
+// seeded says itself what it is.
+type seeded struct {
+	numbered
+	seed int
+}
+
+func (s seeded) Fingerprint() string { return fmt.Sprint("seed ", s.seed) }
+
+func TestFingerprint(t *testing.T) {
+	unnamed, one, other := numbered{n: 4}, seeded{numbered{n: 4}, 1}, seeded{numbered{n: 4}, 2}
+	names := Samples{{Name: "a"}, {Name: "b"}}
+	label := func(ds Dataset) Dataset { return Labelled(ds, "class", nil) }
+	likes := map[string]int{"": 0} // by fingerprint
+	for _, c := range []struct {
+		what string
+		ds   Dataset
+		like int // what is told apart has different numbers; 0 is what cannot be told
+	}{
+		{"unnamed", unnamed, 0},
+		{"part of unnamed", Subset(unnamed, []int{0, 1}), 0},
+		{"unnamed with labels", label(unnamed), 0},
+		{"a sample without a name", Samples{{Name: "a"}, {}}, 0},
+		{"names", names, 1},
+		{"all of the names", Subset(label(names), []int{0, 1}), 1},
+		{"some of the names", Subset(names, []int{1}), 2},
+		{"a seed", one, 3},
+		{"a seed with labels", label(one), 3},
+		{"another seed", other, 4},
+		{"part of a seed", Subset(one, []int{0, 1}), 5},
+		{"part of a seed with labels", label(Subset(label(one), []int{0, 1})), 5},
+		{"another part", Subset(one, []int{0, 2}), 6},
+		{"part of another seed", Subset(other, []int{0, 1}), 7},
+	} {
+		got := Fingerprint(c.ds)
+		_, known := likes[got]
+		if !known && !slices.Contains(slices.Collect(maps.Values(likes)), c.like) {
+			likes[got] = c.like
+		} else if !known || likes[got] != c.like {
+			t.Errorf("%s: %q, among %v", c.what, got, likes)
+		}
+		if both := Fingerprint(names, c.ds); (both == "") != (c.like == 0) {
+			t.Errorf("%s beside others: %q", c.what, both)
+		}
 	}
 }
 

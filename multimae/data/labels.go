@@ -38,26 +38,53 @@ func (l *labelled) Name(i int) string {
 }
 
 // Fingerprint tells datasets apart from others. One that has a method Fingerprint, such as rendered
-// scenes, says itself what it is; any other is told by the number of its samples and a hash of their
-// names, such as "350 samples with names 5b1c92f3". It is "" unless all can be told.
+// scenes, says itself what it is, also below Subset and Labelled; any other is told by the number of
+// its samples and a hash of their names, such as "350 samples with names 5b1c92f3". It is "" unless
+// all can be told: samples without a name cannot.
 func Fingerprint(sets ...Dataset) string {
 	var parts []string
 	for _, ds := range sets {
-		if own, ok := ds.(interface{ Fingerprint() string }); ok {
-			parts = append(parts, own.Fingerprint())
-			continue
+		part := ownFingerprint(ds)
+		if part == "" {
+			named, ok := ds.(Named)
+			if !ok {
+				return ""
+			}
+			hash := uint64(0)
+			for i := range ds.Len() {
+				name := named.Name(i)
+				if name == "" {
+					return ""
+				}
+				hash = nn.Mix64(hash + nn.Hash(name))
+			}
+			part = fmt.Sprintf("%d samples with names %08x", ds.Len(), uint32(hash))
 		}
-		named, ok := ds.(Named)
-		if !ok {
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ownFingerprint returns what the method Fingerprint of a dataset, or of that below Subset and
+// Labelled, says; "" if there is none.
+func ownFingerprint(ds Dataset) string {
+	switch ds := ds.(type) {
+	case interface{ Fingerprint() string }:
+		return ds.Fingerprint()
+	case *labelled:
+		return ownFingerprint(ds.Dataset)
+	case *subset:
+		whole := ownFingerprint(ds.ds)
+		if whole == "" {
 			return ""
 		}
 		hash := uint64(0)
-		for i := range ds.Len() {
-			hash = nn.Mix64(hash + nn.Hash(named.Name(i)))
+		for _, i := range ds.indices {
+			hash = nn.Mix64(hash + uint64(i))
 		}
-		parts = append(parts, fmt.Sprintf("%d samples with names %08x", ds.Len(), uint32(hash)))
+		return fmt.Sprintf("%d samples with numbers %08x of %s", len(ds.indices), uint32(hash), whole)
 	}
-	return strings.Join(parts, ", ")
+	return ""
 }
 
 // class returns the first folder of a sample's name, "" if it lies in none.
