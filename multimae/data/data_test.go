@@ -578,6 +578,44 @@ func TestFolderRoundTrip(t *testing.T) {
 	}
 }
 
+// TestWriteUnfit wants an error, and no file, for what a PNG file would lose.
+func TestWriteUnfit(t *testing.T) {
+	nan := float32(math.NaN())
+	for _, c := range []struct {
+		what string
+		m    Map
+		want string // "" if it fits
+	}{
+		{"the whole range", Map{C: 1, H: 1, W: 2, Pix: []float32{0, 1}}, ""},
+		{"all are valid", Map{C: 1, H: 1, W: 2, Pix: []float32{0, 1}, Valid: []bool{true, true}}, ""},
+		{"colour that overshoots", Map{C: 3, H: 1, W: 1, Pix: []float32{-0.1, 0, 1.1}}, ""},
+		{"metres", Map{C: 1, H: 1, W: 2, Pix: []float32{0.5, 10}}, "pixel (1,0) is 10"},
+		{"negative", Map{C: 1, H: 2, W: 1, Pix: []float32{0.5, -1}}, "pixel (0,1) is -1"},
+		{"no number", Map{C: 1, H: 1, W: 2, Pix: []float32{nan, 0}}, "pixel (0,0) is NaN"},
+		{"a hole", Map{C: 1, H: 1, W: 2, Pix: []float32{0.5, nan}, Valid: []bool{true, false}}, "pixel (1,0) is not valid"},
+		{"a hole of colour", Map{C: 3, H: 1, W: 1, Pix: make([]float32, 3), Valid: []bool{false}}, "pixel (0,0) is not valid"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "x", "a.png")
+			err := WriteFolder(context.Background(), dir, Samples{{Name: "a", Maps: map[string]*Map{"x": &c.m}}}, nil)
+			_, missing := os.Stat(file)
+			if c.want == "" {
+				if err != nil || missing != nil {
+					t.Errorf("error %v, %v", err, missing)
+				}
+				return
+			}
+			if p := new(Problem); !errors.As(err, &p) || p.File != file || !strings.Contains(p.Message, c.want) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+			if missing == nil {
+				t.Error("the file is written")
+			}
+		})
+	}
+}
+
 func TestOpenSplit(t *testing.T) {
 	write := func(dir string, first, n int) {
 		t.Helper()

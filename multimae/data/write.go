@@ -16,9 +16,12 @@ import (
 )
 
 // WriteFolder writes every map of every sample as DIR/<modality>/<name>.png: colour with 8 bits a
-// channel, one channel as 16-bit grey (v·65536, rounded), ids as 8-bit grey. DIR must be empty or
-// new. A file appears under its name only when it is complete. When ctx ends, every sample begun
-// has all of its files; after an error, the samples being written may lack some.
+// channel, one channel as 16-bit grey (v·65536, rounded, at most 65535), ids as 8-bit grey. DIR must
+// be empty or new. A file appears under its name only when it is complete. When ctx ends, every
+// sample begun has all of its files; after an error, the samples being written may lack some.
+//
+// What the files cannot hold is an error: values of one channel outside 0..1, such as those of an .npy
+// file in metres, and pixels that are not Map.Valid.
 //
 // progress, which may be nil, gets the number of samples written, from one goroutine at a time.
 func WriteFolder(ctx context.Context, dir string, ds Dataset, progress func(done int)) error {
@@ -89,12 +92,22 @@ func writeSample(dir string, s *Sample) error {
 	return nil
 }
 
-// WriteImage writes a map as a PNG file, in the form that WriteFolder describes, and makes the folders
-// above it. The file appears under its name only when it is complete.
+// WriteImage writes a map as a PNG file, in the form and with the errors that WriteFolder describes, and
+// makes the folders above it. The file appears under its name only when it is complete.
 func WriteImage(path string, m *Map) error {
 	img, err := m.Image()
 	if err != nil {
 		return err
+	}
+	if i := slices.Index(m.Valid, false); i >= 0 {
+		return problem(path, "give such pixels a value that Input.Invalid names, and set Valid to nil", "pixel (%d,%d) is not valid, which the file does not say", i%m.W, i/m.W)
+	}
+	if m.C == 1 {
+		for i, v := range m.Pix {
+			if !(v >= 0 && v <= 1) { // true for NaN, too
+				return problem(path, "divide the values by their range", "pixel (%d,%d) is %g, outside 0..1, which 16 bits hold", i%m.W, i/m.W, v)
+			}
+		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err

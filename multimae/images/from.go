@@ -157,7 +157,7 @@ func stored(img image.Image, x, y int) float64 {
 }
 
 // Image is the inverse of From, up to the rounding of colour to 8 bits. Values are clamped to what
-// the image holds. It shares no memory with the map. A map of other than 1, 3 or 4 channels is an
+// the image holds, which does not say what is Valid. It shares no memory with the map. A map of other than 1, 3 or 4 channels is an
 // error.
 func (m *Map) Image() (image.Image, error) {
 	r := image.Rect(0, 0, m.W, m.H)
