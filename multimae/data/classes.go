@@ -3,7 +3,6 @@ package data
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 
@@ -48,7 +47,7 @@ func ParseClassNames(file string, b []byte) (map[string][]string, error) {
 	}
 	for modality, list := range names {
 		if n := len(list); n < 1 || n > multimae.IDPadding {
-			return nil, fmt.Errorf("%s: %s has %d classes, want 1 to %d", file, modality, n, multimae.IDPadding)
+			return nil, problem(file, "list the names of its classes, or remove the modality from the file", "%s has %d classes, want 1 to %d", modality, n, multimae.IDPadding)
 		}
 	}
 	return names, nil

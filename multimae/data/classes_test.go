@@ -3,6 +3,7 @@ package data
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -38,7 +39,7 @@ func TestClassNames(t *testing.T) {
 			}
 			got, err := ClassNames(dir)
 			if c.err != "" {
-				if err == nil || !testkit.Mentions(err.Error(), c.err) {
+				if p := new(Problem); !errors.As(err, &p) || p.File != filepath.Join(dir, ClassesFile) || !testkit.Mentions(err.Error(), c.err) {
 					t.Errorf("error %v, want %q", err, c.err)
 				}
 				return
@@ -131,6 +132,32 @@ func TestFingerprint(t *testing.T) {
 		}
 		if both := Fingerprint(names, c.ds); (both == "") != (c.like == 0) {
 			t.Errorf("%s beside others: %q", c.what, both)
+		}
+	}
+}
+
+// TestLabelProblems wants errors about labels to be of type Problem.
+func TestLabelProblems(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 5 {
+		if err := WriteImage(filepath.Join(dir, "semseg", fmt.Sprint(i, ".png")), &Map{H: 1, W: 2, IDs: make([]uint8, 2)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	loose := Samples{{Name: "a"}}
+	_, noFolder := Classes(loose)
+	_, oneClass := CountClasses(dir, "semseg", nil)
+	_, unknown := Labelled(loose, "class", []string{"cat"}).Sample(0)
+	for _, c := range []struct {
+		err        error
+		file, want string
+	}{
+		{noFolder, "", "sample a is in no folder"},
+		{oneClass, filepath.Join(dir, "semseg"), "1 class"},
+		{unknown, "", `sample a is of class ""…cat`},
+	} {
+		if p := new(Problem); !errors.As(c.err, &p) || p.File != c.file || p.Remedy == "" || !testkit.Mentions(p.Message, c.want) {
+			t.Errorf("error %v, want %q", c.err, c.want)
 		}
 	}
 }

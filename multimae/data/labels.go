@@ -3,6 +3,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -102,7 +103,7 @@ func Classes(ds Named) ([]string, error) {
 	for i := range ds.Len() {
 		c := class(ds.Name(i))
 		if c == "" {
-			return nil, fmt.Errorf("data: sample %s is in no folder CLASS, which is its label; give the files the names MODALITY/CLASS/x.png", ds.Name(i))
+			return nil, problem("", "give the files the names MODALITY/CLASS/x.png", "sample %s is in no folder CLASS, which is its label", ds.Name(i))
 		}
 		if at, found := slices.BinarySearch(classes, c); !found {
 			classes = slices.Insert(classes, at, c)
@@ -143,7 +144,7 @@ func CountClasses(dir, modality string, invalid []float64, skip ...Skip) (int, e
 		return 0, bad
 	}
 	if n < 2 {
-		return 0, fmt.Errorf("data: the maps of %s in %s have %d class; segmentation needs two or more", modality, dir, n)
+		return 0, problem(filepath.Join(dir, modality), "give maps of two classes or more, which segmentation needs", "the maps have %d class", n)
 	}
 	return n, nil
 }
@@ -167,7 +168,7 @@ func (l *labelled) Sample(i int) (*Sample, error) {
 	}
 	id := slices.Index(l.classes, class(s.Name))
 	if id < 0 {
-		return nil, fmt.Errorf("data: sample %s is of class %q, which is none of the model's %d: %s; remove it, or train a model that knows the class",
+		return nil, problem("", "remove it, or train a model that knows the class", "sample %s is of class %q, which is none of the model's %d: %s",
 			s.Name, class(s.Name), len(l.classes), list(l.classes))
 	}
 	out := &Sample{Name: s.Name, Maps: map[string]*Map{l.target: images.Label(id)}}

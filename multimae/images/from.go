@@ -61,7 +61,7 @@ func Size(maps map[string]*Map) (w, h int) {
 
 // Problem is what is wrong with an image, a file or a folder, and what to do about it.
 type Problem struct {
-	File    string `json:"file"` // "" for an image that is in no file
+	File    string `json:"file"` // "" where it is not known
 	Message string `json:"message"`
 	Remedy  string `json:"remedy"`
 }
