@@ -115,6 +115,7 @@ func TestUntil(t *testing.T) {
 				}); err != context.Canceled {
 					t.Errorf("error %v", err)
 				}
+				cancel()
 				testkit.SameBits(t, "inside", got, want)
 			}
 		})
