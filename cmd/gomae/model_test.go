@@ -60,10 +60,7 @@ func TestBuiltin(t *testing.T) {
 func TestLookAt(t *testing.T) {
 	c := tiny.Config()
 	c.Inputs[0].Name, c.Outputs[0].Name, c.Outputs[0].Task = "photo", "photo", "photo"
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := tiny.Model(t, c, 1)
 	for _, from := range []string{"", scenesData} {
 		_, _, err := (&model{Model: m}).lookAt(from)
 		testkit.ErrorNames(t, err, "inputs.photo: ", "-data")
@@ -102,11 +99,7 @@ func TestOtherClasses(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			net, err := multimae.NewModel(config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			m := &model{Model: net}
+			m := &model{Model: tiny.Model(t, config, 1)}
 			_, _, lookErr := m.lookAt("")
 			_, sceneErr := m.sampleOf(nil, 0)
 			for flag, err := range map[string]error{"-data": lookErr, "-scene": sceneErr} {
@@ -116,7 +109,7 @@ func TestOtherClasses(t *testing.T) {
 					testkit.ErrorNames(t, err, flag, "inputs.semseg: ", config.Train.Data)
 				}
 			}
-			a := demo.New(net, demo.Options{Classes: m.classNames()})
+			a := demo.New(m.Model, demo.Options{Classes: m.classNames()})
 			b, err := a.Call(context.Background(), "info", []byte("{}"))
 			var i demo.Info
 			if err := errors.Join(err, json.Unmarshal(b, &i)); err != nil || i.Scenes > 0 != c.want {

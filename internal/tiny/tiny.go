@@ -1,8 +1,10 @@
-// Package tiny has the configuration of a model that trains in milliseconds, for tests of several
+// Package tiny has a model that trains in milliseconds, and its configuration, for tests of several
 // packages.
 package tiny
 
 import (
+	"testing"
+
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/scenes"
 	"github.com/gomae/gomae/vit"
@@ -34,6 +36,17 @@ func Config() *multimae.Config {
 			NumEncodedTokens: 4, Alphas: multimae.Alphas{1},
 		},
 	}
+}
+
+// Model returns an untrained model.
+func Model(t testing.TB, c *multimae.Config, seed uint64) *multimae.Model {
+	t.Helper()
+	m, err := multimae.NewModel(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Init(seed)
+	return m
 }
 
 // Output returns an output with a decoder of one block of width 8.

@@ -29,19 +29,9 @@ func newApp(t testing.TB) *App {
 	c := tiny.Config()
 	c.ImageSize, c.Train.NumEncodedTokens, c.Train.Data = 32, 8, "scenes"
 	c.Outputs = append(c.Outputs, tiny.Output("norm_rgb", "rgb", multimae.LossNormMSE, 3, 1))
-	return New(modelOf(t, c), Options{Name: "test"})
-}
-
-// modelOf returns an untrained model, frozen.
-func modelOf(t testing.TB, c *multimae.Config) *multimae.Model {
-	t.Helper()
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Init(3)
+	m := tiny.Model(t, c, 3)
 	m.Params.Freeze()
-	return m
+	return New(m, Options{Name: "test"})
 }
 
 // ask calls a method and decodes its answer.
@@ -490,16 +480,11 @@ func TestRefused(t *testing.T) {
 	t.Run("no rooms", func(t *testing.T) {
 		c := tiny.Config()
 		c.Inputs[1].Name, c.Outputs[1].Task = "lidar", "lidar"
-		m, err := multimae.NewModel(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.Init(1)
-		a := New(m, Options{Name: "other"})
+		a := New(tiny.Model(t, c, 1), Options{Name: "other"})
 		if ask[Info](t, a, "info", "{}").Scenes != 0 {
 			t.Error("it says that it has rooms")
 		}
-		_, err = a.Call(context.Background(), "scene", []byte(`{"scene":{"number":1}}`))
+		_, err := a.Call(context.Background(), "scene", []byte(`{"scene":{"number":1}}`))
 		testkit.ErrorNames(t, err, "lidar")
 	})
 	t.Run("ended context", func(t *testing.T) {

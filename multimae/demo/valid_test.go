@@ -24,7 +24,9 @@ func newHoledApp(t *testing.T, normalize string) *App {
 	c := tiny.Config()
 	c.ImageSize, c.Train.NumEncodedTokens = 32, 8
 	c.Input("depth").Invalid, c.Input("depth").Normalize = []float64{0, 65535}, normalize
-	return New(modelOf(t, c), Options{})
+	m := tiny.Model(t, c, 3)
+	m.Params.Freeze()
+	return New(m, Options{})
 }
 
 // isHole says where the depth of these tests has no measurement: in the whole of the second patch,

@@ -30,12 +30,7 @@ func newModel(t *testing.T, seed uint64) Model {
 	t.Helper()
 	c := tiny.Config()
 	c.ImageSize = 32
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Init(seed)
-	return Model{Model: m}
+	return Model{Model: tiny.Model(t, c, seed)}
 }
 
 func samples(t *testing.T, n int) (list []*data.Sample) {
@@ -396,11 +391,7 @@ func TestHue(t *testing.T) {
 	}
 	c := tiny.Config()
 	c.Inputs[0].Name, c.Outputs[0].Name, c.Outputs[0].Task = "photo", "photo", "photo"
-	other, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, _, err = Hue(context.Background(), Model{Model: other}, ds, HueOptions{Scenes: 2, Background: []int32{0, 1, 2}})
+	_, _, err = Hue(context.Background(), Model{Model: tiny.Model(t, c, 1)}, ds, HueOptions{Scenes: 2, Background: []int32{0, 1, 2}})
 	testkit.ErrorNames(t, err, "scene/000000", "photo")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

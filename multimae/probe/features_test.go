@@ -23,16 +23,6 @@ import (
 
 var rgb = multimae.Inputs{{Name: "rgb", Kind: multimae.KindImage, Channels: 3, Stride: 1}}
 
-func model(t *testing.T, seed uint64) *multimae.Model {
-	t.Helper()
-	m, err := multimae.NewModel(tiny.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Init(seed)
-	return m
-}
-
 // folder writes 16 pictures of different brightness of each class and opens them.
 func folder(t *testing.T, classes ...string) (*counting, string) {
 	t.Helper()
@@ -80,7 +70,7 @@ func (c *counting) Sample(i int) (*data.Sample, error) {
 
 // TestFeatures compares them with the model's own, one image at a time.
 func TestFeatures(t *testing.T) {
-	m := model(t, 1)
+	m := tiny.Model(t, tiny.Config(), 1)
 	ds, _ := folder(t, "a", "b", "c")
 	e := &Extractor{Model: m.Backbone, Inputs: rgb}
 	last := ""
@@ -113,7 +103,7 @@ func TestFeatures(t *testing.T) {
 
 // TestCache wants images to be read only if what the features depend on has changed.
 func TestCache(t *testing.T) {
-	m, cache := model(t, 1), filepath.Join(t.TempDir(), "new", "folder")
+	m, cache := tiny.Model(t, tiny.Config(), 1), filepath.Join(t.TempDir(), "new", "folder")
 	ds, dir := folder(t, "a", "b")
 	get := func(m *multimae.Model, ds *counting, inputs multimae.Inputs) (*Features, bool) {
 		t.Helper()
@@ -132,10 +122,10 @@ func TestCache(t *testing.T) {
 	if f, read := get(m, ds, rgb); read || !slices.Equal(f.X, first.X) || !slices.Equal(f.Names, first.Names) {
 		t.Errorf("the second time: images read: %v, the same features: %v", read, slices.Equal(f.X, first.X))
 	}
-	if f, read := get(model(t, 2), ds, rgb); !read || slices.Equal(f.X, first.X) {
+	if f, read := get(tiny.Model(t, tiny.Config(), 2), ds, rgb); !read || slices.Equal(f.X, first.X) {
 		t.Error("the features of another model")
 	}
-	other := model(t, 1)
+	other := tiny.Model(t, tiny.Config(), 1)
 	other.BackboneConfig().Encoder.Heads = 1 // the same weights
 	if _, read := get(other, ds, rgb); !read {
 		t.Error("the features of another configuration")
@@ -189,18 +179,18 @@ func TestCacheUnwritable(t *testing.T) {
 	ds, dir := folder(t, "a")
 	file := filepath.Join(dir, "rgb", "a", "0.png") // no folder
 	var warned error
-	e := &Extractor{Model: model(t, 1).Backbone, Inputs: rgb, Cache: file, Warn: func(err error) { warned = err }}
+	e := &Extractor{Model: tiny.Model(t, tiny.Config(), 1).Backbone, Inputs: rgb, Cache: file, Warn: func(err error) { warned = err }}
 	if f, err := e.Features(context.Background(), ds); err != nil || len(f.X) != 16*16 || warned == nil {
 		t.Errorf("%v, warning %v", err, warned)
 	}
 }
 
 func TestFeaturesRefused(t *testing.T) {
-	m := model(t, 1)
+	m := tiny.Model(t, tiny.Config(), 1)
 	ds, dir := folder(t, "a", "b")
 	e := &Extractor{Model: m.Backbone, Inputs: rgb}
 	t.Run("diverged", func(t *testing.T) {
-		bad := model(t, 1)
+		bad := tiny.Model(t, tiny.Config(), 1)
 		bad.Params.All()[0].Data[0] = float32(math.NaN())
 		_, err := (&Extractor{Model: bad.Backbone, Inputs: rgb}).Features(context.Background(), ds)
 		if err == nil || !testkit.Mentions(err.Error(), "a/0…diverged") {
@@ -229,7 +219,7 @@ func TestFeaturesRefused(t *testing.T) {
 // TestRun wants classes that differ in colour to be told apart, and each mistake to be named before
 // any image is read.
 func TestRun(t *testing.T) {
-	e := &Extractor{Model: model(t, 1).Backbone, Inputs: rgb}
+	e := &Extractor{Model: tiny.Model(t, tiny.Config(), 1).Backbone, Inputs: rgb}
 	train, _ := folder(t, "black", "blue", "red")
 	val, _ := folder(t, "black", "blue", "red")
 	r, err := e.Run(context.Background(), train, val)
@@ -265,7 +255,7 @@ func TestRun(t *testing.T) {
 
 // TestRunOtherImages swaps the folders of two colours in val, so that every image is judged wrong.
 func TestRunOtherImages(t *testing.T) {
-	e := &Extractor{Model: model(t, 1).Backbone, Inputs: rgb}
+	e := &Extractor{Model: tiny.Model(t, tiny.Config(), 1).Backbone, Inputs: rgb}
 	train, _ := folder(t, "black", "blue")
 	val, _ := folder(t, "blue", "black")
 	r, err := e.Run(context.Background(), train, val)

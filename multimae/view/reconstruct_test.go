@@ -29,12 +29,7 @@ func tinyModel(t *testing.T) *multimae.Model {
 		tiny.Output("rgb2", "rgb", multimae.LossL1, 3, 1),
 	}, c.Outputs[1:]...)
 	c.Optim, c.Train = multimae.Optim{}, multimae.Train{}
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Init(3)
-	return m
+	return tiny.Model(t, c, 3)
 }
 
 func scene(t *testing.T, modalities ...string) *data.Sample {

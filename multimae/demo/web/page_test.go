@@ -29,11 +29,7 @@ func testModel(t testing.TB) *multimae.Model {
 	t.Helper()
 	c := tiny.Config()
 	c.ImageSize, c.Train.NumEncodedTokens, c.Train.Data = 32, 8, "scenes"
-	m, err := multimae.NewModel(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Init(3)
+	m := tiny.Model(t, c, 3)
 	m.Params.Freeze()
 	return m
 }

@@ -14,11 +14,7 @@ import (
 
 // TestDeepen wants a model with one block more to predict the same.
 func TestDeepen(t *testing.T) {
-	m, err := multimae.NewModel(tiny.Config())
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Params.Init(3)
+	m := tiny.Model(t, tiny.Config(), 3)
 	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")
 	if err := m.Save(from); err != nil {
 		t.Fatal(err)
