@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -166,12 +165,8 @@ func (e *env) pseudolabel(ctx context.Context, o pseudolabel.Options, asJSON boo
 	if r.Made == 0 && r.Skipped == 0 {
 		e.logf("nothing to do: %s complete", areOf(r.Before, "photograph"))
 	} else {
-		workers := o.Workers
-		if workers == 0 {
-			workers = runtime.NumCPU()
-		}
 		e.logf("labelled %s in %.1f s, %.1f a second, with a network running %.0f%% of the time of %s; %d were complete before, %d were skipped",
-			count(r.Made, "photograph"), r.Elapsed.Seconds(), r.PerSecond(), 100*r.Busy, count(workers, "worker"), r.Before, r.Skipped)
+			count(r.Made, "photograph"), r.Elapsed.Seconds(), r.PerSecond(), 100*r.Busy, count(r.Workers, "worker"), r.Before, r.Skipped)
 	}
 	if asJSON {
 		err := e.writeJSON(map[string]any{

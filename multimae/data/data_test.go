@@ -23,6 +23,7 @@ import (
 	"golang.org/x/image/tiff"
 
 	"github.com/gomae/gomae/internal/stattest"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/images"
 	"github.com/gomae/gomae/nn"
@@ -943,7 +944,7 @@ func FuzzDecode(f *testing.F) {
 		for _, in := range append(all, rgbaIn) {
 			var p *picture
 			var prob *Problem
-			if got, want := allocated(func() { p, prob = decode(b, &in) }), bound(b); got > want {
+			if got, want := int64(testkit.Allocated(func() { p, prob = decode(b, &in) })), bound(b); got > want {
 				t.Fatalf("%d bytes allocate %d, more than %d", len(b), got, want)
 			}
 			if prob != nil {

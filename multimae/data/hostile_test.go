@@ -15,13 +15,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"slices"
 	"testing"
 
 	"golang.org/x/image/tiff"
 
 	"github.com/gomae/gomae/internal/imagehead"
+	"github.com/gomae/gomae/internal/testkit"
 	"github.com/gomae/gomae/multimae"
 )
 
@@ -96,15 +96,6 @@ func flatJPEG(w, h uint16, before, behind string, sampling ...byte) []byte {
 	frame, _ := imagehead.ParseJPEG(b)
 	end := len(b) - 2
 	return slices.Concat(b[:2], []byte(before), b[2:end], make([]byte, frame.Blocks()/8+1), []byte(behind), b[end:])
-}
-
-// allocated returns the bytes that f allocates, freed or not.
-func allocated(f func()) int64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc - before.TotalAlloc)
 }
 
 // bound returns what decoding the file b may allocate, as SECURITY.md promises, with a little for what does
@@ -188,7 +179,7 @@ func TestMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			var err error
-			got := allocated(func() { _, err = ReadImage(path, c.in) })
+			got := int64(testkit.Allocated(func() { _, err = ReadImage(path, c.in) }))
 			if want := bound(b); got > want {
 				t.Errorf("%d bytes allocate %d, more than %d", len(b), got, want)
 			}
@@ -336,7 +327,7 @@ func TestPhotograph(t *testing.T) {
 	img = nil
 	var p *picture
 	var prob *Problem
-	got := allocated(func() { p, prob = decode(b.Bytes(), &rgbIn) })
+	got := int64(testkit.Allocated(func() { p, prob = decode(b.Bytes(), &rgbIn) }))
 	if prob != nil {
 		t.Fatal(prob)
 	}

@@ -242,7 +242,7 @@ func storable(pix []float32, channels int) (lo, scale float32) {
 		return lo, float32(largest)
 	}
 	again := slices.Clone(pix)
-	images.Standardize(again)
+	images.Standardize(again, nil)
 	from, to := images.Range(again, 0)
 	d := float64(hi-lo) / float64(to-from) // √(t + 1e-6) for the variance t of pix
 	t := d*d - 1e-6                        // v/(v + 1e-6) for the variance v before

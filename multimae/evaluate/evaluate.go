@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/gomae/gomae/multimae/data"
@@ -194,7 +193,7 @@ func (s *Sums) Result() (*Result, error) {
 		if result.Pixels == 0 {
 			return nil, fmt.Errorf("output %s: %w", out.Name, noTruth(out, r.Samples))
 		}
-		if v := s.losses.sums[i]; math.IsNaN(v) || math.IsInf(v, 0) {
+		if !finite(s.losses.sums[i]) {
 			return nil, fmt.Errorf("output %s: %w", out.Name, errNotFinite)
 		}
 		r.Loss += s.losses.mean(i)

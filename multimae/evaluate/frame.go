@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gomae/gomae/multimae"
 	"github.com/gomae/gomae/multimae/data"
@@ -45,7 +46,7 @@ func newFrame(c *heads.Config, o *Options) (*frame, error) {
 			f.unit = 2 * c.PatchSize // it sees even numbers of patches
 		}
 		for _, in := range targets {
-			if in.Name == out.TargetName() && !contains(f.inputs, in.Name) {
+			if in.Name == out.TargetName() && !slices.ContainsFunc(f.inputs, func(x multimae.Input) bool { return x.Name == in.Name }) {
 				f.inputs = append(f.inputs, in)
 			}
 		}
@@ -64,15 +65,6 @@ func newFrame(c *heads.Config, o *Options) (*frame, error) {
 		return nil, fmt.Errorf("size: got %d pixels, want at least %d to slide a window of that size", f.size, c.ImageSize)
 	}
 	return f, nil
-}
-
-func contains(inputs []multimae.Input, name string) bool {
-	for i := range inputs {
-		if inputs[i].Name == name {
-			return true
-		}
-	}
-	return false
 }
 
 // fit returns the size at which the model sees a sample, and which part of it.

@@ -1,6 +1,7 @@
 package heads
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -49,16 +50,16 @@ func NewConfig(task, head string, b multimae.BackboneConfig, classes int) (*Conf
 		if b.ImageSize < 224 { // a tenth of 64 pixels shows nothing
 			c.Train.Scale[0] = 0.5
 		}
-		o.Head = or(head, ConvNeXt)
+		o.Head = cmp.Or(head, ConvNeXt)
 	case TaskDepth:
 		o.NumClasses, o.Loss = 1, LossBerHu
 		c.Optim.WeightDecay = 1e-4
 		c.Train.CropScale, c.Train.CropRatio = []float64{0.5, 1}, []float64{1, 1}
-		if o.Head = or(head, ConvNeXt); head == "" && b.PatchSize == 16 && b.Encoder.Depth >= 4 {
+		if o.Head = cmp.Or(head, ConvNeXt); head == "" && b.PatchSize == 16 && b.Encoder.Depth >= 4 {
 			o.Head = DPT
 		}
 	case TaskClassify:
-		o.Name, o.Head, o.LabelSmoothing = ClassTarget, or(head, Linear), 0.1
+		o.Name, o.Head, o.LabelSmoothing = ClassTarget, cmp.Or(head, Linear), 0.1
 		c.Optim.LR *= 5
 		c.Train.LayerDecay, c.Train.Mixup, c.Train.CutMix = 0.65, 0.8, 1
 		c.Train.CropScale, c.Train.CropRatio = []float64{0.35, 1}, []float64{3. / 4, 4. / 3}
@@ -92,13 +93,6 @@ func NewConfig(task, head string, b multimae.BackboneConfig, classes int) (*Conf
 	}
 	c.Outputs = Outputs{o}
 	return c, c.Check()
-}
-
-func or(s, otherwise string) string {
-	if s != "" {
-		return s
-	}
-	return otherwise
 }
 
 // multiple returns the multiple of n next to v, at least n.

@@ -35,14 +35,20 @@ func DenormalizeRGB(pix []float32) {
 	}
 }
 
-// Standardize subtracts from pix the mean of its middle four fifths and divides by their deviation,
-// in place. Of the n sorted values those at [int(0.1n), int(0.9n)) count; the variance is the
-// unbiased one plus 1e-6. So the model sees neither a few far outliers nor the unit of depth. If
-// fewer than two values count (n ≤ 2), the mean is that of all values and the variance is 0.
-func Standardize(pix []float32) {
-	if len(pix) > 0 {
-		m, inv := robust(pix)
-		for i, v := range pix {
+// Standardize subtracts from the valid pixels of pix [C, n], by valid [n], the mean of their middle four
+// fifths and divides by their deviation, in place. The others become 0. A nil valid means that all are.
+//
+// Of the k sorted values those at [int(0.1k), int(0.9k)) count; the variance is the unbiased one plus
+// 1e-6. So the model sees neither a few far outliers nor the unit of depth. If fewer than two values
+// count (k ≤ 2), the mean is that of all values and the variance is 0.
+func Standardize(pix []float32, valid []bool) {
+	var m, inv float32
+	if measured := Measured(pix, valid); len(measured) > 0 {
+		m, inv = robust(measured)
+	}
+	for i, v := range pix {
+		pix[i] = 0
+		if valid == nil || valid[i%len(valid)] {
 			pix[i] = (v - m) * inv
 		}
 	}
@@ -60,21 +66,6 @@ func Measured(pix []float32, valid []bool) []float32 {
 		}
 	}
 	return values
-}
-
-// StandardizeValid is Standardize for the valid pixels of pix [C, n], by valid [n]; a nil valid means
-// all. The others become 0.
-func StandardizeValid(pix []float32, valid []bool) {
-	var m, inv float32
-	if measured := Measured(pix, valid); len(measured) > 0 {
-		m, inv = robust(measured)
-	}
-	for i, v := range pix {
-		pix[i] = 0
-		if valid == nil || valid[i%len(valid)] {
-			pix[i] = (v - m) * inv
-		}
-	}
 }
 
 // robust returns what Standardize subtracts and then multiplies by.

@@ -294,9 +294,9 @@ func (z *Resizer) Place(b *multimae.Batch, at int, maps map[string]*Map, inputs 
 			NormalizeRGB(dst)
 		case "standardize":
 			if slices.Contains(valid, false) {
-				StandardizeValid(dst, valid)
+				Standardize(dst, valid)
 			} else {
-				Standardize(dst)
+				Standardize(dst, nil) // without a copy
 			}
 		}
 		if c.padded() {

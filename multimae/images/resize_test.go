@@ -46,7 +46,7 @@ func TestStandardize(t *testing.T) {
 				pix[i] = draw()
 			}
 			want := reference(pix)
-			Standardize(pix)
+			Standardize(pix, nil)
 			for i, w := range want {
 				if math.Abs(float64(pix[i])-w) > 2e-5*max(1, math.Abs(w)) {
 					t.Fatalf("%s, n = %d: [%d] = %v, want %v", name, n, i, pix[i], w)
@@ -55,7 +55,7 @@ func TestStandardize(t *testing.T) {
 		}
 	}
 	for _, few := range [][]float32{{}, {3}, {1, 2}} {
-		Standardize(few)
+		Standardize(few, nil)
 		for _, v := range few {
 			if v != v || math.IsInf(float64(v), 0) {
 				t.Errorf("few values give %v", few)
@@ -154,7 +154,7 @@ func BenchmarkStandardize(b *testing.B) {
 			pix := make([]float32, len(depth))
 			for b.Loop() {
 				copy(pix, depth)
-				Standardize(pix)
+				Standardize(pix, nil)
 			}
 		})
 	}

@@ -62,8 +62,8 @@ func TestStandardizeValid(t *testing.T) {
 					want = append(want, v)
 				}
 			}
-			Standardize(want)
-			StandardizeValid(pix, c.valid)
+			Standardize(want, nil)
+			Standardize(pix, c.valid)
 			var got []float32
 			for i, v := range pix {
 				if c.valid == nil || c.valid[i%6] {

@@ -1,6 +1,7 @@
 package pseudolabel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,6 +70,7 @@ type Report struct {
 	Unfit   int           // of these, the files, which are not among Photos
 	Elapsed time.Duration // since it began to label; 0 before
 	Busy    float64       // the share of its time that a worker has a network running
+	Workers int           // of each stage: Options.Workers, but no more than photographs; 0 before
 }
 
 // Done returns how many photographs the run has completed or skipped.
@@ -148,11 +150,7 @@ func (r *run) label(ctx context.Context) error {
 	ctx, r.stop = context.WithCancel(ctx)
 	defer r.stop()
 	r.start = time.Now()
-	n := r.o.Workers
-	if n == 0 {
-		n = runtime.NumCPU()
-	}
-	n = max(min(n, len(r.todo)), 1)
+	n := max(min(cmp.Or(r.o.Workers, runtime.NumCPU()), len(r.todo)), 1)
 	feed := make(chan *photo)
 	go func() {
 		defer close(feed)
@@ -356,7 +354,7 @@ func (r *run) fail(err error) {
 }
 
 func (r *run) measure(workers int) {
-	r.report.Elapsed = time.Since(r.start)
+	r.report.Elapsed, r.report.Workers = time.Since(r.start), workers
 	r.report.Busy = r.busy.Seconds() / max(r.report.Elapsed.Seconds()*float64(workers), 1e-9)
 }
 

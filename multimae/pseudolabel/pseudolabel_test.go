@@ -566,7 +566,9 @@ func TestErrors(t *testing.T) {
 	mods := []Modality{{"semseg", open(t, "vit_segmenter")}}
 	made, plain := t.TempDir(), t.TempDir()
 	write(t, filepath.Join(plain, "rgb", "1.png"), shot(t, ".png", 48, 40))
-	mustRun(t, Options{Data: in, Out: made, Modalities: mods})
+	if r := mustRun(t, Options{Data: in, Out: made, Modalities: mods, Workers: 64}); r.Workers != r.Photos {
+		t.Errorf("%d workers for %d photographs", r.Workers, r.Photos)
+	}
 	file := filepath.Join(in, "day 1", "turned.jpg")
 	for name, c := range map[string]struct {
 		o    Options

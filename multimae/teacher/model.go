@@ -113,7 +113,7 @@ func (m *model) choose(_, output string) { m.output = output }
 
 func (m *model) run(ctx context.Context, x []float32, shape []int) (*output, error) {
 	if m.m.Config.Input("rgb").Normalization() == multimae.NormalizeStandardize {
-		images.Standardize(x) // as images.Batch does; a description cannot say it
+		images.Standardize(x, nil) // as images.Batch does; a description cannot say it
 	}
 	b := &multimae.Batch{Size: 1, H: shape[2], W: shape[3], Images: map[string][]float32{"rgb": x}}
 	p, err := m.m.Predict(ctx, b, nil)
