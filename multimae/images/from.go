@@ -157,8 +157,8 @@ func stored(img image.Image, x, y int) float64 {
 }
 
 // Image is the inverse of From, up to the rounding of colour to 8 bits. Values are clamped to what
-// the image holds, which does not say what is Valid. It shares no memory with the map. A map of other than 1, 3 or 4 channels is an
-// error.
+// the image holds, which does not say what is Valid. It shares no memory with the map. A map of other
+// than 1, 3 or 4 channels is an error.
 func (m *Map) Image() (image.Image, error) {
 	r := image.Rect(0, 0, m.W, m.H)
 	n := m.W * m.H

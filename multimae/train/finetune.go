@@ -184,10 +184,7 @@ func few(ds data.Dataset, n int) data.Dataset {
 // Evaluate measures the model on all samples held out, a part on each of the ranks: see
 // evaluate.Evaluate.
 func (f *Finetuning) Evaluate(ctx context.Context, _, val data.Dataset, skipBad bool, pool *tensor.Pool) (*Evaluation, error) {
-	part, parts := 0, 1
-	if f.group != nil {
-		part, parts = f.group.ranks.Rank(), f.group.ranks.Size()
-	}
+	part, parts := f.group.part()
 	s, err := evaluate.Measure(ctx, f.Model, val, evaluate.Options{SkipBad: skipBad}, part, parts, pool)
 	if err = f.group.agree(err); err != nil {
 		return nil, err

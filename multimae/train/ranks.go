@@ -85,6 +85,14 @@ func newGroup(ctx context.Context, ranks Ranks) *group {
 // lead reports whether this process is the one that writes.
 func (g *group) lead() bool { return g == nil || g.ranks.Rank() == 0 }
 
+// part returns which of how many parts of a dataset this process evaluates.
+func (g *group) part() (part, parts int) {
+	if g == nil {
+		return 0, 1
+	}
+	return g.ranks.Rank(), g.ranks.Size()
+}
+
 // divide divides a batch: this rank takes count samples, the first of which has the place first.
 // Where samples are shared out among lanes, a rank takes whole lanes.
 func (g *group) divide(plan *Plan) (first, count int, err error) {

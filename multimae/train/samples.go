@@ -204,8 +204,9 @@ var errNone = errors.New("no sample can be used")
 func (g *group) ownBatches(ctx context.Context, ds data.Dataset, n, workers int, skipBad bool, f func(from int, samples []*data.Sample) error) (int, error) {
 	indices, got := data.Spread(n, ds.Len()), 0
 	none := errors.New("the dataset is empty")
+	part, parts := g.part()
 	for from := 0; from < len(indices); from += evalBatch {
-		if g != nil && from/evalBatch%g.ranks.Size() != g.ranks.Rank() {
+		if from/evalBatch%parts != part {
 			continue
 		}
 		samples, errs := data.Read(ctx, ds, indices[from:min(len(indices), from+evalBatch)], workers)
