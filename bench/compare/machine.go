@@ -24,10 +24,11 @@ func defaultMachine() string {
 }
 
 // configLines are the configuration lines of a run that starts now: the machine, the commit, which
-// is the second of them, and the date.
-func configLines(root, machine string, now time.Time) ([][2]string, error) {
-	if strings.ContainsAny(machine, `/\ `) || machine == "" {
-		return nil, fmt.Errorf("-name %q: want the name of a folder, without spaces and slashes", machine)
+// is the second of them, the date, and its caches, which tell apart processors whose names a virtual
+// machine hides.
+func configLines(root, name string, now time.Time) ([][2]string, error) {
+	if strings.ContainsAny(name, `/\ `) || name == "" {
+		return nil, fmt.Errorf("-name %q: want the name of a folder, without spaces and slashes", name)
 	}
 	git := func(args ...string) (string, error) {
 		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).Output()
@@ -41,9 +42,9 @@ func configLines(root, machine string, now time.Time) ([][2]string, error) {
 	}
 	levels := asm.Supported()
 	return [][2]string{
-		{"machine", machine}, {"commit", commit}, {"date", now.UTC().Format("2006-01-02T15:04Z")},
+		{"machine", name}, {"commit", commit}, {"date", now.UTC().Format("2006-01-02T15:04Z")},
 		{"threads-available", strconv.Itoa(runtime.GOMAXPROCS(0))}, {"go", runtime.Version()},
-		{"best-simd", levels[len(levels)-1].String()},
+		{"best-simd", levels[len(levels)-1].String()}, {"caches", machine.Caches()},
 	}, nil
 }
 
