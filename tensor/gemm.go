@@ -50,6 +50,7 @@ type product struct {
 	tiles, panels int // of the rows and of the columns of C
 	band          int // tiles of a band, at most
 	down, across  int // regions
+	ownDown       int // of the regions from top to bottom: those that a worker begins with
 }
 
 type factors struct {
@@ -90,10 +91,11 @@ func (p *product) clear() { p.factors, p.epilogue = factors{}, epilogue{} }
 func newProduct(t *Tape) *product {
 	p := &product{t: t}
 	p.region = func(worker, i int) {
-		// The row of regions varies fastest: the panels stay in the cache.
+		// The rows of a worker vary fastest: the panels stay in its cache.
+		i, row := i/p.ownDown, i%p.ownDown
 		var r region
-		r.tile0, r.tile1 = split(p.tiles, p.down, i%p.down)
-		r.panel0, r.panel1 = split(p.panels, p.across, i/p.down)
+		r.tile0, r.tile1 = split(p.tiles, p.down, i/p.across*p.ownDown+row)
+		r.panel0, r.panel1 = split(p.panels, p.across, i%p.across)
 		p.compute(worker, r)
 	}
 	return p
@@ -132,12 +134,15 @@ func (p *product) share(workers int) {
 	}
 	down, across := ceilDiv(p.tiles, tiles), ceilDiv(p.panels, panels)
 	// The same number for each worker: with two workers, one would be idle during the last of 21.
+	if down > 1 {
+		down = min(p.tiles, ceilDiv(down, workers)*workers)
+	}
 	if down*across%workers != 0 {
-		if down > 1 {
-			down = min(p.tiles, ceilDiv(down, workers)*workers)
-		} else {
-			across = min(p.panels, ceilDiv(across, workers)*workers)
-		}
+		across = min(p.panels, ceilDiv(across, workers)*workers)
+	}
+	p.ownDown = down
+	if down%workers == 0 {
+		p.ownDown = down / workers
 	}
 	p.down, p.across = down, across
 }

@@ -10,7 +10,8 @@ import (
 // Parallel calls f(worker, i) once for each 0 ≤ i < n, on the workers of the pool, and returns when
 // all calls have returned. worker is below Workers(); what the calls write must not overlap. For
 // results that do not depend on the number of workers, what is computed for i must depend on i
-// alone.
+// alone. They come in no order: each worker begins with its own part of the indices, the first one
+// with the lowest, so that it finds the same rows in its cache in one operation after the other.
 func (t *Tape) Parallel(n int, f func(worker, i int)) {
 	stop := t.stop
 	if stop == nil {

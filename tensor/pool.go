@@ -20,13 +20,31 @@ type Pool struct {
 	wait    sync.WaitGroup
 }
 
-// job is one parallel loop. A worker that comes late finds no index left, so nobody waits for a
-// worker that is still waking up.
+// job is one parallel loop. A worker begins with its own part of the indices and then takes what is
+// left of others. So it comes again and again to the same rows, which are in its cache: a training
+// step of ViT-B with two workers is 1 to 2 % faster than with one counter for all, a forward pass of
+// preset tiny 1 to 8 %. A worker that comes late finds no index left, so nobody waits for a worker
+// that is still waking up.
 type job struct {
-	f    func(worker, i int)
-	n    int64
-	next atomic.Int64 // next index to hand out
-	done atomic.Int64 // indices finished
+	f     func(worker, i int)
+	n     int64
+	parts []part
+	done  atomic.Int64 // indices finished
+}
+
+// part is a range of indices.
+type part struct {
+	next atomic.Int64 // to hand out
+	end  int64
+}
+
+// take returns an index that nobody else has.
+func (q *part) take() (i int, ok bool) {
+	if q.next.Load() >= q.end { // to add would take the line away from others
+		return 0, false
+	}
+	next := q.next.Add(1)
+	return int(next - 1), next <= q.end
 }
 
 // helper is a worker beside the owner of a job.
@@ -85,12 +103,13 @@ func NewPool(workers int) *Pool {
 
 func newPool(workers int) *Pool {
 	p := &Pool{owner: parking{wake: make(chan struct{}, 1)}}
-	p.current.Store(&job{})
+	none := &job{}
+	p.current.Store(none)
 	for w := 1; w < workers; w++ {
 		h := &helper{parking{wake: make(chan struct{}, 1)}}
 		p.helpers = append(p.helpers, h)
 		p.wait.Add(1)
-		go p.help(h, w)
+		go p.help(h, w, none)
 	}
 	return p
 }
@@ -125,7 +144,12 @@ func (p *Pool) run(n int, f func(worker, i int)) {
 		return
 	}
 	defer p.busy.Unlock()
-	j := &job{f: f, n: int64(n)}
+	j := &job{f: f, n: int64(n), parts: make([]part, min(n, p.Workers()))}
+	for w := range j.parts {
+		from, to := split(n, len(j.parts), w)
+		j.parts[w].next.Store(int64(from))
+		j.parts[w].end = int64(to)
+	}
 	p.current.Store(j)
 	for _, h := range p.helpers[:min(len(p.helpers), n-1)] {
 		h.unpark()
@@ -145,17 +169,20 @@ func (j *job) ended() bool { return j.done.Load() == j.n }
 
 // work calls f for the indices that nobody else takes.
 func (p *Pool) work(j *job, worker int) {
-	for i := j.next.Add(1) - 1; i < j.n; i = j.next.Add(1) - 1 {
-		j.f(worker, int(i))
-		if j.done.Add(1) == j.n {
-			p.owner.unpark()
+	for k := range j.parts {
+		q := &j.parts[(worker+k)%len(j.parts)]
+		for i, ok := q.take(); ok; i, ok = q.take() {
+			j.f(worker, i)
+			if j.done.Add(1) == j.n {
+				p.owner.unpark()
+			}
 		}
 	}
 }
 
-func (p *Pool) help(h *helper, worker int) {
+// help works at each job that comes after last.
+func (p *Pool) help(h *helper, worker int, last *job) {
 	defer p.wait.Done()
-	last := p.current.Load()
 	for idle := 0; !p.closed.Load(); {
 		if j := p.current.Load(); j != last {
 			last, idle = j, 0

@@ -39,6 +39,41 @@ func TestPoolRun(t *testing.T) {
 	}
 }
 
+// TestPoolParts: each worker begins with its own part of the indices. What it leaves, others take.
+func TestPoolParts(t *testing.T) {
+	p := pools(t, 4)[0]
+	for _, n := range []int{4, 10, 103} {
+		first := make([]int, p.Workers())
+		for w := range first {
+			first[w] = -1
+		}
+		var begun sync.WaitGroup
+		begun.Add(len(first))
+		p.run(n, func(worker, i int) {
+			if first[worker] < 0 {
+				first[worker] = i
+				begun.Done()
+				begun.Wait() // nobody has time to help
+			}
+		})
+		for w, i := range first {
+			if from, _ := split(n, len(first), w); i != from {
+				t.Errorf("n = %d: worker %d begins with index %d, want %d", n, w, i, from)
+			}
+		}
+		last, helped := first[len(first)-1], make(chan struct{})
+		var once sync.Once
+		p.run(n, func(worker, i int) {
+			switch from, to := split(n, len(first), worker); {
+			case i < from || i >= to:
+				once.Do(func() { close(helped) })
+			case i == last && to-from > 1:
+				<-helped // what follows in this part is for others
+			}
+		})
+	}
+}
+
 func TestPoolSizes(t *testing.T) {
 	procs := runtime.GOMAXPROCS(0)
 	for _, c := range []struct{ workers, want int }{{0, procs}, {-3, procs}, {1, 1}, {procs, procs}, {procs + 7, procs}} {

@@ -137,7 +137,9 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	lanes, bounds := tr.ownLanes(b.Size)
 	params.PackForStep(t)
 	tr.relay.begin(lanes)
-	t.Parallel(len(lanes), func(_, i int) {
+	var begun atomic.Int32 // a lane waits for those before it, so they begin in order
+	t.Parallel(len(lanes), func(int, int) {
+		i := begun.Add(1) - 1
 		tape := <-tr.laneTapes // a lane leaves nothing on it
 		lanes[i].pass(tape, &tr.relay, bounds[i], bounds[i+1], plan.LaneSamples)
 		tr.laneTapes <- tape
