@@ -92,10 +92,9 @@ func newProduct(t *Tape) *product {
 	p := &product{t: t}
 	p.region = func(worker, i int) {
 		// The rows of a worker vary fastest: the panels stay in its cache.
-		i, row := i/p.ownDown, i%p.ownDown
 		var r region
-		r.tile0, r.tile1 = split(p.tiles, p.down, i/p.across*p.ownDown+row)
-		r.panel0, r.panel1 = split(p.panels, p.across, i%p.across)
+		r.tile0, r.tile1 = split(p.tiles, p.down, i/p.ownDown/p.across*p.ownDown+i%p.ownDown)
+		r.panel0, r.panel1 = split(p.panels, p.across, i/p.ownDown%p.across)
 		p.compute(worker, r)
 	}
 	return p
@@ -105,8 +104,7 @@ func newProduct(t *Tape) *product {
 func (p *product) share(workers int) {
 	// Of the second-level cache, three eighths are for the panels of a region and a third for the
 	// rows of A of a band: with 1 MiB and AVX-512, 3 panels and 7 tiles of the largest blocks. Of
-	// short blocks, no more panels than leave a band its tiles: with 24 panels and a tile a band,
-	// k = 256 was 4 % slower at AVX-512.
+	// short blocks, there are no more panels than leave a band its tiles.
 	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
 	nr, mr := asm.PanelCols(), asm.TileRows()
 	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)), bandFloats/(bandTiles*nr*mr))
@@ -134,7 +132,7 @@ func (p *product) share(workers int) {
 	}
 	down, across := ceilDiv(p.tiles, tiles), ceilDiv(p.panels, panels)
 	// The same number for each worker: with two workers, one would be idle during the last of 21.
-	if down > 1 {
+	if down > 1 && (down >= workers || down*across%workers != 0) {
 		down = min(p.tiles, ceilDiv(down, workers)*workers)
 	}
 	if down*across%workers != 0 {
