@@ -47,10 +47,9 @@ type product struct {
 	region func(worker, i int) // computes region number i
 	factors
 	epilogue
-	tiles, panels int // of the rows and of the columns of C
-	band          int // tiles of a band, at most
-	down, across  int // regions
-	ownDown       int // of the regions from top to bottom: those that a worker begins with
+	tiles, panels         int // of the rows and of the columns of C
+	band                  int // tiles of a band, at most
+	down, across, ownDown int // regions; a worker begins with ownDown of those from top to bottom
 }
 
 type factors struct {
