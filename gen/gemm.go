@@ -28,7 +28,7 @@ const (
 	// 128 rounds.
 	gemmUnroll = 8
 	// gemmAhead is how many steps fetch one row of the next panel, so that as many tiles fetch all
-	// of it.
+	// of it: bandTiles of package tensor.
 	gemmAhead = 4
 )
 

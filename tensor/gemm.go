@@ -17,7 +17,7 @@ const (
 	regionPanels   = 4       // panels that are packed at once
 	workerProducts = 1 << 18 // of a worker, at least: some microseconds
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
-	bandTiles      = 4       // of a band, at least: so many fetch the next panel between them
+	bandTiles      = 4       // of a band, at least: gemmAhead of package gen, as so many fetch the next panel
 )
 
 // cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
