@@ -15,8 +15,9 @@ import (
 // floor is a line of a file of floors. The benchmarks that match the pattern must reach at least
 // this share of peak, or the peer's time must be at least this multiple of ours.
 type floor struct {
-	simd    string // the level it is for; empty for any
-	pattern string // * matches anything
+	simd    string   // the level it is for; empty for any
+	on      []string // the machines it is for; nil for any
+	pattern string   // * matches anything
 	match   *regexp.Regexp
 	what    string // "%peak" or "ratio"
 	peer    string
@@ -34,10 +35,11 @@ type floorSum struct {
 //
 //	PATTERN %peak LOWEST
 //	PATTERN ratio PEER LOWEST
-//	simd LEVEL
+//	simd LEVEL [MACHINE...]
 //
-// and comments that begin with #. The floors below a line "simd LEVEL" are for that level. Patterns must begin with one of the known names of benchmark
-// functions: any other would never be checked.
+// and comments that begin with #. The floors below a line "simd" are for that level and, if it names
+// any, for those machines. Patterns must begin with one of the known names of benchmark functions: any
+// other would never be checked.
 func readFloors(path string, known []string) ([]floor, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -58,7 +60,8 @@ func (e *floorError) Error() string { return fmt.Sprintf("%s:%d: %s", e.path, e.
 
 func parseFloors(r io.Reader, path string, known []string) (floors []floor, err error) {
 	lines := bufio.NewScanner(r)
-	simd := ""
+	var simd string
+	var on []string
 	for n := 1; lines.Scan(); n++ {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		words := strings.Fields(text)
@@ -68,19 +71,20 @@ func parseFloors(r io.Reader, path string, known []string) (floors []floor, err 
 		fail := func(format string, args ...any) error {
 			return &floorError{path, n, fmt.Sprintf(format, args...)}
 		}
-		fl := floor{simd: simd, pattern: words[0]}
+		fl := floor{simd: simd, on: on, pattern: words[0]}
 		switch {
-		case len(words) == 2 && words[0] == "simd":
+		case len(words) > 1 && words[0] == "simd":
 			if simd = words[1]; !slices.Contains(simdOrder, simd) {
 				return nil, fail("level %q, want avx512, avx2 or generic", simd)
 			}
+			on = words[2:]
 			continue
 		case len(words) == 3 && words[1] == "%peak":
 			fl.what = words[1]
 		case len(words) == 4 && words[1] == "ratio":
 			fl.what, fl.peer = words[1], words[2]
 		default:
-			return nil, fail("got %q, want PATTERN %%peak LOWEST, PATTERN ratio PEER LOWEST or simd LEVEL", strings.TrimSpace(text))
+			return nil, fail("got %q, want PATTERN %%peak LOWEST, PATTERN ratio PEER LOWEST or simd LEVEL [MACHINE...]", strings.TrimSpace(text))
 		}
 		least := words[len(words)-1]
 		if fl.least, err = strconv.ParseFloat(least, 64); err != nil || !(fl.least > 0) {
@@ -131,7 +135,7 @@ func (r *report) check(floors []floor) *floorSum {
 			s.Below = append(s.Below, fmt.Sprintf("%s (%s): %s is %.4g, want at least %.4g", name, t.title(), what, *v, fl.least))
 		}
 		for _, t := range r.Tables {
-			if fl.simd != "" && t.SIMD != fl.simd {
+			if fl.simd != "" && t.SIMD != fl.simd || len(fl.on) > 0 && !slices.Contains(fl.on, t.Machine) {
 				continue
 			}
 			for _, row := range t.Rows {

@@ -2,7 +2,7 @@
 //
 //	go run ./bench/compare                     # the main benchmarks, against every installed peer
 //	go run ./bench/compare -bench all -rounds 10 -save -html out.html
-//	go run ./bench/compare -from bench/results/zen5-2-cores.txt   # from stored results
+//	go run ./bench/compare -from bench/results/granite-rapids-2-cores   # from stored results
 //
 // Our benchmarks and those of the peers run alternately, round after round, so that a machine that
 // drifts affects all of them. The report has medians with confidence intervals, shares of the peak of

@@ -206,6 +206,10 @@ Op/* %peak 1
 Gemm/* %peak 1
 simd avx512
 Forward/* %peak 1
+simd avx512 attic lab
+Forward/* %peak 2
+simd avx512 attic
+Forward/* %peak 99
 simd avx2
 Forward/* %peak 99
 `), "f", known)
@@ -213,7 +217,7 @@ Forward/* %peak 99
 		t.Fatal(err)
 	}
 	s := newReport(read(t, "session.txt"), nil).check(floors)
-	if s.Held != 2 || s.Unmeasured != 4 || len(s.Below) != 1 {
+	if s.Held != 3 || s.Unmeasured != 5 || len(s.Below) != 1 {
 		t.Fatalf("%+v", s)
 	}
 	has(t, s.Below[0], "Forward/model=base/batch=8/threads=1", "lab", "torch compile-f32", "2.5")
