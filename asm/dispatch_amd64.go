@@ -328,6 +328,7 @@ type gemmTiles struct {
 	bias, add *float32
 	ldadd     int
 	ahead     uintptr // what is prefetched next: of the panel that follows, which may not exist
+	pace      int     // bytes by which ahead moves on in a round of 8 steps, which prefetches 2 rows
 }
 
 // tileRows returns the most rows that a tile may have. If the rows of A or C lie a multiple of a
@@ -359,8 +360,13 @@ func gemmPanel(g *GemmArgs) {
 	if g.Accumulate {
 		t.acc = 1
 	}
+	groups := tilesOf(g.M, tileRows(g))
 	t.ahead = uintptr(unsafe.Pointer(t.b)) + uintptr(4*g.K*PanelCols())
-	for _, group := range tilesOf(g.M, tileRows(g)) {
+	// The tiles share the next panel out evenly. If the first four took all of it, as fast as they
+	// can, nearly all buffers for lines on their way from memory would be taken.
+	count, round := groups[0].count+groups[1].count, 8*4*PanelCols()
+	t.pace = min((round+count-1)/count, round/4)
+	for _, group := range groups {
 		if group.count == 0 {
 			continue
 		}

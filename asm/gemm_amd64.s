@@ -94,7 +94,7 @@ inrow8:
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         $0x00000020, CX
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, SI
 	SUBQ         $0x00000008, DI
 	JGE          inrow8
@@ -152,7 +152,7 @@ strided9:
 	VFMADD231PS  Y2, Y4, Y0
 	VFMADD231PS  Y3, Y4, Y1
 	ADDQ         DX, CX
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, SI
 	SUBQ         $0x00000008, DI
 	JGE          strided9
@@ -447,7 +447,7 @@ inrow8:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -525,7 +525,7 @@ bypackA9:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         $0x00000040, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -607,7 +607,7 @@ strided10:
 	VFMADD231PS  Y4, Y6, Y2
 	VFMADD231PS  Y5, Y6, Y3
 	ADDQ         DX, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -931,7 +931,7 @@ inrow8:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -1033,7 +1033,7 @@ bypackA9:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         $0x00000060, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -1139,7 +1139,7 @@ strided10:
 	VFMADD231PS  Y6, Y8, Y4
 	VFMADD231PS  Y7, Y8, Y5
 	ADDQ         DX, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -1527,7 +1527,7 @@ inrow8:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -1653,7 +1653,7 @@ bypackA9:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         $0x00000080, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -1783,7 +1783,7 @@ strided10:
 	VFMADD231PS  Y8, Y10, Y6
 	VFMADD231PS  Y9, Y10, Y7
 	ADDQ         DX, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -2234,7 +2234,7 @@ inrow8:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -2384,7 +2384,7 @@ bypackA9:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         $0x000000a0, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -2538,7 +2538,7 @@ strided10:
 	VFMADD231PS  Y10, Y12, Y8
 	VFMADD231PS  Y11, Y12, Y9
 	ADDQ         DX, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -3053,7 +3053,7 @@ inrow8:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -3227,7 +3227,7 @@ bypackA9:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         $0x000000c0, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -3405,7 +3405,7 @@ strided10:
 	VFMADD231PS  Y12, Y14, Y10
 	VFMADD231PS  Y13, Y14, Y11
 	ADDQ         DX, SI
-	ADDQ         $0x00000080, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000200, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -3805,7 +3805,7 @@ inrow8:
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         $0x00000020, CX
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, SI
 	SUBQ         $0x00000008, DI
 	JGE          inrow8
@@ -3865,7 +3865,7 @@ strided9:
 	VFMADD231PS  Z2, Z4, Z0
 	VFMADD231PS  Z3, Z4, Z1
 	ADDQ         DX, CX
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, SI
 	SUBQ         $0x00000008, DI
 	JGE          strided9
@@ -4131,7 +4131,7 @@ inrow8:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -4211,7 +4211,7 @@ bypackA9:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         $0x00000040, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -4295,7 +4295,7 @@ strided10:
 	VFMADD231PS  Z4, Z6, Z2
 	VFMADD231PS  Z5, Z6, Z3
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -4626,7 +4626,7 @@ inrow8:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -4730,7 +4730,7 @@ bypackA9:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         $0x00000060, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -4838,7 +4838,7 @@ strided10:
 	VFMADD231PS  Z6, Z8, Z4
 	VFMADD231PS  Z7, Z8, Z5
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -5235,7 +5235,7 @@ inrow8:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -5363,7 +5363,7 @@ bypackA9:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         $0x00000080, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -5495,7 +5495,7 @@ strided10:
 	VFMADD231PS  Z8, Z10, Z6
 	VFMADD231PS  Z9, Z10, Z7
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -5957,7 +5957,7 @@ inrow8:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -6109,7 +6109,7 @@ bypackA9:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         $0x000000a0, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -6265,7 +6265,7 @@ strided10:
 	VFMADD231PS  Z10, Z12, Z8
 	VFMADD231PS  Z11, Z12, Z9
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -6793,7 +6793,7 @@ inrow8:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -6969,7 +6969,7 @@ bypackA9:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         $0x000000c0, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -7149,7 +7149,7 @@ strided10:
 	VFMADD231PS  Z12, Z14, Z10
 	VFMADD231PS  Z13, Z14, Z11
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -7742,7 +7742,7 @@ inrow8:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -7942,7 +7942,7 @@ bypackA9:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         $0x000000e0, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -8146,7 +8146,7 @@ strided10:
 	VFMADD231PS  Z14, Z16, Z12
 	VFMADD231PS  Z15, Z16, Z13
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -8805,7 +8805,7 @@ inrow8:
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -9029,7 +9029,7 @@ bypackA9:
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         $0x00000100, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -9257,7 +9257,7 @@ strided10:
 	VFMADD231PS  Z16, Z18, Z14
 	VFMADD231PS  Z17, Z18, Z15
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -9981,7 +9981,7 @@ inrow8:
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -10229,7 +10229,7 @@ bypackA9:
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         $0x00000120, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -10481,7 +10481,7 @@ strided10:
 	VFMADD231PS  Z18, Z20, Z16
 	VFMADD231PS  Z19, Z20, Z17
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -11271,7 +11271,7 @@ inrow8:
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -11543,7 +11543,7 @@ bypackA9:
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         $0x00000140, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -11819,7 +11819,7 @@ strided10:
 	VFMADD231PS  Z20, Z22, Z18
 	VFMADD231PS  Z21, Z22, Z19
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -12674,7 +12674,7 @@ inrow8:
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -12970,7 +12970,7 @@ bypackA9:
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         $0x00000160, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -13270,7 +13270,7 @@ strided10:
 	VFMADD231PS  Z22, Z24, Z20
 	VFMADD231PS  Z23, Z24, Z21
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -14191,7 +14191,7 @@ inrow8:
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -14511,7 +14511,7 @@ bypackA9:
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         $0x00000180, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -14835,7 +14835,7 @@ strided10:
 	VFMADD231PS  Z24, Z26, Z22
 	VFMADD231PS  Z25, Z26, Z23
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -15821,7 +15821,7 @@ inrow8:
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -16165,7 +16165,7 @@ bypackA9:
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         $0x000001a0, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -16513,7 +16513,7 @@ strided10:
 	VFMADD231PS  Z26, Z28, Z24
 	VFMADD231PS  Z27, Z28, Z25
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10
@@ -17565,7 +17565,7 @@ inrow8:
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         $0x00000020, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          inrow8
@@ -17933,7 +17933,7 @@ bypackA9:
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         $0x000001c0, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          bypackA9
@@ -18305,7 +18305,7 @@ strided10:
 	VFMADD231PS  Z28, Z30, Z26
 	VFMADD231PS  Z29, Z30, Z27
 	ADDQ         DX, SI
-	ADDQ         $0x00000100, BX
+	ADDQ         120(AX), BX
 	ADDQ         $0x00000400, DI
 	SUBQ         $0x00000008, R8
 	JGE          strided10

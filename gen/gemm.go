@@ -27,8 +27,8 @@ const (
 	// additions of addresses take turns with multiply-adds, and no branch predictor knows the end of
 	// 128 rounds.
 	gemmUnroll = 8
-	// gemmAhead is how many steps fetch one row of the next panel, so that as many tiles fetch all
-	// of it: bandTiles of package tensor.
+	// gemmAhead is how many steps fetch one row of the next panel, or less of it if there are more
+	// tiles than this: bandTiles of package tensor.
 	gemmAhead = 4
 )
 
@@ -130,7 +130,7 @@ func (s *simd) gemm(m int) {
 		if apart > 0 {
 			s.ADDQ(U32(4*gemmUnroll*apart), a)
 		}
-		s.ADDQ(U32(gemmUnroll/gemmAhead*4*width), ahead)
+		s.ADDQ(t.field("pace"), ahead)
 		s.ADDQ(U32(gemmUnroll*4*width), b)
 		s.SUBQ(U32(gemmUnroll), k)
 		s.JGE(LabelRef(top))

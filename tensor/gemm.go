@@ -17,7 +17,8 @@ const (
 	regionPanels   = 4       // panels that are packed at once
 	workerProducts = 1 << 18 // of a worker, at least: some microseconds
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
-	bandTiles      = 4       // of a band, at least: gemmAhead of package gen, as so many fetch the next panel
+	fewTiles       = 18      // of C, which are one band: 99 rows at AVX2, 196 at AVX-512
+	bandTiles      = 4       // of a band, at least: gemmAhead of package gen, as fewer do not fetch all of the next panel
 )
 
 // cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
@@ -106,7 +107,17 @@ func (p *product) share(workers int) {
 	// short blocks, there are no more panels than leave a band its tiles.
 	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
 	nr, mr := asm.PanelCols(), asm.TileRows()
-	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)), bandFloats/(bandTiles*nr*mr))
+	// As many tiles for each worker, if that makes them hardly lower: 99 rows are 17 tiles at AVX2.
+	if even := ceilDiv(p.tiles, workers) * workers; 6*even <= 7*p.tiles {
+		p.tiles = even
+	}
+	// Few rows are one band: weights then come from memory, and the more tiles fetch a panel, the
+	// fewer of its lines are on their way at once.
+	least := bandTiles
+	if p.tiles <= fewTiles {
+		least = max(least, p.tiles)
+	}
+	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)), bandFloats/(least*nr*mr))
 	band := min(cacheFloats/3/(k*mr), bandFloats/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
 	if !p.a.inPlace() {
