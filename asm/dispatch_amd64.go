@@ -362,6 +362,9 @@ func gemmPanel(g *GemmArgs) {
 	}
 	groups := tilesOf(g.M, tileRows(g))
 	t.ahead = uintptr(unsafe.Pointer(t.b)) + uintptr(4*g.K*PanelCols())
+	if g.Next != nil {
+		t.ahead = uintptr(unsafe.Pointer(unsafe.SliceData(g.Next)))
+	}
 	// The tiles share the next panel out evenly. If the first four took all of it, as fast as they
 	// can, nearly all buffers for lines on their way from memory would be taken.
 	count, round := groups[0].count+groups[1].count, 8*4*PanelCols()

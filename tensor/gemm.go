@@ -177,9 +177,9 @@ func (p *product) compute(worker int, r region) {
 	bufferA, bufferB := scratch[:lenA], scratch[lenA:]
 	for kb := range kBlocks {
 		k0, k1 := split(p.k, kBlocks, kb)
-		panels := bufferB // the region's, of this block of k
+		panels, next := bufferB, []float32(nil) // the region's, of this block of k, and what follows them
 		if p.b.panels != nil {
-			panels = p.b.panels[packedAt(p.n, k0, k1, r.panel0):]
+			panels, next = p.b.panels[packedAt(p.n, k0, k1, r.panel0):], p.panelAfter(kb, kBlocks, r)
 		} else if k1 > k0 {
 			packBlock(panels, p.b.matrix, k0, k1, r.panel0, r.panel1)
 		}
@@ -189,7 +189,7 @@ func (p *product) compute(worker int, r region) {
 			}
 			from, to := split(tiles, bands, band)
 			i0, i1 := p.row(r.tile0+from), p.row(r.tile0+to)
-			p.multiply(p.a.block(bufferA, i0, i1, k0, k1), panels, i0, k0, r)
+			p.multiply(p.a.block(bufferA, i0, i1, k0, k1), panels, next, i0, k0, r)
 			if kb == kBlocks-1 {
 				p.finish(i0, i1, r)
 			}
@@ -197,9 +197,23 @@ func (p *product) compute(worker int, r region) {
 	}
 }
 
+// panelAfter returns the packed panel that comes after those of a region in block kb of k: the
+// region's first in the next block, or in the first block the one to its right, if there is one.
+func (p *product) panelAfter(kb, kBlocks int, r region) []float32 {
+	panel := r.panel0
+	if kb++; kb == kBlocks {
+		kb, panel = 0, r.panel1
+	}
+	if panel == p.panels {
+		return nil
+	}
+	k0, k1 := split(p.k, kBlocks, kb)
+	return p.b.panels[packedAt(p.n, k0, k1, panel):]
+}
+
 // multiply adds to a region of C, from row i0 on, the products of the panels with a, a part of A
-// that begins at row i0 and column k0.
-func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
+// that begins at row i0 and column k0. The kernels prefetch next, unless it is nil.
+func (p *product) multiply(a matrix, panels, next []float32, i0, k0 int, r region) {
 	nr := asm.PanelCols()
 	g := asm.GemmArgs{
 		M: a.rows, K: a.cols,
@@ -212,6 +226,9 @@ func (p *product) multiply(a matrix, panels []float32, i0, k0 int, r region) {
 		g.N = min(nr, p.n-j)
 		g.C = p.c[i0*p.n+j:]
 		g.B = panels[(q-r.panel0)*nr*a.cols:]
+		if q == r.panel1-1 {
+			g.Next = next
+		}
 		// With the last products of a sum: added to the first, bias and add would make it larger,
 		// and what follows would be rounded to fewer digits.
 		if k0+a.cols == p.k {
