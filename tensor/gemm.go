@@ -232,15 +232,18 @@ func (p *product) multiply(a matrix, panels, next []float32, i0, k0 int, r regio
 		// With the last products of a sum: added to the first, bias and add would make it larger,
 		// and what follows would be rounded to fewer digits.
 		if k0+a.cols == p.k {
-			if p.bias != nil {
-				g.Bias = p.bias[j:]
-			}
-			if p.add != nil {
-				g.Add = p.add[i0*p.n+j:]
-			}
+			g.Bias, g.Add = from(p.bias, j), from(p.add, i0*p.n+j)
 		}
 		asm.GemmPanel(&g)
 	}
+}
+
+// from returns s[i:], or nil for nil.
+func from(s []float32, i int) []float32 {
+	if s == nil {
+		return nil
+	}
+	return s[i:]
 }
 
 // finish does the rest of the epilogue for rows i0..i1 of a region, while they are in the cache.
