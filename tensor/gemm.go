@@ -17,8 +17,9 @@ const (
 	regionPanels   = 4       // panels that are packed at once
 	workerProducts = 1 << 18 // of a worker, at least: some microseconds
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
+	shortPanel     = 1 << 12 // floats, 16 KiB: then a band may have up to 256 KiB of C
 	fewTiles       = 18      // of C, which are one band: 99 rows at AVX2, 196 at AVX-512
-	bandTiles      = 4       // of a band, at least: gemmAhead of package gen, as fewer do not fetch all of the next panel
+	bandTiles      = 4       // of a band, at least, as fewer cannot fetch all of the next panel: gemmAhead of package gen
 )
 
 // cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
@@ -102,12 +103,8 @@ func newProduct(t *Tape) *product {
 
 // share decides how many regions C is divided into from top to bottom and from left to right.
 func (p *product) share(workers int) {
-	// Of the second-level cache, three eighths are for the panels of a region and a third for the
-	// rows of A of a band: with 1 MiB and AVX-512, 3 panels and 7 tiles of the largest blocks. Of
-	// short blocks, there are no more panels than leave a band its tiles.
-	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
-	nr, mr := asm.PanelCols(), asm.TileRows()
-	// As many tiles for each worker, if that makes them hardly lower: 99 rows are 17 tiles at AVX2.
+	// As many tiles for each worker, if that makes none lower by more than a row or two: 99 rows are
+	// 17 tiles at AVX2, and 18 for two workers.
 	if even := ceilDiv(p.tiles, workers) * workers; 6*even <= 7*p.tiles {
 		p.tiles = even
 	}
@@ -117,8 +114,17 @@ func (p *product) share(workers int) {
 	if p.tiles <= fewTiles {
 		least = max(least, p.tiles)
 	}
+	// Of the second-level cache, three eighths are for the panels of a region and a third for the
+	// rows of A of a band: with 1 MiB and AVX-512, 3 panels and 7 tiles of the largest blocks. Of
+	// short blocks, there are no more panels than leave a band its tiles.
+	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
+	nr, mr := asm.PanelCols(), asm.TileRows()
 	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)), bandFloats/(least*nr*mr))
-	band := min(cacheFloats/3/(k*mr), bandFloats/(panels*nr*mr))
+	near := bandFloats
+	if k*nr <= shortPanel { // worth more tiles, as it stays in the first-level cache
+		near = max(near, cacheFloats/8)
+	}
+	band := min(cacheFloats/3/(k*mr), near/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
 	if !p.a.inPlace() {
 		// All panels, which come from farther away, once for each band. For the gradient of a weight
