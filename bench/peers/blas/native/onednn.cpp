@@ -67,6 +67,7 @@ static const char *isa() {
 	case cpu_isa::avx512_core: return "avx512";
 	case cpu_isa::avx512_core_vnni: return "avx512-vnni";
 	case cpu_isa::avx512_core_bf16: return "avx512";
+	case cpu_isa::avx512_core_amx: return "avx512-amx";
 	default: return "other";
 	}
 }
