@@ -328,7 +328,7 @@ type gemmTiles struct {
 	bias, add *float32
 	ldadd     int
 	ahead     uintptr // what is prefetched next: of the panel that follows, which may not exist
-	pace      int     // bytes by which ahead moves on in a round of 8 steps, which prefetches 2 rows
+	pace      int     // bytes by which ahead moves on in a round of the kernel's loop
 }
 
 // tileRows returns the most rows that a tile may have. If the rows of A or C lie a multiple of a
@@ -365,10 +365,12 @@ func gemmPanel(g *GemmArgs) {
 	if g.Next != nil {
 		t.ahead = uintptr(unsafe.Pointer(unsafe.SliceData(g.Next)))
 	}
-	// The tiles share the next panel out evenly. If the first four took all of it, as fast as they
-	// can, nearly all buffers for lines on their way from memory would be taken.
-	count, round := groups[0].count+groups[1].count, 8*4*PanelCols()
-	t.pace = min((round+count-1)/count, round/4)
+	// The tiles share out the next panel, which has a row for each step of k, evenly. If the first
+	// four took all of it, as fast as they can, nearly all buffers for lines on their way from memory
+	// would be taken.
+	const unroll, ahead = 8, 4 // gemmUnroll and gemmAhead of package gen
+	count, row := groups[0].count+groups[1].count, 4*PanelCols()
+	t.pace = min((unroll*row+count-1)/count, unroll/ahead*row)
 	for _, group := range groups {
 		if group.count == 0 {
 			continue

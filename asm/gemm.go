@@ -137,7 +137,7 @@ type GemmArgs struct {
 	PackedA  bool // A is as [PackA] leaves an M×K matrix; ARS and ACS are not read
 
 	B    []float32 // a panel of K rows as [PackB] lays it out; not read if K is 0
-	Next []float32 // the panel that will follow, which is prefetched and not read; nil: what lies behind B
+	Next []float32 // the panel that will follow, prefetched and not read; nil: what lies behind B
 
 	Accumulate bool      // the result is added to C instead of overwriting it
 	Bias       []float32 // N floats that are added to each row; nil: none

@@ -25,7 +25,7 @@ const (
 	gemmVecs = 2
 	// gemmUnroll is how many steps of k one round of the loop takes. A step at a time costs a tenth:
 	// additions of addresses take turns with multiply-adds, and no branch predictor knows the end of
-	// 128 rounds.
+	// 128 rounds. Package asm counts on it, and on gemmAhead, for the pace of prefetching.
 	gemmUnroll = 8
 	// gemmAhead is how many steps fetch one row of the next panel, or less of it if there are more
 	// tiles than this: bandTiles of package tensor.

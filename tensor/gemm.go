@@ -19,7 +19,7 @@ const (
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
 	shortPanel     = 1 << 12 // floats, 16 KiB: then a band may have up to 256 KiB of C
 	fewTiles       = 18      // of C, which are one band: 99 rows at AVX2, 196 at AVX-512
-	bandTiles      = 4       // of a band, at least, as fewer cannot fetch all of the next panel: gemmAhead of package gen
+	bandTiles      = 4       // of a band, at least, to fetch all of the next panel: gemmAhead of package gen
 )
 
 // cacheFloats is how many floats the second-level cache holds: those of 1 MiB, unless the CPU says
@@ -238,14 +238,14 @@ func (p *product) multiply(a matrix, panels, next []float32, i0, k0 int, r regio
 		// With the last products of a sum: added to the first, bias and add would make it larger,
 		// and what follows would be rounded to fewer digits.
 		if k0+a.cols == p.k {
-			g.Bias, g.Add = from(p.bias, j), from(p.add, i0*p.n+j)
+			g.Bias, g.Add = suffix(p.bias, j), suffix(p.add, i0*p.n+j)
 		}
 		asm.GemmPanel(&g)
 	}
 }
 
-// from returns s[i:], or nil for nil.
-func from(s []float32, i int) []float32 {
+// suffix returns s[i:], or nil for nil.
+func suffix(s []float32, i int) []float32 {
 	if s == nil {
 		return nil
 	}
