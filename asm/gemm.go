@@ -125,6 +125,10 @@ func packBGeneric(dst, b []float32, k, n, rs, cs int) {
 // than sumTail products, as of the 132 tokens of four samples, join the part before them.
 const sumLength, sumTail = 128, 32
 
+// OneSum reports whether [GemmPanel] sums up k products in one accumulator: then accumulating in C has
+// the bits of adding the finished product to it.
+func OneSum(k int) bool { return k < sumLength+sumTail }
+
 // GemmArgs describes a call of [GemmPanel]. No slice may overlap C.
 type GemmArgs struct {
 	M, N, K int // rows and columns of C, N at most PanelCols(), and products in each sum

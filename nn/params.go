@@ -148,12 +148,12 @@ func (ps *Params) EnableGrad() {
 	}
 }
 
-// LendGrad lets all trained parameters, those of a Replica, get gradients in memory of the tape: see
-// tensor.Tensor.LendGrad.
+// LendGrad lets all trained parameters, those of a Replica, get gradients in memory of the tape, to
+// be added to those of the original: see tensor.Tensor.LendGrad.
 func (ps *Params) LendGrad() {
 	for _, p := range ps.list {
 		if !p.Fixed {
-			p.Tensor.LendGrad()
+			p.Tensor.LendGrad(ps.of.index[p.Name].Tensor)
 		}
 	}
 }

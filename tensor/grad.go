@@ -34,8 +34,8 @@ import (
 //
 // A gradient is fresh until something has been added to it: it counts as zero whatever its values
 // are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad. A leaf
-// of LendGrad gets its gradient from the buffers like a result, and MoveGrad takes it away. Writing
-// zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
+// of LendGrad gets its gradient from the buffers like a result, and MoveGrad adds it to another's,
+// unless weightGrad could do without it. Writing zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
 // writes every value of a gradient asks for rawGrad, and overwrites if it is fresh; all others ask
 // for Grad, which clears a fresh gradient first. Here, in this order:
 //
@@ -63,22 +63,21 @@ import (
 
 // gradState is what a tape knows of a tensor's Grad.
 type gradState struct {
-	tracked bool // a result that a gradient flows through
-	lent    bool // a leaf whose Grad is of the tape's buffers
-	fresh   bool // Grad counts as zero, whatever its values are
-	read    bool // a leaf that is in Tape.firstRead
+	tracked bool    // a result that a gradient flows through
+	lent    *Tensor // of a leaf whose Grad is of the tape's buffers: to whose Grad it is added
+	fresh   bool    // Grad counts as zero, whatever its values are
 	fused   fused
 }
 
 // fused is what matrix products do to a gradient, or find out about it, as they write it.
 type fused struct {
-	reads  int       // operations recorded with the tensor as an input
+	reads  int       // operations recorded with the tensor as an input; of a leaf, where Tape.complete is set
 	slope  []float32 // of LinearGELU's result: the slope of GELU at its input, until takeSlope
 	rowsSq []float64 // of a leaf: sums of squares, of each row of Grad or each sumSpan values; empty: not known
 }
 
 // needsGrad reports whether a backward pass must reach x.
-func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked || x.lent) }
+func (x *Tensor) needsGrad() bool { return x != nil && (x.Grad != nil || x.tracked || x.lent != nil) }
 
 // HasGrad reports whether x, a leaf, has a gradient that is to be used: not if it wants none, nor
 // if the loss of the last Backward did not depend on it, for nothing was added since ZeroGrad.
@@ -105,8 +104,9 @@ func (t *Tape) rawGrad(x *Tensor) (g []float32, fresh bool) {
 		x.Grad = t.buffers.take(len(x.Data))
 		return x.Grad, true
 	}
-	fresh = x.fresh
-	x.fresh = false
+	if fresh = x.fresh; fresh { // else another tape may be reading it: see MoveGrad
+		x.fresh = false
+	}
 	x.fused.rowsSq = x.fused.rowsSq[:0]
 	return x.Grad, fresh
 }
@@ -165,7 +165,7 @@ func (x *Tensor) takeSlope() []float32 {
 // rowsSq returns where a product that writes the gradient of x, of so many rows, leaves the sum of
 // the squares of each row; nil if x is no leaf, or one whose gradient is moved, for then nobody asks.
 func (x *Tensor) rowsSq(rows int) []float64 {
-	if x.tracked || x.lent {
+	if x.tracked || x.lent != nil {
 		return nil
 	}
 	x.fused.rowsSq = slices.Grow(x.fused.rowsSq[:0], rows)[:rows]
@@ -173,35 +173,48 @@ func (x *Tensor) rowsSq(rows int) []float64 {
 }
 
 // LendGrad lets x, a leaf without a gradient, get one in each backward pass that reaches it, in
-// memory of the tape: of buffers that were used a moment ago, and that MoveGrad takes back. After a
-// Backward that was cut short, set Grad to nil: the next one would add to it.
-func (x *Tensor) LendGrad() { x.lent = true }
+// memory of the tape: of buffers that were used a moment ago, and that MoveGrad takes back when it
+// adds the gradient to that of to. After a Backward that was cut short, set Grad to nil: the next one
+// would add to it.
+func (x *Tensor) LendGrad(to *Tensor) { x.lent = to }
 
 // MoveGrad adds the gradient of x, a leaf of LendGrad that this tape has gone back to, to that of
-// to, and takes its memory back. If x has none it does nothing. With the last that is added, the
-// squares that GradSumSq(to) asks for are summed, while the values are in the cache. Other tapes may
-// go on with other leaves meanwhile.
-func (t *Tape) MoveGrad(to, x *Tensor, last bool) {
-	if x.Grad == nil {
+// the leaf it was lent for, and takes its memory back. With the last that is added, the squares that
+// GradSumSq asks for are summed, while the values are in the cache. Other tapes may go on with other
+// leaves meanwhile.
+func (t *Tape) MoveGrad(x *Tensor, last bool) {
+	to, from := x.lent, x.Grad
+	if from == nil && (!last || to.fresh) { // x has none, or weightGrad was enough
 		return
 	}
-	fresh := to.fresh
-	if fresh { // else another tape may be reading it
-		to.fresh = false
+	sum, fresh := to.Grad, false
+	if from != nil {
+		sum, fresh = t.rawGrad(to)
 	}
-	to.fused.rowsSq = to.fused.rowsSq[:0]
 	var sums []float64
 	if last {
-		sums = to.rowsSq(ceilDiv(len(x.Grad), sumSpan))
+		sums = to.rowsSq(ceilDiv(len(sum), sumSpan))
 	}
-	t.each(len(x.Grad), sumSpan, func(_, i, j int) {
-		put(to.Grad[i:j], x.Grad[i:j], fresh)
+	t.each(len(sum), sumSpan, func(_, i, j int) {
+		if from != nil {
+			put(sum[i:j], from[i:j], fresh)
+		}
 		if last {
-			sums[i/sumSpan] = asm.SumSq(to.Grad[i:j])
+			sums[i/sumSpan] = asm.SumSq(sum[i:j])
 		}
 	})
-	t.buffers.give(x.Grad)
+	t.buffers.give(from)
 	x.Grad = nil
+}
+
+// weightGrad is rawGrad for an operation that writes sums of so many products. Where they are all
+// that x, a leaf of LendGrad, will get, and it is this tape's turn, they go at once to where MoveGrad
+// would add them.
+func (t *Tape) weightGrad(x *Tensor, products int) (g []float32, fresh bool) {
+	if x.lent != nil && x.Grad == nil && x.fused.reads == 1 && asm.OneSum(products) && t.turn != nil && t.turn(x) {
+		return t.rawGrad(x.lent)
+	}
+	return t.rawGrad(x)
 }
 
 // SetGrad replaces the gradient of x, a leaf, by g, or by zeros that HasGrad denies if g is nil.

@@ -83,7 +83,7 @@ func linearBackward(t *Tape, dy []float32, x, w, b *Tensor) {
 		return
 	}
 	left := rowMajor(dy, m, n)
-	if dw, fresh := t.rawGrad(w); dw != nil {
+	if dw, fresh := t.weightGrad(w, m); dw != nil {
 		right := t.packed(rowMajor(x.Data, m, k)) // every task needs all of x
 		t.gemm(dw, left.transposed(), right, epilogue{accumulate: !fresh, rowsSq: w.rowsSq(n)})
 		t.buffers.give(right.panels)

@@ -93,7 +93,7 @@ func TestMoveGrad(t *testing.T) {
 			var memory *float32
 			for i := 1; i < 3; i++ {
 				r := w.Replica()
-				r.LendGrad()
+				r.LendGrad(w)
 				if c.has[i] {
 					gradient(own, r, fmt.Sprint(i))
 					if !r.HasGrad() {
@@ -104,7 +104,7 @@ func TestMoveGrad(t *testing.T) {
 					}
 					memory = &r.Grad[0]
 				}
-				own.MoveGrad(w, r, i == 2)
+				own.MoveGrad(r, i == 2)
 				if r.HasGrad() {
 					t.Error("the gradient was not taken away")
 				}
@@ -115,6 +115,81 @@ func TestMoveGrad(t *testing.T) {
 			}
 			if got := tape.GradSumSq(w); math.Abs(got-sum) > 1e-6*sum {
 				t.Errorf("sum of squares %g, want %g", got, sum)
+			}
+		})
+	}
+}
+
+// TestOnTurn: a product adds the gradient of a replica where MoveGrad would add it, with the same
+// bits, if it is the replica's turn and the product is all of its gradient, in one accumulator.
+func TestOnTurn(t *testing.T) {
+	const n, k = 40, 3 * span / 40
+	for _, c := range []struct {
+		name   string
+		rows   int
+		twice  bool // the weight is read twice
+		turn   bool
+		before bool // an earlier pass has left a gradient
+		direct bool
+	}{
+		{"its turn", 5, false, true, false, true},
+		{"the longest sum", 159, false, true, false, true},
+		{"a sum in two parts", 160, false, true, false, false},
+		{"two products", 5, true, true, false, false},
+		{"another's turn", 5, false, false, false, false},
+		{"a second pass", 5, false, true, true, false},
+	} {
+		testkit.EachLevel(t, func(t *testing.T) {
+			gradient := func(tape *Tape, w *Tensor, name string) {
+				tape.Reset()
+				x := From(testkit.Normal("x"+name, c.rows*k), c.rows, k)
+				y := Linear(tape, x, w, nil)
+				if c.twice {
+					y = Add(tape, y, Linear(tape, x, w, nil))
+				}
+				tape.Backward(RegressionLoss(tape, y, testkit.Normal(name, c.rows*n), testkit.Normal("weights", c.rows), L2))
+			}
+			var grads [2][]float32
+			var sums [2]float64
+			for i := range grads { // without turns and with them
+				w := From(testkit.Normal("w", n*k), n, k).WithGrad()
+				own := NewTape(nil)
+				own.ZeroGrad(w)
+				gradient(own, w, "0")
+				for number := 1; number < 3; number++ {
+					r, asked := w.Replica(), 0
+					r.LendGrad(w)
+					if c.before {
+						gradient(own, r, "before")
+					}
+					own.OnComplete(func(*Tensor) {})
+					if i == 1 {
+						own.OnTurn(func(leaf *Tensor) bool {
+							if asked++; leaf != r {
+								t.Error("OnTurn asks for another tensor than the replica")
+							}
+							return c.turn
+						})
+					}
+					gradient(own, r, fmt.Sprint(number))
+					own.OnComplete(nil)
+					own.OnTurn(nil)
+					if direct := !r.HasGrad(); direct != (c.direct && i == 1) {
+						t.Errorf("%s: added at once: %v", c.name, direct)
+					}
+					if want := i == 1 && (c.direct || !c.turn); (asked == 1) != want {
+						t.Errorf("%s: asked %d times", c.name, asked)
+					}
+					own.MoveGrad(r, number == 2)
+				}
+				if len(w.fused.rowsSq) == 0 {
+					t.Errorf("%s: no sums of squares", c.name)
+				}
+				grads[i], sums[i] = w.Grad, own.GradSumSq(w)
+			}
+			testkit.SameBits(t, c.name, grads[1], grads[0])
+			if sums[0] != sums[1] {
+				t.Errorf("%s: sums of squares %g and %g", c.name, sums[0], sums[1])
 			}
 		})
 	}

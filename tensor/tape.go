@@ -18,6 +18,7 @@ type Tape struct {
 	nodes     []node
 	zeroed    []*Tensor // leaves that ZeroGrad was called for since Backward
 	complete  func(*Tensor)
+	turn      func(*Tensor) bool
 	firstRead []leafRead // of each leaf, in order, where complete is set
 
 	values     arena[float32] // activations that the backward pass needs
@@ -142,13 +143,12 @@ func (t *Tape) Record(op string, out *Tensor, inputs ...*Tensor) bool {
 		}
 		if t.recording && x.needsGrad() {
 			out.tracked = true
-			if t.complete != nil && !x.tracked && !x.read {
-				x.read = true
+			if t.complete != nil && !x.tracked && x.fused.reads == 0 {
 				t.firstRead = append(t.firstRead, leafRead{x, len(t.nodes)})
 			}
-		}
-		if x.tracked {
-			x.fused.reads++
+			if t.complete != nil || x.tracked {
+				x.fused.reads++
+			}
 		}
 	}
 	t.nodes = append(t.nodes, n)
@@ -179,7 +179,7 @@ func (t *Tape) Backward(loss *Tensor) {
 		// Nothing that is still to come has read these leaves.
 		for k := len(t.firstRead) - 1; k >= 0 && t.firstRead[k].node == i; k-- {
 			x := t.firstRead[k].leaf
-			x.read = false
+			x.fused.reads = 0
 			t.firstRead = t.firstRead[:k]
 			t.complete(x)
 		}
@@ -191,6 +191,11 @@ func (t *Tape) Backward(loss *Tensor) {
 // soon as its gradient is complete: while Backward goes on with earlier operations, the gradient may
 // be read. Leaves that nothing reads are left out. nil ends that.
 func (t *Tape) OnComplete(f func(leaf *Tensor)) { t.complete = f }
+
+// OnTurn lets Backward, when it is about to compute the gradient of a leaf of LendGrad, ask turn
+// whether it may add it to that of the original itself: whether no other tape will do so before f of
+// OnComplete has been called with the leaf. nil ends that. It is asked only where that changes no bit.
+func (t *Tape) OnTurn(turn func(leaf *Tensor) bool) { t.turn = turn }
 
 // leafRead says which operation was the first to read a leaf.
 type leafRead struct {
@@ -208,7 +213,7 @@ func (t *Tape) Reset() {
 		}
 	}
 	for _, r := range t.firstRead {
-		r.leaf.read = false
+		r.leaf.fused.reads = 0
 	}
 	t.firstRead = t.firstRead[:0]
 	clear(t.nodes)

@@ -62,17 +62,16 @@ func (tr *Trainer) makeLanes(plan *Plan) {
 
 // relay adds up the gradients of lanes, those of a parameter in the order of lanes: each as soon as
 // it is complete, while it is in the cache, unless a lane before is not there yet. So a lane has
-// memory for a few gradients only, which it uses again and again.
+// memory for a few gradients only, which it uses again and again, or none at all where the product
+// that computes a gradient adds it: see tensor.Tape.OnTurn.
 type relay struct {
-	sums  []*nn.Param     // of the first lane
-	turn  []atomic.Int32  // for each: the lane whose gradient is next
+	turn  []atomic.Int32  // of each parameter: the lane whose gradient is next
 	ended []chan struct{} // of each lane: closed when it has added all it has
 }
 
 func (r *relay) begin(lanes []*lane) {
-	r.sums = lanes[0].params
-	if len(r.turn) != len(r.sums) {
-		r.turn = make([]atomic.Int32, len(r.sums))
+	if n := len(lanes[0].params); n != len(r.turn) {
+		r.turn = make([]atomic.Int32, n)
 	}
 	for i := range r.turn {
 		r.turn[i].Store(0)
@@ -83,13 +82,16 @@ func (r *relay) begin(lanes []*lane) {
 	}
 }
 
+// isTurn reports whether this lane's gradient of parameter k is the next to be added.
+func (r *relay) isTurn(l *lane, k int) bool { return r.turn[k].Load() == int32(l.number) }
+
 // add adds the gradient of parameter k, if it is this lane's turn.
 func (r *relay) add(t *tensor.Tape, l *lane, k int) bool {
-	if r.turn[k].Load() != int32(l.number) {
+	if !r.isTurn(l, k) {
 		return false
 	}
 	if l.number > 0 {
-		t.MoveGrad(r.sums[k].Tensor, l.params[k].Tensor, l.number == len(r.ended)-1)
+		t.MoveGrad(l.params[k].Tensor, l.number == len(r.ended)-1)
 	}
 	r.turn[k].Add(1)
 	return true
@@ -111,7 +113,7 @@ func (r *relay) end(t *tensor.Tape, l *lane) {
 	if l.number > 0 {
 		<-r.ended[l.number-1]
 	}
-	for k := range r.sums {
+	for k := range r.turn {
 		r.add(t, l, k)
 	}
 	close(r.ended[l.number])
@@ -173,6 +175,7 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
 	defer func() {
 		t.OnComplete(nil)
+		t.OnTurn(nil)
 		t.Reset() // so that no other lane's work touches what this one has read
 		r.end(t, l)
 	}()
@@ -185,6 +188,7 @@ func (l *lane) pass(t *tensor.Tape, r *relay, from, to, atATime int) {
 		t.Reset()
 		if first+atATime >= to {
 			t.OnComplete(func(leaf *tensor.Tensor) { r.completed(t, l, leaf) })
+			t.OnTurn(func(leaf *tensor.Tensor) bool { return r.isTurn(l, l.at[leaf]) })
 		}
 		total, losses, err := l.objective.Losses(t, first, min(to, first+atATime))
 		if err != nil {
