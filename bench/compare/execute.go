@@ -90,6 +90,7 @@ func execute(ctx context.Context, dir string, argv []string, peer string) ([]*me
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr
+	cmd.Env = append(os.Environ(), largePages())
 	// Programs print each result at once, so an interrupt loses at most the line in progress. A
 	// program that ignores the interrupt is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -116,6 +117,14 @@ func execute(ctx context.Context, dir string, argv []string, peer string) ([]*me
 		return nil, fmt.Errorf("%s %w\n%s", peer, errNoResults, output())
 	}
 	return ms, nil
+}
+
+// largePages is the environment variable by which malloc of glibc asks for large pages, as package
+// tensor does for ours. On a virtual machine PyTorch takes a twelfth to a seventh less time with them,
+// and ONNX Runtime and oneDNN a twentieth.
+func largePages() string {
+	const name = "GLIBC_TUNABLES"
+	return name + "=glibc.malloc.hugetlb=1" + strings.TrimSuffix(":"+os.Getenv(name), ":")
 }
 
 // tail returns the last lines of a program's output.

@@ -34,6 +34,9 @@ func fake(kind string, args []string) int {
 		fmt.Printf("simd: %s\ngoos: linux\n", cmp.Or(os.Getenv("GOMAE_SIMD"), "avx2"))
 		fmt.Printf("%s-2 100 1000 ns/op 90.0 %%peak 100 GFLOP/s\nPASS\n", name)
 	case "peer":
+		if !strings.HasPrefix(os.Getenv("GLIBC_TUNABLES"), "glibc.malloc.hugetlb=1") {
+			return 1
+		}
 		fmt.Printf("peer: fast\nversion: 1.2\n%s 100 2000 ns/op\nBenchmarkGemm/shape=1x1x1/threads=1 1 1 ns/op\n", name)
 	case "absent":
 		fmt.Fprintln(os.Stderr, "looking for it\npeer absent is absent; install it with: apt install it")
@@ -55,6 +58,19 @@ func fake(kind string, args []string) int {
 		time.Sleep(time.Hour)
 	}
 	return 0
+}
+
+// TestLargePages: malloc is told to use large pages beside what the user tells it.
+func TestLargePages(t *testing.T) {
+	for user, want := range map[string]string{
+		"":                     "GLIBC_TUNABLES=glibc.malloc.hugetlb=1",
+		"glibc.malloc.check=1": "GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.check=1",
+	} {
+		t.Setenv("GLIBC_TUNABLES", user)
+		if got := largePages(); got != want {
+			t.Errorf("with %q: %s, want %s", user, got, want)
+		}
+	}
 }
 
 // fakeAdapter returns an adapter that runs this binary as a program of that kind.

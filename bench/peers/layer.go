@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"github.com/gomae/gomae/tensor"
 )
 
 // Shapes returns the rows M, columns N and depth K of the matrix products of ViT-B. They are those
@@ -71,7 +73,7 @@ func layers(gelu bool) []*Layer {
 func (l *Layer) fill() {
 	r := rand.New(rand.NewPCG(1, 2))
 	draw := func(n int) []float32 {
-		x := make([]float32, n)
+		x := tensor.New(n).Data // on large pages where there are any, as ours are
 		for i := range x {
 			x[i] = 2*r.Float32() - 1
 		}
