@@ -35,9 +35,10 @@ import (
 // A gradient is fresh until something has been added to it: it counts as zero whatever its values
 // are. Results' gradients are fresh when they come from the buffers, leaves' after ZeroGrad. A leaf
 // of LendGrad gets its gradient from the buffers like a result, and MoveGrad adds it to another's,
-// unless weightGrad could do without it. Writing zeros, only to read them for the first sum, would cost a pass over memory. So an operation that
-// writes every value of a gradient asks for rawGrad, and overwrites if it is fresh; all others ask
-// for Grad, which clears a fresh gradient first. Here, in this order:
+// or weightGrad lets a product do so. Writing zeros, only to read them for the first sum, would cost
+// a pass over memory. So an operation that writes every value of a gradient asks for rawGrad, and
+// overwrites if it is fresh; all others ask for Grad, which clears a fresh gradient first. Here, in
+// this order:
 //
 //	loss  y.Grad is fresh: overwritten
 //	y     w2.Grad, b2.Grad and h.Grad are fresh: overwritten

@@ -8,6 +8,9 @@ import (
 // hugePage is the size of a large page of memory on amd64 and arm64.
 const hugePage = 2 << 20
 
+// Advice for madvise, the second from Linux 6.1 on.
+const madvHugePage, madvCollapse = 14, 25
+
 // adviseHuge asks the system for large pages where x lies. A matrix product walks down columns whose
 // rows lie kilobytes apart: each row is on a small page of its own, of which the processor can
 // remember too few, and in a virtual machine looking one up costs double. What shares the first and
@@ -22,9 +25,8 @@ func adviseHuge(x []float32) {
 	start := uintptr(unsafe.Pointer(&x[0]))
 	end := (start + uintptr(len(x))*4 + hugePage - 1) &^ (hugePage - 1)
 	start &^= hugePage - 1
-	// The first is for pages that nobody has written to, which few are: Go's heap is of one piece. The
-	// second, of Linux 6.1, moves what a page holds to a large one.
-	const madvHugePage, madvCollapse = 14, 25
+	// The first is for large pages that nobody has written to. In Go's heap they are few: the second
+	// moves what is there.
 	for _, advice := range []uintptr{madvHugePage, madvCollapse} {
 		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, start, end-start, advice)
 	}

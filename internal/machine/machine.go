@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/gomae/gomae/asm"
+	"github.com/gomae/gomae/tensor"
 )
 
 // SIMD returns the instruction set that operations use (generic, avx2 or avx512) and the reason for
@@ -73,7 +74,7 @@ func readBandwidth(threads, floats int, d time.Duration) float64 {
 	floats = max(floats/chunk, 1) * chunk
 	work := make([]func() float64, threads)
 	for i := range work {
-		x, at := make([]float32, floats), 0
+		x, at := tensor.New(floats).Data, 0 // on large pages, as what operations read
 		for k := 0; k < len(x); k += 1024 {
 			x[k] = 1 // pages that were never written to share one page, which a cache holds
 		}

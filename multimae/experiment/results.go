@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -225,13 +224,4 @@ func dataName(data string) string {
 		return "rendered scenes"
 	}
 	return "the folder " + strings.TrimPrefix(data, "./")
-}
-
-// Difference compares two rows: the difference of the means, and its standard error, which is NaN if
-// a row has fewer than two seeds.
-func Difference(a, b *Row) (mean, se float64) {
-	if min(a.Seeds, b.Seeds) < 2 {
-		return a.Mean - b.Mean, math.NaN()
-	}
-	return a.Mean - b.Mean, math.Sqrt(a.SD*a.SD/float64(a.Seeds) + b.SD*b.SD/float64(b.Seeds))
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/gomae/gomae/multimae"
 )
 
-// ShiftHue turns the hue of a colour, r, g and b in 0..1, by that many degrees on the circle of HSV
+// shiftHue turns the hue of a colour, r, g and b in 0..1, by that many degrees on the circle of HSV
 // and keeps its saturation and value. A grey has no hue and stays as it is.
-func ShiftHue(r, g, b float32, degrees float64) (r2, g2, b2 float32) {
+func shiftHue(r, g, b float32, degrees float64) (r2, g2, b2 float32) {
 	hi, lo := max(r, g, b), min(r, g, b)
 	chroma := float64(hi) - float64(lo)
 	if !(chroma > 0) {
@@ -37,7 +37,7 @@ func ShiftHue(r, g, b float32, degrees float64) (r2, g2, b2 float32) {
 	return channel(5), channel(3), channel(1)
 }
 
-// TurnHue returns a batch of one sample as ShiftHue makes it: colour in, which is normalised as
+// TurnHue returns a batch of one sample as shiftHue makes it: colour in, which is normalised as
 // multimae.NormalizeImageNet says, is turned at the pixels for which on reports true, by their number
 // in [H, W]. The rest is shared with b.
 func TurnHue(b *multimae.Batch, in *multimae.Input, degrees float64, on func(i int) bool) *multimae.Batch {
@@ -46,7 +46,7 @@ func TurnHue(b *multimae.Batch, in *multimae.Input, degrees float64, on func(i i
 	plane := len(pix) / 3
 	for i := range plane {
 		if on(i) {
-			pix[i], pix[plane+i], pix[2*plane+i] = ShiftHue(pix[i], pix[plane+i], pix[2*plane+i], degrees)
+			pix[i], pix[plane+i], pix[2*plane+i] = shiftHue(pix[i], pix[plane+i], pix[2*plane+i], degrees)
 		}
 	}
 	NormalizeRGB(pix)

@@ -26,7 +26,7 @@ func TestShiftHue(t *testing.T) {
 		{[3]float32{0, 0, 0}, 77, [3]float32{0, 0, 0}},
 	} {
 		t.Run(fmt.Sprint(c.in, c.degrees), func(t *testing.T) {
-			r, g, b := ShiftHue(c.in[0], c.in[1], c.in[2], c.degrees)
+			r, g, b := shiftHue(c.in[0], c.in[1], c.in[2], c.degrees)
 			for k, v := range [3]float32{r, g, b} {
 				if math.Abs(float64(v-c.want[k])) > 1e-6 {
 					t.Fatalf("%v, want %v", [3]float32{r, g, b}, c.want)
@@ -37,8 +37,8 @@ func TestShiftHue(t *testing.T) {
 	t.Run("there and back", func(t *testing.T) {
 		for i := range 1000 {
 			c := [3]float32{float32(i%10) / 9, float32(i/10%10) / 9, float32(i/100) / 9}
-			r, g, b := ShiftHue(c[0], c[1], c[2], 37)
-			r, g, b = ShiftHue(r, g, b, -37)
+			r, g, b := shiftHue(c[0], c[1], c[2], 37)
+			r, g, b = shiftHue(r, g, b, -37)
 			for k, v := range [3]float32{r, g, b} {
 				if math.Abs(float64(v-c[k])) > 1e-5 {
 					t.Fatalf("%v became %v", c, [3]float32{r, g, b})
