@@ -17,7 +17,7 @@ const (
 	regionPanels   = 4       // panels that are packed at once
 	workerProducts = 1 << 18 // of a worker, at least: some microseconds
 	bandFloats     = 1 << 14 // of C in a band: 64 KiB, which are near when finish comes to them
-	shortPanel     = 1 << 12 // floats, 16 KiB: then a band may have up to 256 KiB of C
+	shortPanel     = 1 << 13 // floats, 32 KiB: then a band may have up to 256 KiB of C
 	fewTiles       = 18      // of C, which are one band: 99 rows at AVX2, 196 at AVX-512
 	bandTiles      = 4       // of a band, at least, to fetch all of the next panel: gemmAhead of package gen
 )
@@ -116,14 +116,15 @@ func (p *product) share(workers int) {
 	}
 	// Of the second-level cache, three eighths are for the panels of a region and a third for the
 	// rows of A of a band: with 1 MiB and AVX-512, 3 panels and 7 tiles of the largest blocks. Of
-	// short blocks, there are no more panels than leave a band its tiles.
+	// short panels, which the first-level cache holds, half of it, and there are no more than leave a
+	// band its tiles: the more panels, the less often A comes from farther away.
 	k := max(1, ceilDiv(p.k, max(1, ceilDiv(p.k, blockK))))
 	nr, mr := asm.PanelCols(), asm.TileRows()
-	panels := min(p.panels, max(1, cacheFloats*3/8/(k*nr)), bandFloats/(least*nr*mr))
-	near := bandFloats
-	if k*nr <= shortPanel { // worth more tiles, as it stays in the first-level cache
-		near = max(near, cacheFloats/8)
+	near, shared := bandFloats, cacheFloats*3/8
+	if k*nr <= shortPanel {
+		near, shared = max(near, cacheFloats/8), cacheFloats/2
 	}
+	panels := min(p.panels, max(1, shared/(k*nr)), near/(least*nr*mr))
 	band := min(cacheFloats/3/(k*mr), near/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
 	if !p.a.inPlace() {
