@@ -18,12 +18,14 @@ const madvHugePage, madvCollapse = 14, 25
 // large pages, a step of ViT-B on one core took a tenth longer, and so did a step of "tiny", which
 // has small arrays alone, while only those from 256 KiB on had them. If the system refuses, nothing
 // is lost.
-func adviseHuge(x []float32) {
-	if len(x)*4 < hugePage/32 { // small pages will do, and a small program has few others
+func adviseHuge[T any](x []T) {
+	var value T
+	bytes := uintptr(len(x)) * unsafe.Sizeof(value)
+	if bytes < hugePage/32 { // small pages will do, and a small program has few others
 		return
 	}
 	start := uintptr(unsafe.Pointer(&x[0]))
-	end := (start + uintptr(len(x))*4 + hugePage - 1) &^ (hugePage - 1)
+	end := (start + bytes + hugePage - 1) &^ (hugePage - 1)
 	start &^= hugePage - 1
 	// The first is for large pages that nobody has written to. In Go's heap they are few: the second
 	// moves what is there.

@@ -55,9 +55,7 @@ func (a *arena[T]) take(n int) []T {
 		i = len(a.chunks)
 		c := make([]T, max(a.min, a.size/4, n+n/8))
 		a.size += len(c)
-		if f, ok := any(c).([]float32); ok {
-			adviseHuge(f)
-		}
+		adviseHuge(c)
 		a.chunks = append(a.chunks, c)
 	}
 	a.chunks[next], a.chunks[i] = a.chunks[i], a.chunks[next]

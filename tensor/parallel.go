@@ -37,19 +37,16 @@ func (t *Tape) each(n, span int, f func(worker, from, to int)) {
 
 // Scratch returns memory for n numbers that belongs to one worker until the worker asks again. Its
 // values are undefined.
-func (t *Tape) Scratch(worker, n int) []float32 {
-	s := &t.scratch[worker]
-	if cap(*s) < n {
-		*s = alloc(n + n/8)
-	}
-	return (*s)[:n]
-}
+func (t *Tape) Scratch(worker, n int) []float32 { return grown(&t.scratch[worker], n) }
 
 // scratch64 is Scratch for sums that need more digits.
-func (t *Tape) scratch64(worker, n int) []float64 {
-	s := &t.scratch64s[worker]
+func (t *Tape) scratch64(worker, n int) []float64 { return grown(&t.scratch64s[worker], n) }
+
+// grown returns n values of *s, which it replaces if it is too short.
+func grown[T any](s *[]T, n int) []T {
 	if cap(*s) < n {
-		*s = make([]float64, n+n/8)
+		*s = make([]T, n+n/8)
+		adviseHuge(*s)
 	}
 	return (*s)[:n]
 }
