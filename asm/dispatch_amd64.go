@@ -272,6 +272,26 @@ func packTiles(dst, src []float32, k, tiles, h, rs, step int) {
 	}
 }
 
+// packRowsOfTile has the kernel of packB for columns. It writes whole vectors, of which the next column
+// of the tile, or the next tile, overwrites what is too much: only where that is beyond dst, Go does it.
+func packRowsOfTile(dst, src []float32, k, h, lda int) {
+	lanes := PanelCols() / 2
+	whole := 0 // columns
+	if level != Generic && len(dst) >= lanes {
+		whole = min(k, (len(dst)-lanes)/h+1)
+	}
+	switch {
+	case whole == 0:
+	case level == AVX512:
+		packColsAVX512(&dst[0], &src[0], whole, h, h, lda)
+	default:
+		packColsAVX2(&dst[0], &src[0], whole, h, h, lda)
+	}
+	if whole < k {
+		packRowsOfTileGeneric(dst[whole*h:], src[whole:], k-whole, h, lda)
+	}
+}
+
 // packB has kernels for a matrix that lies by rows (cs == 1) or by columns (rs == 1).
 func packB(dst, b []float32, k, n, rs, cs int) {
 	nr := PanelCols()

@@ -6,6 +6,10 @@ func packTiles(dst, src []float32, k, tiles, h, rs, step int) {
 	packTilesGeneric(dst, src, k, tiles, h, rs, step)
 }
 
+func packRowsOfTile(dst, src []float32, k, h, lda int) {
+	packRowsOfTileGeneric(dst, src, k, h, lda)
+}
+
 func packB(dst, b []float32, k, n, rs, cs int) { packBGeneric(dst, b, k, n, rs, cs) }
 
 func gemmPanel(g *GemmArgs) { gemmPanelGeneric(g) }

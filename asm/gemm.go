@@ -86,6 +86,29 @@ func PackA(dst []float32, m, k int, a []float32, p0, p1, lda int) {
 	}
 }
 
+// PackARows is [PackA] for an m×k matrix that is stored by rows, with element (i,p) at a[i*lda+p].
+func PackARows(dst []float32, m, k int, a []float32, lda int) {
+	if m <= 0 || k <= 0 {
+		return
+	}
+	mustHold("PackARows row stride", lda, 0)
+	mustHold("PackARows len(dst)", len(dst), m*k)
+	mustHold("PackARows len(a)", len(a), (m-1)*lda+k)
+	for _, t := range tilesOf(m, TileRows()) {
+		for i := t.row; i < t.row+t.count*t.height; i += t.height {
+			packRowsOfTile(dst[i*k:m*k], a[i*lda:], k, t.height, lda)
+		}
+	}
+}
+
+func packRowsOfTileGeneric(dst, src []float32, k, h, lda int) {
+	for i := range h {
+		for p, v := range src[i*lda:][:k] {
+			dst[p*h+i] = v
+		}
+	}
+}
+
 func packTilesGeneric(dst, src []float32, k, tiles, h, rs, step int) {
 	for p := range k {
 		for q := range tiles {

@@ -282,6 +282,42 @@ func TestPackA(t *testing.T) {
 	}
 }
 
+// TestPackARows compares it with PackA of the transposed matrix. Neither reads or writes too far.
+func TestPackARows(t *testing.T) {
+	everyLevel(t, func(t *testing.T) {
+		src, dst := guarded(t, 1<<13), guarded(t, 1<<13)
+		for m := 1; m <= 3*TileRows()+3; m++ {
+			for _, k := range []int{1, 2, 7, 8, 9, 15, 16, 17, 40} {
+				for _, gap := range []int{0, 5} {
+					lda := k + gap
+					a := end(src, (m-1)*lda+k)
+					columns := make([]float32, k*m)
+					for i := range a {
+						a[i] = float32(i + 1)
+						if row, p := i/lda, i%lda; p < k {
+							columns[p*m+row] = a[i]
+						}
+					}
+					room := end(dst, m*k+1) // a value before the matrix
+					room[0] = magic
+					PackARows(room[1:], m, k, a, lda)
+					want := make([]float32, m*k)
+					PackA(want, m, k, columns, 0, k, m)
+					if !slices.Equal(room[1:], want) || room[0] != magic {
+						t.Fatalf("m=%d k=%d lda=%d: got %v, want %v", m, k, lda, room[1:], want)
+					}
+					// Values that follow are left alone.
+					long := make([]float32, m*k+PanelCols())
+					PackARows(long, m, k, a, lda)
+					if slices.Max(long[m*k:]) != 0 {
+						t.Fatalf("m=%d k=%d lda=%d: wrote %v behind the matrix", m, k, lda, long[m*k:])
+					}
+				}
+			}
+		}
+	})
+}
+
 // checkPackA packs a in three parts, the last columns first, and once more with zeros in the middle.
 func checkPackA(t *testing.T, m, k, lda int, a, dst []float32) {
 	t.Helper()
@@ -397,6 +433,9 @@ func TestGemmChecks(t *testing.T) {
 			"PackA row stride":        func() { PackA(s(mr*k), mr, k, s(mr*k), 0, k, -1) },
 			"PackA len(dst)":          func() { PackA(s(mr*k-1), mr, k, s(mr*k), 0, k, mr) },
 			"PackA len(a)":            func() { PackA(s(mr*k), mr, k, s(mr*k-1), 0, k, mr) },
+			"PackARows row stride":    func() { PackARows(s(mr*k), mr, k, s(mr*k), -1) },
+			"PackARows len(dst)":      func() { PackARows(s(mr*k-1), mr, k, s(mr*k), k) },
+			"PackARows len(a)":        func() { PackARows(s(mr*k), mr, k, s(mr*k-1), k) },
 		} {
 			t.Run(key, func(t *testing.T) { mustPanic(t, key, run) })
 		}

@@ -49,6 +49,7 @@ type product struct {
 	region func(worker, i int) // computes region number i
 	factors
 	epilogue
+	copiesA               bool
 	tiles, panels         int // of the rows and of the columns of C
 	band                  int // tiles of a band, at most
 	down, across, ownDown int // regions; a worker begins with ownDown of those from top to bottom
@@ -127,7 +128,11 @@ func (p *product) share(workers int) {
 	panels := min(p.panels, max(1, shared/(k*nr)), near/(least*nr*mr))
 	band := min(cacheFloats/3/(k*mr), near/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
-	if !p.a.inPlace() {
+	reused := 0
+	if p.b.panels != nil {
+		reused = p.panels
+	}
+	if p.copiesA = p.a.copied(p.m/workers, reused); p.copiesA {
 		// All panels, which come from farther away, once for each band. For the gradient of a weight
 		// bands of 70 to 170 rows are the fastest, by up to a tenth, although C does not stay near;
 		// measured with 2 MiB.
@@ -136,12 +141,12 @@ func (p *product) share(workers int) {
 	}
 	p.band = min(p.tiles, max(1, band))
 	tiles := p.band
-	if p.a.inPlace() && p.b.panels == nil {
+	if !p.copiesA && p.b.panels == nil {
 		tiles = p.tiles
 	}
 	// Less where there would be too few regions.
 	for workers > 1 && tiles*panels > 1 && ceilDiv(p.tiles, tiles)*ceilDiv(p.panels, panels) < 4*workers {
-		if panels > 1 && (p.a.inPlace() || tiles == 1) {
+		if panels > 1 && (!p.copiesA || tiles == 1) {
 			panels--
 		} else {
 			tiles--
@@ -174,7 +179,7 @@ func (p *product) compute(worker int, r region) {
 	tiles := r.tile1 - r.tile0
 	bands := ceilDiv(tiles, p.band)
 	lenA, lenB := 0, 0
-	if !p.a.inPlace() {
+	if p.copiesA {
 		lenA = ceilDiv(tiles, bands) * asm.TileRows() * ceilDiv(p.k, kBlocks)
 	}
 	if p.b.panels == nil {
@@ -182,6 +187,9 @@ func (p *product) compute(worker int, r region) {
 	}
 	scratch := p.t.Scratch(worker, lenA+lenB)
 	bufferA, bufferB := scratch[:lenA], scratch[lenA:]
+	if !p.copiesA {
+		bufferA = nil
+	}
 	for kb := range kBlocks {
 		k0, k1 := split(p.k, kBlocks, kb)
 		panels, next := bufferB, []float32(nil) // the region's, of this block of k, and what follows them

@@ -92,7 +92,7 @@ func (g *window) mirrored(tap int) int {
 
 func (g *window) size() (rows, cols int) { return g.batch * g.rows * g.cols, g.kh * g.kw * g.c }
 
-func (g *window) inPlace() bool { return false }
+func (g *window) copied(int, int) bool { return true }
 
 func (g *window) block(dst []float32, i0, i1, k0, k1 int) matrix {
 	n, span := k1-k0, g.kw*g.c
