@@ -3,6 +3,7 @@ package tensor
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/gomae/gomae/asm"
@@ -149,6 +150,52 @@ func TestGemm(t *testing.T) {
 					p.check(t, tape)
 				}
 			})
+		}
+	})
+}
+
+// TestCopiedRows wants rows whole pages apart to be copied where the second-level cache is small, and
+// the same bits with and without.
+func TestCopiedRows(t *testing.T) {
+	defer func(n int) { cacheFloats = n }(cacheFloats)
+	testkit.EachLevel(t, func(t *testing.T) {
+		const m = 201 // three workers have 67 rows each
+		n := 32 * asm.PanelCols()
+		for _, k := range []int{1024, 600} { // two blocks of k, and one of a wider matrix
+			r := seeded("copied rows")
+			a := matrix{data: normal(r, m*1024), rows: m, cols: k, rs: 1024, cs: 1}
+			b := matrix{data: normal(r, k*n), rows: k, cols: n, rs: n, cs: 1}
+			var want []float32
+			for _, small := range []bool{false, true} {
+				cacheFloats = 1 << 18
+				if small {
+					cacheFloats = 1 << 17
+				}
+				for _, pool := range pools(t, 1, 3) {
+					tape := NewInference(pool)
+					got := make([]float32, m*n)
+					tape.gemm(got, a, tape.packed(b), epilogue{})
+					if tape.product.copiesA != small {
+						t.Errorf("small cache %v, k=%d, %d workers: copied: %v", small, k, tape.Workers(), tape.product.copiesA)
+					}
+					if want == nil {
+						want = got
+					}
+					if !slices.Equal(got, want) {
+						t.Fatalf("small cache %v, k=%d, %d workers: other bits", small, k, tape.Workers())
+					}
+				}
+			}
+			// Too few rows or panels are read in place.
+			tape := NewInference(nil)
+			a.rows, b.cols = 63, n
+			tape.gemm(make([]float32, m*n), a, tape.packed(b), epilogue{})
+			few := tape.product.copiesA
+			a.rows, b.cols = m, n-asm.PanelCols()
+			tape.gemm(make([]float32, m*n), a, tape.packed(b), epilogue{})
+			if few || tape.product.copiesA {
+				t.Errorf("k=%d: copied for few rows: %v, for few panels: %v", k, few, tape.product.copiesA)
+			}
 		}
 	})
 }

@@ -58,12 +58,12 @@ type lhs interface {
 func (m matrix) size() (rows, cols int) { return m.rows, m.cols }
 
 // A matrix is read in place where the values of a row lie side by side; otherwise those of a column
-// must. Rows whole pages apart are copied, too: they compete for a fraction of the sets of each
-// cache, and the second-level cache does not hold a band of them. A copy takes about as long as the
-// product with a panel does, and saves up to a tenth.
+// must. Rows whole pages apart are copied, too, if the second-level cache is small: they compete for
+// a fraction of its sets, and it does not hold a band of them. A copy takes about as long as the
+// product with a panel.
 func (m matrix) copied(rows, panels int) bool {
-	const page = 1024 // floats
-	return m.cs != 1 || m.rs > 0 && m.rs%page == 0 && rows >= 64 && panels >= 32
+	const page, small = 1024, 1 << 17 // floats
+	return m.cs != 1 || m.rs > 0 && m.rs%page == 0 && cacheFloats <= small && rows >= 64 && panels >= 32
 }
 
 func (m matrix) block(dst []float32, i0, i1, k0, k1 int) matrix {
