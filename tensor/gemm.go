@@ -104,8 +104,7 @@ func newProduct(t *Tape) *product {
 
 // share decides how many regions C is divided into from top to bottom and from left to right.
 func (p *product) share(workers int) {
-	// As many tiles for each worker, if that makes none lower by more than a row or two: 99 rows are
-	// 17 tiles at AVX2, and 18 for two workers.
+	// As many tiles for each worker, if they stay nearly as high: 99 rows are 17 at AVX2, or 2 × 9.
 	if even := ceilDiv(p.tiles, workers) * workers; 6*even <= 7*p.tiles {
 		p.tiles = even
 	}
@@ -128,11 +127,7 @@ func (p *product) share(workers int) {
 	panels := min(p.panels, max(1, shared/(k*nr)), near/(least*nr*mr))
 	band := min(cacheFloats/3/(k*mr), near/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
-	reused := 0
-	if p.b.panels != nil {
-		reused = p.panels
-	}
-	if p.copiesA = p.a.copied(p.m/workers, reused); p.copiesA {
+	if p.copiesA = p.a.copied(p.m/workers, len(p.b.panels)/max(1, p.k)); p.copiesA {
 		// All panels, which come from farther away, once for each band. For the gradient of a weight
 		// bands of 70 to 170 rows are the fastest, by up to a tenth, although C does not stay near;
 		// measured with 2 MiB.
@@ -187,9 +182,6 @@ func (p *product) compute(worker int, r region) {
 	}
 	scratch := p.t.Scratch(worker, lenA+lenB)
 	bufferA, bufferB := scratch[:lenA], scratch[lenA:]
-	if !p.copiesA {
-		bufferA = nil
-	}
 	for kb := range kBlocks {
 		k0, k1 := split(p.k, kBlocks, kb)
 		panels, next := bufferB, []float32(nil) // the region's, of this block of k, and what follows them

@@ -48,11 +48,11 @@ func split(n, count, i int) (from, to int) {
 // block by block.
 type lhs interface {
 	size() (rows, cols int)
-	// block returns rows i0..i1 of columns k0..k1: written to dst, or where they lie if dst is nil.
+	// block returns rows i0..i1 of columns k0..k1: written to dst, or where they lie if dst is empty.
 	block(dst []float32, i0, i1, k0, k1 int) matrix
-	// copied reports whether block should, or must, write the rows of a worker, which so many panels
-	// use.
-	copied(rows, panels int) bool
+	// copied reports whether block should, or must, write rows: a worker has so many of them, which
+	// so many packed columns use.
+	copied(rows, columns int) bool
 }
 
 func (m matrix) size() (rows, cols int) { return m.rows, m.cols }
@@ -61,15 +61,15 @@ func (m matrix) size() (rows, cols int) { return m.rows, m.cols }
 // must. Rows whole pages apart are copied, too, if the second-level cache is small: they compete for
 // a fraction of its sets, and it does not hold a band of them. A copy takes about as long as the
 // product with a panel.
-func (m matrix) copied(rows, panels int) bool {
+func (m matrix) copied(rows, columns int) bool {
 	const page, small = 1024, 1 << 17 // floats
-	return m.cs != 1 || m.rs > 0 && m.rs%page == 0 && cacheFloats <= small && rows >= 64 && panels >= 32
+	return m.cs != 1 || m.rs > 0 && m.rs%page == 0 && cacheFloats <= small && rows >= 64 && columns >= 32*asm.PanelCols()
 }
 
 func (m matrix) block(dst []float32, i0, i1, k0, k1 int) matrix {
 	b := m.part(i0, i1, k0, k1)
 	switch {
-	case dst == nil:
+	case len(dst) == 0:
 		return b
 	case m.cs == 1:
 		asm.PackARows(dst, b.rows, b.cols, b.data, b.rs)
