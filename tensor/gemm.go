@@ -50,8 +50,7 @@ type product struct {
 	factors
 	epilogue
 	copiesA               bool
-	tiles, panels         int // of the rows and of the columns of C
-	band                  int // tiles of a band, at most
+	tiles, panels, band   int // of the rows, and of the columns, of C; tiles of a band, at most
 	down, across, ownDown int // regions; a worker begins with ownDown of those from top to bottom
 }
 
@@ -104,7 +103,8 @@ func newProduct(t *Tape) *product {
 
 // share decides how many regions C is divided into from top to bottom and from left to right.
 func (p *product) share(workers int) {
-	// As many tiles for each worker, if they stay nearly as high: 99 rows are 17 at AVX2, or 2 × 9.
+	// As many tiles for each worker, if that makes none lower by more than a row or two: 99 rows are
+	// 17 tiles at AVX2, and 18 for two workers.
 	if even := ceilDiv(p.tiles, workers) * workers; 6*even <= 7*p.tiles {
 		p.tiles = even
 	}
