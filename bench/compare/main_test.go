@@ -168,7 +168,7 @@ func TestWriteMarkdown(t *testing.T) {
 
 // TestStoredFloors checks the floors of the repository against the results they were taken from.
 func TestStoredFloors(t *testing.T) {
-	code, out, errs := runIn(t, checkout, "-from", "../results/zen5-2-cores.txt,../results/zen5-2-cores,../results/zen4-2-cores,../results/granite-rapids-2-cores")
+	code, out, errs := runIn(t, checkout, "-from", "../results/zen5-2-cores.txt,../results/zen5-2-cores,../results/zen4-2-cores,../results/zen3-2-cores,../results/granite-rapids-2-cores")
 	if code != 0 || !strings.Contains(out, " 0 below, 0 not measured") {
 		t.Errorf("exit code %d: %s%s", code, out[max(0, len(out)-300):], errs)
 	}
