@@ -49,7 +49,7 @@ type product struct {
 	region func(worker, i int) // computes region number i
 	factors
 	epilogue
-	copiesA               bool
+	copiesA               bool // as a.copied says
 	tiles, panels, band   int // of the rows, and of the columns, of C; tiles of a band, at most
 	down, across, ownDown int // regions; a worker begins with ownDown of those from top to bottom
 }
