@@ -50,8 +50,8 @@ type product struct {
 	factors
 	epilogue
 	copiesA               bool // as a.copied says
-	tiles, panels, band   int // of the rows, and of the columns, of C; tiles of a band, at most
-	down, across, ownDown int // regions; a worker begins with ownDown of those from top to bottom
+	tiles, panels, band   int  // of the rows, and of the columns, of C; tiles of a band, at most
+	down, across, ownDown int  // regions; a worker begins with ownDown of those from top to bottom
 }
 
 type factors struct {
