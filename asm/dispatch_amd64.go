@@ -272,20 +272,16 @@ func packTiles(dst, src []float32, k, tiles, h, rs, step int) {
 	}
 }
 
-// packRowsOfTile has the kernel of packB for columns. It writes whole vectors, of which the next column
-// of the tile, or the next tile, overwrites what is too much: only where that is beyond dst, Go does it.
+// packRowsOfTile writes whole vectors, of which the next column of the tile, or the next tile, overwrites
+// what is too much. Only the columns after which that would be beyond dst are left to Go.
 func packRowsOfTile(dst, src []float32, k, h, lda int) {
 	lanes := PanelCols() / 2
 	whole := 0 // columns
 	if level != Generic && len(dst) >= lanes {
 		whole = min(k, (len(dst)-lanes)/h+1)
 	}
-	switch {
-	case whole == 0:
-	case level == AVX512:
-		packColsAVX512(&dst[0], &src[0], whole, h, h, lda)
-	default:
-		packColsAVX2(&dst[0], &src[0], whole, h, h, lda)
+	if whole > 0 {
+		packVector(&dst[0], &src[0], whole, h, h, lda)
 	}
 	if whole < k {
 		packRowsOfTileGeneric(dst[whole*h:], src[whole:], k-whole, h, lda)
@@ -324,11 +320,17 @@ func packCols(dst, src []float32, k, n, w, cs int) {
 		if j < n {
 			x, cols = &src[j*cs], min(n-j, lanes)
 		}
-		if level == AVX512 {
-			packColsAVX512(&dst[j], x, k, cols, w, cs)
-		} else {
-			packColsAVX2(&dst[j], x, k, cols, w, cs)
-		}
+		packVector(&dst[j], x, k, cols, w, cs)
+	}
+}
+
+// packVector transposes n columns, at most as many as a vector has lanes. Each of the k rows it writes is
+// a whole vector, and they begin w floats apart.
+func packVector(dst, src *float32, k, n, w, cs int) {
+	if level == AVX512 {
+		packColsAVX512(dst, src, k, n, w, cs)
+	} else {
+		packColsAVX2(dst, src, k, n, w, cs)
 	}
 }
 

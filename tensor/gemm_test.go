@@ -166,11 +166,8 @@ func TestCopiedRows(t *testing.T) {
 			a := matrix{data: normal(r, m*1024), rows: m, cols: k, rs: 1024, cs: 1}
 			b := matrix{data: normal(r, k*n), rows: k, cols: n, rs: n, cs: 1}
 			var want []float32
-			for _, small := range []bool{false, true} {
-				cacheFloats = 1 << 18
-				if small {
-					cacheFloats = 1 << 17
-				}
+			for _, cacheFloats = range []int{1 << 18, 1 << 17} {
+				small := cacheFloats == 1<<17
 				for _, pool := range pools(t, 1, 3) {
 					tape := NewInference(pool)
 					got := make([]float32, m*n)
