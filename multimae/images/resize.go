@@ -112,6 +112,9 @@ func (t *taps) set(at, in float64, out, limit int) {
 		lo, hi = min(lo, limit-1), min(lo, limit-1)+1
 	}
 	t.k = min(int(math.Ceil(2*support))+1, hi-lo)
+	if scale == 1 && at == float64(lo) && hi-lo == out {
+		t.k = 1 // the same pixels
+	}
 	t.first = resize(t.first, out)
 	t.weight = resize(t.weight, out*t.k)
 	for j := range out {
@@ -197,6 +200,15 @@ func (z *Resizer) masked(dst []float32, valid []bool, src *Map, c Crop, h, w int
 }
 
 func (t *taps) row(dst, src []float32, flip bool) {
+	if t.k == 1 {
+		for j, first := range t.first {
+			if flip {
+				j = len(dst) - 1 - j
+			}
+			dst[j] = src[first]
+		}
+		return
+	}
 	for j, first := range t.first {
 		sum := float32(0)
 		in := src[first:][:t.k]

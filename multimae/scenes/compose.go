@@ -146,8 +146,7 @@ func (b *builder) end() *thing {
 	lo, hi := vec{1e9, 1e9, 1e9}, vec{-1e9, -1e9, -1e9}
 	for i := t.from; i < t.to; i++ {
 		p := &b.prims[i]
-		r := p.radius()
-		e := vec{r, r, r}
+		e := vec{p.radius, p.radius, p.radius}
 		l, h := p.pos.sub(e), p.pos.add(e)
 		lo = vec{min(lo.x, l.x), min(lo.y, l.y), min(lo.z, l.z)}
 		hi = vec{max(hi.x, h.x), max(hi.y, h.y), max(hi.z, h.z)}
@@ -156,7 +155,7 @@ func (b *builder) end() *thing {
 	for i := t.from; i < t.to; i++ {
 		p := &b.prims[i]
 		far := p.pos.sub(t.centre)
-		t.radius = max(t.radius, sqrt(far.dot(far))+p.radius())
+		t.radius = max(t.radius, sqrt(far.dot(far))+p.radius)
 	}
 	return t
 }
@@ -165,6 +164,11 @@ func (b *builder) end() *thing {
 func (b *builder) put(p primitive) {
 	p.class = b.class
 	p.thing = uint8(len(b.things) - 1)
+	p.radius = p.ext.x
+	if p.shape != shapeSphere {
+		p.radius = sqrt(p.ext.dot(p.ext))
+	}
+	p.radius *= 1.001 // a ray that only touches a corner does not miss it by rounding
 	b.prims = append(b.prims, p)
 }
 

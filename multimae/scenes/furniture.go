@@ -177,7 +177,9 @@ func (b *builder) lamp(at vec, height, size float32) {
 		m.a = lerp(m.a, vec{1, 0.9, 0.7}, 0.6)
 		m.b = lerp(m.b, vec{1, 0.9, 0.7}, 0.4)
 		if len(b.lights) < 3 {
-			b.lights = append(b.lights, light{vec{at.x, at.y + height, at.z}, vec{1, 0.85, 0.6}.mul(f(0.4, 0.8)), len(b.things) - 1})
+			b.lights = append(b.lights, light{
+				pos: vec{at.x, at.y + height, at.z}, color: vec{1, 0.85, 0.6}.mul(f(0.4, 0.8)), owner: len(b.things) - 1,
+			})
 		}
 	}
 }

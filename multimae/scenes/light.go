@@ -1,27 +1,71 @@
 package scenes
 
-// shade computes the colour of every pixel.
+// tileSize is the side in pixels of the squares in which a picture is shaded.
+const tileSize = 8
+
+// shade computes the colour of every pixel, tile by tile: what a tile shows lies close together, so
+// that few things can come between it and a light.
 func (s *scene) shade(size int) {
-	last := make([]int, len(s.lights)) // for each light the thing that shaded the last pixel: it is likely to shade this one too
-	i := 0
-	for y := range size {
-		for x := range size {
-			d := s.ray(x, y, size)
-			p := s.eye.add(d.mul(s.depth[i]))
-			var n, texture vec
-			var mat *material
-			own := -1
-			if k := s.prim[i]; k >= 0 {
-				prim := &s.prims[k]
-				q := prim.frame.local(p.sub(prim.pos))
-				n = prim.frame.world(prim.normal(q))
-				texture, mat, own = q, &s.mats[prim.mat], int(prim.thing)
-			} else {
-				n = s.roomNormal(p, -1-k)
-				texture, mat = p, &s.mats[s.room[-1-k]]
+	for y := 0; y < size; y += tileSize {
+		for x := 0; x < size; x += tileSize {
+			s.shadeTile(x, y, min(x+tileSize, size), min(y+tileSize, size), size)
+		}
+	}
+}
+
+func (s *scene) shadeTile(x0, y0, x1, y1, size int) {
+	var points [tileSize * tileSize]vec
+	lo, hi := s.dim, vec{}
+	k := 0
+	for y := y0; y < y1; y++ {
+		for x := x0; x < x1; x++ {
+			p := s.eye.add(s.ray(x, y, size).mul(s.depth[y*size+x]))
+			points[k] = p
+			lo = vec{min(lo.x, p.x), min(lo.y, p.y), min(lo.z, p.z)}
+			hi = vec{max(hi.x, p.x), max(hi.y, p.y), max(hi.z, p.z)}
+			k++
+		}
+	}
+	half := hi.sub(lo).mul(0.5)
+	s.findCasters(lo.add(half), sqrt(half.dot(half))+8*epsilon)
+	k = 0
+	for y := y0; y < y1; y++ {
+		for x := x0; x < x1; x++ {
+			s.color[y*size+x] = s.shadePoint(points[k], s.ray(x, y, size), s.prim[y*size+x])
+			k++
+		}
+	}
+}
+
+// shadePoint returns the colour of point p, which belongs to prim as in s.prim, seen along d.
+func (s *scene) shadePoint(p, d vec, prim int16) vec {
+	if prim < 0 {
+		return s.light(p, s.roomNormal(p, -1-prim), d, &s.mats[s.room[-1-prim]], p, -1)
+	}
+	at := &s.prims[prim]
+	q := at.frame.local(p.sub(at.pos))
+	return s.light(p, at.frame.world(at.normal(q)), d, &s.mats[at.mat], q, int(at.thing))
+}
+
+// findCasters notes for each light the things that may lie between it and a point less than radius
+// from centre.
+func (s *scene) findCasters(centre vec, radius float32) {
+	for k := range s.lights {
+		l := &s.lights[k]
+		l.casters = l.casters[:0]
+		axis := l.pos.sub(centre)
+		inv := 1 / axis.dot(axis)
+		for i := range s.things {
+			t := &s.things[i]
+			if !t.shadow || i == l.owner {
+				continue
 			}
-			s.color[i] = s.light(p, n, d, mat, texture, own, last)
-			i++
+			to := t.centre.sub(centre)
+			off := to.sub(axis.mul(min(max(to.dot(axis)*inv, 0), 1)))
+			if reach := t.radius + radius; off.dot(off) > reach*reach {
+				continue
+			}
+			l.casters = append(l.casters, uint8(i))
 		}
 	}
 }
@@ -46,7 +90,7 @@ func (s *scene) roomNormal(p vec, surface int16) vec {
 }
 
 // light returns the light that point p with normal n sends back along d.
-func (s *scene) light(p, n, d vec, mat *material, texture vec, own int, last []int) vec {
+func (s *scene) light(p, n, d vec, mat *material, texture vec, own int) vec {
 	albedo := mat.at(texture, n)
 	if mat.glow > 0 {
 		return albedo.mul(mat.glow)
@@ -67,7 +111,7 @@ func (s *scene) light(p, n, d vec, mat *material, texture vec, own int, last []i
 		if facing <= 0 || own >= 0 && own == l.owner {
 			continue
 		}
-		if s.shadowed(start, to, dist2, l.owner, &last[k]) {
+		if s.shadowed(start, to, dist2, l.casters) {
 			continue
 		}
 		dir := to.mul(1 / sqrt(dist2))
@@ -87,36 +131,42 @@ func (s *scene) light(p, n, d vec, mat *material, texture vec, own int, last []i
 	return albedo.times(sum).add(gloss)
 }
 
-// shadowed reports whether a thing lies between o and o+d.
-func (s *scene) shadowed(o, d vec, dist2 float32, owner int, last *int) bool {
-	if *last < len(s.things) && *last != owner && s.blocks(*last, o, d, dist2) {
-		return true
-	}
-	for i := range s.things {
-		if i != *last && i != owner && s.blocks(i, o, d, dist2) {
-			*last = i
+// shadowed reports whether one of casters lies between o and o+d, and moves it to the front: it is
+// likely to shade the next pixel too.
+func (s *scene) shadowed(o, d vec, dist2 float32, casters []uint8) bool {
+	for i, c := range casters {
+		if s.blocks(&s.things[c], o, d, dist2) {
+			casters[0], casters[i] = c, casters[0]
 			return true
 		}
 	}
 	return false
 }
 
-func (s *scene) blocks(i int, o, d vec, dist2 float32) bool {
-	t := &s.things[i]
-	if !t.shadow {
-		return false
-	}
-	c := t.centre.sub(o)
-	along := c.dot(d)
-	gap := c.dot(c) - t.radius*t.radius
-	if gap > 0 && (along <= 0 || along*along < gap*dist2) {
+// blocks reports whether t lies between o and o+d, whose distance squared is dist2.
+func (s *scene) blocks(t *thing, o, d vec, dist2 float32) bool {
+	if misses(t.centre.sub(o), d, dist2, t.radius) {
 		return false
 	}
 	for k := t.from; k < t.to; k++ {
 		p := &s.prims[k]
+		if misses(p.pos.sub(o), d, dist2, p.radius) {
+			continue
+		}
 		if q, ok := p.hit(p.frame.local(o.sub(p.pos)), p.frame.local(d)); ok && q < 1 {
 			return true
 		}
 	}
 	return false
+}
+
+// misses reports whether the ray along d, of length² dist2, leaves out the sphere of the radius around
+// centre, as seen from where the ray starts.
+func misses(centre, d vec, dist2, radius float32) bool {
+	gap := centre.dot(centre) - radius*radius
+	if gap <= 0 {
+		return false
+	}
+	along := centre.dot(d)
+	return along <= 0 || along*along < gap*dist2
 }

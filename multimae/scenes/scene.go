@@ -15,6 +15,8 @@ type light struct {
 	pos   vec
 	color vec
 	owner int // the thing that holds the light and casts no shadow of it, or −1
+
+	casters []uint8 // the things that may shade the tile at hand
 }
 
 // scene is a room [0, dim] with things, seen by one camera.

@@ -181,7 +181,39 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// TestOutline checks that a primitive has no pixel outside its outline.
+// TestCasters checks that pictures have the shadows of all things, not only of those that were found
+// for each tile.
+func TestCasters(t *testing.T) {
+	const size = 45 // five tiles and a part of one
+	s := new(scene)
+	left, kept := 0, 0
+	for k := range uint64(40) {
+		s.compose(nn.NewRNG(6, k))
+		s.render(size)
+		for i := range s.lights {
+			l := &s.lights[i]
+			kept += len(l.casters)
+			l.casters = l.casters[:0]
+			for j := range s.things {
+				if s.things[j].shadow && j != l.owner {
+					l.casters = append(l.casters, uint8(j))
+				}
+			}
+			left += len(l.casters)
+		}
+		for i, got := range s.color {
+			d := s.ray(i%size, i/size, size)
+			if want := s.shadePoint(s.eye.add(d.mul(s.depth[i])), d, s.prim[i]); got != want {
+				t.Fatalf("scene %d: pixel (%d,%d) is %v, want %v", k, i%size, i/size, got, want)
+			}
+		}
+	}
+	if kept == 0 || kept > left/2 { // of the last tile of each scene
+		t.Errorf("%d of %d things found", kept, left)
+	}
+}
+
+// TestOutline checks that a primitive has no pixel outside its outline and no hit outside its sphere.
 func TestOutline(t *testing.T) {
 	const size = 24
 	s := new(scene)
@@ -193,8 +225,13 @@ func TestOutline(t *testing.T) {
 			o := p.frame.local(s.eye.sub(p.pos))
 			for y := range size {
 				for x := range size {
-					if _, ok := p.hit(o, p.frame.local(s.ray(x, y, size))); ok && (x < x0 || x >= x1 || y < y0 || y >= y1) {
+					d := s.ray(x, y, size)
+					_, ok := p.hit(o, p.frame.local(d))
+					if ok && (x < x0 || x >= x1 || y < y0 || y >= y1) {
 						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside [%d,%d)×[%d,%d)", k, i, p.shape, x, y, x0, x1, y0, y1)
+					}
+					if ok && misses(p.pos.sub(s.eye), d, d.dot(d), p.radius) {
+						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside the sphere", k, i, p.shape, x, y)
 					}
 				}
 			}

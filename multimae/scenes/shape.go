@@ -23,14 +23,8 @@ type primitive struct {
 	frame frame
 	ext   vec // half sides of the bounding box along its own axes
 	a, b  float32
-}
 
-// radius returns the radius of a sphere around pos that contains the primitive.
-func (p *primitive) radius() float32 {
-	if p.shape == shapeSphere {
-		return p.ext.x
-	}
-	return sqrt(p.ext.dot(p.ext))
+	radius float32 // of a sphere around pos that contains it
 }
 
 // hit returns where the ray o+t·d, in the primitive's own axes, enters the shape, and whether it
