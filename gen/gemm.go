@@ -62,18 +62,17 @@ func (s *simd) gemm(m int) {
 	}
 
 	// C and add are needed only after the products: fetch them meanwhile.
-	prefetch := func(base, ld reg.GPVirtual) {
-		s.unrollRows(base, ld, m, func(int) {
+	prefetch := func(base, ld string) {
+		for _, row := range t.rows(base, ld) {
 			for d := 0; d < 4*width; d += 64 {
-				s.PREFETCHT0(Mem{Base: base, Disp: d})
+				s.PREFETCHT0(row.Offset(d))
 			}
-		})
+		}
 	}
-	prefetch(t.load("c"), t.load("ldc"))
-	add := t.load("add")
-	s.TESTQ(add, add)
+	prefetch("c", "ldc")
+	s.CMPQ(t.field("add"), I8(0))
 	s.JEQ(LabelRef(t.part))
-	prefetch(add, t.load("ldadd"))
+	prefetch("add", "ldadd")
 
 	s.Label(t.part)
 	ars, acs, ahead := t.load("ars"), t.load("acs"), t.load("ahead")
@@ -182,18 +181,6 @@ func (s *simd) gemm(m int) {
 	s.JMP(LabelRef(next))
 }
 
-// unrollRows calls f for each of m rows. base is the address of the first row; in f it is that of
-// row i. ld is the stride in floats. Both registers are overwritten.
-func (s *simd) unrollRows(base, ld reg.GPVirtual, m int, f func(i int)) {
-	s.SHLQ(U8(2), ld)
-	for i := 0; i < m; i++ {
-		f(i)
-		if i < m-1 {
-			s.ADDQ(ld, base)
-		}
-	}
-}
-
 // rowAddresses returns the addresses of rows 0 to m-1 from base on, with a stride in bytes. All are
 // relative to base, so that one addition moves them together. Index registers hold the odd
 // multiples of the stride; the scale of an address gives the others.
@@ -230,15 +217,19 @@ type gemmTile struct {
 // 0. With the last part it adds bias and add. masks has one for each vector of a row.
 func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	s := t.s
-	// each calls f for the places of all accumulators in a matrix.
-	each := func(base, ld reg.GPVirtual, f func(v reg.VecVirtual, mask reg.Register, m Mem)) {
-		s.unrollRows(base, ld, len(acc), func(i int) {
+	// each calls f for all accumulators and their places in a matrix.
+	each := func(base, ld string, f func(v reg.VecVirtual, mask reg.Register, m Mem)) {
+		for i, row := range t.rows(base, ld) {
 			for v, mask := range masks {
-				f(acc[i][v], mask, Mem{Base: base, Disp: 4 * s.lanes * v})
+				f(acc[i][v], mask, row.Offset(4*s.lanes*v))
 			}
-		})
+		}
 	}
 	add := func(v reg.VecVirtual, mask reg.Register, m Mem) {
+		if mask == nil {
+			s.VADDPS(m, v, v)
+			return
+		}
 		x := s.vec()
 		s.loadTo(m, mask, x)
 		s.VADDPS(x, v, v)
@@ -247,7 +238,7 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 	first, more, noBias := s.label("first"), s.label("more"), s.label("nobias")
 	s.CMPQ(t.acc, I8(0))
 	s.JEQ(LabelRef(first))
-	each(t.load("c"), t.load("ldc"), add)
+	each("c", "ldc", add)
 	s.Label(first)
 	s.CMPQ(t.k, I8(0))
 	s.JNE(LabelRef(more))
@@ -263,13 +254,12 @@ func (t *gemmTile) store(acc [][]reg.VecVirtual, masks []reg.Register) {
 		}
 	}
 	s.Label(noBias)
-	rows := t.load("add")
-	s.TESTQ(rows, rows)
+	s.CMPQ(t.field("add"), I8(0))
 	s.JEQ(LabelRef(more))
-	each(rows, t.load("ldadd"), add)
+	each("add", "ldadd", add)
 
 	s.Label(more)
-	each(t.load("c"), t.load("ldc"), func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
+	each("c", "ldc", func(v reg.VecVirtual, mask reg.Register, m Mem) { s.storeTo(v, mask, m) })
 }
 
 // load loads a field of the kernel's argument.
@@ -277,6 +267,14 @@ func (t *gemmTile) load(field string) reg.GPVirtual {
 	r := t.s.GP64()
 	t.s.MOVQ(t.field(field), r)
 	return r
+}
+
+// rows returns the addresses of the rows of a tile of the matrix in field base. ld is the field with
+// their distance in floats.
+func (t *gemmTile) rows(base, ld string) []Mem {
+	stride := t.load(ld)
+	t.s.SHLQ(U8(2), stride)
+	return t.s.rowAddresses(t.load(base), stride, t.m)
 }
 
 // next goes on with the next part of the sum or, after the last one, with the tile below. After the
