@@ -127,7 +127,7 @@ func (p *product) share(workers int) {
 	panels := min(p.panels, max(1, shared/(k*nr)), near/(least*nr*mr))
 	band := min(cacheFloats/3/(k*mr), near/(panels*nr*mr))
 	// A region that packs takes all that its packing serves.
-	if p.copiesA = p.a.copied(p.m/workers, len(p.b.panels)/max(1, p.k)); p.copiesA {
+	if p.copiesA = p.a.copied(workers, len(p.b.panels)/max(1, p.k)); p.copiesA {
 		// All panels, which come from farther away, once for each band. For the gradient of a weight
 		// bands of 70 to 170 rows are the fastest, by up to a tenth, although C does not stay near;
 		// measured with 2 MiB.
