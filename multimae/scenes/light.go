@@ -27,6 +27,7 @@ func (s *scene) shadeTile(x0, y0, x1, y1, size int) {
 		}
 	}
 	half := hi.sub(lo).mul(0.5)
+	// Rays to lights begin a little above the surface.
 	s.findCasters(lo.add(half), sqrt(half.dot(half))+8*epsilon)
 	k = 0
 	for y := y0; y < y1; y++ {
@@ -48,7 +49,7 @@ func (s *scene) shadePoint(p, d vec, prim int16) vec {
 }
 
 // findCasters notes for each light the things that may lie between it and a point less than radius
-// from centre.
+// from centre: those whose sphere comes that close to the line from centre to the light.
 func (s *scene) findCasters(centre vec, radius float32) {
 	for k := range s.lights {
 		l := &s.lights[k]
