@@ -239,7 +239,7 @@ func (t *Recipe) Check(o *Optim) error {
 	}
 	if err := firstWrong([]number{
 		{"optim.lr", o.LR, o.LR > 0, "more than 0"},
-		{"optim.eps", o.Eps, float32(o.Eps) > 0, "more than 0 as a float32, such as 1e-8"},
+		{"optim.eps", o.Eps, float32(o.Eps) > 0 && o.Eps <= math.MaxFloat32, "more than 0 as a float32, such as 1e-8"},
 		n("train.steps", t.Steps, 1), n("train.batch", t.Batch, 1), n("train.log_every", t.LogEvery, 1),
 		n("train.warmup_steps", t.WarmupSteps, 0), n("train.val_every", t.ValEvery, 0), n("train.save_every", t.SaveEvery, 0),
 		{"train.clip_grad", t.ClipGrad, t.ClipGrad >= 0, "0 or more"},

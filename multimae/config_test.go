@@ -277,6 +277,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Optim.Betas[1] = -0.1 }, "optim.betas"},
 		{func(c *Config) { c.Optim.Eps = 0 }, "optim.eps"},
 		{func(c *Config) { c.Optim.Eps = 1e-50 }, "optim.eps"}, // 0 as a float32
+		{func(c *Config) { c.Optim.Eps = 1e39 }, "optim.eps"},  // infinite as a float32
 		{func(c *Config) { c.Optim.WeightDecay = -1 }, "optim.weight_decay"},
 	} {
 		t.Run(test.key, func(t *testing.T) {

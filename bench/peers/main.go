@@ -25,6 +25,7 @@ func Main(peer func() (Peer, error)) int {
 	threads := flag.String("threads", defaultThreads(), "run with each number of threads in `LIST`, separated by commas")
 	shapes := flag.String("shapes", "", "run only the shapes in `LIST`, such as 99x3072x768,1024x1024x1024")
 	count := flag.Int("count", 1, "measure each benchmark `N` times")
+	turns := flag.Int("turns", 0, fmt.Sprintf("compare with gomae in `N` turns of -seconds each, from %d to %d, instead", leastTurns, mostTurns))
 	seconds := flag.Float64("seconds", 1, "spend `S` seconds on each measurement")
 	flag.Parse()
 	match, err := regexp.Compile(*bench)
@@ -34,6 +35,10 @@ func Main(peer func() (Peer, error)) int {
 	}
 	if flag.NArg() > 0 || *count < 1 || !(*seconds > 0) {
 		log("want flags only, -count of at least 1 and -seconds above 0; -h lists the flags")
+		return 2
+	}
+	if *turns != 0 && (*turns < leastTurns || *turns > mostTurns) {
+		log("-turns %d: want %d to %d", *turns, leastTurns, mostTurns)
 		return 2
 	}
 	var list []int
@@ -54,7 +59,7 @@ func Main(peer func() (Peer, error)) int {
 		shape := fmt.Sprintf("%dx%dx%d", l.M, l.N, l.K)
 		return match.MatchString(name) && (*shapes == "" || slices.Contains(strings.Split(*shapes, ","), shape))
 	}
-	err = run(os.Stdout, p, chosen, list, *count, time.Duration(*seconds*float64(time.Second)))
+	err = run(os.Stdout, p, chosen, list, effort{*count, *turns, time.Duration(*seconds * float64(time.Second))})
 	var absent *AbsentError
 	switch {
 	case errors.As(err, &absent):
@@ -75,8 +80,15 @@ func defaultThreads() string {
 	return "1"
 }
 
+// effort is how often and for how long a benchmark is measured.
+type effort struct {
+	count int
+	turns int // instead of count, unless 0: turns with gomae
+	d     time.Duration
+}
+
 // run prints the results of a peer's benchmarks that match.
-func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []int, count int, d time.Duration) error {
+func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []int, e effort) error {
 	for i, n := range threads {
 		lib, err := p.Start(n)
 		if err != nil {
@@ -90,9 +102,18 @@ func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []
 			}
 		}
 		for _, l := range layers(p.GELU) {
-			name := fmt.Sprintf("Benchmark%s/threads=%d", l.Name, n)
+			turns := ""
+			if e.turns > 0 { // not to be taken for results of rounds
+				turns = "/turns"
+			}
+			name := fmt.Sprintf("Benchmark%s%s/threads=%d", l.Name, turns, n)
 			if err == nil && match(l, name) {
-				if err = l.bench(w, name, lib, count, d); err != nil {
+				if e.turns > 0 {
+					err = l.turns(w, name, lib, n, e.turns, e.d)
+				} else {
+					err = l.bench(w, name, lib, e.count, e.d)
+				}
+				if err != nil {
 					err = fmt.Errorf("%s: %w", name, err)
 				}
 			}

@@ -6,6 +6,10 @@
 //	go run ./bench/peers/gonum
 //	cd bench/peers/gomlx && go run .          # a module of its own
 //
+// With -turns 61 -seconds 0.03, gomae and the library take turns of milliseconds instead, and their times
+// are compared within each: where a machine is slower from one second to the next, that tells apart what
+// minutes of measuring do not.
+//
 // A result is compared with float64 before it is timed. A library that cannot pack weights ahead of
 // time is timed as weights=packed nevertheless, because that is what it offers for inference.
 // Nothing is downloaded: if a library is missing, its program exits with code 3 and a last line that

@@ -69,12 +69,12 @@ func TestRun(t *testing.T) {
 		}}
 	}
 	only := func(l *Layer, name string) bool {
-		return strings.HasPrefix(name, "BenchmarkGemm/shape=98x768x768/weights=raw/threads=1")
+		return strings.HasPrefix(name, "BenchmarkGemm/shape=98x768x768/weights=raw/")
 	}
 	t.Run("right", func(t *testing.T) {
 		var out strings.Builder
 		timed = 0
-		if err := run(&out, peer(product), only, []int{1}, 3, time.Millisecond); err != nil || timed != 3 {
+		if err := run(&out, peer(product), only, []int{1}, effort{3, 0, time.Millisecond}); err != nil || timed != 3 {
 			t.Errorf("error %v, timed %d times; want none and 3", err, timed)
 		}
 		if strings.Count(out.String(), " 2000 ns/op\t") != 3 || !strings.Contains(out.String(), "peer: x\nversion: 1.2\n") {
@@ -84,17 +84,55 @@ func TestRun(t *testing.T) {
 	t.Run("wrong", func(t *testing.T) {
 		timed = 0
 		zeros := func(l *Layer) []float32 { return make([]float32, l.M*l.N) }
-		if err := run(&strings.Builder{}, peer(zeros), only, []int{1}, 1, time.Millisecond); err == nil || timed != 0 {
+		if err := run(&strings.Builder{}, peer(zeros), only, []int{1}, effort{1, 0, time.Millisecond}); err == nil || timed != 0 {
 			t.Errorf("error %v, timed %d times; want an error and no time", err, timed)
+		}
+	})
+	t.Run("turns", func(t *testing.T) {
+		for _, turns := range []int{6, 7} {
+			var out strings.Builder
+			timed = 0
+			if err := run(&out, peer(product), only, []int{1}, effort{1, turns, time.Millisecond}); err != nil || timed != 2*turns {
+				t.Fatalf("error %v, timed %d times; want none and %d", err, timed, 2*turns)
+			}
+			line := out.String()[strings.Index(out.String(), "BenchmarkGemm"):]
+			var name string
+			var n int
+			var their, our, ratio, low, high float64
+			if _, err := fmt.Sscanf(line, "%s %d %f ns/op %f gomae-ns/op %f over-gomae %f low %f high", &name, &n, &their, &our, &ratio, &low, &high); err != nil {
+				t.Fatalf("%v in %q", err, line)
+			}
+			if n != turns || their != 2000 || !(our > 1e5) || low > ratio || ratio > high || ratio > 2000/1e5 {
+				t.Errorf("it prints %q", line)
+			}
+		}
+		zeros := func(l *Layer) []float32 { return make([]float32, l.M*l.N) }
+		if err := run(&strings.Builder{}, peer(zeros), only, []int{1}, effort{1, 6, time.Millisecond}); err == nil {
+			t.Error("a wrong result: no error")
 		}
 	})
 	t.Run("missing", func(t *testing.T) {
 		missing := Peer{Name: "missing", Start: func(int) (Library, error) { return Library{}, &AbsentError{"not there"} }}
 		var absent *AbsentError
-		if err := run(&strings.Builder{}, missing, only, []int{1}, 1, time.Millisecond); !errors.As(err, &absent) {
+		if err := run(&strings.Builder{}, missing, only, []int{1}, effort{1, 0, time.Millisecond}); !errors.As(err, &absent) {
 			t.Errorf("got error %v, want an AbsentError", err)
 		}
 	})
+}
+
+func TestMedianInterval(t *testing.T) {
+	for _, c := range []struct{ n, low, high int }{ // from a table of the sign test: the bounds are values number low and high of n
+		{6, 1, 6}, {8, 1, 8}, {9, 2, 8}, {10, 2, 9}, {20, 6, 15}, {25, 8, 18}, {61, 23, 39}, {mostTurns, 469, 532},
+	} {
+		values := make([]float64, c.n)
+		for i := range values {
+			values[i] = float64(1 + i*7%c.n) // 1 to n in another order, unless 7 divides n
+		}
+		low, median, high := medianInterval(values)
+		if low != float64(c.low) || high != float64(c.high) || median != float64(c.n+1)/2 {
+			t.Errorf("of 1 to %d: %v, %v, %v; want %d, %v, %d", c.n, low, median, high, c.low, float64(c.n+1)/2, c.high)
+		}
+	}
 }
 
 func TestShapesAreUnique(t *testing.T) {
