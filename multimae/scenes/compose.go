@@ -168,7 +168,6 @@ func (b *builder) put(p primitive) {
 	if p.shape != shapeSphere {
 		p.radius = sqrt(p.ext.dot(p.ext))
 	}
-	p.radius *= 1.001 // a ray that only touches a corner does not miss it by rounding
 	b.prims = append(b.prims, p)
 }
 

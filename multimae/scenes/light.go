@@ -144,6 +144,10 @@ func (s *scene) shadowed(o, d vec, dist2 float32, casters []uint8) bool {
 	return false
 }
 
+// slack makes the sphere around a primitive so much larger that no ray which touches a corner misses
+// it by rounding.
+const slack = 1.001
+
 // blocks reports whether t lies between o and o+d, whose distance squared is dist2.
 func (s *scene) blocks(t *thing, o, d vec, dist2 float32) bool {
 	if misses(t.centre.sub(o), d, dist2, t.radius) {
@@ -151,7 +155,7 @@ func (s *scene) blocks(t *thing, o, d vec, dist2 float32) bool {
 	}
 	for k := t.from; k < t.to; k++ {
 		p := &s.prims[k]
-		if misses(p.pos.sub(o), d, dist2, p.radius) {
+		if misses(p.pos.sub(o), d, dist2, slack*p.radius) {
 			continue
 		}
 		if q, ok := p.hit(p.frame.local(o.sub(p.pos)), p.frame.local(d)); ok && q < 1 {

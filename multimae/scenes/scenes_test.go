@@ -230,7 +230,7 @@ func TestOutline(t *testing.T) {
 					if ok && (x < x0 || x >= x1 || y < y0 || y >= y1) {
 						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside [%d,%d)×[%d,%d)", k, i, p.shape, x, y, x0, x1, y0, y1)
 					}
-					if ok && misses(p.pos.sub(s.eye), d, d.dot(d), p.radius) {
+					if ok && misses(p.pos.sub(s.eye), d, d.dot(d), slack*p.radius) {
 						t.Fatalf("scene %d, primitive %d (shape %d): pixel (%d,%d) lies outside the sphere", k, i, p.shape, x, y)
 					}
 				}
