@@ -102,11 +102,11 @@ func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []
 			}
 		}
 		for _, l := range layers(p.GELU) {
-			turns := ""
+			name := fmt.Sprintf("%s/threads=%d", l.Name, n)
 			if e.turns > 0 { // not to be taken for results of rounds
-				turns = "/turns"
+				name = "Turns/" + name
 			}
-			name := fmt.Sprintf("Benchmark%s%s/threads=%d", l.Name, turns, n)
+			name = "Benchmark" + name
 			if err == nil && match(l, name) {
 				if e.turns > 0 {
 					err = l.turns(w, name, lib, n, e.turns, e.d)

@@ -69,7 +69,7 @@ func TestRun(t *testing.T) {
 		}}
 	}
 	only := func(l *Layer, name string) bool {
-		return strings.HasPrefix(name, "BenchmarkGemm/shape=98x768x768/weights=raw/")
+		return strings.Contains(name, "Gemm/shape=98x768x768/weights=raw/threads=1")
 	}
 	t.Run("right", func(t *testing.T) {
 		var out strings.Builder
@@ -95,7 +95,7 @@ func TestRun(t *testing.T) {
 			if err := run(&out, peer(product), only, []int{1}, effort{1, turns, time.Millisecond}); err != nil || timed != 2*turns {
 				t.Fatalf("error %v, timed %d times; want none and %d", err, timed, 2*turns)
 			}
-			line := out.String()[strings.Index(out.String(), "BenchmarkGemm"):]
+			line := out.String()[strings.Index(out.String(), "BenchmarkTurns/Gemm"):]
 			var name string
 			var n int
 			var their, our, ratio, low, high float64
