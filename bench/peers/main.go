@@ -108,12 +108,7 @@ func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []
 			}
 			name = "Benchmark" + name
 			if err == nil && match(l, name) {
-				if e.turns > 0 {
-					err = l.turns(w, name, lib, n, e.turns, e.d)
-				} else {
-					err = l.bench(w, name, lib, e.count, e.d)
-				}
-				if err != nil {
+				if err = l.bench(w, name, lib, n, e); err != nil {
 					err = fmt.Errorf("%s: %w", name, err)
 				}
 			}
@@ -128,8 +123,8 @@ func run(w io.Writer, p Peer, match func(l *Layer, name string) bool, threads []
 	return nil
 }
 
-// bench verifies a layer, times it count times for about d and prints the results.
-func (l *Layer) bench(w io.Writer, name string, lib Library, count int, d time.Duration) error {
+// bench verifies a layer, measures it and prints the results.
+func (l *Layer) bench(w io.Writer, name string, lib Library, threads int, e effort) error {
 	l.fill()
 	y, measure, err := lib.Compute(l)
 	if err != nil {
@@ -138,16 +133,25 @@ func (l *Layer) bench(w io.Writer, name string, lib Library, count int, d time.D
 	if err := l.Verify(y); err != nil {
 		return err
 	}
+	if e.turns > 0 {
+		err = l.turns(w, name, measure, threads, e.turns, e.d)
+	} else {
+		err = l.rounds(w, name, measure, e.count, e.d)
+	}
+	if err == nil && lib.Done != nil {
+		err = lib.Done()
+	}
+	return err
+}
+
+// rounds measures the layer count times for about d.
+func (l *Layer) rounds(w io.Writer, name string, measure Measure, count int, d time.Duration) error {
 	for range count {
-		calls, took, err := measure(d)
+		calls, ns, err := measure.perCall(d)
 		if err != nil {
 			return err
 		}
-		ns := float64(took.Nanoseconds()) / float64(calls)
 		fmt.Fprintf(w, "%s\t%8d\t%12.0f ns/op\t%10.2f GFLOP/s\n", name, calls, ns, 2*float64(l.M)*float64(l.N)*float64(l.K)/ns)
-	}
-	if lib.Done != nil {
-		return lib.Done()
 	}
 	return nil
 }

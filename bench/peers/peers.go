@@ -25,6 +25,12 @@ import (
 // time.
 type Measure func(d time.Duration) (calls int, took time.Duration, err error)
 
+// perCall returns the number of calls and the mean time of one in nanoseconds.
+func (m Measure) perCall(d time.Duration) (calls int, ns float64, err error) {
+	calls, took, err := m(d)
+	return calls, float64(took.Nanoseconds()) / float64(calls), err
+}
+
 // Peer is another library.
 type Peer struct {
 	Name    string // such as openblas

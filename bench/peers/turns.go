@@ -14,18 +14,10 @@ import (
 // busy for a while after their last product.
 const rest = 100 * time.Millisecond
 
-// turns verifies a layer of ours and of the library, lets both take n turns of about d, and prints the
-// medians of their times and of the ratios within a turn: the library's time over ours. What disturbs
-// the machine for longer than a turn disturbs both.
-func (l *Layer) turns(w io.Writer, name string, lib Library, threads, n int, d time.Duration) error {
-	l.fill()
-	y, theirs, err := lib.Compute(l)
-	if err != nil {
-		return err
-	}
-	if err := l.Verify(y); err != nil {
-		return err
-	}
+// turns verifies our layer, lets it and the library take n turns of about d, and prints the medians of
+// their times and of the ratios within a turn: the library's time over ours. What disturbs the machine
+// for longer than a turn disturbs both.
+func (l *Layer) turns(w io.Writer, name string, theirs Measure, threads, n int, d time.Duration) error {
 	pool := tensor.NewPool(threads)
 	defer pool.Close()
 	tape := tensor.NewInference(pool)
@@ -55,11 +47,11 @@ func (l *Layer) turns(w io.Writer, name string, lib Library, threads, n int, d t
 			if _, _, err := measures[who](d); err != nil { // until caches and threads are warm
 				return err
 			}
-			calls, took, err := measures[who](d)
+			_, mean, err := measures[who].perCall(d)
 			if err != nil {
 				return err
 			}
-			ns[who] = append(ns[who], float64(took.Nanoseconds())/float64(calls))
+			ns[who] = append(ns[who], mean)
 		}
 		ratios = append(ratios, ns[0][turn]/ns[1][turn])
 	}
@@ -67,9 +59,6 @@ func (l *Layer) turns(w io.Writer, name string, lib Library, threads, n int, d t
 	_, their, _ := medianInterval(ns[0])
 	_, our, _ := medianInterval(ns[1])
 	fmt.Fprintf(w, "%s\t%8d\t%12.0f ns/op\t%12.0f gomae-ns/op\t%6.3f over-gomae\t%6.3f low\t%6.3f high\n", name, n, their, our, ratio, low, high)
-	if lib.Done != nil {
-		return lib.Done()
-	}
 	return nil
 }
 
