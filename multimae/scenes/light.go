@@ -14,12 +14,13 @@ func (s *scene) shade(size int) {
 }
 
 func (s *scene) shadeTile(x0, y0, x1, y1, size int) {
-	var points [tileSize * tileSize]vec
+	var rays, points [tileSize * tileSize]vec
 	lo, hi := s.dim, vec{}
 	k := 0
 	for y := y0; y < y1; y++ {
 		for x := x0; x < x1; x++ {
-			p := s.eye.add(s.ray(x, y, size).mul(s.depth[y*size+x]))
+			rays[k] = s.ray(x, y, size)
+			p := s.eye.add(rays[k].mul(s.depth[y*size+x]))
 			points[k] = p
 			lo = vec{min(lo.x, p.x), min(lo.y, p.y), min(lo.z, p.z)}
 			hi = vec{max(hi.x, p.x), max(hi.y, p.y), max(hi.z, p.z)}
@@ -32,7 +33,7 @@ func (s *scene) shadeTile(x0, y0, x1, y1, size int) {
 	k = 0
 	for y := y0; y < y1; y++ {
 		for x := x0; x < x1; x++ {
-			s.color[y*size+x] = s.shadePoint(points[k], s.ray(x, y, size), s.prim[y*size+x])
+			s.color[y*size+x] = s.shadePoint(points[k], rays[k], s.prim[y*size+x])
 			k++
 		}
 	}
