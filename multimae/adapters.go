@@ -1,6 +1,7 @@
 package multimae
 
 import (
+	"cmp"
 	"math"
 
 	"github.com/gomae/gomae/nn"
@@ -27,7 +28,7 @@ func newInputAdapter(m *Backbone, in *Input) *inputAdapter {
 	if in.Kind == KindClasses {
 		a.pos = m.newPositions(prefix, d, vit.Bilinear)
 		a.channels = in.ClassEmbDim
-		a.classes = ps.Add(prefix+".class_emb.weight", nn.TruncatedNormal(0.02), in.NumClasses, a.channels)
+		a.classes = ps.Add(prefix+".class_emb.weight", nn.TruncatedNormal(cmp.Or(in.ClassEmbStd, 0.02)), in.NumClasses, a.channels)
 	} else {
 		a.pos = m.newPositions(prefix, d, vit.Bicubic)
 	}

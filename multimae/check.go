@@ -111,8 +111,8 @@ func (c *BackboneConfig) checkInput(m *Input) error {
 		if m.Channels < 1 || m.Channels > maxChannels {
 			return fmt.Errorf("channels: got %d, want 1..%d", m.Channels, maxChannels)
 		}
-		if m.NumClasses != 0 || m.ClassEmbDim != 0 {
-			return fmt.Errorf("num_classes, class_emb_dim: not used by kind %q; remove them", m.Kind)
+		if m.NumClasses != 0 || m.ClassEmbDim != 0 || m.ClassEmbStd != 0 {
+			return fmt.Errorf("num_classes, class_emb_dim, class_emb_std: not used by kind %q; remove them", m.Kind)
 		}
 	case KindClasses:
 		if m.NumClasses < 1 || m.NumClasses > IDPadding {
@@ -120,6 +120,9 @@ func (c *BackboneConfig) checkInput(m *Input) error {
 		}
 		if m.ClassEmbDim < 1 || m.ClassEmbDim > maxChannels {
 			return fmt.Errorf("class_emb_dim: got %d, want 1..%d (64 in the paper)", m.ClassEmbDim, maxChannels)
+		}
+		if !(m.ClassEmbStd >= 0 && m.ClassEmbStd <= 1) {
+			return fmt.Errorf("class_emb_std: got %g, want 0..1 (0.02 in the paper)", m.ClassEmbStd)
 		}
 		if m.Channels != 0 {
 			return fmt.Errorf("channels: not used by kind %q; remove it", m.Kind)

@@ -58,6 +58,9 @@ type Input struct {
 	NumClasses  int    `json:"num_classes,omitempty"`   // of KindClasses: ids are 0..NumClasses−1
 	Stride      int    `json:"stride"`                  // the map is H/Stride × W/Stride
 	ClassEmbDim int    `json:"class_emb_dim,omitempty"` // of KindClasses: width of the class embedding
+	// ClassEmbStd is the standard deviation that the class embedding begins with; 0 means the paper's
+	// 0.02. Tokens of so small values nearly vanish beside their positions until they have grown.
+	ClassEmbStd float64 `json:"class_emb_std,omitempty"`
 	// Normalize is how pixels of KindImage are normalised: NormalizeImageNet, NormalizeStandardize
 	// or NormalizeNone. Normalization says what "" means.
 	Normalize string `json:"normalize,omitempty"`

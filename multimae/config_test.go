@@ -214,8 +214,12 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.Inputs[1].Kind = "video" }, "inputs.depth.kind"},
 		{func(c *Config) { c.Inputs[1].Channels = 0 }, "inputs.depth.channels"},
 		{func(c *Config) { c.Inputs[1].Channels = 1 << 15 }, "inputs.depth.channels"},
-		{func(c *Config) { c.Inputs[1].NumClasses = 3 }, "inputs.depth.num_classes, class_emb_dim"},
-		{func(c *Config) { c.Inputs[1].ClassEmbDim = 3 }, "inputs.depth.num_classes, class_emb_dim"},
+		{func(c *Config) { c.Inputs[1].NumClasses = 3 }, "inputs.depth.num_classes, class_emb_dim, class_emb_std"},
+		{func(c *Config) { c.Inputs[1].ClassEmbDim = 3 }, "inputs.depth.num_classes, class_emb_dim, class_emb_std"},
+		{func(c *Config) { c.Inputs[1].ClassEmbStd = 0.5 }, "inputs.depth.num_classes, class_emb_dim, class_emb_std"},
+		{func(c *Config) { c.Inputs[2].ClassEmbStd = -0.1 }, "inputs.semseg.class_emb_std"},
+		{func(c *Config) { c.Inputs[2].ClassEmbStd = 1.1 }, "inputs.semseg.class_emb_std"},
+		{func(c *Config) { c.Inputs[2].ClassEmbStd = nan }, "inputs.semseg.class_emb_std"},
 		{func(c *Config) { c.Inputs[2].NumClasses = 0 }, "inputs.semseg.num_classes"},
 		{func(c *Config) { c.Inputs[2].NumClasses = 255 }, "inputs.semseg.num_classes"},
 		{func(c *Config) { c.Inputs[2].ClassEmbDim = 0 }, "inputs.semseg.class_emb_dim"},
@@ -319,7 +323,7 @@ func TestPresetRecipes(t *testing.T) {
 		tokens int
 		recipe Recipe
 	}{
-		{"tiny", 2e-3, 32, Recipe{Steps: 5000, WarmupSteps: 150, Batch: 16, ClipGrad: 1, Flip: true, SaveEvery: 500, LogEvery: 20}},
+		{"tiny", 2e-3, 32, Recipe{Steps: 3600, WarmupSteps: 150, Batch: 16, ClipGrad: 1, Flip: true, SaveEvery: 500, LogEvery: 20}},
 		{"photos", 2e-3, 32, Recipe{
 			Steps: 20_000, WarmupSteps: 600, Batch: 16, ClipGrad: 1, CropScale: []float64{0.3, 1}, CropRatio: []float64{0.75, 4. / 3}, Flip: true,
 			SaveEvery: 500, LogEvery: 20,
@@ -335,6 +339,10 @@ func TestPresetRecipes(t *testing.T) {
 		}
 		if r := (Train{Recipe: want.recipe, NumEncodedTokens: want.tokens, Alphas: Alphas{1}}); !reflect.DeepEqual(c.Train, r) {
 			t.Errorf("%s: training %+v, want %+v", want.name, c.Train, r)
+		}
+		std := map[string]float64{"tiny": 0.5}[want.name] // all others begin with the paper's values
+		if c.Encoder.ZeroInitResidual != (want.name == "tiny") || c.Inputs[2].ClassEmbStd != std {
+			t.Errorf("%s: residual branches begin at zero: %v; class embeddings at %g", want.name, c.Encoder.ZeroInitResidual, c.Inputs[2].ClassEmbStd)
 		}
 	}
 }

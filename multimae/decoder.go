@@ -42,7 +42,7 @@ func newDecoder(m *Model, o *Output) *decoder {
 	a.contextNorm = nn.NewLayerNorm(ps, prefix+".context_norm", d, c.LayerNormEps)
 	a.queryNorm = nn.NewLayerNorm(ps, prefix+".query_norm", d, c.LayerNormEps)
 	a.outNorm = nn.NewLayerNorm(ps, prefix+".out_norm", d, c.LayerNormEps)
-	a.mlp = vit.NewMLP(ps, prefix+".mlp", d, c.MLPRatio*d)
+	a.mlp = vit.NewMLP(ps, prefix+".mlp", c)
 	a.blocks = vit.NewEncoder(ps, prefix+".decoder_transformer", c)
 	a.outProj = nn.NewLinear(ps, prefix+".out_proj", d, o.Channels*p*p, true)
 	a.projContext = nn.NewLinear(ps, prefix+".proj_context", m.Config.Encoder.Dim, d, true)

@@ -7,14 +7,23 @@ type Linear struct{ Weight, Bias *tensor.Tensor }
 
 // NewLinear registers prefix.weight, Xavier-initialised, and with bias prefix.bias, zero.
 func NewLinear(ps *Params, prefix string, in, out int, bias bool) *Linear {
-	return NewFusedLinear(ps, prefix, in, out, 1, bias)
+	return newLinear(ps, prefix, in, out, bias, Xavier(out, in))
+}
+
+// NewZeroLinear is NewLinear with a weight of zeros, so that the layer begins with outputs of 0.
+func NewZeroLinear(ps *Params, prefix string, in, out int, bias bool) *Linear {
+	return newLinear(ps, prefix, in, out, bias, Zeros)
 }
 
 // NewFusedLinear is NewLinear for a weight that consists of several matrices on top of each other,
 // such as those of query, key and value of attention. Each of these parts is initialised as if it
 // were alone.
 func NewFusedLinear(ps *Params, prefix string, in, out, parts int, bias bool) *Linear {
-	l := &Linear{Weight: ps.AddWeight(prefix+".weight", Xavier(out/parts, in), out, in)}
+	return newLinear(ps, prefix, in, out, bias, Xavier(out/parts, in))
+}
+
+func newLinear(ps *Params, prefix string, in, out int, bias bool, init Init) *Linear {
+	l := &Linear{Weight: ps.AddWeight(prefix+".weight", init, out, in)}
 	if bias {
 		l.Bias = ps.Add(prefix+".bias", Zeros, out)
 	}

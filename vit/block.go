@@ -27,9 +27,9 @@ func NewBlock(ps *nn.Params, prefix string, c Config, dropPath float64) *Block {
 	return &Block{
 		norm1:    nn.NewLayerNorm(ps, prefix+".norm1", c.Dim, c.LayerNormEps),
 		qkv:      nn.NewFusedLinear(ps, prefix+".attn.qkv", c.Dim, 3*c.Dim, 3, c.QKVBias),
-		proj:     nn.NewLinear(ps, prefix+".attn.proj", c.Dim, c.Dim, true),
+		proj:     c.endOfBranch(ps, prefix+".attn.proj", c.Dim, c.Dim),
 		norm2:    nn.NewLayerNorm(ps, prefix+".norm2", c.Dim, c.LayerNormEps),
-		mlp:      NewMLP(ps, prefix+".mlp", c.Dim, c.MLPRatio*c.Dim),
+		mlp:      NewMLP(ps, prefix+".mlp", c),
 		heads:    c.Heads,
 		dropPath: dropPath,
 	}
@@ -82,9 +82,10 @@ func (b *Block) residual(t *tensor.Tape, x, h *tensor.Tensor, last *nn.Linear, r
 // MLP is a linear layer, exact GELU, and a linear layer.
 type MLP struct{ fc1, fc2 *nn.Linear }
 
-// NewMLP registers prefix.fc1 and prefix.fc2.
-func NewMLP(ps *nn.Params, prefix string, dim, hidden int) *MLP {
-	return &MLP{nn.NewLinear(ps, prefix+".fc1", dim, hidden, true), nn.NewLinear(ps, prefix+".fc2", hidden, dim, true)}
+// NewMLP registers prefix.fc1 and prefix.fc2, of the widths that c says.
+func NewMLP(ps *nn.Params, prefix string, c Config) *MLP {
+	hidden := c.MLPRatio * c.Dim
+	return &MLP{nn.NewLinear(ps, prefix+".fc1", c.Dim, hidden, true), c.endOfBranch(ps, prefix+".fc2", hidden, c.Dim)}
 }
 
 func (m *MLP) hidden(t *tensor.Tape, x *tensor.Tensor) *tensor.Tensor {

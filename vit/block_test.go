@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gomae/gomae/internal/testkit"
@@ -301,6 +302,30 @@ func TestBlockParams(t *testing.T) {
 	}
 }
 
+// TestZeroInitResidual checks that blocks begin as the identity, and that all that could teach them
+// otherwise gets a gradient.
+func TestZeroInitResidual(t *testing.T) {
+	ps := nn.NewParams()
+	e := NewEncoder(ps, "e", Config{Dim: 8, Depth: 2, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6, ZeroInitResidual: true})
+	ps.Init(1)
+	ps.EnableGrad()
+	x := tensor.From(testkit.Normal("x", 2*5*8), 2, 5, 8)
+	tape := tensor.NewTape(nil)
+	y := e.Forward(tape, x, nil)
+	testkit.SameBits(t, "encoder", y.Data, x.Data)
+	weights := testkit.Normal("weights", y.Rows())
+	tape.Backward(tensor.RegressionLoss(tape, y, testkit.Normal("target", len(y.Data)), weights, tensor.L2))
+	for _, p := range ps.All() {
+		ends := strings.HasSuffix(p.Name, "attn.proj.weight") || strings.HasSuffix(p.Name, "fc2.weight")
+		if zero := !slices.ContainsFunc(p.Data, func(v float32) bool { return v != 0 }); zero != (ends || strings.HasSuffix(p.Name, ".bias")) {
+			t.Errorf("%s: zeros is %v", p.Name, zero)
+		}
+		if ends && !slices.ContainsFunc(p.Grad, func(v float32) bool { return v != 0 }) {
+			t.Errorf("%s has no gradient", p.Name)
+		}
+	}
+}
+
 // TestEncoder checks that an encoder is its blocks one after the other and nothing else.
 func TestEncoder(t *testing.T) {
 	c := Config{Dim: 8, Depth: 3, Heads: 2, MLPRatio: 2, QKVBias: true, LayerNormEps: 1e-6}
@@ -444,7 +469,7 @@ func TestDropPath(t *testing.T) {
 
 func TestMLP(t *testing.T) {
 	ps := nn.NewParams()
-	m := NewMLP(ps, "m", 3, 5)
+	m := NewMLP(ps, "m", Config{Dim: 3, MLPRatio: 2})
 	randomised(ps)
 	x, res := tensor.From(testkit.Normal("x", 6), 2, 3), tensor.From(testkit.Normal("res", 6), 2, 3)
 	ref := newReference(Config{}, ps)

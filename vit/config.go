@@ -3,6 +3,8 @@ package vit
 import (
 	"fmt"
 	"math"
+
+	"github.com/gomae/gomae/nn"
 )
 
 // Config describes a stack of pre-norm transformer blocks.
@@ -16,6 +18,19 @@ type Config struct {
 	// DropPath is the stochastic-depth rate of the last block; block i of n gets DropPath·i/(n−1).
 	// Huang et al., "Deep Networks with Stochastic Depth" (2016).
 	DropPath float64 `json:"drop_path,omitempty"`
+	// ZeroInitResidual lets the last layer of each residual branch begin with weights of zero, so
+	// that a block begins as the identity: then training is faster at first. The published models
+	// begin with Xavier's weights there. Goyal et al., "Accurate, Large Minibatch SGD" (2017), has it
+	// for residual networks, and Bachlechner et al., "ReZero is All You Need" (2020), for transformers.
+	ZeroInitResidual bool `json:"zero_init_residual,omitempty"`
+}
+
+// endOfBranch registers the last layer of a residual branch.
+func (c *Config) endOfBranch(ps *nn.Params, prefix string, in, out int) *nn.Linear {
+	if c.ZeroInitResidual {
+		return nn.NewZeroLinear(ps, prefix, in, out, true)
+	}
+	return nn.NewLinear(ps, prefix, in, out, true)
 }
 
 // The sizes of ViT-Ti, ViT-S, ViT-B and ViT-L: Dosovitskiy et al. (2021) and Touvron et al. (2021).

@@ -228,7 +228,7 @@ func (f *finetuneFlags) agreePreset(run *multimae.BackboneConfig) error {
 		if err != nil {
 			return false, err
 		}
-		c.Encoder.DropPath = run.Encoder.DropPath
+		c.Encoder.DropPath, c.Encoder.ZeroInitResidual = run.Encoder.DropPath, run.Encoder.ZeroInitResidual
 		return c.Encoder == run.Encoder && c.PatchSize == run.PatchSize, nil
 	}
 	if ok, err := same(f.preset); ok || err != nil {

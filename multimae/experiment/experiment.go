@@ -366,6 +366,11 @@ func (r *run) pretrainConfig(p *Pretraining, seed int) (*multimae.Config, error)
 	if err != nil {
 		return nil, err
 	}
+	// Every row begins with the paper's initial values.
+	c.Encoder.ZeroInitResidual = false
+	for i := range c.Inputs {
+		c.Inputs[i].ClassEmbStd = 0
+	}
 	t := &c.Train
 	t.WarmupSteps = max(1, r.PretrainSteps*3/100)
 	t.Steps, t.Batch, t.Seed, t.Data, t.ValEvery, t.SaveEvery = r.PretrainSteps, r.PretrainBatch, uint64(seed), r.Data, 0, 500
