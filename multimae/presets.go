@@ -14,9 +14,9 @@ var PresetNames = []string{"tiny", "photos", "small", "base", "large"}
 // classes; the paper has the 133 of COCO. "base" is the paper's model and recipe, with batch, steps
 // and learning rate for one machine. "small" and "large" differ in the encoder. "tiny" learns
 // rendered rooms in minutes, from images of 64×64 pixels in patches of 8×8, a sixth of which it
-// sees. "photos" is as small and learns a thousand or so of labelled photographs, from crops of
-// 96×96 pixels in patches of 12×12; the built-in model of that name, of package models/photos, is
-// larger.
+// sees; it alone has other initial values than the paper. "photos" is as small and learns a
+// thousand or so of labelled photographs, from crops of 96×96 pixels in patches of 12×12; the
+// built-in model of that name, of package models/photos, is larger.
 //
 // Optim.LR is for the Train.Batch that comes with it and does not follow it: who takes k times the
 // batch should take √k times the rate, as fits Adam. So the paper's 1e-4 for each 256 samples, 8e-4
@@ -65,7 +65,7 @@ func Preset(name string, classes int) (*Config, error) {
 			NumEncodedTokens: 32, Alphas: Alphas{1},
 		}
 		if name == "tiny" {
-			// With the paper's initial values, as many steps reach the losses of 2600 of these or fewer.
+			// With the paper's initial values the losses are as low only after 5000 steps.
 			c.Encoder.ZeroInitResidual, c.Inputs[2].ClassEmbStd = true, 0.5
 		} else {
 			c.ImageSize, c.PatchSize = 96, 12
