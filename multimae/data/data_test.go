@@ -19,6 +19,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/image/tiff"
 
@@ -493,6 +494,62 @@ func TestLoaderRecycles(t *testing.T) {
 	if len(seen) > 2*2+2 {
 		t.Errorf("%d batches allocated", len(seen))
 	}
+}
+
+// counted counts the samples of a dataset that are read.
+type counted struct {
+	Dataset
+	read *atomic.Int64
+}
+
+func (d counted) Sample(i int) (*Sample, error) {
+	d.read.Add(1)
+	return d.Dataset.Sample(i)
+}
+
+// TestLoaderHold checks that Hold puts work off until Resume, unless Next would soon wait for it, and
+// changes no batch.
+func TestLoaderHold(t *testing.T) {
+	c := LoaderConfig{Batch: 2, Workers: 2, Seed: 5, Shuffle: true}
+	want := take(t, numbered{n: 100}, c, 40)
+	c.Hold = true
+	if got := take(t, numbered{n: 100}, c, 40); !reflect.DeepEqual(got, want) { // without any Resume
+		t.Errorf("batches %v, want %v", got, want)
+	}
+	c.Inputs, c.Size = numberedIn, 8
+	ds := counted{numbered{n: 100}, new(atomic.Int64)}
+	l := NewLoader(context.Background(), ds, c)
+	defer l.Close()
+	reads := func(what string, want int64) {
+		t.Helper()
+		for range 2000 {
+			if ds.read.Load() >= want {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // for those that should not be
+		if got := ds.read.Load(); got != want {
+			t.Fatalf("%s: %d samples were read, want %d", what, got, want)
+		}
+	}
+	next := func() {
+		t.Helper()
+		if _, err := l.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reads("at first", 2*2*2)
+	for range 3 {
+		next()
+		reads("another batch is ready", 8)
+	}
+	next()
+	reads("no batch was left", 10)
+	l.Resume()
+	reads("resumed", 16)
+	l.Resume()
+	reads("resumed twice", 16)
 }
 
 func TestPermutation(t *testing.T) {

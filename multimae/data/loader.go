@@ -29,6 +29,9 @@ type LoaderConfig struct {
 	SkipBad bool
 	Shuffle bool // draw a new order each epoch; otherwise the order is that of the dataset
 	Drop    bool // leave out the last batch of an epoch if it is not full
+	// Hold is for a caller whose cores all have work when Next returns: while the batch after that is
+	// ready, the workers begin no other one before Resume.
+	Hold bool
 }
 
 // Loader streams batches through endless epochs; its workers prepare them ahead. The samples of
@@ -47,6 +50,7 @@ type Loader struct {
 	// ready.
 	slots   []chan prepared
 	tickets chan struct{}
+	held    atomic.Int64 // tickets that Resume will return
 	taken   atomic.Int64
 
 	next sync.Mutex // serialises Next; guards k and err
@@ -132,12 +136,23 @@ func (l *Loader) Next() (*multimae.Batch, error) {
 	case p := <-l.slots[l.k%len(l.slots)]:
 		if l.err = p.err; l.err == nil {
 			l.k++
-			l.tickets <- struct{}{}
+			if l.c.Hold && len(l.slots[l.k%len(l.slots)]) > 0 {
+				l.held.Add(1)
+			} else {
+				l.tickets <- struct{}{}
+			}
 			return p.b, nil
 		}
 		l.cancel()
 	}
 	return nil, l.err
+}
+
+// Resume lets the workers make a batch for each that Next has returned since, with LoaderConfig.Hold.
+func (l *Loader) Resume() {
+	for range l.held.Swap(0) {
+		l.tickets <- struct{}{}
+	}
 }
 
 // Release lets the loader overwrite b, a batch that Next returned. After that b must be neither

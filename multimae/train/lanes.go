@@ -140,8 +140,12 @@ func (tr *Trainer) sharedByLanes(b *multimae.Batch) (g gradients, err error) {
 	params.PackForStep(t)
 	tr.relay.begin(lanes)
 	var begun atomic.Int32 // a lane waits for those before it, so they begin in order
-	t.Parallel(len(lanes), func(int, int) {
-		i := begun.Add(1) - 1
+	t.Parallel(len(lanes)+1, func(int, int) {
+		i := int(begun.Add(1) - 1)
+		if i == len(lanes) {
+			tr.idle()
+			return
+		}
 		tape := <-tr.laneTapes // a lane leaves nothing on it
 		lanes[i].pass(tape, &tr.relay, bounds[i], bounds[i+1], plan.LaneSamples)
 		tr.laneTapes <- tape

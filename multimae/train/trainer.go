@@ -20,6 +20,10 @@ type Trainer struct {
 	Objective Objective
 	// Data tells the data apart from others, as data.Fingerprint does; checkpoints keep it.
 	Data string
+	// Idle, unless it is nil, is called once in each step: as soon as a worker has nothing left to do,
+	// if lanes share out the step, and otherwise at its beginning. It is the time to prepare the next
+	// batch, and must return at once.
+	Idle func()
 
 	restored  string // Data in the checkpoint that Restore read
 	step      int    // steps done
@@ -148,6 +152,12 @@ func (tr *Trainer) Step(b *multimae.Batch) (*Metrics, error) {
 	return x, nil
 }
 
+func (tr *Trainer) idle() {
+	if tr.Idle != nil {
+		tr.Idle()
+	}
+}
+
 // gradients is what a pass through the model gives beside the gradients themselves.
 type gradients struct {
 	loss   float64   // the total
@@ -157,6 +167,7 @@ type gradients struct {
 
 // sharedByOperations goes forward and back with the whole batch, each operation on all workers.
 func (tr *Trainer) sharedByOperations(b *multimae.Batch) (g gradients, err error) {
+	tr.idle()
 	for _, ps := range tr.params() {
 		ps.ZeroGrad(tr.tape)
 	}

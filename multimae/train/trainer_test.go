@@ -471,6 +471,37 @@ func TestLanes(t *testing.T) {
 	}
 }
 
+// TestIdle counts the calls of Trainer.Idle, and wants them behind all lanes where one worker takes one
+// after the other.
+func TestIdle(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))         // no pool is larger
+	for _, weighting := range []string{"", "uncertainty"} { // with lanes and without
+		for workers := 1; workers <= 3; workers++ {
+			pool := tensor.NewPool(workers)
+			c := tinyConfig()
+			c.Train.Batch, c.Train.Weighting = 11, weighting
+			b := someBatch(t, c, c.Train.Batch)
+			tr := newTrainer(t, c, pool)
+			calls := 0
+			tr.Idle = func() {
+				calls++
+				for _, l := range tr.lanes {
+					if workers == 1 && l.loss == 0 {
+						t.Errorf("lane %d was not computed before", l.number)
+					}
+				}
+			}
+			for range 4 {
+				step(t, tr, b)
+			}
+			if calls != 4 || (len(tr.lanes) > 0) != (weighting == "") {
+				t.Errorf("%d workers: %d calls in 4 steps with %d lanes", workers, calls, len(tr.lanes))
+			}
+			pool.Close()
+		}
+	}
+}
+
 // TestCheckpoint goes on from a file at every step.
 func TestCheckpoint(t *testing.T) {
 	c := tinyConfig()
