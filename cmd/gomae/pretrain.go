@@ -41,7 +41,7 @@ func pretrainCommand(e *env) *command {
 		short: "train a MultiMAE",
 		about: `Trains a model to reconstruct colour, depth and semantic maps from a sixth of
 their patches. Without flags it trains a small model on rendered rooms, which
-takes three to six minutes on two cores. It writes config.json and
+takes two to five minutes on two cores. It writes config.json and
 model.safetensors (a model folder), best (the model folder with the lowest
 validation loss), metrics.jsonl, reconstructions.png and checkpoints to the
 folder of the run, and prints how well held-out samples are reconstructed, next
