@@ -347,6 +347,29 @@ func TestPresetRecipes(t *testing.T) {
 	}
 }
 
+// TestClassEmbStd checks what class embeddings begin as.
+func TestClassEmbStd(t *testing.T) {
+	for _, c := range []struct{ std, want float64 }{{0, 0.02}, {0.5, 0.5}, {0.02, 0.02}} {
+		config := smallConfig()
+		in := &config.Inputs[2]
+		in.NumClasses, in.ClassEmbDim, in.ClassEmbStd = 100, 64, c.std
+		config.Outputs[2].Channels = 100
+		m, err := NewModel(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Init(1)
+		sum := 0.0
+		table := m.Params.Get("input_adapters.semseg.class_emb.weight").Data
+		for _, v := range table {
+			sum += float64(v) * float64(v)
+		}
+		if got := math.Sqrt(sum / float64(len(table))); math.Abs(got/c.want-1) > 0.05 {
+			t.Errorf("class_emb_std %g: the standard deviation is %.3g, want %g", c.std, got, c.want)
+		}
+	}
+}
+
 // TestPresets checks the presets against the published model: the very keys, shapes and trained
 // parameters of MultiMAE-B, in the order of its checkpoint.
 func TestPresets(t *testing.T) {

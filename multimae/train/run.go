@@ -350,8 +350,8 @@ func (r *run) steps(ctx context.Context) error {
 		First: r.group.place(0), Count: r.count,
 	})
 	defer loader.Close()
-	// Lanes are long. A worker that begins late, as the loader has its core, lets the others wait at the
-	// end of a step for as long. With two workers, preset tiny loses a tenth by it.
+	// A lane takes long. A worker that begins one late, because the loader has its core, makes the others
+	// wait at the end of the step: with two workers preset tiny would lose a tenth by that.
 	r.trainer.Idle = loader.Resume
 	since, images, wait, sum, sumWait := time.Now(), 0, 0.0, 0.0, 0.0
 	for r.trainer.Steps() < c.Steps {
