@@ -496,17 +496,6 @@ func TestLoaderRecycles(t *testing.T) {
 	}
 }
 
-// counted counts the samples of a dataset that are read.
-type counted struct {
-	Dataset
-	read *atomic.Int64
-}
-
-func (d counted) Sample(i int) (*Sample, error) {
-	d.read.Add(1)
-	return d.Dataset.Sample(i)
-}
-
 // TestLoaderHold checks that Hold puts work off until Resume, unless Next would soon wait for it, and
 // changes no batch.
 func TestLoaderHold(t *testing.T) {
@@ -517,19 +506,23 @@ func TestLoaderHold(t *testing.T) {
 		t.Errorf("batches %v, want %v", got, want)
 	}
 	c.Inputs, c.Size = numberedIn, 8
-	ds := counted{numbered{n: 100}, new(atomic.Int64)}
+	var read atomic.Int64
+	ds := numbered{n: 100, bad: func(int) bool {
+		read.Add(1)
+		return false
+	}}
 	l := NewLoader(context.Background(), ds, c)
 	defer l.Close()
 	reads := func(what string, want int64) {
 		t.Helper()
 		for range 2000 {
-			if ds.read.Load() >= want {
+			if read.Load() >= want {
 				break
 			}
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(20 * time.Millisecond) // for those that should not be
-		if got := ds.read.Load(); got != want {
+		if got := read.Load(); got != want {
 			t.Fatalf("%s: %d samples were read, want %d", what, got, want)
 		}
 	}

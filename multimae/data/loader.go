@@ -148,7 +148,7 @@ func (l *Loader) Next() (*multimae.Batch, error) {
 	return nil, l.err
 }
 
-// Resume lets the workers make a batch for each that Next has returned since, with LoaderConfig.Hold.
+// Resume lets the workers make the batches that LoaderConfig.Hold has put off.
 func (l *Loader) Resume() {
 	for range l.held.Swap(0) {
 		l.tickets <- struct{}{}

@@ -474,8 +474,9 @@ func TestLanes(t *testing.T) {
 // TestIdle counts the calls of Trainer.Idle, and wants them behind all lanes where one worker takes one
 // after the other.
 func TestIdle(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))         // no pool is larger
-	for _, weighting := range []string{"", "uncertainty"} { // with lanes and without
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3)) // no pool is larger
+	// With lanes and without.
+	for _, weighting := range []string{"", "uncertainty"} {
 		for workers := 1; workers <= 3; workers++ {
 			pool := tensor.NewPool(workers)
 			c := tinyConfig()
